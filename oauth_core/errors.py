@@ -1,0 +1,79 @@
+"""The closed set of errors an OAuth endpoint can answer with.
+
+Two families, and the type tells them apart: `DisplayedError` is shown where it happened and `RedirectedError`
+is sent back to the client's redirect URI. Only `oauth_core.authorization` can make the second, after it has
+validated that URI, so redirecting to an unvalidated address cannot be written by accident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ErrorCode(StrEnum):
+    """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CLIENT = "invalid_client"
+    INVALID_GRANT = "invalid_grant"
+    INVALID_SCOPE = "invalid_scope"
+    INVALID_TARGET = "invalid_target"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - an error code, not a credential
+    UNAUTHORIZED_CLIENT = "unauthorized_client"
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
+    UNSUPPORTED_RESPONSE_TYPE = "unsupported_response_type"
+    ACCESS_DENIED = "access_denied"
+    SERVER_ERROR = "server_error"
+    TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
+    INVALID_REDIRECT_URI = "invalid_redirect_uri"
+    INVALID_CLIENT_METADATA = "invalid_client_metadata"
+
+
+@dataclass(frozen=True)
+class OAuthError(Exception):
+    """Something the protocol has a name for.
+
+    `description` is written for the developer of the client and never repeats a secret.
+    """
+
+    code: ErrorCode
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.description}"
+
+
+@dataclass(frozen=True)
+class DisplayedError(OAuthError):
+    """Answered in place: JSON with an HTTP status, or a page for people at `/authorize`.
+
+    `status` is the HTTP status. `challenge` is the value of `WWW-Authenticate`, when there is one.
+    """
+
+    status: int = 400
+    challenge: str | None = None
+
+
+@dataclass(frozen=True)
+class RedirectedError(OAuthError):
+    """Answered by a redirect to a redirect URI that has been validated (RFC 6749 section 4.1.2.1)."""
+
+    redirect_uri: str
+    state: str | None
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. `faults` lists every fault found, one readable line each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+class StoreUnavailableError(Exception):
+    """Redis did not answer within its deadline, so nothing is known. The caller must refuse with 503."""

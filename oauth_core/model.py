@@ -1,0 +1,132 @@
+"""The nouns of the product, as frozen values. Nothing here does I/O or reads a clock.
+
+Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_core.credentials`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One MCP service behind the gateway.
+
+    `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
+    `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
+    `scope` is what a token must carry to reach it.
+    """
+
+    name: str
+    title: str
+    resource: str
+    upstream: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who signed in with GitHub. `github_id` never changes; `login` can."""
+
+    github_id: int
+    login: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registered OAuth client (RFC 7591 section 2). Both secrets are stored as hashes."""
+
+    client_id: str
+    issued_at: int
+    registration_token_hash: str
+    token_endpoint_auth_method: ClientAuthMethod
+    redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    response_types: tuple[str, ...]
+    secret_hash: str | None = None
+    client_name: str | None = None
+    client_uri: str | None = None
+    logo_uri: str | None = None
+    policy_uri: str | None = None
+    tos_uri: str | None = None
+    scope: str | None = None
+    contacts: tuple[str, ...] = ()
+    application_type: str | None = None
+    software_id: str | None = None
+    software_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A validated request at `/authorize`: everything in it may be acted upon."""
+
+    client_id: str
+    redirect_uri: str
+    state: str | None
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    code_challenge: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAuthorization:
+    """An authorization request that waits for its user, bound to the browser that started it.
+
+    `browser_hash` is the hash of that browser's cookie.
+    """
+
+    request: AuthorizationRequest
+    browser_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A journey to GitHub under way: found again by GitHub's `state`, once.
+
+    `code_verifier` is ours towards GitHub (RFC 7636) and leaves Redis with the record.
+    """
+
+    pending: PendingAuthorization
+    code_verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationCode:
+    """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant."""
+
+    grant_id: str
+    request: AuthorizationRequest
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a user allowed a client: one sign-in, one family of refresh tokens."""
+
+    grant_id: str
+    client_id: str
+    user: User
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model)."""
+
+    iss: str
+    sub: str
+    aud: tuple[str, ...]
+    exp: int
+    iat: int
+    jti: str
+    client_id: str
+    scope: str
+    github_user: str
+    github_id: int

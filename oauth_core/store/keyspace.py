@@ -1,0 +1,70 @@
+"""Every key in Redis, what its value is and how long it lives. No other module spells a key.
+
+| key | value | lives |
+|---|---|---|
+| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use |
+| `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
+| `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
+| `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used` | 60 s, then a tombstone once used |
+| `grant:{<id>}` | hash: `record` (a `Grant`, JSON) and its refresh token's state | the refresh token |
+| `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
+| `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
+| `token:<jti>` | the grant's id | the access token |
+| `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
+| `jwks` | the public keys, a JWK set | for ever |
+
+`token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
+touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
+arrive here hashed or as identifiers of our own making, never raw.
+"""
+
+from __future__ import annotations
+
+KEYRING = "keyring"
+JWKS = "jwks"
+
+CODE_LIFETIME = 60
+"""Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
+
+USED_CODE_LIFETIME = 600
+"""Seconds a redeemed code is remembered, so that a replay is recognised and ends the grant it gave."""
+
+
+def client(client_id: str) -> str:
+    """Key of a client's record."""
+    return f"client:{client_id}"
+
+
+def client_grants(client_id: str) -> str:
+    """Key of the set of a client's grants."""
+    return f"client-grants:{client_id}"
+
+
+def pending(handle_hash: str) -> str:
+    """Key of an authorization that waits for consent."""
+    return f"pending:{handle_hash}"
+
+
+def sign_in(state_hash: str) -> str:
+    """Key of a journey to GitHub, by the hash of the `state` GitHub will return."""
+    return f"signin:{state_hash}"
+
+
+def code(code_hash: str) -> str:
+    """Key of an authorization code."""
+    return f"code:{code_hash}"
+
+
+def grant(grant_id: str) -> str:
+    """Key of a grant and its refresh token."""
+    return f"grant:{{{grant_id}}}"
+
+
+def grant_tokens(grant_id: str) -> str:
+    """Key of the access tokens a grant gave."""
+    return f"grant:{{{grant_id}}}:tokens"
+
+
+def token(jti: str) -> str:
+    """Key whose existence keeps an access token alive."""
+    return f"token:{jti}"

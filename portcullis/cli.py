@@ -1,0 +1,60 @@
+"""The entry point: finds the subcommand, turns expected faults into one readable line and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings. Subcommands are imported when they are asked for, so
+that `portcullis --help` is quick and a container needs only the packages of the command that it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from oauth_core.errors import SettingsError
+
+_COMMANDS = {
+    "up": "Run the whole gateway on this machine.",
+    "envoy": "Render the Envoy configuration.",
+    "doctor": "Check a running gateway from outside, attacks included.",
+    "bridge": "Serve a stdio MCP server over streamable HTTP.",
+    "example-server": "Run the example MCP server, which shows who the gateway says you are.",
+    "github-standin": "Run the local stand-in for GitHub (loopback only).",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"portcullis.commands.{cmd_name.replace('-', '_')}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("mcp-portcullis"), prog_name="portcullis")
+def cli() -> None:
+    """An OAuth 2.1 authorization server and an Envoy external-authorization service for MCP."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        cli.main(standalone_mode=False)
+    except SettingsError as error:
+        for fault in error.faults:
+            click.echo(f"portcullis: {fault}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)

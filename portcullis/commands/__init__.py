@@ -1,0 +1,1 @@
+"""One module per subcommand; `portcullis.cli` says which there are."""
