@@ -229,7 +229,7 @@ class WebSettings(RedisSettings):
     @model_validator(mode="after")
     def _access_tokens_outlive_refreshing(self) -> WebSettings:
         # Clients refresh a minute early, so a very short token would make them refresh all the time.
-        if self.access_token_lifetime < 300 and not self.allow_short_access_tokens:
+        if self.access_token_lifetime < SHORTEST_ACCESS_TOKEN and not self.allow_short_access_tokens:
             raise ValueError(
                 "access_token_lifetime is under 300 seconds; set allow_short_access_tokens to mean it"
             )
