@@ -188,7 +188,7 @@ class GatewaySettings(BaseModel):
 
 
 class RedisSettings(GatewaySettings):
-    """How to reach Redis. `redis_password` replaces any password inside the URL."""
+    """How to reach Redis. `redis_password` counts unless the URL carries a password."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_password: SecretStr | None = None

@@ -1,0 +1,60 @@
+"""What is told about security: stable event names, no secrets, one protocol for whoever keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class EventKind(StrEnum):
+    """Stable names: dashboards and alert rules are written against them."""
+
+    CLIENT_REGISTERED = "client.registered"
+    CLIENT_REGISTRATION_REFUSED = "client.registration_refused"
+    CLIENT_READ = "client.read"
+    CLIENT_UPDATED = "client.updated"
+    CLIENT_DELETED = "client.deleted"
+    CLIENT_MANAGEMENT_REFUSED = "client.management_refused"
+    CLIENT_AUTHENTICATION_FAILED = "client.authentication_failed"
+    AUTHORIZATION_REFUSED = "authorization.refused"
+    CONSENT_GIVEN = "consent.given"
+    CONSENT_DENIED = "consent.denied"
+    SIGN_IN_SUCCEEDED = "sign_in.succeeded"
+    SIGN_IN_REFUSED = "sign_in.refused"
+    SIGN_IN_FAILED = "sign_in.failed"
+    TOKEN_ISSUED = "token.issued"  # noqa: S105 - an event name, not a credential
+    TOKEN_REFRESHED = "token.refreshed"  # noqa: S105
+    TOKEN_REFUSED = "token.refused"  # noqa: S105
+    CODE_REPLAYED = "code.replayed"
+    REFRESH_REUSED = "refresh.reused"
+    GRANT_REVOKED = "grant.revoked"
+    KEY_CREATED = "key.created"
+    ACCESS_ALLOWED = "access.allowed"
+    ACCESS_DENIED = "access.denied"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One thing that happened. Fields that do not apply stay `None` and are left out of the record."""
+
+    kind: EventKind
+    reason: str | None = None
+    client_id: str | None = None
+    user: str | None = None
+    user_id: int | None = None
+    service: str | None = None
+    grant_id: str | None = None
+    jti: str | None = None
+    scope: str | None = None
+    method: str | None = None
+    path: str | None = None
+    source: str | None = None
+    request_id: str | None = None
+
+
+class AuditSink(Protocol):
+    """Whoever keeps the record. It must not block and must not raise."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Keep `event`, with the time it came."""

@@ -1,0 +1,119 @@
+"""Keys that sign access tokens, and keys that check them. A public key's id is its thumbprint (RFC 7638)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt import PyJWK, PyJWKError, PyJWKSetError
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Algorithm = Literal["ES256", "ES384", "RS256", "EdDSA"]
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+ALGORITHMS: frozenset[str] = frozenset({"ES256", "ES384", "RS256", "EdDSA"})
+_RSA_BITS = 4096
+_THUMBPRINT_MEMBERS = frozenset({"crv", "e", "kty", "n", "x", "y"})
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key, its algorithm and the time it was made. `repr` shows only its id."""
+
+    kid: str
+    algorithm: Algorithm
+    private_key: PrivateKey
+    created_at: int
+
+    def __repr__(self) -> str:
+        return f"SigningKey(kid={self.kid!r}, algorithm={self.algorithm!r})"
+
+    def public_jwk(self) -> dict[str, str]:
+        """The public half as a JWK (RFC 7517 section 4)."""
+        return {**_public_members(self.private_key), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+    def to_pem(self) -> bytes:
+        """The private half, PKCS #8. Whoever calls this seals it before it goes anywhere."""
+        return self.private_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    @classmethod
+    def from_pem(cls, pem: bytes, algorithm: Algorithm, created_at: int) -> SigningKey:
+        """The key `to_pem` wrote. Raises `ValueError` when it is not one of ours."""
+        private_key = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(private_key, PrivateKey):
+            raise ValueError("not a key of a supported kind")  # noqa: TRY004 - a bad value, not a bad call
+        return cls(_thumbprint(_public_members(private_key)), algorithm, private_key, created_at)
+
+
+def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
+    """A fresh key: P-256, P-384, RSA of 4096 bits, or Ed25519."""
+    private_key: PrivateKey
+    match algorithm:
+        case "ES256":
+            private_key = ec.generate_private_key(ec.SECP256R1())
+        case "ES384":
+            private_key = ec.generate_private_key(ec.SECP384R1())
+        case "RS256":
+            private_key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+        case "EdDSA":
+            private_key = ed25519.Ed25519PrivateKey.generate()
+    return SigningKey(_thumbprint(_public_members(private_key)), algorithm, private_key, now)
+
+
+def public_jwks(keys: Iterable[SigningKey]) -> str:
+    """The JWK set (RFC 7517 section 5) to publish for `keys`: public halves only."""
+    return json.dumps({"keys": [key.public_jwk() for key in keys]}, separators=(",", ":"))
+
+
+class VerifyingKeys:
+    """Public keys by id. The algorithm belongs to the key, so that a token cannot choose its own."""
+
+    def __init__(self, keys: Mapping[str, PyJWK]) -> None:
+        self._keys = dict(keys)
+
+    @classmethod
+    def from_jwks(cls, document: str | bytes) -> VerifyingKeys:
+        """The keys of a JWK set. Raises `ValueError` unless every key is usable, named and of our algorithms."""
+        try:
+            members = json.loads(document)["keys"]
+            keys = [PyJWK.from_dict(member) for member in members]
+        except (KeyError, TypeError, PyJWKError, PyJWKSetError) as error:
+            raise ValueError(f"not a usable JWK set: {error}") from None
+        if any(not key.key_id or key.algorithm_name not in ALGORITHMS for key in keys):
+            raise ValueError("a JWK set of ours has a kid and a supported alg in every key")
+        return cls({key.key_id: key for key in keys if key.key_id})
+
+    def get(self, kid: str) -> PyJWK | None:
+        """The key named `kid`, if it is still in the ring."""
+        return self._keys.get(kid)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def _public_members(private_key: PrivateKey) -> dict[str, str]:
+    public_key = private_key.public_key()
+    members: dict[str, str]
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        members = ECAlgorithm.to_jwk(public_key, as_dict=True)
+    elif isinstance(public_key, rsa.RSAPublicKey):
+        members = RSAAlgorithm.to_jwk(public_key, as_dict=True)
+    else:
+        members = OKPAlgorithm.to_jwk(public_key, as_dict=True)
+    return {name: value for name, value in members.items() if name in _THUMBPRINT_MEMBERS}
+
+
+def _thumbprint(members: Mapping[str, str]) -> str:
+    """RFC 7638 section 3: required members in lexical order, no white space, SHA-256."""
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()

@@ -1,0 +1,61 @@
+"""Structured logs on standard output, and the audit sink that writes there: one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+    from oauth_core.audit import AuditEvent
+
+
+def configure(program: str, level: str) -> None:
+    """Send everything this process tells to standard output as JSON, from `level` (`debug` … `error`) up.
+
+    Libraries that use the standard `logging` come out in the same form.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(program=program)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+class LogAuditSink:
+    """Keeps audit events in the log, marked `audit: true`. Fields that do not apply are left out."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("audit")
+
+    def record(self, event: AuditEvent) -> None:
+        """Write `event` with its name as the message."""
+        values = {name: value for name, value in asdict(event).items() if value is not None and name != "kind"}
+        self._log.info(str(event.kind), audit=True, **values)

@@ -1,0 +1,70 @@
+"""Which service is meant: by resource identifier (RFC 8707), or by a request's host and path.
+
+Both look-ups are exact but for what a client may spell either way, and answer `None` to anything odd: a
+request that cannot be placed belongs to no service and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oauth_core.model import Service
+
+_WELL_KNOWN = "/.well-known/oauth-protected-resource"
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+# Spellings of one path that a proxy and a service may read differently; Envoy normalises them before us, and
+# what still arrives was meant to confuse.
+_AMBIGUOUS_PATH = re.compile(r"//|/\.{1,2}(?:/|$)|%2f|%5c|%2e|\\|[\x00-\x20\x7f]|;", re.IGNORECASE)
+
+
+def metadata_url(resource: str) -> str:
+    """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
+    parts = urlsplit(resource)
+    return f"{parts.scheme}://{parts.netloc}{_WELL_KNOWN}{parts.path}"
+
+
+class ServiceIndex:
+    """The services of a gateway, found by the names that requests use for them."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.services = tuple(services)
+        self._by_resource = {service.resource: service for service in self.services}
+        self._by_name = {service.name: service for service in self.services}
+        self._by_host: dict[str, list[tuple[str, Service]]] = {}
+        for service in self.services:
+            parts = urlsplit(service.resource)
+            hosts = [parts.netloc] if parts.port else [parts.netloc, parts.netloc + _DEFAULT_PORTS[parts.scheme]]
+            for host in hosts:
+                self._by_host.setdefault(host, []).append((parts.path, service))
+        for places in self._by_host.values():
+            places.sort(key=lambda place: len(place[0]), reverse=True)
+
+    def by_resource(self, resource: str) -> Service | None:
+        """The service whose identifier `resource` is; a trailing slash on a bare origin is ignored."""
+        found = self._by_resource.get(resource)
+        if found is None and resource.endswith("/") and not urlsplit(resource).path.strip("/"):
+            found = self._by_resource.get(resource[:-1])
+        return found
+
+    def by_name(self, name: str) -> Service | None:
+        """The service an operator calls `name`."""
+        return self._by_name.get(name)
+
+    def by_request(self, host: str, path: str) -> Service | None:
+        """The service that a request for `path` (without its query) at `host` (as in `Host`) reaches."""
+        if _AMBIGUOUS_PATH.search(path):
+            return None
+        for prefix, service in self._by_host.get(host.lower(), ()):
+            if path == prefix or path.startswith(f"{prefix}/"):
+                return service
+        return None
+
+    def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
+        """The services that `scopes` open, in the order of the settings."""
+        granted = frozenset(scopes)
+        return tuple(service for service in self.services if service.scope in granted)

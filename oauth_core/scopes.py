@@ -1,0 +1,36 @@
+"""Scopes as the protocol writes them: one string, words parted by spaces (RFC 6749 section 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONGEST = 4096
+_TOKEN_CHARACTERS = frozenset(map(chr, (0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F))))
+
+OFFLINE_ACCESS = "offline_access"
+"""Clients ask for it to get a refresh token (OpenID Connect Core section 11). They get one anyway."""
+
+
+def parse(text: str | None) -> tuple[str, ...]:
+    """The distinct scopes of `text`, in the order asked; empty when there is none.
+
+    Raises `DisplayedError` (`invalid_scope`) for a character no scope may contain.
+    """
+    if not text:
+        return ()
+    if len(text) > _LONGEST:
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope is too long")
+    words = tuple(dict.fromkeys(word for word in text.split(" ") if word))
+    if any(not _TOKEN_CHARACTERS.issuperset(word) for word in words):
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope has a character that no scope may contain")
+    return words
+
+
+def join(scopes: Iterable[str]) -> str:
+    """The `scope` parameter for `scopes`."""
+    return " ".join(scopes)
