@@ -6,6 +6,7 @@ RFC 6749 sections 3.1 and 3.2 say both. `resource` alone may repeat (RFC 8707 se
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from oauth_core.errors import DisplayedError, ErrorCode
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _REPEATABLE = frozenset({"resource"})
 _LONGEST = 4096
 _MOST_RESOURCES = 20
+_MOST_FIELDS = 100
 
 
 class Parameters:
@@ -25,6 +27,14 @@ class Parameters:
         for name, value in pairs:
             if value:
                 self._values.setdefault(name, []).append(value)
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Parameters:
+        """Read a query or a form (`application/x-www-form-urlencoded`). Raises `DisplayedError`."""
+        try:
+            return cls(parse_qsl(encoded.decode("ascii"), errors="strict", max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            raise _invalid("the parameters are not well-formed UTF-8, or too many") from None
 
     def get(self, name: str) -> str | None:
         """The value of `name`, or `None`. Raises `DisplayedError` when it was sent twice or is too long."""

@@ -20,8 +20,8 @@ _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 # Schemes that a browser acts on by itself: redirecting there would run or show what the caller wrote.
 _NEVER = frozenset(
-    ("about", "blob", "chrome", "data", "file", "filesystem", "ftp", "intent", "javascript", "mailto")
-    + ("resource", "vbscript", "view-source", "ws", "wss")
+    {"about", "blob", "chrome", "data", "file", "filesystem", "ftp", "intent", "javascript", "mailto"}
+    | {"resource", "vbscript", "view-source", "ws", "wss"}
 )
 
 

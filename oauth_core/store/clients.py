@@ -83,5 +83,5 @@ class ClientStore:
         """Note that the client holds a grant, before the grant is made, so that `delete` finds it."""
         key = keyspace.client_grants(client_id)
         async with guarded():
-            await cast("Awaitable[int]", self._redis.sadd(key, grant_id))
+            await self._redis.sadd(key, grant_id)
             await self._redis.expire(key, seconds)

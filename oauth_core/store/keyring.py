@@ -66,7 +66,7 @@ class KeyRingStore:
             ]
         )
 
-    def _load(self, text: str) -> tuple[SigningKey, ...]:
+    def _load(self, text: str | bytes) -> tuple[SigningKey, ...]:
         try:
             keys = [
                 SigningKey.from_pem(
