@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 IDENTITY_HEADERS = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope")
 """What a service believes about its caller. Only the check service may set them."""
 
-_BELIEVED = ("forwarded", "x-real-ip", "x-original-url", "x-rewrite-url", "x-http-method-override")
+_BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override")
 """Other headers that some program behind could take for the proxy's word."""
 
 _BELIEVED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-original-", "x-portcullis-")

@@ -22,7 +22,7 @@ from envoy_data_plane.envoy.config.rbac.v3 import (
 from envoy_data_plane.envoy.config.rbac.v3 import (
     Rbac as RbacRules,
 )
-from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.config.route.v3 import FilterConfig, HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
@@ -30,7 +30,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     ExtAuthzPerRoute,
 )
-from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac, RbacPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
@@ -68,48 +68,55 @@ _REQUEST_HEADERS = (
 _RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id"
 _PREFLIGHT_SECONDS = "600"
 
+_OFF = packed(FilterConfig(disabled=True))
+_UNCHECKED = packed(ExtAuthzPerRoute(disabled=True))
+
 
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters of every request, first to last."""
     return [
         _filter(CORS, Cors()),
-        _filter(ORIGINS, Rbac()),
+        _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(CHECK, _check()),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         _filter(ROUTER, Router(suppress_envoy_headers=True)),
     ]
 
 
-def allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
-    """The web origins whose pages may call the gateway: those in the settings, and local ones on one machine."""
+def for_all(settings: EnvoySettings) -> dict[str, Any]:
+    """What holds wherever a route says nothing else: scripts of allowed origins may call and read (CORS)."""
+    return {CORS: packed(_cors(_allowed_origins(settings)))}
+
+
+def for_service(name: str) -> dict[str, Any]:
+    """For a route to the MCP service `name`: the check learns which service the route leads to."""
+    return {
+        CHECK: packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions={SERVICE_EXTENSION: name})))
+    }
+
+
+def for_clients() -> dict[str, Any]:
+    """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
+    return {CHECK: _UNCHECKED, BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES)))}
+
+
+def for_people() -> dict[str, Any]:
+    """For the pages of the authorization server: no script of another origin reads them.
+
+    The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
+    authorization server guards its forms itself.
+    """
+    return {CORS: _OFF, ORIGINS: _OFF, **for_clients()}
+
+
+def for_own_answers() -> dict[str, Any]:
+    """For answers that Envoy gives by itself, where there is nothing to protect."""
+    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED}
+
+
+def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
     local = [matching(_LOOPBACK_ORIGIN)] if settings.is_local else []
-    return [*(exactly(origin) for origin in settings.allowed_origins), *local]
-
-
-def for_service(name: str, origins: Sequence[StringMatcher]) -> dict[str, Any]:
-    """Per-route settings of a route to the MCP service `name`: checked, and closed to foreign origins."""
-    return {
-        CORS: packed(_cors(origins)),
-        ORIGINS: packed(RbacPerRoute(rbac=Rbac(rules=_foreign_origins(origins)))),
-        CHECK: packed(
-            ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions={SERVICE_EXTENSION: name}))
-        ),
-    }
-
-
-def for_web(origins: Sequence[StringMatcher] | None) -> dict[str, Any]:
-    """Per-route settings of a route to the authorization server; with `origins`, browsers' scripts may call it."""
-    cors = {} if origins is None else {CORS: packed(_cors(origins))}
-    return {
-        **cors,
-        **unchecked(),
-        BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES))),
-    }
-
-
-def unchecked() -> dict[str, Any]:
-    """Turn the check off, for the authorization server and for answers that Envoy gives by itself."""
-    return {CHECK: packed(ExtAuthzPerRoute(disabled=True))}
+    return [*(exactly(origin) for origin in (settings.issuer, *settings.allowed_origins)), *local]
 
 
 def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
@@ -142,16 +149,16 @@ def _cors(origins: Sequence[StringMatcher]) -> CorsPolicy:
     )
 
 
-def _foreign_origins(origins: Sequence[StringMatcher]) -> RbacRules:
+def _foreign_origins(allowed: Sequence[StringMatcher]) -> RbacRules:
     """Refuse a request that says it comes from a page of another origin; programs send no `Origin` at all."""
     present = Permission(header=HeaderMatcher(name="origin", present_match=True))
-    allowed = [Permission(header=HeaderMatcher(name="origin", string_match=origin)) for origin in origins]
-    foreign = [Permission(not_rule=Permission(or_rules=PermissionSet(rules=allowed)))] if allowed else []
+    known = [Permission(header=HeaderMatcher(name="origin", string_match=origin)) for origin in allowed]
+    foreign = Permission(not_rule=Permission(or_rules=PermissionSet(rules=known)))
     return RbacRules(
         action=RbacAction.DENY,
         policies={
             "foreign-origin": Policy(
-                permissions=[Permission(and_rules=PermissionSet(rules=[present, *foreign]))],
+                permissions=[Permission(and_rules=PermissionSet(rules=[present, foreign]))],
                 principals=[Principal(any=True)],
             )
         },

@@ -23,13 +23,13 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
-from portcullis.envoy_config.filters import allowed_origins, for_service, for_web, unchecked
+from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
 from portcullis.envoy_config.messages import overwrite, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+    from envoy_data_plane.google.protobuf import Any
 
     from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
@@ -41,30 +41,22 @@ _STREAM_IDLE_SECONDS = 3600
 """How long an event stream may be silent. How long it may live at all is the check service's to say."""
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
-_OPEN_TO_SCRIPTS = (
-    "/token",
-    "/register",
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/openid-configuration",
-    _RESOURCE_METADATA,
-    "/.well-known/jwks.json",
-)
-"""What an MCP client that lives in a web page calls (CORS). The pages for people are not among them."""
-
-_EXACT = ("/", "/token", "/callback", "/healthz", "/.well-known/jwks.json")
-_WITH_CHILDREN = (
-    "/authorize",
+# Where an MCP client goes, perhaps one that lives in a web page ...
+_CLIENT_PATHS = ("/token", "/.well-known/jwks.json")
+_CLIENT_TREES = (
     "/register",
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
     _RESOURCE_METADATA,
 )
+# ... and where people and probes go.
+_PEOPLE_PATHS = ("/", "/callback", "/healthz")
+_PEOPLE_TREES = ("/authorize",)
 _STANDIN = "/_github"
 
 
 def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteConfiguration:
     """Every virtual host of the gateway, and a last one that refuses unknown hosts with 421."""
-    origins = allowed_origins(settings)
     issuer = urlsplit(settings.issuer).netloc
     hosts: dict[str, list[tuple[Service, Upstream]]] = {issuer: []}
     schemes: dict[str, set[str]] = {issuer: {urlsplit(settings.issuer).scheme}}
@@ -80,15 +72,17 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                     name=host,
                     domains=_domains(host, schemes[host]),
                     routes=[
-                        *(_issuer_routes(topology, origins) if host == issuer else _metadata_routes(origins)),
-                        *_service_routes(services, origins),
+                        *(_issuer_routes(topology) if host == issuer else _metadata_routes()),
+                        *_service_routes(services),
                         _answer(404, "not_found"),
                     ],
+                    retry_policy=_retries(),
                 )
                 for host, services in hosts.items()
             ),
             VirtualHost(name="unknown-hosts", domains=["*"], routes=[_answer(421, "misdirected_request")]),
         ],
+        typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
         response_headers_to_remove=["server", "x-powered-by"],
     )
@@ -101,35 +95,36 @@ def _domains(host: str, schemes: set[str]) -> list[str]:
     return [host, *(f"{host}:{_DEFAULT_PORTS[scheme]}" for scheme in sorted(schemes))]
 
 
-def _issuer_routes(topology: Topology, origins: list[StringMatcher]) -> Iterator[Route]:
-    for path in _EXACT:
-        yield _web(RouteMatch(path=path), origins if path in _OPEN_TO_SCRIPTS else None)
-    for path in _WITH_CHILDREN:
-        yield _web(_at_or_below(path), origins if path in _OPEN_TO_SCRIPTS else None)
+def _issuer_routes(topology: Topology) -> Iterator[Route]:
+    for path in _CLIENT_PATHS:
+        yield _web(RouteMatch(path=path), for_clients())
+    for tree in _CLIENT_TREES:
+        yield _web(_at_or_below(tree), for_clients())
+    for path in _PEOPLE_PATHS:
+        yield _web(RouteMatch(path=path), for_people())
+    for tree in _PEOPLE_TREES:
+        yield _web(_at_or_below(tree), for_people())
     if topology.standin is not None:
-        yield _web(_at_or_below(_STANDIN), None, cluster=STANDIN)
+        yield _web(_at_or_below(_STANDIN), for_people(), cluster=STANDIN)
 
 
-def _metadata_routes(origins: list[StringMatcher]) -> Iterator[Route]:
+def _metadata_routes() -> Iterator[Route]:
     """On a host that carries only services: the one document clients look for there (RFC 9728 section 3)."""
-    yield _web(_at_or_below(_RESOURCE_METADATA), origins)
+    yield _web(_at_or_below(_RESOURCE_METADATA), for_clients())
 
 
-def _service_routes(services: Iterable[tuple[Service, Upstream]], origins: list[StringMatcher]) -> Iterator[Route]:
+def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Route]:
     def length(pair: tuple[Service, Upstream]) -> int:
         return len(urlsplit(pair[0].resource).path)
 
     # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
-        below = f"{upstream.path.rstrip('/')}/"
-        yield _service(service, upstream, RouteMatch(path=path or "/"), upstream.path or "/", origins)
-        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), below, origins)
+        yield _service(service, upstream, RouteMatch(path=path or "/"), rewrite=upstream.path or "/")
+        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), rewrite=f"{upstream.path.rstrip('/')}/")
 
 
-def _service(
-    service: Service, upstream: Upstream, match: RouteMatch, rewrite: str, origins: list[StringMatcher]
-) -> Route:
+def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite: str) -> Route:
     return Route(
         name=service.name,
         match=match,
@@ -139,20 +134,19 @@ def _service(
             host_rewrite_literal=upstream.host,
             timeout=seconds(0),  # an answer may be a stream that never ends by itself
             idle_timeout=seconds(_STREAM_IDLE_SECONDS),
-            retry_policy=_retries(),
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
         request_headers_to_remove=["origin"],
-        typed_per_filter_config=for_service(service.name, origins),
+        typed_per_filter_config=for_service(service.name),
     )
 
 
-def _web(match: RouteMatch, origins: list[StringMatcher] | None, *, cluster: str = WEB) -> Route:
+def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> Route:
     return Route(
         name=cluster,
         match=match,
-        route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS), retry_policy=_retries()),
-        typed_per_filter_config=for_web(origins),
+        route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS)),
+        typed_per_filter_config=filters,
     )
 
 
@@ -173,7 +167,7 @@ def _answer(status: int, error: str) -> Route:
             overwrite("content-type", "application/json"),
             overwrite("cache-control", "no-store"),
         ],
-        typed_per_filter_config=unchecked(),
+        typed_per_filter_config=for_own_answers(),
     )
 
 
