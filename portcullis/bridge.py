@@ -18,6 +18,7 @@ from fastmcp import Client
 from fastmcp.client.transports import ClientTransport
 from fastmcp.client.transports.base import TransportOptions
 from fastmcp.server.providers.proxy import FastMCPProxy
+from mcp import MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from portcullis.serving import Address, serve
@@ -67,7 +68,7 @@ class _WatchedStdio(ClientTransport):
         async with sender:
             async for message in from_child:
                 await sender.send(message)
-        self._gone.set()
+            self._gone.set()
 
 
 async def run(address: Address, command: list[str]) -> bool:
@@ -88,7 +89,7 @@ async def run(address: Address, command: list[str]) -> bool:
             watcher = asyncio.create_task(_set_when(gone, stop))
             await serve(app, address, stop)
             watcher.cancel()
-    except RuntimeError:
+    except (RuntimeError, MCPError):
         if not gone.is_set():
             raise
     return not gone.is_set()

@@ -18,7 +18,7 @@ from portcullis.serving import parse_address
 def command(listen: str, server: tuple[str, ...]) -> None:
     """Serve the stdio MCP server that COMMAND starts as streamable HTTP at /mcp."""
     address = parse_address(listen)
-    logs.configure("bridge", "info")
+    logs.configure("bridge", "warning")
     if not asyncio.run(run(address, list(server))):
         click.echo(f"portcullis: {server[0]} ended by itself", err=True)
         sys.exit(1)

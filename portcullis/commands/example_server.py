@@ -16,5 +16,5 @@ from portcullis.serving import parse_address, serve
 def command(listen: str) -> None:
     """Run the example MCP server at /mcp; its tool `whoami` shows who the gateway says you are."""
     address = parse_address(listen)
-    logs.configure("example-server", "info")
+    logs.configure("example-server", "warning")
     asyncio.run(serve(create_app(address), address))
