@@ -15,7 +15,7 @@ from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from portcullis.doctor.browsers import Browser
     from portcullis.doctor.client import Management
@@ -204,7 +204,7 @@ async def _forget(gateway: Gateway, wallet: Wallet) -> None:
         await _delete(gateway, wallet.management)
 
 
-async def _delete(gateway: Gateway, management: Management) -> httpx.Response:
+async def _delete(gateway: Gateway, management: Management) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {management.registration_token}"}
     return await gateway.http.delete(management.url, headers=headers)
 
@@ -228,7 +228,7 @@ def _encode(value: dict[str, object]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def _refused(claim: str, answer: httpx.Response) -> Finding:
+def _refused(claim: str, answer: httpx2.Response) -> Finding:
     return _finding(claim, answer.status_code == _UNAUTHORIZED, _seen(answer))
 
 
@@ -236,7 +236,7 @@ def _finding(claim: str, holds: bool, seen: str) -> Finding:  # noqa: FBT001 - t
     return Finding(claim, Outcome.HOLDS if holds else Outcome.BROKEN, seen)
 
 
-def _seen(answer: httpx.Response) -> str:
+def _seen(answer: httpx2.Response) -> str:
     return f"{answer.status_code} {answer.reason_phrase}".strip()
 
 
