@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from oauth_core.model import Service
 
 
-def authorization_server(issuer: str, services: Iterable[Service]) -> dict[str, object]:
+def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, object]:
     """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery."""
     return {
         "issuer": issuer,
@@ -23,6 +23,8 @@ def authorization_server(issuer: str, services: Iterable[Service]) -> dict[str, 
         "token_endpoint": f"{issuer}/token",
         "registration_endpoint": f"{issuer}/register",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        # RFC 9728 section 4: what this server guards, so that a visitor need not be told.
+        "protected_resources": [service.resource for service in services],
         "scopes_supported": sorted({service.scope for service in services}),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],

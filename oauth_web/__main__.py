@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ async def _serve(settings: WebSettings) -> None:
     config.bind = [settings.web_listen]
     config.umask = 0o177  # a Unix socket is for this user alone
     config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")
     config.graceful_timeout = 5.0
     config.h11_max_incomplete_size = 64 * 1024
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template
 
+from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
 from oauth_web.answers import json_answer
 
@@ -24,7 +25,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.get("/healthz")
     async def health() -> Response:
         async with guarded():
-            await deps.redis.get("jwks")
+            await deps.redis.get(keyspace.JWKS)
         return json_answer({"status": "ok"})
 
     return bp

@@ -1,0 +1,43 @@
+"""`portcullis envoy`: the Envoy configuration of a gateway, on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from oauth_core.settings import EnvoySettings, load
+from portcullis.envoy_config import render as render_bootstrap
+from portcullis.envoy_config import to_yaml
+
+
+@click.group()
+def command() -> None:
+    """Render the Envoy configuration."""
+
+
+@command.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
+)
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Where the Unix sockets of services run by command are."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["yaml", "json"]),
+    default="yaml",
+    show_default=True,
+    help="The notation.",
+)
+def render(config: Path | None, run_dir: Path | None, form: Literal["yaml", "json"]) -> None:
+    """Print the Envoy bootstrap for the settings in the file and the environment."""
+    environ = dict(os.environ) if run_dir is None else {**os.environ, "RUN_DIR": str(run_dir.absolute())}
+    bootstrap = render_bootstrap(load(EnvoySettings, config, environ))
+    click.echo(json.dumps(bootstrap, indent=2) if form == "json" else to_yaml(bootstrap), nl=form == "json")

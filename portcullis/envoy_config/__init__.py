@@ -1,0 +1,9 @@
+"""The Envoy configuration of a gateway, made from its settings as typed messages and rendered as data.
+
+`render` is the way in for other packages; `to_yaml` writes what it returns for people and for Envoy.
+"""
+
+from portcullis.envoy_config.bootstrap import bootstrap, render
+from portcullis.envoy_config.text import to_yaml
+
+__all__ = ["render", "to_yaml", "bootstrap"]

@@ -1,0 +1,85 @@
+"""The whole of it: listener, connection manager, clusters and admin in one bootstrap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from betterproto2 import Casing
+from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
+    DownstreamConnectionsConfig,
+)
+
+from portcullis.envoy_config.clusters import clusters
+from portcullis.envoy_config.connection import connection_manager
+from portcullis.envoy_config.filters import CHECK
+from portcullis.envoy_config.messages import address, packed
+from portcullis.envoy_config.topology import Topology, topology
+
+if TYPE_CHECKING:
+    from oauth_core.settings import EnvoySettings
+
+_MOST_CONNECTIONS = 20_000
+_BUFFER_BYTES = 32 * 1024
+"""What Envoy holds for one connection before it stops reading; a request's own limit is another."""
+
+
+def render(settings: EnvoySettings) -> dict[str, object]:
+    """The Envoy bootstrap for these settings, ready for `json.dumps` or `to_yaml`.
+
+    Raises `SettingsError` naming every address that cannot be used; an admin address that others could reach
+    is one of those.
+    """
+    rendered = bootstrap(settings).to_dict(casing=Casing.SNAKE)
+    _spell_out_the_check(rendered)
+    return rendered
+
+
+def bootstrap(settings: EnvoySettings) -> Bootstrap:
+    """The same as a typed message."""
+    places = topology(settings)
+    return Bootstrap(
+        static_resources=BootstrapStaticResources(
+            listeners=[_listener(settings, places)], clusters=clusters(places)
+        ),
+        overload_manager=OverloadManager(
+            resource_monitors=[
+                ResourceMonitor(
+                    name="envoy.resource_monitors.global_downstream_max_connections",
+                    typed_config=packed(
+                        DownstreamConnectionsConfig(max_active_downstream_connections=_MOST_CONNECTIONS)
+                    ),
+                )
+            ]
+        ),
+        admin=Admin(address=address(places.admin), ignore_global_conn_limit=True),
+    )
+
+
+def _listener(settings: EnvoySettings, places: Topology) -> Listener:
+    first, *others = places.listen
+    manager = Filter(
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=packed(connection_manager(settings, places)),
+    )
+    return Listener(
+        name="gateway",
+        address=address(first),
+        additional_addresses=[AdditionalAddress(address=address(other)) for other in others],
+        per_connection_buffer_limit_bytes=_BUFFER_BYTES,
+        filter_chains=[FilterChain(filters=[manager])],
+    )
+
+
+def _spell_out_the_check(value: object) -> None:
+    """Write `failure_mode_allow: false` down: it is the default, but a reader must not have to know that."""
+    if isinstance(value, dict):
+        if value.get("name") == CHECK and "typed_config" in value:
+            value["typed_config"].setdefault("failure_mode_allow", False)
+        for item in value.values():
+            _spell_out_the_check(item)
+    elif isinstance(value, list):
+        for item in value:
+            _spell_out_the_check(item)

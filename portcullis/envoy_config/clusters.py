@@ -1,0 +1,135 @@
+"""The clusters: where Envoy sends requests, with what patience and under which limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    KeepaliveSettings,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HttpProtocolOptions as CommonHttpOptions,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CertificateValidationContextSystemRootCerts,
+    CommonTlsContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+
+from portcullis.envoy_config.messages import address, exactly, packed, seconds
+from portcullis.envoy_config.topology import HostPort, Place, Topology, Upstream
+
+if TYPE_CHECKING:
+    from oauth_core.model import Service
+
+AUTHZ = "ext_authz"
+WEB = "oauth_web"
+STANDIN = "github_standin"
+
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_BUFFER_BYTES = 32 * 1024
+_CONNECT_SECONDS = 2
+# Servers of the Python and Node worlds close an idle connection after five seconds. Envoy must let go first:
+# a request sent into a connection that is just being closed is lost, and a tool call must not be sent twice.
+_IDLE_SECONDS = 4
+
+
+def service_cluster(service: Service) -> str:
+    """The name of the cluster of an MCP service."""
+    return f"service_{service.name}"
+
+
+def clusters(topology: Topology) -> list[Cluster]:
+    """Every cluster of the gateway: our own programs first, then the services."""
+    return [
+        _cluster(AUTHZ, topology.authz, _grpc()),
+        _cluster(WEB, topology.web, _http1()),
+        *([_cluster(STANDIN, topology.standin, _http1())] if topology.standin else []),
+        *(_service(service, upstream) for service, upstream in topology.services),
+    ]
+
+
+def _service(service: Service, upstream: Upstream) -> Cluster:
+    cluster = _cluster(service_cluster(service), upstream.place, _http1())
+    if upstream.tls and isinstance(upstream.place, HostPort):
+        cluster.transport_socket = TransportSocket(
+            name="envoy.transport_sockets.tls", typed_config=packed(_tls(upstream.place))
+        )
+    return cluster
+
+
+def _cluster(name: str, place: Place, protocol: HttpProtocolOptions) -> Cluster:
+    by_name = isinstance(place, HostPort) and not place.is_ip
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STRICT_DNS if by_name else ClusterDiscoveryType.STATIC,
+        dns_lookup_family=ClusterDnsLookupFamily.ALL if by_name else ClusterDnsLookupFamily.AUTO,
+        connect_timeout=seconds(_CONNECT_SECONDS),
+        per_connection_buffer_limit_bytes=_BUFFER_BYTES,
+        circuit_breakers=CircuitBreakers(
+            thresholds=[
+                # An event stream holds a connection for as long as it lives, hence the high first figure.
+                CircuitBreakersThresholds(max_connections=8192, max_pending_requests=1024, max_requests=8192)
+            ]
+        ),
+        typed_extension_protocol_options={_PROTOCOL_OPTIONS: packed(protocol)},
+        load_assignment=ClusterLoadAssignment(
+            cluster_name=name,
+            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address(place)))])],
+        ),
+    )
+
+
+def _http1() -> HttpProtocolOptions:
+    return HttpProtocolOptions(
+        common_http_protocol_options=CommonHttpOptions(idle_timeout=seconds(_IDLE_SECONDS)),
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+    )
+
+
+def _grpc() -> HttpProtocolOptions:
+    # The pings find a check service whose machine vanished without a goodbye, before a request has to wait.
+    return HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=Http2ProtocolOptions(
+                connection_keepalive=KeepaliveSettings(interval=seconds(30), timeout=seconds(5))
+            )
+        ),
+    )
+
+
+def _tls(place: HostPort) -> UpstreamTlsContext:
+    kind = SubjectAltNameMatcherSanType.IP_ADDRESS if place.is_ip else SubjectAltNameMatcherSanType.DNS
+    return UpstreamTlsContext(
+        sni="" if place.is_ip else place.host,  # RFC 6066 section 3: names only
+        common_tls_context=CommonTlsContext(
+            alpn_protocols=["http/1.1"],
+            validation_context=CertificateValidationContext(
+                system_root_certs=CertificateValidationContextSystemRootCerts(),
+                match_typed_subject_alt_names=[SubjectAltNameMatcher(san_type=kind, matcher=exactly(place.host))],
+            ),
+        ),
+    )

@@ -1,0 +1,104 @@
+"""The HTTP connection manager: how requests are read, cleaned and bounded before any filter sees them.
+
+Caller's headers that Envoy or a service would believe are removed first of all; paths are brought into one
+spelling, or refused when two programs could read them differently; sizes, counts and times are bounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerCodecType,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+
+from portcullis.envoy_config.filters import http_filters
+from portcullis.envoy_config.messages import packed, seconds
+from portcullis.envoy_config.replies import access_log, local_replies
+from portcullis.envoy_config.routes import route_configuration
+
+if TYPE_CHECKING:
+    from oauth_core.settings import EnvoySettings
+    from portcullis.envoy_config.topology import Topology
+
+IDENTITY_HEADERS = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope")
+"""What a service believes about its caller. Only the check service may set them."""
+
+_BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override")
+"""Other headers that some program behind could take for the proxy's word."""
+
+_BELIEVED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-original-", "x-portcullis-")
+"""Families of them. `x-envoy-upstream-rq-timeout-ms`, for one, decides how long a stream may live."""
+
+_HEADERS_KIB = 32
+_HEADER_COUNT = 100
+_HEADERS_SECONDS = 10
+_REQUEST_SECONDS = 60
+_STREAM_IDLE_SECONDS = 300
+_CONNECTION_IDLE_SECONDS = 300
+
+
+def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConnectionManager:
+    """The HTTP connection manager of every listener; HTTP/1.1 and HTTP/2, told apart by their first bytes."""
+    return HttpConnectionManager(
+        stat_prefix="gateway",
+        codec_type=HttpConnectionManagerCodecType.AUTO,
+        early_header_mutation_extensions=[_clean_headers()],
+        use_remote_address=True,
+        internal_address_config=HttpConnectionManagerInternalAddressConfig(),  # no caller is an insider
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
+        max_request_headers_kb=_HEADERS_KIB,
+        common_http_protocol_options=HttpProtocolOptions(
+            max_headers_count=_HEADER_COUNT,
+            idle_timeout=seconds(_CONNECTION_IDLE_SECONDS),
+            # Many servers read `x_user_id` and `x-user-id` as one variable.
+            headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
+        ),
+        http2_protocol_options=Http2ProtocolOptions(
+            max_concurrent_streams=100,
+            initial_stream_window_size=64 * 1024,
+            initial_connection_window_size=1024 * 1024,
+        ),
+        request_headers_timeout=seconds(_HEADERS_SECONDS),
+        request_timeout=seconds(_REQUEST_SECONDS),  # until the request is complete; answers may stream on
+        stream_idle_timeout=seconds(_STREAM_IDLE_SECONDS),
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        route_config=route_configuration(settings, topology),
+        http_filters=http_filters(settings),
+        local_reply_config=local_replies(),
+        access_log=[access_log()],
+    )
+
+
+def _clean_headers() -> TypedExtensionConfig:
+    removals = [
+        *(HeaderMutation(remove=name) for name in (*IDENTITY_HEADERS, *_BELIEVED)),
+        *(
+            HeaderMutation(
+                remove_on_match=HeaderMutationRemoveOnMatch(
+                    key_matcher=StringMatcher(prefix=prefix, ignore_case=True)
+                )
+            )
+            for prefix in _BELIEVED_PREFIXES
+        ),
+    ]
+    return TypedExtensionConfig(
+        name="portcullis.clean_headers", typed_config=packed(EarlyHeaderMutation(mutations=removals))
+    )

@@ -1,0 +1,165 @@
+"""The HTTP filters in the order in which a request meets them, and what a route may say to each.
+
+CORS answers preflights; the origin rule refuses foreign web pages; ext_authz asks the check service; only what
+it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
+caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him.
+
+The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy_data_plane.envoy.config.core.v3 import ApiVersion, GrpcService, GrpcServiceEnvoyGrpc
+from envoy_data_plane.envoy.config.rbac.v3 import (
+    Permission,
+    PermissionSet,
+    Policy,
+    Principal,
+    RbacAction,
+)
+from envoy_data_plane.envoy.config.rbac.v3 import (
+    Rbac as RbacRules,
+)
+from envoy_data_plane.envoy.config.route.v3 import FilterConfig, HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    CheckSettings,
+    ExtAuthz,
+    ExtAuthzPerRoute,
+)
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+
+from portcullis.envoy_config.clusters import AUTHZ
+from portcullis.envoy_config.messages import exactly, matching, packed, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import betterproto2
+    from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+    from envoy_data_plane.google.protobuf import Any
+
+    from oauth_core.settings import EnvoySettings
+
+CORS = "envoy.filters.http.cors"
+ORIGINS = "envoy.filters.http.rbac"
+CHECK = "envoy.filters.http.ext_authz"
+BUFFER = "envoy.filters.http.buffer"
+ROUTER = "envoy.filters.http.router"
+
+SERVICE_EXTENSION = "portcullis.service"
+"""The context extension by which a route tells the check service which service it leads to."""
+
+CHECK_SECONDS = 2
+_WEB_BYTES = 64 * 1024
+"""Plenty for a registration or a form. These routes are open to everybody, so they get no more."""
+
+_LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+_METHODS = "GET, POST, PUT, DELETE, OPTIONS"
+_REQUEST_HEADERS = (
+    "Authorization, Content-Type, Mcp-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID"
+)
+_RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id"
+_PREFLIGHT_SECONDS = "600"
+
+_OFF = packed(FilterConfig(disabled=True))
+_UNCHECKED = packed(ExtAuthzPerRoute(disabled=True))
+
+
+def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
+    """The filters of every request, first to last."""
+    return [
+        _filter(CORS, Cors()),
+        _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        _filter(CHECK, _check()),
+        _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
+        _filter(ROUTER, Router(suppress_envoy_headers=True)),
+    ]
+
+
+def for_all(settings: EnvoySettings) -> dict[str, Any]:
+    """What holds wherever a route says nothing else: scripts of allowed origins may call and read (CORS)."""
+    return {CORS: packed(_cors(_allowed_origins(settings)))}
+
+
+def for_service(name: str) -> dict[str, Any]:
+    """For a route to the MCP service `name`: the check learns which service the route leads to."""
+    return {
+        CHECK: packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions={SERVICE_EXTENSION: name})))
+    }
+
+
+def for_clients() -> dict[str, Any]:
+    """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
+    return {CHECK: _UNCHECKED, BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES)))}
+
+
+def for_people() -> dict[str, Any]:
+    """For the pages of the authorization server: no script of another origin reads them.
+
+    The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
+    authorization server guards its forms itself.
+    """
+    return {CORS: _OFF, ORIGINS: _OFF, **for_clients()}
+
+
+def for_own_answers() -> dict[str, Any]:
+    """For answers that Envoy gives by itself, where there is nothing to protect."""
+    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED}
+
+
+def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
+    local = [matching(_LOOPBACK_ORIGIN)] if settings.is_local else []
+    return [*(exactly(origin) for origin in (settings.issuer, *settings.allowed_origins)), *local]
+
+
+def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=packed(config))
+
+
+def _check() -> ExtAuthz:
+    return ExtAuthz(
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ), timeout=seconds(CHECK_SECONDS)
+        ),
+        transport_api_version=ApiVersion.V3,
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        validate_mutations=True,
+        clear_route_cache=False,
+        include_peer_certificate=False,
+        stat_prefix="portcullis",
+    )
+
+
+def _cors(origins: Sequence[StringMatcher]) -> CorsPolicy:
+    return CorsPolicy(
+        allow_origin_string_match=list(origins),
+        allow_methods=_METHODS,
+        allow_headers=_REQUEST_HEADERS,
+        expose_headers=_RESPONSE_HEADERS,
+        max_age=_PREFLIGHT_SECONDS,
+        allow_credentials=False,
+    )
+
+
+def _foreign_origins(allowed: Sequence[StringMatcher]) -> RbacRules:
+    """Refuse a request that says it comes from a page of another origin; programs send no `Origin` at all."""
+    present = Permission(header=HeaderMatcher(name="origin", present_match=True))
+    known = [Permission(header=HeaderMatcher(name="origin", string_match=origin)) for origin in allowed]
+    foreign = Permission(not_rule=Permission(or_rules=PermissionSet(rules=known)))
+    return RbacRules(
+        action=RbacAction.DENY,
+        policies={
+            "foreign-origin": Policy(
+                permissions=[Permission(and_rules=PermissionSet(rules=[present, foreign]))],
+                principals=[Principal(any=True)],
+            )
+        },
+    )

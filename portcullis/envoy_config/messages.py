@@ -1,0 +1,57 @@
+"""Small makers for messages that occur all over an Envoy configuration."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    Pipe,
+    SocketAddress,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from portcullis.envoy_config.topology import Place, UnixSocket
+
+packed = Any.pack
+"""Wrap a message as `google.protobuf.Any`, type URL included."""
+
+
+def seconds(number: float) -> timedelta:
+    """A span of time."""
+    return timedelta(seconds=number)
+
+
+def address(place: Place) -> Address:
+    """Where to listen or to connect."""
+    if isinstance(place, UnixSocket):
+        return Address(pipe=Pipe(path=place.path))
+    return Address(socket_address=SocketAddress(address=place.host, port_value=place.port))
+
+
+def exactly(text: str) -> StringMatcher:
+    """Match this text and no other."""
+    return StringMatcher(exact=text)
+
+
+def matching(pattern: str) -> StringMatcher:
+    """Match the whole of a text against an RE2 pattern."""
+    return StringMatcher(safe_regex=RegexMatcher(regex=pattern))
+
+
+def overwrite(name: str, value: str) -> HeaderValueOption:
+    """Set a header, whatever it was."""
+    return _header(name, value, HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD)
+
+
+def add_if_absent(name: str, value: str) -> HeaderValueOption:
+    """Set a header unless somebody nearer to the cause already did."""
+    return _header(name, value, HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT)
+
+
+def _header(name: str, value: str, action: HeaderValueOptionHeaderAppendAction) -> HeaderValueOption:
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)

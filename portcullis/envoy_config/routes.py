@@ -1,0 +1,175 @@
+"""The virtual hosts: which host and path leads where. What is not named here leads nowhere.
+
+A service is reached at exactly its path or below it, in the very spelling of its URL: `/time/mcp` and
+`/time/mcp/x`, never `/time/mcpx`. Each such route tells the check service which service it leads to, and the
+check service refuses when host and path say otherwise, so that no confusion of the two can open a door.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+
+from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
+from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
+from portcullis.envoy_config.messages import overwrite, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from envoy_data_plane.google.protobuf import Any
+
+    from oauth_core.model import Service
+    from oauth_core.settings import EnvoySettings
+    from portcullis.envoy_config.topology import Topology, Upstream
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_WEB_SECONDS = 30
+_STREAM_IDLE_SECONDS = 3600
+"""How long an event stream may be silent. How long it may live at all is the check service's to say."""
+
+_RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
+# Where an MCP client goes, perhaps one that lives in a web page ...
+_CLIENT_PATHS = ("/token", "/.well-known/jwks.json")
+_CLIENT_TREES = (
+    "/register",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+    _RESOURCE_METADATA,
+)
+# ... and where people and probes go.
+_PEOPLE_PATHS = ("/", "/callback", "/healthz")
+_PEOPLE_TREES = ("/authorize",)
+_STANDIN = "/_github"
+
+
+def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteConfiguration:
+    """Every virtual host of the gateway, and a last one that refuses unknown hosts with 421."""
+    issuer = urlsplit(settings.issuer).netloc
+    hosts: dict[str, list[tuple[Service, Upstream]]] = {issuer: []}
+    schemes: dict[str, set[str]] = {issuer: {urlsplit(settings.issuer).scheme}}
+    for service, upstream in topology.services:
+        url = urlsplit(service.resource)
+        hosts.setdefault(url.netloc, []).append((service, upstream))
+        schemes.setdefault(url.netloc, set()).add(url.scheme)
+    return RouteConfiguration(
+        name="gateway",
+        virtual_hosts=[
+            *(
+                VirtualHost(
+                    name=host,
+                    domains=_domains(host, schemes[host]),
+                    routes=[
+                        *(_issuer_routes(topology) if host == issuer else _metadata_routes()),
+                        *_service_routes(services),
+                        _answer(404, "not_found"),
+                    ],
+                    retry_policy=_retries(),
+                )
+                for host, services in hosts.items()
+            ),
+            VirtualHost(name="unknown-hosts", domains=["*"], routes=[_answer(421, "misdirected_request")]),
+        ],
+        typed_per_filter_config=for_all(settings),
+        # Who runs behind the gateway is nobody's business.
+        response_headers_to_remove=["server", "x-powered-by"],
+    )
+
+
+def _domains(host: str, schemes: set[str]) -> list[str]:
+    """A client may write the default port or leave it out (RFC 9110 section 4.2.3)."""
+    if urlsplit(f"//{host}").port is not None:
+        return [host]
+    return [host, *(f"{host}:{_DEFAULT_PORTS[scheme]}" for scheme in sorted(schemes))]
+
+
+def _issuer_routes(topology: Topology) -> Iterator[Route]:
+    for path in _CLIENT_PATHS:
+        yield _web(RouteMatch(path=path), for_clients())
+    for tree in _CLIENT_TREES:
+        yield _web(_at_or_below(tree), for_clients())
+    for path in _PEOPLE_PATHS:
+        yield _web(RouteMatch(path=path), for_people())
+    for tree in _PEOPLE_TREES:
+        yield _web(_at_or_below(tree), for_people())
+    if topology.standin is not None:
+        yield _web(_at_or_below(_STANDIN), for_people(), cluster=STANDIN)
+
+
+def _metadata_routes() -> Iterator[Route]:
+    """On a host that carries only services: the one document clients look for there (RFC 9728 section 3)."""
+    yield _web(_at_or_below(_RESOURCE_METADATA), for_clients())
+
+
+def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Route]:
+    def length(pair: tuple[Service, Upstream]) -> int:
+        return len(urlsplit(pair[0].resource).path)
+
+    # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
+    for service, upstream in sorted(services, key=length, reverse=True):
+        path = urlsplit(service.resource).path
+        yield _service(service, upstream, RouteMatch(path=path or "/"), rewrite=upstream.path or "/")
+        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), rewrite=f"{upstream.path.rstrip('/')}/")
+
+
+def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite: str) -> Route:
+    return Route(
+        name=service.name,
+        match=match,
+        route=RouteAction(
+            cluster=service_cluster(service),
+            prefix_rewrite=rewrite,
+            host_rewrite_literal=upstream.host,
+            timeout=seconds(0),  # an answer may be a stream that never ends by itself
+            idle_timeout=seconds(_STREAM_IDLE_SECONDS),
+        ),
+        # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
+        request_headers_to_remove=["origin"],
+        typed_per_filter_config=for_service(service.name),
+    )
+
+
+def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> Route:
+    return Route(
+        name=cluster,
+        match=match,
+        route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS)),
+        typed_per_filter_config=filters,
+    )
+
+
+def _retries() -> RetryPolicy:
+    """Try again only what has certainly not been sent: no tool is ever called twice."""
+    return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
+
+
+def _answer(status: int, error: str) -> Route:
+    """An answer that Envoy gives by itself."""
+    return Route(
+        name=error,
+        match=RouteMatch(prefix="/"),
+        direct_response=DirectResponseAction(
+            status=status, body=DataSource(inline_string=json.dumps({"error": error}))
+        ),
+        response_headers_to_add=[
+            overwrite("content-type", "application/json"),
+            overwrite("cache-control", "no-store"),
+        ],
+        typed_per_filter_config=for_own_answers(),
+    )
+
+
+def _at_or_below(path: str) -> RouteMatch:
+    return RouteMatch(path_separated_prefix=path)

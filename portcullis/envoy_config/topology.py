@@ -1,0 +1,194 @@
+"""Where everything is: the addresses in the settings, parsed once, every fault reported together.
+
+Three spellings exist. `host:port` and `unix:/path` say where our own programs listen; an MCP service is named
+by `http://host:port/path`, `https://host:port/path` or `unix:/socket:/path`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oauth_core.model import Service
+    from oauth_core.settings import EnvoySettings
+
+_NAME = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.IGNORECASE
+)
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*|")
+_LONGEST_SOCKET_PATH = 107
+"""Bytes that the operating system leaves for the path of a Unix socket."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A TCP address. `host` is a name, or an IP address without brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def is_ip(self) -> bool:
+        """Whether `host` is an address already, so that no name needs to be looked up."""
+        return _is_ip(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """A Unix socket, by its absolute path."""
+
+    path: str
+
+
+Place = HostPort | UnixSocket
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An HTTP origin to which Envoy sends requests.
+
+    `host` is what the `Host` header must say there, and `path` replaces the public path of the service.
+    """
+
+    place: Place
+    host: str
+    path: str
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The parsed addresses of one gateway. `listen` is not empty; `services` keeps the order of the settings."""
+
+    listen: tuple[HostPort, ...]
+    admin: Place
+    web: Place
+    authz: Place
+    standin: Place | None
+    services: tuple[tuple[Service, Upstream], ...]
+
+
+def parse_place(text: str) -> Place:
+    """Read `host:port`, `[v6]:port` or `unix:/path`; raise `ValueError` saying what is wrong."""
+    if text.startswith("unix:"):
+        return _socket(text.removeprefix("unix:"))
+    fault = ValueError(f"{text!r} is neither host:port nor unix:/path")
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise fault from None
+    if not host or not port or parts.netloc != text or "@" in text:
+        raise fault
+    if not (_is_ip(host) or _NAME.fullmatch(host)):
+        raise fault
+    return HostPort(host, port)
+
+
+def parse_upstream(text: str) -> Upstream:
+    """Read the origin of an MCP service; raise `ValueError` saying what is wrong."""
+    if text.startswith("unix:"):
+        socket, colon, path = text.removeprefix("unix:").rpartition(":/")
+        if not colon:
+            raise ValueError(f"{text!r} does not say which path: unix:/socket:/path")
+        # A socket has no host name, and Python MCP servers refuse every name but this one.
+        return Upstream(_socket(socket), "localhost", _checked_path(f"/{path}", text))
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{text!r} is not a URL") from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError(f"{text!r} is none of http://…, https://… and unix:/socket:/path")
+    if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
+        raise ValueError(f"{text!r} must have no user name, query or fragment")
+    name = parts.hostname or ""
+    place = parse_place(f"{_bracketed(name)}:{port or _DEFAULT_PORTS[parts.scheme]}")
+    host = f"{_bracketed(name)}:{port}" if port else _bracketed(name)
+    return Upstream(place, host, _checked_path(parts.path, text), tls=parts.scheme == "https")
+
+
+def topology(settings: EnvoySettings) -> Topology:
+    """Parse every address in the settings; raise `SettingsError` with all the faults."""
+    faults: list[str] = []
+
+    def read(what: str, parse: Callable[[str], Place], text: str) -> Place:
+        try:
+            return parse(text)
+        except ValueError as error:
+            faults.append(f"{what}: {error}")
+            return UnixSocket("/")
+
+    listen = [read("envoy_listen", _listener, text) for text in settings.envoy_listen]
+    if not listen:
+        faults.append("envoy_listen is empty")
+    if len(set(listen)) < len(listen):
+        faults.append("envoy_listen names an address twice")
+    admin = read("envoy_admin", _admin, settings.envoy_admin)
+    web = read("web_upstream", parse_place, settings.web_upstream)
+    authz = read("authz_upstream", parse_place, settings.authz_upstream)
+    standin = settings.standin_upstream and read("standin_upstream", parse_place, settings.standin_upstream)
+    services = []
+    for service in settings.resolved_services:
+        try:
+            services.append((service, parse_upstream(service.upstream)))
+        except ValueError as error:
+            faults.append(f"upstream of service {service.name}: {error}")
+    if faults:
+        raise SettingsError(faults)
+    return Topology(
+        listen=tuple(place for place in listen if isinstance(place, HostPort)),
+        admin=admin,
+        web=web,
+        authz=authz,
+        standin=standin or None,
+        services=tuple(services),
+    )
+
+
+def _listener(text: str) -> Place:
+    place = parse_place(text.replace("localhost:", "127.0.0.1:") if text.startswith("localhost:") else text)
+    if not isinstance(place, HostPort) or not place.is_ip:
+        raise ValueError(f"{text!r} is not an IP address and a port")
+    return place
+
+
+def _admin(text: str) -> Place:
+    # Whoever reaches the admin interface can stop Envoy and read its whole configuration; it has no password.
+    place = parse_place(text.replace("localhost:", "127.0.0.1:") if text.startswith("localhost:") else text)
+    if isinstance(place, HostPort) and not (place.is_ip and ip_address(place.host).is_loopback):
+        raise ValueError(f"{text!r} is open to others; use a loopback address or unix:/path")
+    return place
+
+
+def _socket(path: str) -> UnixSocket:
+    if not path.startswith("/") or "\0" in path or len(path.encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"{path!r} is not an absolute path of at most {_LONGEST_SOCKET_PATH} bytes")
+    return UnixSocket(path)
+
+
+def _checked_path(path: str, text: str) -> str:
+    if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")) or "//" in path:
+        raise ValueError(f"the path of {text!r} is not plain")
+    return path
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
