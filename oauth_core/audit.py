@@ -23,9 +23,9 @@ class EventKind(StrEnum):
     SIGN_IN_SUCCEEDED = "sign_in.succeeded"
     SIGN_IN_REFUSED = "sign_in.refused"
     SIGN_IN_FAILED = "sign_in.failed"
-    TOKEN_ISSUED = "token.issued"  # noqa: S105 - an event name, not a credential
-    TOKEN_REFRESHED = "token.refreshed"  # noqa: S105
-    TOKEN_REFUSED = "token.refused"  # noqa: S105
+    TOKEN_ISSUED = "token.issued"
+    TOKEN_REFRESHED = "token.refreshed"
+    TOKEN_REFUSED = "token.refused"
     CODE_REPLAYED = "code.replayed"
     REFRESH_REUSED = "refresh.reused"
     GRANT_REVOKED = "grant.revoked"

@@ -37,12 +37,16 @@ class ServiceIndex:
         self._by_name = {service.name: service for service in self.services}
         self._by_host: dict[str, list[tuple[str, Service]]] = {}
         for service in self.services:
-            parts = urlsplit(service.resource)
-            hosts = [parts.netloc] if parts.port else [parts.netloc, parts.netloc + _DEFAULT_PORTS[parts.scheme]]
-            for host in hosts:
-                self._by_host.setdefault(host, []).append((parts.path, service))
+            for host in self.hosts_of(service):
+                self._by_host.setdefault(host, []).append((urlsplit(service.resource).path, service))
         for places in self._by_host.values():
             places.sort(key=lambda place: len(place[0]), reverse=True)
+
+    @staticmethod
+    def hosts_of(service: Service) -> tuple[str, ...]:
+        """How `Host` may name the service: a default port may be written or left out."""
+        parts = urlsplit(service.resource)
+        return (parts.netloc,) if parts.port else (parts.netloc, parts.netloc + _DEFAULT_PORTS[parts.scheme])
 
     def by_resource(self, resource: str) -> Service | None:
         """The service whose identifier `resource` is; a trailing slash on a bare origin is ignored."""

@@ -1,0 +1,1 @@
+"""What `protos/compile.py` makes of `protos/`. Nothing here is written by hand but this line."""

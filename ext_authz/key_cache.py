@@ -1,0 +1,93 @@
+"""The public keys this process checks with: read again and again, and at once when a token names an unknown one.
+
+Redis silent: the last keys stay, since they are as good as they were, and the liveness of every token is asked
+for anyway. Redis answering that there are none, or something that is no key set: there are none, and every
+check is refused as unknown until there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Never, Protocol
+
+import structlog
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.keys import VerifyingKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+READ_EVERY = 1.0
+"""Seconds between reads, so that a key taken out of the ring is trusted no longer than that."""
+
+READ_AT_MOST_EVERY = 0.25
+"""Seconds between reads that unknown key ids cause: whoever invents key ids does not get to hammer Redis."""
+
+
+class KeysSource(Protocol):
+    """Where the published JWK set is read."""
+
+    async def read(self) -> str | bytes | None:
+        """The JWK set as JSON, or `None`. Raises `StoreUnavailableError`, or `ValueError` if it is not text."""
+
+
+class KeyCache:
+    """The keys of the last read, and whether that read got an answer."""
+
+    def __init__(self, source: KeysSource, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.current: VerifyingKeys | None = None
+        self._source = source
+        self._monotonic = monotonic
+        self._answered = False
+        self._document: str | bytes | None = None
+        self._read_at = -float("inf")
+        self._one_at_a_time = asyncio.Lock()
+        self._log = structlog.get_logger("keys")
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there are keys and the last read confirmed them: whether this process can decide anything."""
+        return self._answered and self.current is not None
+
+    async def read(self) -> None:
+        """Read the keys now."""
+        async with self._one_at_a_time:
+            await self._read()
+
+    async def read_for_unknown_key(self) -> None:
+        """Read the keys now, unless that was done a moment ago. Callers that come together share one read."""
+        async with self._one_at_a_time:
+            if self._monotonic() - self._read_at >= READ_AT_MOST_EVERY:
+                await self._read()
+
+    async def watch(self, report: Callable[[bool], Awaitable[None]]) -> Never:
+        """Read for ever, telling `report` after each read whether the keys are fresh."""
+        while True:
+            await self.read()
+            await report(self.is_fresh)
+            await asyncio.sleep(READ_EVERY if self.is_fresh else READ_AT_MOST_EVERY)
+
+    async def _read(self) -> None:
+        was_fresh = self.is_fresh
+        try:
+            document = await self._source.read()
+            if document is None:
+                raise ValueError("no keys were published")
+            if self.current is None or document != self._document:
+                self.current = VerifyingKeys.from_jwks(document)
+                self._document = document
+                self._log.info("keys.loaded", count=len(self.current))
+            self._answered = True
+        except StoreUnavailableError as error:
+            self._answered = False
+            if was_fresh:
+                self._log.warning("keys.unreachable", error=str(error))
+        except ValueError as error:
+            if was_fresh or not self._answered:
+                self._log.warning("keys.missing", error=str(error))
+            self._answered = True
+            self.current = None
+        finally:
+            self._read_at = self._monotonic()

@@ -1,0 +1,130 @@
+"""The gRPC transport: `grpc.aio`, health, limits and an orderly end. It carries bytes and decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # documented, but not in `__all__`
+
+from ext_authz.check import Authorizer
+from ext_authz.facts import FactFinder
+from ext_authz.key_cache import KeyCache
+from oauth_core.resources import ServiceIndex
+from oauth_core.store.connection import connect
+from oauth_core.store.liveness import RedisLiveness
+from oauth_core.store.public_keys import PublicKeysStore
+
+if TYPE_CHECKING:
+    from oauth_core.audit import AuditSink
+    from oauth_core.settings import AuthzSettings
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+LARGEST_MESSAGE = 1024 * 1024
+"""Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
+
+DRAIN_SECONDS = 5.0
+"""How long checks that are under way may take to finish once the process is told to stop."""
+
+_ADDRESS = re.compile(r"unix:/.+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):\d{1,5}")
+_IDENTITY_ONLY = 1
+_OPTIONS = (
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    # Nobody compresses a Check but somebody who wants us to unpack a bomb.
+    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+    ("grpc.max_concurrent_streams", 1024),
+    # A second process on the same port is a mistake that must show, not a way to share the load unasked.
+    ("grpc.so_reuseport", 0),
+    # Envoy may ping an idle connection; by default gRPC takes that for an attack and closes it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class ListenError(Exception):
+    """The address cannot be listened on. The message is one readable line."""
+
+
+async def serve(settings: AuthzSettings, audit: AuditSink) -> None:
+    """Answer checks until SIGTERM or SIGINT, then finish those under way. Raises `ListenError`."""
+    redis = connect(settings)
+    keys = KeyCache(PublicKeysStore(redis, timeout=settings.redis_timeout))
+    facts = FactFinder(
+        services=ServiceIndex(settings.resolved_services),
+        issuer=settings.issuer,
+        keys=keys,
+        liveness=RedisLiveness(redis, timeout=settings.redis_timeout),
+        clock=lambda: int(time.time()),
+    )
+    try:
+        await _run(settings.authz_listen, Authorizer(facts, audit), keys)
+    finally:
+        await redis.aclose()
+
+
+async def _run(address: str, authorizer: Authorizer, keys: KeyCache) -> None:
+    log = structlog.get_logger("server")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    servicer = health.HealthServicer()
+    await _report(servicer, is_serving=False)
+    server = _server(authorizer, servicer)
+    _listen(server, address)
+    await server.start()
+    log.info("server.listening", address=address)
+
+    watching = asyncio.create_task(keys.watch(lambda fresh: _report(servicer, is_serving=fresh)))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        # Watching has no end of its own: if it fails, old keys would be trusted for ever, so the process ends.
+        done, _ = await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if watching in done:
+            await watching
+    finally:
+        log.info("server.draining")
+        await servicer.enter_graceful_shutdown()
+        await server.stop(DRAIN_SECONDS)
+        for task in (watching, stopping):
+            task.cancel()
+        await asyncio.gather(watching, stopping, return_exceptions=True)
+        log.info("server.stopped")
+
+
+def _server(authorizer: Authorizer, servicer: health.HealthServicer) -> grpc.aio.Server:
+    server = grpc.aio.server(options=_OPTIONS)
+
+    async def check(message: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return await authorizer.check(message)
+
+    # No deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Check": grpc.unary_unary_rpc_method_handler(check)
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    return server
+
+
+def _listen(server: grpc.aio.Server, address: str) -> None:
+    if not _ADDRESS.fullmatch(address):
+        raise ListenError(f"authz_listen {address!r} is neither host:port nor unix:/path")
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise ListenError(f"cannot listen on {address}: it is in use, or not an address of this machine")
+
+
+async def _report(servicer: health.HealthServicer, *, is_serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", SERVICE):
+        await servicer.set(name, status)

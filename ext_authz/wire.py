@@ -1,0 +1,167 @@
+"""The wire: Envoy's message to our request, our decision to Envoy's message, and nothing else knows either.
+
+It is also the only place where identity headers are removed and set. Three rules hold there. A name we set is
+overwritten, so what the caller sent under it is gone. A name we have no value for is removed. And a name that
+a server behind us could read as one of ours (`X_User_Id` becomes `HTTP_X_USER_ID` in CGI and WSGI, and so does
+`X-User-Id`) is removed too. Envoy applies removals last, so a name is never in both lists.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from google.protobuf.message import DecodeError
+from google.rpc import code_pb2
+from google.rpc.status_pb2 import Status
+
+from ext_authz.generated import envoy_ext_authz_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from oauth_core.challenge import Refusal
+    from oauth_core.model import AccessClaims
+
+ROUTE_SERVICE = "portcullis.service"
+"""Context extension by which a route says which service it leads to."""
+
+AUTHORIZATION = "authorization"
+USER_ID = "x-user-id"
+USER_NAME = "x-user-name"
+CLIENT_ID = "x-client-id"
+TOKEN_SCOPE = "x-token-scope"  # noqa: S105 - a header's name, not a credential
+IDENTITY_HEADERS = (USER_ID, USER_NAME, CLIENT_ID, TOKEN_SCOPE)
+"""Headers that tell the service who is calling. Whoever can set one of them past us is whoever they like."""
+
+_OURS = frozenset({AUTHORIZATION, *IDENTITY_HEADERS})
+_LENGTHS = frozenset(map(len, _OURS))
+_SEPARATORS = re.compile(r"[^a-z0-9]")
+# Printable ASCII but for the space, whose ends HTTP trims, and the percent sign, which starts an escape.
+_PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+_GRPC_CODES = {
+    400: code_pb2.INVALID_ARGUMENT,
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
+    404: code_pb2.NOT_FOUND,
+    503: code_pb2.UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRequest:
+    """What a decision needs to know about an HTTP request.
+
+    `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
+    as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself.
+    """
+
+    method: str
+    host: str
+    path: str
+    query: str
+    authorization: tuple[str, ...]
+    lookalikes: tuple[str, ...]
+    routed_as: str | None
+    source: str | None
+    request_id: str | None
+
+
+def decode(message: bytes) -> IncomingRequest | None:
+    """The request inside the bytes of a `CheckRequest`; `None` when they are not one about an HTTP request."""
+    try:
+        attributes = pb.CheckRequest.FromString(message).attributes
+    except DecodeError:
+        return None
+    http = attributes.request.http
+    if not (http.method and http.host and http.path.startswith("/")):
+        return None
+    path, _, query = http.path.partition("?")
+    authorization: list[str] = []
+    lookalikes: list[str] = []
+    for name, value in _headers(http):
+        if name == AUTHORIZATION:
+            authorization.append(value)
+        elif len(name) in _LENGTHS and name not in _OURS and _SEPARATORS.sub("-", name.lower()) in _OURS:
+            lookalikes.append(name)
+    return IncomingRequest(
+        method=http.method,
+        host=http.host,
+        path=path,
+        query=f"{query}&{http.query}" if http.query else query,
+        authorization=tuple(authorization),
+        lookalikes=tuple(lookalikes),
+        routed_as=attributes.context_extensions.get(ROUTE_SERVICE),
+        source=_address(attributes.source.address),
+        request_id=http.id or None,
+    )
+
+
+def encode_allowed(claims: AccessClaims, lookalikes: Iterable[str]) -> bytes:
+    """A `CheckResponse` that lets the request through as the one `claims` describe, without its token."""
+    identity = {
+        USER_ID: _header_text(claims.sub),
+        USER_NAME: _header_text(claims.github_user),
+        CLIENT_ID: _header_text(claims.client_id),
+        TOKEN_SCOPE: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
+    }
+    removed = [AUTHORIZATION]
+    # Envoy ignores an empty value, and the caller's own would stay: there it must be removed instead.
+    removed += [name for name, value in identity.items() if not value]
+    # Envoy lower-cases what it removes: an upper-case spelling of our own name would remove what we set.
+    removed += [name for name in lookalikes if name.lower() not in _OURS]
+    return pb.CheckResponse(
+        status=Status(code=code_pb2.OK),
+        ok_response=pb.OkHttpResponse(
+            headers=[_overwrite(name, value) for name, value in identity.items() if value],
+            headers_to_remove=removed,
+        ),
+    ).SerializeToString()
+
+
+def encode_refused(refusal: Refusal) -> bytes:
+    """A `CheckResponse` that makes Envoy answer the caller with `refusal`.
+
+    Always a denial, also for our own failures: Envoy lets an `error_response` through when it is told to.
+    """
+    return pb.CheckResponse(
+        status=Status(code=_GRPC_CODES[refusal.status]),
+        denied_response=pb.DeniedHttpResponse(
+            status=pb.HttpStatus(code=pb.StatusCode.Name(refusal.status)),
+            headers=[_overwrite(name, value) for name, value in refusal.headers],
+            body=refusal.body,
+        ),
+    ).SerializeToString()
+
+
+def _headers(http: pb.AttributeContext.HttpRequest) -> Iterator[tuple[str, str]]:
+    """Every header, from whichever of its two fields Envoy was told to use; from both, if somebody used both."""
+    yield from http.headers.items()
+    for header in http.header_map.headers:
+        # Latin-1 gives every byte a character, and none that a token may contain changes.
+        yield header.key, header.raw_value.decode("latin-1") if header.raw_value else header.value
+
+
+def _address(address: pb.Address) -> str | None:
+    match address.WhichOneof("address"):
+        case "socket_address":
+            return address.socket_address.address
+        case "pipe":
+            return address.pipe.path
+        case _:
+            return None
+
+
+def _header_text(value: str) -> str:
+    """`value` as it can stand in a header: what is not plain is percent-encoded, so no two values look alike."""
+    return quote(value, safe=_PLAIN)
+
+
+def _overwrite(name: str, value: str) -> pb.HeaderValueOption:
+    return pb.HeaderValueOption(
+        header=pb.HeaderValue(key=name, value=value),
+        append_action=pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

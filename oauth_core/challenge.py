@@ -1,0 +1,111 @@
+"""What a refused caller learns: status, challenge and a bland body for every reason, in one exhaustive table.
+
+The challenge tells a client where to find the authorization server and what to ask for (RFC 6750 section 3,
+RFC 9728 section 5.1). It never tells which check failed: that is for the audit log.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from oauth_core.policy import DenyReason
+from oauth_core.resources import metadata_url
+
+if TYPE_CHECKING:
+    from oauth_core.model import Service
+
+RETRY_AFTER_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer. Header names are lower-case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+
+def refusal(reason: DenyReason, service: Service | None) -> Refusal:
+    """How a request that was refused for `reason` is answered.
+
+    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge.
+    """
+    match reason:
+        case DenyReason.MALFORMED_REQUEST:
+            return _answer(400, "invalid_request", "The request could not be understood.")
+        case DenyReason.UNKNOWN_SERVICE | DenyReason.ROUTE_MISMATCH:
+            return _answer(404, "not_found", "There is no such service here.")
+        case DenyReason.MISSING_TOKEN:
+            # No error code in the challenge: the client did nothing wrong yet (RFC 6750 section 3.1).
+            return _answer(401, "unauthorized", "An access token is needed.", _challenge(service))
+        case DenyReason.TOKEN_IN_QUERY:
+            description = "An access token must not be sent in the URL."
+            return _answer(
+                400, "invalid_request", description, _challenge(service, "invalid_request", description)
+            )
+        case (
+            DenyReason.MALFORMED_AUTHORIZATION
+            | DenyReason.MALFORMED_TOKEN
+            | DenyReason.WRONG_TYPE
+            | DenyReason.UNKNOWN_KEY
+            | DenyReason.WRONG_ALGORITHM
+            | DenyReason.BAD_SIGNATURE
+            | DenyReason.BAD_CLAIMS
+            | DenyReason.WRONG_ISSUER
+            | DenyReason.EXPIRED
+            | DenyReason.NOT_YET_VALID
+            | DenyReason.WRONG_AUDIENCE
+            | DenyReason.REVOKED
+        ):
+            description = "The access token is not valid here."
+            return _answer(401, "invalid_token", description, _challenge(service, "invalid_token", description))
+        case DenyReason.INSUFFICIENT_SCOPE:
+            description = "The access token lacks a scope that is needed here."
+            return _answer(
+                403, "insufficient_scope", description, _challenge(service, "insufficient_scope", description)
+            )
+        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
+            # Never 401: clients throw good tokens away on it, and an outage would sign everybody out.
+            return _answer(
+                503,
+                "temporarily_unavailable",
+                "The access token cannot be checked right now.",
+                ("retry-after", str(RETRY_AFTER_SECONDS)),
+            )
+        case _:
+            assert_never(reason)
+
+
+def _answer(status: int, error: str, description: str, *headers: tuple[str, str] | None) -> Refusal:
+    return Refusal(
+        status=status,
+        headers=(
+            *(header for header in headers if header is not None),
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+        ),
+        body=json.dumps({"error": error, "error_description": description}),
+    )
+
+
+def _challenge(
+    service: Service | None, error: str | None = None, description: str | None = None
+) -> tuple[str, str] | None:
+    if service is None:
+        return None
+    parameters = {
+        "error": error,
+        "error_description": description,
+        "resource_metadata": metadata_url(service.resource),
+        "scope": service.scope,
+    }
+    listed = ", ".join(f"{name}={_quoted(value)}" for name, value in parameters.items() if value is not None)
+    return "www-authenticate", f"Bearer {listed}"
+
+
+def _quoted(text: str) -> str:
+    """`text` as a quoted-string (RFC 9110 section 5.6.4)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,89 @@
+"""Who is calling the token endpoint: RFC 6749 section 2.3, with what real clients do.
+
+The id may come in the Basic header, in the form, or in both when they agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+
+from oauth_core.credentials import secret_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client
+    from oauth_core.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Presented:
+    """What a caller says of itself. `repr` must not show the secret."""
+
+    client_id: str
+    secret: str | None
+    by_header: bool
+
+    def __repr__(self) -> str:
+        return f"Presented(client_id={self.client_id!r})"
+
+
+def presented(authorization: str | None, form: Parameters) -> Presented:
+    """Read the caller's credentials. Raises `DisplayedError` when there are none or they contradict."""
+    form_id, form_secret = form.get("client_id"), form.get("client_secret")
+    if authorization is None:
+        if form_id is None:
+            raise refused("no client authentication was sent", by_header=False)
+        return Presented(form_id, form_secret, by_header=False)
+    client_id, secret = _basic(authorization)
+    if form_id not in {None, client_id} or form_secret not in {None, secret}:
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients")
+    return Presented(client_id, secret or None, by_header=True)
+
+
+def authenticate(client: Client | None, who: Presented) -> Client:
+    """Return the client when `who` proved to be it.
+
+    An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, 401 `invalid_client`:
+    clients that see it register again.
+    """
+    if client is None:
+        raise refused("client authentication failed", by_header=who.by_header)
+    if client.secret_hash is None:
+        if who.secret is not None:
+            raise refused("client authentication failed", by_header=who.by_header)
+        return client
+    if who.secret is None or not secret_matches(who.secret, client.secret_hash):
+        raise refused("client authentication failed", by_header=who.by_header)
+    return client
+
+
+def refused(description: str, *, by_header: bool) -> DisplayedError:
+    """401 `invalid_client`, with the challenge that RFC 6749 section 5.2 wants when Basic was tried."""
+    return DisplayedError(
+        ErrorCode.INVALID_CLIENT,
+        description,
+        status=401,
+        challenge='Basic realm="token", charset="UTF-8"' if by_header else None,
+    )
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    """Id and secret of a Basic header. Both are form-encoded first (RFC 6749 section 2.3.1).
+
+    Clients that skip that step are understood too: our ids and secrets have nothing to encode.
+    """
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise refused("only Basic is understood in the Authorization header here", by_header=True)
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        raise refused("the Basic header is malformed", by_header=True) from None
+    client_id, colon, secret = pair.partition(":")
+    if not colon or not client_id or "\x00" in pair:
+        raise refused("the Basic header is malformed", by_header=True)
+    return unquote_plus(client_id), unquote_plus(secret)

@@ -1,0 +1,106 @@
+"""What the token endpoint decides, as pure functions: may this code be redeemed, what may this refresh give.
+
+Whether a code or a refresh token was used before is not decided here: only the store can know that, in the same
+step that uses it up (`oauth_core.store.codes`, `oauth_core.store.grants`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from oauth_core import scopes
+from oauth_core.credentials import pkce_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import AccessClaims, Grant
+
+if TYPE_CHECKING:
+    from oauth_core.model import AuthorizationCode, Client
+    from oauth_core.parameters import Parameters
+    from oauth_core.resources import ServiceIndex
+
+# unreserved characters, 43 to 128 of them (RFC 7636 section 4.1)
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
+
+
+def check_redemption(code: AuthorizationCode, client: Client, form: Parameters, services: ServiceIndex) -> None:
+    """Pass when `client` may redeem `code` with what it sent; else raise `DisplayedError`.
+
+    Nothing is used up before this passes, so whoever finds a code cannot burn it without the verifier.
+    """
+    request = code.request
+    if request.client_id != client.client_id:
+        raise _invalid_grant("the code is not this client's")
+    redirect_uri = form.get("redirect_uri")
+    # Left out is fine only where the authorization request could leave it out too.
+    if redirect_uri != request.redirect_uri and not (
+        redirect_uri is None and client.redirect_uris == (request.redirect_uri,)
+    ):
+        raise _invalid_grant("redirect_uri is not the one of the authorization request")
+    verifier = form.get("code_verifier")
+    if verifier is None or not _VERIFIER.match(verifier):
+        raise _invalid_grant("code_verifier is missing or not 43 to 128 unreserved characters")
+    if not pkce_matches(verifier, request.code_challenge):
+        raise _invalid_grant("code_verifier does not match the code_challenge")
+    narrow_resources(request.resources, form, services)
+
+
+def narrow_resources(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
+    """The audience of the token: what `resource` asks for, within what was granted (RFC 8707 section 2.2)."""
+    asked = []
+    for resource in form.all("resource"):
+        service = services.by_resource(resource)
+        if service is None or service.resource not in granted:
+            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not among those granted")
+        asked.append(service.resource)
+    return tuple(asked) or granted
+
+
+def narrow_scopes(granted: tuple[str, ...], form: Parameters) -> tuple[str, ...]:
+    """The scopes of a refreshed token: no more than was granted (RFC 6749 section 6)."""
+    asked = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
+    if any(scope not in granted for scope in asked):
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope asks for more than was granted")
+    return asked or granted
+
+
+def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
+    """The grant that a redeemed `code` becomes; `lifetime` is in seconds."""
+    return Grant(
+        grant_id=code.grant_id,
+        client_id=code.request.client_id,
+        user=code.user,
+        scopes=code.request.scopes,
+        resources=code.request.resources,
+        created_at=now,
+        expires_at=now + lifetime,
+    )
+
+
+def claims_for(
+    grant: Grant,
+    *,
+    issuer: str,
+    jti: str,
+    audience: tuple[str, ...],
+    scope: tuple[str, ...],
+    now: int,
+    lifetime: int,
+) -> AccessClaims:
+    """The claims of an access token under `grant`. It never outlives the grant."""
+    return AccessClaims(
+        iss=issuer,
+        sub=str(grant.user.github_id),
+        aud=audience,
+        exp=min(now + lifetime, grant.expires_at),
+        iat=now,
+        jti=jti,
+        client_id=grant.client_id,
+        scope=scopes.join(scope),
+        github_user=grant.user.login,
+        github_id=grant.user.github_id,
+    )
+
+
+def _invalid_grant(description: str) -> DisplayedError:
+    return DisplayedError(ErrorCode.INVALID_GRANT, description)

@@ -1,0 +1,46 @@
+"""The documents that clients discover us by: RFC 8414 for the authorization server, RFC 9728 for each service.
+
+Built from the settings alone, never from a request's `Host`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oauth_core.model import Service
+
+
+def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, object]:
+    """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery."""
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "registration_endpoint": f"{issuer}/register",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        # RFC 9728 section 4: what this server guards, so that a visitor need not be told.
+        "protected_resources": [service.resource for service in services],
+        "scopes_supported": sorted({service.scope for service in services}),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": list(GRANT_TYPES),
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+    }
+
+
+def protected_resource(service: Service, issuer: str) -> dict[str, object]:
+    """Metadata of one service (RFC 9728 section 2). Its scopes are the fewest that open it."""
+    return {
+        "resource": service.resource,
+        "resource_name": service.title,
+        "authorization_servers": [issuer],
+        "scopes_supported": [service.scope],
+        "bearer_methods_supported": ["header"],
+    }

@@ -1,0 +1,73 @@
+"""Request parameters as the protocol defines them: each at most once, and an empty one counts as absent.
+
+RFC 6749 sections 3.1 and 3.2 say both. `resource` alone may repeat (RFC 8707 section 2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_REPEATABLE = frozenset({"resource"})
+_LONGEST = 4096
+_MOST_RESOURCES = 20
+_MOST_FIELDS = 100
+
+
+class Parameters:
+    """The parameters of one request, from its query or its form."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            if value:
+                self._values.setdefault(name, []).append(value)
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Parameters:
+        """Read a query or a form (`application/x-www-form-urlencoded`). Raises `DisplayedError`."""
+        try:
+            return cls(parse_qsl(encoded.decode("ascii"), errors="strict", max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            raise _invalid("the parameters are not well-formed UTF-8, or too many") from None
+
+    def get(self, name: str) -> str | None:
+        """The value of `name`, or `None`. Raises `DisplayedError` when it was sent twice or is too long."""
+        values = self._values.get(name, [])
+        if not values:
+            return None
+        if len(values) > 1 and name not in _REPEATABLE:
+            raise _invalid(f"{name} was sent more than once")
+        if len(values[0]) > _LONGEST:
+            raise _invalid(f"{name} is longer than {_LONGEST} characters")
+        if "\x00" in values[0]:
+            raise _invalid(f"{name} has a NUL character")
+        return values[0]
+
+    def require(self, name: str) -> str:
+        """The value of `name`. Raises `DisplayedError` when it is missing, too."""
+        value = self.get(name)
+        if value is None:
+            raise _invalid(f"{name} is missing")
+        return value
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every distinct value of a parameter that may repeat."""
+        values = tuple(dict.fromkeys(self._values.get(name, ())))
+        if len(values) > _MOST_RESOURCES or any(len(value) > _LONGEST for value in values):
+            raise _invalid(f"{name} was sent too often or is too long")
+        return values
+
+    def check_unique(self) -> None:
+        """Raise `DisplayedError` when any parameter that must not repeat does."""
+        for name in self._values:
+            self.get(name)
+
+
+def _invalid(description: str) -> DisplayedError:
+    return DisplayedError(ErrorCode.INVALID_REQUEST, description)

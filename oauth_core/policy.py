@@ -1,0 +1,161 @@
+"""The decision: may this request pass? Total, pure, and no unless every fact says yes.
+
+Whoever asks gathers the facts first. A fact is a value, never an exception: what could not be found out is a
+value too, and it never lets anybody through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, assert_never
+
+from oauth_core.access_tokens import Rejected, TokenFault, Verified
+
+if TYPE_CHECKING:
+    from oauth_core.model import AccessClaims, Service
+
+
+class Unverified(Enum):
+    """Why there is no verdict on a token. Each member is a fact about the request, or about us."""
+
+    MISSING = "missing"
+    """No bearer token, or credentials of another scheme."""
+    MALFORMED = "malformed"
+    """More than one credential, or a bearer credential that cannot be a token (RFC 6750 section 2.1)."""
+    IN_QUERY = "in_query"
+    """A token in the URL, where logs and other services see it (RFC 9700 section 4.3.2)."""
+    NO_KEYS = "no_keys"
+    """We have no keys yet, so nothing can be said about any token."""
+
+
+class Liveness(Enum):
+    """What Redis says about a token that is otherwise good."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    """Redis did not answer in time, or was not asked."""
+
+
+class DenyReason(StrEnum):
+    """Why a request is refused, for the audit log. What the caller learns is `oauth_core.challenge`'s to say."""
+
+    MALFORMED_REQUEST = "malformed_request"
+    UNKNOWN_SERVICE = "unknown_service"
+    ROUTE_MISMATCH = "route_mismatch"
+    MISSING_TOKEN = "missing_token"  # noqa: S105 - a reason, not a credential
+    MALFORMED_AUTHORIZATION = "malformed_authorization"
+    TOKEN_IN_QUERY = "token_in_query"  # noqa: S105
+    MALFORMED_TOKEN = "malformed_token"  # noqa: S105
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG_ALGORITHM = "wrong_algorithm"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_CLAIMS = "bad_claims"
+    WRONG_ISSUER = "wrong_issuer"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    WRONG_AUDIENCE = "wrong_audience"
+    REVOKED = "revoked"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    TOKEN_STATE_UNKNOWN = "token_state_unknown"  # noqa: S105
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision rests on.
+
+    `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
+    `now` is the second at which the decision is taken, after every fact was gathered.
+    """
+
+    service: Service | None
+    routed_as: str | None
+    token: Verified | Rejected | Unverified
+    liveness: Liveness
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Let the request through, as the one these claims describe."""
+
+    claims: AccessClaims
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log."""
+
+    reason: DenyReason
+    claims: AccessClaims | None = None
+
+
+def decide(facts: Facts) -> Allow | Deny:
+    """The decision on a request that could be read. The first thing wrong is the reason."""
+    if facts.service is None:
+        return Deny(DenyReason.UNKNOWN_SERVICE)
+    if facts.routed_as is not None and facts.routed_as != facts.service.name:
+        # The route leads to one service and the URL names another: a token for the one would open the other.
+        return Deny(DenyReason.ROUTE_MISMATCH)
+    match facts.token:
+        case Verified(claims):
+            return _decide_on(claims, facts.service, facts.liveness, facts.now)
+        case Rejected(fault):
+            return Deny(_fault_reason(fault))
+        case Unverified.MISSING:
+            return Deny(DenyReason.MISSING_TOKEN)
+        case Unverified.MALFORMED:
+            return Deny(DenyReason.MALFORMED_AUTHORIZATION)
+        case Unverified.IN_QUERY:
+            return Deny(DenyReason.TOKEN_IN_QUERY)
+        case Unverified.NO_KEYS:
+            return Deny(DenyReason.TOKEN_STATE_UNKNOWN)
+        case _:
+            assert_never(facts.token)
+
+
+def _decide_on(claims: AccessClaims, service: Service, liveness: Liveness, now: int) -> Allow | Deny:
+    """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
+    if now >= claims.exp:
+        # It was looked at before Redis was asked, and may have expired while we waited.
+        return Deny(DenyReason.EXPIRED, claims)
+    if service.resource not in claims.aud:
+        return Deny(DenyReason.WRONG_AUDIENCE, claims)
+    match liveness:
+        case Liveness.UNKNOWN:
+            return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)
+        case Liveness.REVOKED:
+            return Deny(DenyReason.REVOKED, claims)
+        case Liveness.ACTIVE:
+            if service.scope in claims.scope.split(" "):
+                return Allow(claims)
+            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims)
+        case _:
+            assert_never(liveness)
+
+
+def _fault_reason(fault: TokenFault) -> DenyReason:
+    match fault:
+        case TokenFault.MALFORMED:
+            return DenyReason.MALFORMED_TOKEN
+        case TokenFault.WRONG_TYPE:
+            return DenyReason.WRONG_TYPE
+        case TokenFault.UNKNOWN_KEY:
+            return DenyReason.UNKNOWN_KEY
+        case TokenFault.WRONG_ALGORITHM:
+            return DenyReason.WRONG_ALGORITHM
+        case TokenFault.BAD_SIGNATURE:
+            return DenyReason.BAD_SIGNATURE
+        case TokenFault.BAD_CLAIMS:
+            return DenyReason.BAD_CLAIMS
+        case TokenFault.WRONG_ISSUER:
+            return DenyReason.WRONG_ISSUER
+        case TokenFault.EXPIRED:
+            return DenyReason.EXPIRED
+        case TokenFault.NOT_YET_VALID:
+            return DenyReason.NOT_YET_VALID
+        case _:
+            assert_never(fault)

@@ -1,0 +1,205 @@
+"""Client registration (RFC 7591) and management (RFC 7592): from what a client sent to a `Client`, and back.
+
+Lenient in what is accepted: members we do not know are ignored, and grants we do not offer are left out of the
+answer, as RFC 7591 section 3.2.1 allows. Strict in what is answered: unset members are left out, never null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from oauth_core import redirect_uris, scopes
+from oauth_core.credentials import hash_secret, new_identifier, new_secret, secret_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import Client, ClientAuthMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AUTH_METHODS: tuple[ClientAuthMethod, ...] = ("none", "client_secret_basic", "client_secret_post")
+GRANT_TYPES = ("authorization_code", "refresh_token")
+
+_MOST_REDIRECT_URIS = 20
+_MOST_CONTACTS = 10
+_LONGEST_TEXT = 512
+_URI_MEMBERS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
+_TEXT_MEMBERS = ("client_name", "application_type", "software_id", "software_version")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A new or changed client, with the secrets that are shown this once. `None`: unchanged, or none needed."""
+
+    client: Client
+    secret: str | None
+    registration_token: str | None
+
+
+def register(document: object, *, now: int) -> Registered:
+    """Make a client from a registration request's JSON (RFC 7591 section 2).
+
+    Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
+    """
+    members = _members(document)
+    token = new_secret()
+    secret = new_secret() if members["token_endpoint_auth_method"] != "none" else None
+    client = Client(
+        client_id=new_identifier(),
+        issued_at=now,
+        registration_token_hash=hash_secret(token),
+        secret_hash=hash_secret(secret) if secret else None,
+        **members,
+    )
+    return Registered(client, secret, token)
+
+
+def update(client: Client, document: object) -> Registered:
+    """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
+
+    The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
+    public forgets it. Raises `DisplayedError`.
+    """
+    if not isinstance(document, dict) or document.get("client_id") != client.client_id:
+        raise _invalid("client_id must be present and the same as in the URL")
+    for forbidden in (
+        "registration_access_token",
+        "registration_client_uri",
+        "client_secret_expires_at",
+        "client_id_issued_at",
+    ):
+        if forbidden in document:
+            raise _invalid(f"{forbidden} must not be sent in an update (RFC 7592 section 2.2)")
+    given = document.get("client_secret")
+    if given is not None and not _is_secret_of(client, given):
+        raise _invalid("client_secret is not this client's; an update cannot choose one")
+    members = _members(document)
+    secret: str | None = None
+    secret_hash = client.secret_hash
+    if members["token_endpoint_auth_method"] == "none":
+        secret_hash = None
+    elif secret_hash is None:
+        secret = new_secret()
+        secret_hash = hash_secret(secret)
+    changed = Client(
+        client_id=client.client_id,
+        issued_at=client.issued_at,
+        registration_token_hash=client.registration_token_hash,
+        secret_hash=secret_hash,
+        **members,
+    )
+    return Registered(changed, secret, None)
+
+
+def client_information(registered: Registered, *, issuer: str) -> dict[str, object]:
+    """The answer of every registration endpoint (RFC 7591 section 3.2.1, RFC 7592 section 3)."""
+    client = registered.client
+    answer: dict[str, object] = {
+        "client_id": client.client_id,
+        "client_id_issued_at": client.issued_at,
+        "registration_client_uri": f"{issuer}/register/{client.client_id}",
+        "redirect_uris": list(client.redirect_uris),
+        "token_endpoint_auth_method": client.token_endpoint_auth_method,
+        "grant_types": list(client.grant_types),
+        "response_types": list(client.response_types),
+    }
+    if registered.registration_token:
+        answer["registration_access_token"] = registered.registration_token
+    if registered.secret:
+        answer["client_secret"] = registered.secret
+    if client.secret_hash:
+        answer["client_secret_expires_at"] = 0
+    for name in (*_TEXT_MEMBERS, *_URI_MEMBERS, "scope"):
+        if (value := getattr(client, name)) is not None:
+            answer[name] = value
+    if client.contacts:
+        answer["contacts"] = list(client.contacts)
+    return answer
+
+
+def _is_secret_of(client: Client, given: object) -> bool:
+    return isinstance(given, str) and client.secret_hash is not None and secret_matches(given, client.secret_hash)
+
+
+def _members(document: object) -> dict[str, Any]:
+    """The members of a `Client` that its owner chooses."""
+    if not isinstance(document, dict):
+        raise _invalid("the request body must be a JSON object")
+    method = document.get("token_endpoint_auth_method")
+    if method is None:
+        method = "client_secret_basic"  # the default of RFC 7591 section 2
+    if method not in AUTH_METHODS:
+        raise _invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
+    asked = _texts(document, "grant_types")
+    if asked and "authorization_code" not in asked:
+        raise _invalid(f"grant_types has none that is offered here: {', '.join(GRANT_TYPES)}")
+    response_types = _texts(document, "response_types")
+    if response_types and "code" not in response_types:
+        raise _invalid("response_types must include code")
+    return {
+        "token_endpoint_auth_method": cast("ClientAuthMethod", method),
+        "redirect_uris": _redirect_uris(document),
+        # Refresh tokens are given even to clients that did not know to ask for them.
+        "grant_types": GRANT_TYPES,
+        "response_types": ("code",),
+        "scope": _scope(document),
+        "contacts": _texts(document, "contacts")[:_MOST_CONTACTS],
+        **{name: _text(document, name) for name in _TEXT_MEMBERS},
+        **{name: _uri(document, name) for name in _URI_MEMBERS},
+    }
+
+
+def _redirect_uris(document: Mapping[str, object]) -> tuple[str, ...]:
+    uris = document.get("redirect_uris")
+    if not isinstance(uris, list) or not uris:
+        raise DisplayedError(
+            ErrorCode.INVALID_REDIRECT_URI, "redirect_uris must be an array with at least one URI"
+        )
+    if len(uris) > _MOST_REDIRECT_URIS:
+        raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, f"redirect_uris has more than {_MOST_REDIRECT_URIS}")
+    return tuple(dict.fromkeys(redirect_uris.check(uri) for uri in uris))
+
+
+def _scope(document: Mapping[str, object]) -> str | None:
+    text = _text(document, "scope")
+    try:
+        return scopes.join(scopes.parse(text)) or None
+    except DisplayedError as error:
+        raise _invalid(error.description) from None
+
+
+def _text(document: Mapping[str, object], name: str) -> str | None:
+    value = document.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not value.isprintable():
+        raise _invalid(f"{name} must be a string of at most {_LONGEST_TEXT} printable characters")
+    return value
+
+
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    values = document.get(name)
+    if values is None:
+        return ()
+    if not isinstance(values, list):
+        raise _invalid(f"{name} must be an array of strings")
+    return tuple(text for value in values if (text := _text({name: value}, name)) is not None)
+
+
+def _uri(document: Mapping[str, object], name: str) -> str | None:
+    value = _text(document, name)
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = None
+    # These end up as links on the consent page, where a javascript: URI would run.
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise _invalid(f"{name} must be an http or https URL")
+    return value
+
+
+def _invalid(description: str) -> DisplayedError:
+    return DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, description)

@@ -1,0 +1,87 @@
+"""Registered clients. A record lives from its last use on, and never shorter than a grant it may hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.model import Client
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+_CLIENT = Codec(Client)
+
+# Only ever lengthens: using a client that holds a year's grant must not cut its life to ninety days.
+_TOUCH = """
+local left = redis.call('TTL', KEYS[1])
+if left >= 0 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return left
+"""
+
+
+class ClientStore:
+    """`lifetime` is seconds after the last use; 0 keeps clients for ever."""
+
+    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+        self._redis = redis
+        self._lifetime = lifetime
+        self._touch = redis.register_script(_TOUCH)
+
+    async def add(self, client: Client) -> None:
+        """Keep a new client. Raises `StoreUnavailableError`, as every method here does."""
+        async with guarded():
+            await self._redis.set(
+                keyspace.client(client.client_id), _CLIENT.dump(client), ex=self._lifetime or None
+            )
+
+    async def get(self, client_id: str) -> Client | None:
+        """The client, if it is registered. Looking it up is a use."""
+        async with guarded():
+            key = keyspace.client(client_id)
+            text = await self._redis.get(key)
+            if text is None:
+                return None
+            await self._touch([key], [self._lifetime])
+        return _CLIENT.load(text)
+
+    async def exists(self, client_id: str) -> bool:
+        """Whether the client is registered at this moment."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.client(client_id)))
+
+    async def keep_for(self, client_id: str, seconds: int) -> None:
+        """Let the client live at least `seconds` from now, because a grant does."""
+        async with guarded():
+            await self._touch([keyspace.client(client_id)], [seconds])
+
+    async def replace(self, client: Client) -> bool:
+        """Change a client that still exists. Answers whether it did: a deleted one does not come back."""
+        async with guarded():
+            done = await self._redis.set(
+                keyspace.client(client.client_id), _CLIENT.dump(client), xx=True, keepttl=True
+            )
+        return bool(done)
+
+    async def delete(self, client_id: str) -> tuple[str, ...]:
+        """Forget the client and answer the ids of its grants, for the caller to revoke.
+
+        The client goes first: whoever is redeeming a code at this moment looks for it afterwards, and undoes.
+        """
+        async with guarded():
+            await self._redis.delete(keyspace.client(client_id))
+            members = cast("Awaitable[set[str]]", self._redis.smembers(keyspace.client_grants(client_id)))
+            grants = tuple(await members)
+            await self._redis.delete(keyspace.client_grants(client_id))
+        return grants
+
+    async def remember_grant(self, client_id: str, grant_id: str, seconds: int) -> None:
+        """Note that the client holds a grant, before the grant is made, so that `delete` finds it."""
+        key = keyspace.client_grants(client_id)
+        async with guarded():
+            await self._redis.sadd(key, grant_id)
+            await self._redis.expire(key, seconds)

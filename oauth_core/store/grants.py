@@ -1,0 +1,152 @@
+"""Grants, their refresh tokens and the access tokens they gave.
+
+A grant and its refresh token are one Redis hash, so creating, rotating and ending are each one atomic step. The
+access tokens live elsewhere (`token:<jti>`, so that a plain `DEL` revokes one), and two steps that are not one
+can be overtaken. The order closes the gap: a token's id is noted with its grant *before* the token exists, and
+after it exists the issuer asks whether the grant still does. Whoever ends a grant deletes every token noted.
+So either the ender saw the note, or the issuer sees that the grant is gone; no token outlives its grant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.model import Grant
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.model import AccessClaims
+    from oauth_core.refresh_tokens import RefreshToken
+
+_GRANT = Codec(Grant)
+
+_CREATE = """
+redis.call('HSET', KEYS[1], 'record', ARGV[1], 'family', ARGV[2], 'current', ARGV[3])
+redis.call('EXPIREAT', KEYS[1], ARGV[4])
+return 1
+"""
+
+# KEYS: grant. ARGV: family, presented, successor, sealed successor, now, grace.
+_ROTATE = """
+local g = redis.call('HMGET', KEYS[1], 'family', 'current', 'previous', 'rotated_at', 'successor')
+if not g[1] or g[1] ~= ARGV[1] then return {'gone'} end
+if g[2] == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'current', ARGV[3], 'previous', ARGV[2], 'successor', ARGV[4], 'rotated_at', ARGV[5])
+  return {'rotated'}
+end
+if g[3] == ARGV[2] and tonumber(ARGV[5]) - tonumber(g[4]) <= tonumber(ARGV[6]) then
+  return {'repeated', g[5]}
+end
+return {'reused'}
+"""
+
+# KEYS: grant, its tokens. ARGV: jti, expiry, now, the set's life.
+_NOTE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+redis.call('EXPIREAT', KEYS[2], ARGV[4])
+return 1
+"""
+
+_END = """
+local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
+local existed = redis.call('DEL', KEYS[1], KEYS[2])
+return {existed, tokens}
+"""
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """The presented token was the current one; its successor is in force."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The presented token was spent a moment ago; `sealed` holds the successor that was given then."""
+
+    sealed: str
+
+
+@dataclass(frozen=True)
+class Reused:
+    """The presented token is an old one of this family: two parties hold it."""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """No such family, or no longer."""
+
+
+Rotation = Rotated | Repeated | Reused | Gone
+
+
+class GrantStore:
+    """`grace` is the seconds in which a spent refresh token is answered with the same successor."""
+
+    def __init__(self, redis: Redis, *, grace: int) -> None:
+        self._redis = redis
+        self._grace = grace
+        self._create = redis.register_script(_CREATE)
+        self._rotate = redis.register_script(_ROTATE)
+        self._note = redis.register_script(_NOTE)
+        self._end = redis.register_script(_END)
+
+    async def create(self, grant: Grant, token: RefreshToken) -> None:
+        """Keep a new grant with the first refresh token of its family. Raises `StoreUnavailableError`."""
+        async with guarded():
+            await self._create(
+                [keyspace.grant(grant.grant_id)],
+                [_GRANT.dump(grant), token.family_hash, token.secret_hash, grant.expires_at],
+            )
+
+    async def get(self, grant_id: str) -> Grant | None:
+        """The grant, while it lives."""
+        async with guarded():
+            record = await cast("Awaitable[str | None]", self._redis.hget(keyspace.grant(grant_id), "record"))
+        return None if record is None else _GRANT.load(record)
+
+    async def rotate(self, presented: RefreshToken, successor: RefreshToken, *, now: int) -> Rotation:
+        """Put `successor` in the place of `presented`, if that is the current token; say what was found."""
+        sealed = presented.seal_successor(successor)
+        async with guarded():
+            outcome = await self._rotate(
+                [keyspace.grant(presented.grant_id)],
+                [presented.family_hash, presented.secret_hash, successor.secret_hash, sealed, now, self._grace],
+            )
+        match outcome:
+            case ["rotated"]:
+                return Rotated()
+            case ["repeated", str(kept)]:
+                return Repeated(kept)
+            case ["reused"]:
+                return Reused()
+            case _:
+                return Gone()
+
+    async def add_token(self, grant: Grant, claims: AccessClaims) -> bool:
+        """Bring an access token to life under `grant`. Answers False, and leaves nothing, if that ended."""
+        keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
+        async with guarded():
+            if not await self._note(keys, [claims.jti, claims.exp, claims.iat, grant.expires_at]):
+                return False
+            await self._redis.set(keyspace.token(claims.jti), grant.grant_id, exat=claims.exp)
+            if not await self._redis.exists(keys[0]):
+                await self._redis.delete(keyspace.token(claims.jti))
+                return False
+        return True
+
+    async def end(self, grant_id: str) -> bool:
+        """End the grant, its refresh tokens and every access token it gave. Answers whether it existed."""
+        async with guarded():
+            existed, tokens = await self._end([keyspace.grant(grant_id), keyspace.grant_tokens(grant_id)], [])
+            for jti in tokens:  # one by one: they lie on different nodes of a cluster
+                await self._redis.delete(keyspace.token(jti))
+        return bool(existed)

@@ -1,0 +1,50 @@
+"""Whether an access token is still alive: `token:<jti>` exists in Redis, or the token is dead."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.policy import Liveness
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+CHECK_ACL = (
+    "resetkeys",
+    f"~{keyspace.token('*')}",
+    f"~{keyspace.JWKS}",
+    "resetchannels",
+    "nocommands",
+    "+exists",
+    "+get",
+    "+ping",
+    "+select",
+)
+"""What the check service's own Redis user may do, as rules for `ACL SETUSER` or a `user` line of redis.conf.
+
+It can ask whether a token lives and read the public keys; it can neither write nor see a grant, a client or the
+key ring. Add `on` and a password. Works from Redis 6 on, which lacks read-only key patterns: that nothing can
+be written follows from the commands.
+"""
+
+
+class RedisLiveness:
+    """Asks Redis, each time, within a deadline."""
+
+    def __init__(self, redis: Redis, *, timeout: float) -> None:
+        """`timeout` is the longest a caller waits, in seconds, connecting and retrying included."""
+        self._redis = redis
+        self._timeout = timeout
+
+    async def of(self, jti: str) -> Liveness:
+        """What Redis says about the token `jti`. Never raises for what Redis does: no answer is UNKNOWN."""
+        try:
+            async with guarded(), asyncio.timeout(self._timeout):
+                count = await self._redis.exists(keyspace.token(jti))
+        except StoreUnavailableError:
+            return Liveness.UNKNOWN
+        return Liveness.ACTIVE if count else Liveness.REVOKED

@@ -1,0 +1,1 @@
+"""The authorization server: registration, consent, sign-in with GitHub, and tokens. One file an endpoint."""

@@ -1,0 +1,75 @@
+"""`python -m oauth_web` serves the authorization server with Hypercorn until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+import structlog
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from oauth_core import logs
+from oauth_core.errors import SettingsError, StoreUnavailableError
+from oauth_core.settings import WebSettings, load
+from oauth_core.store.keyring import KeyRingError
+from oauth_web.app import create_app
+from oauth_web.deps import Deps, wire
+
+_RETRY_SECONDS = 0.5
+_log = structlog.get_logger("oauth_web")
+
+
+async def _serve(settings: WebSettings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    deps = await _wire_patiently(settings, stopping)
+    if deps is None:
+        return
+    config = Config()
+    config.bind = [settings.web_listen]
+    config.umask = 0o177  # a Unix socket is for this user alone
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.graceful_timeout = 5.0
+    config.h11_max_incomplete_size = 64 * 1024
+    _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
+    await serve(create_app(deps), config, shutdown_trigger=stopping.wait)
+
+
+async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Deps | None:
+    """Wait for Redis as long as it takes: everything may be starting at the same time."""
+    while not stopping.is_set():
+        try:
+            return await wire(settings)
+        except StoreUnavailableError as error:
+            _log.warning("waiting for Redis", error=str(error))
+        try:
+            await asyncio.wait_for(stopping.wait(), _RETRY_SECONDS)
+        except TimeoutError:
+            continue
+    return None
+
+
+def main() -> None:
+    """Read the settings and serve. Exits with 2 when they cannot be used, each fault on a line of its own."""
+    try:
+        settings = load(WebSettings, None, os.environ)
+        logs.configure("oauth_web", settings.log_level)
+        asyncio.run(_serve(settings))
+    except SettingsError as error:
+        for fault in error.faults:
+            sys.stderr.write(f"oauth_web: {fault}\n")
+        sys.exit(2)
+    except KeyRingError as error:
+        sys.stderr.write(f"oauth_web: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""How answers are written: JSON that no cache keeps, redirects to clients, and what a request carried."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from quart import Response, request
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def json_answer(
+    document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer; not to be kept by caches unless `headers` say otherwise."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return Response(body, status, {**NO_STORE, **(headers or {})}, content_type="application/json")
+
+
+def redirect_to_client(
+    redirect_uri: str, parameters: Mapping[str, str | None], *, issuer: str, status: int = 302
+) -> Response:
+    """Send the browser to a validated redirect URI, with `parameters` that are set and `iss` (RFC 9207)."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    joint = "&" if "?" in redirect_uri else "?"
+    location = f"{redirect_uri}{joint}{urlencode({**given, 'iss': issuer})}"
+    # The URI was checked to be ASCII without white space, so it goes out as it was registered.
+    return Response(b"", status, {**NO_STORE, "Location": location})
+
+
+def query_parameters() -> Parameters:
+    """The query of this request. Raises `DisplayedError`."""
+    return Parameters.decode(request.query_string)
+
+
+async def form_parameters() -> Parameters:
+    """The form of this request. Raises `DisplayedError`: 415 for anything but a form."""
+    if request.mimetype != "application/x-www-form-urlencoded":
+        raise DisplayedError(
+            ErrorCode.INVALID_REQUEST, "the body must be application/x-www-form-urlencoded", status=415
+        )
+    return Parameters.decode(await body())
+
+
+async def body() -> bytes:
+    """The body of this request; Quart has bounded its size and the time it may take."""
+    raw = await request.get_data()
+    return raw if isinstance(raw, bytes) else raw.encode()
+
+
+def one_header(name: str) -> str | None:
+    """The value of a header that must not be sent twice. Raises `DisplayedError`."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, f"{name} was sent more than once")
+    return values[0] if values else None

@@ -1,0 +1,28 @@
+"""Puts the authorization server together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Quart
+
+from oauth_web import authorize, callback, discovery, errors, home, register, security_headers, token
+
+if TYPE_CHECKING:
+    from oauth_web.deps import Deps
+
+_LARGEST_BODY = 64 * 1024
+"""Bytes. The largest honest body is a registration with twenty redirect URIs."""
+
+
+def create_app(deps: Deps) -> Quart:
+    """The application, serving with `deps` until it shuts down."""
+    app = Quart(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    app.config["BODY_TIMEOUT"] = 10
+    for endpoint in (home, discovery, register, authorize, callback, token):
+        app.register_blueprint(endpoint.blueprint(deps))
+    errors.show_as_json(app)
+    security_headers.add_to(app)
+    app.after_serving(deps.aclose)
+    return app

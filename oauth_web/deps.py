@@ -1,0 +1,78 @@
+"""Everything a handler needs, made in one place and handed to it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oauth_core.logs import LogAuditSink
+from oauth_core.resources import ServiceIndex
+from oauth_core.store.authorizations import AuthorizationStore
+from oauth_core.store.clients import ClientStore
+from oauth_core.store.codes import CodeStore
+from oauth_core.store.connection import connect
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.keyring import KeyRingStore
+from oauth_web.github import GitHub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.audit import AuditSink
+    from oauth_core.keys import SigningKey
+    from oauth_core.settings import WebSettings
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the endpoints work with. `clock` answers whole seconds since the epoch."""
+
+    settings: WebSettings
+    redis: Redis
+    services: ServiceIndex
+    clients: ClientStore
+    authorizations: AuthorizationStore
+    codes: CodeStore
+    grants: GrantStore
+    keys: tuple[SigningKey, ...]
+    github: GitHub
+    audit: AuditSink
+    clock: Callable[[], int]
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self.github.aclose()
+        await self.redis.aclose()
+
+
+def now() -> int:
+    """The wall clock, in whole seconds since the epoch."""
+    return int(time.time())
+
+
+async def wire(settings: WebSettings) -> Deps:
+    """Connect everything. Raises `StoreUnavailableError` and `oauth_core.store.keyring.KeyRingError`."""
+    redis = connect(settings)
+    try:
+        keys = await KeyRingStore(redis, master_key=settings.master_key_bytes).open(
+            settings.signing_algorithm, now=now()
+        )
+    except BaseException:
+        await redis.aclose()
+        raise
+    return Deps(
+        settings=settings,
+        redis=redis,
+        services=ServiceIndex(settings.resolved_services),
+        clients=ClientStore(redis, lifetime=settings.client_lifetime),
+        authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
+        codes=CodeStore(redis),
+        grants=GrantStore(redis, grace=settings.refresh_grace),
+        keys=keys,
+        github=GitHub.from_settings(settings),
+        audit=LogAuditSink(),
+        clock=now,
+    )

@@ -1,0 +1,67 @@
+"""The well-known documents: RFC 8414, OpenID Connect discovery, RFC 9728, and the public keys."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from quart import Blueprint, Response, request
+
+from oauth_core.keys import public_jwks
+from oauth_core.metadata import authorization_server, protected_resource
+from oauth_web.answers import json_answer
+
+if TYPE_CHECKING:
+    from oauth_web.deps import Deps
+
+_SHORTLY = {"Cache-Control": "public, max-age=60"}
+_NOT_FOUND = 404
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints below `/.well-known`."""
+    bp = Blueprint("discovery", __name__)
+    issuer = deps.settings.issuer
+    server = authorization_server(issuer, deps.services.services)
+    # A resource's metadata lies at its own host and path; both come from the settings, and `Host` only selects.
+    resources = {
+        (host, urlsplit(service.resource).path): protected_resource(service, issuer)
+        for service in deps.services.services
+        for host in deps.services.hosts_of(service)
+    }
+    keys = public_jwks(deps.keys)
+
+    @bp.get("/.well-known/oauth-authorization-server")
+    @bp.get("/.well-known/openid-configuration")
+    async def authorization_server_metadata() -> Response:
+        return _public(json.dumps(server))
+
+    @bp.get("/.well-known/oauth-protected-resource")
+    async def root_resource_metadata() -> Response:
+        # Several services share this host, so its root names none of them.
+        if len(deps.services.services) > 1:
+            return _not_found("several services are here; ask for the metadata of one, by its path")
+        return _public(json.dumps(protected_resource(deps.services.services[0], issuer)))
+
+    @bp.get("/.well-known/oauth-protected-resource/<path:path>")
+    async def resource_metadata(path: str) -> Response:
+        document = resources.get((request.host.lower(), f"/{path}"))
+        if document is None:
+            return _not_found("no such resource")
+        return _public(json.dumps(document))
+
+    @bp.get("/.well-known/jwks.json")
+    async def jwks() -> Response:
+        return _public(keys)
+
+    return bp
+
+
+def _public(document: str) -> Response:
+    """A document anybody may keep for a minute."""
+    return Response(document, 200, _SHORTLY, content_type="application/json")
+
+
+def _not_found(description: str) -> Response:
+    return json_answer({"error": "not_found", "error_description": description}, _NOT_FOUND)

@@ -1,0 +1,113 @@
+"""What goes wrong, turned into answers, once: OAuth errors, Redis away, and whatever nobody expected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from quart import Blueprint, Quart, Response, render_template
+from werkzeug.exceptions import HTTPException
+
+from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError, StoreUnavailableError
+from oauth_web.answers import NO_STORE, json_answer, redirect_to_client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_RETRY_AFTER = "2"
+_SERVER_ERROR = 500
+_log = structlog.get_logger(__name__)
+
+# What a person reads for the errors they can meet; everything else shows the description for the developer.
+_TITLES = {
+    ErrorCode.INVALID_CLIENT: "This app is not registered here",
+    ErrorCode.INVALID_REDIRECT_URI: "This app asked to send you somewhere it did not register",
+    ErrorCode.TEMPORARILY_UNAVAILABLE: "Sign-in is not available right now",
+    ErrorCode.SERVER_ERROR: "Something went wrong on our side",
+}
+
+
+def displayed_as_json(error: DisplayedError) -> Response:
+    """`error` in place, for programs (RFC 6749 section 5.2)."""
+    headers = {"WWW-Authenticate": error.challenge} if error.challenge else {}
+    if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER
+    return json_answer({"error": error.code, "error_description": error.description}, error.status, headers)
+
+
+async def displayed_as_page(error: DisplayedError) -> Response:
+    """`error` in place, for people."""
+    title = _TITLES.get(error.code, "This sign-in cannot go on")
+    page = await render_template("error.html", title=title, code=error.code, description=error.description)
+    headers = dict(NO_STORE)
+    if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER
+    return Response(page, error.status, headers, content_type="text/html; charset=utf-8")
+
+
+def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
+    """Let the errors of `blueprint`, which people visit, be pages and redirects."""
+
+    def redirected(error: RedirectedError) -> Response:
+        return redirect_to_client(
+            error.redirect_uri,
+            {"error": error.code, "error_description": error.description, "state": error.state},
+            issuer=issuer,
+        )
+
+    async def store_unavailable(error: StoreUnavailableError) -> Response:
+        return await displayed_as_page(_unavailable(error))
+
+    async def unexpected(error: Exception) -> Response:
+        return await displayed_as_page(_unexpected(error))
+
+    blueprint.register_error_handler(DisplayedError, displayed_as_page)
+    blueprint.register_error_handler(RedirectedError, redirected)
+    blueprint.register_error_handler(StoreUnavailableError, store_unavailable)
+    blueprint.register_error_handler(Exception, _unless_http(unexpected))
+
+
+def show_as_json(app: Quart) -> None:
+    """Let all other errors be JSON."""
+
+    async def store_unavailable(error: StoreUnavailableError) -> Response:
+        return displayed_as_json(_unavailable(error))
+
+    async def unexpected(error: Exception) -> Response:
+        return displayed_as_json(_unexpected(error))
+
+    async def http(error: HTTPException) -> Response:
+        status = error.code or _SERVER_ERROR
+        answer = displayed_as_json(DisplayedError(ErrorCode.INVALID_REQUEST, error.name, status=status))
+        if allowed := getattr(error, "valid_methods", None):
+            answer.headers["Allow"] = ", ".join(allowed)
+        return answer
+
+    app.register_error_handler(DisplayedError, displayed_as_json)
+    app.register_error_handler(StoreUnavailableError, store_unavailable)
+    app.register_error_handler(HTTPException, http)
+    app.register_error_handler(Exception, _unless_http(unexpected))
+
+
+def _unless_http(
+    handler: Callable[[Exception], Awaitable[Response]],
+) -> Callable[[Exception], Awaitable[Response]]:
+    """Leave 404, 405 and 413 to the handler that knows them."""
+
+    async def handle(error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            raise error
+        return await handler(error)
+
+    return handle
+
+
+def _unavailable(error: StoreUnavailableError) -> DisplayedError:
+    _log.warning("store unavailable", error=str(error))
+    return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "please try again in a moment", status=503)
+
+
+def _unexpected(error: Exception) -> DisplayedError:
+    # The stack trace is for the log alone.
+    _log.error("unexpected error", exc_info=error)
+    return DisplayedError(ErrorCode.SERVER_ERROR, "an unexpected error; it has been logged", status=_SERVER_ERROR)

@@ -1,0 +1,31 @@
+"""`/` tells a visitor what this is; `/healthz` tells a supervisor whether it works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response, render_template
+
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+from oauth_web.answers import json_answer
+
+if TYPE_CHECKING:
+    from oauth_web.deps import Deps
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints `/` and `/healthz`."""
+    bp = Blueprint("home", __name__)
+
+    @bp.get("/")
+    async def home() -> str:
+        return await render_template("home.html", services=deps.services.services, issuer=deps.settings.issuer)
+
+    @bp.get("/healthz")
+    async def health() -> Response:
+        async with guarded():
+            await deps.redis.get(keyspace.JWKS)
+        return json_answer({"status": "ok"})
+
+    return bp

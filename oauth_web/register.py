@@ -1,0 +1,103 @@
+"""`/register`: dynamic client registration (RFC 7591) and its management (RFC 7592)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response, request
+
+from oauth_core import registration, strict_json
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.credentials import hash_secret, secret_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web.answers import NO_STORE, body, json_answer, one_header
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client
+    from oauth_web.deps import Deps
+
+_NOBODY = hash_secret("")
+_CREATED = 201
+_NO_CONTENT = 204
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints at and below `/register`."""
+    bp = Blueprint("register", __name__)
+    issuer = deps.settings.issuer
+
+    @bp.post("/register")
+    async def register() -> Response:
+        try:
+            registered = registration.register(await _json_body(), now=deps.clock())
+        except DisplayedError as error:
+            deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
+            raise
+        await deps.clients.add(registered.client)
+        deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTERED, client_id=registered.client.client_id))
+        return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
+
+    @bp.get("/register/<client_id>")
+    async def read(client_id: str) -> Response:
+        client, token = await _managed(deps, client_id)
+        deps.audit.record(AuditEvent(EventKind.CLIENT_READ, client_id=client_id))
+        shown = registration.Registered(client, None, token)
+        return json_answer(registration.client_information(shown, issuer=issuer))
+
+    @bp.put("/register/<client_id>")
+    async def update(client_id: str) -> Response:
+        client, token = await _managed(deps, client_id)
+        changed = registration.update(client, await _json_body())
+        if not await deps.clients.replace(changed.client):
+            raise _refused()
+        deps.audit.record(AuditEvent(EventKind.CLIENT_UPDATED, client_id=client_id))
+        shown = registration.Registered(changed.client, changed.secret, token)
+        return json_answer(registration.client_information(shown, issuer=issuer))
+
+    @bp.delete("/register/<client_id>")
+    async def delete(client_id: str) -> Response:
+        await _managed(deps, client_id)
+        for grant_id in await deps.clients.delete(client_id):
+            if await deps.grants.end(grant_id):
+                deps.audit.record(
+                    AuditEvent(
+                        EventKind.GRANT_REVOKED, reason="client deleted", client_id=client_id, grant_id=grant_id
+                    )
+                )
+        deps.audit.record(AuditEvent(EventKind.CLIENT_DELETED, client_id=client_id))
+        return Response(b"", _NO_CONTENT, NO_STORE)
+
+    return bp
+
+
+async def _managed(deps: Deps, client_id: str) -> tuple[Client, str]:
+    """The client and the registration token that proved who asks (RFC 7592 section 2).
+
+    An unknown client and a wrong token get one and the same answer, so that ids cannot be probed.
+    """
+    scheme, _, token = (one_header("Authorization") or "").partition(" ")
+    client = await deps.clients.get(client_id)
+    known = secret_matches(token, client.registration_token_hash if client else _NOBODY)
+    if client is None or scheme.lower() != "bearer" or not known:
+        deps.audit.record(AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED))
+        raise _refused()
+    return client, token
+
+
+def _refused() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.INVALID_TOKEN,
+        "the registration access token is not valid for this client",
+        status=401,
+        challenge='Bearer error="invalid_token"',
+    )
+
+
+async def _json_body() -> object:
+    """The JSON of this request. Raises `DisplayedError`: 415 for anything that is not declared JSON."""
+    if request.mimetype != "application/json":
+        raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, "the body must be application/json", status=415)
+    try:
+        return strict_json.parse(await body())
+    except ValueError as error:
+        raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None

@@ -1,0 +1,106 @@
+"""`portcullis doctor`: the round trip and the attacks, against a gateway that is running."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import httpx
+
+from oauth_core.errors import SettingsError
+from oauth_core.settings import is_loopback
+from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
+from portcullis.doctor.checks import Finding, Outcome, examine
+from portcullis.doctor.forge import Forger
+from portcullis.doctor.gateway import UnreachableError, discover
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yellow"}
+
+
+@click.command("doctor")
+@click.option("--url", default="http://localhost:8080", show_default=True, help="The gateway's issuer.")
+@click.option(
+    "--user",
+    default="octocat",
+    show_default=True,
+    help="Who to sign in as where sign-in is the local stand-in. Elsewhere your browser opens.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The gateway's settings file, to forge an expired token with.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".portcullis"),
+    show_default=True,
+    help="Where `portcullis up` keeps its state: the keys to forge an expired token come from there, unless "
+    "MASTER_KEY and REDIS_URL are in the environment.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(url: str, user: str, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+    """Check a running gateway from outside, attacks included.
+
+    Signs in with a real MCP client, calls a service, and then tries what an attacker would: forged identity
+    headers, tokens for another audience, expired, changed or unsigned ones, foreign hosts and odd paths.
+    Exits with 0 only if every attack was tried and refused.
+    """
+    findings = asyncio.run(_run(url, user, _means(config, state_dir), say=not as_json))
+    if as_json:
+        click.echo(json.dumps([{"claim": f.claim, "outcome": f.outcome.value, "seen": f.seen} for f in findings]))
+    sys.exit(0 if all(finding.outcome is Outcome.HOLDS for finding in findings) else 1)
+
+
+def _means(config: Path | None, state_dir: Path) -> Forger | None:
+    """What can make an expired token: the gateway's own settings, if they are at hand."""
+    environ: Mapping[str, str] = os.environ
+    if "MASTER_KEY" not in environ and "MASTER_KEY_FILE" not in environ:
+        environ = environ
+    try:
+        return Forger.from_environment(config, environ)
+    except SettingsError:
+        return None
+
+
+async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list[Finding]:
+    findings = []
+    async with httpx.AsyncClient(timeout=15.0) as http:
+        try:
+            gateway = await discover(url, http)
+        except UnreachableError as error:
+            raise click.ClickException(str(error)) from None
+        browser = await _browser(gateway.issuer, user, http)
+        try:
+            async for finding in examine(gateway, browser, forger):
+                findings.append(finding)
+                if say:
+                    _tell(finding)
+        finally:
+            if forger is not None:
+                await forger.aclose()
+    if say:
+        held = sum(finding.outcome is Outcome.HOLDS for finding in findings)
+        click.echo(f"\n{held} of {len(findings)} hold.")
+    return findings
+
+
+async def _browser(issuer: str, user: str, http: httpx.AsyncClient) -> Browser:
+    """By itself at the local stand-in, which only ever runs on loopback; else with the user's own browser."""
+    if is_loopback(issuer) and (await http.get(f"{issuer}/_github/")).is_success:
+        return LocalBrowser(user)
+    return SystemBrowser(lambda line: click.echo(line, err=True))
+
+
+def _tell(finding: Finding) -> None:
+    mark = click.style(f"{finding.outcome.value:<8}", fg=_COLOURS[finding.outcome])
+    seen = click.style(f"  ({finding.seen})", dim=True) if finding.seen else ""
+    click.echo(f"{mark}{finding.claim}{seen}")

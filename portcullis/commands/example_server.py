@@ -1,0 +1,20 @@
+"""`portcullis example-server`: the example MCP server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from oauth_core import logs
+from portcullis.example_server import create_app
+from portcullis.serving import parse_address, serve
+
+
+@click.command("example-server")
+@click.option("--listen", required=True, metavar="ADDRESS", help="host:port or unix:/path.")
+def command(listen: str) -> None:
+    """Run the example MCP server at /mcp; its tool `whoami` shows who the gateway says you are."""
+    address = parse_address(listen)
+    logs.configure("example-server", "warning")
+    asyncio.run(serve(create_app(address), address))

@@ -1,0 +1,1 @@
+"""Checks a running gateway from outside, as a client and as an attacker."""

@@ -1,0 +1,108 @@
+"""How the doctor signs in: by itself where the sign-in is the local stand-in, else in the user's browser."""
+
+from __future__ import annotations
+
+import asyncio
+import webbrowser
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_STEPS = 10
+_PATIENCE = 300.0
+_DONE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nDone. You can close this page.\n"
+
+
+class SignInError(Exception):
+    """The sign-in did not come to its end. The message says where it stopped."""
+
+
+class Browser(Protocol):
+    """Whatever can take a user through the sign-in."""
+
+    async def visit(self, url: str, redirect_uri: str) -> str:
+        """Go from `url` to the redirect that ends it; answers that redirect's URL. Raises `SignInError`."""
+
+
+class LocalBrowser:
+    """Fills in the consent page and the stand-in's page as `login`, like a person would, cookies included."""
+
+    def __init__(self, login: str) -> None:
+        self._login = login
+
+    async def visit(self, url: str, redirect_uri: str) -> str:
+        """See `Browser.visit`."""
+        async with httpx.AsyncClient(timeout=15.0) as http:
+            answer = await http.get(url)
+            for _ in range(_MOST_STEPS):
+                if answer.has_redirect_location:
+                    location = urljoin(str(answer.url), answer.headers["Location"])
+                    if location.startswith(redirect_uri):
+                        return location
+                    answer = await http.get(location)
+                    continue
+                form = _Form.of(answer)
+                fields = form.fields | ({"login": self._login} if form.asks_login else {"decision": "allow"})
+                answer = await http.post(urljoin(str(answer.url), form.action), data=fields)
+        raise SignInError("the sign-in goes round in circles")
+
+
+class SystemBrowser:
+    """Opens the user's own browser and waits for it to come back to a loopback address."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    async def visit(self, url: str, redirect_uri: str) -> str:
+        """See `Browser.visit`."""
+        came_back: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            target = (await reader.readline()).decode("latin-1").split(" ")
+            if len(target) > 1 and target[1].startswith(urlsplit(redirect_uri).path) and not came_back.done():
+                came_back.set_result(urljoin(redirect_uri, target[1]))
+            writer.write(_DONE)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", urlsplit(redirect_uri).port)
+        async with server:
+            self._say(f"Sign in with your browser; if it does not open, go to:\n  {url}")
+            await asyncio.to_thread(webbrowser.open, url)
+            try:
+                return await asyncio.wait_for(came_back, _PATIENCE)
+            except TimeoutError:
+                raise SignInError(f"nobody signed in within {_PATIENCE:.0f} seconds") from None
+
+
+class _Form(HTMLParser):
+    """The first form of a page: where it goes and what it hides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action: str = ""
+        self.fields: dict[str, str] = {}
+        self.asks_login = False
+        self._found = False
+
+    @classmethod
+    def of(cls, answer: httpx.Response) -> _Form:
+        form = cls()
+        form.feed(answer.text)
+        if not form._found or not answer.is_success:
+            raise SignInError(f"{answer.url.copy_with(query=None)} answered {answer.status_code} without a form")
+        return form
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._found, self.action = True, given.get("action", "")
+        elif given.get("name") == "login":
+            self.asks_login = True
+        elif tag == "input" and given.get("type") == "hidden":
+            self.fields[given.get("name", "")] = given.get("value", "")

@@ -1,0 +1,251 @@
+"""Every check the doctor makes, in order. Each answers a `Finding`; none stops the ones after it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from oauth_core.resources import metadata_url
+from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from portcullis.doctor.browsers import Browser
+    from portcullis.doctor.client import Management
+    from portcullis.doctor.forge import Forger
+    from portcullis.doctor.gateway import Gateway
+
+_UNAUTHORIZED = 401
+_FORGED = {
+    "x-user-id": "1",
+    "x-user-name": "forged-by-doctor",
+    "x-client-id": "forged-by-doctor",
+    "x-token-scope": "forged-by-doctor",
+}
+
+
+class Outcome(Enum):
+    """Whether what must hold does."""
+
+    HOLDS = "ok"
+    BROKEN = "FAIL"
+    UNTRIED = "untried"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what must hold, whether it does, and what was seen."""
+
+    claim: str
+    outcome: Outcome
+    seen: str = ""
+
+
+async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> AsyncIterator[Finding]:
+    """Make every check against `gateway`. `forger` is `None` where its keys are not at hand."""
+    yield _describes_itself(gateway)
+    for resource in gateway.resources:
+        yield await _names_its_authorization_server(gateway, resource)
+        yield await _challenges_strangers(gateway, resource)
+    wallet = Wallet()
+    first = gateway.resources[0]
+    try:
+        signed_in = await sign_in(first, wallet, browser)
+    except Exception as error:  # noqa: BLE001 - whatever a real client trips over is the finding
+        yield Finding("a real MCP client signs in and lists the tools", Outcome.BROKEN, _innermost(error))
+        return
+    yield Finding(
+        "a real MCP client signs in and lists the tools",
+        Outcome.HOLDS,
+        f"{first}: {', '.join(signed_in.tools)}, in {signed_in.seconds:.1f} s",
+    )
+    token = signed_in.access_token
+    yield await _opens(gateway, first, token)
+    yield await _forged_identity_alone(gateway, first)
+    yield await _forged_identity_beside_a_token(gateway, browser)
+    for resource in gateway.resources[1:]:
+        yield _refused(
+            f"a token for another audience is refused at {_short(resource)}", await gateway.knock(resource, token)
+        )
+    if len(gateway.resources) == 1:
+        yield Finding("a token for another audience is refused", Outcome.UNTRIED, "there is only one service")
+    yield await _expired(gateway, signed_in, forger)
+    yield _refused("a token with a changed payload is refused", await gateway.knock(first, _tampered(token)))
+    yield _refused("a token without a signature is refused", await gateway.knock(first, _unsigned(token)))
+    in_query = await gateway.knock(first, url=f"{first}?access_token={token}")
+    yield _refused("a token in the query string is not taken", in_query)
+    yield await _foreign_host(gateway, first, token)
+    async for finding in _other_spellings(gateway, first):
+        yield finding
+    async for finding in _realms_and_revocation(gateway, wallet, first, token):
+        yield finding
+
+
+def _describes_itself(gateway: Gateway) -> Finding:
+    metadata = gateway.metadata
+    faults = [
+        fault
+        for fault, wrong in {
+            f"issuer is {metadata.get('issuer')!r}": metadata.get("issuer") != gateway.issuer,
+            "PKCE is not S256 alone": metadata.get("code_challenge_methods_supported") != ["S256"],
+            "no iss in authorization responses": not metadata.get(
+                "authorization_response_iss_parameter_supported"
+            ),
+        }.items()
+        if wrong
+    ]
+    return _finding("the authorization server describes itself as it is addressed", not faults, "; ".join(faults))
+
+
+async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Finding:
+    document = await gateway.resource_metadata(resource)
+    right = document.get("resource") == resource and document.get("authorization_servers") == [gateway.issuer]
+    return _finding(f"{_short(resource)} has metadata that leads clients here", right, metadata_url(resource))
+
+
+async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
+    answer = await gateway.knock(resource)
+    challenge = answer.headers.get("WWW-Authenticate", "")
+    right = answer.status_code == _UNAUTHORIZED and f'resource_metadata="{metadata_url(resource)}"' in challenge
+    return _finding(f"{_short(resource)} answers strangers with 401 and where to sign in", right, _seen(answer))
+
+
+async def _opens(gateway: Gateway, resource: str, token: str) -> Finding:
+    answer = await gateway.knock(resource, token)
+    return _finding(f"the token opens {_short(resource)}", answer.is_success, _seen(answer))
+
+
+async def _forged_identity_alone(gateway: Gateway, resource: str) -> Finding:
+    return _refused("identity headers without a token are refused", await gateway.knock(resource, headers=_FORGED))
+
+
+async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) -> Finding:
+    """Only a service that tells what it received can show this one."""
+    claim = "identity headers that the caller sent never reach a service"
+    for resource in gateway.resources:
+        wallet = Wallet()
+        try:
+            if "whoami" not in (await sign_in(resource, wallet, browser)).tools:
+                continue
+            told = await call_whoami(resource, wallet, browser, _FORGED) or {}
+        except Exception as error:  # noqa: BLE001 - as above
+            return Finding(claim, Outcome.BROKEN, _innermost(error))
+        finally:
+            await _forget(gateway, wallet)
+        arrived = [f"{name}: {value}" for name, value in told.items() if value in _FORGED.values()]
+        if told.get("authorization_arrived"):
+            arrived.append("the caller's token")
+        if not told.get("user_name"):
+            arrived.append("no user at all")
+        return _finding(claim, not arrived, ", ".join(arrived) or f"the service was told {told['user_name']}")
+    return Finding(claim, Outcome.UNTRIED, "no service here has the example server's whoami tool")
+
+
+async def _expired(gateway: Gateway, signed_in: SignedIn, forger: Forger | None) -> Finding:
+    claim = "an expired token is refused"
+    if forger is None:
+        return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to make one")
+    scope = " ".join(gateway.metadata.get("scopes_supported", ()))
+    try:
+        token = await forger.expired_token(gateway.issuer, signed_in.resource, scope)
+    except Exception as error:  # noqa: BLE001 - as above
+        return Finding(claim, Outcome.UNTRIED, str(error))
+    return _refused(claim, await gateway.knock(signed_in.resource, token))
+
+
+async def _foreign_host(gateway: Gateway, resource: str, token: str) -> Finding:
+    answer = await gateway.knock(resource, token, headers={"Host": "portcullis-doctor.invalid"})
+    return _finding("a foreign host is refused, even with a good token", answer.is_client_error, _seen(answer))
+
+
+async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Finding]:
+    parts = urlsplit(resource)
+    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path
+    for spelling in (
+        f"/{path}",
+        f"/.{path}",
+        f"/x/..{path}",
+        path.replace("/", "%2f", 2),
+        f"{path}/%2e%2e/mcp",
+        f"{path};x",
+    ):
+        answer = await gateway.knock(resource, url=f"{origin}{spelling}")
+        yield _finding(f"no token is no entry at {spelling}", answer.is_client_error, _seen(answer))
+
+
+async def _realms_and_revocation(
+    gateway: Gateway, wallet: Wallet, resource: str, token: str
+) -> AsyncIterator[Finding]:
+    """The two realms do not mix, and deleting a client ends its tokens at once."""
+    management = wallet.management
+    if management is None:
+        yield Finding("deleting a client ends its tokens", Outcome.UNTRIED, "the client did not register")
+        return
+    yield _refused(
+        "a registration token opens no service", await gateway.knock(resource, management.registration_token)
+    )
+    other_realm = await gateway.http.get(management.url, headers={"Authorization": f"Bearer {token}"})
+    yield _refused("an access token manages no client", other_realm)
+    gone = await _delete(gateway, management)
+    yield _finding("a client can delete its registration", gone.is_success, _seen(gone))
+    yield _refused("its token is refused from then on", await gateway.knock(resource, token))
+
+
+async def _forget(gateway: Gateway, wallet: Wallet) -> None:
+    """Leave no registration behind."""
+    if wallet.management:
+        await _delete(gateway, wallet.management)
+
+
+async def _delete(gateway: Gateway, management: Management) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {management.registration_token}"}
+    return await gateway.http.delete(management.url, headers=headers)
+
+
+def _tampered(token: str) -> str:
+    header, payload, signature = token.split(".")
+    claims = json.loads(_decode(payload))
+    return f"{header}.{_encode({**claims, 'github_user': 'root'})}.{signature}"
+
+
+def _unsigned(token: str) -> str:
+    header, payload, _ = token.split(".")
+    return f"{_encode({**json.loads(_decode(header)), 'alg': 'none'})}.{payload}."
+
+
+def _decode(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _encode(value: dict[str, object]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _refused(claim: str, answer: httpx.Response) -> Finding:
+    return _finding(claim, answer.status_code == _UNAUTHORIZED, _seen(answer))
+
+
+def _finding(claim: str, holds: bool, seen: str) -> Finding:  # noqa: FBT001 - the second question every check answers
+    return Finding(claim, Outcome.HOLDS if holds else Outcome.BROKEN, seen)
+
+
+def _seen(answer: httpx.Response) -> str:
+    return f"{answer.status_code} {answer.reason_phrase}".strip()
+
+
+def _short(resource: str) -> str:
+    return urlsplit(resource).path or resource
+
+
+def _innermost(error: BaseException) -> str:
+    """What really went wrong, from under the groups that task groups wrap around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__

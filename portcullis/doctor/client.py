@@ -1,0 +1,141 @@
+"""A real MCP client, the official SDK's, that signs in and calls; and the credentials it came by."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+
+from portcullis.doctor.browsers import SignInError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from portcullis.doctor.browsers import Browser
+
+
+_CREATED = 201
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Management:
+    """How a registration is managed (RFC 7592). The SDK forgets it, so the doctor remembers."""
+
+    url: str
+    registration_token: str
+
+
+class Wallet:
+    """Keeps what the SDK obtains, for the length of one run (the SDK's `TokenStorage`)."""
+
+    def __init__(self) -> None:
+        self.tokens: OAuthToken | None = None
+        self.client: OAuthClientInformationFull | None = None
+        self.management: Management | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        """The tokens, once there are any."""
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        """Keep new tokens."""
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        """The registration, once there is one."""
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        """Keep a registration."""
+        self.client = client_info
+
+    async def overhear(self, answer: httpx2.Response) -> None:
+        """Take the means of management out of a registration's answer, as it passes by."""
+        if answer.request.method == "POST" and answer.status_code == _CREATED:
+            await answer.aread()
+            document = answer.json()
+            if isinstance(document, dict) and "registration_client_uri" in document:
+                self.management = Management(
+                    document["registration_client_uri"], document["registration_access_token"]
+                )
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A service reached: the token that opened it, its tools, and what `whoami` said when it has that tool."""
+
+    resource: str
+    access_token: str
+    tools: tuple[str, ...]
+    seconds: float
+
+
+@asynccontextmanager
+async def connected(
+    resource: str, wallet: Wallet, browser: Browser, headers: dict[str, str] | None = None
+) -> AsyncIterator[Client]:
+    """An SDK client at `resource`, which signs in through `browser` when it must."""
+    redirect_uri = f"http://127.0.0.1:{_free_port()}/callback"
+    came_back: list[str] = []
+
+    async def redirect(url: str) -> None:
+        came_back.append(await browser.visit(url, redirect_uri))
+
+    async def callback() -> AuthorizationCodeResult:
+        answer = parse_qs(urlsplit(came_back.pop()).query)
+        if "code" not in answer:
+            raise SignInError(" ".join(answer.get("error_description") or answer.get("error") or ["no code"]))
+        return AuthorizationCodeResult(
+            code=answer["code"][0], state=answer.get("state", [None])[0], iss=answer.get("iss", [None])[0]
+        )
+
+    metadata = OAuthClientMetadata.model_validate(
+        {"client_name": "Portcullis doctor", "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none"}
+    )
+    provider = OAuthClientProvider(
+        resource, metadata, wallet, redirect_handler=redirect, callback_handler=callback
+    )
+    async with (
+        httpx2.AsyncClient(
+            auth=provider, headers=headers, timeout=_TIMEOUT, event_hooks={"response": [wallet.overhear]}
+        ) as http,
+        Client(streamable_http_client(resource, http_client=http), read_timeout_seconds=_TIMEOUT) as client,
+    ):
+        yield client
+
+
+async def sign_in(resource: str, wallet: Wallet, browser: Browser) -> SignedIn:
+    """Discover, register, sign in and list the tools of one service, as any client would."""
+    started = time.monotonic()
+    async with connected(resource, wallet, browser) as client:
+        tools = tuple(tool.name for tool in (await client.list_tools()).tools)
+    if wallet.tokens is None:
+        raise SignInError(f"{resource} let us in without asking for a token")
+    return SignedIn(resource, wallet.tokens.access_token, tools, time.monotonic() - started)
+
+
+async def call_whoami(
+    resource: str, wallet: Wallet, browser: Browser, headers: dict[str, str]
+) -> dict[str, Any] | None:
+    """What the example server says it was told about us, when we send `headers` of our own."""
+    async with connected(resource, wallet, browser, headers) as client:
+        result = await client.call_tool("whoami", {})
+    content = result.structured_content
+    return content if isinstance(content, dict) else None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,74 @@
+"""What a gateway says of itself, read through its front door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from oauth_core.resources import metadata_url
+
+_INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "portcullis-doctor", "version": "1"},
+    },
+}
+_ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+class UnreachableError(Exception):
+    """There is no gateway at that address, or it does not describe itself. The message says what was found."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway that answered: its issuer, its metadata, and the resource identifiers of its services."""
+
+    issuer: str
+    metadata: dict[str, Any]
+    resources: tuple[str, ...]
+    http: httpx.AsyncClient
+
+    async def knock(
+        self,
+        resource: str,
+        token: str | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        url: str | None = None,
+    ) -> httpx.Response:
+        """Open an MCP session at `resource` (or at another `url`), with a token or without; never follows."""
+        given = {**_ACCEPT, **({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+        return await self.http.post(url or resource, json=_INITIALIZE, headers=given)
+
+    async def resource_metadata(self, resource: str) -> dict[str, Any]:
+        """The RFC 9728 document of one service; empty when there is none."""
+        answer = await self.http.get(metadata_url(resource))
+        if not answer.is_success:
+            return {}
+        document = answer.json()
+        return document if isinstance(document, dict) else {}
+
+
+async def discover(url: str, http: httpx.AsyncClient) -> Gateway:
+    """Find the gateway at `url`. Raises `UnreachableError`."""
+    issuer = url.rstrip("/")
+    where = f"{issuer}/.well-known/oauth-authorization-server"
+    try:
+        answer = await http.get(where)
+        answer.raise_for_status()
+        metadata = answer.json()
+        resources = tuple(str(resource) for resource in metadata["protected_resources"])
+    except httpx.HTTPError as error:
+        raise UnreachableError(f"{where}: {str(error) or type(error).__name__}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UnreachableError(f"{where} is not the metadata of a Portcullis gateway") from None
+    if not resources:
+        raise UnreachableError(f"{where} names no services")
+    return Gateway(issuer, metadata, resources, http)

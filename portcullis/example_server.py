@@ -1,0 +1,65 @@
+"""A small MCP server, written with the official SDK, that shows what the gateway told it about the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from portcullis.serving import Address
+
+
+class Identity(BaseModel):
+    """The identity headers as they arrived; `None` where there was none.
+
+    `authorization_arrived` says whether the caller's token came through, which the gateway must prevent.
+    """
+
+    user_id: str | None
+    user_name: str | None
+    client_id: str | None
+    token_scope: str | None
+    authorization_arrived: bool
+
+
+def create_server() -> MCPServer:
+    """The server with its two tools."""
+    server = MCPServer("portcullis-example", instructions="Ask `whoami` who the gateway says you are.")
+
+    @server.tool()
+    def whoami(context: Context) -> Identity:
+        """Show who the gateway says you are."""
+        headers = context.headers or {}
+        return Identity(
+            user_id=headers.get("x-user-id"),
+            user_name=headers.get("x-user-name"),
+            client_id=headers.get("x-client-id"),
+            token_scope=headers.get("x-token-scope"),
+            authorization_arrived="authorization" in headers,
+        )
+
+    @server.tool()
+    def echo(text: str) -> str:
+        """Return `text` unchanged."""
+        return text
+
+    return server
+
+
+def create_app(address: Address) -> Starlette:
+    """Streamable HTTP at `/mcp`, for old clients with sessions and new ones without.
+
+    On a TCP port a web page could reach it by a name of its own (DNS rebinding), so `Host` and `Origin` are
+    checked there. Only the gateway can open the Unix socket, and it has checked both.
+    """
+    security = TransportSecuritySettings(
+        enable_dns_rebinding_protection=address.path is None,
+        allowed_hosts=address.local_hosts,
+        allowed_origins=[f"http://{host}" for host in address.local_hosts],
+    )
+    return create_server().streamable_http_app(streamable_http_path="/mcp", transport_security=security)

@@ -1,0 +1,91 @@
+"""Who can sign in: a few ready people with organisations and teams, and anybody else by a well-formed login."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A team somebody is in: `role` as GitHub names it."""
+
+    slug: str
+    role: Literal["member", "maintainer"] = "member"
+
+    @property
+    def name(self) -> str:
+        """How people write it."""
+        return self.slug.replace("-", " ").capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Somebody's place in an organisation. An invitation not yet accepted is `pending`, and counts for nothing."""
+
+    organization: str
+    role: Literal["member", "admin"] = "member"
+    state: Literal["active", "pending"] = "active"
+    teams: tuple[Team, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who can sign in. `public_email` says whether their profile shows the address."""
+
+    login: str
+    name: str | None = None
+    email: str | None = None
+    email_verified: bool = True
+    public_email: bool = False
+    memberships: tuple[Membership, ...] = ()
+
+    @property
+    def id(self) -> int:
+        """The number that stays when a login changes hands; here it follows from the login."""
+        return stable_id(f"user:{self.login.lower()}")
+
+    def membership(self, organization: str) -> Membership | None:
+        """Their membership of one organisation; GitHub compares names without regard to case."""
+        wanted = organization.lower()
+        return next((m for m in self.memberships if m.organization == wanted), None)
+
+
+READY = (
+    Person(
+        "octavia",
+        "Octavia Reed",
+        "octavia@example.com",
+        public_email=True,
+        memberships=(
+            Membership("acme", "admin", teams=(Team("platform", "maintainer"), Team("on-call"))),
+            Membership("birdwatchers"),
+        ),
+    ),
+    Person(
+        "marek", "Marek Dvorak", "marek@example.com", memberships=(Membership("acme", teams=(Team("platform"),)),)
+    ),
+    Person("ines", "Ines Prado", "ines@example.com", memberships=(Membership("acme", state="pending"),)),
+    Person("tove", None, "tove@example.com", email_verified=False),
+)
+"""An administrator, a member, somebody invited who has not accepted, and somebody on their own."""
+
+
+def stable_id(name: str) -> int:
+    """A positive number below 2**31 that is always the same for `name`."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1) + 1
+
+
+def find(login: str) -> Person | None:
+    """The person behind `login`: a ready one, or a new one without organisations; `None` if ill-formed.
+
+    A login is 1 to 39 letters, digits and single inner hyphens, as at GitHub, and ignores case.
+    """
+    if len(login) > 39 or not _LOGIN.fullmatch(login):  # noqa: PLR2004 - explained above
+        return None
+    known = next((person for person in READY if person.login == login.lower()), None)
+    return known or Person(login, None, f"{login.lower()}@users.example.com")

@@ -1,0 +1,193 @@
+"""The sign-in page and the token endpoint, with GitHub's paths, parameters and shapes of errors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from quart import Blueprint, Response, redirect, render_template, request
+
+from oauth_core.credentials import pkce_matches
+from oauth_core.settings import is_loopback
+from portcullis.github_standin import people
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from werkzeug.wrappers import Response as BaseResponse
+
+    from portcullis.github_standin.memory import Memory
+    from portcullis.github_standin.settings import StandinSettings
+
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_SCOPE = re.compile(r"[a-z_]+(?::[a-z_]+)?")
+_DOCS = "https://docs.github.com/apps/managing-oauth-apps/troubleshooting-oauth-app-access-token-request-errors/"
+_MOST_FIELDS = 50
+_ERRORS = {
+    "incorrect_client_credentials": "The client_id or the client_secret is wrong.",
+    "redirect_uri_mismatch": "The redirect_uri is not the one the sign-in began with.",
+    "bad_verification_code": "The code is wrong, was used before, or is too old.",
+    "unsupported_grant_type": "Only grant_type authorization_code is known here.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """The parameters of `/login/oauth/authorize` that passed."""
+
+    redirect_uri: str
+    state: str | None
+    scopes: tuple[str, ...]
+    code_challenge: str | None
+
+
+def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
+    """The routes below `/login/oauth`."""
+    routes = Blueprint("sign_in", __name__)
+
+    @routes.get("/authorize")
+    async def show() -> Response | tuple[str, int]:
+        asked = _read_request(request.args, settings)
+        if isinstance(asked, str):
+            return await _problem(asked)
+        return Response(await _page(request.args, asked))
+
+    @routes.post("/authorize")
+    async def choose() -> BaseResponse | tuple[str, int]:
+        # A page elsewhere could post this form for its visitor; browsers say where a post comes from.
+        if request.headers.get("Origin", settings.issuer) != settings.issuer:
+            return await _problem("This form was sent from another site.", 403)
+        form = await request.form
+        asked = _read_request(form, settings)
+        if isinstance(asked, str):
+            return await _problem(asked)
+        if "cancel" in form:
+            return _back(asked, error="access_denied", error_description="The user has denied the request.")
+        login = form.get("login", "").strip()
+        person = people.find(login)
+        if person is None:
+            text = "A login is 1 to 39 letters, digits and single hyphens between them."
+            return await _page(form, asked, fault=text), 422
+        code = memory.new_code(person, asked.redirect_uri, asked.scopes, asked.code_challenge)
+        return _back(asked, code=code)
+
+    @routes.post("/access_token")
+    async def access_token() -> Response:
+        values = await _body()
+        return _answer(values if isinstance(values, str) else _redeem(values, settings, memory))
+
+    return routes
+
+
+def _read_request(values: Mapping[str, str], settings: StandinSettings) -> SignInRequest | str:
+    """Check the parameters of a sign-in; the text says to the person in front of the page what is wrong."""
+    if values.get("client_id") != settings.client_id:
+        return "No app with this client_id is known here."
+    redirect_uri = values.get("redirect_uri", "")
+    if not _may_redirect(redirect_uri, settings.issuer):
+        return "The redirect_uri is missing, or does not lead back to this machine."
+    challenge = values.get("code_challenge") or None
+    if challenge is not None and (
+        values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge)
+    ):
+        return "Only code_challenge_method S256 is known here, with a challenge of 43 characters."
+    scopes = tuple(dict.fromkeys(s for s in re.split(r"[ ,]+", values.get("scope", "")) if _SCOPE.fullmatch(s)))
+    return SignInRequest(redirect_uri, values.get("state"), scopes, challenge)
+
+
+def _may_redirect(uri: str, issuer: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in {"http", "https"} or parts.username or parts.fragment or not uri.isascii():
+        return False
+    return uri.startswith(f"{issuer}/") or is_loopback(uri)
+
+
+async def _page(values: Mapping[str, str], asked: SignInRequest, fault: str | None = None) -> str:
+    names = ("client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method")
+    return await render_template(
+        "sign_in.html",
+        people=people.READY,
+        hidden={name: values[name] for name in names if name in values},
+        host=urlsplit(asked.redirect_uri).netloc,
+        scopes=asked.scopes,
+        login=values.get("login", ""),
+        fault=fault,
+    )
+
+
+async def _problem(text: str, status: int = 400) -> tuple[str, int]:
+    return await render_template("problem.html", text=text), status
+
+
+def _back(asked: SignInRequest, **values: str) -> BaseResponse:
+    """Send the browser back to the app with `values` and its own `state`, keeping any query it had."""
+    if asked.state is not None:
+        values["state"] = asked.state
+    separator = "&" if urlsplit(asked.redirect_uri).query else "?"
+    return redirect(f"{asked.redirect_uri}{separator}{urlencode(values)}")
+
+
+async def _body() -> dict[str, str] | str:
+    """The parameters of a token request, from a form or JSON; the client may also come by HTTP Basic."""
+    values: dict[str, str] = {}
+    data: bytes = await request.body
+    raw = data.decode("utf-8", "replace")
+    if request.mimetype == "application/json":
+        try:
+            read = json.loads(raw)
+        except ValueError:
+            read = None
+        if not isinstance(read, dict):
+            return "bad_verification_code"
+        values = {str(name): value for name, value in read.items() if isinstance(value, str)}
+    else:
+        try:
+            values = dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            return "bad_verification_code"
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return "incorrect_client_credentials"
+        values |= {"client_id": unquote(name), "client_secret": unquote(secret)}
+    return values
+
+
+def _redeem(values: Mapping[str, str], settings: StandinSettings, memory: Memory) -> dict[str, str] | str:
+    """Turn a code into an access token: the answer's members, or the name of GitHub's error."""
+    same_id = hmac.compare_digest(values.get("client_id", "").encode(), settings.client_id.encode())
+    same_secret = hmac.compare_digest(values.get("client_secret", "").encode(), settings.client_secret.encode())
+    if not (same_id and same_secret):
+        return "incorrect_client_credentials"
+    if values.get("grant_type", "authorization_code") != "authorization_code":
+        return "unsupported_grant_type"
+    code = memory.take_code(values.get("code", ""))
+    if code is None:
+        return "bad_verification_code"
+    if values.get("redirect_uri", code.redirect_uri) != code.redirect_uri:
+        return "redirect_uri_mismatch"
+    if code.code_challenge is not None and not pkce_matches(values.get("code_verifier", ""), code.code_challenge):
+        return "bad_verification_code"
+    token = memory.new_token(code.person, code.scopes)
+    return {"access_token": token, "scope": ",".join(code.scopes), "token_type": "bearer"}
+
+
+def _answer(result: dict[str, str] | str) -> Response:
+    """GitHub answers 200 for errors too, as a form unless JSON was asked for."""
+    if isinstance(result, str):
+        result = {"error": result, "error_description": _ERRORS[result], "error_uri": _DOCS}
+    if "json" in request.headers.get("Accept", ""):
+        return Response(json.dumps(result), content_type="application/json; charset=utf-8")
+    return Response(urlencode(result), content_type="application/x-www-form-urlencoded; charset=utf-8")

@@ -1,0 +1,1 @@
+"""Runs the whole gateway on one machine: which children there are, how each lives, and what is said about it."""

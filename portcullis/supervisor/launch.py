@@ -1,0 +1,43 @@
+"""Runs a command that dies with its parent: `launch.py PARENT COMMAND ...`, started by file name.
+
+A small program of its own, because the kernel's parent-death signal must be asked for by the child itself, and
+code between fork and exec in a process with threads is not safe. It imports nothing but the standard library,
+so that Python starts it in a few milliseconds with `-I -S`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_NOT_FOUND = 127
+
+
+def wrap(command: list[str]) -> list[str]:
+    """The arguments that run `command` so that it is killed when this process dies, however it dies.
+
+    Must be spawned from the main thread: the kernel watches the thread that made the child.
+    """
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
+
+
+def main(parent: int, command: list[str]) -> None:
+    """Ask for the signal, check that it was not too late, and become `command`."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+    # Python ignores this one; a child that was not made by Python expects the default.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - that there is no shell is the point
+    except OSError as error:
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
+        sys.exit(_NOT_FOUND)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])
