@@ -18,6 +18,7 @@ from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import Finding, Outcome, examine
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import UnreachableError, discover
+from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,7 @@ def _means(config: Path | None, state_dir: Path) -> Forger | None:
     """What can make an expired token: the gateway's own settings, if they are at hand."""
     environ: Mapping[str, str] = os.environ
     if "MASTER_KEY" not in environ and "MASTER_KEY_FILE" not in environ:
-        environ = environ
+        environ = {**environ, **operator_environment.read(state_dir)}
     try:
         return Forger.from_environment(config, environ)
     except SettingsError:

@@ -15,7 +15,7 @@ import click
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
-from portcullis.supervisor import plan, redis_config, telling
+from portcullis.supervisor import operator_environment, plan, redis_config, telling
 from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.environment import search_path
 from portcullis.supervisor.fleet import Fleet, StartFailedError
@@ -96,6 +96,7 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> plan.Ground:
     # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
+    state.write_private(operator_environment.path(state.root), operator_environment.render(choices, ground))
     state.write_private(ground.envoy_file, json.dumps(render(envoy_settings)))
     return ground
 

@@ -80,7 +80,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield _refused("a token with a changed payload is refused", await gateway.knock(first, _tampered(token)))
     yield _refused("a token without a signature is refused", await gateway.knock(first, _unsigned(token)))
     in_query = await gateway.knock(first, url=f"{first}?access_token={token}")
-    yield _refused("a token in the query string is not taken", in_query)
+    yield _finding("a token in the query string is not taken", in_query.is_client_error, _seen(in_query))
     yield await _foreign_host(gateway, first, token)
     async for finding in _other_spellings(gateway, first):
         yield finding
@@ -166,18 +166,20 @@ async def _foreign_host(gateway: Gateway, resource: str, token: str) -> Finding:
 
 
 async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Finding]:
-    parts = urlsplit(resource)
-    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path
+    path = urlsplit(resource).path
     for spelling in (
         f"/{path}",
         f"/.{path}",
         f"/x/..{path}",
-        path.replace("/", "%2f", 2),
-        f"{path}/%2e%2e/mcp",
+        f"/%2e{path}",
+        f"/%2f{path}",
+        path.replace("/", "%2f"),
         f"{path};x",
+        f"{path}%00",
+        path.upper(),
     ):
-        answer = await gateway.knock(resource, url=f"{origin}{spelling}")
-        yield _finding(f"no token is no entry at {spelling}", answer.is_client_error, _seen(answer))
+        answer = await gateway.knock(resource, target=spelling)
+        yield _finding(f"without a token {spelling} is no way in", answer.is_client_error, _seen(answer))
 
 
 async def _realms_and_revocation(

@@ -42,10 +42,15 @@ class Gateway:
         *,
         headers: dict[str, str] | None = None,
         url: str | None = None,
+        target: str | None = None,
     ) -> httpx2.Response:
-        """Open an MCP session at `resource` (or at another `url`), with a token or without; never follows."""
+        """Open an MCP session at `resource` (or at another `url`), with a token or without; never follows.
+
+        `target` is put on the request line as it stands, where a URL would be tidied first.
+        """
         given = {**_ACCEPT, **({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-        return await self.http.post(url or resource, json=_INITIALIZE, headers=given)
+        extensions = {"target": target.encode("ascii")} if target else {}
+        return await self.http.post(url or resource, json=_INITIALIZE, headers=given, extensions=extensions)
 
     async def resource_metadata(self, resource: str) -> dict[str, Any]:
         """The RFC 9728 document of one service; empty when there is none."""
