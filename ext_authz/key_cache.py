@@ -8,6 +8,7 @@ check is refused as unknown until there are.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Never, Protocol
 
@@ -73,21 +74,23 @@ class KeyCache:
         was_fresh = self.is_fresh
         try:
             document = await self._source.read()
-            if document is None:
-                raise ValueError("no keys were published")
             if self.current is None or document != self._document:
-                self.current = VerifyingKeys.from_jwks(document)
+                self.current = None if document is None else VerifyingKeys.from_jwks(document)
                 self._document = document
-                self._log.info("keys.loaded", count=len(self.current))
             self._answered = True
-        except StoreUnavailableError as error:
+        except StoreUnavailableError:
             self._answered = False
-            if was_fresh:
-                self._log.warning("keys.unreachable", error=str(error))
-        except ValueError as error:
-            if was_fresh or not self._answered:
-                self._log.warning("keys.missing", error=str(error))
+        except Exception as error:  # noqa: BLE001 - a key set has many ways to be broken and they all mean: no keys
+            # The type only: the message may repeat the value, and who knows what stands there.
+            self._log.error("keys.unusable", error=type(error).__name__)
             self._answered = True
             self.current = None
         finally:
             self._read_at = self._monotonic()
+        if self.is_fresh != was_fresh:
+            self._log.log(*self._news())
+
+    def _news(self) -> tuple[int, str]:
+        if self.is_fresh:
+            return logging.INFO, "keys.fresh"
+        return logging.WARNING, "keys.missing" if self._answered else "keys.unreachable"
