@@ -24,7 +24,7 @@ READ_EVERY = 1.0
 """Seconds between reads, so that a key taken out of the ring is trusted no longer than that."""
 
 READ_AT_MOST_EVERY = 0.25
-"""Seconds between reads that unknown key ids cause: whoever invents key ids does not get to hammer Redis."""
+"""Seconds between a read and one that an unknown key id causes, so that inventing ids does not hammer Redis."""
 
 
 class KeysSource(Protocol):
@@ -45,6 +45,8 @@ class KeyCache:
         self._document: str | bytes | None = None
         self._read_at = -float("inf")
         self._one_at_a_time = asyncio.Lock()
+        self._next_read: asyncio.Task[None] | None = None
+        self._this_read: asyncio.Task[None] | None = None  # held, or the loop could forget it half-way
         self._log = structlog.get_logger("keys")
 
     @property
@@ -58,10 +60,15 @@ class KeyCache:
             await self._read()
 
     async def read_for_unknown_key(self) -> None:
-        """Read the keys now, unless that was done a moment ago. Callers that come together share one read."""
-        async with self._one_at_a_time:
-            if self._monotonic() - self._read_at >= READ_AT_MOST_EVERY:
-                await self._read()
+        """Return after a read that began later than this call, so that what it did not find does not exist.
+
+        Callers share reads, which keep their distance from each other: some wait for a fraction of a second,
+        rather than have a good token of a new key refused because somebody else sends garbage.
+        """
+        if self._next_read is None:
+            self._next_read = asyncio.create_task(self._read_when_due())
+        # Shielded: a caller that gives up must not take the others' read along.
+        await asyncio.shield(self._next_read)
 
     async def watch(self, report: Callable[[bool], Awaitable[None]]) -> Never:
         """Read for ever, telling `report` after each read whether the keys are fresh."""
@@ -69,6 +76,12 @@ class KeyCache:
             await self.read()
             await report(self.is_fresh)
             await asyncio.sleep(READ_EVERY if self.is_fresh else READ_AT_MOST_EVERY)
+
+    async def _read_when_due(self) -> None:
+        await asyncio.sleep(self._read_at + READ_AT_MOST_EVERY - self._monotonic())
+        # Whoever comes from here on may ask for a key that this read is too early to see.
+        self._this_read, self._next_read = self._next_read, None
+        await self.read()
 
     async def _read(self) -> None:
         was_fresh = self.is_fresh
