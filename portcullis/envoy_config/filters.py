@@ -79,7 +79,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(CHECK, _check()),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
-        _filter(ROUTER, Router(suppress_envoy_headers=True)),
+        _filter(ROUTER, Router()),
     ]
 
 

@@ -84,7 +84,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
-        response_headers_to_remove=["server", "x-powered-by"],
+        response_headers_to_remove=["server", "x-powered-by", "x-envoy-upstream-service-time"],
     )
 
 
