@@ -111,7 +111,7 @@ def for_people() -> dict[str, Any]:
 
 def for_own_answers() -> dict[str, Any]:
     """For answers that Envoy gives by itself, where there is nothing to protect."""
-    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED}
+    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
 
 
 def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
