@@ -123,6 +123,7 @@ def parse_upstream(text: str) -> Upstream:
 def topology(settings: EnvoySettings) -> Topology:
     """Parse every address in the settings; raise `SettingsError` with all the faults."""
     faults: list[str] = []
+    nowhere: Place = UnixSocket("/")
 
     def read(what: str, parse: Callable[[str], _Read], text: str, instead: _Read) -> _Read:
         try:
@@ -132,14 +133,14 @@ def topology(settings: EnvoySettings) -> Topology:
             return instead
 
     def place(what: str, text: str) -> Place:
-        return read(what, parse_place, text, UnixSocket("/"))
+        return read(what, parse_place, text, nowhere)
 
     listen = [read("envoy_listen", _listener, text, HostPort(text, 0)) for text in settings.envoy_listen]
     if not listen:
         faults.append("envoy_listen is empty")
     if len(set(listen)) < len(listen):
         faults.append("envoy_listen names an address twice")
-    admin = read("envoy_admin", _admin, settings.envoy_admin, UnixSocket("/"))
+    admin = read("envoy_admin", _admin, settings.envoy_admin, nowhere)
     web = place("web_upstream", settings.web_upstream)
     authz = place("authz_upstream", settings.authz_upstream)
     standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None

@@ -82,8 +82,8 @@ def test_an_upgrade_is_not_forwarded(world: World, upgrade: str) -> None:
     assert [request for request in world.received if "upgrade" in request.headers] == []
 
 
-@pytest.mark.parametrize(("host", "status"), [("gate.example.com:443", 405), ("elsewhere.example:443", 421)])
-def test_connect_opens_no_tunnel_and_is_answered_at_once(world: World, host: str, status: int) -> None:
+@pytest.mark.parametrize("host", ["gate.example.com:443", "elsewhere.example:443"])
+def test_connect_opens_no_tunnel_and_is_answered_at_once(world: World, host: str) -> None:
     answer = world.gate.raw(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
     assert world.received == []
