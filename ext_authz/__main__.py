@@ -18,6 +18,7 @@ from oauth_core.settings import AuthzSettings, load
 
 def main() -> int:
     """Serve until told to stop; return the exit code."""
+    os.umask(0o077)  # a Unix socket is for this user alone
     try:
         settings = load(AuthzSettings, None, os.environ)
         logs.configure("ext_authz", settings.log_level)

@@ -32,7 +32,7 @@ AUTHORIZATION = "authorization"
 USER_ID = "x-user-id"
 USER_NAME = "x-user-name"
 CLIENT_ID = "x-client-id"
-TOKEN_SCOPE = "x-token-scope"  # noqa: S105 - a header's name, not a credential
+TOKEN_SCOPE = "x-token-scope"
 IDENTITY_HEADERS = (USER_ID, USER_NAME, CLIENT_ID, TOKEN_SCOPE)
 """Headers that tell the service who is calling. Whoever can set one of them past us is whoever they like."""
 

@@ -66,10 +66,10 @@ class AuthorizationRequest:
 
     client_id: str
     redirect_uri: str
-    state: str | None
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     code_challenge: str
+    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,10 @@ class DenyReason(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     UNKNOWN_SERVICE = "unknown_service"
     ROUTE_MISMATCH = "route_mismatch"
-    MISSING_TOKEN = "missing_token"  # noqa: S105 - a reason, not a credential
+    MISSING_TOKEN = "missing_token"
     MALFORMED_AUTHORIZATION = "malformed_authorization"
-    TOKEN_IN_QUERY = "token_in_query"  # noqa: S105
-    MALFORMED_TOKEN = "malformed_token"  # noqa: S105
+    TOKEN_IN_QUERY = "token_in_query"
+    MALFORMED_TOKEN = "malformed_token"
     WRONG_TYPE = "wrong_type"
     UNKNOWN_KEY = "unknown_key"
     WRONG_ALGORITHM = "wrong_algorithm"
@@ -59,7 +59,7 @@ class DenyReason(StrEnum):
     WRONG_AUDIENCE = "wrong_audience"
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
-    TOKEN_STATE_UNKNOWN = "token_state_unknown"  # noqa: S105
+    TOKEN_STATE_UNKNOWN = "token_state_unknown"
     INTERNAL_ERROR = "internal_error"
 
 

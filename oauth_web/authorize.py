@@ -98,8 +98,7 @@ def _in_words(deps: Deps, client: Client, asked: AuthorizationRequest) -> dict[s
 
 def _same_origin(issuer: str) -> bool:
     origin = request.headers.get("Origin")
-    # A strict Referrer-Policy makes browsers send "null" with forms; the cookie-bound handle decides then.
-    return origin in {None, "null", issuer}
+    return origin in {None, issuer}
 
 
 def _stale() -> DisplayedError:

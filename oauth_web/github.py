@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 from authlib.integrations.base_client.errors import OAuthError as AuthlibError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
@@ -17,7 +17,7 @@ from oauth_core.model import User
 if TYPE_CHECKING:
     from oauth_core.settings import WebSettings
 
-_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_TIMEOUT = httpx2.Timeout(10.0, connect=5.0)
 _SCOPE = "read:user"
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 
@@ -43,7 +43,7 @@ class GitHub:
     backchannel_url: str
     api_url: str
     redirect_uri: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
     @classmethod
     def from_settings(cls, settings: WebSettings) -> GitHub:
@@ -55,7 +55,7 @@ class GitHub:
             backchannel_url=(settings.github_backchannel_url or settings.github_url).rstrip("/"),
             api_url=settings.github_api_url.rstrip("/"),
             redirect_uri=f"{settings.issuer}/callback",
-            http=httpx.AsyncClient(timeout=_TIMEOUT),
+            http=httpx2.AsyncClient(timeout=_TIMEOUT),
         )
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class GitHub:
             document = answer.json()
         except AuthlibError as error:
             raise GitHubRefusedError(str(error.error)) from None
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, ValueError, KeyError) as error:
             raise GitHubUnavailableError(type(error).__name__) from error
         return _user(document)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import httpx
+import httpx2
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import is_loopback
@@ -18,6 +18,7 @@ from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import Finding, Outcome, examine
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import UnreachableError, discover
+from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,7 @@ def _means(config: Path | None, state_dir: Path) -> Forger | None:
     """What can make an expired token: the gateway's own settings, if they are at hand."""
     environ: Mapping[str, str] = os.environ
     if "MASTER_KEY" not in environ and "MASTER_KEY_FILE" not in environ:
-        environ = environ
+        environ = {**environ, **operator_environment.read(state_dir)}
     try:
         return Forger.from_environment(config, environ)
     except SettingsError:
@@ -73,7 +74,7 @@ def _means(config: Path | None, state_dir: Path) -> Forger | None:
 
 async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list[Finding]:
     findings = []
-    async with httpx.AsyncClient(timeout=15.0) as http:
+    async with httpx2.AsyncClient(timeout=15.0) as http:
         try:
             gateway = await discover(url, http)
         except UnreachableError as error:
@@ -93,9 +94,9 @@ async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list
     return findings
 
 
-async def _browser(issuer: str, user: str, http: httpx.AsyncClient) -> Browser:
+async def _browser(issuer: str, user: str, http: httpx2.AsyncClient) -> Browser:
     """By itself at the local stand-in, which only ever runs on loopback; else with the user's own browser."""
-    if is_loopback(issuer) and (await http.get(f"{issuer}/_github/")).is_success:
+    if is_loopback(issuer) and (await http.get(f"{issuer}/_github/healthz")).is_success:
         return LocalBrowser(user)
     return SystemBrowser(lambda line: click.echo(line, err=True))
 

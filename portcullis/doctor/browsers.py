@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class LocalBrowser:
 
     async def visit(self, url: str, redirect_uri: str) -> str:
         """See `Browser.visit`."""
-        async with httpx.AsyncClient(timeout=15.0) as http:
+        async with httpx2.AsyncClient(timeout=15.0) as http:
             answer = await http.get(url)
             for _ in range(_MOST_STEPS):
                 if answer.has_redirect_location:
@@ -91,7 +91,7 @@ class _Form(HTMLParser):
         self._found = False
 
     @classmethod
-    def of(cls, answer: httpx.Response) -> _Form:
+    def of(cls, answer: httpx2.Response) -> _Form:
         form = cls()
         form.feed(answer.text)
         if not form._found or not answer.is_success:

@@ -15,7 +15,7 @@ from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from portcullis.doctor.browsers import Browser
     from portcullis.doctor.client import Management
@@ -80,7 +80,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield _refused("a token with a changed payload is refused", await gateway.knock(first, _tampered(token)))
     yield _refused("a token without a signature is refused", await gateway.knock(first, _unsigned(token)))
     in_query = await gateway.knock(first, url=f"{first}?access_token={token}")
-    yield _refused("a token in the query string is not taken", in_query)
+    yield _finding("a token in the query string is not taken", in_query.is_client_error, _seen(in_query))
     yield await _foreign_host(gateway, first, token)
     async for finding in _other_spellings(gateway, first):
         yield finding
@@ -166,18 +166,20 @@ async def _foreign_host(gateway: Gateway, resource: str, token: str) -> Finding:
 
 
 async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Finding]:
-    parts = urlsplit(resource)
-    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path
+    path = urlsplit(resource).path
     for spelling in (
         f"/{path}",
         f"/.{path}",
         f"/x/..{path}",
-        path.replace("/", "%2f", 2),
-        f"{path}/%2e%2e/mcp",
+        f"/%2e{path}",
+        f"/%2f{path}",
+        path.replace("/", "%2f"),
         f"{path};x",
+        f"{path}%00",
+        path.upper(),
     ):
-        answer = await gateway.knock(resource, url=f"{origin}{spelling}")
-        yield _finding(f"no token is no entry at {spelling}", answer.is_client_error, _seen(answer))
+        answer = await gateway.knock(resource, target=spelling)
+        yield _finding(f"without a token {spelling} is no way in", answer.is_client_error, _seen(answer))
 
 
 async def _realms_and_revocation(
@@ -204,7 +206,7 @@ async def _forget(gateway: Gateway, wallet: Wallet) -> None:
         await _delete(gateway, wallet.management)
 
 
-async def _delete(gateway: Gateway, management: Management) -> httpx.Response:
+async def _delete(gateway: Gateway, management: Management) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {management.registration_token}"}
     return await gateway.http.delete(management.url, headers=headers)
 
@@ -228,7 +230,7 @@ def _encode(value: dict[str, object]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def _refused(claim: str, answer: httpx.Response) -> Finding:
+def _refused(claim: str, answer: httpx2.Response) -> Finding:
     return _finding(claim, answer.status_code == _UNAUTHORIZED, _seen(answer))
 
 
@@ -236,7 +238,7 @@ def _finding(claim: str, holds: bool, seen: str) -> Finding:  # noqa: FBT001 - t
     return Finding(claim, Outcome.HOLDS if holds else Outcome.BROKEN, seen)
 
 
-def _seen(answer: httpx.Response) -> str:
+def _seen(answer: httpx2.Response) -> str:
     return f"{answer.status_code} {answer.reason_phrase}".strip()
 
 

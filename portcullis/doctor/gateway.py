@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 from oauth_core.resources import metadata_url
 
@@ -33,7 +33,7 @@ class Gateway:
     issuer: str
     metadata: dict[str, Any]
     resources: tuple[str, ...]
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
     async def knock(
         self,
@@ -42,10 +42,15 @@ class Gateway:
         *,
         headers: dict[str, str] | None = None,
         url: str | None = None,
-    ) -> httpx.Response:
-        """Open an MCP session at `resource` (or at another `url`), with a token or without; never follows."""
+        target: str | None = None,
+    ) -> httpx2.Response:
+        """Open an MCP session at `resource` (or at another `url`), with a token or without; never follows.
+
+        `target` is put on the request line as it stands, where a URL would be tidied first.
+        """
         given = {**_ACCEPT, **({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-        return await self.http.post(url or resource, json=_INITIALIZE, headers=given)
+        extensions = {"target": target.encode("ascii")} if target else {}
+        return await self.http.post(url or resource, json=_INITIALIZE, headers=given, extensions=extensions)
 
     async def resource_metadata(self, resource: str) -> dict[str, Any]:
         """The RFC 9728 document of one service; empty when there is none."""
@@ -56,7 +61,7 @@ class Gateway:
         return document if isinstance(document, dict) else {}
 
 
-async def discover(url: str, http: httpx.AsyncClient) -> Gateway:
+async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
     """Find the gateway at `url`. Raises `UnreachableError`."""
     issuer = url.rstrip("/")
     where = f"{issuer}/.well-known/oauth-authorization-server"
@@ -65,7 +70,7 @@ async def discover(url: str, http: httpx.AsyncClient) -> Gateway:
         answer.raise_for_status()
         metadata = answer.json()
         resources = tuple(str(resource) for resource in metadata["protected_resources"])
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise UnreachableError(f"{where}: {str(error) or type(error).__name__}") from None
     except (ValueError, KeyError, TypeError):
         raise UnreachableError(f"{where} is not the metadata of a Portcullis gateway") from None

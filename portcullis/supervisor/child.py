@@ -1,0 +1,215 @@
+"""One child process: started, asked whether it is ready, started again when it dies, and stopped for good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from portcullis.supervisor.launch import wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from portcullis.supervisor.probes import Probe
+
+_LAST_LINES = 12
+_LAST_BYTES = 8192
+_WRONG_SETTINGS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What a child is: its name, command, whole environment, and how to see that it is ready.
+
+    The gateway cannot be without an `essential` child; another one that fails only takes its service away.
+    `sockets` are removed before each start: a process that died cannot do it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    probe: Probe
+    essential: bool = True
+    sockets: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient we are, in seconds. Tests are less patient."""
+
+    start: float = 30.0
+    probe_again: float = 0.1
+    first_backoff: float = 0.5
+    longest_backoff: float = 30.0
+    calm: float = 60.0
+    """A child that lived this long has earned a quick restart again."""
+    stop: float = 8.0
+
+
+class Event(Enum):
+    """What a child's life tells. The text that comes with it says the rest."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DIED = "died"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A start that came to nothing. `wrong_settings` is the child's own word for it (exit code 2)."""
+
+    why: str
+    last_lines: tuple[str, ...] = ()
+    wrong_settings: bool = False
+
+
+class Child:
+    """The life of one child, from `start` to `stop`."""
+
+    def __init__(
+        self, spec: ChildSpec, log: Path, tell: Callable[[str, Event, str], None], timing: Timing
+    ) -> None:
+        self.spec = spec
+        self._log = log
+        self._tell = tell
+        self._timing = timing
+        self._process: asyncio.subprocess.Process | None = None
+        self._log_start = 0
+        self._life: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        alive = self._process is not None and self._process.returncode is None
+        return self._process.pid if self._process is not None and alive else None
+
+    async def start(self) -> Failure | None:
+        """Start it and wait until it is ready; from then on it is kept alive.
+
+        A child that is not essential is kept trying in the background even when the first start fails.
+        """
+        failure = await self._attempt()
+        if failure is None or not self.spec.essential:
+            self._life = asyncio.create_task(self._keep_alive(failed=failure is not None), name=self.spec.name)
+        return failure
+
+    async def stop(self) -> None:
+        """End it: a polite signal to its whole process group, a deadline, then the one it cannot refuse."""
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+        await self._end()
+
+    async def _attempt(self) -> Failure | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timing.start
+        await self._spawn()
+        process = self._process
+        assert process is not None  # noqa: S101 - for the type checker
+        ended = asyncio.create_task(process.wait())
+        missing: str | None = "nothing yet"
+        try:
+            while loop.time() < deadline:
+                probing = asyncio.create_task(self._ask())
+                await asyncio.wait({probing, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    probing.cancel()
+                    await asyncio.gather(probing, return_exceptions=True)
+                    code = ended.result()
+                    return Failure(_ending(code), self.last_lines(), wrong_settings=code == _WRONG_SETTINGS)
+                missing = probing.result()
+                if missing is None:
+                    return None
+                await asyncio.wait({ended}, timeout=self._timing.probe_again)
+        finally:
+            ended.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+        await self._end()
+        return Failure(f"not ready after {self._timing.start:g} seconds ({missing})", self.last_lines())
+
+    async def _ask(self) -> str | None:
+        try:
+            return await asyncio.wait_for(self.spec.probe(), self._timing.start)
+        except TimeoutError:
+            return "no answer"
+
+    async def _spawn(self) -> None:
+        for socket in self.spec.sockets:
+            socket.unlink(missing_ok=True)
+        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._log_start = os.fstat(log).st_size
+            self._process = await asyncio.create_subprocess_exec(
+                *wrap(list(self.spec.command)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(self.spec.environment),
+                # A session of its own: Ctrl-C in the terminal reaches us alone, and we decide the order.
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+
+    async def _keep_alive(self, *, failed: bool) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = self._timing.first_backoff
+        while True:
+            if not failed:
+                born = loop.time()
+                assert self._process is not None  # noqa: S101 - for the type checker
+                code = await self._process.wait()
+                if loop.time() - born >= self._timing.calm:
+                    backoff = self._timing.first_backoff
+                self._tell(self.spec.name, Event.DIED, f"{_ending(code)}; starting again in {backoff:g} s")
+            await self._end()
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, self._timing.longest_backoff)
+            failure = await self._attempt()
+            failed = failure is not None
+            if failure is not None:
+                self._tell(self.spec.name, Event.FAILED, f"{failure.why}; trying again in {backoff:g} s")
+            else:
+                self._tell(self.spec.name, Event.READY, "ready again")
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self._timing.stop)
+        # Whatever of its group is still there, the leader included, does not get a say any more.
+        _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+        self._process = None
+
+    def last_lines(self) -> tuple[str, ...]:
+        """The end of what the child has written since it was last started."""
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_start, size - _LAST_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ()
+        return tuple(text.splitlines()[-_LAST_LINES:])
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,45 @@
+"""What an operator's own commands need to reach a gateway that `portcullis up` runs, kept in its state folder.
+
+The file names secrets by their files and holds none itself, so it may be looked at:
+`set -a; . .portcullis/operator.env; set +a`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from portcullis.supervisor.redis_config import OPERATOR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portcullis.supervisor.choices import Choices
+    from portcullis.supervisor.plan import Ground
+
+_NAME = "operator.env"
+
+
+def render(choices: Choices, ground: Ground) -> str:
+    """The file for this gateway: lines that a shell can read. What the operator brought is not repeated."""
+    values = {"PORTCULLIS_CONFIG": str(ground.config), "ISSUER": choices.settings.issuer}
+    if ground.redis is not None:
+        values["REDIS_URL"] = f"unix://{ground.redis.socket}"
+        values["REDIS_PASSWORD_FILE"] = str(ground.redis.passwords[OPERATOR])
+    if ground.master_key_file is not None:
+        values["MASTER_KEY_FILE"] = str(ground.master_key_file)
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def path(state_dir: Path) -> Path:
+    """Where the file of a state folder is."""
+    return state_dir / _NAME
+
+
+def read(state_dir: Path) -> dict[str, str]:
+    """The variables of a state folder's file; empty when there is none that can be read."""
+    try:
+        words = shlex.split(path(state_dir).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, _, value in (word.partition("=") for word in words)}

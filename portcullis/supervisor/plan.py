@@ -1,0 +1,251 @@
+"""Which children there are, in which order: from the operator's choices to descriptions, with no other effect."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
+from portcullis.github_standin.settings import PREFIX
+from portcullis.supervisor import environment, redis_config
+from portcullis.supervisor.child import ChildSpec
+from portcullis.supervisor.probes import ChallengeProbe, GrpcProbe, HttpProbe, RedisProbe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from oauth_core.settings import ServiceSettings
+    from portcullis.supervisor.choices import Choices
+    from portcullis.supervisor.redis_config import OwnRedis
+
+_STANDIN_CLIENT = "portcullis-local"
+# Without -P Python would import modules from the folder that one happens to stand in.
+_PYTHON = (sys.executable, "-P", "-m")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the plan stands on: folders, files and programs that are there already.
+
+    `redis`, `master_key_file` and `standin_secret_file` are `None` when the operator brings their own.
+    """
+
+    config: Path
+    environ: Mapping[str, str]
+    run_dir: Path
+    redis: OwnRedis | None
+    master_key_file: Path | None
+    standin_secret_file: Path | None
+    redis_server: str
+    envoy: str
+
+    @property
+    def web_socket(self) -> Path:
+        """Where `oauth_web` listens."""
+        return self.run_dir / "web.sock"
+
+    @property
+    def authz_socket(self) -> Path:
+        """Where `ext_authz` listens."""
+        return self.run_dir / "authz.sock"
+
+    @property
+    def standin_socket(self) -> Path:
+        """Where the GitHub stand-in listens."""
+        return self.run_dir / "github.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where Envoy's admin interface listens: a file, so that only this user reaches it."""
+        return self.run_dir / "envoy-admin.sock"
+
+    @property
+    def envoy_file(self) -> Path:
+        """The rendered Envoy configuration."""
+        return self.run_dir / "envoy.json"
+
+    @property
+    def redis_file(self) -> Path:
+        """The rendered Redis configuration."""
+        return self.run_dir / "redis.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Children by stage: those of one stage start together, once the stage before is ready."""
+
+    stages: tuple[tuple[ChildSpec, ...], ...]
+    challenges: tuple[ChallengeProbe, ...]
+
+
+def socket_names(choices: Choices) -> list[str]:
+    """The files that will stand in the run folder, to see whether its path is short enough."""
+    services = [choices.settings.service_socket(s.name).name for s in choices.settings.services if s.command]
+    return ["envoy-admin.sock", *services]
+
+
+def make_plan(choices: Choices, ground: Ground) -> Plan:
+    """All children of one gateway."""
+    stages = (
+        (_redis(ground, ground.redis),) if ground.redis else (),
+        (_web(choices, ground), _authz(choices, ground)),
+        (
+            *((_standin(choices, ground),) if choices.standin else ()),
+            *(_service(s, s.command, choices, ground) for s in choices.settings.services if s.command),
+        ),
+        (_envoy(choices, ground),),
+    )
+    challenges = tuple(
+        ChallengeProbe(choices.envoy_listen[0], service.resource) for service in choices.settings.resolved_services
+    )
+    return Plan(tuple(stage for stage in stages if stage), challenges)
+
+
+def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+    """What `oauth_web` is given. It alone has the master key and the GitHub app's secret."""
+    github: dict[str, str | None] = {}
+    outside = environment.outside(ground.environ)
+    if choices.standin:
+        # Reached through Envoy, as by browsers; no proxy has a part in talking to this machine.
+        outside = {}
+        url = f"{choices.settings.issuer}{PREFIX}"
+        github = {
+            "GITHUB_CLIENT_ID": _STANDIN_CLIENT,
+            "GITHUB_CLIENT_SECRET_FILE": str(ground.standin_secret_file),
+            "GITHUB_URL": url,
+            "GITHUB_API_URL": f"{url}/api/v3",
+            "GITHUB_BACKCHANNEL_URL": url,
+            "ALLOWED_GITHUB_USERS": "*" if choices.admits_everybody else None,
+        }
+    return (
+        environment.plain(ground.environ)
+        | outside
+        | environment.settings_of(
+            WebSettings,
+            ground.environ,
+            ground.config,
+            **_common(choices, ground),
+            **_redis_access(ground, redis_config.WEB),
+            **github,
+            WEB_LISTEN=f"unix:{ground.web_socket}",
+            MASTER_KEY_FILE=str(ground.master_key_file) if ground.master_key_file else None,
+        )
+    )
+
+
+def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+    """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads."""
+    return environment.plain(ground.environ) | environment.settings_of(
+        AuthzSettings,
+        ground.environ,
+        ground.config,
+        **_common(choices, ground),
+        **_redis_access(ground, redis_config.AUTHZ),
+        AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
+    )
+
+
+def envoy_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+    """The settings that the Envoy configuration is rendered from."""
+    return environment.settings_of(
+        EnvoySettings,
+        ground.environ,
+        ground.config,
+        **_common(choices, ground),
+        ENVOY_LISTEN=",".join(choices.envoy_listen),
+        ENVOY_ADMIN=f"unix:{ground.admin_socket}",
+        WEB_UPSTREAM=f"unix:{ground.web_socket}",
+        AUTHZ_UPSTREAM=f"unix:{ground.authz_socket}",
+        STANDIN_UPSTREAM=f"unix:{ground.standin_socket}" if choices.standin else None,
+    )
+
+
+def _common(choices: Choices, ground: Ground) -> dict[str, str | None]:
+    return {"ISSUER": choices.settings.issuer, "RUN_DIR": str(ground.run_dir)}
+
+
+def _redis_access(ground: Ground, user: str) -> dict[str, str | None]:
+    if ground.redis is None:
+        return {}
+    return {"REDIS_URL": ground.redis.url(user), "REDIS_PASSWORD_FILE": str(ground.redis.passwords[user])}
+
+
+def _redis(ground: Ground, redis: OwnRedis) -> ChildSpec:
+    return ChildSpec(
+        name="redis",
+        command=(ground.redis_server, str(ground.redis_file)),
+        environment=environment.plain(ground.environ),
+        probe=RedisProbe(redis.url(redis_config.OPERATOR), redis.passwords[redis_config.OPERATOR]),
+        sockets=(redis.socket,),
+    )
+
+
+def _web(choices: Choices, ground: Ground) -> ChildSpec:
+    return ChildSpec(
+        name="oauth_web",
+        command=(*_PYTHON, "oauth_web"),
+        environment=web_environment(choices, ground),
+        probe=HttpProbe(ground.web_socket, "/healthz"),
+        sockets=(ground.web_socket,),
+    )
+
+
+def _authz(choices: Choices, ground: Ground) -> ChildSpec:
+    return ChildSpec(
+        name="ext_authz",
+        command=(*_PYTHON, "ext_authz"),
+        environment=authz_environment(choices, ground),
+        probe=GrpcProbe(ground.authz_socket),
+        sockets=(ground.authz_socket,),
+    )
+
+
+def _standin(choices: Choices, ground: Ground) -> ChildSpec:
+    return ChildSpec(
+        name="github-standin",
+        command=(*_PYTHON, "portcullis", "github-standin", "--listen", f"unix:{ground.standin_socket}"),
+        environment=environment.plain(ground.environ)
+        | {
+            "ISSUER": choices.settings.issuer,
+            "GITHUB_CLIENT_ID": _STANDIN_CLIENT,
+            "GITHUB_CLIENT_SECRET_FILE": str(ground.standin_secret_file),
+        },
+        probe=HttpProbe(ground.standin_socket, f"{PREFIX}/healthz"),
+        sockets=(ground.standin_socket,),
+    )
+
+
+def _service(service: ServiceSettings, command: tuple[str, ...], choices: Choices, ground: Ground) -> ChildSpec:
+    socket = ground.run_dir / choices.settings.service_socket(service.name).name
+    if service.transport == "http":
+        command = tuple(argument.replace("{socket}", str(socket)) for argument in command)
+    else:
+        command = (*_PYTHON, "portcullis", "bridge", "--listen", f"unix:{socket}", "--", *command)
+    return ChildSpec(
+        name=f"service-{service.name}",
+        command=command,
+        environment=environment.plain(ground.environ) | environment.outside(ground.environ),
+        probe=HttpProbe(socket, "/mcp", healthy=False),
+        essential=False,
+        sockets=(socket,),
+    )
+
+
+def _envoy(choices: Choices, ground: Ground) -> ChildSpec:
+    del choices
+    return ChildSpec(
+        name="envoy",
+        command=(
+            ground.envoy,
+            "--config-path",
+            str(ground.envoy_file),
+            "--disable-hot-restart",
+            "--log-level",
+            "warn",
+        ),
+        environment=environment.plain(ground.environ),
+        probe=HttpProbe(ground.admin_socket, "/ready"),
+        sockets=(ground.admin_socket,),
+    )

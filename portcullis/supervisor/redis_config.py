@@ -1,0 +1,64 @@
+"""The configuration of the Redis that `portcullis up` runs: one Unix socket, three users, every write kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+OPERATOR, WEB, AUTHZ = "default", "web", "authz"
+
+_RULES: Mapping[str, str] = {
+    # A person with the password, who may want to `DEL token:<jti>` or look around.
+    OPERATOR: "~* &* +@all",
+    # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
+    WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous",
+    # Learns whether a token lives, and the public keys; writes nothing.
+    AUTHZ: (
+        "~token:* ~jwks resetchannels -@all +get +exists +mget +ping +hello +auth +select "
+        "+client|setname +client|id +client|getname"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRedis:
+    """A Redis of our own: its socket, its data folder and the password file of each user."""
+
+    socket: Path
+    data: Path
+    passwords: Mapping[str, Path]
+
+    def url(self, user: str) -> str:
+        """The URL for `user`, without the password."""
+        return f"unix://{user}@{self.socket}"
+
+
+def render(redis: OwnRedis) -> str:
+    """The text of `redis.conf`. Passwords are in it as hashes only, which Redis compares with."""
+    lines = [
+        "port 0",
+        f"unixsocket {_quoted(str(redis.socket))}",
+        "unixsocketperm 700",
+        f"dir {_quoted(str(redis.data))}",
+        "daemonize no",
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        # Evicting a record would revoke a token or forget a client in silence; refusing to write is heard.
+        "maxmemory-policy noeviction",
+    ]
+    for user, rules in _RULES.items():
+        password = redis.passwords[user].read_text(encoding="utf-8").strip()
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        lines.append(f"user {user} reset on #{digest} {rules}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,156 @@
+"""The state folder: who may use it, the secrets made once and kept in it, and where the sockets and logs go.
+
+lock            held by the one `portcullis up` that uses the folder
+secrets/        the master key and passwords, each a file for its owner only
+redis/          Redis' configuration and data
+logs/           one file for each child, and the one before
+run/            sockets and the rendered Envoy configuration
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oauth_core.credentials import new_key, new_secret
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_LONGEST_SOCKET_PATH = 100
+"""The kernel takes 107 characters, and 103 on macOS."""
+
+
+class StateDir:
+    """One state folder, held by this process."""
+
+    def __init__(self, root: Path, run_dir: Path) -> None:
+        self.root = root
+        self.run_dir = run_dir
+        self.logs = root / "logs"
+        self.redis = root / "redis"
+        self._secrets = root / "secrets"
+        for folder in (self.logs, self.redis, self._secrets):
+            _private_folder(folder)
+
+    def master_key(self) -> Path:
+        """The file of the master key, which encrypts the signing keys at rest. Losing it loses every sign-in."""
+        return self._made_once("master-key", base64.b64encode(new_key()).decode("ascii"))
+
+    def password(self, name: str) -> Path:
+        """The file of the password called `name`."""
+        return self._made_once(name, new_secret())
+
+    def write_private(self, path: Path, text: str) -> Path:
+        """Write `text` to a file for its owner only, all of it or nothing."""
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return path
+
+    def _made_once(self, name: str, fresh: str) -> Path:
+        path = self._secrets / name
+        try:
+            kept = path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return self.write_private(path, fresh + "\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError([f"{path}: {getattr(error, 'strerror', None) or error}"]) from None
+        if not kept:
+            raise SettingsError([f"{path} is empty; restore it, or remove it to have a new one made"])
+        path.chmod(0o600)
+        return path
+
+
+@contextmanager
+def hold(root: Path, socket_names: Sequence[str]) -> Iterator[StateDir]:
+    """Take the state folder for this process alone, made if need be, with an empty run folder.
+
+    `socket_names` are the files that will be in the run folder; when their paths would be too long for a Unix
+    socket, the run folder is a private one in the temporary folder instead. Raises `SettingsError` when
+    another process holds the folder, or it cannot be used.
+    """
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as the user wrote them
+    try:
+        _private_folder(root, parents=True)
+        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingsError([f"state folder {root}: {error.strerror or error}"]) from None
+    try:
+        _lock(lock, root)
+        run_dir = _run_dir(root, socket_names)
+        _empty(run_dir)
+        try:
+            yield StateDir(root, run_dir)
+        finally:
+            shutil.rmtree(run_dir, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, root: Path) -> None:
+    """The kernel drops the lock when this process ends in any way, so a crash never leaves one behind."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        fault = f"another `portcullis up` (process {holder or 'unknown'}) uses {root}"
+        raise SettingsError([f"{fault}; stop it, or choose another folder with --state-dir"]) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _run_dir(root: Path, socket_names: Sequence[str]) -> Path:
+    wanted = root / "run"
+    if all(len(os.fsencode(wanted / name)) <= _LONGEST_SOCKET_PATH for name in socket_names):
+        return wanted
+    # Always the same place for the same state folder, so that a crash leaves at most one behind.
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"portcullis-{os.getuid()}-{digest}"
+
+
+def _empty(run_dir: Path) -> None:
+    """Begin with no socket of a process that is gone: nobody else uses this folder while the lock is ours."""
+    try:
+        _private_folder(run_dir)
+        for entry in run_dir.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    except OSError as error:
+        raise SettingsError([f"run folder {run_dir}: {error.strerror or error}"]) from None
+
+
+def _private_folder(path: Path, *, parents: bool = False) -> None:
+    """Make a folder for its owner only, or make sure that an existing one is ours and is closed to others.
+
+    In a shared temporary folder somebody else may have put something there first, a link perhaps.
+    """
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        found = path.lstat()
+        if path.is_symlink() and parents:
+            found = path.stat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise SettingsError([f"{path} exists and is not a folder of ours"]) from None
+        path.chmod(0o700)

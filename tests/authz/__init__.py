@@ -1,0 +1,1 @@
+"""The check service, over its wire and as a process."""

@@ -1,0 +1,1 @@
+"""Real servers and honest helpers for the tests."""

@@ -1,0 +1,118 @@
+"""The check service as it is run in earnest: `python -m ext_authz` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PATIENCE = 15.0
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+CONFIG = """\
+issuer = "http://localhost:8080"
+
+[[services]]
+name = "time"
+url = "/time/mcp"
+upstream = "http://127.0.0.1:1/mcp"
+
+[[services]]
+name = "notes"
+url = "/notes/mcp"
+upstream = "http://127.0.0.1:2/mcp"
+"""
+
+
+class AuthzProcess:
+    """A check service, and a client of its gRPC side."""
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+        self.process = process
+        self.address = address
+        self._log = log
+        self.channel = grpc.insecure_channel(address, options=(("grpc.max_send_message_length", -1),))
+
+    def check(self, message: bytes, **options: Any) -> bytes:
+        """Call `Check` with these very bytes. Raises `grpc.RpcError`."""
+        answer: bytes = self.start_check(message, **options).result()
+        return answer
+
+    def start_check(self, message: bytes, **options: Any) -> Any:
+        """Call `Check` and do not wait: a future."""
+        call = self.channel.unary_unary(CHECK)
+        return call.future(message, timeout=_PATIENCE, wait_for_ready=True, **options)
+
+    def health(self, service: str = "") -> str:
+        """The name of the health status, or of the gRPC error in place of one."""
+        try:
+            answer = health_pb2_grpc.HealthStub(self.channel).Check(  # type: ignore[no-untyped-call]
+                health_pb2.HealthCheckRequest(service=service), timeout=_PATIENCE, wait_for_ready=True
+            )
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+    def wait_for_health(self, wanted: str) -> None:
+        """Return when the health status is `wanted`; fail if that does not come."""
+        deadline = time.monotonic() + _PATIENCE
+        while (seen := self.health()) != wanted:
+            assert time.monotonic() < deadline, f"{seen}, not {wanted}\n{self.log_text()}"
+            assert self.process.poll() is None, self.log_text()
+            time.sleep(0.02)
+
+    def log_text(self) -> str:
+        """Everything it wrote, standard error included."""
+        return self._log.read_text(encoding="utf-8")
+
+    def log(self) -> list[dict[str, Any]]:
+        """What it told, one event each."""
+        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
+
+    def terminate(self) -> int:
+        """Ask it to stop; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_PATIENCE)
+
+
+@contextmanager
+def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterator[AuthzProcess]:
+    """A check service that listens on a Unix socket, with these variables. It may not be serving yet."""
+    with tempfile.TemporaryDirectory(prefix="authz-") as name:
+        folder = Path(name)
+        address = environ.get("AUTHZ_LISTEN", f"unix:{folder}/authz.sock")
+        (folder / "portcullis.toml").write_text(config, encoding="utf-8")
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ext_authz"],
+                env={
+                    "PATH": os.environ.get("PATH", ""),
+                    "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
+                    "AUTHZ_LISTEN": address,
+                    **environ,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        service = AuthzProcess(process, address, log)
+        try:
+            yield service
+        finally:
+            service.channel.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()

@@ -1,0 +1,106 @@
+"""Check messages as an Envoy writes and reads them, made by bindings that are not ours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    HeaderMap,
+    HeaderValue,
+    HeaderValueOptionHeaderAppendAction,
+    SocketAddress,
+)
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextPeer,
+    AttributeContextRequest,
+    CheckRequest,
+    CheckResponse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def check_request(
+    *,
+    path: str = "/time/mcp",
+    host: str = "localhost:8080",
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+    raw_headers: Sequence[tuple[str, bytes]] = (),
+    extensions: Mapping[str, str] | None = None,
+    token: str | None = None,
+) -> bytes:
+    """The bytes of a `CheckRequest` for an HTTP request. `token` is sent as Bearer credentials."""
+    sent = {":method": method, ":path": path, ":authority": host, "user-agent": "test", **(headers or {})}
+    if token is not None:
+        sent["authorization"] = f"Bearer {token}"
+    raw = [HeaderValue(key=key, raw_value=value) for key, value in raw_headers]
+    return bytes(
+        CheckRequest(
+            attributes=AttributeContext(
+                source=AttributeContextPeer(
+                    address=Address(socket_address=SocketAddress(address="203.0.113.7", port_value=4711))
+                ),
+                request=AttributeContextRequest(
+                    http=AttributeContextHttpRequest(
+                        id="request-1",
+                        method=method,
+                        path=path,
+                        host=host,
+                        scheme="http",
+                        protocol="HTTP/1.1",
+                        headers=sent,
+                        header_map=HeaderMap(headers=raw) if raw else None,
+                        size=-1,
+                    )
+                ),
+                context_extensions=dict(extensions or {}),
+            )
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Envoy would do on a `CheckResponse`. `status` is 200 when it would let the request through."""
+
+    grpc_code: int
+    status: int
+    headers: dict[str, str]
+    removed: tuple[str, ...]
+    body: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body, decoded."""
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+
+def read_answer(message: bytes) -> Answer:
+    """Read a `CheckResponse`, insisting that every header replaces what was there."""
+    response = CheckResponse.parse(message)
+    assert response.status is not None
+    assert response.error_response is None, "Envoy may let an error through"
+    part = response.ok_response or response.denied_response
+    assert part is not None
+    assert (response.status.code == 0) == (response.ok_response is not None)
+    headers = {}
+    for option in part.headers:
+        assert option.header is not None
+        assert option.header.key not in headers
+        assert option.append_action is HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+        headers[option.header.key] = option.header.value
+    if response.denied_response is None:
+        assert response.ok_response is not None
+        removed = tuple(response.ok_response.headers_to_remove)
+        return Answer(response.status.code, 200, headers, removed, "")
+    assert response.denied_response.status is not None
+    status = int(response.denied_response.status.code)
+    return Answer(response.status.code, status, headers, (), response.denied_response.body)

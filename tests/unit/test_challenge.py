@@ -1,0 +1,104 @@
+"""What a refused caller is told, header by header."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from oauth_core.challenge import RETRY_AFTER_SECONDS, Refusal, refusal
+from oauth_core.model import Service
+from oauth_core.policy import DenyReason
+
+TIME = Service("time", "Time", "https://mcp.example/time/mcp", "http://127.0.0.1:1/mcp", "mcp.time")
+METADATA = "https://mcp.example/.well-known/oauth-protected-resource/time/mcp"
+
+INVALID_TOKEN = {
+    DenyReason.MALFORMED_AUTHORIZATION,
+    DenyReason.MALFORMED_TOKEN,
+    DenyReason.WRONG_TYPE,
+    DenyReason.UNKNOWN_KEY,
+    DenyReason.WRONG_ALGORITHM,
+    DenyReason.BAD_SIGNATURE,
+    DenyReason.BAD_CLAIMS,
+    DenyReason.WRONG_ISSUER,
+    DenyReason.EXPIRED,
+    DenyReason.NOT_YET_VALID,
+    DenyReason.WRONG_AUDIENCE,
+    DenyReason.REVOKED,
+}
+
+
+def header(answer: Refusal, name: str) -> str | None:
+    values = [value for key, value in answer.headers if key == name]
+    assert len(values) <= 1
+    return values[0] if values else None
+
+
+def test_without_a_token_the_challenge_says_where_to_go_and_what_to_ask_for_and_no_error() -> None:
+    answer = refusal(DenyReason.MISSING_TOKEN, TIME)
+    assert answer.status == 401
+    assert header(answer, "www-authenticate") == f'Bearer resource_metadata="{METADATA}", scope="mcp.time"'
+
+
+@pytest.mark.parametrize("reason", sorted(INVALID_TOKEN))
+def test_every_bad_token_is_401_invalid_token_and_looks_the_same(reason: DenyReason) -> None:
+    answer = refusal(reason, TIME)
+    assert answer.status == 401
+    challenge = header(answer, "www-authenticate")
+    assert challenge is not None
+    assert challenge.startswith('Bearer error="invalid_token", error_description="')
+    assert challenge.endswith(f', resource_metadata="{METADATA}", scope="mcp.time"')
+    assert answer == refusal(DenyReason.REVOKED, TIME), "which check failed is nobody's business"
+
+
+def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
+    answer = refusal(DenyReason.INSUFFICIENT_SCOPE, TIME)
+    assert answer.status == 403
+    challenge = header(answer, "www-authenticate")
+    assert challenge is not None
+    assert challenge.startswith('Bearer error="insufficient_scope"')
+    assert f'resource_metadata="{METADATA}", scope="mcp.time"' in challenge
+
+
+@pytest.mark.parametrize("reason", [DenyReason.TOKEN_STATE_UNKNOWN, DenyReason.INTERNAL_ERROR])
+def test_what_is_unknown_is_503_with_retry_after_and_no_challenge(reason: DenyReason) -> None:
+    answer = refusal(reason, TIME)
+    assert answer.status == 503
+    assert header(answer, "retry-after") == str(RETRY_AFTER_SECONDS)
+    assert header(answer, "www-authenticate") is None
+
+
+@pytest.mark.parametrize("reason", [DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH])
+def test_no_service_is_404_without_a_challenge(reason: DenyReason) -> None:
+    answer = refusal(reason, None)
+    assert answer.status == 404
+    assert header(answer, "www-authenticate") is None
+
+
+def test_a_token_in_the_url_is_an_invalid_request() -> None:
+    answer = refusal(DenyReason.TOKEN_IN_QUERY, TIME)
+    assert answer.status == 400
+    assert 'error="invalid_request"' in (header(answer, "www-authenticate") or "")
+
+
+@pytest.mark.parametrize("service", [TIME, None])
+@pytest.mark.parametrize("reason", sorted(DenyReason))
+def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
+    reason: DenyReason, service: Service | None
+) -> None:
+    answer = refusal(reason, service)
+    assert 400 <= answer.status <= 503
+    assert header(answer, "content-type") == "application/json"
+    assert header(answer, "cache-control") == "no-store"
+    assert set(json.loads(answer.body)) == {"error", "error_description"}
+    assert len(answer.body) < 200
+    if reason in INVALID_TOKEN:
+        assert reason.value not in answer.body
+
+
+def test_a_quote_in_a_url_does_not_end_its_parameter() -> None:
+    odd = Service("odd", "Odd", 'https://mcp.example/a"b\\c', "http://127.0.0.1:1/mcp", "mcp.odd")
+    challenge = header(refusal(DenyReason.MISSING_TOKEN, odd), "www-authenticate")
+    assert challenge is not None
+    assert 'resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/a\\"b\\\\c"' in challenge

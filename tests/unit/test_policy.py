@@ -1,0 +1,163 @@
+"""The decision, as sentences, and as laws that hold for whatever the facts are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from oauth_core.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.model import AccessClaims, Service
+from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+
+NOW = 1_800_000_000
+TIME = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1/mcp", "mcp.time")
+NOTES = Service("notes", "Notes", "https://mcp.example/notes", "http://127.0.0.1:2/mcp", "mcp.notes")
+
+
+def make_claims(
+    *, aud: tuple[str, ...] = (TIME.resource,), scope: str = "mcp.time", exp: int = NOW + 60
+) -> AccessClaims:
+    return AccessClaims(
+        iss="https://mcp.example",
+        sub="1",
+        aud=aud,
+        exp=exp,
+        iat=NOW - 60,
+        jti="jti-1",
+        client_id="client-1",
+        scope=scope,
+        github_user="octocat",
+        github_id=1,
+    )
+
+
+def make_facts(
+    *,
+    service: Service | None = TIME,
+    routed_as: str | None = None,
+    token: Verified | Rejected | Unverified | None = None,
+    liveness: Liveness = Liveness.ACTIVE,
+    now: int = NOW,
+) -> Facts:
+    return Facts(service, routed_as, Verified(make_claims()) if token is None else token, liveness, now)
+
+
+def reason(facts: Facts) -> DenyReason:
+    decision = decide(facts)
+    assert isinstance(decision, Deny)
+    return decision.reason
+
+
+def test_a_live_token_for_this_service_with_its_scope_is_allowed() -> None:
+    assert decide(make_facts()) == Allow(make_claims())
+
+
+def test_one_of_several_audiences_and_scopes_is_enough() -> None:
+    claims = make_claims(aud=(NOTES.resource, TIME.resource), scope="mcp.notes mcp.time")
+    assert decide(make_facts(token=Verified(claims))) == Allow(claims)
+
+
+def test_a_request_for_no_service_is_refused_even_with_a_good_token() -> None:
+    assert reason(make_facts(service=None)) == DenyReason.UNKNOWN_SERVICE
+
+
+def test_a_route_to_another_service_than_the_url_names_is_refused() -> None:
+    assert reason(make_facts(routed_as="notes")) == DenyReason.ROUTE_MISMATCH
+    assert isinstance(decide(make_facts(routed_as="time")), Allow)
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (Unverified.MISSING, DenyReason.MISSING_TOKEN),
+        (Unverified.MALFORMED, DenyReason.MALFORMED_AUTHORIZATION),
+        (Unverified.IN_QUERY, DenyReason.TOKEN_IN_QUERY),
+        (Unverified.NO_KEYS, DenyReason.TOKEN_STATE_UNKNOWN),
+    ],
+)
+def test_without_a_verdict_on_a_token_nothing_passes(token: Unverified, expected: DenyReason) -> None:
+    assert reason(make_facts(token=token)) == expected
+
+
+def test_every_fault_of_a_token_has_a_reason_of_its_own() -> None:
+    reasons = {reason(make_facts(token=Rejected(fault))) for fault in TokenFault}
+    assert len(reasons) == len(TokenFault)
+
+
+def test_a_token_for_another_service_is_refused() -> None:
+    assert reason(make_facts(token=Verified(make_claims(aud=(NOTES.resource,))))) == DenyReason.WRONG_AUDIENCE
+
+
+@pytest.mark.parametrize(
+    "audience", [f"{TIME.resource}/", TIME.resource.upper(), TIME.resource[:-1], "https://mcp.example", "*"]
+)
+def test_an_audience_that_only_resembles_the_service_is_another(audience: str) -> None:
+    assert reason(make_facts(token=Verified(make_claims(aud=(audience,))))) == DenyReason.WRONG_AUDIENCE
+
+
+@pytest.mark.parametrize("scope", ["", "mcp", "mcp.time.read", "MCP.TIME", "mcp.times", "mcp.notes", "mcp.time\n"])
+def test_a_token_without_the_very_scope_is_refused(scope: str) -> None:
+    assert reason(make_facts(token=Verified(make_claims(scope=scope)))) == DenyReason.INSUFFICIENT_SCOPE
+
+
+def test_a_revoked_token_is_refused() -> None:
+    assert reason(make_facts(liveness=Liveness.REVOKED)) == DenyReason.REVOKED
+
+
+def test_a_token_that_redis_did_not_speak_for_is_refused_as_unknown() -> None:
+    assert reason(make_facts(liveness=Liveness.UNKNOWN)) == DenyReason.TOKEN_STATE_UNKNOWN
+
+
+def test_a_token_that_expired_while_redis_was_asked_is_refused() -> None:
+    assert reason(make_facts(token=Verified(make_claims(exp=NOW)))) == DenyReason.EXPIRED
+
+
+def test_a_revoked_token_is_not_told_to_ask_for_more_scope() -> None:
+    facts = make_facts(token=Verified(make_claims(scope="")), liveness=Liveness.REVOKED)
+    assert reason(facts) == DenyReason.REVOKED
+
+
+def test_a_genuine_token_that_is_refused_is_named_in_the_denial() -> None:
+    decision = decide(make_facts(liveness=Liveness.REVOKED))
+    assert isinstance(decision, Deny)
+    assert decision.claims == make_claims()
+
+
+_claims = st.builds(
+    make_claims,
+    aud=st.lists(st.sampled_from([TIME.resource, NOTES.resource, "", "*"])).map(tuple),
+    scope=st.lists(st.sampled_from(["mcp.time", "mcp.notes", "mcp", ""])).map(" ".join),
+    exp=st.integers(NOW - 2, NOW + 2),
+)
+_tokens = st.one_of(_claims.map(Verified), st.sampled_from(TokenFault).map(Rejected), st.sampled_from(Unverified))
+_facts = st.builds(
+    Facts,
+    service=st.sampled_from([TIME, NOTES, None]),
+    routed_as=st.sampled_from([None, "time", "notes", ""]),
+    token=_tokens,
+    liveness=st.sampled_from(Liveness),
+    now=st.integers(NOW - 2, NOW + 2),
+)
+
+
+@given(_facts)
+@example(make_facts())
+def test_allowed_means_that_every_fact_says_yes(facts: Facts) -> None:
+    decision = decide(facts)
+    everything_holds = (
+        facts.service is not None
+        and facts.routed_as in {None, facts.service.name}
+        and isinstance(facts.token, Verified)
+        and facts.now < facts.token.claims.exp
+        and facts.service.resource in facts.token.claims.aud
+        and facts.service.scope in facts.token.claims.scope.split()
+        and facts.liveness is Liveness.ACTIVE
+    )
+    assert isinstance(decision, Allow) == everything_holds
+
+
+@given(_facts, st.sampled_from([Liveness.UNKNOWN, Liveness.REVOKED]))
+def test_no_fact_outweighs_a_token_that_is_not_known_to_live(facts: Facts, liveness: Liveness) -> None:
+    weaker = Facts(facts.service, facts.routed_as, facts.token, liveness, facts.now)
+    assert isinstance(decide(weaker), Deny)

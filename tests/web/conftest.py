@@ -1,0 +1,27 @@
+"""One authorization server for all these tests, and a fresh client for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.oauth_client import OAuthClient
+from tests.support.web_process import WebServer, running_web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[WebServer]:
+    """The server. Tests must not stop it or its Redis."""
+    with running_web() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
+    """A client with a browser of its own."""
+    async with OAuthClient(web.issuer) as client:
+        yield client

@@ -1,0 +1,222 @@
+"""The consent page and what leads to it: nothing is sent to an address that was not validated."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, answered
+
+if TYPE_CHECKING:
+    from tests.support.web_process import WebServer
+
+CHALLENGE = Pkce.fresh().challenge
+
+
+async def test_the_page_says_who_asks_for_what_and_where_it_leads(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register(
+        client_name="<b>Time</b> & more", redirect_uris=["https://app.example/cb"]
+    )
+    url = client.authorize_url(
+        registration.client_id, CHALLENGE, redirect_uri="https://app.example/cb", resource=web.resource
+    )
+    page = await client.http.get(url)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "&lt;b&gt;Time&lt;/b&gt; &amp; more" in page.text
+    assert "<b>Time" not in page.text
+    assert "app.example" in page.text
+    assert "Time and time zones" in page.text
+    assert "Notes" not in page.text
+
+
+async def test_the_page_cannot_be_framed_and_its_policy_lets_the_redirect_through(client: OAuthClient) -> None:
+    registration = await client.register()
+    page = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE))
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action" not in policy
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+async def test_an_app_on_this_device_is_shown_with_a_warning(client: OAuthClient) -> None:
+    here = await client.register()
+    there = await client.register(redirect_uris=["https://app.example/cb"])
+    warned = await client.http.get(client.authorize_url(here.client_id, CHALLENGE))
+    unwarned = await client.http.get(
+        client.authorize_url(there.client_id, CHALLENGE, redirect_uri="https://app.example/cb")
+    )
+    assert "runs on your own device" in warned.text
+    assert "runs on your own device" not in unwarned.text
+
+
+async def test_asking_twice_changes_nothing(client: OAuthClient) -> None:
+    """A real client fetches the page first to see whether its registration is still known."""
+    registration = await client.register()
+    url = client.authorize_url(registration.client_id, CHALLENGE)
+    async with httpx2.AsyncClient() as probe:
+        assert (await probe.get(url)).status_code == 200
+    assert "code" in await client.authorize(url)
+
+
+async def test_an_unknown_client_is_a_page_with_400(client: OAuthClient) -> None:
+    answer = await client.http.get(client.authorize_url("nobody", CHALLENGE))
+    assert answer.status_code == 400
+    assert "connect again" in answer.text
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://evil.example/cb",
+        "http://127.0.0.1:7777/callback/",
+        "http://127.0.0.1:7777/callback?x=1",
+        "http://127.0.0.1:7777/CALLBACK",
+        "http://localhost:7777/callback",
+        "http://127.0.0.1:7777@evil.example/callback",
+        "http://127.0.0.1:7777\\@evil.example/callback",
+        "http://127.0.0.1.evil.example/callback",
+        "https://127.0.0.1:7777/callback",
+        "javascript:alert(1)",
+        "//evil.example/callback",
+        "",
+        "http://127.0.0.1:7777/callback\r\nX: y",
+    ],
+)
+async def test_nothing_is_sent_to_an_address_that_is_not_registered(client: OAuthClient, uri: str) -> None:
+    # Two addresses, so that leaving it out is not an answer either.
+    registration = await client.register(redirect_uris=[REDIRECT_URI, "https://app.example/cb"])
+    answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri))
+    assert answer.status_code == 400
+    assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("registered", "requested"),
+    [
+        ("http://127.0.0.1:1/cb", "http://127.0.0.1:60000/cb"),
+        ("http://localhost/cb", "http://localhost:60000/cb"),
+        ("http://[::1]:9/cb?x=1", "http://[::1]:60000/cb?x=1"),
+    ],
+)
+async def test_on_loopback_any_port_will_do(client: OAuthClient, registered: str, requested: str) -> None:
+    registration = await client.register(redirect_uris=[registered])
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=requested)
+    assert "code" in await client.authorize(url)
+
+
+async def test_an_app_scheme_is_accepted(client: OAuthClient) -> None:
+    uri = "cursor://anysphere.cursor-retrieval/oauth/callback"
+    registration = await client.register(redirect_uris=[uri])
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri)
+    done = await client.http.get(await client.at_callback(url))
+    assert done.headers["Location"].startswith(f"{uri}?code=")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge": "short"}, "invalid_request"),
+        ({"code_challenge": ["a" * 43, "b" * 43]}, "invalid_request"),
+        ({"response_type": None}, "invalid_request"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": "code token"}, "unsupported_response_type"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"request": "ey..."}, "invalid_request"),
+        ({"scope": "mcp.nothing"}, "invalid_scope"),
+        ({"scope": 'quo"ted'}, "invalid_scope"),
+        ({"resource": "https://elsewhere.example/mcp"}, "invalid_target"),
+    ],
+)
+async def test_other_faults_go_back_to_the_client_with_state_and_issuer(
+    client: OAuthClient, parameters: dict[str, str | list[str] | None], error: str
+) -> None:
+    registration = await client.register()
+    answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, **parameters))
+    assert answer.status_code == 302
+    came_back = answered(answer.headers["Location"])
+    assert (came_back["error"], came_back["state"], came_back["iss"]) == (
+        error,
+        "state-of-the-client",
+        client.issuer,
+    )
+
+
+async def test_a_state_sent_twice_is_not_echoed(client: OAuthClient) -> None:
+    registration = await client.register()
+    answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, state=["one", "two"]))
+    came_back = answered(answer.headers["Location"])
+    assert came_back["error"] == "invalid_request"
+    assert "state" not in came_back
+
+
+async def test_what_real_clients_leave_out_or_add_is_tolerated(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    for parameters in (
+        {"state": None},
+        {"scope": "offline_access mcp.time", "prompt": "consent"},
+        {"scope": "mcp.time mcp.unknown"},
+        {"resource": [web.resource, web.other_resource]},
+        {"nonce": "n", "display": "page"},
+    ):
+        came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE, **parameters))
+        assert "code" in came_back
+
+
+async def test_refusing_consent_goes_back_as_access_denied(client: OAuthClient) -> None:
+    registration = await client.register()
+    answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE), "deny")
+    came_back = answered(answer.headers["Location"])
+    assert (came_back["error"], came_back["iss"]) == ("access_denied", client.issuer)
+
+
+async def test_a_form_counts_once(client: OAuthClient) -> None:
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    answers = await asyncio.gather(
+        *(
+            client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})
+            for _ in range(10)
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [303] + [400] * 9
+
+
+async def test_another_browser_cannot_answer_the_form_nor_use_it_up(client: OAuthClient) -> None:
+    registration = await client.register()
+    form = {
+        **await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE)),
+        "decision": "allow",
+    }
+    async with OAuthClient(client.issuer) as stranger:
+        await stranger.consent_form(stranger.authorize_url(registration.client_id, CHALLENGE))
+        refused = await stranger.http.post(f"{client.issuer}/authorize/consent", data=form)
+        assert refused.status_code == 400
+    assert (await client.http.post(f"{client.issuer}/authorize/consent", data=form)).status_code == 303
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost"])
+async def test_a_form_from_another_origin_is_refused(client: OAuthClient, origin: str) -> None:
+    registration = await client.register()
+    form = {
+        **await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE)),
+        "decision": "allow",
+    }
+    answer = await client.http.post(f"{client.issuer}/authorize/consent", data=form, headers={"Origin": origin})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("form", [{}, {"handle": ""}, {"handle": "x" * 43}, {"handle": ["a", "b"]}])
+async def test_a_form_without_a_good_handle_is_a_page_with_400(
+    client: OAuthClient, form: dict[str, str | list[str]]
+) -> None:
+    answer = await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"].startswith("text/html")

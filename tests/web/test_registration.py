@@ -1,0 +1,198 @@
+"""Registering and managing clients: RFC 7591 and RFC 7592, rows R1 and R2."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.oauth_client import REDIRECT_URI
+
+if TYPE_CHECKING:
+    from tests.support.oauth_client import OAuthClient
+    from tests.support.web_process import WebServer
+
+GOOD = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+
+
+async def test_a_public_client_gets_no_secret(client: OAuthClient) -> None:
+    document = (await client.register()).document
+    assert "client_secret" not in document
+    assert document["registration_client_uri"] == f"{client.issuer}/register/{document['client_id']}"
+    assert None not in document.values()
+
+
+async def test_a_confidential_client_gets_a_secret_that_does_not_expire(client: OAuthClient) -> None:
+    document = (await client.register(token_endpoint_auth_method="client_secret_post")).document
+    assert len(document["client_secret"]) == 43
+    assert document["client_secret_expires_at"] == 0
+
+
+async def test_the_method_defaults_to_basic_as_the_rfc_says(client: OAuthClient) -> None:
+    answer = await client.http.post(f"{client.issuer}/register", json={"redirect_uris": [REDIRECT_URI]})
+    assert answer.json()["token_endpoint_auth_method"] == "client_secret_basic"
+
+
+async def test_what_real_clients_send_is_accepted(client: OAuthClient) -> None:
+    registration = await client.register(
+        scope="",
+        application_type="native",
+        grant_types=["authorization_code", "urn:unknown"],
+        contacts=[],
+        jwks=None,
+    )
+    assert registration.document["grant_types"] == ["authorization_code", "refresh_token"]
+    assert "scope" not in registration.document
+    assert "contacts" not in registration.document
+
+
+async def test_a_client_reads_changes_and_deletes_its_registration(client: OAuthClient) -> None:
+    registration = await client.register()
+    url = registration.document["registration_client_uri"]
+    read = await client.http.get(url, headers=registration.management)
+    assert read.json() == registration.document
+    change = {**GOOD, "client_id": registration.client_id, "client_name": "Renamed"}
+    changed = await client.http.put(url, json=change, headers=registration.management)
+    assert changed.status_code == 200
+    assert changed.json()["client_name"] == "Renamed"
+    deleted = await client.http.delete(url, headers=registration.management)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (await client.http.get(url, headers=registration.management)).status_code == 401
+
+
+async def test_an_update_replaces_what_it_leaves_out(client: OAuthClient) -> None:
+    registration = await client.register(client_uri="https://app.example")
+    changed = await client.http.put(
+        registration.document["registration_client_uri"],
+        json={**GOOD, "client_id": registration.client_id},
+        headers=registration.management,
+    )
+    assert "client_uri" not in changed.json()
+    assert "client_name" not in changed.json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client_id": "somebody-else"},
+        {"client_secret": "chosen-by-the-client"},
+        {"registration_access_token": "x"},
+        {"client_id_issued_at": 1},
+    ],
+)
+async def test_an_update_cannot_change_what_is_ours(client: OAuthClient, change: dict[str, Any]) -> None:
+    registration = await client.register(token_endpoint_auth_method="client_secret_post")
+    body = {
+        **GOOD,
+        "token_endpoint_auth_method": "client_secret_post",
+        "client_id": registration.client_id,
+        **change,
+    }
+    answer = await client.http.put(
+        registration.document["registration_client_uri"], json=body, headers=registration.management
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_an_unknown_client_and_a_wrong_token_get_the_same_answer(client: OAuthClient, method: str) -> None:
+    registration = await client.register()
+    other = await client.register()
+    mine = str(registration.document["registration_client_uri"])
+    answers = [
+        await client.http.request(method, url, headers=headers)
+        for url, headers in [
+            (mine, {"Authorization": "Bearer wrong"}),
+            (mine, other.management),
+            (mine, {}),
+            (mine, {"Authorization": registration.management["Authorization"].replace("Bearer", "Basic")}),
+            (f"{client.issuer}/register/unknown", registration.management),
+            (f"{client.issuer}/register/..%2f..%2fkeyring", registration.management),
+        ]
+    ]
+    # The last spelling may not even reach the endpoint; nothing may tell the others apart.
+    assert {(answer.status_code, answer.text) for answer in answers[:5]} == {(401, answers[0].text)}
+    assert answers[5].status_code in {401, 404}
+    assert answers[0].headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+async def test_deleting_a_client_ends_its_tokens(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    with web.redis.client() as redis:
+        before = set(redis.keys("token:*"))
+    await client.http.delete(registration.document["registration_client_uri"], headers=registration.management)
+    with web.redis.client() as redis:
+        assert len(before - set(redis.keys("token:*"))) == 1
+    refused = await client.refresh(registration.client_id, tokens["refresh_token"])
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        ({"redirect_uris": []}, "invalid_redirect_uri"),
+        ({"redirect_uris": "http://127.0.0.1/"}, "invalid_redirect_uri"),
+        ({"redirect_uris": [7]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://ok.example/cb", "javascript:alert(1)"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["http://app.example/cb"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://app.example/cb#x"]}, "invalid_redirect_uri"),
+        ({"token_endpoint_auth_method": "tls_client_auth"}, "invalid_client_metadata"),
+        ({"grant_types": ["password"]}, "invalid_client_metadata"),
+        ({"response_types": ["token"]}, "invalid_client_metadata"),
+        ({"client_name": {"a": 1}}, "invalid_client_metadata"),
+        ({"client_name": "x" * 600}, "invalid_client_metadata"),
+        ({"client_uri": "javascript:alert(1)"}, "invalid_client_metadata"),
+        ({"scope": 'quo"ted'}, "invalid_client_metadata"),
+    ],
+)
+async def test_bad_metadata_is_refused_by_name(client: OAuthClient, members: dict[str, Any], error: str) -> None:
+    answer = await client.http.post(f"{client.issuer}/register", json={**GOOD, **members})
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+async def test_the_one_bad_redirect_uri_is_named(client: OAuthClient) -> None:
+    uris = ["https://ok.example/cb", "http://app.example/cb"]
+    answer = await client.http.post(f"{client.issuer}/register", json={**GOOD, "redirect_uris": uris})
+    assert "http://app.example/cb" in answer.json()["error_description"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"text"',
+        b'{"redirect_uris":["http://127.0.0.1/a"],"redirect_uris":["http://127.0.0.1/b"]}',
+        b'{"redirect_uris":["http://127.0.0.1/a"],"client_name":NaN}',
+        b"\xff\xfe",
+        b"[" * 5000,
+        json.dumps({**GOOD, "client_name": "\u0000"}).encode(),
+    ],
+)
+async def test_a_body_that_is_not_plain_json_is_a_clear_error(client: OAuthClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await client.http.post(f"{client.issuer}/register", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+async def test_only_json_is_taken(client: OAuthClient, kind: str) -> None:
+    answer = await client.http.post(
+        f"{client.issuer}/register", content=json.dumps(GOOD), headers={"Content-Type": kind}
+    )
+    assert answer.status_code == 415
+
+
+async def test_an_oversized_body_is_refused(web: WebServer, client: OAuthClient) -> None:
+    with web.redis.client() as redis:
+        before = len(redis.keys("client:*"))
+    body = json.dumps({**GOOD, "padding": "x" * 70_000})
+    answer = await client.http.post(
+        f"{client.issuer}/register", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 413
+    with web.redis.client() as redis:
+        assert len(redis.keys("client:*")) == before

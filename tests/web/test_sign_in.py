@@ -1,0 +1,109 @@
+"""GitHub and back: who is let in, and what a leaked or foreign answer is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from tests.support.oauth_client import OAuthClient, Pkce, answered
+from tests.support.web_process import free_port, running_web
+
+if TYPE_CHECKING:
+    from tests.support.web_process import WebServer
+
+CHALLENGE = Pkce.fresh().challenge
+
+
+async def test_github_is_asked_with_our_own_state_and_pkce(client: OAuthClient) -> None:
+    registration = await client.register()
+    answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE))
+    asked = parse_qs(urlsplit(answer.headers["Location"]).query)
+    assert asked["redirect_uri"] == [f"{client.issuer}/callback"]
+    assert asked["code_challenge_method"] == ["S256"]
+    assert asked["code_challenge"] != [CHALLENGE]
+    assert asked["state"] != ["state-of-the-client"]
+
+
+async def test_the_client_gets_code_state_and_issuer(client: OAuthClient) -> None:
+    registration = await client.register()
+    came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE))
+    assert set(came_back) == {"code", "state", "iss"}
+    assert (came_back["state"], came_back["iss"]) == ("state-of-the-client", client.issuer)
+
+
+async def test_an_answer_of_github_counts_once(client: OAuthClient) -> None:
+    registration = await client.register()
+    callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
+    assert (await client.http.get(callback)).status_code == 302
+    assert (await client.http.get(callback)).status_code == 400
+
+
+async def test_an_answer_of_github_in_another_browser_is_refused_and_spent(client: OAuthClient) -> None:
+    """Otherwise somebody could have a victim's browser finish a sign-in as the attacker."""
+    registration = await client.register()
+    callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
+    async with httpx2.AsyncClient() as stranger:
+        assert (await stranger.get(callback)).status_code == 400
+    assert (await client.http.get(callback)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?state=unknown&code=x", "?code=x", "?state=a&state=b&code=x", "?state=%00", "?state=%ff"]
+)
+async def test_an_answer_without_a_good_state_is_a_page_with_400(client: OAuthClient, query: str) -> None:
+    answer = await client.http.get(f"{client.issuer}/callback{query}")
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+async def test_cancelling_at_github_goes_back_as_access_denied(client: OAuthClient) -> None:
+    registration = await client.register()
+    callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
+    state = parse_qs(urlsplit(callback).query)["state"][0]
+    answer = await client.http.get(f"{client.issuer}/callback?error=access_denied&state={state}")
+    assert answered(answer.headers["Location"])["error"] == "access_denied"
+
+
+async def test_a_code_that_github_did_not_give_goes_back_as_access_denied(client: OAuthClient) -> None:
+    registration = await client.register()
+    callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
+    state = parse_qs(urlsplit(callback).query)["state"][0]
+    answer = await client.http.get(f"{client.issuer}/callback?code=made-up&state={state}")
+    assert answered(answer.headers["Location"])["error"] == "access_denied"
+
+
+@pytest.mark.parametrize("login", ["octocat", "OctoCat", "monalisa"])
+async def test_users_on_the_list_come_in_whatever_the_case(client: OAuthClient, login: str) -> None:
+    registration = await client.register()
+    assert "code" in await client.authorize(client.authorize_url(registration.client_id, CHALLENGE), login)
+
+
+@pytest.mark.parametrize("login", ["stranger", "octocat2", "xoctocat"])
+async def test_users_not_on_the_list_are_refused(web: WebServer, client: OAuthClient, login: str) -> None:
+    registration = await client.register()
+    came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE), login)
+    assert came_back["error"] == "access_denied"
+    assert "code" not in came_back
+    assert f'"user": "{login}"' in web.log.read_text()
+
+
+async def test_an_empty_list_lets_nobody_in_and_a_star_everybody() -> None:
+    for allowed, comes_in in (("", False), ("*", True)):
+        with running_web({"ALLOWED_GITHUB_USERS": allowed}) as server:
+            async with OAuthClient(server.issuer) as client:
+                registration = await client.register()
+                url = client.authorize_url(registration.client_id, CHALLENGE)
+                assert ("code" in await client.authorize(url, "anybody")) is comes_in
+
+
+async def test_github_being_away_goes_back_as_temporarily_unavailable() -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with running_web({"GITHUB_BACKCHANNEL_URL": nowhere}) as server:
+        async with OAuthClient(server.issuer) as client:
+            registration = await client.register()
+            came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE))
+            assert came_back["error"] == "temporarily_unavailable"
+            assert came_back["state"] == "state-of-the-client"

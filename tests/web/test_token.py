@@ -1,0 +1,321 @@
+"""The token endpoint: codes and refresh tokens, each used once, and who may use them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
+from tests.support.web_process import running_web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx2
+
+    from tests.support.web_process import WebServer
+
+
+async def claims_of(client: OAuthClient, token: str) -> dict[str, Any]:
+    """The claims, checked by an independent library against the published keys."""
+    keys = jwt.PyJWKSet.from_dict((await client.http.get(f"{client.issuer}/.well-known/jwks.json")).json())
+    claims: dict[str, Any] = jwt.decode(
+        token, keys[jwt.get_unverified_header(token)["kid"]], algorithms=["ES256"], options={"verify_aud": False}
+    )
+    return claims
+
+
+def live_tokens(web: WebServer) -> set[str]:
+    """The ids of the access tokens that are alive."""
+    with web.redis.client() as redis:
+        return {key.removeprefix("token:") for key in redis.keys("token:*")}
+
+
+def assert_refused(answer: httpx2.Response, error: str, status: int = 400) -> None:
+    assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_token_has_the_promised_claims_and_lives_in_redis_as_long(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration = await client.register()
+    answer = await client.tokens(registration.client_id, resource=web.resource)
+    claims = await claims_of(client, answer["access_token"])
+    assert jwt.get_unverified_header(answer["access_token"])["typ"] == "at+jwt"
+    assert claims.keys() == {
+        "iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope", "github_user", "github_id",
+    }  # fmt: skip
+    assert (claims["iss"], claims["aud"], claims["scope"]) == (web.issuer, web.resource, "mcp.time")
+    assert (claims["github_user"], claims["client_id"]) == ("octocat", registration.client_id)
+    assert claims["sub"] == str(claims["github_id"])
+    assert claims["exp"] - claims["iat"] == answer["expires_in"] == 1800
+    assert (answer["token_type"], answer["scope"]) == ("Bearer", "mcp.time")
+    with web.redis.client() as redis:
+        assert abs(redis.ttl(f"token:{claims['jti']}") - (claims["exp"] - time.time())) < 3
+
+
+async def test_without_a_resource_the_audience_is_every_service_the_scopes_reach(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration = await client.register()
+    answer = await client.tokens(registration.client_id, scope="mcp.time mcp.notes")
+    claims = await claims_of(client, answer["access_token"])
+    assert claims["aud"] == [web.resource, web.other_resource]
+
+
+async def test_a_code_is_redeemed_once_and_its_replay_revokes_what_it_gave(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration, pkce = await client.register(), Pkce.fresh()
+    code = await client.code(registration.client_id, pkce)
+    first = (await client.redeem(registration.client_id, code, pkce.verifier)).json()
+    jti = (await claims_of(client, first["access_token"]))["jti"]
+    assert jti in live_tokens(web)
+    assert_refused(await client.redeem(registration.client_id, code, pkce.verifier), "invalid_grant")
+    assert jti not in live_tokens(web)
+    assert_refused(await client.refresh(registration.client_id, first["refresh_token"]), "invalid_grant")
+
+
+async def test_of_fifty_redemptions_of_one_code_one_wins(client: OAuthClient) -> None:
+    registration, pkce = await client.register(), Pkce.fresh()
+    code = await client.code(registration.client_id, pkce)
+    answers = await asyncio.gather(
+        *(client.redeem(registration.client_id, code, pkce.verifier) for _ in range(50))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
+
+
+async def test_whoever_finds_a_code_can_neither_use_nor_burn_it(web: WebServer, client: OAuthClient) -> None:
+    registration, stranger, pkce = await client.register(), await client.register(), Pkce.fresh()
+    code = await client.code(registration.client_id, pkce)
+    good = {"client_id": registration.client_id, "code": code, "code_verifier": pkce.verifier}
+    for wrong in (
+        {"code_verifier": Pkce.fresh().verifier},
+        {"code_verifier": pkce.challenge},
+        {"code_verifier": "short"},
+        {"code_verifier": "x" * 129},
+        {"code_verifier": pkce.verifier + " "},
+        {"client_id": stranger.client_id},
+        {"redirect_uri": "http://127.0.0.1:7778/callback"},
+        {"redirect_uri": "https://evil.example/"},
+    ):
+        form = {"grant_type": "authorization_code", "redirect_uri": REDIRECT_URI, **good, **wrong}
+        assert_refused(await client.token(form), "invalid_grant")
+    elsewhere = {
+        "grant_type": "authorization_code",
+        "redirect_uri": REDIRECT_URI,
+        **good,
+        "resource": "https://x.example",
+    }
+    assert_refused(await client.token(elsewhere), "invalid_target")
+    assert (await client.redeem(registration.client_id, code, pkce.verifier)).status_code == 200
+
+
+async def test_a_made_up_code_is_refused(client: OAuthClient) -> None:
+    registration = await client.register()
+    assert_refused(await client.redeem(registration.client_id, "made-up", Pkce.fresh().verifier), "invalid_grant")
+
+
+async def test_refreshing_rotates_and_both_access_tokens_live(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    first = await client.tokens(registration.client_id)
+    second = (await client.refresh(registration.client_id, first["refresh_token"])).json()
+    assert second["refresh_token"] != first["refresh_token"]
+    for answer in (first, second):
+        assert (await claims_of(client, answer["access_token"]))["jti"] in live_tokens(web)
+
+
+async def test_concurrent_refreshes_all_end_with_the_same_successor(client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    answers = await asyncio.gather(
+        *(client.refresh(registration.client_id, tokens["refresh_token"]) for _ in range(50))
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    successors = {answer.json()["refresh_token"] for answer in answers}
+    assert len(successors) == 1
+    assert (await client.refresh(registration.client_id, successors.pop())).status_code == 200
+
+
+async def test_an_older_refresh_token_ends_the_family(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    first = await client.tokens(registration.client_id)
+    second = (await client.refresh(registration.client_id, first["refresh_token"])).json()
+    third = (await client.refresh(registration.client_id, second["refresh_token"])).json()
+    assert_refused(await client.refresh(registration.client_id, first["refresh_token"]), "invalid_grant")
+    assert_refused(await client.refresh(registration.client_id, third["refresh_token"]), "invalid_grant")
+    for answer in (first, second, third):
+        assert (await claims_of(client, answer["access_token"]))["jti"] not in live_tokens(web)
+    assert "refresh.reused" in web.log.read_text()
+
+
+async def test_a_repeat_after_the_grace_ends_the_family(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    successor = (await client.refresh(registration.client_id, tokens["refresh_token"])).json()
+    with web.redis.client() as redis:  # eleven seconds pass
+        redis.hincrby(f"grant:{{{tokens['refresh_token'].split('.')[0]}}}", "rotated_at", -11)
+    assert_refused(await client.refresh(registration.client_id, tokens["refresh_token"]), "invalid_grant")
+    assert_refused(await client.refresh(registration.client_id, successor["refresh_token"]), "invalid_grant")
+
+
+async def test_a_guess_that_knows_the_grant_ends_nothing(client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    grant, family, _secret = tokens["refresh_token"].split(".")
+    for guess in (
+        f"{grant}.{'x' * 22}.{'y' * 43}",
+        f"{grant}.{family}",
+        grant,
+        "",
+        f"{'z' * 22}.{family}.{'y' * 43}",
+    ):
+        answer = await client.refresh(registration.client_id, guess)
+        assert answer.status_code == 400
+    assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 200
+
+
+async def test_another_client_cannot_refresh_nor_end_a_family(client: OAuthClient) -> None:
+    registration, stranger = await client.register(), await client.register()
+    tokens = await client.tokens(registration.client_id)
+    assert_refused(await client.refresh(stranger.client_id, tokens["refresh_token"]), "invalid_grant")
+    assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_refresh_narrows_but_never_widens(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id, scope="mcp.time mcp.notes")
+    narrow = await client.refresh(
+        registration.client_id, tokens["refresh_token"], scope="mcp.time", resource=web.resource
+    )
+    claims = await claims_of(client, narrow.json()["access_token"])
+    assert (claims["scope"], claims["aud"]) == ("mcp.time", web.resource)
+    again = (await client.refresh(registration.client_id, narrow.json()["refresh_token"])).json()
+    assert again["scope"] == "mcp.time mcp.notes"
+    only_time = await client.tokens(registration.client_id, scope="mcp.time", resource=web.resource)
+    refresh_token = only_time["refresh_token"]
+    assert_refused(await client.refresh(registration.client_id, refresh_token, scope="mcp.notes"), "invalid_scope")
+    assert_refused(
+        await client.refresh(registration.client_id, refresh_token, resource=web.other_resource), "invalid_target"
+    )
+    # Neither refusal used the token up.
+    assert (await client.refresh(registration.client_id, refresh_token)).status_code == 200
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
+
+
+async def test_a_confidential_client_proves_itself_in_any_of_the_usual_ways(client: OAuthClient) -> None:
+    registration = await client.register(token_endpoint_auth_method="client_secret_basic")
+    me, secret = registration.client_id, registration.secret
+    in_form = {"client_id": me, "client_secret": secret}
+    encoded = me.replace("-", "%2D").replace("_", "%5F")
+    ways: list[tuple[Mapping[str, str], dict[str, str]]] = [
+        ({}, basic(me, secret)),
+        ({}, basic(encoded, secret)),
+        ({"client_id": me}, basic(me, secret)),
+        (in_form, basic(me, secret)),
+        (in_form, {}),
+    ]
+    for form, headers in ways:
+        pkce = Pkce.fresh()
+        answer = await client.token(
+            {
+                "grant_type": "authorization_code",
+                "code": await client.code(me, pkce),
+                "code_verifier": pkce.verifier,
+                "redirect_uri": REDIRECT_URI,
+                **form,
+            },
+            headers,
+        )
+        assert answer.status_code == 200, answer.text
+
+
+async def test_a_confidential_client_that_does_not_prove_itself_is_refused(client: OAuthClient) -> None:
+    registration = await client.register(token_endpoint_auth_method="client_secret_post")
+    public = await client.register()
+    me = registration.client_id
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+    attempts: list[tuple[Mapping[str, str], dict[str, str]]] = [
+        ({"client_id": me}, {}),
+        ({"client_id": me, "client_secret": "wrong"}, {}),
+        ({"client_id": me, "client_secret": ""}, {}),
+        ({}, basic(me, "wrong")),
+        ({}, basic(me, "")),
+        ({"client_id": "unknown"}, {}),
+        ({}, basic("unknown", registration.secret)),
+        ({"client_id": public.client_id, "client_secret": registration.secret}, {}),
+        ({}, {}),
+        ({}, {"Authorization": "Basic !!!"}),
+        ({}, {"Authorization": "Bearer x"}),
+    ]
+    for credentials, headers in attempts:
+        answer = await client.token({**form, **credentials}, headers)
+        assert_refused(answer, "invalid_client", 401)
+        assert ("WWW-Authenticate" in answer.headers) is ("Authorization" in headers)
+
+
+async def test_contradicting_credentials_are_refused(client: OAuthClient) -> None:
+    registration = await client.register(token_endpoint_auth_method="client_secret_basic")
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "somebody-else"}
+    assert_refused(await client.token(form, basic(registration.client_id, registration.secret)), "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({}, "invalid_request"),
+        ({"grant_type": ""}, "invalid_request"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, "invalid_request"),
+        ({"grant_type": "refresh_token"}, "invalid_request"),
+        ({"grant_type": ["authorization_code", "refresh_token"]}, "invalid_request"),
+        ({"grant_type": "refresh_token", "refresh_token": "x" * 5000}, "invalid_request"),
+    ],
+)
+async def test_malformed_requests_are_named(
+    client: OAuthClient, form: dict[str, str | list[str]], error: str
+) -> None:
+    registration = await client.register()
+    assert_refused(await client.token({"client_id": registration.client_id, **form}), error)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x", None])
+async def test_only_forms_are_taken(client: OAuthClient, kind: str | None) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    answer = await client.http.post(f"{client.issuer}/token", content=b"grant_type=refresh_token", headers=headers)
+    assert_refused(answer, "invalid_request", 415)
+
+
+@pytest.mark.parametrize("body", [b"\xff=1", b"a=%ff", b"&".join(b"a%d=1" % n for n in range(200))])
+async def test_undecodable_forms_are_refused(client: OAuthClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert_refused(
+        await client.http.post(f"{client.issuer}/token", content=body, headers=headers), "invalid_request"
+    )
+
+
+async def test_an_outage_of_redis_is_503_everywhere_and_passes() -> None:
+    with running_web({"REDIS_TIMEOUT": "0.3"}) as server:
+        async with OAuthClient(server.issuer) as client:
+            registration = await client.register()
+            server.redis.pause()
+            try:
+                form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": registration.client_id}
+                assert_refused(await client.token(form), "temporarily_unavailable", 503)
+                page = await client.http.get(client.authorize_url(registration.client_id, Pkce.fresh().challenge))
+                assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
+                assert "Traceback" not in page.text
+                health = await client.http.get(f"{server.issuer}/healthz")
+                assert health.status_code == 503
+            finally:
+                server.redis.resume()
+            assert (await client.tokens(registration.client_id))["access_token"]
