@@ -37,7 +37,17 @@ CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 SHORTEST_ACCESS_TOKEN = 300
 MASTER_KEY_BYTES = 32
 
-WEB_PATHS = ("/authorize", "/token", "/register", "/callback", "/.well-known", "/_github", "/healthz")
+WEB_PATHS = (
+    "/authorize",
+    "/token",
+    "/register",
+    "/revoke",
+    "/introspect",
+    "/callback",
+    "/.well-known",
+    "/_github",
+    "/healthz",
+)
 """Paths of the issuer's host that belong to the authorization server, so no service may claim them."""
 
 
