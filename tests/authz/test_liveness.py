@@ -56,8 +56,10 @@ async def slowed(redis: RedisServer, seconds: float, folder: Path) -> AsyncItera
     connections: list[asyncio.Task[None]] = []
     socket = folder / "slow.sock"
     async with await asyncio.start_unix_server(accept, socket):
-        yield socket
-        await asyncio.gather(*connections)
+        try:
+            yield socket
+        finally:
+            await asyncio.gather(*connections)
 
 
 async def test_a_stored_token_is_active_and_any_other_is_revoked(redis: RedisServer) -> None:
