@@ -69,7 +69,9 @@ def test_a_service_sees_its_own_host_name_and_no_origin(world: World) -> None:
     assert by_name["deep"].headers["host"] == [world.settings.services[1].upstream.split("/")[2]]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("path", ["/time/mcpx", "/time", "/time/mc", "/Time/mcp", "/TIME/MCP", "/unknown", "/tokens"])
+@pytest.mark.parametrize(
+    "path", ["/time/mcpx", "/time", "/time/mc", "/Time/mcp", "/TIME/MCP", "/unknown", "/tokens"]
+)
 def test_a_path_that_belongs_to_nobody_is_not_found(world: World, path: str) -> None:
     answer = world.ask(path, headers=GOOD)
     assert (answer.status, answer.json) == (404, {"error": "not_found"})
@@ -86,7 +88,14 @@ def test_the_stand_in_is_reached_only_where_there_is_one(world: World, local: Wo
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1", "gate.example.com.evil.example", "gate.example.com:8443", "gate.example.com.", "x"],
+    [
+        "evil.example",
+        "127.0.0.1",
+        "gate.example.com.evil.example",
+        "gate.example.com:8443",
+        "gate.example.com.",
+        "x",
+    ],
 )
 @pytest.mark.parametrize("path", ["/time/mcp", "/token", "/"])
 def test_an_unknown_host_is_refused(world: World, host: str, path: str) -> None:
@@ -100,7 +109,9 @@ def test_a_host_may_be_spelled_with_its_default_port_and_in_any_case(world: Worl
     assert world.ask("/time/mcp", host=host, headers=GOOD).status == 200
 
 
-def test_a_services_own_host_serves_its_metadata_and_nothing_else_of_the_authorization_server(world: World) -> None:
+def test_a_services_own_host_serves_its_metadata_and_nothing_else_of_the_authorization_server(
+    world: World,
+) -> None:
     assert world.ask("/.well-known/oauth-protected-resource", host=FILES).json["upstream"] == "oauth_web"
     assert world.checks.asked == []
     for path in ("/token", "/authorize", "/register", "/.well-known/jwks.json"):
