@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format lint types protos lock clean
+.PHONY: help up test check format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,12 +15,7 @@ up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http
 test: $(VENV)/.dev ## Install what is needed and run every test
 	@$(BIN)/pytest
 
-check: $(VENV)/.dev ## What CI runs: format, lint, types, generated files, tests
-	@$(BIN)/ruff format --check
-	@$(BIN)/ruff check
-	@$(BIN)/mypy
-	@$(BIN)/python protos/compile.py --check
-	@$(BIN)/pytest
+check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format
@@ -32,6 +27,9 @@ lint: $(VENV)/.dev ## Lint the code
 
 types: $(VENV)/.dev ## Check the types
 	@$(BIN)/mypy
+
+generated: $(VENV)/.dev ## See that the generated files are fresh
+	@$(BIN)/python protos/compile.py --check
 
 protos: $(VENV)/.dev ## Compile protos/ again
 	@$(BIN)/python protos/compile.py

@@ -10,8 +10,8 @@ from typing import Literal
 import click
 
 from oauth_core.settings import EnvoySettings, load
+from portcullis.envoy_config import SYSTEM_CAS, to_yaml
 from portcullis.envoy_config import render as render_bootstrap
-from portcullis.envoy_config import to_yaml
 
 
 @click.group()
@@ -37,7 +37,12 @@ def command() -> None:
     help="The notation.",
 )
 def render(config: Path | None, run_dir: Path | None, form: Literal["yaml", "json"]) -> None:
-    """Print the Envoy bootstrap for the settings in the file and the environment."""
+    """Print the Envoy bootstrap for the settings in the file and the environment.
+
+    SSL_CERT_FILE names the authorities that may vouch for services reached by https, if not the system's.
+    """
     environ = dict(os.environ) if run_dir is None else {**os.environ, "RUN_DIR": str(run_dir.absolute())}
-    bootstrap = render_bootstrap(load(EnvoySettings, config, environ))
+    bootstrap = render_bootstrap(
+        load(EnvoySettings, config, environ), trusted_cas=environ.get("SSL_CERT_FILE") or SYSTEM_CAS
+    )
     click.echo(json.dumps(bootstrap, indent=2) if form == "json" else to_yaml(bootstrap), nl=form == "json")

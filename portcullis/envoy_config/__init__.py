@@ -3,7 +3,7 @@
 `render` is the way in for other packages; `to_yaml` writes what it returns for people and for Envoy.
 """
 
-from portcullis.envoy_config.bootstrap import bootstrap, render
+from portcullis.envoy_config.bootstrap import SYSTEM_CAS, bootstrap, render
 from portcullis.envoy_config.text import to_yaml
 
-__all__ = ["render", "to_yaml", "bootstrap"]
+__all__ = ["render", "to_yaml", "bootstrap", "SYSTEM_CAS"]

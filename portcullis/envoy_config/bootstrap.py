@@ -21,28 +21,32 @@ from portcullis.envoy_config.topology import Topology, topology
 if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
 
+SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian, Ubuntu, Alpine and Envoy's own image keep the authorities that everybody trusts."""
+
 _MOST_CONNECTIONS = 20_000
 _BUFFER_BYTES = 32 * 1024
 """What Envoy holds for one connection before it stops reading; a request's own limit is another."""
 
 
-def render(settings: EnvoySettings) -> dict[str, object]:
+def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[str, object]:
     """The Envoy bootstrap for these settings, ready for `json.dumps` or `to_yaml`.
 
+    `trusted_cas` is a file on Envoy's machine: the authorities that may vouch for services reached by https.
     Raises `SettingsError` naming every address that cannot be used; an admin address that others could reach
     is one of those.
     """
-    rendered = bootstrap(settings).to_dict(casing=Casing.SNAKE)
+    rendered = bootstrap(settings, trusted_cas=trusted_cas).to_dict(casing=Casing.SNAKE)
     _spell_out_the_check(rendered)
     return rendered
 
 
-def bootstrap(settings: EnvoySettings) -> Bootstrap:
+def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Bootstrap:
     """The same as a typed message."""
     places = topology(settings)
     return Bootstrap(
         static_resources=BootstrapStaticResources(
-            listeners=[_listener(settings, places)], clusters=clusters(places)
+            listeners=[_listener(settings, places)], clusters=clusters(places, trusted_cas)
         ),
         overload_manager=OverloadManager(
             resource_monitors=[

@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterDnsLookupFamily,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     KeepaliveSettings,
@@ -28,7 +29,6 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
-    CertificateValidationContextSystemRootCerts,
     CommonTlsContext,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
@@ -62,21 +62,24 @@ def service_cluster(service: Service) -> str:
     return f"service_{service.name}"
 
 
-def clusters(topology: Topology) -> list[Cluster]:
-    """Every cluster of the gateway: our own programs first, then the services."""
+def clusters(topology: Topology, trusted_cas: str) -> list[Cluster]:
+    """Every cluster of the gateway: our own programs first, then the services.
+
+    `trusted_cas` is the file of the authorities that may vouch for a service reached by https.
+    """
     return [
         _cluster(AUTHZ, topology.authz, _grpc()),
         _cluster(WEB, topology.web, _http1()),
         *([_cluster(STANDIN, topology.standin, _http1())] if topology.standin else []),
-        *(_service(service, upstream) for service, upstream in topology.services),
+        *(_service(service, upstream, trusted_cas) for service, upstream in topology.services),
     ]
 
 
-def _service(service: Service, upstream: Upstream) -> Cluster:
+def _service(service: Service, upstream: Upstream, trusted_cas: str) -> Cluster:
     cluster = _cluster(service_cluster(service), upstream.place, _http1())
     if upstream.tls and isinstance(upstream.place, HostPort):
         cluster.transport_socket = TransportSocket(
-            name="envoy.transport_sockets.tls", typed_config=packed(_tls(upstream.place))
+            name="envoy.transport_sockets.tls", typed_config=packed(_tls(upstream.place, trusted_cas))
         )
     return cluster
 
@@ -121,14 +124,14 @@ def _grpc() -> HttpProtocolOptions:
     )
 
 
-def _tls(place: HostPort) -> UpstreamTlsContext:
+def _tls(place: HostPort, trusted_cas: str) -> UpstreamTlsContext:
     kind = SubjectAltNameMatcherSanType.IP_ADDRESS if place.is_ip else SubjectAltNameMatcherSanType.DNS
     return UpstreamTlsContext(
         sni="" if place.is_ip else place.host,  # RFC 6066 section 3: names only
         common_tls_context=CommonTlsContext(
             alpn_protocols=["http/1.1"],
             validation_context=CertificateValidationContext(
-                system_root_certs=CertificateValidationContextSystemRootCerts(),
+                trusted_ca=DataSource(filename=trusted_cas),
                 match_typed_subject_alt_names=[SubjectAltNameMatcher(san_type=kind, matcher=exactly(place.host))],
             ),
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
@@ -60,7 +61,7 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
         codec_type=HttpConnectionManagerCodecType.AUTO,
         early_header_mutation_extensions=[_clean_headers()],
         use_remote_address=True,
-        internal_address_config=HttpConnectionManagerInternalAddressConfig(),  # no caller is an insider
+        internal_address_config=_nobody(),
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
@@ -101,4 +102,11 @@ def _clean_headers() -> TypedExtensionConfig:
     ]
     return TypedExtensionConfig(
         name="portcullis.clean_headers", typed_config=packed(EarlyHeaderMutation(mutations=removals))
+    )
+
+
+def _nobody() -> HttpConnectionManagerInternalAddressConfig:
+    """No caller is an insider, whose headers Envoy would believe: an address that nobody can have."""
+    return HttpConnectionManagerInternalAddressConfig(
+        cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
     )

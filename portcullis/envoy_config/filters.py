@@ -79,7 +79,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(CHECK, _check()),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
-        _filter(ROUTER, Router(suppress_envoy_headers=True)),
+        _filter(ROUTER, Router()),
     ]
 
 
@@ -111,7 +111,7 @@ def for_people() -> dict[str, Any]:
 
 def for_own_answers() -> dict[str, Any]:
     """For answers that Envoy gives by itself, where there is nothing to protect."""
-    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED}
+    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
 
 
 def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:

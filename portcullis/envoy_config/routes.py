@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteAction,
     RouteConfiguration,
     RouteMatch,
+    RouteMatchConnectMatcher,
     VirtualHost,
 )
 
@@ -52,6 +53,10 @@ _CLIENT_TREES = (
 # ... and where people and probes go.
 _PEOPLE_PATHS = ("/", "/callback", "/healthz")
 _PEOPLE_TREES = ("/authorize",)
+_ANYTHING = RouteMatch(prefix="/")
+_TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
+"""CONNECT, which has no path and so matches nothing else; unanswered it would wait for its time to run out."""
+
 _STANDIN = "/_github"
 
 
@@ -74,17 +79,25 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                     routes=[
                         *(_issuer_routes(topology) if host == issuer else _metadata_routes()),
                         *_service_routes(services),
-                        _answer(404, "not_found"),
+                        _answer(404, "not_found", _ANYTHING),
+                        _answer(405, "method_not_allowed", _TUNNELS),
                     ],
                     retry_policy=_retries(),
                 )
                 for host, services in hosts.items()
             ),
-            VirtualHost(name="unknown-hosts", domains=["*"], routes=[_answer(421, "misdirected_request")]),
+            VirtualHost(
+                name="unknown-hosts",
+                domains=["*"],
+                routes=[
+                    _answer(421, "misdirected_request", _ANYTHING),
+                    _answer(421, "misdirected_request", _TUNNELS),
+                ],
+            ),
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
-        response_headers_to_remove=["server", "x-powered-by"],
+        response_headers_to_remove=["server", "x-powered-by", "x-envoy-upstream-service-time"],
     )
 
 
@@ -155,11 +168,11 @@ def _retries() -> RetryPolicy:
     return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
 
 
-def _answer(status: int, error: str) -> Route:
+def _answer(status: int, error: str, match: RouteMatch) -> Route:
     """An answer that Envoy gives by itself."""
     return Route(
         name=error,
-        match=RouteMatch(prefix="/"),
+        match=match,
         direct_response=DirectResponseAction(
             status=status, body=DataSource(inline_string=json.dumps({"error": error}))
         ),

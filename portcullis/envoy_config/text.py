@@ -15,6 +15,9 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 
 
+_BEYOND_16_BITS = 0x10000
+
+
 def to_yaml(value: object) -> str:
     """Write JSON-ready `value` (dicts, lists, text, numbers, booleans, `None`) as block-style YAML."""
     return "\n".join(_lines(value)) + "\n"
@@ -44,4 +47,11 @@ def _entry(head: str, item: object, *, indent: str) -> Iterator[str]:
 def _scalar(value: object) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
+    if isinstance(value, str):
+        return '"' + "".join(_escaped(character) for character in value) + '"'
     return json.dumps(value)
+
+
+def _escaped(character: str) -> str:
+    # JSON spells what lies beyond 16 bits as two surrogates, which YAML does not put together again.
+    return json.dumps(character)[1:-1] if ord(character) < _BEYOND_16_BITS else f"\\U{ord(character):08x}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from oauth_core.errors import SettingsError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
 
+_Read = TypeVar("_Read")
 _NAME = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.IGNORECASE
 )
@@ -96,6 +97,8 @@ def parse_place(text: str) -> Place:
 
 def parse_upstream(text: str) -> Upstream:
     """Read the origin of an MCP service; raise `ValueError` saying what is wrong."""
+    if not text.isprintable():  # `urlsplit` would drop some of it in silence
+        raise ValueError(f"{text!r} is not plain text")
     if text.startswith("unix:"):
         socket, colon, path = text.removeprefix("unix:").rpartition(":/")
         if not colon:
@@ -112,7 +115,7 @@ def parse_upstream(text: str) -> Upstream:
     if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
         raise ValueError(f"{text!r} must have no user name, query or fragment")
     name = parts.hostname or ""
-    place = parse_place(f"{_bracketed(name)}:{port or _DEFAULT_PORTS[parts.scheme]}")
+    place = parse_place(f"{_bracketed(name)}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
     host = f"{_bracketed(name)}:{port}" if port else _bracketed(name)
     return Upstream(place, host, _checked_path(parts.path, text), tls=parts.scheme == "https")
 
@@ -120,23 +123,27 @@ def parse_upstream(text: str) -> Upstream:
 def topology(settings: EnvoySettings) -> Topology:
     """Parse every address in the settings; raise `SettingsError` with all the faults."""
     faults: list[str] = []
+    nowhere: Place = UnixSocket("/")
 
-    def read(what: str, parse: Callable[[str], Place], text: str) -> Place:
+    def read(what: str, parse: Callable[[str], _Read], text: str, instead: _Read) -> _Read:
         try:
             return parse(text)
         except ValueError as error:
             faults.append(f"{what}: {error}")
-            return UnixSocket("/")
+            return instead
 
-    listen = [read("envoy_listen", _listener, text) for text in settings.envoy_listen]
+    def place(what: str, text: str) -> Place:
+        return read(what, parse_place, text, nowhere)
+
+    listen = [read("envoy_listen", _listener, text, HostPort(text, 0)) for text in settings.envoy_listen]
     if not listen:
         faults.append("envoy_listen is empty")
     if len(set(listen)) < len(listen):
         faults.append("envoy_listen names an address twice")
-    admin = read("envoy_admin", _admin, settings.envoy_admin)
-    web = read("web_upstream", parse_place, settings.web_upstream)
-    authz = read("authz_upstream", parse_place, settings.authz_upstream)
-    standin = settings.standin_upstream and read("standin_upstream", parse_place, settings.standin_upstream)
+    admin = read("envoy_admin", _admin, settings.envoy_admin, nowhere)
+    web = place("web_upstream", settings.web_upstream)
+    authz = place("authz_upstream", settings.authz_upstream)
+    standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
     services = []
     for service in settings.resolved_services:
         try:
@@ -146,17 +153,17 @@ def topology(settings: EnvoySettings) -> Topology:
     if faults:
         raise SettingsError(faults)
     return Topology(
-        listen=tuple(place for place in listen if isinstance(place, HostPort)),
+        listen=tuple(listen),
         admin=admin,
         web=web,
         authz=authz,
-        standin=standin or None,
+        standin=standin,
         services=tuple(services),
     )
 
 
-def _listener(text: str) -> Place:
-    place = parse_place(text.replace("localhost:", "127.0.0.1:") if text.startswith("localhost:") else text)
+def _listener(text: str) -> HostPort:
+    place = _on_this_machine(text)
     if not isinstance(place, HostPort) or not place.is_ip:
         raise ValueError(f"{text!r} is not an IP address and a port")
     return place
@@ -164,10 +171,15 @@ def _listener(text: str) -> Place:
 
 def _admin(text: str) -> Place:
     # Whoever reaches the admin interface can stop Envoy and read its whole configuration; it has no password.
-    place = parse_place(text.replace("localhost:", "127.0.0.1:") if text.startswith("localhost:") else text)
+    place = _on_this_machine(text)
     if isinstance(place, HostPort) and not (place.is_ip and ip_address(place.host).is_loopback):
         raise ValueError(f"{text!r} is open to others; use a loopback address or unix:/path")
     return place
+
+
+def _on_this_machine(text: str) -> Place:
+    """Envoy listens on addresses, not on names; this one name means the same everywhere."""
+    return parse_place(f"127.0.0.1:{text.removeprefix('localhost:')}" if text.startswith("localhost:") else text)
 
 
 def _socket(path: str) -> UnixSocket:

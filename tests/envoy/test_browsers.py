@@ -1,0 +1,116 @@
+"""Web pages: allowed origins get CORS headers and preflights without a token; foreign ones are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.envoy.check_service import GOOD
+from tests.envoy.conftest import APP, World
+
+FOREIGN = "https://evil.example"
+NEEDED = {
+    "authorization",
+    "content-type",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "mcp-method",
+    "mcp-name",
+    "last-event-id",
+}
+CLIENT_PATHS = [
+    "/time/mcp",
+    "/token",
+    "/register",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource/time/mcp",
+    "/.well-known/openid-configuration",
+]
+
+
+def _preflight(origin: str) -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, mcp-protocol-version",
+    }
+
+
+def _names(value: str) -> set[str]:
+    return {name.strip().lower() for name in value.split(",")}
+
+
+@pytest.mark.parametrize("path", CLIENT_PATHS)
+def test_a_preflight_is_answered_without_a_token(world: World, path: str) -> None:
+    answer = world.ask(path, method="OPTIONS", headers=_preflight(APP))
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert _names(answer.headers["access-control-allow-headers"]) >= NEEDED
+    assert _names(answer.headers["access-control-allow-methods"]) >= {"get", "post", "delete"}
+    assert "access-control-allow-credentials" not in answer.headers
+    assert world.received == []
+    assert world.checks.asked == []
+
+
+@pytest.mark.parametrize("headers", [GOOD, {}])
+def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
+    world: World, headers: dict[str, str]
+) -> None:
+    answer = world.ask("/time/mcp", headers=headers | {"Origin": APP})
+    assert answer.status == (200 if headers else 401)
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert _names(answer.headers["access-control-expose-headers"]) >= {"www-authenticate", "mcp-session-id"}
+
+
+@pytest.mark.parametrize("path", CLIENT_PATHS)
+@pytest.mark.parametrize(
+    "origin", [FOREIGN, "null", "https://app.example.com.evil.example", "http://app.example.com", f"{APP}:444", ""]
+)
+def test_a_foreign_page_is_refused_with_or_without_a_preflight(world: World, path: str, origin: str) -> None:
+    for answer in (
+        world.ask(path, method="OPTIONS", headers=_preflight(origin)),
+        world.ask(path, method="POST", headers=GOOD | {"Origin": origin}, body=b"{}"),
+    ):
+        assert answer.status == 403
+        assert "access-control-allow-origin" not in answer.headers
+    assert world.received == []
+
+
+def test_two_origins_are_one_too_many(world: World) -> None:
+    request = world.gate.head(
+        "GET", "/time/mcp", "Authorization: Bearer good", f"Origin: {APP}", f"Origin: {FOREIGN}"
+    )
+    assert world.gate.raw(request).startswith(b"HTTP/1.1 403 ")
+    assert world.received == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:6274", "http://localhost", "https://localhost:1", "http://127.0.0.1:80", "http://[::1]:5"],
+)
+def test_on_one_machine_pages_of_that_machine_may_call_from_any_port(
+    world: World, local: World, origin: str
+) -> None:
+    answer = local.ask("/time/mcp", method="OPTIONS", headers=_preflight(origin))
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
+    assert local.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 200
+    assert world.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
+
+
+@pytest.mark.parametrize("origin", ["http://localhost.evil.example", "http://localhost:1@evil.example", FOREIGN])
+def test_on_one_machine_other_pages_may_not(local: World, origin: str) -> None:
+    assert local.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
+
+
+@pytest.mark.parametrize("origin", [APP, FOREIGN, "null"])
+@pytest.mark.parametrize("path", ["/authorize", "/authorize/consent", "/callback", "/"])
+def test_no_script_reads_the_pages_for_people_but_their_forms_can_be_sent(
+    world: World, path: str, origin: str
+) -> None:
+    answer = world.ask(path, method="POST", headers={"Origin": origin}, body=b"a=b")
+    assert answer.json["upstream"] == "oauth_web"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_an_options_request_that_is_no_preflight_needs_a_token(world: World) -> None:
+    assert world.ask("/time/mcp", method="OPTIONS").status == 401
+    assert world.ask("/time/mcp", method="OPTIONS", headers={"Origin": APP}).status == 401

