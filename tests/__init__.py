@@ -1,0 +1,1 @@
+"""The tests: `unit` without I/O, the rest against the real programs."""
