@@ -8,6 +8,7 @@ check is refused as unknown until there are.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Never, Protocol
 
@@ -23,7 +24,7 @@ READ_EVERY = 1.0
 """Seconds between reads, so that a key taken out of the ring is trusted no longer than that."""
 
 READ_AT_MOST_EVERY = 0.25
-"""Seconds between reads that unknown key ids cause: whoever invents key ids does not get to hammer Redis."""
+"""Seconds between a read and one that an unknown key id causes, so that inventing ids does not hammer Redis."""
 
 
 class KeysSource(Protocol):
@@ -44,6 +45,8 @@ class KeyCache:
         self._document: str | bytes | None = None
         self._read_at = -float("inf")
         self._one_at_a_time = asyncio.Lock()
+        self._next_read: asyncio.Task[None] | None = None
+        self._this_read: asyncio.Task[None] | None = None  # held, or the loop could forget it half-way
         self._log = structlog.get_logger("keys")
 
     @property
@@ -57,10 +60,15 @@ class KeyCache:
             await self._read()
 
     async def read_for_unknown_key(self) -> None:
-        """Read the keys now, unless that was done a moment ago. Callers that come together share one read."""
-        async with self._one_at_a_time:
-            if self._monotonic() - self._read_at >= READ_AT_MOST_EVERY:
-                await self._read()
+        """Return after a read that began later than this call, so that what it did not find does not exist.
+
+        Callers share reads, which keep their distance from each other: some wait for a fraction of a second,
+        rather than have a good token of a new key refused because somebody else sends garbage.
+        """
+        if self._next_read is None:
+            self._next_read = asyncio.create_task(self._read_when_due())
+        # Shielded: a caller that gives up must not take the others' read along.
+        await asyncio.shield(self._next_read)
 
     async def watch(self, report: Callable[[bool], Awaitable[None]]) -> Never:
         """Read for ever, telling `report` after each read whether the keys are fresh."""
@@ -69,25 +77,33 @@ class KeyCache:
             await report(self.is_fresh)
             await asyncio.sleep(READ_EVERY if self.is_fresh else READ_AT_MOST_EVERY)
 
+    async def _read_when_due(self) -> None:
+        await asyncio.sleep(self._read_at + READ_AT_MOST_EVERY - self._monotonic())
+        # Whoever comes from here on may ask for a key that this read is too early to see.
+        self._this_read, self._next_read = self._next_read, None
+        await self.read()
+
     async def _read(self) -> None:
         was_fresh = self.is_fresh
         try:
             document = await self._source.read()
-            if document is None:
-                raise ValueError("no keys were published")
             if self.current is None or document != self._document:
-                self.current = VerifyingKeys.from_jwks(document)
+                self.current = None if document is None else VerifyingKeys.from_jwks(document)
                 self._document = document
-                self._log.info("keys.loaded", count=len(self.current))
             self._answered = True
-        except StoreUnavailableError as error:
+        except StoreUnavailableError:
             self._answered = False
-            if was_fresh:
-                self._log.warning("keys.unreachable", error=str(error))
-        except ValueError as error:
-            if was_fresh or not self._answered:
-                self._log.warning("keys.missing", error=str(error))
+        except Exception as error:  # noqa: BLE001 - a key set has many ways to be broken and they all mean: no keys
+            # The type only: the message may repeat the value, and who knows what stands there.
+            self._log.error("keys.unusable", error=type(error).__name__)
             self._answered = True
             self.current = None
         finally:
             self._read_at = self._monotonic()
+        if self.is_fresh != was_fresh:
+            self._log.log(*self._news())
+
+    def _news(self) -> tuple[int, str]:
+        if self.is_fresh:
+            return logging.INFO, "keys.fresh"
+        return logging.WARNING, "keys.missing" if self._answered else "keys.unreachable"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import signal
+import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -117,11 +120,28 @@ def _listen(server: grpc.aio.Server, address: str) -> None:
     if not _ADDRESS.fullmatch(address):
         raise ListenError(f"authz_listen {address!r} is neither host:port nor unix:/path")
     try:
-        bound = server.add_insecure_port(address)
+        _try_to_bind(address)
+        server.add_insecure_port(address)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
     except RuntimeError:
-        bound = 0
-    if not bound:
-        raise ListenError(f"cannot listen on {address}: it is in use, or not an address of this machine")
+        raise ListenError(f"cannot listen on {address}") from None
+
+
+def _try_to_bind(address: str) -> None:
+    """Raise `OSError` when `address` cannot be had: gRPC itself tells neither why nor in one line."""
+    if address.startswith("unix:"):
+        folder = Path(address.removeprefix("unix:")).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}")
+        return
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, int(port)), family=family).close()
+    except OverflowError:
+        raise OSError(errno.EINVAL, "a port is at most 65535") from None
 
 
 async def _report(servicer: health.HealthServicer, *, is_serving: bool) -> None:

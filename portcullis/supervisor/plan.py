@@ -90,12 +90,13 @@ def make_plan(choices: Choices, ground: Ground) -> Plan:
     """All children of one gateway."""
     stages = (
         (_redis(ground, ground.redis),) if ground.redis else (),
-        (_web(choices, ground), _authz(choices, ground)),
         (
+            _web(choices, ground),
+            _authz(choices, ground),
             *((_standin(choices, ground),) if choices.standin else ()),
             *(_service(s, s.command, choices, ground) for s in choices.settings.services if s.command),
         ),
-        (_envoy(choices, ground),),
+        (_envoy(ground),),
     )
     challenges = tuple(
         ChallengeProbe(choices.envoy_listen[0], service.resource) for service in choices.settings.resolved_services
@@ -233,8 +234,7 @@ def _service(service: ServiceSettings, command: tuple[str, ...], choices: Choice
     )
 
 
-def _envoy(choices: Choices, ground: Ground) -> ChildSpec:
-    del choices
+def _envoy(ground: Ground) -> ChildSpec:
     return ChildSpec(
         name="envoy",
         command=(

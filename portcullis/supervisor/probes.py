@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
-import httpx
+import httpx2
 from grpc_health.v1 import health_pb2
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -59,16 +59,16 @@ class HttpProbe:
     healthy: bool = True
 
     async def __call__(self) -> str | None:
-        transport = httpx.AsyncHTTPTransport(uds=str(self.socket))
+        transport = httpx2.AsyncHTTPTransport(uds=str(self.socket))
         try:
             async with (
-                httpx.AsyncClient(transport=transport, timeout=PROBE_SECONDS) as client,
+                httpx2.AsyncClient(transport=transport, timeout=PROBE_SECONDS) as client,
                 client.stream("GET", f"http://localhost{self.path}") as answer,
             ):
                 status = answer.status_code
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return f"{self.path}: {str(error) or type(error).__name__}"
-        ready = status == httpx.codes.OK if self.healthy else status < _SERVER_ERROR
+        ready = status == httpx2.codes.OK if self.healthy else status < _SERVER_ERROR
         return None if ready else f"{self.path} answers {status}"
 
 
@@ -108,21 +108,21 @@ class ChallengeProbe:
     url: str
 
     async def __call__(self) -> str | None:
-        public = httpx.URL(self.url)
+        public = httpx2.URL(self.url)
         headers = {
             "Host": public.netloc.decode("ascii"),
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
         }
         try:
-            async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+            async with httpx2.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
                 answer = await client.post(
                     f"http://{self.address}{public.path}",
                     headers=headers,
                     json={"jsonrpc": "2.0", "id": 1, "method": "ping"},
                 )
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return f"through Envoy: {str(error) or type(error).__name__}"
-        if answer.status_code == httpx.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
+        if answer.status_code == httpx2.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
             return None
         return f"through Envoy: {answer.status_code} instead of 401 with a challenge"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PATIENCE = 15.0
+# The service may not listen yet when we first try, and gRPC would then wait a second.
+_CHANNEL_OPTIONS = tuple((f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max"))
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 CONFIG = """\
 issuer = "http://localhost:8080"
@@ -43,16 +45,16 @@ class AuthzProcess:
         self.process = process
         self.address = address
         self._log = log
-        self.channel = grpc.insecure_channel(address, options=(("grpc.max_send_message_length", -1),))
+        self.channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
 
     def check(self, message: bytes, **options: Any) -> bytes:
-        """Call `Check` with these very bytes. Raises `grpc.RpcError`."""
+        """Call `Check`, or another `method`, with these very bytes. Raises `grpc.RpcError`."""
         answer: bytes = self.start_check(message, **options).result()
         return answer
 
-    def start_check(self, message: bytes, **options: Any) -> Any:
-        """Call `Check` and do not wait: a future."""
-        call = self.channel.unary_unary(CHECK)
+    def start_check(self, message: bytes, *, method: str = CHECK, **options: Any) -> Any:
+        """Call `Check`, or another `method`, and do not wait: a future."""
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(method)
         return call.future(message, timeout=_PATIENCE, wait_for_ready=True, **options)
 
     def health(self, service: str = "") -> str:

@@ -59,5 +59,5 @@ def _everything(redis: Redis) -> str:
             else redis.smembers(key) if kind == "set"
             else redis.zrange(key, 0, -1)
         )  # fmt: skip
-        found.append(f"{key} {value!r}")
+        found.append(f"{key!r} {value!r}")
     return "\n".join(found)

@@ -1,0 +1,112 @@
+"""Reading the public keys: shared, paced, and never too early to answer for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ext_authz.key_cache import KeyCache
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.keys import public_jwks
+from tests.support.tokens import new_key
+
+
+class CountedSource:
+    """A published JWK set, or an outage, that counts how often it was read."""
+
+    def __init__(self, document: str | None) -> None:
+        self.document = document
+        self.is_down = False
+        self.reads = 0
+        self.began = asyncio.Event()
+
+    async def read(self) -> str | bytes | None:
+        self.reads += 1
+        self.began.set()
+        document = self.document
+        await asyncio.sleep(0)
+        if self.is_down:
+            raise StoreUnavailableError("down")
+        return document
+
+
+async def test_keys_of_the_last_read_are_kept_through_an_outage_but_not_fresh() -> None:
+    source = CountedSource(public_jwks([new_key()]))
+    keys = KeyCache(source)
+    await keys.read()
+    assert keys.is_fresh
+    source.is_down = True
+    await keys.read()
+    assert keys.current is not None
+    assert not keys.is_fresh
+
+
+async def test_keys_that_were_taken_away_are_not_kept() -> None:
+    source = CountedSource(public_jwks([new_key()]))
+    keys = KeyCache(source)
+    await keys.read()
+    source.document = None
+    await keys.read()
+    assert keys.current is None
+    assert not keys.is_fresh
+
+
+async def test_the_same_broken_keys_are_not_taken_for_good_ones_the_second_time() -> None:
+    keys = KeyCache(CountedSource('{"keys":[{}]}'))
+    await keys.read()
+    await keys.read()
+    assert keys.current is None
+
+
+async def test_broken_keys_and_then_the_old_ones_again_are_read_again() -> None:
+    good = public_jwks([new_key()])
+    source = CountedSource(good)
+    keys = KeyCache(source)
+    await keys.read()
+    source.document = "broken"
+    await keys.read()
+    assert keys.current is None
+    source.document = good
+    await keys.read()
+    assert keys.is_fresh
+
+
+async def test_many_callers_share_one_read() -> None:
+    source = CountedSource(public_jwks([new_key()]))
+    keys = KeyCache(source)
+    await asyncio.gather(*(keys.read_for_unknown_key() for _ in range(100)))
+    assert source.reads == 1
+
+
+async def test_a_key_published_a_moment_after_a_read_is_found_by_whoever_asks_then() -> None:
+    source = CountedSource(public_jwks([new_key()]))
+    keys = KeyCache(source)
+    await keys.read()
+    newer = new_key()
+    source.document = public_jwks([newer])
+    await keys.read_for_unknown_key()
+    assert keys.current is not None
+    assert keys.current.get(newer.kid) is not None
+
+
+async def test_a_caller_that_comes_while_a_read_is_under_way_gets_the_next_one() -> None:
+    source = CountedSource(public_jwks([new_key()]))
+    keys = KeyCache(source)
+    first = asyncio.create_task(keys.read_for_unknown_key())
+    await source.began.wait()
+    newer = new_key()
+    source.document = public_jwks([newer])
+    await asyncio.gather(first, keys.read_for_unknown_key())
+    assert source.reads == 2
+    assert keys.current is not None
+    assert keys.current.get(newer.kid) is not None
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_read_of_the_others_along() -> None:
+    source = CountedSource(public_jwks([new_key()]))
+    keys = KeyCache(source)
+    quitter = asyncio.create_task(keys.read_for_unknown_key())
+    other = asyncio.create_task(keys.read_for_unknown_key())
+    await asyncio.sleep(0)
+    quitter.cancel()
+    await other
+    assert source.reads == 1

@@ -1,0 +1,202 @@
+"""What is read out of a Check, and what is written into an answer: identity headers above all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ext_authz import wire
+from ext_authz.facts import presented
+from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core.challenge import refusal
+from oauth_core.policy import DenyReason, Unverified
+from tests.support.check_messages import check_request, read_answer
+from tests.support.tokens import claims
+
+
+def decode(message: bytes) -> wire.IncomingRequest:
+    request = wire.decode(message)
+    assert request is not None
+    return request
+
+
+def test_a_request_is_read_as_envoy_wrote_it() -> None:
+    message = check_request(
+        path="/time/mcp?a=b?c", extensions={"portcullis.service": "time", "other": "x"}, token="abc"
+    )
+    assert decode(message) == wire.IncomingRequest(
+        method="POST",
+        host="localhost:8080",
+        path="/time/mcp",
+        query="a=b?c",
+        authorization=("Bearer abc",),
+        lookalikes=(),
+        routed_as="time",
+        source="203.0.113.7",
+        request_id="request-1",
+    )
+
+
+def test_raw_headers_are_read_like_the_others_and_keep_their_duplicates() -> None:
+    raw = [("authorization", b"Bearer abc"), ("authorization", b"Bearer \xff"), ("x_user_id", b"1")]
+    request = decode(check_request(raw_headers=raw))
+    assert request.authorization == ("Bearer abc", "Bearer \xff")
+    assert request.lookalikes == ("x_user_id",)
+
+
+def test_credentials_in_both_header_fields_are_two_credentials() -> None:
+    request = decode(check_request(token="abc", raw_headers=[("authorization", b"Bearer def")]))
+    assert presented(request) is Unverified.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\x00",
+        b"\xff" * 64,
+        check_request()[:-3],
+        check_request(method=""),
+        check_request(host=""),
+        check_request(path=""),
+        check_request(path="*"),
+        check_request(path="http://localhost:8080/time/mcp"),
+        pb.CheckRequest().SerializeToString(),
+        b"\x0a\x05\x22\x03\x12\x01\x0a",
+    ],
+    ids=str,
+)
+def test_what_is_not_a_check_of_an_http_request_is_none(message: bytes) -> None:
+    assert wire.decode(message) is None
+
+
+@given(st.binary())
+@example(check_request())
+def test_no_bytes_make_decoding_fail(message: bytes) -> None:
+    wire.decode(message)
+
+
+@given(st.data())
+def test_no_damage_to_a_real_message_makes_decoding_fail(data: st.DataObject) -> None:
+    message = bytearray(check_request(token="abc", extensions={"portcullis.service": "time"}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    wire.decode(bytes(message))
+
+
+@pytest.mark.parametrize(
+    ("credentials", "expected"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer abc", "abc"),
+        ("BEARER   abc ", "abc"),
+        ("Bearer a.b-c_d~e+f/g==", "a.b-c_d~e+f/g=="),
+        ("Bearer", Unverified.MALFORMED),
+        ("Bearer ", Unverified.MALFORMED),
+        ("Bearer abc def", Unverified.MALFORMED),
+        ("Bearer abc,Bearer def", Unverified.MALFORMED),
+        ("Bearer abc, def", Unverified.MALFORMED),
+        ("Bearer =abc", Unverified.MALFORMED),
+        ("Bearer a\u00e4", Unverified.MALFORMED),
+        ("Bearer abc\n", Unverified.MALFORMED),
+        ("Bearer\tabc", Unverified.MISSING),
+        ("Basic YTpi", Unverified.MISSING),
+        ("Basic YTpi,Bearer abc", Unverified.MISSING),
+        ("BearerX abc", Unverified.MISSING),
+        (" Bearer abc", Unverified.MISSING),
+        ("abc", Unverified.MISSING),
+        ("", Unverified.MISSING),
+    ],
+)
+def test_exactly_one_bearer_credential_counts(credentials: str, expected: str | Unverified) -> None:
+    assert presented(decode(check_request(headers={"authorization": credentials}))) == expected
+
+
+def test_no_credentials_are_missing_ones() -> None:
+    assert presented(decode(check_request())) is Unverified.MISSING
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "access_token=abc",
+        "a=b&access_token=abc",
+        "access%5Ftoken=abc",
+        "Access_Token=abc",
+        "a=b;access_token=",
+        "access_token",
+    ],
+)
+@pytest.mark.parametrize("token", ["abc", None])
+def test_a_token_in_the_url_is_refused_even_beside_a_good_one(query: str, token: str | None) -> None:
+    request = decode(check_request(path=f"/time/mcp?{query}", token=token))
+    assert presented(request) is Unverified.IN_QUERY
+
+
+@pytest.mark.parametrize("query", ["", "token=abc", "a=access_token", "&&=&;", "%", "%ff=%ff"])
+def test_other_parameters_are_none_of_our_business(query: str) -> None:
+    assert presented(decode(check_request(path=f"/time/mcp?{query}", token="abc"))) == "abc"
+
+
+def test_the_service_learns_who_calls_and_never_sees_the_token() -> None:
+    answer = read_answer(wire.encode_allowed(claims(scope="mcp.time mcp.notes"), ()))
+    assert answer.status == 200
+    assert answer.headers == {
+        "x-user-id": "583231",
+        "x-user-name": "octocat",
+        "x-client-id": "client-1",
+        "x-token-scope": "mcp.time mcp.notes",
+    }
+    assert answer.removed == ("authorization",)
+
+
+@pytest.mark.parametrize(
+    "name", ["x_user_id", "X_User_Id", "x-user_name", "x.client.id", "x-token scope", "X_TOKEN-SCOPE"]
+)
+def test_a_header_that_a_service_could_take_for_ours_is_removed(name: str) -> None:
+    request = decode(check_request(headers={name: "forged"}))
+    answer = read_answer(wire.encode_allowed(claims(), request.lookalikes))
+    assert name in answer.removed
+
+
+@pytest.mark.parametrize("name", ["x-user-id", "X-User-Id", "X-USER-NAME", "x-token-scope"])
+def test_a_header_of_exactly_our_name_is_overwritten_and_not_removed_after(name: str) -> None:
+    request = decode(check_request(headers={name: "forged"}))
+    answer = read_answer(wire.encode_allowed(claims(), request.lookalikes))
+    assert name.lower() in answer.headers
+    assert name.lower() not in {removed.lower() for removed in answer.removed}
+
+
+@pytest.mark.parametrize("name", ["x-user", "x-user-idx", "xx-user-id", "x-request-id", "user-agent", "cookie"])
+def test_other_headers_are_left_alone(name: str) -> None:
+    request = decode(check_request(headers={name: "kept"}))
+    assert read_answer(wire.encode_allowed(claims(), request.lookalikes)).removed == ("authorization",)
+
+
+def test_an_identity_without_a_value_is_removed_so_that_the_callers_own_does_not_stay() -> None:
+    answer = read_answer(wire.encode_allowed(claims(scope="", github_user=""), ()))
+    assert set(answer.headers) == {"x-user-id", "x-client-id"}
+    assert set(answer.removed) == {"authorization", "x-user-name", "x-token-scope"}
+
+
+def test_a_value_cannot_start_a_header_of_its_own() -> None:
+    answer = read_answer(wire.encode_allowed(claims(github_user="eve\r\nx-user-id: 1"), ()))
+    assert answer.headers["x-user-name"] == "eve%0D%0Ax-user-id:%201"
+
+
+@given(st.text(), st.text())
+def test_two_identities_never_look_alike_and_every_value_is_plain(one: str, other: str) -> None:
+    headers = [
+        read_answer(wire.encode_allowed(claims(sub=sub), ())).headers.get("x-user-id", "") for sub in (one, other)
+    ]
+    assert (headers[0] == headers[1]) == (one == other)
+    assert all(0x21 <= ord(character) <= 0x7E for value in headers for character in value)
+
+
+@pytest.mark.parametrize("reason", sorted(DenyReason))
+def test_every_refusal_can_be_written_and_read(reason: DenyReason) -> None:
+    refused = refusal(reason, None)
+    answer = read_answer(wire.encode_refused(refused))
+    assert answer.grpc_code != 0
+    assert (answer.status, answer.headers, answer.body) == (refused.status, dict(refused.headers), refused.body)

