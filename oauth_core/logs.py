@@ -50,10 +50,15 @@ def configure(program: str, level: str) -> None:
 
 
 class LogAuditSink:
-    """Keeps audit events in the log, marked `audit: true`. Fields that do not apply are left out."""
+    """Keeps audit events in the log, marked `audit: true`. Fields that do not apply are left out.
+
+    They are written whatever the level: asking for less noise must not end the record.
+    """
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("audit")
+        self._log = structlog.wrap_logger(
+            None, wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET)
+        )
 
     def record(self, event: AuditEvent) -> None:
         """Write `event` with its name as the message."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2 as httpx
 import pytest
 from envoy_data_plane.envoy.type.v3 import StatusCode
 

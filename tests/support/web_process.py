@@ -84,6 +84,7 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
             "ISSUER": issuer,
             "WEB_LISTEN": f"127.0.0.1:{port}",
             "REDIS_URL": redis.url(),
+            "REDIS_TIMEOUT": "20",  # no answer is late on a busy machine; tests of outages set their own
             "REDIS_PASSWORD": "redis-password-of-tests",
             "MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
             "GITHUB_CLIENT_ID": "test-app",
