@@ -1,7 +1,8 @@
 """FastMCP's client, unmodified, as a program of its own: `python -m tests.support.fastmcp_program URL`.
 
 It signs in through whatever `BROWSER` names. Then each line of standard input, `["tool", {arguments}]`, is
-called, and what came of it is printed as a line of JSON. The first line printed is the list of tools.
+called, and what came of it is printed as a line of JSON: `{"structured": …, "text": […]}`. The first line printed
+is the list of tools.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ async def _serve(url: str) -> None:
         _tell([tool.name for tool in await client.list_tools()])
         while line := await asyncio.to_thread(sys.stdin.readline):
             tool, arguments = json.loads(line)
-            _tell((await client.call_tool(tool, arguments)).structured_content)
+            result = await client.call_tool(tool, arguments)
+            _tell(
+                {"structured": result.structured_content, "text": [getattr(c, "text", "") for c in result.content]}
+            )
 
 
 def _tell(value: object) -> None:

@@ -43,7 +43,9 @@ class McpUser:
         )
 
     @asynccontextmanager
-    async def connected(self, mode: str = "auto", headers: Mapping[str, str] | None = None) -> AsyncIterator[Client]:
+    async def connected(
+        self, mode: str = "auto", headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Client]:
         """A connected client. `mode` is the SDK's: `legacy`, `auto` or a version; `headers` go with everything."""
         async with (
             httpx2.AsyncClient(
