@@ -1,4 +1,4 @@
-"""Structured logs on standard output, and the audit sink that writes there: one JSON object a line."""
+"""Structured logs, and the audit sink that writes there: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import Processor
 
     from oauth_core.audit import AuditEvent
 
 
-def configure(program: str, level: str) -> None:
-    """Send everything this process tells to standard output as JSON, from `level` (`debug` … `error`) up.
+def configure(program: str, level: str, *, stream: TextIO | None = None) -> None:
+    """Send everything this process tells to `stream` as JSON, from `level` (`debug` … `error`) up.
 
-    Libraries that use the standard `logging` come out in the same form.
+    Without `stream` that is standard output. Libraries that use the standard `logging` come out in the same form.
     """
+    stream = stream or sys.stdout
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -30,11 +33,11 @@ def configure(program: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(program=program)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

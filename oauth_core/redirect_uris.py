@@ -23,6 +23,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 _NEVER = frozenset(
     {"about", "blob", "chrome", "data", "file", "filesystem", "ftp", "intent", "javascript", "mailto"}
     | {"resource", "vbscript", "view-source", "ws", "wss"}
+    # Not a scheme but a host whose scheme was forgotten.
+    | {"localhost"}
 )
 
 

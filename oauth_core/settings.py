@@ -7,8 +7,6 @@ them in one go. The environment is an argument: nothing here looks around by its
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +24,7 @@ from pydantic import (
 
 from oauth_core.errors import SettingsError
 from oauth_core.model import Service
+from oauth_core.public_urls import faults_of, is_loopback
 from oauth_core.sealing import read_key
 from oauth_core.settings_sources import SECRET_FIELDS, from_environment, from_file, validated
 
@@ -48,11 +47,6 @@ WEB_PATHS = (
 )
 """Paths of the issuer's host that belong to the authorization server, so no service may claim them."""
 
-# A name or address that DNS and browsers read alike, a port in its shortest form, and a path of plain characters.
-_ONE_SPELLING = re.compile(
-    r"https?://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[1-9][0-9]*)?(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*\Z"
-)
-
 
 def _comma_list(value: object) -> object:
     """`a, b` from the environment, or a list from the file."""
@@ -62,53 +56,6 @@ def _comma_list(value: object) -> object:
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the host of `url` names this machine only (RFC 8252 section 7.3, and `localhost`)."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_public_url(url: str, *, what: str) -> str:
-    """Return `url` when it is fit to identify something for ever; raise `ValueError` saying why not.
-
-    It must already be in the one spelling that everybody will compare byte for byte: https (http on loopback),
-    a lower-case host, no user info, query, fragment, default port, dot segment or escape.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(f"{what} {url!r} is not a URL") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{what} {url!r} is not an http or https URL")
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ValueError(f"{what} {url!r} must use https; only loopback addresses may use http")
-    if parts.netloc != parts.netloc.lower() or "@" in parts.netloc:
-        raise ValueError(f"{what} {url!r} must have a lower-case host and no user name")
-    if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise ValueError(f"{what} {url!r} must not have a query or a fragment")
-    if port == {"http": 80, "https": 443}[parts.scheme]:
-        raise ValueError(f"{what} {url!r} must leave its default port out")
-    segments = parts.path.split("/")[1:]
-    if "%" in parts.path or "\\" in url or any(s in {"", ".", ".."} for s in segments):
-        raise ValueError(f"{what} {url!r} must not have a trailing slash, empty, dotted or escaped path segments")
-    if not _ONE_SPELLING.match(url):
-        raise ValueError(f"{what} {url!r} has a character that a URL to compare byte for byte may not have")
-    return url
-
-
-def _url_faults(url: str, *, what: str) -> Iterator[str]:
-    try:
-        check_public_url(url, what=what)
-    except ValueError as error:
-        yield str(error)
 
 
 class ServiceSettings(BaseModel):
@@ -165,7 +112,7 @@ class GatewaySettings(BaseModel):
 
     def _faults(self) -> Iterator[str]:
         """What is wrong with values that are each well-formed, one line a fault."""
-        issuer_faults = list(_url_faults(self.issuer, what="issuer"))
+        issuer_faults = list(faults_of(self.issuer, what="issuer"))
         if not issuer_faults and urlsplit(self.issuer).path:
             issuer_faults.append(f"issuer {self.issuer!r} must not have a path")
         yield from issuer_faults
@@ -179,7 +126,7 @@ class GatewaySettings(BaseModel):
                 seen[key] = service.name
             if issuer_faults and service.resource.startswith(self.issuer):
                 continue  # said already
-            faults = list(_url_faults(service.resource, what=f"url of service {service.name}"))
+            faults = list(faults_of(service.resource, what=f"url of service {service.name}"))
             yield from faults
             if not faults and not issuer_faults:
                 yield from self._path_faults(service)

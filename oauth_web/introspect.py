@@ -1,4 +1,4 @@
-"""`/introspect`: what is a token worth right now (RFC 7662)?
+"""`/introspect` says what a token is worth right now (RFC 7662).
 
 Only for clients that can prove who they are, and only about their own tokens: anybody may register here, so an
 answer about another client's token would make this an oracle for whoever found one (RFC 7662 section 4).

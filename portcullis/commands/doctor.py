@@ -12,7 +12,7 @@ import click
 import httpx2
 
 from oauth_core.errors import SettingsError
-from oauth_core.settings import is_loopback
+from oauth_core.public_urls import is_loopback
 from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import Finding, Outcome, examine
 from portcullis.doctor.forge import Forger

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from oauth_core import logs
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.keys import Algorithm, generate_key
-from oauth_core.logs import LogAuditSink
 from oauth_core.store.connection import connect
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from portcullis.operator_settings import operator_settings
@@ -130,4 +131,6 @@ def _show(ring: KeyRing, *, as_json: bool) -> None:
 
 
 def _audit(kind: EventKind, kid: str) -> None:
-    LogAuditSink().record(AuditEvent(kind, key=kid))
+    # On standard error, so that `--json` stays JSON.
+    logs.configure("portcullis keys", "info", stream=sys.stderr)
+    logs.LogAuditSink().record(AuditEvent(kind, key=kid))

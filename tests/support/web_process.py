@@ -48,6 +48,7 @@ class WebServer:
     issuer: str
     redis: RedisServer
     log: Path
+    environment: Mapping[str, str]
 
     @property
     def resource(self) -> str:
@@ -99,7 +100,7 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
         stack.enter_context(_process([sys.executable, "-m", "oauth_web"], environment, log))
         _wait_for(f"{issuer}/healthz", log)
         _wait_for(f"http://127.0.0.1:{github_port}/_github/healthz", folder / "github.log")
-        yield WebServer(issuer, redis, log)
+        yield WebServer(issuer, redis, log, environment)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from oauth_core.credentials import (
     hash_secret,
+    is_identifier,
     new_identifier,
     new_key,
     new_nonce,
@@ -69,3 +70,9 @@ def test_a_challenge_made_in_another_way_does_not_match(method: str) -> None:
         "padded": f"{pkce_challenge(verifier)}=",
     }[method]
     assert not pkce_matches(verifier, challenge)
+
+
+@pytest.mark.parametrize("text", ["", "x" * 21, "x" * 23, "../../../keyring/aaaaa", "x" * 21 + "\n", "é" * 22])
+def test_what_we_did_not_make_is_no_identifier(text: str) -> None:
+    assert is_identifier(new_identifier())
+    assert not is_identifier(text)

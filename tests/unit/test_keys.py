@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from oauth_core.keys import (
     ALGORITHMS,
@@ -170,6 +171,19 @@ def test_an_empty_set_knows_nobody() -> None:
 def test_a_set_with_anything_unusable_is_refused_whole(document: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - some come from the library that reads JSON
         VerifyingKeys.from_jwks(document)
+
+
+def test_a_set_with_a_private_half_is_refused(signing_keys: dict[Algorithm, SigningKey]) -> None:
+    writers: dict[Algorithm, Any] = {
+        "ES256": ECAlgorithm,
+        "ES384": ECAlgorithm,
+        "RS256": RSAAlgorithm,
+        "EdDSA": OKPAlgorithm,
+    }
+    for algorithm, key in signing_keys.items():
+        private: dict[str, Any] = writers[algorithm].to_jwk(key.private_key, as_dict=True)
+        with pytest.raises(ValueError, match="public keys only"):
+            VerifyingKeys.from_jwks(jwks({**private, "kid": key.kid, "alg": algorithm}))
 
 
 JSON = st.recursive(

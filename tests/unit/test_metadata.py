@@ -19,7 +19,14 @@ def test_the_issuer_is_byte_for_byte_the_one_in_the_settings() -> None:
 
 def test_every_endpoint_is_at_the_issuer() -> None:
     endpoints = {name: value for name, value in SERVER.items() if name.endswith(("_endpoint", "_uri"))}
-    assert set(endpoints) == {"authorization_endpoint", "token_endpoint", "registration_endpoint", "jwks_uri"}
+    assert set(endpoints) == {
+        "authorization_endpoint",
+        "token_endpoint",
+        "registration_endpoint",
+        "revocation_endpoint",
+        "introspection_endpoint",
+        "jwks_uri",
+    }
     assert {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, map(str, endpoints.values()))} == {ISSUER}
 
 

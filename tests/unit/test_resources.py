@@ -153,6 +153,9 @@ def test_a_service_on_another_port_is_found_only_there() -> None:
         "/time/\tx",
         "/time/x\n",
         "/time/?/../notes",
+        "/time/x?y",
+        "/time/x#y",
+        "/time/x\\y",
         "/time/#/../notes",
     ],
 )

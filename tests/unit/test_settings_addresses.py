@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
-from oauth_core.settings import AuthzSettings, GatewaySettings, WebSettings, check_public_url, is_loopback, load
+from oauth_core.public_urls import check_public_url, is_loopback
+from oauth_core.settings import AuthzSettings, GatewaySettings, WebSettings, load
 from tests.unit.test_settings import ONE_SERVICE, faults, web
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway import CONFIG
 from tests.support.programs import PORTCULLIS, plain_environment
+from tests.support.supervised import CONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from tests.support.gateway import CONFIG, Gateway, gateway
 from tests.support.programs import PORTCULLIS, alive, command_line, plain_environment, running, until
 from tests.support.redis_server import running_redis
+from tests.support.supervised import CONFIG, Gateway, gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
