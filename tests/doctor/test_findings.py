@@ -11,7 +11,7 @@ from portcullis.doctor.browsers import LocalBrowser
 from portcullis.doctor.checks import Finding, Outcome, examine
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import discover
-from portcullis.supervisor import operator_environment
+from portcullis.operator_settings import operator_settings
 from tests.doctor import faults
 from tests.support.front_envoy import front_envoy
 
@@ -41,8 +41,7 @@ ENDS = "its token is refused from then on"
 
 
 async def _examined(gateway: RunningGateway, *, forging: bool = True) -> list[Finding]:
-    environ = operator_environment.read(gateway.state_dir)
-    forger = Forger.from_environment(None, environ) if forging else None
+    forger = Forger(operator_settings(None, gateway.state_dir, {})) if forging else None
     try:
         async with httpx2.AsyncClient(timeout=15.0) as http:
             patient = await discover(gateway.url, http)
