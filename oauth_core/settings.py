@@ -7,6 +7,7 @@ them in one go. The environment is an argument: nothing here looks around by its
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from oauth_core.admission import Admission
 from oauth_core.errors import SettingsError
 from oauth_core.model import Service
 from oauth_core.public_urls import faults_of, is_loopback
@@ -191,6 +193,8 @@ class WebSettings(RedisSettings):
     github_api_url: str = "https://api.github.com"
     github_backchannel_url: str | None = None
     allowed_github_users: CommaList = ()
+    allowed_github_orgs: CommaList = ()
+    allowed_github_teams: CommaList = ()
     allow_short_access_tokens: bool = False
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
@@ -206,6 +210,18 @@ class WebSettings(RedisSettings):
         if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
             raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
         return value
+
+    @field_validator("allowed_github_teams")
+    @classmethod
+    def _teams_name_their_organization(cls, teams: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not re.fullmatch(r"[^/\s]+/[^/\s]+", team) for team in teams):
+            raise ValueError("each team is written organisation/team")
+        return teams
+
+    @property
+    def admission(self) -> Admission:
+        """Who may sign in."""
+        return Admission.of(self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams)
 
     @property
     def master_key_bytes(self) -> bytes:

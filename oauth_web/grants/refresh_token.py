@@ -9,6 +9,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.sealing import UnsealError
 from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue
+from oauth_web.standing import NotAdmittedError, check_still_admitted
 
 if TYPE_CHECKING:
     from quart import Response
@@ -27,6 +28,11 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
         raise invalid_grant("the refresh token is not valid")
     scope = grants.narrow_scopes(grant.scopes, form)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
+    try:
+        await check_still_admitted(deps, grant)
+    except NotAdmittedError as error:
+        await end_grant(deps, grant.grant_id, client, str(error))
+        raise invalid_grant("the user may no longer use this gateway") from None
     successor = await _successor(deps, client, presented)
     return await issue(deps, grant, successor, audience=audience, scope=scope, kind=EventKind.TOKEN_REFRESHED)
 
