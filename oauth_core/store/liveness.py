@@ -20,9 +20,11 @@ CHECK_ACL = (
     "resetchannels",
     "nocommands",
     "+exists",
+    "+pttl",
     "+get",
     "+ping",
     "+select",
+    "+client|tracking",
 )
 """What the check service's own Redis user may do, as rules for `ACL SETUSER` or a `user` line of redis.conf.
 
