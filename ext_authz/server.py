@@ -19,6 +19,7 @@ from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # 
 from ext_authz.check import Authorizer
 from ext_authz.facts import FactFinder
 from ext_authz.key_cache import KeyCache
+from oauth_core.errors import SettingsError
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.connection import connect
 from oauth_core.store.liveness import RedisLiveness
@@ -55,8 +56,15 @@ class ListenError(Exception):
 
 
 async def serve(settings: AuthzSettings, audit: AuditSink) -> None:
-    """Answer checks until SIGTERM or SIGINT, then finish those under way. Raises `ListenError`."""
-    redis = connect(settings)
+    """Answer checks until SIGTERM or SIGINT, then finish those under way.
+
+    Raises `ListenError`, and `SettingsError` for an address of Redis that is none.
+    """
+    try:
+        redis = connect(settings)
+    except ValueError:
+        # Without what was said: it may repeat the address, and that may hold a password.
+        raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
     keys = KeyCache(PublicKeysStore(redis, timeout=settings.redis_timeout))
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),

@@ -26,10 +26,12 @@ class EventKind(StrEnum):
     TOKEN_ISSUED = "token.issued"
     TOKEN_REFRESHED = "token.refreshed"
     TOKEN_REFUSED = "token.refused"
+    TOKEN_REVOKED = "token.revoked"
     CODE_REPLAYED = "code.replayed"
     REFRESH_REUSED = "refresh.reused"
     GRANT_REVOKED = "grant.revoked"
     KEY_CREATED = "key.created"
+    KEY_RETIRED = "key.retired"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 
@@ -46,6 +48,7 @@ class AuditEvent:
     service: str | None = None
     grant_id: str | None = None
     jti: str | None = None
+    key: str | None = None
     scope: str | None = None
     method: str | None = None
     path: str | None = None

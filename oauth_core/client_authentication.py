@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from oauth_core.parameters import Parameters
 
 
+_LONGEST = 4096
+"""Characters of a Basic header; as much as a parameter of the form may have."""
+
+
 @dataclass(frozen=True)
 class Presented:
     """What a caller says of itself. `repr` must not show the secret."""
@@ -79,11 +83,14 @@ def _basic(authorization: str) -> tuple[str, str]:
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         raise refused("only Basic is understood in the Authorization header here", by_header=True)
+    if len(encoded) > _LONGEST:
+        raise refused("the Basic header is too long", by_header=True)
     try:
         pair = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
         raise refused("the Basic header is malformed", by_header=True) from None
-    client_id, colon, secret = pair.partition(":")
-    if not colon or not client_id or "\x00" in pair:
+    client_id, colon, secret = (unquote_plus(part) for part in pair.partition(":"))
+    # NUL is looked for after decoding, or `%00` would bring in what the form refuses.
+    if not colon or not client_id or "\x00" in client_id + secret:
         raise refused("the Basic header is malformed", by_header=True)
-    return unquote_plus(client_id), unquote_plus(secret)
+    return client_id, secret

@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 
 _SECRET_BYTES = 32
 _IDENTIFIER_BYTES = 16
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 
 
 def new_secret() -> str:
@@ -34,6 +36,11 @@ def new_key() -> bytes:
 def new_nonce() -> bytes:
     """A fresh 96-bit nonce for AES-GCM (NIST SP 800-38D section 8.2.2)."""
     return secrets.token_bytes(12)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` could have come from `new_identifier`; what could not is not worth looking up."""
+    return _IDENTIFIER.match(text) is not None
 
 
 def hash_secret(secret: str) -> str:

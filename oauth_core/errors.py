@@ -34,7 +34,8 @@ class ErrorCode(StrEnum):
     INVALID_CLIENT_METADATA = "invalid_client_metadata"
 
 
-@dataclass(frozen=True)
+# Not frozen: a context manager that an error passes through sets its `__traceback__`, and must be able to.
+@dataclass(eq=False)
 class OAuthError(Exception):
     """Something the protocol has a name for.
 
@@ -48,7 +49,7 @@ class OAuthError(Exception):
         return f"{self.code}: {self.description}"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class DisplayedError(OAuthError):
     """Answered in place: JSON with an HTTP status, or a page for people at `/authorize`.
 
@@ -59,7 +60,7 @@ class DisplayedError(OAuthError):
     challenge: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RedirectedError(OAuthError):
     """Answered by a redirect to a redirect URI that has been validated (RFC 6749 section 4.1.2.1)."""
 

@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt import PyJWK, PyJWKError, PyJWKSetError
+from jwt import PyJWK, PyJWTError
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 if TYPE_CHECKING:
@@ -48,10 +49,13 @@ class SigningKey:
 
     @classmethod
     def from_pem(cls, pem: bytes, algorithm: Algorithm, created_at: int) -> SigningKey:
-        """The key `to_pem` wrote. Raises `ValueError` when it is not one of ours."""
-        private_key = serialization.load_pem_private_key(pem, password=None)
-        if not isinstance(private_key, PrivateKey):
-            raise ValueError("not a key of a supported kind")  # noqa: TRY004 - a bad value, not a bad call
+        """The key `to_pem` wrote. Raises `ValueError` when it is not one of ours, or not for `algorithm`."""
+        try:
+            private_key = serialization.load_pem_private_key(pem, password=None)
+        except (TypeError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"not a usable key: {error}") from None
+        if not isinstance(private_key, PrivateKey) or algorithm != _algorithm_of(private_key):
+            raise ValueError("not a key of a supported kind, or not for this algorithm")
         return cls(_thumbprint(_public_members(private_key)), algorithm, private_key, created_at)
 
 
@@ -83,15 +87,18 @@ class VerifyingKeys:
 
     @classmethod
     def from_jwks(cls, document: str | bytes) -> VerifyingKeys:
-        """The keys of a JWK set. Raises `ValueError` unless every key is usable, named and of our algorithms."""
+        """The keys of a JWK set.
+
+        Raises `ValueError` unless every key is usable, public, named as no other, and of our algorithms.
+        """
         try:
-            members = json.loads(document)["keys"]
-            keys = [PyJWK.from_dict(member) for member in members]
-        except (KeyError, TypeError, PyJWKError, PyJWKSetError) as error:
-            raise ValueError(f"not a usable JWK set: {error}") from None
-        if any(not key.key_id or key.algorithm_name not in ALGORITHMS for key in keys):
-            raise ValueError("a JWK set of ours has a kid and a supported alg in every key")
-        return cls({key.key_id: key for key in keys if key.key_id})
+            found = [_verifying_key(member) for member in json.loads(document)["keys"]]
+        except (KeyError, TypeError, RecursionError, PyJWTError) as error:
+            raise ValueError(f"not a usable JWK set: {type(error).__name__}") from None
+        keys = dict(found)
+        if len(keys) != len(found):
+            raise ValueError("a JWK set of ours names no two keys alike")
+        return cls(keys)
 
     def get(self, kid: str) -> PyJWK | None:
         """The key named `kid`, if it is still in the ring."""
@@ -99,6 +106,35 @@ class VerifyingKeys:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+def _verifying_key(member: dict[str, object]) -> tuple[str, PyJWK]:
+    """A key of a JWK set and its name. Nothing is guessed: its algorithm must be said and fit its kind."""
+    if not isinstance(member, dict):
+        raise ValueError("a JWK is an object")  # noqa: TRY004 - a bad value, not a bad call
+    kid, algorithm = member.get("kid"), member.get("alg")
+    if not isinstance(kid, str) or not kid or not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise ValueError("a JWK set of ours has a kid and a supported alg in every key")
+    if "d" in member:
+        # Whoever reads the set only verifies, and must hold nothing that could sign.
+        raise ValueError("a JWK set of ours has public keys only")
+    key = PyJWK.from_dict(member)
+    if _algorithm_of(key.key) != algorithm:
+        raise ValueError("a JWK set of ours has keys that fit their algorithms")
+    return kid, key
+
+
+def _algorithm_of(key: object) -> Algorithm | None:
+    """The one algorithm of ours that `key`, private or public, is for; `None` when there is none."""
+    match key:
+        case ec.EllipticCurvePrivateKey() | ec.EllipticCurvePublicKey():
+            return "ES256" if key.curve.name == "secp256r1" else "ES384" if key.curve.name == "secp384r1" else None
+        case rsa.RSAPrivateKey() | rsa.RSAPublicKey():
+            return "RS256" if key.key_size >= _RSA_BITS else None
+        case ed25519.Ed25519PrivateKey() | ed25519.Ed25519PublicKey():
+            return "EdDSA"
+        case _:
+            return None
 
 
 def _public_members(private_key: PrivateKey) -> dict[str, str]:

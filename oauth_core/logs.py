@@ -1,4 +1,4 @@
-"""Structured logs on standard output, and the audit sink that writes there: one JSON object a line."""
+"""Structured logs, and the audit sink that writes there: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import Processor
 
     from oauth_core.audit import AuditEvent
 
 
-def configure(program: str, level: str) -> None:
-    """Send everything this process tells to standard output as JSON, from `level` (`debug` … `error`) up.
+def configure(program: str, level: str, *, stream: TextIO | None = None) -> None:
+    """Send everything this process tells to `stream` as JSON, from `level` (`debug` … `error`) up.
 
-    Libraries that use the standard `logging` come out in the same form.
+    Without `stream` that is standard output. Libraries that use the standard `logging` come out in the same form.
     """
+    stream = stream or sys.stdout
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -30,11 +33,11 @@ def configure(program: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(program=program)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -50,10 +53,15 @@ def configure(program: str, level: str) -> None:
 
 
 class LogAuditSink:
-    """Keeps audit events in the log, marked `audit: true`. Fields that do not apply are left out."""
+    """Keeps audit events in the log, marked `audit: true`. Fields that do not apply are left out.
+
+    They are written whatever the level: asking for less noise must not end the record.
+    """
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("audit")
+        self._log = structlog.wrap_logger(
+            None, wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET)
+        )
 
     def record(self, event: AuditEvent) -> None:
         """Write `event` with its name as the message."""

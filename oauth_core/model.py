@@ -5,7 +5,7 @@ Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
@@ -87,11 +87,11 @@ class PendingAuthorization:
 class SignIn:
     """A journey to GitHub under way: found again by GitHub's `state`, once.
 
-    `code_verifier` is ours towards GitHub (RFC 7636) and leaves Redis with the record.
+    `code_verifier` is ours towards GitHub (RFC 7636) and leaves Redis with the record; `repr` leaves it out.
     """
 
     pending: PendingAuthorization
-    code_verifier: str
+    code_verifier: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ RFC 6749 sections 3.1 and 3.2 say both. `resource` alone may repeat (RFC 8707 se
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ _REPEATABLE = frozenset({"resource"})
 _LONGEST = 4096
 _MOST_RESOURCES = 20
 _MOST_FIELDS = 100
+_ORDINARY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 class Parameters:
@@ -42,11 +44,11 @@ class Parameters:
         if not values:
             return None
         if len(values) > 1 and name not in _REPEATABLE:
-            raise _invalid(f"{name} was sent more than once")
+            raise _invalid(f"{_shown(name)} was sent more than once")
         if len(values[0]) > _LONGEST:
-            raise _invalid(f"{name} is longer than {_LONGEST} characters")
+            raise _invalid(f"{_shown(name)} is longer than {_LONGEST} characters")
         if "\x00" in values[0]:
-            raise _invalid(f"{name} has a NUL character")
+            raise _invalid(f"{_shown(name)} has a NUL character")
         return values[0]
 
     def require(self, name: str) -> str:
@@ -67,6 +69,11 @@ class Parameters:
         """Raise `DisplayedError` when any parameter that must not repeat does."""
         for name in self._values:
             self.get(name)
+
+
+def _shown(name: str) -> str:
+    """`name` as a description may repeat it: the caller made it up, and some characters are not allowed there."""
+    return name if _ORDINARY_NAME.match(name) else "a parameter"
 
 
 def _invalid(description: str) -> DisplayedError:

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST = 2048
-_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?(?=[/?]|$)")
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?(?=[/?]|\Z)")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 # Schemes that a browser acts on by itself: redirecting there would run or show what the caller wrote.
 _NEVER = frozenset(
     {"about", "blob", "chrome", "data", "file", "filesystem", "ftp", "intent", "javascript", "mailto"}
     | {"resource", "vbscript", "view-source", "ws", "wss"}
+    # Not a scheme but a host whose scheme was forgotten.
+    | {"localhost"}
 )
 
 
@@ -49,6 +52,9 @@ def check(uri: object) -> str:
         raise _refused(uri, "has a user name in it")
     if parts.scheme in {"http", "https"} and not parts.hostname:
         raise _refused(uri, "has no host")
+    # An escaped or exotic host is spelled one way here and another way in the browser's address bar.
+    if parts.scheme in {"http", "https"} and not _HOST.match(parts.netloc):
+        raise _refused(uri, "has a host that is not a plain name or address")
     if parts.scheme == "http" and not _LOOPBACK.match(uri):
         raise _refused(uri, "uses http; only loopback addresses may")
     if not parts.netloc and not parts.path:

@@ -12,11 +12,12 @@ nobody anything.
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from dataclasses import dataclass
 
 from oauth_core.credentials import hash_secret, new_identifier, new_secret
-from oauth_core.sealing import derive_key, seal, unseal
+from oauth_core.sealing import UnsealError, derive_key, seal, unseal
 
 _FORM = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})\Z")
 _PURPOSE = "portcullis refresh successor"
@@ -58,7 +59,11 @@ class RefreshToken:
     def unseal_successor(self, sealed: str) -> RefreshToken:
         """What `seal_successor` sealed. Raises `oauth_core.sealing.UnsealError`."""
         key = derive_key(self.secret, purpose=_PURPOSE)
-        secret = unseal(base64.b64decode(sealed), key, context=self.grant_id).decode()
+        try:
+            box = base64.b64decode(sealed, validate=True)
+        except (binascii.Error, ValueError):
+            raise UnsealError(self.grant_id) from None
+        secret = unseal(box, key, context=self.grant_id).decode()
         return RefreshToken(self.grant_id, self.family, secret)
 
 

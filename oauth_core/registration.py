@@ -6,7 +6,7 @@ answer, as RFC 7591 section 3.2.1 allows. Strict in what is answered: unset memb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -30,11 +30,14 @@ _TEXT_MEMBERS = ("client_name", "application_type", "software_id", "software_ver
 
 @dataclass(frozen=True)
 class Registered:
-    """A new or changed client, with the secrets that are shown this once. `None`: unchanged, or none needed."""
+    """A new or changed client, with the secrets that are shown this once. `None`: unchanged, or none needed.
+
+    `repr` leaves the secrets out.
+    """
 
     client: Client
-    secret: str | None
-    registration_token: str | None
+    secret: str | None = field(repr=False)
+    registration_token: str | None = field(repr=False)
 
 
 def register(document: object, *, now: int) -> Registered:

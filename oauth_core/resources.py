@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 # Spellings of one path that a proxy and a service may read differently; Envoy normalises them before us, and
-# what still arrives was meant to confuse.
-_AMBIGUOUS_PATH = re.compile(r"//|/\.{1,2}(?:/|$)|%2f|%5c|%2e|\\|[\x00-\x20\x7f]|;", re.IGNORECASE)
+# what still arrives was meant to confuse: empty and dotted segments; separators, dots, percent signs and control
+# characters that are escaped (%c0 and %c1 begin only overlong ones); and whatever no path may contain bare.
+_AMBIGUOUS_PATH = re.compile(
+    r"//|/\.{1,2}(?:/|$)|%(?:[01][0-9a-f]|2[5ef]|5c|7f|c[01])|[^\x21-\x7e]|[\\;?#]", re.IGNORECASE
+)
 
 
 def metadata_url(resource: str) -> str:
@@ -51,8 +54,10 @@ class ServiceIndex:
     def by_resource(self, resource: str) -> Service | None:
         """The service whose identifier `resource` is; a trailing slash on a bare origin is ignored."""
         found = self._by_resource.get(resource)
-        if found is None and resource.endswith("/") and not urlsplit(resource).path.strip("/"):
-            found = self._by_resource.get(resource[:-1])
+        if found is None and resource.endswith("/"):
+            bare = self._by_resource.get(resource[:-1])
+            # Only our own spelling is ever parsed: the caller's may be no URL at all.
+            found = bare if bare is not None and not urlsplit(bare.resource).path else None
         return found
 
     def by_name(self, name: str) -> Service | None:
@@ -61,7 +66,8 @@ class ServiceIndex:
 
     def by_request(self, host: str, path: str) -> Service | None:
         """The service that a request for `path` (without its query) at `host` (as in `Host`) reaches."""
-        if _AMBIGUOUS_PATH.search(path):
+        # Only ASCII: there are letters outside it whose lower case is a letter of somebody's host.
+        if _AMBIGUOUS_PATH.search(path) or not host.isascii():
             return None
         for prefix, service in self._by_host.get(host.lower(), ()):
             if path == prefix or path.startswith(f"{prefix}/"):

@@ -5,6 +5,8 @@ The context is bound in as associated data, so that a sealed value moved to anot
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -17,6 +19,7 @@ from oauth_core.credentials import new_nonce
 if TYPE_CHECKING:
     from typing import Final
 
+_KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 
 
@@ -40,4 +43,15 @@ def unseal(sealed: bytes, key: bytes, *, context: str) -> bytes:
 
 def derive_key(secret: str, *, purpose: str) -> bytes:
     """A 256-bit key for one purpose from a secret of full strength: HKDF-SHA256 (RFC 5869)."""
-    return HKDF(hashes.SHA256(), 32, salt=None, info=purpose.encode()).derive(secret.encode())
+    return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=purpose.encode()).derive(secret.encode())
+
+
+def read_key(text: str) -> bytes:
+    """A 256-bit key written in base64, of either alphabet. Raises `ValueError` that says how to make one."""
+    try:
+        key = base64.b64decode(text, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise ValueError("must be 32 random bytes in base64; make one with: openssl rand -base64 32")
+    return key

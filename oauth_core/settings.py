@@ -7,10 +7,6 @@ them in one go. The environment is an argument: nothing here looks around by its
 
 from __future__ import annotations
 
-import base64
-import binascii
-import tomllib
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -21,23 +17,34 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from oauth_core.errors import SettingsError
 from oauth_core.model import Service
+from oauth_core.public_urls import faults_of, is_loopback
+from oauth_core.sealing import read_key
+from oauth_core.settings_sources import SECRET_FIELDS, from_environment, from_file, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pydantic_core import ErrorDetails
+    from collections.abc import Iterator, Mapping
 
 CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 SHORTEST_ACCESS_TOKEN = 300
-MASTER_KEY_BYTES = 32
 
-WEB_PATHS = ("/authorize", "/token", "/register", "/callback", "/.well-known", "/_github", "/healthz")
+WEB_PATHS = (
+    "/authorize",
+    "/token",
+    "/register",
+    "/revoke",
+    "/introspect",
+    "/callback",
+    "/.well-known",
+    "/_github",
+    "/healthz",
+)
 """Paths of the issuer's host that belong to the authorization server, so no service may claim them."""
 
 
@@ -49,44 +56,6 @@ def _comma_list(value: object) -> object:
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the host of `url` names this machine only (RFC 8252 section 7.3, and `localhost`)."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_public_url(url: str, *, what: str) -> str:
-    """Return `url` when it is fit to identify something for ever; raise `ValueError` saying why not.
-
-    It must already be in the one spelling that everybody will compare byte for byte: https (http on loopback),
-    a lower-case host, no user info, query, fragment, default port, dot segment or escape.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(f"{what} {url!r} is not a URL") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{what} {url!r} is not an http or https URL")
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ValueError(f"{what} {url!r} must use https; only loopback addresses may use http")
-    if parts.netloc != parts.netloc.lower() or "@" in parts.netloc:
-        raise ValueError(f"{what} {url!r} must have a lower-case host and no user name")
-    if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise ValueError(f"{what} {url!r} must not have a query or a fragment")
-    if port == {"http": 80, "https": 443}[parts.scheme]:
-        raise ValueError(f"{what} {url!r} must leave its default port out")
-    segments = parts.path.split("/")[1:]
-    if "%" in parts.path or "\\" in url or any(s in {"", ".", ".."} for s in segments):
-        raise ValueError(f"{what} {url!r} must not have a trailing slash, empty, dotted or escaped path segments")
-    return url
 
 
 class ServiceSettings(BaseModel):
@@ -122,7 +91,7 @@ class GatewaySettings(BaseModel):
 
     issuer: str
     base_domain: str | None = None
-    services: tuple[ServiceSettings, ...] = Field(min_length=1)
+    services: tuple[ServiceSettings, ...]
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
     run_dir: Path = Path("/run/portcullis")
@@ -137,28 +106,38 @@ class GatewaySettings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> GatewaySettings:
-        check_public_url(self.issuer, what="issuer")
-        if urlsplit(self.issuer).path:
-            raise ValueError(f"issuer {self.issuer!r} must not have a path")
-        seen: dict[str, str] = {}
-        for service in self.resolved_services:
-            check_public_url(service.resource, what=f"url of service {service.name}")
-            for key in (service.name, service.resource):
-                if key in seen:
-                    raise ValueError(f"services {seen[key]} and {service.name} are both {key!r}")
-                seen[key] = service.name
-            path = urlsplit(service.resource).path
-            if self._on_issuer_host(service) and (not path or path.startswith(WEB_PATHS)):
-                raise ValueError(
-                    f"url of service {service.name} takes a path of the authorization server: {path or '/'}"
-                )
-        known = {service.scope for service in self.resolved_services}
-        if unknown := [scope for scope in self.default_scopes if scope not in known]:
-            raise ValueError(f"default_scopes names scopes of no service: {' '.join(unknown)}")
+        if faults := list(self._faults()):
+            raise ValueError("\n".join(faults))
         return self
 
-    def _on_issuer_host(self, service: Service) -> bool:
-        return urlsplit(service.resource).netloc == urlsplit(self.issuer).netloc
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with values that are each well-formed, one line a fault."""
+        issuer_faults = list(faults_of(self.issuer, what="issuer"))
+        if not issuer_faults and urlsplit(self.issuer).path:
+            issuer_faults.append(f"issuer {self.issuer!r} must not have a path")
+        yield from issuer_faults
+        if not self.services:
+            yield "services is empty: name at least one service"
+        seen: dict[str, str] = {}
+        for service in self.resolved_services:
+            for key in (service.name, service.resource):
+                if key in seen:
+                    yield f"services {seen[key]} and {service.name} are both {key!r}"
+                seen[key] = service.name
+            if issuer_faults and service.resource.startswith(self.issuer):
+                continue  # said already
+            faults = list(faults_of(service.resource, what=f"url of service {service.name}"))
+            yield from faults
+            if not faults and not issuer_faults:
+                yield from self._path_faults(service)
+        known = {service.scope for service in self.resolved_services}
+        if unknown := [scope for scope in self.default_scopes if scope not in known]:
+            yield f"default_scopes names scopes of no service: {' '.join(unknown)}"
+
+    def _path_faults(self, service: Service) -> Iterator[str]:
+        url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
+        if url.netloc == issuer.netloc and (not url.path or url.path.startswith(WEB_PATHS)):
+            yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
 
     @property
     def is_local(self) -> bool:
@@ -196,14 +175,8 @@ class RedisSettings(GatewaySettings):
 
 
 def _master_key(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        key = base64.b64decode(value, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != MASTER_KEY_BYTES:
-        raise ValueError("must be 32 random bytes in base64; make one with: openssl rand -base64 32")
+    if isinstance(value, str):
+        read_key(value)
     return value
 
 
@@ -218,27 +191,26 @@ class WebSettings(RedisSettings):
     github_api_url: str = "https://api.github.com"
     github_backchannel_url: str | None = None
     allowed_github_users: CommaList = ()
-    access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     allow_short_access_tokens: bool = False
+    access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
     client_lifetime: int = Field(default=7_776_000, ge=0)
     session_timeout: int = Field(default=600, ge=30, le=86400)
     refresh_grace: int = Field(default=10, ge=0, le=120)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
 
-    @model_validator(mode="after")
-    def _access_tokens_outlive_refreshing(self) -> WebSettings:
+    @field_validator("access_token_lifetime")
+    @classmethod
+    def _access_tokens_outlive_refreshing(cls, value: int, info: ValidationInfo) -> int:
         # Clients refresh a minute early, so a very short token would make them refresh all the time.
-        if self.access_token_lifetime < SHORTEST_ACCESS_TOKEN and not self.allow_short_access_tokens:
-            raise ValueError(
-                "access_token_lifetime is under 300 seconds; set allow_short_access_tokens to mean it"
-            )
-        return self
+        if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
+            raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
+        return value
 
     @property
     def master_key_bytes(self) -> bytes:
         """The 256-bit key that encrypts private keys at rest."""
-        return base64.b64decode(self.master_key.get_secret_value(), altchars=b"-_")
+        return read_key(self.master_key.get_secret_value())
 
 
 class AuthzSettings(RedisSettings):
@@ -261,8 +233,7 @@ class EnvoySettings(GatewaySettings):
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
 _KINDS: tuple[type[GatewaySettings], ...] = (WebSettings, AuthzSettings, EnvoySettings)
 _FIELDS = frozenset(name for kind in _KINDS for name in kind.model_fields)
-SECRETS = frozenset({"master_key", "github_client_secret", "redis_password"})
-"""Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
+SECRETS = SECRET_FIELDS
 
 
 def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, str]) -> SettingsType:
@@ -274,61 +245,12 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     if config is None and environ.get(CONFIG_VARIABLE):
         config = Path(environ[CONFIG_VARIABLE])
     faults: list[str] = []
-    values = _from_file(config, faults) if config is not None else {}
-    values |= _from_environment(kind, environ, faults)
-    try:
-        settings = kind.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError([*faults, *(_fault(detail) for detail in error.errors())]) from None
-    if faults:
-        raise SettingsError(faults)
+    values = from_file(config, _FIELDS, faults) if config is not None else {}
+    values |= from_environment(kind.model_fields, environ, faults)
+    # What every program needs is looked at by itself first: pydantic compares values with each other only when
+    # each is well-formed, and a missing secret must not hide a bad address.
+    validated(GatewaySettings, values, faults)
+    settings = validated(kind, values, faults)
+    if settings is None or faults:
+        raise SettingsError(list(dict.fromkeys(faults)))
     return settings
-
-
-def _from_file(config: Path, faults: list[str]) -> dict[str, object]:
-    try:
-        values: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError([f"{config}: {error.strerror or error}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{config}: {error}"]) from None
-    faults += [f"{config}: unknown setting {name!r}" for name in values if name not in _FIELDS]
-    faults += [
-        f"{config}: {name} is a secret; set {name.upper()} or {name.upper()}_FILE in the environment instead"
-        for name in values
-        if name in SECRETS
-    ]
-    return values
-
-
-def _from_environment(
-    kind: type[GatewaySettings], environ: Mapping[str, str], faults: list[str]
-) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for name in kind.model_fields:
-        variable = name.upper()
-        if name != "services" and variable in environ:
-            values[name] = environ[variable]
-        if name in SECRETS and (file := environ.get(f"{variable}_FILE")):
-            if variable in environ:
-                faults.append(f"{variable} and {variable}_FILE are both set")
-            try:
-                values[name] = Path(file).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                faults.append(f"{variable}_FILE: {file}: {getattr(error, 'strerror', None) or error}")
-    return values
-
-
-def _fault(detail: ErrorDetails) -> str:
-    """One readable line for one of pydantic's findings; never the value, which may be a secret."""
-    where = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "missing":
-        name = where.upper()
-        secret = f" (or {name}_FILE)" if where in SECRETS else ""
-        return (
-            f"{where} is not set: put it in the settings file or in {name}{secret}"
-            if not secret
-            else (f"{where} is not set: set {name}{secret}")
-        )
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

@@ -1,10 +1,17 @@
-"""JSON from outside, read so that it has one meaning: no duplicate members, no NaN, bounded nesting, UTF-8."""
+"""JSON from outside, read so that it has one meaning: no duplicate members, no NaN, bounded nesting, UTF-8.
+
+Numbers are bounded as well, and text is text: half of a surrogate pair can be escaped in JSON but not encoded
+again (RFC 8259 section 8.2), so it would fail later, in an answer or in the log.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 
 _DEEPEST = 32
+_LONGEST_INTEGER = 100
+"""Digits. Python itself refuses some thousands, with advice that is not for the sender."""
 
 
 def parse(body: bytes) -> object:
@@ -14,12 +21,18 @@ def parse(body: bytes) -> object:
     except UnicodeDecodeError:
         raise ValueError("the body is not UTF-8") from None
     try:
-        value: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value: object = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
     except RecursionError:
         raise ValueError("the body is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"the body is not JSON: {error.msg} at character {error.pos}") from None
-    _check_depth(value, _DEEPEST)
+    _check(value, _DEEPEST)
     return value
 
 
@@ -35,9 +48,33 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"the body has {name}, which is not JSON")
 
 
-def _check_depth(value: object, left: int) -> None:
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("the body has a number that is too large")
+    return number
+
+
+def _bounded(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError("the body has a number that is too large")
+    return int(text)
+
+
+def _check(value: object, left: int) -> None:
     if left == 0:
         raise ValueError("the body is nested too deeply")
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for child in children:
-        _check_depth(child, left - 1)
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            _check_text(name)
+            _check(member, left - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, left - 1)
+
+
+def _check_text(text: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the body has half of a surrogate pair, which is not a character")

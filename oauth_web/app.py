@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from quart import Quart
 
-from oauth_web import authorize, callback, discovery, errors, home, register, security_headers, token
+from oauth_web import (
+    authorize,
+    callback,
+    discovery,
+    errors,
+    home,
+    introspect,
+    register,
+    revoke,
+    security_headers,
+    token,
+)
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
@@ -20,9 +31,10 @@ def create_app(deps: Deps) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.config["BODY_TIMEOUT"] = 10
-    for endpoint in (home, discovery, register, authorize, callback, token):
+    for endpoint in (home, discovery, register, authorize, callback, token, revoke, introspect):
         app.register_blueprint(endpoint.blueprint(deps))
     errors.show_as_json(app)
     security_headers.add_to(app)
+    app.before_serving(deps.keys.start)
     app.after_serving(deps.aclose)
     return app

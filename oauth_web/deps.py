@@ -15,6 +15,7 @@ from oauth_core.store.connection import connect
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_web.github import GitHub
+from oauth_web.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.audit import AuditSink
-    from oauth_core.keys import SigningKey
     from oauth_core.settings import WebSettings
 
 
@@ -37,13 +37,14 @@ class Deps:
     authorizations: AuthorizationStore
     codes: CodeStore
     grants: GrantStore
-    keys: tuple[SigningKey, ...]
+    keys: Keys
     github: GitHub
     audit: AuditSink
     clock: Callable[[], int]
 
     async def aclose(self) -> None:
         """Let go of the connections."""
+        await self.keys.stop()
         await self.github.aclose()
         await self.redis.aclose()
 
@@ -57,9 +58,8 @@ async def wire(settings: WebSettings) -> Deps:
     """Connect everything. Raises `StoreUnavailableError` and `oauth_core.store.keyring.KeyRingError`."""
     redis = connect(settings)
     try:
-        keys = await KeyRingStore(redis, master_key=settings.master_key_bytes).open(
-            settings.signing_algorithm, now=now()
-        )
+        key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
+        ring = await key_store.open(settings.signing_algorithm, now=now())
     except BaseException:
         await redis.aclose()
         raise
@@ -71,7 +71,7 @@ async def wire(settings: WebSettings) -> Deps:
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
         grants=GrantStore(redis, grace=settings.refresh_grace),
-        keys=keys,
+        keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),
         audit=LogAuditSink(),
         clock=now,

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
-from oauth_core.keys import public_jwks
 from oauth_core.metadata import authorization_server, protected_resource
 from oauth_web.answers import json_answer
 
@@ -30,7 +29,6 @@ def blueprint(deps: Deps) -> Blueprint:
         for service in deps.services.services
         for host in deps.services.hosts_of(service)
     }
-    keys = public_jwks(deps.keys)
 
     @bp.get("/.well-known/oauth-authorization-server")
     @bp.get("/.well-known/openid-configuration")
@@ -53,7 +51,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/.well-known/jwks.json")
     async def jwks() -> Response:
-        return _public(keys)
+        return _public(deps.keys.jwks)
 
     return bp
 

@@ -13,7 +13,8 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.sealing import UnsealError
 from oauth_core.store.codes import Consumption
 from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
-from oauth_web.answers import form_parameters, json_answer, one_header
+from oauth_web.answers import form_parameters, json_answer
+from oauth_web.caller import authenticated
 
 if TYPE_CHECKING:
     from oauth_core.model import Client, Grant
@@ -30,7 +31,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def token() -> Response:
         form = await form_parameters()
         form.check_unique()
-        client = await _authenticated(deps, form)
+        client = await authenticated(deps, form)
         try:
             match form.require("grant_type"):
                 case "authorization_code":
@@ -44,18 +45,6 @@ def blueprint(deps: Deps) -> Blueprint:
             raise
 
     return bp
-
-
-async def _authenticated(deps: Deps, form: Parameters) -> Client:
-    who = client_authentication.presented(one_header("Authorization"), form)
-    try:
-        return client_authentication.authenticate(await deps.clients.get(who.client_id), who)
-    except DisplayedError as error:
-        # The id is the caller's claim; its length is bounded by the form, its spelling by the log's JSON.
-        deps.audit.record(
-            AuditEvent(EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id)
-        )
-        raise
 
 
 async def _redeem(deps: Deps, client: Client, form: Parameters) -> Response:
@@ -143,7 +132,7 @@ async def _issue(
         now=deps.clock(),
         lifetime=deps.settings.access_token_lifetime,
     )
-    access_token = access_tokens.mint(claims, deps.keys[0])
+    access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
     if not await deps.grants.add_token(grant, claims):
         raise _invalid_grant("the grant has ended")
     deps.audit.record(

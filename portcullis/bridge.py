@@ -25,7 +25,7 @@ from portcullis.serving import Address, serve
 from portcullis.supervisor.launch import wrap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from anyio.streams.memory import MemoryObjectSendStream
     from fastmcp.client.transports.base import SessionKwargs
@@ -71,8 +71,11 @@ class _WatchedStdio(ClientTransport):
             self._gone.set()
 
 
-async def run(address: Address, command: list[str]) -> bool:
-    """Serve `command` until SIGTERM. Returns `False` when the child died instead."""
+async def run(address: Address, command: list[str], names: Sequence[str] = ()) -> bool:
+    """Serve `command` until SIGTERM. Returns `False` when the child died instead.
+
+    `names` are further `Host` values to answer to, beside those of this machine.
+    """
     gone = asyncio.Event()
     client = Client(_WatchedStdio(command, gone))
     try:
@@ -83,7 +86,7 @@ async def run(address: Address, command: list[str]) -> bool:
                 path="/mcp",
                 # A web page must not reach a TCP port by a name of its own; see example_server.create_app.
                 host_origin_protection=local_only,
-                allowed_hosts=address.local_hosts if local_only else None,
+                allowed_hosts=[*address.local_hosts, *names] if local_only else None,
             )
             stop = asyncio.Event()
             watcher = asyncio.create_task(_set_when(gone, stop))

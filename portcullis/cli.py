@@ -17,6 +17,7 @@ from oauth_core.errors import SettingsError
 _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
     "envoy": "Render the Envoy configuration.",
+    "keys": "List, rotate and retire signing keys.",
     "doctor": "Check a running gateway from outside, attacks included.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",
     "example-server": "Run the example MCP server, which shows who the gateway says you are.",

@@ -9,6 +9,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.applications import Starlette
 
     from portcullis.serving import Address
@@ -51,15 +53,16 @@ def create_server() -> MCPServer:
     return server
 
 
-def create_app(address: Address) -> Starlette:
+def create_app(address: Address, names: Sequence[str] = ()) -> Starlette:
     """Streamable HTTP at `/mcp`, for old clients with sessions and new ones without.
 
     On a TCP port a web page could reach it by a name of its own (DNS rebinding), so `Host` and `Origin` are
-    checked there. Only the gateway can open the Unix socket, and it has checked both.
+    checked there; `names` are further `Host` values to answer to. Only the gateway can open the Unix socket,
+    and it has checked both.
     """
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=address.path is None,
-        allowed_hosts=address.local_hosts,
+        allowed_hosts=[*address.local_hosts, *names],
         allowed_origins=[f"http://{host}" for host in address.local_hosts],
     )
     return create_server().streamable_http_app(streamable_http_path="/mcp", transport_security=security)

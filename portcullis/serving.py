@@ -15,7 +15,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from oauth_core.errors import SettingsError
-from oauth_core.settings import is_loopback
+from oauth_core.public_urls import is_loopback
 
 if TYPE_CHECKING:
     from hypercorn.typing import Framework

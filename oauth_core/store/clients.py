@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from oauth_core.credentials import is_identifier
 from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
@@ -41,6 +42,9 @@ class ClientStore:
 
     async def get(self, client_id: str) -> Client | None:
         """The client, if it is registered. Looking it up is a use."""
+        # The id is the caller's text: what is not of our making never becomes part of a key.
+        if not is_identifier(client_id):
+            return None
         async with guarded():
             key = keyspace.client(client_id)
             text = await self._redis.get(key)

@@ -9,6 +9,7 @@ So either the ender saw the note, or the issuer sees that the grant is gone; no 
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -113,6 +114,19 @@ class GrantStore:
             record = await cast("Awaitable[str | None]", self._redis.hget(keyspace.grant(grant_id), "record"))
         return None if record is None else _GRANT.load(record)
 
+    async def holds(self, presented: RefreshToken) -> bool:
+        """Whether `presented` is the refresh token in force, or the one it replaced. Uses nothing up."""
+        async with guarded():
+            found = await cast(
+                "Awaitable[list[str | None]]",
+                self._redis.hmget(keyspace.grant(presented.grant_id), ["family", "current", "previous"]),
+            )
+        family, current, previous = (value or "" for value in found)
+        known = hmac.compare_digest(presented.secret_hash, current) | hmac.compare_digest(
+            presented.secret_hash, previous
+        )
+        return known and hmac.compare_digest(presented.family_hash, family)
+
     async def rotate(self, presented: RefreshToken, successor: RefreshToken, *, now: int) -> Rotation:
         """Put `successor` in the place of `presented`, if that is the current token; say what was found."""
         sealed = presented.seal_successor(successor)
@@ -142,6 +156,16 @@ class GrantStore:
                 await self._redis.delete(keyspace.token(claims.jti))
                 return False
         return True
+
+    async def token_lives(self, jti: str) -> bool:
+        """Whether an access token is alive at this moment."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.token(jti)))
+
+    async def end_token(self, jti: str) -> bool:
+        """End one access token and leave its grant alone. Answers whether it was alive."""
+        async with guarded():
+            return bool(await self._redis.delete(keyspace.token(jti)))
 
     async def end(self, grant_id: str) -> bool:
         """End the grant, its refresh tokens and every access token it gave. Answers whether it existed."""

@@ -1,4 +1,4 @@
-"""The key ring: signing keys with their private parts sealed, and the public set that the check service reads.
+"""The key ring in Redis: private parts sealed, and the public set beside it that the check service reads.
 
 The check service may read `jwks` and nothing else of this, so it never holds what could sign.
 """
@@ -9,15 +9,26 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
-from oauth_core.keys import Algorithm, SigningKey, generate_key, public_jwks
+from oauth_core.key_ring import KeyRing
+from oauth_core.keys import Algorithm, SigningKey, generate_key
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
 
 _CONTEXT = "portcullis signing key"
+_MOST_TRIES = 10
+
+# Two operators at once must not lose each other's change.
+_REPLACE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
 
 
 class KeyRingError(Exception):
@@ -30,28 +41,53 @@ class KeyRingStore:
     def __init__(self, redis: Redis, *, master_key: bytes) -> None:
         self._redis = redis
         self._master_key = master_key
+        self._replace = redis.register_script(_REPLACE)
+        self._text: str | bytes | None = None
+        self._ring: KeyRing | None = None
 
-    async def open(self, algorithm: Algorithm, *, now: int) -> tuple[SigningKey, ...]:
-        """The keys of the ring, newest first; makes the first one when there is none.
+    async def open(self, algorithm: Algorithm, *, now: int) -> KeyRing:
+        """The ring; makes its first key when there is none.
 
         Several processes may start at once: one of them makes the key, all get the same. The public set is
         published before anybody can sign. Raises `KeyRingError` and `StoreUnavailableError`.
         """
         async with guarded():
-            text = await self._redis.get(keyspace.KEYRING)
-            if text is None:
-                first = self._dump((generate_key(algorithm, now=now),))
+            if await self._redis.get(keyspace.KEYRING) is None:
+                first = self._dump(KeyRing((generate_key(algorithm, now=now),)))
                 await self._redis.set(keyspace.KEYRING, first, nx=True)
-                text = await self._redis.get(keyspace.KEYRING)
-            keys = self._load(text or "[]")
-            if not keys:
-                raise KeyRingError(
-                    "the key ring in Redis is empty; delete the key 'keyring' to have a new one made"
-                )
-            await self._redis.set(keyspace.JWKS, public_jwks(keys))
-        return keys
+        ring = await self.read()
+        async with guarded():
+            await self._redis.set(keyspace.JWKS, ring.jwks)
+        return ring
 
-    def _dump(self, keys: tuple[SigningKey, ...]) -> str:
+    async def read(self) -> KeyRing:
+        """The ring as it is now; unsealed again only when it changed. Raises as `open` does."""
+        async with guarded():
+            text = await self._redis.get(keyspace.KEYRING)
+        if text is None:
+            raise KeyRingError("there is no key ring in Redis; start oauth_web once to have one made")
+        if self._ring is None or text != self._text:
+            self._ring, self._text = self._load(text), text
+        return self._ring
+
+    async def change(self, how: Callable[[KeyRing], KeyRing]) -> KeyRing:
+        """Replace the ring by what `how` makes of it, and publish the result. What `how` raises passes through.
+
+        A key to be added is published before the ring that signs with it is stored; one to be removed leaves the
+        ring first. So no token is ever signed with a key that is not published.
+        """
+        for _ in range(_MOST_TRIES):
+            before = await self.read()
+            after = how(before)
+            async with guarded():
+                both = KeyRing(tuple({key.kid: key for key in (*after.keys, *before.keys)}.values()))
+                await self._redis.set(keyspace.JWKS, both.jwks)
+                if await self._replace([keyspace.KEYRING], [self._text or "", self._dump(after)]):
+                    await self._redis.set(keyspace.JWKS, after.jwks)
+                    return after
+        raise KeyRingError("the key ring keeps changing; try again")
+
+    def _dump(self, ring: KeyRing) -> str:
         return json.dumps(
             [
                 {
@@ -62,11 +98,11 @@ class KeyRingStore:
                         seal(key.to_pem(), self._master_key, context=f"{_CONTEXT} {key.kid}")
                     ).decode(),
                 }
-                for key in keys
+                for key in ring.keys
             ]
         )
 
-    def _load(self, text: str | bytes) -> tuple[SigningKey, ...]:
+    def _load(self, text: str | bytes) -> KeyRing:
         try:
             keys = [
                 SigningKey.from_pem(
@@ -85,4 +121,6 @@ class KeyRingStore:
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise KeyRingError(f"the key ring in Redis is damaged: {error}") from None
-        return tuple(sorted(keys, key=lambda key: key.created_at, reverse=True))
+        if not keys:
+            raise KeyRingError("the key ring in Redis is empty; delete the key 'keyring' to have a new one made")
+        return KeyRing(tuple(sorted(keys, key=lambda key: key.created_at, reverse=True)))

@@ -7,21 +7,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import httpx2
 
 from oauth_core.errors import SettingsError
-from oauth_core.settings import is_loopback
+from oauth_core.public_urls import is_loopback
 from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import Finding, Outcome, examine
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import UnreachableError, discover
-from portcullis.supervisor import operator_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from portcullis.operator_settings import operator_settings
 
 _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yellow"}
 
@@ -63,11 +59,8 @@ def command(url: str, user: str, config: Path | None, state_dir: Path, *, as_jso
 
 def _means(config: Path | None, state_dir: Path) -> Forger | None:
     """What can make an expired token: the gateway's own settings, if they are at hand."""
-    environ: Mapping[str, str] = os.environ
-    if "MASTER_KEY" not in environ and "MASTER_KEY_FILE" not in environ:
-        environ = {**environ, **operator_environment.read(state_dir)}
     try:
-        return Forger.from_environment(config, environ)
+        return Forger(operator_settings(config, state_dir, os.environ))
     except SettingsError:
         return None
 

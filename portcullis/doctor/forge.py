@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from oauth_core.access_tokens import mint
 from oauth_core.credentials import new_identifier
 from oauth_core.model import AccessClaims
-from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
 from oauth_core.store.connection import connect, guarded
 from oauth_core.store.keyring import KeyRingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from oauth_core.settings import WebSettings
 
 _BRIEFLY = 60
 
@@ -29,14 +27,6 @@ class Forger:
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
         self._redis = connect(settings)
-
-    @classmethod
-    def from_environment(cls, config: Path | None, environ: Mapping[str, str]) -> Forger:
-        """The means that the gateway's own settings give. Raises `SettingsError`."""
-        # The doctor signs nobody in, so GitHub's part of the settings does not matter.
-        filled = {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **environ}
-        filled.pop("GITHUB_CLIENT_SECRET_FILE", None)
-        return cls(load(WebSettings, config, filled))
 
     async def expired_token(self, issuer: str, resource: str, scope: str) -> str:
         """A token for `resource` that ran out a minute ago and is right in every other way."""
@@ -53,12 +43,12 @@ class Forger:
             github_user="portcullis-doctor",
             github_id=0,
         )
-        keys = await KeyRingStore(self._redis, master_key=self._settings.master_key_bytes).open(
+        ring = await KeyRingStore(self._redis, master_key=self._settings.master_key_bytes).open(
             self._settings.signing_algorithm, now=now
         )
         async with guarded():
             await self._redis.set(keyspace.token(claims.jti), "portcullis-doctor", ex=_BRIEFLY)
-        return mint(claims, keys[0])
+        return mint(claims, ring.signing_key(now))
 
     async def aclose(self) -> None:
         """Let go of Redis."""

@@ -32,7 +32,7 @@ _LINE = {
     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "protocol": "%PROTOCOL%",
     "method": "%REQ(:METHOD)%",
-    "host": "%REQ(:AUTHORITY):256%",
+    "host": "%REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY):256%",
     # Without the query, where authorization codes travel.
     "path": "%PATH(NQ:ORIG_OR_PATH):512%",
     "status": "%RESPONSE_CODE%",

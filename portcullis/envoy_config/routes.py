@@ -43,7 +43,7 @@ _STREAM_IDLE_SECONDS = 3600
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 # Where an MCP client goes, perhaps one that lives in a web page ...
-_CLIENT_PATHS = ("/token", "/.well-known/jwks.json")
+_CLIENT_PATHS = ("/token", "/revoke", "/introspect", "/.well-known/jwks.json")
 _CLIENT_TREES = (
     "/register",
     "/.well-known/oauth-authorization-server",

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from quart import Blueprint, Response, redirect, render_template, request
 
 from oauth_core.credentials import pkce_matches
-from oauth_core.settings import is_loopback
+from oauth_core.public_urls import is_loopback
 from portcullis.github_standin import people
 
 if TYPE_CHECKING:

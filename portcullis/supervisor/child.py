@@ -44,6 +44,10 @@ class Timing:
     """How patient we are, in seconds. Tests are less patient."""
 
     start: float = 30.0
+    slow_start: float = 300.0
+    """As `start`, for a child that is not essential: a first run of `npx` downloads what it runs."""
+    wait: float = 15.0
+    """How long the others wait for a child that is not essential."""
     probe_again: float = 0.1
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
@@ -83,6 +87,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._log_start = 0
         self._life: asyncio.Task[None] | None = None
+        self._late = False
 
     @property
     def pid(self) -> int | None:
@@ -93,12 +98,16 @@ class Child:
     async def start(self) -> Failure | None:
         """Start it and wait until it is ready; from then on it is kept alive.
 
-        A child that is not essential is kept trying in the background even when the first start fails.
+        A child that is not essential is kept trying in the background even when the first start fails, and
+        is not waited for very long.
         """
-        failure = await self._attempt()
-        if failure is None or not self.spec.essential:
-            self._life = asyncio.create_task(self._keep_alive(failed=failure is not None), name=self.spec.name)
-        return failure
+        attempt = asyncio.create_task(self._attempt())
+        self._life = asyncio.create_task(self._live(attempt), name=self.spec.name)
+        await asyncio.wait({attempt}, timeout=None if self.spec.essential else self._timing.wait)
+        if attempt.done():
+            return attempt.result()
+        self._late = True
+        return Failure("still starting", self.last_lines())
 
     async def stop(self) -> None:
         """End it: a polite signal to its whole process group, a deadline, then the one it cannot refuse."""
@@ -107,9 +116,20 @@ class Child:
             await asyncio.gather(self._life, return_exceptions=True)
         await self._end()
 
+    async def _live(self, attempt: asyncio.Task[Failure | None]) -> None:
+        failure = await attempt
+        if failure is not None and self.spec.essential:
+            return
+        if self._late:
+            self._tell(
+                self.spec.name, *((Event.READY, "up at last") if failure is None else (Event.FAILED, failure.why))
+            )
+        await self._keep_alive(failed=failure is not None)
+
     async def _attempt(self) -> Failure | None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timing.start
+        patience = self._timing.start if self.spec.essential else self._timing.slow_start
+        deadline = loop.time() + patience
         await self._spawn()
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
@@ -132,7 +152,7 @@ class Child:
             ended.cancel()
             await asyncio.gather(ended, return_exceptions=True)
         await self._end()
-        return Failure(f"not ready after {self._timing.start:g} seconds ({missing})", self.last_lines())
+        return Failure(f"not ready after {patience:g} seconds ({missing})", self.last_lines())
 
     async def _ask(self) -> str | None:
         try:

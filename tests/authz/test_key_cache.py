@@ -18,12 +18,14 @@ class CountedSource:
         self.is_down = False
         self.reads = 0
         self.began = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def read(self) -> str | bytes | None:
         self.reads += 1
         self.began.set()
         document = self.document
-        await asyncio.sleep(0)
+        await self.may_end.wait()
         if self.is_down:
             raise StoreUnavailableError("down")
         return document
@@ -91,11 +93,15 @@ async def test_a_key_published_a_moment_after_a_read_is_found_by_whoever_asks_th
 async def test_a_caller_that_comes_while_a_read_is_under_way_gets_the_next_one() -> None:
     source = CountedSource(public_jwks([new_key()]))
     keys = KeyCache(source)
+    source.may_end.clear()
     first = asyncio.create_task(keys.read_for_unknown_key())
     await source.began.wait()
     newer = new_key()
     source.document = public_jwks([newer])
-    await asyncio.gather(first, keys.read_for_unknown_key())
+    second = asyncio.create_task(keys.read_for_unknown_key())
+    await asyncio.sleep(0)
+    source.may_end.set()
+    await asyncio.gather(first, second)
     assert source.reads == 2
     assert keys.current is not None
     assert keys.current.get(newer.kid) is not None

@@ -27,6 +27,7 @@ def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
     world.ask("/time/mcp/logged?code=SECRET-CODE", headers=GOOD | {"Cookie": "SECRET-COOKIE"})
     entry, text = _line_of(world, "/time/mcp/logged")
     assert (entry["method"], entry["status"], entry["route"]) == ("GET", 200, "time")
+    assert entry["host"] == world.gate.host
     assert (entry["user"], entry["oauth_client"]) == ("1", "c")
     for secret in ("SECRET-CODE", "SECRET-COOKIE", "Bearer", "good"):
         assert secret not in text.replace(str(world.gate.log), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2
 import pytest
 from envoy_data_plane.envoy.type.v3 import StatusCode
 
@@ -134,7 +134,7 @@ def test_no_method_reaches_a_service_without_a_token(world: World, method: str, 
 
 
 def test_http_2_is_understood_without_tls(world: World) -> None:
-    with httpx.Client(http1=False, http2=True, trust_env=False) as client:
+    with httpx2.Client(http1=False, http2=True, trust_env=False) as client:
         url = f"http://127.0.0.1:{world.gate.port}/time/mcp"
         answer = client.get(url, headers=GOOD | {"host": world.gate.host})
         assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)

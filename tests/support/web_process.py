@@ -48,6 +48,7 @@ class WebServer:
     issuer: str
     redis: RedisServer
     log: Path
+    environment: Mapping[str, str]
 
     @property
     def resource(self) -> str:
@@ -84,6 +85,7 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
             "ISSUER": issuer,
             "WEB_LISTEN": f"127.0.0.1:{port}",
             "REDIS_URL": redis.url(),
+            "REDIS_TIMEOUT": "20",  # no answer is late on a busy machine; tests of outages set their own
             "REDIS_PASSWORD": "redis-password-of-tests",
             "MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
             "GITHUB_CLIENT_ID": "test-app",
@@ -98,7 +100,7 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
         stack.enter_context(_process([sys.executable, "-m", "oauth_web"], environment, log))
         _wait_for(f"{issuer}/healthz", log)
         _wait_for(f"http://127.0.0.1:{github_port}/_github/healthz", folder / "github.log")
-        yield WebServer(issuer, redis, log)
+        yield WebServer(issuer, redis, log, environment)
 
 
 @contextmanager

@@ -1,0 +1,91 @@
+"""Where settings come from, the file and the environment, and how a fault in them is said in words.
+
+No message repeats a value that may be a secret. What the settings are is `oauth_core.settings`' to say.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+Model = TypeVar("Model", bound=BaseModel)
+
+SECRET_FIELDS = frozenset({"master_key", "github_client_secret", "redis_password"})
+"""Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
+
+
+def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[str, object]:
+    """What the file says; `known` are the names it may set. Adds to `faults`.
+
+    Raises `SettingsError` when the file cannot be read at all.
+    """
+    try:
+        values: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError([f"{config}: {error.strerror or error}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{config}: {error}"]) from None
+    faults += [f"{config}: unknown setting {name!r}" for name in values if name not in known]
+    faults += [
+        f"{config}: {name} is a secret; set {name.upper()} or {name.upper()}_FILE in the environment instead"
+        for name in values
+        if name in SECRET_FIELDS
+    ]
+    return values
+
+
+def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: list[str]) -> dict[str, object]:
+    """What the environment says about `fields`, and for secrets the files it names. Adds to `faults`."""
+    values: dict[str, object] = {}
+    for name in fields:
+        variable = name.upper()
+        if name != "services" and variable in environ:
+            values[name] = environ[variable]
+        if name in SECRET_FIELDS and (file := environ.get(f"{variable}_FILE")):
+            if variable in environ:
+                faults.append(f"{variable} and {variable}_FILE are both set")
+            try:
+                values[name] = Path(file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                faults.append(f"{variable}_FILE: {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+    return values
+
+
+def validated(kind: type[Model], values: Mapping[str, object], faults: list[str]) -> Model | None:
+    """The settings that `values` make, or `None`. Adds to `faults`."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults += _in_words(error)
+        return None
+
+
+def _in_words(error: ValidationError) -> list[str]:
+    """One readable line for each of pydantic's findings; never the value, which may be a secret."""
+    lines: list[str] = []
+    for detail in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "missing":
+            lines.append(_missing(where))
+            continue
+        # A validator that looks at everything gives several faults at once, one a line.
+        for message in detail["msg"].removeprefix("Value error, ").split("\n"):
+            lines.append(f"{where}: {message}" if where else message)
+    return lines
+
+
+def _missing(where: str) -> str:
+    name = where.upper()
+    if where in SECRET_FIELDS:
+        return f"{where} is not set: set {name} (or {name}_FILE)"
+    if "." in where:
+        return f"{where} is not set: put it in the settings file"
+    return f"{where} is not set: put it in the settings file or in {name}"

@@ -1,0 +1,66 @@
+"""`/introspect` says what a token is worth right now (RFC 7662).
+
+Only for clients that can prove who they are, and only about their own tokens: anybody may register here, so an
+answer about another client's token would make this an oracle for whoever found one (RFC 7662 section 4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response
+
+from oauth_core import client_authentication, scopes
+from oauth_web.answers import form_parameters, json_answer
+from oauth_web.caller import authenticated
+from oauth_web.presented_token import GivenAccess, GivenRefresh, recognise
+
+if TYPE_CHECKING:
+    from oauth_web.deps import Deps
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoint `/introspect`."""
+    bp = Blueprint("introspect", __name__)
+
+    @bp.post("/introspect")
+    async def introspect() -> Response:
+        form = await form_parameters()
+        form.check_unique()
+        client = await authenticated(deps, form)
+        if client.secret_hash is None:
+            raise client_authentication.refused("a public client cannot introspect tokens", by_header=False)
+        match await recognise(deps, form.require("token"), client):
+            case GivenAccess(claims):
+                return json_answer(
+                    {
+                        "active": True,
+                        "token_type": "Bearer",
+                        "iss": claims.iss,
+                        "sub": claims.sub,
+                        "aud": claims.aud[0] if len(claims.aud) == 1 else list(claims.aud),
+                        "exp": claims.exp,
+                        "iat": claims.iat,
+                        "jti": claims.jti,
+                        "client_id": claims.client_id,
+                        "scope": claims.scope,
+                        "username": claims.github_user,
+                    }
+                )
+            case GivenRefresh(grant):
+                return json_answer(
+                    {
+                        "active": True,
+                        "iss": deps.settings.issuer,
+                        "sub": str(grant.user.github_id),
+                        "exp": grant.expires_at,
+                        "iat": grant.created_at,
+                        "client_id": grant.client_id,
+                        "scope": scopes.join(grant.scopes),
+                        "username": grant.user.login,
+                    }
+                )
+            case None:
+                return json_answer({"active": False})
+
+    return bp

@@ -1,0 +1,145 @@
+"""One check, without a transport: whatever breaks inside, the answer is no and somebody is told."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ext_authz.check import LONGEST_LOGGED, Authorizer
+from ext_authz.facts import FactFinder
+from ext_authz.key_cache import KeyCache
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.keys import public_jwks
+from oauth_core.model import Service
+from oauth_core.policy import DenyReason, Liveness
+from oauth_core.resources import ServiceIndex
+from tests.support.check_messages import check_request, read_answer
+from tests.support.tokens import ISSUER, TIME, claims, mint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oauth_core.keys import SigningKey
+
+SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
+
+
+class Recorder:
+    """Keeps events in a list."""
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+
+    def record(self, event: AuditEvent) -> None:
+        self.events.append(event)
+
+
+class BrokenRecorder:
+    """A sink that breaks its promise never to raise."""
+
+    def record(self, event: AuditEvent) -> None:  # noqa: ARG002
+        raise OSError("disk full")
+
+
+class Said:
+    """Knows one thing about every token, or breaks, and counts how often it was asked."""
+
+    def __init__(self, answer: Liveness | Exception = Liveness.ACTIVE) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def of(self, jti: str) -> Liveness:  # noqa: ARG002
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Published:
+    """A published key."""
+
+    def __init__(self, key: SigningKey) -> None:
+        self.document = public_jwks([key])
+
+    async def read(self) -> str:
+        return self.document
+
+
+async def authorizer(
+    key: SigningKey,
+    sink: Recorder | BrokenRecorder,
+    liveness: Said | None = None,
+    clock: Callable[[], int] = lambda: int(time.time()),
+) -> Authorizer:
+    keys = KeyCache(Published(key))
+    await keys.read()
+    facts = FactFinder(
+        services=ServiceIndex([SERVICE]), issuer=ISSUER, keys=keys, liveness=liveness or Said(), clock=clock
+    )
+    return Authorizer(facts, sink)
+
+
+async def test_a_good_token_is_allowed_and_recorded_with_what_it_says(key: SigningKey) -> None:
+    sink = Recorder()
+    subject = await authorizer(key, sink)
+    assert read_answer(await subject.check(check_request(token=mint(key)))).status == 200
+    assert sink.events == [
+        AuditEvent(
+            kind=EventKind.ACCESS_ALLOWED,
+            client_id="client-1",
+            user="octocat",
+            user_id=583231,
+            service="time",
+            jti="jti-1",
+            method="POST",
+            path="/time/mcp",
+            source="203.0.113.7",
+            request_id="request-1",
+        )
+    ]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("bug"), KeyError("x"), RecursionError(), MemoryError()])
+async def test_a_fault_of_ours_is_503_and_recorded(key: SigningKey, fault: Exception) -> None:
+    sink = Recorder()
+    subject = await authorizer(key, sink, Said(fault))
+    answer = read_answer(await subject.check(check_request(token=mint(key))))
+    assert answer.status == 503
+    assert "www-authenticate" not in answer.headers
+    assert [event.reason for event in sink.events] == [DenyReason.INTERNAL_ERROR]
+
+
+async def test_a_sink_that_breaks_lets_nobody_through(key: SigningKey) -> None:
+    subject = await authorizer(key, BrokenRecorder())
+    # No answer at all makes Envoy refuse, too.
+    with pytest.raises(OSError, match="disk full"):
+        await subject.check(check_request(token=mint(key)))
+
+
+async def test_a_token_that_expires_while_its_liveness_is_asked_is_refused(key: SigningKey) -> None:
+    sink = Recorder()
+    expiry = claims().exp
+    seconds = iter([expiry - 1, expiry])
+    subject = await authorizer(key, sink, clock=lambda: next(seconds))
+    assert read_answer(await subject.check(check_request(token=mint(key, exp=expiry)))).status == 401
+    assert [event.reason for event in sink.events] == [DenyReason.EXPIRED]
+
+
+@pytest.mark.parametrize("token", [None, "garbage", "a.b.c"])
+async def test_garbage_is_refused_without_asking_whether_it_lives(key: SigningKey, token: str | None) -> None:
+    liveness = Said()
+    subject = await authorizer(key, Recorder(), liveness)
+    assert read_answer(await subject.check(check_request(token=token))).status == 401
+    assert liveness.asked == 0
+
+
+async def test_what_the_caller_chose_is_recorded_only_in_part_when_it_is_long(key: SigningKey) -> None:
+    sink = Recorder()
+    subject = await authorizer(key, sink)
+    await subject.check(check_request(path="/time/mcp/" + "a" * 10_000, method="M" * 10_000))
+    (event,) = sink.events
+    assert event.path is not None
+    assert event.method is not None
+    assert len(event.path) == len(event.method) == LONGEST_LOGGED

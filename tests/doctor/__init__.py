@@ -1,0 +1,1 @@
+"""The doctor, against a gateway in health and against gateways broken on purpose."""

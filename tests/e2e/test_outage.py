@@ -1,0 +1,69 @@
+"""Redis falls silent: nobody gets in unchecked, nobody is told that a good token is bad, and it passes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.knocking import knock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx2
+    from redis import Redis
+
+    from tests.support.gateway import RunningGateway
+    from tests.support.oauth_client import OAuthClient
+
+_SILENCE_MS = 4000
+_PATIENCE = 30.0
+
+
+async def _answers_until_ok(http: httpx2.AsyncClient, resource: str, token: str) -> AsyncIterator[httpx2.Response]:
+    """Every answer to one knock after the other, up to the first that lets us in."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        answer = await knock(http, resource, token)
+        yield answer
+        if answer.is_success:
+            return
+        assert time.monotonic() < deadline, answer.text
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def token(gateway: RunningGateway, oauth: OAuthClient) -> str:
+    """A good token for `/whoami/mcp`."""
+    registration = await oauth.register()
+    return str((await oauth.tokens(registration.client_id, resource=gateway.resource("whoami")))["access_token"])
+
+
+async def test_a_silent_redis_is_503_with_retry_after_never_401_and_it_recovers(
+    gateway: RunningGateway, redis: Redis, http: httpx2.AsyncClient, token: str
+) -> None:
+    resource = gateway.resource("whoami")
+    assert (await knock(http, resource, token)).status_code == 200
+
+    redis.execute_command("CLIENT", "PAUSE", _SILENCE_MS)  # type: ignore[no-untyped-call]
+    answers = [answer async for answer in _answers_until_ok(http, resource, token)]
+
+    outage, recovered = answers[:-1], answers[-1]
+    assert outage, "the silence was not noticed"
+    assert {answer.status_code for answer in outage} == {503}
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in outage)
+    assert all("WWW-Authenticate" not in answer.headers for answer in outage)
+    assert recovered.status_code == 200
+
+
+async def test_while_redis_is_silent_a_stranger_is_still_sent_to_sign_in(
+    gateway: RunningGateway, redis: Redis, http: httpx2.AsyncClient, token: str
+) -> None:
+    resource = gateway.resource("whoami")
+    redis.execute_command("CLIENT", "PAUSE", _SILENCE_MS // 2)  # type: ignore[no-untyped-call]
+    assert (await knock(http, resource)).status_code == 401
+    # Leave nobody a silent Redis.
+    assert [answer.status_code async for answer in _answers_until_ok(http, resource, token)][-1] == 200

@@ -1,0 +1,152 @@
+"""What does not pass, and what those who are refused learn: status and challenge, through Envoy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.knocking import MCP_HEADERS, bearer, challenge, knock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx2
+
+    from tests.support.gateway import RunningGateway
+    from tests.support.oauth_client import OAuthClient
+
+_MAX_BODY = 4 * 1024 * 1024
+_MAX_FORM = 64 * 1024
+ORIGIN = "http://localhost:6274"
+
+
+@pytest.fixture
+async def token(gateway: RunningGateway, oauth: OAuthClient) -> str:
+    """A good token for `/time/mcp`."""
+    return await _token(gateway, oauth, resource=gateway.resource("time"))
+
+
+async def _token(gateway: RunningGateway, oauth: OAuthClient, **parameters: str) -> str:
+    registration = await oauth.register()
+    return str((await oauth.tokens(registration.client_id, **parameters))["access_token"])
+
+
+async def test_without_a_token_the_client_learns_where_to_sign_in(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    refused = await knock(http, gateway.resource("time"))
+    assert refused.status_code == 401
+    assert challenge(refused) == {
+        "resource_metadata": f"{gateway.url}/.well-known/oauth-protected-resource/time/mcp",
+        "scope": "mcp.time",
+    }
+    metadata = (await http.get(challenge(refused)["resource_metadata"])).json()
+    assert metadata["resource"] == gateway.resource("time")
+    assert metadata["authorization_servers"] == [gateway.url]
+    assert metadata["scopes_supported"] == ["mcp.time"]
+
+
+async def test_a_token_for_one_service_does_not_open_another(
+    gateway: RunningGateway, http: httpx2.AsyncClient, token: str
+) -> None:
+    assert (await knock(http, gateway.resource("time"), token)).status_code == 200
+    refused = await knock(http, gateway.resource("whoami"), token)
+    assert refused.status_code == 401
+    assert challenge(refused)["error"] == "invalid_token"
+    assert challenge(refused)["scope"] == "mcp.whoami"
+
+
+async def test_a_token_that_lacks_the_scope_is_told_which_one(
+    gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    token = await _token(gateway, oauth, resource=gateway.resource("time"), scope="mcp.whoami")
+    refused = await knock(http, gateway.resource("time"), token)
+    assert refused.status_code == 403
+    told = challenge(refused)
+    assert told["error"] == "insufficient_scope"
+    assert told["scope"] == "mcp.time"
+    assert told["resource_metadata"] == f"{gateway.url}/.well-known/oauth-protected-resource/time/mcp"
+
+
+async def test_what_is_no_token_of_ours_is_refused_as_one_that_is_no_longer_good(
+    gateway: RunningGateway, http: httpx2.AsyncClient, token: str
+) -> None:
+    header, payload, signature = token.split(".")
+    for wrong in ("garbage", f"{header}.{payload}.", f"{header}.{payload}.{signature[::-1]}", f"{token}, {token}"):
+        refused = await knock(http, gateway.resource("time"), wrong)
+        assert refused.status_code == 401, wrong
+        assert challenge(refused)["error"] == "invalid_token"
+
+
+async def test_two_authorization_headers_are_refused(
+    gateway: RunningGateway, http: httpx2.AsyncClient, token: str
+) -> None:
+    """A service behind might read the other one of the two."""
+    twice = [("Authorization", f"Bearer {token}"), ("Authorization", "Bearer other"), *MCP_HEADERS.items()]
+    refused = await http.post(gateway.resource("time"), content=b"{}", headers=twice)
+    assert refused.status_code == 401
+
+
+async def test_a_foreign_host_is_refused_even_with_a_good_token(
+    gateway: RunningGateway, http: httpx2.AsyncClient, token: str
+) -> None:
+    for host in ("evil.example", "localhost", "127.0.0.1"):
+        refused = await knock(http, gateway.resource("time"), token, {"Host": host})
+        assert refused.status_code == 421, host
+
+
+async def test_a_page_of_a_foreign_origin_is_refused_even_with_a_good_token(
+    gateway: RunningGateway, http: httpx2.AsyncClient, token: str
+) -> None:
+    refused = await knock(http, gateway.resource("time"), token, {"Origin": "https://evil.example"})
+    assert refused.status_code == 403
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+async def test_a_preflight_passes_without_a_token(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+    asked = "authorization,content-type,mcp-protocol-version,mcp-session-id,mcp-method,mcp-name,last-event-id"
+    headers = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": asked,
+    }
+    for url in (gateway.resource("time"), f"{gateway.url}/register", f"{gateway.url}/token"):
+        answer = await http.options(url, headers=headers)
+        assert answer.status_code in {200, 204}, url
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+        allowed = {name.strip().lower() for name in answer.headers["Access-Control-Allow-Headers"].split(",")}
+        assert set(asked.split(",")) <= allowed
+
+
+async def test_a_page_of_an_allowed_origin_can_read_the_challenge(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    refused = await knock(http, gateway.resource("time"), None, {"Origin": ORIGIN})
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "www-authenticate" in refused.headers["Access-Control-Expose-Headers"].lower()
+
+
+async def test_a_body_over_the_limit_is_413(gateway: RunningGateway, http: httpx2.AsyncClient, token: str) -> None:
+    body = b" " * (_MAX_BODY + 1)
+    refused = await http.post(gateway.resource("time"), content=body, headers={**MCP_HEADERS, **bearer(token)})
+    assert refused.status_code == 413
+
+
+async def test_a_chunked_body_over_the_limit_is_413(
+    gateway: RunningGateway, http: httpx2.AsyncClient, token: str
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(_MAX_BODY // 65536 + 1):
+            yield b" " * 65536
+
+    refused = await http.post(gateway.resource("time"), content=chunks(), headers={**MCP_HEADERS, **bearer(token)})
+    assert refused.status_code == 413
+
+
+async def test_an_oversized_registration_is_413(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+    body = b" " * (_MAX_FORM + 1)
+    refused = await http.post(f"{gateway.url}/register", content=body, headers=MCP_HEADERS)
+    assert refused.status_code == 413

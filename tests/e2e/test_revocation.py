@@ -1,0 +1,78 @@
+"""Revoked means revoked: the very next request with the token is refused, and the client finds its way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.knocking import challenge, claims_of, knock
+from tests.support.mcp_user import McpUser, whoami
+
+if TYPE_CHECKING:
+    import httpx2
+    from redis import Redis
+
+    from tests.support.gateway import RunningGateway
+    from tests.support.oauth_client import OAuthClient
+
+
+async def test_the_next_request_after_the_operator_deleted_the_token_is_refused(
+    gateway: RunningGateway, redis: Redis, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    resource = gateway.resource("whoami")
+    registration = await oauth.register()
+    token = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
+    assert (await knock(http, resource, token)).status_code == 200
+
+    assert redis.delete(f"token:{claims_of(token)['jti']}") == 1
+
+    refused = await knock(http, resource, token)
+    assert refused.status_code == 401
+    told = challenge(refused)
+    assert told["error"] == "invalid_token"
+    assert told["resource_metadata"] == f"{gateway.url}/.well-known/oauth-protected-resource/whoami/mcp"
+    assert told["scope"] == "mcp.whoami"
+
+
+async def test_a_revoked_token_leaves_the_other_tokens_alone(
+    gateway: RunningGateway, redis: Redis, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    resource = gateway.resource("whoami")
+    registration = await oauth.register()
+    revoked, kept = [
+        (await oauth.tokens(registration.client_id, resource=resource))["access_token"] for _ in range(2)
+    ]
+    redis.delete(f"token:{claims_of(revoked)['jti']}")
+    assert (await knock(http, resource, revoked)).status_code == 401
+    assert (await knock(http, resource, kept)).status_code == 200
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_sdks_client_signs_in_again_by_itself(gateway: RunningGateway, redis: Redis, mode: str) -> None:
+    user = McpUser(gateway.resource("whoami"))
+    async with user.connected(mode) as client:
+        before = await whoami(client)
+        revoked = user.access_token
+        redis.delete(f"token:{claims_of(revoked)['jti']}")
+        after = await whoami(client)
+    assert after == before, "the same person, by the same registration"
+    assert user.access_token != revoked
+    assert len(user.visits) == 2
+
+
+async def test_deleting_a_client_ends_its_tokens_at_once(
+    gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    resource = gateway.resource("whoami")
+    registration = await oauth.register()
+    tokens = await oauth.tokens(registration.client_id, resource=resource)
+    assert (await knock(http, resource, tokens["access_token"])).status_code == 200
+
+    where = registration.document["registration_client_uri"]
+    assert (await http.delete(where, headers=registration.management)).status_code == 204
+
+    assert (await knock(http, resource, tokens["access_token"])).status_code == 401
+    refreshed = await oauth.refresh(registration.client_id, tokens["refresh_token"])
+    assert refreshed.status_code == 401
+    assert refreshed.json()["error"] == "invalid_client"

@@ -1,0 +1,33 @@
+"""FastMCP's client, unmodified, as a program of its own: `python -m tests.support.fastmcp_program URL`.
+
+It signs in through whatever `BROWSER` names. Then each line of standard input, `["tool", {arguments}]`, is
+called, and what came of it is printed as a line of JSON: `{"structured": …, "text": […]}`. The first line printed
+is the list of tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from fastmcp import Client
+
+
+async def _serve(url: str) -> None:
+    async with Client(url, auth="oauth") as client:
+        _tell([tool.name for tool in await client.list_tools()])
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            tool, arguments = json.loads(line)
+            result = await client.call_tool(tool, arguments)
+            _tell(
+                {"structured": result.structured_content, "text": [getattr(c, "text", "") for c in result.content]}
+            )
+
+
+def _tell(value: object) -> None:
+    print(json.dumps(value), flush=True)  # noqa: T201 - this is what the program is for
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1]))

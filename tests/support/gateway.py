@@ -1,0 +1,142 @@
+"""The whole gateway for a test, run as its users run it: `portcullis up` with a state folder of its own.
+
+    with running_gateway() as gateway:
+        httpx2.get(f"{gateway.url}/.well-known/oauth-authorization-server")
+
+When the block ends it is stopped by SIGTERM, and nothing may be left behind: no process, no socket, no port.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from redis import Redis
+
+from portcullis.supervisor import operator_environment
+from tests.support import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_ROOT = Path(__file__).parents[2]
+_STARTING_SECONDS = 90.0
+_STOPPING_SECONDS = 30.0
+
+WHOAMI_ALONE = """
+issuer = "http://localhost:8080"
+
+[[services]]
+name = "whoami"
+url = "/whoami/mcp"
+command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
+transport = "http"
+"""
+"""A settings file with the service that starts soonest, for tests that need a gateway of their own."""
+
+
+@dataclass(frozen=True)
+class RunningGateway:
+    """A gateway that said `ready`."""
+
+    url: str
+    state_dir: Path
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def resource(self, service: str) -> str:
+        """The resource identifier, which is the URL, of a service."""
+        return f"{self.url}/{service}/mcp"
+
+    def operator_redis(self) -> Redis:
+        """A blocking client with an operator's rights, made from `operator.env`. Use it in a `with`."""
+        operator = operator_environment.read(self.state_dir)
+        password = Path(operator["REDIS_PASSWORD_FILE"]).read_text(encoding="utf-8").strip()
+        return Redis.from_url(operator["REDIS_URL"], password=password, decode_responses=True)
+
+    def log(self, child: str) -> str:
+        """Everything that a child has written so far."""
+        return (self.state_dir / "logs" / f"{child}.log").read_text(encoding="utf-8")
+
+    def logs(self) -> dict[str, str]:
+        """What every child has written so far, by name."""
+        return {path.stem: path.read_text(encoding="utf-8") for path in (self.state_dir / "logs").glob("*.log")}
+
+    def audit(self, child: str) -> list[dict[str, Any]]:
+        """The audit events of `oauth_web` or `ext_authz`, oldest first."""
+        lines = (line for line in self.log(child).splitlines() if line.startswith("{"))
+        return [event for event in map(json.loads, lines) if event.get("audit")]
+
+
+@contextmanager
+def running_gateway(
+    *, config: str | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[RunningGateway]:
+    """A gateway on a free port; `config` is the text of a settings file, by default the one users start with.
+
+    Of the environment only what every program needs is passed on, and `environ`.
+    """
+    # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
+    with tempfile.TemporaryDirectory(prefix="gateway-") as name:
+        folder = Path(name)
+        settings = _ROOT / "portcullis.toml"
+        if config is not None:
+            settings = folder / "portcullis.toml"
+            settings.write_text(config, encoding="utf-8")
+        state_dir, output = folder / "state", folder / "output"
+        arguments = ["--port", "0", "--config", str(settings), "--state-dir", str(state_dir)]
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "portcullis", "up", *arguments],
+                env={"PATH": os.environ["PATH"], "HOME": name, **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            gateway = RunningGateway(_ready(process, output), state_dir, process, output)
+            yield gateway
+            _stop(gateway)
+        finally:
+            if process.poll() is None:
+                process.kill()  # its children ask the kernel to die with it
+                process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], output: Path) -> str:
+    """The URL of the line that says so."""
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while True:
+        text = output.read_text(encoding="utf-8")
+        for line in text.splitlines(keepends=True):
+            if line.startswith("ready ") and line.endswith("\n"):
+                return line.split()[1]
+        assert process.poll() is None, text
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+
+
+def _stop(gateway: RunningGateway) -> None:
+    children = processes.below(gateway.process.pid)
+    gateway.process.send_signal(signal.SIGTERM)
+    code = gateway.process.wait(_STOPPING_SECONDS)
+    told = gateway.output.read_text(encoding="utf-8")
+    assert code == 0, told
+    assert told.endswith("Stopped.\n"), told
+    assert not processes.still_there(children)
+    assert not (gateway.state_dir / "run").exists(), "sockets are left"
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", urlsplit(gateway.url).port or 0)) == 0
+    assert not taken, "the port is still open"

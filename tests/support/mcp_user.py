@@ -1,0 +1,85 @@
+"""A person with the official Python SDK's client, unmodified: it finds out by itself how to sign in."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
+
+from portcullis.doctor.browsers import LocalBrowser
+from portcullis.doctor.client import Wallet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+_REDIRECT_URI = "http://127.0.0.1:7777/callback"
+_TIMEOUT = 30.0
+
+
+class McpUser:
+    """One person, one client, one service. What the client learnt stays when it connects again.
+
+    `visits` are the URLs that the browser was sent to: one for each time the person had to sign in.
+    """
+
+    def __init__(self, resource: str, *, login: str = "octocat", auth_method: str | None = None) -> None:
+        """`auth_method` is asked for at registration; without it the client leaves that to the server."""
+        self.resource = resource
+        self.wallet = Wallet()
+        self.visits: list[str] = []
+        self._came_back: list[str] = []
+        self._browser = LocalBrowser(login)
+        members = {"client_name": "SDK client", "redirect_uris": [_REDIRECT_URI]}
+        asked = {"token_endpoint_auth_method": auth_method} if auth_method else {}
+        metadata = OAuthClientMetadata.model_validate({**members, **asked})
+        self.provider = OAuthClientProvider(
+            resource, metadata, self.wallet, redirect_handler=self._redirect, callback_handler=self._callback
+        )
+
+    @asynccontextmanager
+    async def connected(
+        self, mode: str = "auto", headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Client]:
+        """A connected client. `mode` is the SDK's: `legacy`, `auto` or a version; `headers` go with everything."""
+        async with (
+            httpx2.AsyncClient(
+                auth=self.provider,
+                headers=dict(headers or {}),
+                timeout=_TIMEOUT,
+                event_hooks={"response": [self.wallet.overhear]},
+            ) as http,
+            Client(
+                streamable_http_client(self.resource, http_client=http), mode=mode, read_timeout_seconds=_TIMEOUT
+            ) as client,
+        ):
+            yield client
+
+    @property
+    def access_token(self) -> str:
+        """The access token that the client holds now."""
+        assert self.wallet.tokens is not None, "not signed in"
+        return self.wallet.tokens.access_token
+
+    async def _redirect(self, url: str) -> None:
+        self.visits.append(url)
+        self._came_back.append(await self._browser.visit(url, _REDIRECT_URI))
+
+    async def _callback(self) -> AuthorizationCodeResult:
+        answer = parse_qs(urlsplit(self._came_back.pop()).query)
+        return AuthorizationCodeResult(
+            code=answer["code"][0], state=answer.get("state", [None])[0], iss=answer.get("iss", [None])[0]
+        )
+
+
+async def whoami(client: Client) -> dict[str, Any]:
+    """What the example server was told about the caller."""
+    result = await client.call_tool("whoami", {})
+    assert not result.is_error
+    assert isinstance(result.structured_content, dict)
+    return result.structured_content

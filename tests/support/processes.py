@@ -1,0 +1,51 @@
+"""Which processes stand below another one, to see that none of them outlives it. Linux only: it reads `/proc`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_PARENT, _STARTED = 1, 19
+"""Fields of `/proc/<pid>/stat`, counted from the state, which follows the name."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process; the time it started tells it from a later one with the same number."""
+
+    pid: int
+    started: int
+    name: str
+
+
+def below(pid: int) -> set[Process]:
+    """Every process that descends from `pid`; empty where there is no `/proc`."""
+    parents = {process: parent for process, parent in _all().items() if parent}
+    found: set[Process] = set()
+    wave = {pid}
+    while wave:
+        children = {process for process, parent in parents.items() if parent in wave} - found
+        found |= children
+        wave = {process.pid for process in children}
+    return found
+
+
+def still_there(processes: set[Process]) -> set[Process]:
+    """Those of `processes` that have not ended."""
+    return processes & _all().keys()
+
+
+def _all() -> dict[Process, int]:
+    """Every living process of this machine, with its parent."""
+    found: dict[Process, int] = {}
+    for entry in _PROC.glob("[0-9]*/stat"):
+        try:
+            head, _, tail = entry.read_text(encoding="utf-8", errors="replace").rpartition(")")
+        except OSError:
+            continue  # it ended while we looked
+        fields = tail.split()
+        if fields[0] != "Z":
+            process = Process(int(entry.parent.name), int(fields[_STARTED]), head.partition("(")[2])
+            found[process] = int(fields[_PARENT])
+    return found

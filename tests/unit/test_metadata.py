@@ -1,0 +1,56 @@
+"""The documents that clients discover us by."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlsplit
+
+from oauth_core.metadata import authorization_server, protected_resource
+from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
+from tests.unit.conftest import BARE, ISSUER, NOTES, TIME
+
+SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE))
+
+
+def test_the_issuer_is_byte_for_byte_the_one_in_the_settings() -> None:
+    assert SERVER["issuer"] == ISSUER
+    assert protected_resource(TIME, ISSUER)["authorization_servers"] == [ISSUER]
+
+
+def test_every_endpoint_is_at_the_issuer() -> None:
+    endpoints = {name: value for name, value in SERVER.items() if name.endswith(("_endpoint", "_uri"))}
+    assert set(endpoints) == {
+        "authorization_endpoint",
+        "token_endpoint",
+        "registration_endpoint",
+        "revocation_endpoint",
+        "introspection_endpoint",
+        "jwks_uri",
+    }
+    assert {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, map(str, endpoints.values()))} == {ISSUER}
+
+
+def test_only_what_is_offered_is_advertised() -> None:
+    assert SERVER["code_challenge_methods_supported"] == ["S256"]
+    assert SERVER["response_types_supported"] == ["code"]
+    assert SERVER["response_modes_supported"] == ["query"]
+    assert SERVER["grant_types_supported"] == list(GRANT_TYPES)
+    assert SERVER["token_endpoint_auth_methods_supported"] == list(AUTH_METHODS)
+    assert SERVER["authorization_response_iss_parameter_supported"] is True
+
+
+def test_the_scopes_are_those_of_the_services_and_offline_access_is_not_among_them() -> None:
+    assert SERVER["scopes_supported"] == ["mcp.bare", "mcp.notes", "mcp.time"]
+
+
+def test_a_resource_is_named_as_its_tokens_name_it_and_asks_for_the_least() -> None:
+    document = protected_resource(TIME, ISSUER)
+    assert document["resource"] == TIME.resource
+    assert document["scopes_supported"] == ["mcp.time"]
+    assert document["bearer_methods_supported"] == ["header"]
+
+
+def test_no_document_has_an_unset_member() -> None:
+    for document in (SERVER, protected_resource(BARE, ISSUER)):
+        assert "null" not in json.dumps(document)
+        assert all(document.values())

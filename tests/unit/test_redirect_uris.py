@@ -1,0 +1,224 @@
+"""What may be registered as a redirect URI, and which request matches it."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.redirect_uris import check, host_of, is_loopback, matches
+from tests.unit.conftest import refusal
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://client.example/callback",
+        "https://client.example:8443/callback?tenant=1",
+        "https://claude.ai/api/mcp/auth_callback",
+        "https://[2001:db8::1]/cb",
+        "http://localhost/callback",
+        "http://localhost:53127/callback",
+        "http://127.0.0.1:1/",
+        "http://[::1]:8080/cb",
+        "cursor://anysphere.cursor-retrieval/oauth/user-x/callback",
+        "com.example.app:/oauth",
+        "urn:ietf:wg:oauth:2.0:oob",
+    ],
+)
+def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
+    assert check(uri) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "fault"),
+    [
+        ("javascript:alert(1)", "not safe"),
+        ("data:text/html,x", "not safe"),
+        ("file:///etc/passwd", "not safe"),
+        ("vbscript:x", "not safe"),
+        ("blob:https://client.example/x", "not safe"),
+        ("view-source:https://client.example/", "not safe"),
+        ("JavaScript:alert(1)", "lower-case scheme"),
+        ("HTTPS://client.example/", "lower-case scheme"),
+        ("java\tscript:alert(1)", "character"),
+        (" javascript:alert(1)", "character"),
+        ("https://client.example/cb\n", "character"),
+        ("https://client.example\\@evil.example/", "character"),
+        ("https://client.example/\x00", "character"),
+        ("https://cliént.example/", "character"),
+        ("https://client.example/#fragment", "fragment"),
+        ("https://client.example/cb#", "fragment"),
+        ("https://client.example@evil.example/", "user name"),
+        ("https://@evil.example/", "user name"),
+        ("https:///evil.example/", "no host"),
+        ("https:evil.example/cb", "no host"),
+        ("https:/evil.example/cb", "no host"),
+        ("https://:443/cb", "no host"),
+        ("https://client%2eexample/", "plain name"),
+        ("https://client.example%2f.evil.example/", "plain name"),
+        ("https://client.example&.evil.example/", "plain name"),
+        ("https://client.example:/", "plain name"),
+        ("https://[fe80::1%25eth0]/", "plain name"),
+        ("https://client.example:99999/", "not a URI"),
+        ("https://[::1/", "not a URI"),
+        ("http://client.example/cb", "only loopback"),
+        ("http://localhost.evil.example/cb", "only loopback"),
+        ("http://127.0.0.1.evil.example/cb", "only loopback"),
+        ("http://127.0.0.2/cb", "only loopback"),
+        ("http://127.1/cb", "only loopback"),
+        ("http://2130706433/cb", "only loopback"),
+        ("http://LOCALHOST/cb", "only loopback"),
+        ("/relative", "absolute"),
+        ("//client.example/cb", "absolute"),
+        ("client.example", "absolute"),
+        ("", "absolute"),
+        ("app:", "nothing after"),
+        ("1app:/cb", "absolute"),
+        ("https://client.example/" + "a" * 2048, "longer"),
+    ],
+)
+def test_what_could_send_a_code_astray_is_refused_and_named(uri: str, fault: str) -> None:
+    with pytest.raises(DisplayedError, match=fault) as caught:
+        check(uri)
+    assert caught.value.code is ErrorCode.INVALID_REDIRECT_URI
+    assert uri[:100] in caught.value.description
+
+
+@pytest.mark.parametrize("value", [None, 1, True, [], {"uri": "https://client.example/"}, b"https://a.example/"])
+def test_what_is_no_string_is_refused(value: object) -> None:
+    with pytest.raises(DisplayedError, match="not a string"):
+        check(value)
+
+
+ALPHABET = string.ascii_letters + string.digits + ":/?#[]@!$&'()*+,;=-._~%\\ \t\r\n\x00\u2044\u3002\u212a"
+URI_LIKE = st.builds(
+    lambda scheme, rest: scheme + rest,
+    st.sampled_from(["https://", "http://", "http://localhost", "http://127.0.0.1:", "http://[::1]", "app:", ""]),
+    st.text(ALPHABET, max_size=40),
+)
+
+
+@given(st.one_of(URI_LIKE, st.text(), st.integers(), st.lists(st.text(), max_size=2)))
+@example("https://[")
+@example("https://\u2100.example/")
+def test_checking_anything_gives_it_back_or_a_clear_error(value: object) -> None:
+    error = refusal(lambda: check(value))
+    assert check(value) == value if error is None else error.code is ErrorCode.INVALID_REDIRECT_URI
+
+
+@given(URI_LIKE)
+def test_an_accepted_uri_has_nothing_that_a_header_or_a_browser_would_reinterpret(uri: str) -> None:
+    if refusal(lambda: check(uri)):
+        return
+    assert re.fullmatch(r"[\x21-\x7e]+", uri)
+    assert not set(uri) & set('\\#<>"')
+
+
+# -- matching ----------------------------------------------------------------------------------------------------
+
+
+def test_an_identical_uri_matches() -> None:
+    assert matches(["https://a.example/cb", "app:/cb"], "app:/cb")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_on_loopback_any_port_matches(host: str) -> None:
+    registered = [f"http://{host}:1234/callback"]
+    assert matches(registered, f"http://{host}:53127/callback")
+    assert matches(registered, f"http://{host}/callback")
+    assert matches([f"http://{host}/callback"], f"http://{host}:1/callback")
+
+
+@pytest.mark.parametrize(
+    ("registered", "requested"),
+    [
+        ("https://a.example/cb", "https://a.example/cb/"),
+        ("https://a.example/cb", "https://a.example/CB"),
+        ("https://a.example/cb", "https://a.example/cb?x=1"),
+        ("https://a.example/cb", "https://a.example/cb/../evil"),
+        ("https://a.example/cb", "https://a.example:8443/cb"),
+        ("https://a.example/cb", "https://a.example:443/cb"),
+        ("https://a.example/cb", "https://b.a.example/cb"),
+        ("https://a.example/cb", "http://a.example/cb"),
+        ("https://localhost/cb", "https://localhost:1/cb"),
+        ("http://localhost/cb", "https://localhost/cb"),
+        ("http://localhost/cb", "http://127.0.0.1/cb"),
+        ("http://127.0.0.1/cb", "http://[::1]/cb"),
+        ("http://localhost/cb", "http://localhost:1/other"),
+        ("http://localhost/cb?a=1", "http://localhost:1/cb?a=2"),
+        ("http://localhost/cb", "http://localhost:1/cb/"),
+        ("http://localhost", "http://localhost:1/"),
+        ("http://localhost/cb", "http://localhost:1@evil.example/cb"),
+        ("http://localhost/cb", "http://localhost:@evil.example/cb"),
+        ("http://localhost/cb", "http://localhost:123456/cb"),
+        ("http://localhost/cb", "http://localhost:1\\@evil.example/cb"),
+        ("http://localhost/cb", "http://localhost.evil.example:1/cb"),
+        ("http://localhost", "http://localhost:1\n"),
+        ("app:/cb", "app:/cb?x"),
+        ("cursor://one/cb", "cursor://two/cb"),
+    ],
+)
+def test_anything_else_does_not_match(registered: str, requested: str) -> None:
+    assert not matches([registered], requested)
+
+
+def test_nothing_matches_when_nothing_is_registered() -> None:
+    assert not matches([], "https://a.example/cb")
+
+
+def browser_host(uri: str) -> tuple[str, str]:
+    """Scheme and host as a browser takes them from an address, by the URL standard's rules for special schemes.
+
+    White space at the ends and every tab and line break vanish; backslashes are slashes; any number of slashes
+    may follow the scheme; what stands before the last `@` is user info.
+    """
+    text = re.sub(r"[\t\r\n]", "", uri.strip("".join(map(chr, range(0x21)))))
+    scheme, _, rest = text.replace("\\", "/").partition(":")
+    authority = re.split(r"[/?#]", rest.lstrip("/"), maxsplit=1)[0]
+    host = authority.rpartition("@")[2]
+    if not host.startswith("["):
+        host = host.partition(":")[0]
+    return scheme.lower(), host.partition("]")[0].lower()
+
+
+REGISTERED = ["http://localhost/cb", "http://127.0.0.1:8080/cb?x=1", "http://[::1]/", "https://client.example/cb"]
+HOSTS = ("localhost", "127.0.0.1", "[::1]", "client.example", "evil.example", "http://", "https://", "http:", "//")
+MARKS = ("/", "/cb", "?x=1", "@", ":", ":80", ":99999", "\\", "#", ".", "..", "%2f", "%00", "\t", "\n", " ")
+PIECES = st.sampled_from((*HOSTS, *MARKS))
+EDITS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3), PIECES), min_size=1, max_size=3)
+
+
+@given(st.sampled_from(REGISTERED), EDITS)
+@example("http://localhost/cb", [(16, 0, ":80"), (19, 0, "@"), (20, 0, "evil.example")])
+def test_no_edit_of_a_registered_uri_leads_a_browser_to_another_host(
+    uri: str, edits: list[tuple[int, int, str]]
+) -> None:
+    requested = uri
+    for position, dropped, piece in edits:
+        requested = requested[:position] + piece + requested[position + dropped :]
+    if matches(REGISTERED, requested):
+        assert browser_host(requested) in {browser_host(uri) for uri in REGISTERED}
+
+
+@given(st.sampled_from(["127.0.0.1", "[::1]", "localhost"]), st.integers(0, 65535), st.integers(0, 65535))
+def test_two_ports_on_loopback_are_one_place(host: str, one: int, other: int) -> None:
+    assert matches([check(f"http://{host}:{one}/cb")], check(f"http://{host}:{other}/cb"))
+
+
+# -- showing -----------------------------------------------------------------------------------------------------
+
+
+def test_a_person_is_shown_the_host_or_the_kind_of_app() -> None:
+    assert host_of("https://client.example:8443/cb") == "client.example:8443"
+    assert host_of("cursor://anything.example/cb") == "cursor: (an app on this device)"
+
+
+def test_loopback_is_told_from_the_rest() -> None:
+    assert is_loopback("http://localhost:1/cb")
+    assert not is_loopback("https://client.example/cb")
+    assert not is_loopback("http://localhost.evil.example/cb")

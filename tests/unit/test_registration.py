@@ -1,0 +1,242 @@
+"""Registration: lenient in what it accepts, strict in what it answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.credentials import secret_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.registration import AUTH_METHODS, Registered, client_information, register, update
+from tests.unit.conftest import CALLBACK, ISSUER, refusal
+
+MINIMAL: dict[str, object] = {"redirect_uris": [CALLBACK]}
+
+
+def document(**members: object) -> dict[str, object]:
+    return {**MINIMAL, **members}
+
+
+def made(**members: object) -> Registered:
+    return register(document(**members), now=100)
+
+
+# -- what is accepted --------------------------------------------------------------------------------------------
+
+
+def test_redirect_uris_are_all_a_client_needs_to_send() -> None:
+    client = made().client
+    assert client.redirect_uris == (CALLBACK,)
+    assert client.grant_types == ("authorization_code", "refresh_token")
+    assert client.response_types == ("code",)
+    assert client.token_endpoint_auth_method == "client_secret_basic"
+    assert client.issued_at == 100
+
+
+def test_a_public_client_gets_no_secret_and_a_confidential_one_does() -> None:
+    assert made(token_endpoint_auth_method="none").secret is None
+    for method in ("client_secret_basic", "client_secret_post"):
+        registered = made(token_endpoint_auth_method=method)
+        assert registered.secret
+        assert registered.client.secret_hash
+        assert secret_matches(registered.secret, registered.client.secret_hash)
+
+
+def test_secrets_are_kept_as_hashes_only_and_not_shown_by_repr() -> None:
+    registered = made()
+    assert registered.secret
+    assert registered.registration_token
+    assert secret_matches(registered.registration_token, registered.client.registration_token_hash)
+    for secret in (registered.secret, registered.registration_token):
+        assert secret not in repr(registered)
+        assert secret not in repr(registered.client)
+
+
+def test_two_registrations_share_nothing() -> None:
+    one, other = made(), made()
+    assert one.client.client_id != other.client.client_id
+    assert one.secret != other.secret
+    assert one.registration_token != other.registration_token
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"scope": ""},
+        {"scope": None},
+        {"client_name": ""},
+        {"application_type": "web"},
+        {"application_type": "some-future-type"},
+        {"grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"]},
+        {"grant_types": []},
+        {"grant_types": None},
+        {"response_types": []},
+        {"response_types": ["code", "token"]},
+        {"client_id": "chosen-by-the-caller", "client_secret": "so-is-this", "issued_at": 5},
+        {"secret_hash": "x", "registration_token_hash": "x"},
+        {"unknown": {"nested": [1]}},
+        {"jwks": {"keys": []}, "jwks_uri": "https://client.example/jwks"},
+        {"token_endpoint_auth_method": None},
+    ],
+)
+def test_what_real_clients_send_is_tolerated(members: dict[str, object]) -> None:
+    client = made(**members).client
+    assert client.redirect_uris == (CALLBACK,)
+    assert "chosen" not in client.client_id
+    assert client.registration_token_hash != "x"
+    assert client.secret_hash != "x"
+
+
+def test_repeated_redirect_uris_are_kept_once() -> None:
+    assert made(redirect_uris=[CALLBACK, CALLBACK, "app:/cb"]).client.redirect_uris == (CALLBACK, "app:/cb")
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "uris", [None, [], "https://client.example/cb", {}, 1, [1], [None], [[CALLBACK]], ["http://evil.example/"]]
+)
+def test_redirect_uris_that_cannot_be_used_are_refused_as_such(uris: object) -> None:
+    with pytest.raises(DisplayedError) as caught:
+        made(redirect_uris=uris)
+    assert caught.value.code is ErrorCode.INVALID_REDIRECT_URI
+
+
+def test_one_bad_redirect_uri_among_good_ones_is_named() -> None:
+    with pytest.raises(DisplayedError, match="javascript:alert"):
+        made(redirect_uris=[CALLBACK, "javascript:alert(1)"])
+
+
+def test_more_than_twenty_redirect_uris_are_refused() -> None:
+    uris = [f"https://client.example/{number}" for number in range(21)]
+    made(redirect_uris=uris[:20])
+    with pytest.raises(DisplayedError, match="more than 20"):
+        made(redirect_uris=uris)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"token_endpoint_auth_method": "private_key_jwt"},
+        {"token_endpoint_auth_method": ["none"]},
+        {"token_endpoint_auth_method": {}},
+        {"token_endpoint_auth_method": ""},
+        {"token_endpoint_auth_method": "NONE"},
+        {"grant_types": ["client_credentials"]},
+        {"grant_types": ["refresh_token"]},
+        {"grant_types": "authorization_code"},
+        {"grant_types": [1]},
+        {"response_types": ["token"]},
+        {"response_types": {"code": 1}},
+        {"scope": ["a", "b"]},
+        {"scope": 'a"b'},
+        {"scope": 5},
+        {"client_name": 5},
+        {"client_name": "a" * 513},
+        {"client_name": "two\nlines"},
+        {"client_name": "right\u202eleft"},
+        {"client_name": "zero\u200bwidth"},
+        {"client_name": "half \ud800"},
+        {"client_name": "\x00"},
+        {"client_uri": "javascript:alert(1)"},
+        {"client_uri": "data:text/html,x"},
+        {"client_uri": "//client.example"},
+        {"client_uri": "https://"},
+        {"client_uri": "http://[::1"},
+        {"logo_uri": "ftp://client.example/logo.png"},
+        {"policy_uri": "https:///policy"},
+        {"tos_uri": ["https://client.example/"]},
+        {"contacts": "me@client.example"},
+        {"contacts": [5]},
+        {"software_id": {"a": 1}},
+        {"software_version": True},
+    ],
+)
+def test_metadata_that_cannot_be_used_is_refused_as_such(members: dict[str, object]) -> None:
+    with pytest.raises(DisplayedError) as caught:
+        made(**members)
+    assert caught.value.code is ErrorCode.INVALID_CLIENT_METADATA
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 5, True, [MINIMAL]])
+def test_a_body_that_is_no_object_is_refused(body: object) -> None:
+    with pytest.raises(DisplayedError, match="JSON object"):
+        register(body, now=1)
+
+
+TEXTS = ("client_name", "client_uri", "logo_uri", "scope", "software_id", "application_type", "client_id", "jwks")
+LISTS = ("redirect_uris", "grant_types", "response_types", "contacts")
+MEMBER = st.sampled_from((*TEXTS, *LISTS, "token_endpoint_auth_method", "client_secret"))
+LEAF = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.text(),
+    st.sampled_from([CALLBACK, "none", "client_secret_post", "code", "authorization_code", "http://localhost/"]),
+)
+DOCUMENT = st.dictionaries(
+    MEMBER, st.one_of(LEAF, st.lists(LEAF, max_size=3), st.dictionaries(st.text(max_size=3), LEAF, max_size=2))
+)
+
+
+@given(DOCUMENT)
+def test_any_document_is_registered_or_refused_with_its_own_error(members: dict[str, Any]) -> None:
+    error = refusal(lambda: register({**MINIMAL, **members}, now=1))
+    if error is not None:
+        assert error.code in {ErrorCode.INVALID_CLIENT_METADATA, ErrorCode.INVALID_REDIRECT_URI}
+        return
+    registered = register({**MINIMAL, **members}, now=1)
+    answer = client_information(registered, issuer=ISSUER)
+    assert None not in answer.values()
+    json.dumps(answer, ensure_ascii=False).encode()
+    assert registered.client.token_endpoint_auth_method in AUTH_METHODS
+
+
+@given(DOCUMENT)
+def test_a_client_can_send_back_what_it_was_told(members: dict[str, Any]) -> None:
+    if refusal(lambda: register({**MINIMAL, **members}, now=1)):
+        return
+    registered = register({**MINIMAL, **members}, now=1)
+    told = client_information(registered, issuer=ISSUER)
+    ours = ("registration_access_token", "registration_client_uri", "client_secret_expires_at")
+    sent = {name: value for name, value in told.items() if name not in (*ours, "client_id_issued_at")}
+    assert update(registered.client, sent).client == registered.client
+
+
+# -- what is answered --------------------------------------------------------------------------------------------
+
+
+def test_the_answer_says_all_that_was_registered_and_nothing_unset() -> None:
+    registered = made(client_name="An app", token_endpoint_auth_method="none", contacts=["me@client.example"])
+    assert client_information(registered, issuer=ISSUER) == {
+        "client_id": registered.client.client_id,
+        "client_id_issued_at": 100,
+        "registration_client_uri": f"{ISSUER}/register/{registered.client.client_id}",
+        "registration_access_token": registered.registration_token,
+        "redirect_uris": [CALLBACK],
+        "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "client_name": "An app",
+        "contacts": ["me@client.example"],
+    }
+
+
+def test_a_secret_comes_with_its_expiry_which_is_never() -> None:
+    registered = made()
+    answer = client_information(registered, issuer=ISSUER)
+    assert answer["client_secret"] == registered.secret
+    assert answer["client_secret_expires_at"] == 0
+
+
+def test_no_hash_is_ever_answered() -> None:
+    registered = made()
+    answer = json.dumps(client_information(registered, issuer=ISSUER))
+    assert registered.client.registration_token_hash not in answer
+    assert str(registered.client.secret_hash) not in answer

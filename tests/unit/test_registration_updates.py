@@ -1,0 +1,71 @@
+"""Updates of a registration (RFC 7592): everything is replaced but who the client is."""
+
+from __future__ import annotations
+
+import pytest
+
+from oauth_core.credentials import secret_matches
+from oauth_core.errors import DisplayedError
+from oauth_core.registration import update
+from tests.unit.test_registration import MINIMAL, document, made
+
+
+def test_an_update_replaces_everything_but_identity() -> None:
+    client = made(client_name="Old", scope="a").client
+    changed = update(client, {"client_id": client.client_id, "redirect_uris": ["app:/new"]}).client
+    assert changed.redirect_uris == ("app:/new",)
+    assert changed.client_name is None
+    assert changed.scope is None
+    assert changed.client_id == client.client_id
+    assert changed.issued_at == client.issued_at
+    assert changed.secret_hash == client.secret_hash
+    assert changed.registration_token_hash == client.registration_token_hash
+
+
+@pytest.mark.parametrize("client_id", [None, "", "another", 5, ["x"]])
+def test_an_update_must_name_its_own_client(client_id: object) -> None:
+    with pytest.raises(DisplayedError, match="client_id"):
+        update(made().client, document(client_id=client_id))
+
+
+@pytest.mark.parametrize("body", [None, [], "x", MINIMAL])
+def test_an_update_without_a_client_id_is_refused(body: object) -> None:
+    with pytest.raises(DisplayedError, match="client_id"):
+        update(made().client, body)
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"],
+)
+def test_an_update_must_not_bring_what_only_we_may_say(member: str) -> None:
+    client = made().client
+    with pytest.raises(DisplayedError, match=member):
+        update(client, document(client_id=client.client_id, **{member: None}))
+
+
+def test_an_update_may_repeat_the_secret_but_not_choose_one() -> None:
+    registered = made()
+    client = registered.client
+    update(client, document(client_id=client.client_id, client_secret=registered.secret))
+    for chosen in ("chosen", "", 5, client.secret_hash):
+        with pytest.raises(DisplayedError, match="cannot choose"):
+            update(client, document(client_id=client.client_id, client_secret=chosen))
+
+
+def test_a_public_client_cannot_bring_a_secret() -> None:
+    client = made(token_endpoint_auth_method="none").client
+    with pytest.raises(DisplayedError, match="cannot choose"):
+        update(client, document(client_id=client.client_id, client_secret="chosen"))
+
+
+def test_becoming_confidential_makes_a_secret_and_becoming_public_forgets_it() -> None:
+    client = made(token_endpoint_auth_method="none").client
+    confidential = update(
+        client, document(client_id=client.client_id, token_endpoint_auth_method="client_secret_post")
+    )
+    assert confidential.secret
+    assert secret_matches(confidential.secret, str(confidential.client.secret_hash))
+    public = update(confidential.client, document(client_id=client.client_id, token_endpoint_auth_method="none"))
+    assert public.secret is None
+    assert public.client.secret_hash is None

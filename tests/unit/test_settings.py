@@ -1,0 +1,263 @@
+"""Settings: merged from file and environment, refused with every fault at once, and never shown with a secret."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.errors import SettingsError
+from oauth_core.settings import (
+    CONFIG_VARIABLE,
+    SECRETS,
+    AuthzSettings,
+    EnvoySettings,
+    GatewaySettings,
+    WebSettings,
+    load,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+ENVIRONMENT = {
+    "MASTER_KEY": MASTER_KEY,
+    "GITHUB_CLIENT_ID": "app",
+    "GITHUB_CLIENT_SECRET": "github-hush",
+    "REDIS_PASSWORD": "redis-hush",
+}
+ONE_SERVICE = '[[services]]\nname = "time"\ncommand = ["mcp-server-time"]\n'
+LOCAL = f'issuer = "http://localhost:8080"\n{ONE_SERVICE}'
+
+
+def web(config: Path, text: str = LOCAL, **environ: str) -> WebSettings:
+    config.write_text(text)
+    return load(WebSettings, config, {**ENVIRONMENT, **environ})
+
+
+def faults(kind: type[GatewaySettings], config: Path, text: str, environ: dict[str, str]) -> tuple[str, ...]:
+    config.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(kind, config, environ)
+    return caught.value.faults
+
+
+# -- where values come from --------------------------------------------------------------------------------------
+
+
+def test_a_small_file_and_the_secrets_are_enough(config: Path) -> None:
+    settings = web(config)
+    assert settings.issuer == "http://localhost:8080"
+    assert settings.access_token_lifetime == 1800
+    assert settings.refresh_token_lifetime == 31_536_000
+    assert settings.allowed_github_users == ()
+    assert settings.signing_algorithm == "ES256"
+
+
+def test_the_environment_is_stronger_than_the_file_and_the_file_than_the_default(config: Path) -> None:
+    text = f"access_token_lifetime = 600\nsession_timeout = 100\n{LOCAL}"
+    settings = web(config, text, ACCESS_TOKEN_LIFETIME="900")
+    assert (settings.access_token_lifetime, settings.session_timeout, settings.refresh_grace) == (900, 100, 10)
+
+
+def test_the_file_may_be_named_by_the_environment(config: Path) -> None:
+    config.write_text(LOCAL)
+    assert load(EnvoySettings, None, {CONFIG_VARIABLE: str(config)}).issuer == "http://localhost:8080"
+
+
+def test_a_file_named_by_the_caller_is_stronger_than_one_named_by_the_environment(config: Path) -> None:
+    config.write_text(LOCAL)
+    assert load(EnvoySettings, config, {CONFIG_VARIABLE: "/nowhere"}).issuer == "http://localhost:8080"
+
+
+def test_a_list_in_the_environment_is_parted_by_commas(config: Path) -> None:
+    assert web(config, ALLOWED_GITHUB_USERS=" octocat, ,hubot ,").allowed_github_users == ("octocat", "hubot")
+    assert web(config, ALLOWED_GITHUB_USERS="").allowed_github_users == ()
+    assert web(config, f'allowed_github_users = ["a", "b"]\n{LOCAL}').allowed_github_users == ("a", "b")
+
+
+def test_what_other_programs_need_is_no_fault_in_a_shared_file(config: Path) -> None:
+    config.write_text(f'envoy_admin = "127.0.0.1:1"\nauthz_listen = "127.0.0.1:2"\n{LOCAL}')
+    assert load(AuthzSettings, config, {}).authz_listen == "127.0.0.1:2"
+
+
+def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
+    config.write_text(LOCAL)
+    settings = load(AuthzSettings, config, {**ENVIRONMENT, "PATH": "/bin", "SERVICES": "[]", "master_key": "x"})
+    assert not {"master_key", "github_client_secret"} & set(AuthzSettings.model_fields)
+    assert "hush" not in settings.model_dump_json()
+
+
+# -- secrets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_may_come_from_a_file_that_the_environment_names(name: str, config: Path, tmp_path: Path) -> None:
+    value = MASTER_KEY if name == "master_key" else "from-a-file"
+    secret = tmp_path / "secret"
+    secret.write_text(f"{value}\n")
+    config.write_text(LOCAL)
+    environ = {key: text for key, text in ENVIRONMENT.items() if key != name.upper()}
+    settings = load(WebSettings, config, {**environ, f"{name.upper()}_FILE": str(secret)})
+    assert getattr(settings, name).get_secret_value() == value
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_in_the_settings_file_is_refused_and_not_repeated(name: str, config: Path) -> None:
+    for kind in (WebSettings, EnvoySettings):
+        (fault,) = faults(kind, config, f'{name} = "in-the-file-hush"\n{LOCAL}', ENVIRONMENT)
+        assert name.upper() in fault
+        assert "in-the-file-hush" not in fault
+
+
+def test_a_secret_from_two_places_is_refused(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("another")
+    environ = {**ENVIRONMENT, "REDIS_PASSWORD_FILE": str(tmp_path / "secret")}
+    assert faults(WebSettings, config, LOCAL, environ) == ("REDIS_PASSWORD and REDIS_PASSWORD_FILE are both set",)
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"hush\xff")
+    for place, reason in (("nowhere", "No such file"), ("binary", "not UTF-8"), (".", "directory")):
+        environ = {key: value for key, value in ENVIRONMENT.items() if key != "REDIS_PASSWORD"}
+        (fault,) = faults(WebSettings, config, LOCAL, {**environ, "REDIS_PASSWORD_FILE": str(tmp_path / place)})
+        assert fault.startswith("REDIS_PASSWORD_FILE: ")
+        assert reason in fault
+        assert "hush" not in fault
+
+
+def test_settings_do_not_show_their_secrets(config: Path) -> None:
+    settings = web(config)
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), f"{settings.model_dump()}"):
+        assert "hush" not in shown
+        assert MASTER_KEY not in shown
+
+
+@pytest.mark.parametrize("key", ["hush", "", MASTER_KEY[:-4], MASTER_KEY + "AAAA", "é" * 44, f"{MASTER_KEY} x"])
+def test_a_master_key_of_another_size_is_refused_with_advice_and_not_repeated(key: str, config: Path) -> None:
+    (fault,) = faults(WebSettings, config, LOCAL, {**ENVIRONMENT, "MASTER_KEY": key})
+    assert "openssl rand -base64 32" in fault
+    assert not key or key not in fault
+
+
+def test_a_master_key_is_read_in_either_alphabet(config: Path) -> None:
+    key = bytes([251, 255] * 16)
+    for written in (base64.b64encode(key), base64.urlsafe_b64encode(key)):
+        assert web(config, MASTER_KEY=written.decode()).master_key_bytes == key
+
+
+SECRET_LIKE = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=12, max_size=20)
+
+
+@given(SECRET_LIKE, st.sampled_from(sorted(field.upper() for field in WebSettings.model_fields)))
+def test_no_fault_ever_repeats_a_value_of_the_environment_that_is_not_an_address(value: str, name: str) -> None:
+    if name in {"ISSUER", "BASE_DOMAIN", "DEFAULT_SCOPES"}:
+        return
+    with pytest.raises(SettingsError) as caught:
+        load(WebSettings, None, {"MASTER_KEY": "wrong", name: value})
+    assert value not in str(caught.value)
+
+
+# -- faults ------------------------------------------------------------------------------------------------------
+
+
+def test_all_faults_are_reported_together(config: Path) -> None:
+    text = (
+        'issuer = "http://example.com"\naccess_token_lifetime = 60\nsession_timeout = "soon"\ncolour = "red"\n'
+        'default_scopes = ["mcp.nothing"]\nredis_password = "x"\n'
+        f'{ONE_SERVICE}[[services]]\nname = "time"\nurl = "ftp://example.com"\nupstream = "http://127.0.0.1:1"\n'
+    )
+    told = faults(WebSettings, config, text, {"MASTER_KEY": "short"})
+    for expected in (
+        "unknown setting 'colour'",
+        "redis_password is a secret",
+        "issuer 'http://example.com' must use https",
+        "services time and time are both 'time'",
+        "url of service time 'ftp://example.com'",
+        "default_scopes names scopes of no service: mcp.nothing",
+        "master_key: must be 32 random bytes",
+        "github_client_id is not set",
+        "github_client_secret is not set: set GITHUB_CLIENT_SECRET (or GITHUB_CLIENT_SECRET_FILE)",
+        "access_token_lifetime: is under 300 seconds",
+        "session_timeout: Input should be a valid integer",
+    ):
+        assert any(expected in fault for fault in told), expected
+    assert len(told) == 11
+    assert all("\n" not in fault for fault in told)
+
+
+def test_the_fault_of_an_issuer_is_not_said_again_for_each_of_its_services(config: Path) -> None:
+    told = faults(AuthzSettings, config, f'issuer = "http://example.com"\n{ONE_SERVICE}', {})
+    assert told == ("issuer 'http://example.com' must use https; only loopback addresses may use http",)
+
+
+def test_bad_toml_is_reported_with_its_line(config: Path) -> None:
+    (fault,) = faults(AuthzSettings, config, 'issuer = "http://localhost"\nservices = ?\n', {})
+    assert "line 2" in fault
+    assert str(config) in fault
+
+
+def test_a_file_that_cannot_be_read_is_one_line(config: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        load(AuthzSettings, config, {})
+    config.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="utf-8"):
+        load(AuthzSettings, config, {})
+
+
+@pytest.mark.parametrize(
+    ("services", "fault"),
+    [
+        ("services = []", "services is empty"),
+        ("", "services is not set"),
+        ('services = "time"', "services: "),
+        ('[[services]]\ncommand = ["x"]', "services.0.name is not set: put it in the settings file"),
+        ('[[services]]\nname = "Time"\ncommand = ["x"]', "services.0.name: "),
+        ('[[services]]\nname = "t/../x"\ncommand = ["x"]', "services.0.name: "),
+        ('[[services]]\nname = "t"', "needs exactly one of upstream"),
+        (
+            '[[services]]\nname = "t"\ncommand = ["x"]\nupstream = "http://127.0.0.1"',
+            "needs exactly one of upstream",
+        ),
+        ('[[services]]\nname = "t"\ncommand = []', "command is empty"),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\ncolour = 1', "services.0.colour: "),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\nscope = "a b"', "services.0.scope: "),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\ntransport = "carrier-pigeon"', "services.0.transport: "),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\nurl = "/token/mcp"', "path of the authorization server"),
+        (
+            '[[services]]\nname = "t"\ncommand = ["x"]\nurl = "/.well-known/mcp"',
+            "path of the authorization server",
+        ),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\nurl = "http://localhost:8080"', "path of the authorization"),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\nurl = "/t/../token"', "dotted"),
+        ('[[services]]\nname = "t"\ncommand = ["x"]\nurl = "elsewhere"', "not an http or https URL"),
+    ],
+)
+def test_a_service_that_cannot_work_is_refused(services: str, fault: str, config: Path) -> None:
+    told = faults(AuthzSettings, config, f'issuer = "http://localhost:8080"\n{services}\n', {})
+    assert len(told) == 1, told
+    assert fault in told[0]
+
+
+def test_two_services_at_one_url_are_refused(config: Path) -> None:
+    text = f'{LOCAL}[[services]]\nname = "other"\ncommand = ["x"]\nurl = "/time/mcp"\n'
+    (fault,) = faults(AuthzSettings, config, text, {})
+    assert "services time and other are both" in fault
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "0", "31", "soon", ""])
+def test_a_deadline_for_redis_is_a_number_of_seconds_within_reason(timeout: str, config: Path) -> None:
+    (fault,) = faults(AuthzSettings, config, LOCAL, {"REDIS_TIMEOUT": timeout})
+    assert fault.startswith("redis_timeout: ")
+
+
+def test_a_very_short_access_token_must_be_meant(config: Path) -> None:
+    (fault,) = faults(WebSettings, config, LOCAL, {**ENVIRONMENT, "ACCESS_TOKEN_LIFETIME": "299"})
+    assert fault.startswith("access_token_lifetime: is under 300 seconds")
+    assert web(config, ACCESS_TOKEN_LIFETIME="300").access_token_lifetime == 300
+    short = web(config, ACCESS_TOKEN_LIFETIME="5", ALLOW_SHORT_ACCESS_TOKENS="true")
+    assert short.access_token_lifetime == 5

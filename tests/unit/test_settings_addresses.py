@@ -1,0 +1,166 @@
+"""The addresses in the settings: one spelling each, sensible defaults, and loopback told from the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.errors import SettingsError
+from oauth_core.public_urls import check_public_url, is_loopback
+from oauth_core.settings import AuthzSettings, GatewaySettings, WebSettings, load
+from tests.unit.test_settings import ONE_SERVICE, faults, web
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_base_domain_names_the_issuer_and_the_services(config: Path) -> None:
+    config.write_text(ONE_SERVICE)
+    settings = load(AuthzSettings, config, {"BASE_DOMAIN": "example.com"})
+    assert settings.issuer == "https://auth.example.com"
+    assert [service.resource for service in settings.resolved_services] == ["https://time.example.com/mcp"]
+    assert not settings.is_local
+
+
+def test_an_issuer_that_is_said_is_stronger_than_the_base_domain(config: Path) -> None:
+    config.write_text(f'issuer = "https://login.example.org"\n{ONE_SERVICE}')
+    assert load(AuthzSettings, config, {"BASE_DOMAIN": "example.com"}).issuer == "https://login.example.org"
+
+
+def test_a_service_has_sensible_defaults(config: Path) -> None:
+    (service,) = web(config, RUN_DIR="/run/here").resolved_services
+    assert service.resource == "http://localhost:8080/time/mcp"
+    assert service.scope == "mcp.time"
+    assert service.title == "time"
+    assert service.upstream == "unix:/run/here/service-time.sock:/mcp"
+
+
+def test_neither_an_issuer_nor_a_domain_is_a_fault(config: Path) -> None:
+    (fault,) = faults(AuthzSettings, config, ONE_SERVICE, {})
+    assert fault.startswith("issuer is not set")
+
+
+def test_an_issuer_has_no_path(config: Path) -> None:
+    (fault,) = faults(AuthzSettings, config, f'issuer = "https://example.com/auth"\n{ONE_SERVICE}', {})
+    assert "must not have a path" in fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com",
+        "https://example.com:8443/mcp",
+        "https://xn--mnchen-3ya.example/a/b-c_d~e",
+        "https://[2001:db8::1]/mcp",
+        "http://localhost:8080",
+        "http://127.0.0.1:1/x",
+        "http://[::1]:1/x",
+    ],
+)
+def test_a_url_in_its_one_spelling_is_fit(url: str) -> None:
+    assert check_public_url(url, what="it") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com",
+        "/mcp",
+        "ftp://example.com",
+        "http://example.com",
+        "http://127.0.0.1.example.com",
+        "http://0.0.0.0",
+        "https://Example.com",
+        "https://user@example.com",
+        "https://@example.com",
+        "https://example.com/",
+        "https://example.com/mcp/",
+        "https://example.com//mcp",
+        "https://example.com/./mcp",
+        "https://example.com/../mcp",
+        "https://example.com/%6dcp",
+        "https://example.com/m;x=1",
+        "https://example.com\\mcp",
+        "https://example.com?",
+        "https://example.com#",
+        "https://example.com/?q",
+        "https://example.com:443",
+        "http://localhost:80",
+        "https://example.com:",
+        "https://example.com:08443",
+        "https://example.com:0",
+        "https://example.com:99999",
+        "https://example.com.",
+        "https://.example.com",
+        "https://exa mple.com",
+        "https://example.com/m cp",
+        "https://exa\nmple.com",
+        "https://example.com\n",
+        "https://m\u00fcnchen.example",
+        "https://example.com/\u00e9",
+        'https://exa"mple.com',
+        "https://a,b.example",
+        "https://[::1",
+        "https://",
+    ],
+)
+def test_any_other_spelling_is_not(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^it "):
+        check_public_url(url, what="it")
+
+
+@given(st.text(), st.text())
+def test_checking_any_url_gives_it_back_or_a_value_error(host: str, path: str) -> None:
+    for url in (host, f"https://{host}", f"https://{host}/{path}", f"http://localhost:{host}/{path}"):
+        try:
+            checked = check_public_url(url, what="it")
+        except ValueError:
+            continue
+        assert checked == url
+        assert url.isascii()
+        assert url.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:1", True),
+        ("http://127.0.0.1", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]", True),
+        ("http://localhost.example.com", False),
+        ("http://10.0.0.1", False),
+        ("http://0.0.0.0", False),
+        ("https://example.com", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_this_machine_only(url: str, expected: bool) -> None:
+    assert is_loopback(url) is expected
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(WebSettings.model_fields)).map(str.upper), st.text(max_size=20)))
+def test_any_environment_is_usable_or_a_settings_error(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError):  # there are no services in it, whatever else there is
+        load(WebSettings, None, environ)
+
+
+@given(st.one_of(VALUES, st.fixed_dictionaries({"name": VALUES, "command": VALUES, "url": VALUES})))
+def test_any_service_is_usable_or_a_value_error(service: Any) -> None:
+    try:
+        settings = GatewaySettings.model_validate({"issuer": "http://localhost", "services": [service]})
+    except ValueError:
+        return
+    (resolved,) = settings.resolved_services
+    assert check_public_url(resolved.resource, what="it") == resolved.resource

@@ -1,0 +1,115 @@
+"""Where `portcullis up` refuses: one readable line for each fault, exit code 2, nothing started."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.programs import PORTCULLIS, plain_environment
+from tests.support.supervised import CONFIG
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refusal(folder: Path, config: str, *arguments: str, **environment: str) -> list[str]:
+    """What is said on standard error by an `up` that must exit with 2 and start nothing."""
+    file = folder / "portcullis.toml"
+    file.write_text(config)
+    command = [*PORTCULLIS, "up", "--config", str(file), "--state-dir", str(folder / "state"), *arguments]
+    done = subprocess.run(
+        command, env=plain_environment(**environment), capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    logs = folder / "state" / "logs"
+    assert not logs.exists() or list(logs.iterdir()) == []
+    return done.stderr.splitlines()
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (line,) = refusal(tmp_path, CONFIG, "--port", str(port))
+    assert line.startswith(f"portcullis: cannot listen on 127.0.0.1:{port}: Address already in use")
+    assert "--port" in line
+
+
+def test_a_file_that_is_not_toml_names_the_line(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, 'issuer = "http://localhost:8080"\n[[services\n')
+    assert "portcullis.toml" in line
+    assert "line 2" in line
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, CONFIG, "--config", f"{tmp_path}/nowhere.toml")
+    assert line == f"portcullis: {tmp_path}/nowhere.toml: No such file or directory"
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, CONFIG + 'github_client_secret = "x"\n', LOG_LEVEL="loud")
+    assert len(lines) == 2, lines
+
+
+def test_a_public_issuer_needs_a_github_app(tmp_path: Path) -> None:
+    config = CONFIG.replace("http://localhost:8080", "https://auth.example.com")
+    lines = refusal(tmp_path, config, ENVOY_LISTEN="127.0.0.1:18999")
+    assert len(lines) == 2
+    assert "github_client_id is not set" in lines[0]
+    assert "github_client_secret is not set" in lines[1]
+
+
+def test_a_port_for_a_public_issuer(tmp_path: Path) -> None:
+    config = CONFIG.replace("http://localhost:8080", "https://auth.example.com")
+    (line,) = refusal(tmp_path, config, "--port", "8443")
+    assert "--port" in line
+
+
+def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
+    config = CONFIG.replace("mcp-server-time", "no-such-server")
+    (line,) = refusal(tmp_path, config, "--port", "0")
+    assert line == "portcullis: service time: command 'no-such-server' is not on PATH"
+
+
+def test_an_unknown_option(tmp_path: Path) -> None:
+    assert "--nonsense" in refusal(tmp_path, CONFIG, "--nonsense")[-1]
+
+
+def test_a_state_folder_that_cannot_be_one(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    (line,) = refusal(tmp_path, CONFIG, "--port", "0", "--state-dir", f"{tmp_path}/state")
+    assert "is not a folder of ours" in line
+
+
+@pytest.mark.parametrize("secret", ["master-key", "redis-password"])
+def test_a_secret_that_was_emptied_is_not_silently_replaced(tmp_path: Path, secret: str) -> None:
+    folder = tmp_path / "state/secrets"
+    folder.mkdir(parents=True)
+    (folder / secret).touch()
+    (line,) = refusal(tmp_path, CONFIG, "--port", "0")
+    assert "is empty" in line
+
+
+def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path) -> None:
+    state, theirs = tmp_path / ("long-" * 25), tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    arguments = ("--port", "0", "--state-dir", str(state))
+    # The command is looked for after the folder was made, so each attempt ends there at the latest.
+    broken = CONFIG.replace("mcp-server-time", "no-such-server")
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    refusal(tmp_path, broken, *arguments, TMPDIR=str(temporary))
+    assert list(temporary.iterdir()) == []
+    name = f"portcullis-{os.getuid()}-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}"
+    (temporary / name).symlink_to(theirs)
+    (line,) = refusal(tmp_path, broken, *arguments, TMPDIR=str(temporary))
+    assert "is not a folder of ours" in line
+    assert (theirs / "file").exists()

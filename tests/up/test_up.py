@@ -1,0 +1,249 @@
+"""`portcullis up`: the whole gateway, started as a person starts it, with nothing replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from tests.support.programs import PORTCULLIS, alive, command_line, plain_environment, running, until
+from tests.support.redis_server import running_redis
+from tests.support.supervised import CONFIG, Gateway, gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("up")) as running_gateway:
+        yield running_gateway
+
+
+def challenge(url: str) -> httpx2.Response | None:
+    """The answer to a call without a token, if there is one."""
+    try:
+        return httpx2.post(url, json={}, timeout=5, trust_env=False)
+    except httpx2.TransportError:
+        return None
+
+
+def refuses_strangers(up: Gateway) -> bool:
+    answer = challenge(f"{up.issuer}/time/mcp")
+    return answer is not None and answer.status_code == 401 and "WWW-Authenticate" in answer.headers
+
+
+def the_doctor_is_content(up: Gateway) -> subprocess.CompletedProcess[str]:
+    command = [*PORTCULLIS, "doctor", "--url", up.issuer, "--state-dir", str(up.state)]
+    return subprocess.run(
+        command, env=plain_environment(), capture_output=True, text=True, check=False, timeout=90
+    )
+
+
+def redis_as(up: Gateway, user: str, secret: str) -> Redis:
+    password = (up.state / "secrets" / secret).read_text().strip()
+    return Redis(unix_socket_path=str(up.state / "run/redis.sock"), username=user, password=password)
+
+
+def test_it_shows_progress_then_one_ready_line_then_what_to_type_next(up: Gateway) -> None:
+    before, _, after = up.output.partition("\nready ")
+    assert [name for name in ("redis", "oauth_web", "ext_authz", "envoy") if f"  {name} " not in before] == []
+    assert len(re.findall(r"^ready ", up.output, re.MULTILINE)) == 1
+    url = f"{up.issuer}/time/mcp"
+    assert f"claude mcp add --transport http time {url}\n" in after
+    assert f"codex mcp add time --url {url}\n" in after
+    assert f'''code --add-mcp '{{"name": "time", "type": "http", "url": "{url}"}}'\n''' in after
+    assert "npx @modelcontextprotocol/inspector\n" in after
+
+
+def test_it_says_that_sign_in_is_a_stand_in_and_who_may_use_it(up: Gateway) -> None:
+    assert "local stand-in" in up.output
+    assert "everybody at the stand-in may sign in" in up.output
+
+
+def test_the_curl_line_shows_the_401(up: Gateway) -> None:
+    (line,) = re.findall(r"^  (curl .*)$", up.output, re.MULTILINE)
+    shown = subprocess.run(["sh", "-c", f"{line} --silent"], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("HTTP/1.1 401")
+    assert "www-authenticate: bearer resource_metadata=" in shown.lower()
+
+
+def test_a_real_client_signs_in_and_every_attack_is_refused(up: Gateway) -> None:
+    result = the_doctor_is_content(up)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "a real MCP client signs in" in result.stdout
+
+
+def test_no_secret_is_on_a_command_line_or_in_anothers_environment(up: Gateway) -> None:
+    secrets = {file.name: file.read_text().strip() for file in (up.state / "secrets").iterdir()}
+    assert {"master-key", "redis-password", "github-standin-secret"} <= secrets.keys()
+    for pid in up.processes:
+        environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+        for secret in secrets.values():
+            assert secret not in command_line(pid)
+            assert secret not in environment
+        if "ext_authz" in command_line(pid):
+            assert "MASTER_KEY" not in environment
+            assert "GITHUB" not in environment
+        if "oauth_web" not in command_line(pid):
+            assert "MASTER_KEY" not in environment
+
+
+def test_secrets_and_sockets_are_for_their_owner(up: Gateway) -> None:
+    for folder in (up.state, up.state / "secrets", up.state / "run", up.state / "logs", up.state / "redis"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = [*(up.state / "secrets").iterdir(), *(up.state / "run").glob("*.json"), *(up.state / "logs").iterdir()]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_nothing_listens_beyond_loopback(up: Gateway) -> None:
+    owned = {os.readlink(fd) for pid in up.processes for fd in Path(f"/proc/{pid}/fd").iterdir()}  # noqa: PTH115
+    listening = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table) as file:  # noqa: PTH123
+            rows = [line.split() for line in file.readlines()[1:]]
+        listening += [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in owned]
+    assert listening
+    assert set(listening) <= {"0100007F", "00000000000000000000000001000000"}
+
+
+def test_redis_asks_for_a_password_and_keeps_every_write(up: Gateway) -> None:
+    socket = str(up.state / "run/redis.sock")
+    with Redis(unix_socket_path=socket) as nobody, pytest.raises(AuthenticationError):
+        nobody.ping()
+    with redis_as(up, "default", "redis-password") as operator:
+        assert operator.config_get("appendonly") == {"appendonly": "yes"}
+        assert operator.config_get("port") == {"port": "0"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "SET token:x 1",
+        "DEL token:x",
+        "GET keyring",
+        "GET client:x",
+        "KEYS *",
+        "CONFIG GET *",
+        "FLUSHALL",
+        "ACL LIST",
+    ],
+)
+def test_the_check_service_can_only_read_what_it_needs(up: Gateway, command: str) -> None:
+    with redis_as(up, "authz", "redis-password-authz") as redis:
+        assert redis.exists("token:x") == 0
+        with pytest.raises(NoPermissionError):
+            redis.execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    "command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "DEBUG SLEEP 0"]
+)
+def test_the_authorization_server_cannot_govern_redis(up: Gateway, command: str) -> None:
+    with redis_as(up, "web", "redis-password-web") as redis, pytest.raises(NoPermissionError):
+        redis.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("what", ["redis-server", "-m oauth_web", "-m ext_authz", "bin/envoy", "github-standin"])
+def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> None:
+    (pid,) = [pid for pid in up.processes if what in command_line(pid)]
+    said = len(up.output)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "ready again" in up.output[said:], f"{what} to come back")
+    assert "killed by SIGKILL; starting again in" in up.output[said:]
+    until(lambda: refuses_strangers(up), "the gateway to answer again")
+
+
+def test_the_gateway_works_after_all_that(up: Gateway) -> None:
+    result = the_doctor_is_content(up)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_second_one_on_the_same_state_is_refused(up: Gateway, tmp_path: Path) -> None:
+    log = tmp_path / "second.log"
+    config = tmp_path / "portcullis.toml"
+    config.write_text(CONFIG)
+    with running(["up", "--config", str(config), "--state-dir", str(up.state), "--port", "0"], log) as second:
+        assert second.wait(20) == 2
+    assert log.read_text().startswith(f"portcullis: another `portcullis up` (process {up.process.pid}) uses")
+    assert refuses_strangers(up)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    config, log = tmp_path / "portcullis.toml", tmp_path / "up.log"
+    config.write_text(CONFIG)
+    with running(["up", "--config", str(config), "--state-dir", f"{tmp_path}/s", "--port", "0"], log) as process:
+        until(lambda: "oauth_web        starting" in log.read_text(), "the second stage")
+        pids = Gateway(process, log, tmp_path / "s").processes
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert pids
+    assert [pid for pid in pids if alive(pid)] == []
+
+
+def test_sigterm_ends_everything_even_what_slipped_away(tmp_path: Path) -> None:
+    stray = "import os, time; os.fork() and exit(3); os.setsid(); time.sleep(601)"
+    config = f"{CONFIG}\n[[services]]\nname = 'stray'\ntransport = 'http'\ncommand = ['python', '-c', '{stray}']\n"
+    with gateway(tmp_path, config) as up:
+        assert "service-stray    ended with exit code 3" in up.output
+        pids = up.processes
+        assert any("601" in command_line(pid) for pid in pids)
+        up.process.terminate()
+        assert up.process.wait(30) == 0
+    assert [command_line(pid) for pid in pids if alive(pid)] == []
+    assert not (up.state / "run").exists()
+    assert up.output.endswith("Stopped.\n")
+
+
+def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(tmp_path: Path) -> None:
+    with gateway(tmp_path) as up:
+        key = (up.state / "secrets/master-key").read_text()
+        with redis_as(up, "default", "redis-password") as redis:
+            redis.set("mine", "kept")
+        pids = up.processes
+        up.process.kill()
+        up.process.wait()
+        until(lambda: not [pid for pid in pids if alive(pid)], "every child to go")
+    with gateway(tmp_path) as again:
+        assert (again.state / "secrets/master-key").read_text() == key
+        with redis_as(again, "default", "redis-password") as redis:
+            assert redis.get("mine") == b"kept"
+        assert (again.state / "logs/oauth_web.log.1").exists()
+
+
+def test_a_long_state_path_and_a_redis_of_ones_own_work_too(tmp_path: Path) -> None:
+    state = tmp_path / ("long-" * 25)
+    with running_redis(password="theirs") as redis:
+        environment = plain_environment(
+            REDIS_URL=redis.url(), REDIS_PASSWORD="theirs", ALLOWED_GITHUB_USERS="octocat"
+        )
+        with gateway(tmp_path, environment=environment, state=state) as up:
+            assert not any("redis-server" in command_line(pid) for pid in up.processes)
+            assert "everybody" not in up.output
+            assert redis.client().exists("keyring")
+            assert not (state / "run").exists()
+
+
+def test_a_child_that_cannot_start_is_told_with_its_last_words_and_nothing_stays(tmp_path: Path) -> None:
+    config, log = tmp_path / "portcullis.toml", tmp_path / "up.log"
+    config.write_text(CONFIG)
+    (tmp_path / "s/redis").mkdir(parents=True)
+    (tmp_path / "s/redis/appendonly.aof").write_text("not what Redis wrote")
+    with running(["up", "--config", str(config), "--state-dir", f"{tmp_path}/s", "--port", "0"], log) as process:
+        assert process.wait(30) == 1
+    said = log.read_text()
+    assert "portcullis: redis did not start: ended with exit code 1" in said
+    assert "Bad file format reading the append only file" in said
+    assert "Traceback" not in said
+    assert "\nready " not in said
+    assert not (tmp_path / "s/run").exists()

@@ -1,0 +1,83 @@
+"""Rotating keys while the server runs, by the operator's own command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+
+from tests.support.web_process import WebServer, running_web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.oauth_client import OAuthClient
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    """A server of its own: rotation changes what all others see."""
+    with running_web() as server:
+        yield server
+
+
+def keys(web: WebServer, *arguments: str, expect: int = 0) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "portcullis", "keys", *arguments],
+        env=web.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == expect, done.stderr
+    assert web.environment["MASTER_KEY"] not in done.stdout + done.stderr
+    return json.loads(done.stdout) if "--json" in arguments and expect == 0 else done.stderr
+
+
+async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
+    web: WebServer, client: OAuthClient
+) -> None:
+    (first,) = keys(web, "list", "--json")
+    assert first["signs"] is True
+    registration = await client.register()
+    before = (await client.tokens(registration.client_id))["access_token"]
+    rotated = keys(web, "rotate", "--algorithm", "EdDSA", "--json")
+    assert [key["algorithm"] for key in rotated] == ["EdDSA", "ES256"]
+    new = rotated[0]["kid"]
+    async with asyncio.timeout(60):
+        while True:  # every token that is issued on the way can be checked with what is published
+            token = (await client.tokens(registration.client_id))["access_token"]
+            published = (await client.http.get(f"{web.issuer}/.well-known/jwks.json")).json()
+            signed_by = jwt.get_unverified_header(token)["kid"]
+            jwt.PyJWKSet.from_dict(published)[signed_by]
+            if signed_by == new:
+                break
+    jwt.decode(
+        before, jwt.PyJWKSet.from_dict(published)[first["kid"]], algorithms=["ES256"], audience=web.resource
+    )
+    assert "stays" in keys(web, "retire", first["kid"], expect=1)
+    assert "stays" in keys(web, "retire", new, expect=1)
+    assert [key["kid"] for key in keys(web, "retire", first["kid"], "--force", "--json")] == [new]
+    with web.redis.client() as redis:
+        assert first["kid"] not in str(redis.get("jwks"))
+
+
+def test_a_wrong_master_key_is_one_readable_line(web: WebServer) -> None:
+    wrong = {**web.environment, "MASTER_KEY": "A" * 43 + "="}
+    done = subprocess.run(
+        [sys.executable, "-m", "portcullis", "keys", "list"],
+        env=wrong,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "another MASTER_KEY" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,115 @@
+"""Giving tokens back and asking what they are worth: RFC 7009 and RFC 7662."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+
+from tests.support.oauth_client import OAuthClient, Pkce, Registration
+
+if TYPE_CHECKING:
+    from tests.support.web_process import WebServer
+
+
+async def confidential(client: OAuthClient) -> tuple[Registration, dict[str, str], dict[str, Any]]:
+    """A confidential client, what it proves itself with, and its tokens."""
+    registration = await client.register(token_endpoint_auth_method="client_secret_post")
+    proof = {"client_id": registration.client_id, "client_secret": registration.secret}
+    pkce = Pkce.fresh()
+    code = await client.code(registration.client_id, pkce)
+    tokens = (
+        await client.redeem(registration.client_id, code, pkce.verifier, client_secret=registration.secret)
+    ).json()
+    return registration, proof, tokens
+
+
+async def introspect(client: OAuthClient, proof: dict[str, str], token: str) -> dict[str, Any]:
+    answer = await client.http.post(f"{client.issuer}/introspect", data={**proof, "token": token})
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def alive(web: WebServer, access_token: str) -> bool:
+    jti = jwt.decode(access_token, options={"verify_signature": False})["jti"]
+    with web.redis.client() as redis:
+        return bool(redis.exists(f"token:{jti}"))
+
+
+async def test_revoking_a_refresh_token_ends_all_it_led_to(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    form = {"client_id": registration.client_id, "token": tokens["refresh_token"]}
+    answer = await client.http.post(f"{client.issuer}/revoke", data=form)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert not alive(web, tokens["access_token"])
+    assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 400
+
+
+async def test_revoking_an_access_token_leaves_the_sign_in_alone(web: WebServer, client: OAuthClient) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    form = {"client_id": registration.client_id, "token": tokens["access_token"], "token_type_hint": "nonsense"}
+    assert (await client.http.post(f"{client.issuer}/revoke", data=form)).status_code == 200
+    assert not alive(web, tokens["access_token"])
+    assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 200
+
+
+async def test_nobody_revokes_what_is_not_theirs(web: WebServer, client: OAuthClient) -> None:
+    owner, stranger = await client.register(), await client.register()
+    tokens = await client.tokens(owner.client_id)
+    grant, family, _ = tokens["refresh_token"].split(".")
+    for token in (tokens["access_token"], tokens["refresh_token"]):
+        form = {"client_id": stranger.client_id, "token": token}
+        # The answer is the same as for a token that never was: it tells a prober nothing.
+        assert (await client.http.post(f"{client.issuer}/revoke", data=form)).status_code == 200
+    for guess in (f"{grant}.{family}.{'x' * 43}", f"{grant}.{'y' * 22}.{'x' * 43}", "garbage", "a.b.c"):
+        form = {"client_id": owner.client_id, "token": guess}
+        assert (await client.http.post(f"{client.issuer}/revoke", data=form)).status_code == 200
+    assert alive(web, tokens["access_token"])
+    assert (await client.refresh(owner.client_id, tokens["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
+async def test_a_confidential_client_must_prove_itself(client: OAuthClient, endpoint: str) -> None:
+    registration, _, tokens = await confidential(client)
+    for wrong in ({}, {"client_secret": "wrong"}):
+        form = {"client_id": registration.client_id, "token": tokens["access_token"], **wrong}
+        answer = await client.http.post(f"{client.issuer}/{endpoint}", data=form)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+async def test_a_live_token_is_described_and_a_revoked_one_is_only_inactive(client: OAuthClient) -> None:
+    _, proof, tokens = await confidential(client)
+    document = await introspect(client, proof, tokens["access_token"])
+    claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
+    for name in ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope"):
+        assert document[name] == claims[name]
+    assert (document["active"], document["username"]) == (True, "octocat")
+    refresh = await introspect(client, proof, tokens["refresh_token"])
+    assert refresh["active"] is True
+    await client.http.post(f"{client.issuer}/revoke", data={**proof, "token": tokens["refresh_token"]})
+    for token in (tokens["access_token"], tokens["refresh_token"], "garbage"):
+        assert await introspect(client, proof, token) == {"active": False}
+
+
+async def test_another_clients_token_is_only_inactive(client: OAuthClient) -> None:
+    _, _, tokens = await confidential(client)
+    _, stranger, _ = await confidential(client)
+    assert await introspect(client, stranger, tokens["access_token"]) == {"active": False}
+    assert await introspect(client, stranger, tokens["refresh_token"]) == {"active": False}
+
+
+async def test_a_public_client_cannot_introspect(client: OAuthClient) -> None:
+    registration = await client.register()
+    form = {"client_id": registration.client_id, "token": "x"}
+    assert (await client.http.post(f"{client.issuer}/introspect", data=form)).status_code == 401
+
+
+@pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
+async def test_a_missing_token_is_named(client: OAuthClient, endpoint: str) -> None:
+    _, proof, _ = await confidential(client)
+    answer = await client.http.post(f"{client.issuer}/{endpoint}", data=proof)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
