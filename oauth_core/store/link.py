@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Never, Protocol
 
 from redis.asyncio.retry import Retry
@@ -122,14 +123,10 @@ class Link:
             now = self._clock()
             if self._unanswered and now - self._unanswered[0].sent_at > self._bound:
                 raise RedisTimeoutError("Redis has been silent for too long")
-            self.send(
-                "PING",
-                on_answer=lambda answer, sent_at=now: self._heard(answer, sent_at),
-                on_lost=_nothing,
-            )
+            self.send("PING", on_answer=partial(self._heard, now), on_lost=_nothing)
             await asyncio.sleep(self._bound / _BEATS_IN_BOUND)
 
-    def _heard(self, answer: object, sent_at: float) -> None:
+    def _heard(self, sent_at: float, answer: object) -> None:
         if not isinstance(answer, ResponseError):
             self._listener.answered(sent_at)
 
@@ -151,9 +148,9 @@ async def open_link(redis: Redis, listener: Listener, *, bound: float, clock: Ca
     )
     try:
         async with asyncio.timeout(bound):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
             # There is no public way to hear of invalidations from the asyncio client.
-            connection._get_parser().set_invalidation_push_handler(_invalidated)  # noqa: SLF001
+            connection._get_parser().set_invalidation_push_handler(_invalidated)  # type: ignore[attr-defined] # noqa: SLF001
             await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
             await connection.read_response()
     except BaseException:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Never
 
-import structlog
 from redis.exceptions import RedisError
 
 from oauth_core.errors import StoreUnavailableError
@@ -68,10 +67,12 @@ class LocalView:
         remembered: int,
         remembered_dead: int = 10_000,
         concurrent: int = 1000,
+        report: Callable[[str | None], None] = lambda _error: None,
         clock: Callable[[], float] = unsleeping_clock,
     ) -> None:
         """`timeout` is the longest a caller waits and `bound` the longest that a change may go unnoticed, both
         in seconds; the rest are numbers of tokens: remembered, remembered as dead, and asked for at once.
+        `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
         """
         self.counts = ViewCounts()
         self.keys_changed = asyncio.Event()
@@ -91,7 +92,7 @@ class LocalView:
         self._liveness = RedisLiveness(redis, timeout=self._deadline)
         self._public_keys = PublicKeysStore(redis, timeout=self._deadline)
         self._asked_directly: dict[str, asyncio.Task[Liveness]] = {}
-        self._log = structlog.get_logger("view")
+        self._report = report
 
     @property
     def is_linked(self) -> bool:
@@ -159,7 +160,7 @@ class LocalView:
                 link = await open_link(self._redis, self, bound=self._bound, clock=self._clock)
                 self._link = link
                 self.counts.links += 1
-                self._log.info("view.linked")
+                self._report(None)
                 is_news, pause = True, _RETRY_FIRST
                 # Whatever was published while there was no link went untold.
                 self.keys_changed.set()
@@ -167,7 +168,7 @@ class LocalView:
             except (RedisError, OSError, TimeoutError) as error:
                 if is_news:
                     # The type only: a message may repeat an address.
-                    self._log.warning("view.unlinked", error=type(error).__name__)
+                    self._report(type(error).__name__)
                 is_news = False
             finally:
                 self._link = None

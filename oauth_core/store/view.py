@@ -17,10 +17,10 @@ Redis collects invalidations and sends them later. It would also tell every proc
 default mode costs Redis a note for each key and link, and is exact.)
 
 **Trust.** Every answer to a command sent at time `s`, a `PING` at the least, proves that every change made
-before `s` has been heard of. Until `s + bound` this process may use what it remembers: a change it has not heard of is
-then younger than `bound`. After that nothing remembered counts, whatever the reason for the silence: Redis
-paused or killed, a partition, a connection of which only our end is alive, our own process frozen. The clock
-must go on while the machine sleeps.
+before `s` has been heard of. Until `s + bound` this process may use what it remembers: a change it has not
+heard of is then younger than `bound`. After that nothing remembered counts, whatever the reason for the
+silence: Redis paused or killed, a partition, a connection of which only our end is alive, our own process
+frozen. The clock must go on while the machine sleeps.
 
 **Forgetting.** A link that is lost takes everything with it, because changes go untold while there is none.
 The next link starts with nothing.
