@@ -7,7 +7,6 @@ import errno
 import re
 import signal
 import socket
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +15,11 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # documented, but not in `__all__`
 
-from ext_authz.check import Authorizer
-from ext_authz.facts import FactFinder
-from ext_authz.key_cache import KeyCache
-from oauth_core.errors import SettingsError
-from oauth_core.resources import ServiceIndex
-from oauth_core.store.connection import connect
-from oauth_core.store.liveness import RedisLiveness
-from oauth_core.store.public_keys import PublicKeysStore
+from ext_authz.assembly import assembled
 
 if TYPE_CHECKING:
+    from ext_authz.assembly import Assembled
+    from ext_authz.check import Authorizer
     from oauth_core.audit import AuditSink
     from oauth_core.settings import AuthzSettings
 
@@ -60,52 +54,34 @@ async def serve(settings: AuthzSettings, audit: AuditSink) -> None:
 
     Raises `ListenError`, and `SettingsError` for an address of Redis that is none.
     """
-    try:
-        redis = connect(settings)
-    except ValueError:
-        # Without what was said: it may repeat the address, and that may hold a password.
-        raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
-    keys = KeyCache(PublicKeysStore(redis, timeout=settings.redis_timeout))
-    facts = FactFinder(
-        services=ServiceIndex(settings.resolved_services),
-        issuer=settings.issuer,
-        keys=keys,
-        liveness=RedisLiveness(redis, timeout=settings.redis_timeout),
-        clock=lambda: int(time.time()),
-    )
-    try:
-        await _run(settings.authz_listen, Authorizer(facts, audit), keys)
-    finally:
-        await redis.aclose()
+    servicer = health.HealthServicer()
+    await _report(servicer, is_serving=False)
+    async with assembled(settings, audit, lambda fresh: _report(servicer, is_serving=fresh)) as service:
+        await _run(settings.authz_listen, service, servicer)
 
 
-async def _run(address: str, authorizer: Authorizer, keys: KeyCache) -> None:
+async def _run(address: str, service: Assembled, servicer: health.HealthServicer) -> None:
     log = structlog.get_logger("server")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    servicer = health.HealthServicer()
-    await _report(servicer, is_serving=False)
-    server = _server(authorizer, servicer)
+    server = _server(service.authorizer, servicer)
     _listen(server, address)
     await server.start()
     log.info("server.listening", address=address)
 
-    watching = asyncio.create_task(keys.watch(lambda fresh: _report(servicer, is_serving=fresh)))
     stopping = asyncio.create_task(stop.wait())
     try:
-        # Watching has no end of its own: if it fails, old keys would be trusted for ever, so the process ends.
-        done, _ = await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if watching in done:
-            await watching
+        done, _ = await asyncio.wait((service.failed, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if service.failed in done:
+            await service.failed
     finally:
         log.info("server.draining")
         await servicer.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
-        for task in (watching, stopping):
-            task.cancel()
-        await asyncio.gather(watching, stopping, return_exceptions=True)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
         log.info("server.stopped")
 
 
@@ -113,7 +89,7 @@ def _server(authorizer: Authorizer, servicer: health.HealthServicer) -> grpc.aio
     server = grpc.aio.server(options=_OPTIONS)
 
     async def check(message: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        return await authorizer.check(message)
+        return authorizer.check_now(message) or await authorizer.check(message)
 
     # No deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {

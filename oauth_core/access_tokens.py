@@ -130,11 +130,17 @@ def verify(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verifie
         return Rejected(TokenFault.BAD_CLAIMS)
     if claims.iss != issuer:
         return Rejected(TokenFault.WRONG_ISSUER)
+    fault = fault_of_time(claims, now)
+    return Verified(claims) if fault is None else Rejected(fault)
+
+
+def fault_of_time(claims: AccessClaims, now: int) -> TokenFault | None:
+    """What second `now` has against genuine `claims`: the one part of `verify` whose answer changes."""
     if now >= claims.exp:
-        return Rejected(TokenFault.EXPIRED)
+        return TokenFault.EXPIRED
     if claims.iat > now + _SKEW:
-        return Rejected(TokenFault.NOT_YET_VALID)
-    return Verified(claims)
+        return TokenFault.NOT_YET_VALID
+    return None
 
 
 def _claims(payload: dict[str, Any]) -> AccessClaims | None:

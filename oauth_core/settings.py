@@ -233,6 +233,14 @@ class AuthzSettings(RedisSettings):
     """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
 
     authz_listen: str = "127.0.0.1:9001"
+    revocation_bound: float = Field(default=1.0, ge=0.05, le=30)
+    """The longest, in seconds, that a revoked token may pass, whatever breaks. Heartbeats are a quarter of it."""
+    remembered_tokens: int = Field(default=100_000, ge=1)
+    """How many tokens each process certainly keeps in memory, 2 KB each; it may keep twice as many."""
+    concurrent_reads: int = Field(default=1000, ge=1)
+    """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
+    audit_allowed: Literal["all", "none"] = "all"
+    """Whether allowed requests are in the audit log. Refused ones always are."""
 
 
 class EnvoySettings(GatewaySettings):
