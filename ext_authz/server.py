@@ -1,23 +1,19 @@
-"""The gRPC transport: `grpc.aio`, health, limits and an orderly end. It carries bytes and decides nothing."""
+"""What answers checks inside one worker: wired here, and kept alive for as long as the worker serves.
+
+It speaks no protocol: the transports bring the bytes and take them away.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import re
-import signal
-import socket
 import time
-from pathlib import Path
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import grpc
-import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # documented, but not in `__all__`
 
 from ext_authz.check import Authorizer
 from ext_authz.facts import FactFinder
+from ext_authz.health import Health
 from ext_authz.key_cache import KeyCache
 from oauth_core.errors import SettingsError
 from oauth_core.resources import ServiceIndex
@@ -26,45 +22,45 @@ from oauth_core.store.liveness import RedisLiveness
 from oauth_core.store.public_keys import PublicKeysStore
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from oauth_core.audit import AuditSink
     from oauth_core.settings import AuthzSettings
 
-SERVICE = "envoy.service.auth.v3.Authorization"
 LARGEST_MESSAGE = 1024 * 1024
 """Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
 
-DRAIN_SECONDS = 5.0
-"""How long checks that are under way may take to finish once the process is told to stop."""
 
-_ADDRESS = re.compile(r"unix:/.+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):\d{1,5}")
-_IDENTITY_ONLY = 1
-_OPTIONS = (
-    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
-    # Nobody compresses a Check but somebody who wants us to unpack a bomb.
-    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-    ("grpc.max_concurrent_streams", 1024),
-    # A second process on the same port is a mistake that must show, not a way to share the load unasked.
-    ("grpc.so_reuseport", 0),
-    # Envoy may ping an idle connection; by default gRPC takes that for an attack and closes it.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+@dataclass(frozen=True, slots=True)
+class CheckServer:
+    """One worker's decisions. `failed` ends, with the error, only when the worker must not go on."""
+
+    authorizer: Authorizer
+    health: Health
+    failed: asyncio.Task[None]
+
+    @property
+    def check_now(self) -> Callable[[bytes], bytes | None]:
+        """Answers a check that needs no waiting; `None` when it takes `authorizer.check` to answer."""
+        return getattr(self.authorizer, "check_now", _never_now)
 
 
-class ListenError(Exception):
-    """The address cannot be listened on. The message is one readable line."""
+def _never_now(_message: bytes) -> bytes | None:
+    return None
 
 
-async def serve(settings: AuthzSettings, audit: AuditSink) -> None:
-    """Answer checks until SIGTERM or SIGINT, then finish those under way.
+@asynccontextmanager
+async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterator[CheckServer]:
+    """Everything between a `CheckRequest` and its answer, with connections of its own.
 
-    Raises `ListenError`, and `SettingsError` for an address of Redis that is none.
+    Raises `SettingsError` for an address of Redis that is none.
     """
     try:
         redis = connect(settings)
     except ValueError:
         # Without what was said: it may repeat the address, and that may hold a password.
         raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
+    health = Health()
     keys = KeyCache(PublicKeysStore(redis, timeout=settings.redis_timeout))
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),
@@ -73,86 +69,15 @@ async def serve(settings: AuthzSettings, audit: AuditSink) -> None:
         liveness=RedisLiveness(redis, timeout=settings.redis_timeout),
         clock=lambda: int(time.time()),
     )
+
+    async def tell(fresh: bool) -> None:  # noqa: FBT001 - what `watch` calls
+        health.report(able=fresh)
+
+    # Watching has no end of its own: if it fails, old keys would be trusted for ever, so the worker ends.
+    watching = asyncio.create_task(keys.watch(tell))
     try:
-        await _run(settings.authz_listen, Authorizer(facts, audit), keys)
+        yield CheckServer(Authorizer(facts, audit), health, watching)
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await redis.aclose()
-
-
-async def _run(address: str, authorizer: Authorizer, keys: KeyCache) -> None:
-    log = structlog.get_logger("server")
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    servicer = health.HealthServicer()
-    await _report(servicer, is_serving=False)
-    server = _server(authorizer, servicer)
-    _listen(server, address)
-    await server.start()
-    log.info("server.listening", address=address)
-
-    watching = asyncio.create_task(keys.watch(lambda fresh: _report(servicer, is_serving=fresh)))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        # Watching has no end of its own: if it fails, old keys would be trusted for ever, so the process ends.
-        done, _ = await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if watching in done:
-            await watching
-    finally:
-        log.info("server.draining")
-        await servicer.enter_graceful_shutdown()
-        await server.stop(DRAIN_SECONDS)
-        for task in (watching, stopping):
-            task.cancel()
-        await asyncio.gather(watching, stopping, return_exceptions=True)
-        log.info("server.stopped")
-
-
-def _server(authorizer: Authorizer, servicer: health.HealthServicer) -> grpc.aio.Server:
-    server = grpc.aio.server(options=_OPTIONS)
-
-    async def check(message: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        return await authorizer.check(message)
-
-    # No deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
-    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-        "Check": grpc.unary_unary_rpc_method_handler(check)
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
-    return server
-
-
-def _listen(server: grpc.aio.Server, address: str) -> None:
-    if not _ADDRESS.fullmatch(address):
-        raise ListenError(f"authz_listen {address!r} is neither host:port nor unix:/path")
-    try:
-        _try_to_bind(address)
-        server.add_insecure_port(address)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
-    except RuntimeError:
-        raise ListenError(f"cannot listen on {address}") from None
-
-
-def _try_to_bind(address: str) -> None:
-    """Raise `OSError` when `address` cannot be had: gRPC itself tells neither why nor in one line."""
-    if address.startswith("unix:"):
-        folder = Path(address.removeprefix("unix:")).parent
-        if not folder.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}")
-        return
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, int(port)), family=family).close()
-    except OverflowError:
-        raise OSError(errno.EINVAL, "a port is at most 65535") from None
-
-
-async def _report(servicer: health.HealthServicer, *, is_serving: bool) -> None:
-    status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for name in ("", SERVICE):
-        await servicer.set(name, status)

@@ -216,7 +216,22 @@ class WebSettings(RedisSettings):
 class AuthzSettings(RedisSettings):
     """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
 
-    authz_listen: str = "127.0.0.1:9001"
+    authz_listen: CommaList = ("127.0.0.1:9001",)
+    authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
+    authz_workers: int = Field(default=0, ge=0, le=256)
+    authz_tls_cert: Path | None = None
+    authz_tls_key: Path | None = None
+    authz_tls_client_ca: Path | None = None
+    authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
+    authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
+
+    @model_validator(mode="after")
+    def _whole_identity(self) -> AuthzSettings:
+        if (self.authz_tls_cert is None) != (self.authz_tls_key is None):
+            raise ValueError("authz_tls_cert and authz_tls_key belong together")
+        if self.authz_tls_client_ca and not self.authz_tls_cert:
+            raise ValueError("authz_tls_client_ca needs authz_tls_cert and authz_tls_key")
+        return self
 
 
 class EnvoySettings(GatewaySettings):
@@ -225,9 +240,21 @@ class EnvoySettings(GatewaySettings):
     envoy_listen: CommaList = ("127.0.0.1:8080",)
     envoy_admin: str = "127.0.0.1:9901"
     web_upstream: str = "127.0.0.1:9000"
-    authz_upstream: str = "127.0.0.1:9001"
+    authz_upstream: CommaList = ("127.0.0.1:9001",)
+    authz_upstream_ca: Path | None = None
+    authz_upstream_name: str | None = None
+    authz_upstream_cert: Path | None = None
+    authz_upstream_key: Path | None = None
     standin_upstream: str | None = None
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+
+    @model_validator(mode="after")
+    def _whole_client_identity(self) -> EnvoySettings:
+        if (self.authz_upstream_cert is None) != (self.authz_upstream_key is None):
+            raise ValueError("authz_upstream_cert and authz_upstream_key belong together")
+        if not self.authz_upstream_ca and (self.authz_upstream_cert or self.authz_upstream_name):
+            raise ValueError("authz_upstream_cert and authz_upstream_name need authz_upstream_ca")
+        return self
 
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
