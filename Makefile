@@ -47,7 +47,7 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
 	  pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
-	  pyproject.toml -c requirements/dev.txt -o requirements/services.txt
+	  pyproject.toml --extra fast -c requirements/dev.txt -o requirements/services.txt
 
 clean: ## Remove the virtual environment and the local state
 	rm -rf $(VENV) .portcullis

