@@ -133,12 +133,12 @@ class Protocol(RuleBasedStateMachine):
         if isinstance(what, Question):
             life = self.redis.life(what.jti, self.now)
             self.redis.noted.add(what.jti)
-            if life is None:
-                milliseconds = -2
-            else:
-                milliseconds = -1 if life.end == FOREVER else int((life.end - self.now) * 1000)
+            milliseconds = -2 if life is None else self.milliseconds_of(life)
         if not self.is_dark:
             self.to_view.append((kind, what, milliseconds))
+
+    def milliseconds_of(self, life: Life) -> int:
+        return -1 if life.end == FOREVER else int((life.end - self.now) * 1000)
 
     @precondition(lambda self: self.to_view)
     @rule()
