@@ -31,6 +31,8 @@ _WRONG_SETTINGS = 2
 class Application:
     """The ASGI application. Its lifespan is that of the worker."""
 
+    _asgi_single_callable = True  # by this, servers know that it is no ASGI 2 application, though not `async`
+
     def __init__(self) -> None:
         self._calls: GrpcApplication | None = None
 
