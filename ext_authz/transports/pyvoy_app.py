@@ -63,7 +63,7 @@ class Application:
 
 async def _until_shutdown(server: CheckServer, settings: AuthzSettings, receive: Receive) -> None:
     """Keep the line to the parent until Envoy says that all is over."""
-    link = ParentLink.from_environment()
+    link = ParentLink.from_environment(os.environ)
     obeying = asyncio.create_task(_obey(link, server, settings))
     beating = asyncio.create_task(link.beat())
     shutdown = asyncio.ensure_future(receive())

@@ -84,7 +84,7 @@ def _world(*, issuer: str, local: bool) -> Iterator[World]:
             envoy_listen=(f"127.0.0.1:{port}",),
             envoy_admin=f"unix:{folder / 'admin.sock'}",
             web_upstream=web.address,
-            authz_upstream=f"unix:{folder / 'authz.sock'}",
+            authz_upstream=(f"unix:{folder / 'authz.sock'}",),
             standin_upstream=standin.address if local else None,
             max_request_bytes=REQUEST_LIMIT,
         )

@@ -145,7 +145,7 @@ def test_an_https_service_must_prove_who_it_is(
             services=(ServiceSettings(name="time", upstream=f"https://{host}:{port}/mcp"),),
             envoy_listen=(f"127.0.0.1:{gate_port}",),
             envoy_admin=f"unix:{folder / 'admin.sock'}",
-            authz_upstream=f"unix:{folder / 'authz.sock'}",
+            authz_upstream=(f"unix:{folder / 'authz.sock'}",),
         )
         with (
             checking(folder / "authz.sock", settings.resolved_services),
