@@ -25,9 +25,12 @@ BELONGS = {
     "cryptography": ("oauth_core.keys", "oauth_core.sealing"),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
-    "google": ("ext_authz.generated", "ext_authz.wire", "protos"),
-    "grpc": ("ext_authz.server", "portcullis.supervisor.probes"),
-    "grpc_health": ("ext_authz.server", "portcullis.supervisor.probes"),
+    "google": ("ext_authz.generated", "ext_authz.transports", "ext_authz.wire", "protos"),
+    "envoy": ("ext_authz.transports.pyvoy_host",),
+    "find_libpython": ("ext_authz.transports.pyvoy_host",),
+    "grpc": ("ext_authz.transports.grpc_aio", "portcullis.supervisor.probes"),
+    "grpc_health": ("ext_authz.transports", "portcullis.supervisor.probes"),
+    "grpc_reflection": ("ext_authz.transports.grpc_aio",),
     "grpc_tools": ("protos",),
     "httpx": ("oauth_web.github", "portcullis"),
     "httpx2": ("oauth_web.github", "portcullis"),
@@ -42,14 +45,14 @@ BELONGS = {
     "structlog": ("oauth_core.logs", "oauth_web", "ext_authz"),
     "typing_extensions": ("portcullis.bridge",),
     "uvicorn": ("portcullis",),
-    "uvloop": ("ext_authz.__main__",),
+    "uvloop": ("ext_authz.worker",),
     "werkzeug": ("oauth_web", "portcullis.github_standin"),
 }
 
 # The same for what the standard library has and not everybody may use.
 STANDARD_BELONGS = {
     "logging": ("oauth_core.logs", "oauth_web", "ext_authz", "portcullis"),
-    "importlib": ("portcullis",),
+    "importlib": ("ext_authz.transports.pyvoy_host", "portcullis"),
     "secrets": ("oauth_core.credentials", "portcullis"),
     "random": (),
     "uuid": (),
@@ -74,6 +77,8 @@ IMPURE = frozenset(
     }
 )
 CLOCKS = frozenset({"now", "utcnow", "today"})
+# Besides every `__main__` and the command line: what one worker of the check service starts with.
+PROGRAMS = ("ext_authz.worker", "ext_authz.transports.pyvoy_app")
 # Settings come from somewhere.
 FILE_READERS = frozenset({"oauth_core.settings_sources"})
 
@@ -333,7 +338,7 @@ def test_the_environment_is_read_by_programs_only() -> None:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute)
         and node.attr in {"environ", "getenv", "environb", "putenv"}
-        and not (module.name.endswith(".__main__") or is_within(module.name, ("portcullis",)))
+        and not (module.name.endswith(".__main__") or is_within(module.name, ("portcullis", *PROGRAMS)))
     ]
     assert wrong == []
 
