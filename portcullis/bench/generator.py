@@ -133,6 +133,7 @@ class Generator:
 
     def run(self, begin: float) -> Tally:
         """Measure from the moment `begin` of the monotonic clock on; load starts earlier by the warm-up."""
+        time.sleep(max(0.0, begin - self._load.warm_up - time.monotonic()))
         return self._run_open(begin) if self._load.mode == "open" else self._run_closed(begin)
 
     def close(self) -> None:

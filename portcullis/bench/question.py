@@ -27,6 +27,7 @@ _CLIENT = {
     "user-agent": "portcullis-bench",
 }
 _GRPC_HEAD_BYTES = 5
+_SCHEME = b"Bearer "
 
 
 class Question(Protocol):
@@ -95,8 +96,9 @@ class CheckQuestion:
             message = _check_request(self._url, blank.decode())
             if _GRPC_HEAD_BYTES + len(message) > http2.LARGEST_FRAME:
                 raise ValueError(f"a token of {token_length} bytes makes a Check that fits no HTTP/2 frame")
-            before, _, after = message.partition(blank)
-            self._around[token_length] = b"\x00" + len(message).to_bytes(4, "big") + before, after
+            before, scheme, after = message.partition(_SCHEME + blank)
+            head = b"\x00" + len(message).to_bytes(4, "big")
+            self._around[token_length] = head + before + scheme[: len(_SCHEME)], after
         return self._around[token_length]
 
 
@@ -118,7 +120,7 @@ class HttpQuestion:
 
     def frames(self, stream: int, entry: Entry) -> bytes:
         """HEADERS alone."""
-        block = self._block + self._name + http2.text(b"Bearer " + entry.token)
+        block = self._block + self._name + http2.text(_SCHEME + entry.token)
         if len(block) > http2.LARGEST_FRAME:
             raise ValueError(f"a token of {len(entry.token)} bytes makes headers that fit no HTTP/2 frame")
         return http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block)

@@ -43,7 +43,10 @@ def run(choices: Choices, tell: Callable[[str], None]) -> dict[str, Any]:
             )
             count = choices.tokens
             subjects = _here(choices, place, stack, tell)
-        course = choices.course(count)
+        rate = choices.rate or 0.0
+        if choices.share is not None:
+            rate = choices.share * _throughput(subjects[0], choices.course(count, 0.0), tell)
+        course = choices.course(count, rate)
         by = external.choose(choices.generator, possible=choices.fits_external)
         results = runner.measure(subjects, course, tell, throughput=None if by is None else by.measure)
         seen = None
@@ -63,15 +66,14 @@ def _here(choices: Choices, place: World, stack: ExitStack, tell: Callable[[str]
     tell("starting what is measured")
     options = ServiceOptions(choices.transport, choices.workers)
     services = [stack.enter_context(subject.portcullis(place, options, world.RESOURCE))]
+    names = peers.resolve(choices.names, through_envoy=choices.through_envoy)
     services += [
-        stack.enter_context(peers.running(name, place, world.RESOURCE))
-        for name in choices.names
-        if name != "jwt_authn"
+        stack.enter_context(peers.running(name, place, world.RESOURCE)) for name in names if name != "jwt_authn"
     ]
     if not choices.through_envoy:
         return services
     chains = [stack.enter_context(gateway.before(service, place, choices.envoy_workers)) for service in services]
-    if "jwt_authn" in choices.names:
+    if "jwt_authn" in names:
         chains.append(stack.enter_context(peers.running_in_envoy(place, world.RESOURCE, choices.envoy_workers)))
     return chains
 
@@ -105,6 +107,14 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
     except (ValueError, LookupError, TypeError):
         raise WorldError("the token file holds something that is not an access token") from None
     return entry, str(audience)
+
+
+def _throughput(who: Subject, course: Course, tell: Callable[[str], None]) -> float:
+    """What a subject can do in a closed loop, to send it a share of that. Raises `WorldError` if nothing."""
+    (result,) = runner.measure([who], replace(course, rounds=1), tell)
+    if not result.is_sound or not result.rate:
+        raise WorldError(f"{who.name} gives no right answers to take a share of: {result.wrong}")
+    return result.rate
 
 
 def _revoke(

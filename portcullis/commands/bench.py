@@ -14,6 +14,8 @@ from portcullis.bench.choices import Choices
 from portcullis.bench.generator import GeneratorError
 
 _MOST_SECONDS = 600
+_MOST_RATE = 1_000_000
+_MOST_PERCENT = 200
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -55,10 +57,10 @@ def command() -> None:
 @click.option("--cold", is_flag=True, help="Ask with each token once only, so that none was seen before.")
 @click.option(
     "--open-loop",
-    "rate",
-    type=click.FloatRange(1, 1_000_000),
-    metavar="RATE",
-    help="Send at this rate whatever comes back, and count latency from the intended moment.",
+    "pace",
+    metavar="RATE|N%",
+    help="Send at this rate, or at a share of our own throughput, whatever comes back; count latency from the "
+    "intended moment.",
 )
 @click.option(
     "--processes",
@@ -91,7 +93,7 @@ def command() -> None:
     "--peer",
     "names",
     multiple=True,
-    metavar="opa|go-noop|jwt_authn|ADDRESS",
+    metavar="opa|go-noop|jwt_authn|all|ADDRESS",
     help="Measure this beside it, in turns. Repeat for more.",
 )
 @click.option(
@@ -113,7 +115,8 @@ def check(**options: object) -> None:
     exit code is 1 when one of them was not the right one.
     """
     json_file, plot_file = options.pop("json_file"), options.pop("plot_file")
-    choices = Choices(**options)  # type: ignore[arg-type] # click has checked each of them
+    rate, share = _pace(options.pop("pace"))
+    choices = Choices(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
     for fault in choices.faults():
         raise click.UsageError(fault)
     try:
@@ -126,6 +129,20 @@ def check(**options: object) -> None:
     if isinstance(plot_file, Path):
         _write(plot_file, plot.draw(document))
     sys.exit(0 if session.is_sound(document) else 1)
+
+
+def _pace(text: object) -> tuple[float | None, float | None]:
+    """A rate in requests a second, or a share of what the first subject can do."""
+    if text is None:
+        return None, None
+    number, is_share = str(text).removesuffix("%"), str(text).endswith("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not (0 < value <= (_MOST_PERCENT if is_share else _MOST_RATE)):
+        raise click.BadParameter(f"{text} is neither a rate nor a share like 70%", param_hint="--open-loop")
+    return (None, value / 100) if is_share else (value, None)
 
 
 def _write(path: Path, text: str) -> None:

@@ -20,6 +20,11 @@ PROGRAM = "portcullis-go-noop"
 _HINT = "build it from portcullis/bench/peers/go_noop_server; see docs/peers.md"
 
 
+def is_installed() -> bool:
+    """Whether the program is on PATH."""
+    return children.is_there((PROGRAM,), os.environ)
+
+
 @contextmanager
 def running(world: World, url: str) -> Iterator[Subject]:
     """The server on a free loopback port. Raises `WorldError`."""

@@ -58,6 +58,11 @@ decision := {{
 """
 
 
+def is_installed() -> bool:
+    """Whether the program is on PATH."""
+    return children.is_there(PROGRAMS, os.environ)
+
+
 @contextmanager
 def running(world: World, url: str) -> Iterator[Subject]:
     """The plugin on a free loopback port. Raises `WorldError`."""
