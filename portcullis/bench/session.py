@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portcullis.bench.world import World
 
 _REVOCATION_SHARE = 0.5
-_REVOCATION_SECONDS = 10.0
+_REVOCATION_SECONDS = 60.0
 _REVOCATIONS = 2000
 
 
@@ -122,9 +122,8 @@ def _revoke(
 ) -> revocation.Propagation:
     """Revoke under half of what the service can do, or at the rate that was asked for."""
     quiet = course.rate or max(1.0, rate * _REVOCATION_SHARE)
-    share = replace(
-        runner.load(who, course, mode="open", seconds=max(_REVOCATION_SECONDS, course.seconds)), rate=quiet
-    )
+    seconds = min(course.seconds * course.rounds, _REVOCATION_SECONDS)
+    share = replace(runner.load(who, course, mode="open", seconds=seconds), rate=quiet)
     tell(f"revoking under a load of {quiet:,.0f} requests/s")
     with place.redis() as redis:
         return revocation.measure(share, (course.tokens, place.tokens), redis, tell)

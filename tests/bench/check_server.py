@@ -71,7 +71,7 @@ def serving(answer: Answer = by_token) -> Iterator[CheckServer]:
     """A server on a loopback port until the block ends."""
     made = CheckServer(answer)
     server = grpc.server(ThreadPoolExecutor(4))
-    method = grpc.unary_unary_rpc_method_handler(made.check)
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(made.check)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("envoy.service.auth.v3.Authorization", {"Check": method}),)
     )

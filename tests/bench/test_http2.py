@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from portcullis.bench import http2
-from portcullis.bench.connection import Connection
+from portcullis.bench.connection import Answer, Connection
 from portcullis.bench.pool import Entry
 from portcullis.bench.question import CheckQuestion, HttpQuestion
 from portcullis.bench.verdict import ALLOWED, CheckJudge, HttpJudge
@@ -54,7 +54,7 @@ def asking(streams: int = 4) -> Connection:
 
 @given(st.lists(st.tuples(names, values), max_size=8))
 def test_header_blocks_are_what_another_decoder_reads(headers: list[tuple[str, str]]) -> None:
-    assert list(Decoder().decode(http2.header_block(headers))) == headers
+    assert [tuple(header) for header in Decoder().decode(http2.header_block(headers))] == headers
 
 
 @given(st.data())
@@ -62,7 +62,7 @@ def test_an_answer_cut_anywhere_is_the_same_answer(data: st.DataObject) -> None:
     stream = http2.frame(http2.SETTINGS, 0, 0) + grpc_answer(allowed("583231"))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     connection = asking()
-    answers = []
+    answers: list[Answer] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         answers += connection.feed(stream[start:end])
     assert answers == [(1.5, ALLOWED)]
