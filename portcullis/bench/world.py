@@ -1,14 +1,12 @@
 """A world of its own for a run: Redis, keys, tokens and settings in a folder that is gone afterwards.
 
 Redis listens on a Unix socket that only this user can reach, keeps nothing on disk, and holds what the
-authorization server would have put there, written through the same store.
+authorization server would have put there, under the names that the store gives.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import secrets
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
@@ -17,18 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
-from oauth_core.keys import public_jwks
-from oauth_core.store.keyring import KeyRingStore
+from oauth_core.keys import generate_key, public_jwks
+from oauth_core.store import keyspace
 from portcullis.bench import children, minting
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from oauth_core.keys import Algorithm, SigningKey
+    from oauth_core.keys import Algorithm
 
 ISSUER = "http://localhost:8080"
 SERVICE = "bench"
@@ -77,8 +74,12 @@ def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> I
         config.write_text(CONFIG, encoding="utf-8")
         redis_url = f"unix://{folder}/redis.sock"
         redis_pid = stack.enter_context(_redis(folder, redis_url))
-        keys = asyncio.run(_keys(redis_url, algorithm))
-        mint = minting.Mint(ISSUER, RESOURCE, SCOPE, algorithm, keys[0].to_pem(), redis_url)
+        # The public half where the check service reads it. The private half stays in memory: nobody rotates here.
+        key = generate_key(algorithm, now=int(time.time()))
+        jwks = public_jwks((key,))
+        with Redis.from_url(redis_url) as redis:
+            redis.set(keyspace.JWKS, jwks)
+        mint = minting.Mint(ISSUER, RESOURCE, SCOPE, algorithm, key.to_pem(), redis_url)
         tell(f"minting {tokens:,} tokens")
         minting.fill(mint, tokens, folder / "tokens", lambda made: tell(f"minted {made:,} of {tokens:,} tokens"))
         yield World(
@@ -87,16 +88,10 @@ def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> I
             redis_url=redis_url,
             redis_pid=redis_pid,
             algorithm=algorithm,
-            jwks=public_jwks(keys),
+            jwks=jwks,
             pool=folder / "tokens",
             tokens=tokens,
         )
-
-
-async def _keys(redis_url: str, algorithm: Algorithm) -> tuple[SigningKey, ...]:
-    async with AsyncRedis.from_url(redis_url, decode_responses=True) as redis:
-        store = KeyRingStore(redis, master_key=secrets.token_bytes(32))
-        return await store.open(algorithm, now=int(time.time()))
 
 
 @contextmanager
