@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _PROC = Path("/proc")
-# Of /proc/<pid>/stat, counted after the name in parentheses: parent; user, system, children's user and system.
+# Of /proc/<pid>/stat, counted after the name in parentheses: parent; user, system, children's user and system time;
+# resident pages.
 _PARENT = 1
 _TIMES = slice(11, 15)
+_RESIDENT = 21
 
 
 def cpu_seconds(roots: Iterable[int]) -> float | None:
@@ -28,14 +30,18 @@ def cpu_seconds(roots: Iterable[int]) -> float | None:
     if not (_PROC / "self" / "stat").exists():
         return None
     stats = dict(_stats())
-    wanted = set(roots)
-    grew = True
-    while grew:
-        below = {pid for pid, fields in stats.items() if int(fields[_PARENT]) in wanted}
-        grew = not below <= wanted
-        wanted |= below
+    wanted = _trees(roots, stats)
     ticks = sum(int(field) for pid in wanted & stats.keys() for field in stats[pid][_TIMES])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(roots: Iterable[int]) -> int | None:
+    """Memory that the processes `roots` and all below them hold; pages they share count for each of them."""
+    if not (_PROC / "self" / "stat").exists():
+        return None
+    stats = dict(_stats())
+    pages = sum(int(stats[pid][_RESIDENT]) for pid in _trees(roots, stats) & stats.keys())
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def describe() -> dict[str, str | int]:
@@ -46,6 +52,17 @@ def describe() -> dict[str, str | int]:
         "processors": _usable(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def _trees(roots: Iterable[int], stats: Mapping[int, list[str]]) -> set[int]:
+    """The processes `roots` and all below them."""
+    wanted = set(roots)
+    grew = True
+    while grew:
+        below = {pid for pid, fields in stats.items() if int(fields[_PARENT]) in wanted}
+        grew = not below <= wanted
+        wanted |= below
+    return wanted
 
 
 def _stats() -> Iterable[tuple[int, list[str]]]:

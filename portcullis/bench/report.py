@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+_MANY = 10_000
+"""With fewer tokens the growth of memory says more about the allocator than about them."""
+
 
 def document(
     course: Course,
@@ -51,6 +54,7 @@ def _result(result: Result) -> dict[str, Any]:
         "answers": sum(entry.answers for entry in result.rounds),
         "wrong": result.wrong,
         "missed": result.missed,
+        "grown_bytes": result.grown,
         "rounds": [asdict(entry) for entry in result.rounds],
     }
 
@@ -61,7 +65,7 @@ def table(report: dict[str, Any]) -> str:
     if report["results"]:
         lines += _grid([_HEADINGS, *(_row(result) for result in report["results"])])
         for result in report["results"]:
-            lines += _remarks(result)
+            lines += _remarks(result, report["course"]["tokens"])
     if report["ratios"]:
         first = report["results"][0]["name"]
         lines += ["", f"{first} against each other, as ratios:"]
@@ -91,19 +95,21 @@ def _row(result: dict[str, Any]) -> list[str]:
     return [
         result["name"],
         f"{result['rate']:,.0f}" if result["sound"] else "unsound",
-        *("-" if value is None else f"{value:.2f} ms" for value in result["latency_ms"].values()),
+        *(_ms(value) for value in result["latency_ms"].values()),
         cpu or "-",
         str(wrong),
     ]
 
 
-def _remarks(result: dict[str, Any]) -> list[str]:
+def _remarks(result: dict[str, Any], tokens: int) -> list[str]:
     lines = [f"  {result['name']}: {count} answers were wrong: {what}" for what, count in result["wrong"].items()]
     if result["missed"]:
         lines.append(
             f"  {result['name']}: {result['missed']} requests had no answer in time; it cannot keep this rate, "
             "and its latencies are at least these"
         )
+    if result["grown_bytes"] is not None and tokens >= _MANY:
+        lines.append(f"  {result['name']}: grew by {result['grown_bytes'] / tokens:,.0f} bytes a token")
     if not result["answers"]:
         lines.append(f"  {result['name']}: no answer at all")
     return lines
@@ -117,8 +123,13 @@ def _revocation(summary: dict[str, Any]) -> list[str]:
     return [
         f"{what} with {summary['background_rate']:,.0f} other answers/s:",
         f"  {figures}",
+        f"  beside it, a check took p50 {_ms(summary['background_p50_ms'])}, p99 {_ms(summary['background_p99_ms'])}",
         f"  {summary['never_refused']} never refused; {summary['allowed_after_refused']} allowed again after that",
     ]
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} ms"
 
 
 def _machine(described: dict[str, Any]) -> str:

@@ -71,6 +71,8 @@ class Propagation:
             "never_refused": self.never_refused,
             "allowed_after_refused": self.allowed_after_refused,
             "background_rate": beside.allowed / beside.seconds if beside and beside.seconds else 0.0,
+            "background_p50_ms": beside.latency.percentile(0.5) if beside else None,
+            "background_p99_ms": beside.latency.percentile(0.99) if beside else None,
             "background_wrong": beside.wrong if beside else {},
         }
 

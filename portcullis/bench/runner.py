@@ -7,7 +7,7 @@ over to other machines where the figures themselves do not.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
 _VISIT_SECONDS = 600.0
+_FEW = 500
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Result:
 
     name: str
     rounds: list[Round] = field(default_factory=list)
+    grown: int | None = None
+    """Bytes by which the service's processes grew while every token was asked with once."""
 
     @property
     def is_sound(self) -> bool:
@@ -116,15 +119,26 @@ def measure(
     """
     results = [Result(subject.name) for subject in subjects]
     if not course.is_cold:
-        for subject in subjects:
+        for subject, result in zip(subjects, results, strict=True):
             tell(f"{subject.name}: asking once with each of {course.tokens:,} tokens")
-            fleet.run(load(subject, course, mode="once", seconds=_VISIT_SECONDS))
+            result.grown = _visit(subject, course)
     for number in range(course.rounds):
         for subject, result in zip(subjects, results, strict=True):
             tell(f"round {number + 1} of {course.rounds}: {subject.name}")
             share = load(subject, course, part=number)
             result.rounds.append(throughput(subject, share) if throughput else one(subject, share))
     return results
+
+
+def _visit(subject: Subject, course: Course) -> int | None:
+    """Ask with every token once, so that all are known; answers how much the service grew by that."""
+    pids = [pid for role, pid in subject.processes.items() if role == "service"]
+    # What a process needs to answer at all, it has after a few.
+    fleet.run(replace(load(subject, course, mode="once", seconds=_VISIT_SECONDS), last=min(course.tokens, _FEW)))
+    before = machine.resident_bytes(pids)
+    fleet.run(load(subject, course, mode="once", seconds=_VISIT_SECONDS))
+    after = machine.resident_bytes(pids)
+    return after - before if pids and before is not None and after is not None else None
 
 
 def load(

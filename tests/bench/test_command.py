@@ -59,7 +59,7 @@ def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     ]
     (result,) = document["results"]
     assert sorted(result) == [
-        *("answers", "cpu_us", "latency_ms", "missed", "name", "rate", "rounds", "sound", "wrong")
+        *("answers", "cpu_us", "grown_bytes", "latency_ms", "missed", "name", "rate", "rounds", "sound", "wrong")
     ]
     assert sorted(result["latency_ms"]) == ["max", "p50", "p90", "p99", "p99_9"]
     assert sorted(result["rounds"][0]) == ["answers", "cpu", "generator", "latency", "missed", "rate", "wrong"]

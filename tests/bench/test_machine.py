@@ -53,6 +53,20 @@ def test_the_work_of_a_child_that_lives_counts_too() -> None:
     assert after - before >= 0.28
 
 
+@linux
+def test_memory_of_a_whole_tree_is_counted() -> None:
+    code = "import sys\nkept = b'x' * 50_000_000\nprint('done', flush=True)\nsys.stdin.read()"
+    before = machine.resident_bytes([os.getpid()])
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        after = machine.resident_bytes([os.getpid()])
+        child.communicate()
+    assert before is not None
+    assert after is not None
+    assert after - before >= 50_000_000
+
+
 def test_without_answers_there_is_no_time_per_answer(tmp_path: Path) -> None:
     subject = Subject("x", Target("127.0.0.1:1", "check", "http://localhost"), tmp_path, {"service": os.getpid()})
     meter = Meter(subject)
