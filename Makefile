@@ -11,7 +11,7 @@ SHELL := /bin/bash
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 COUNTED := | awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
-.PHONY: help up test check format lint types generated protos lock clean
+.PHONY: help up test check bench format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,14 @@ test: $(VENV)/.dev ## Install what is needed and run every test
 	@$(BIN)/pytest
 
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
+
+BENCH := $(BIN)/portcullis bench check --peer all
+bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; some minutes
+	@$(BENCH) --revocation --json bench-results/direct.json --plot bench-results/direct.svg
+	@$(BENCH) --cold --tokens 9000 --json bench-results/cold.json --plot bench-results/cold.svg
+	@$(BENCH) --tokens 100000 --json bench-results/many.json --plot bench-results/many.svg
+	@$(BENCH) --through-envoy --json bench-results/envoy.json --plot bench-results/envoy.svg
+	@$(BENCH) --through-envoy --open-loop 70% --json bench-results/envoy-70.json --plot bench-results/envoy-70.svg
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format
@@ -50,7 +58,7 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	  pyproject.toml --extra fast -c requirements/dev.txt -o requirements/services.txt
 
 clean: ## Remove the virtual environment and the local state
-	rm -rf $(VENV) .portcullis
+	rm -rf $(VENV) .portcullis bench-results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

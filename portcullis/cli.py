@@ -19,6 +19,7 @@ _COMMANDS = {
     "envoy": "Render the Envoy configuration.",
     "keys": "List, rotate and retire signing keys.",
     "doctor": "Check a running gateway from outside, attacks included.",
+    "bench": "Measure how fast the check path is, beside others.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",
     "example-server": "Run the example MCP server, which shows who the gateway says you are.",
     "github-standin": "Run the local stand-in for GitHub (loopback only).",
