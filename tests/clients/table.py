@@ -29,6 +29,7 @@ STEPS = {
     "refresh": "goes on after its access token expired, with nobody at the browser",
     "revoked": "goes on after its access token was revoked",
     "signed out": "goes on after everything it held was revoked, by signing in again",
+    "forgotten": "goes on after its registration was deleted as well, by registering again",
     "step up": "asks for the missing scope after 403 `insufficient_scope`, and goes on with the answer",
 }
 """The columns, and what each means."""

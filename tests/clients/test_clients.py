@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,10 +16,19 @@ from tests.clients.programs import ClientFailedError, Kind
 
 if TYPE_CHECKING:
     from tests.clients.person import Person
+    from tests.clients.programs import ConnectedClient
     from tests.clients.table import Record
     from tests.support.gateway import RunningGateway
 
-_CANNOT_STEP_UP = {"@modelcontextprotocol/sdk"}
+_STEPS_UP = {
+    "mcp-remote": "yes, when started again: it asks at once, and while connecting waits for one sign-in only",
+    "@modelcontextprotocol/sdk": "no: it refreshes, which cannot widen, and gives up",
+    "@modelcontextprotocol/inspector": "no: gives up; started again it refreshes, which cannot widen",
+}
+"""Those that do not simply do it."""
+
+_CANNOT_REGISTER_AGAIN = {"mcp"}
+_PATIENCE = 30.0
 
 
 def _events(gateway: RunningGateway, client_id: str, kind: str) -> list[dict[str, Any]]:
@@ -35,6 +45,16 @@ def _client_id(person: Person) -> str:
     """The registration that the client came with. It is the same at every visit."""
     (client_id,) = {visit["client_id"] for visit in person.visits}
     return client_id
+
+
+def _forget(gateway: RunningGateway, client_id: str, *, registration: bool) -> None:
+    """Take from the client its token and its grant, and `registration` too where that is meant."""
+    grant_id = str(_events(gateway, client_id, "token.issued")[-1]["grant_id"])
+    keys = [keyspace.token(_last_jti(gateway, client_id)), keyspace.grant(grant_id)]
+    if registration:
+        keys.append(keyspace.client(client_id))
+    with gateway.operator_redis() as redis:
+        assert redis.delete(*keys) == len(keys)
 
 
 def _last_jti(gateway: RunningGateway, client_id: str) -> str:
@@ -118,9 +138,7 @@ async def test_a_client_goes_on_after_everything_it_held_was_revoked(
     async with kind.connected(gateway.resource("whoami"), person) as client:
         before = await client.call("whoami")
         client_id = _client_id(person)
-        with gateway.operator_redis() as redis:
-            grant_id = str(_events(gateway, client_id, "token.issued")[-1]["grant_id"])
-            assert redis.delete(keyspace.token(_last_jti(gateway, client_id)), keyspace.grant(grant_id)) == 2
+        _forget(gateway, client_id, registration=False)
         after = await client.call("whoami")
     assert after["user_name"] == before["user_name"]
     assert len(person.visits) == 2, "the person was asked again"
@@ -128,24 +146,63 @@ async def test_a_client_goes_on_after_everything_it_held_was_revoked(
     record.saw(kind, "signed out", "yes" if same else "yes, and registers again")
 
 
+async def test_a_client_goes_on_after_its_registration_was_forgotten(
+    gateway: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    async with kind.connected(gateway.resource("whoami"), person) as client:
+        await client.call("whoami")
+        client_id = _client_id(person)
+        _forget(gateway, client_id, registration=True)
+        if kind.package in _CANNOT_REGISTER_AGAIN:
+            await _turned_away(client, person)
+            assert _client_id(person) == client_id
+            record.saw(kind, "forgotten", "no: it sends its user to sign in with the deleted registration")
+            return
+        told = await client.call("whoami")
+    assert told["user_name"] == "octocat"
+    assert told["client_id"] != client_id, "it registered again"
+    assert _count(gateway, told["client_id"], "client.registered") == 1
+    record.saw(kind, "forgotten")
+
+
 async def test_a_client_asks_for_the_scope_that_it_lacks(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
+    # The person grants a scope of the other service only, so the first request with the token is refused with 403.
     person.grant_only("mcp.other")
     url = gateway.resource("whoami")
-    if kind.package in _CANNOT_STEP_UP:
-        with pytest.raises(ClientFailedError, match="403"):
+    how = _STEPS_UP.get(kind.package, "yes")
+    if how != "yes":
+        with pytest.raises(ClientFailedError):
             await _connect_and_call(kind, url, person)
         assert _lacked_scope(gateway, person)
-        assert len(person.visits) == 1
-        record.saw(kind, "step up", "no: it refreshes, which cannot widen, and gives up")
+    if how.startswith("no"):
+        if "started again" in how:
+            with pytest.raises(ClientFailedError):
+                await _connect_and_call(kind, url, person)
+        assert _count(gateway, _client_id(person), "token.refreshed") > 0
+        assert [visit["scope"] for visit in person.visits] == ["mcp.whoami"], "it asked nobody for more"
+        record.saw(kind, "step up", how)
         return
     told = await _connect_and_call(kind, url, person)
     assert _lacked_scope(gateway, person)
-    assert len(person.visits) == 2
-    assert "mcp.whoami" in person.visits[1]["scope"].split()
-    assert "mcp.whoami" in told["token_scope"].split()
-    record.saw(kind, "step up")
+    assert {"mcp.other", "mcp.whoami"} <= set(person.visits[-1]["scope"].split()), "what it had and what it lacks"
+    assert len(person.visits) == (2 if how == "yes" else 3)
+    assert set(told["token_scope"].split()) == {"mcp.other", "mcp.whoami"}
+    record.saw(kind, "step up", how)
+
+
+async def _turned_away(client: ConnectedClient, person: Person) -> None:
+    """Call a tool, and see the person get a page that says why it leads nowhere. The client waits on."""
+    call = asyncio.create_task(client.call("whoami"))
+    deadline = time.monotonic() + _PATIENCE
+    while person.turned_away is None:
+        assert not call.done()
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert "/authorize answered 400" in person.turned_away
+    call.cancel()
+    await asyncio.wait([call])
 
 
 async def _connect_and_call(kind: Kind, url: str, person: Person) -> dict[str, Any]:
