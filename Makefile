@@ -71,5 +71,5 @@ $(VENV)/.clients: requirements/clients.txt tests/clients/package.json tests/clie
 	@echo "Installing the clients from npm, and Node where there is none that is new enough; about a minute ..."
 	@$(BIN)/python tests/clients/node.py check 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
-	@$(BIN)/python tests/clients/node.py npm ci --silent
+	@$(BIN)/python tests/clients/node.py npm ci --loglevel=error
 	@touch $@

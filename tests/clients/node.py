@@ -23,7 +23,7 @@ class NoNodeError(Exception):
 
 
 def folder() -> Path:
-    """The folder of a `node` that is new enough, `npm` beside it. Raises `NoNodeError`."""
+    """The folder of a `node` that is new enough. Raises `NoNodeError`."""
     candidates = []
     if found := shutil.which("node"):
         candidates.append(Path(found))
@@ -56,7 +56,10 @@ def main() -> int:
         return 1
     if sys.argv[1:2] != ["npm"]:
         return 0
-    return subprocess.run([folder() / "npm", *sys.argv[2:]], cwd=HERE, env=environ, check=False).returncode
+    # Beside a Node that pip installed, `npm` is a copy that does not find its own files.
+    npm = folder().parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    command = [folder() / "node", npm] if npm.exists() else ["npm"]
+    return subprocess.run([*command, *sys.argv[2:]], cwd=HERE, env=environ, check=False).returncode
 
 
 if __name__ == "__main__":
