@@ -24,8 +24,8 @@ def _pinned() -> dict[str, str]:
     pins = dict(
         re.findall(r"^([a-z0-9-]+)==([^\s;]+)", _PINNED_FROM_PYPI.read_text(encoding="utf-8"), re.MULTILINE)
     )
-    manifest = json.loads((HERE / "package.json").read_text(encoding="utf-8"))
-    return pins | manifest["dependencies"]
+    from_npm: dict[str, str] = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    return pins | from_npm
 
 
 def test_the_page_says_what_the_last_run_saw() -> None:
