@@ -123,8 +123,10 @@ def _revocation(summary: dict[str, Any]) -> list[str]:
     return [
         f"{what} with {summary['background_rate']:,.0f} other answers/s:",
         f"  {figures}",
-        f"  beside it, a check took p50 {_ms(summary['background_p50_ms'])}, "
-        f"p99 {_ms(summary['background_p99_ms'])}",
+        (
+            f"  beside it, a check took p50 {_ms(summary['background_p50_ms'])}, "
+            f"p99 {_ms(summary['background_p99_ms'])}"
+        ),
         f"  {summary['never_refused']} never refused; {summary['allowed_after_refused']} allowed again after that",
     ]
 
