@@ -73,13 +73,26 @@ class AuthorizationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """What a device asks for, in the browser of the person who entered its user code.
+
+    `device_hash` is the hash of the device code: enough to decide about the device, not to be it.
+    """
+
+    device_hash: str
+    client_id: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PendingAuthorization:
-    """An authorization request that waits for its user, bound to the browser that started it.
+    """A request that waits for its user, bound to the browser that started it.
 
     `browser_hash` is the hash of that browser's cookie.
     """
 
-    request: AuthorizationRequest
+    request: AuthorizationRequest | DeviceRequest
     browser_hash: str
 
 
@@ -101,6 +114,33 @@ class AuthorizationCode:
     grant_id: str
     request: AuthorizationRequest
     user: User
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAuthorization:
+    """What a device code stands for (RFC 8628 section 3.2). Its grant's id is chosen when the code is."""
+
+    grant_id: str
+    client_id: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePace:
+    """How fast a device may poll: `interval` seconds between polls, of which the last came at `polled_at`."""
+
+    interval: int
+    polled_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDecision:
+    """What the person decided about a device: to let it act as `user`, or, without one, not to."""
+
+    user: User | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import access_tokens, grants, scopes
+from oauth_core import access_tokens, client_authentication, grants, refresh_tokens, scopes
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from oauth_core.model import Client, Grant
     from oauth_core.refresh_tokens import RefreshToken
     from oauth_web.deps import Deps
+
+
+async def begin_grant(deps: Deps, client: Client, grant: Grant, *, audience: tuple[str, ...]) -> Response:
+    """Keep a grant that somebody just gave, and answer its first tokens."""
+    token = refresh_tokens.first(grant.grant_id)
+    lifetime = grant.expires_at - grant.created_at
+    await deps.clients.remember_grant(client.client_id, grant.grant_id, lifetime)
+    await deps.grants.create(grant, token)
+    await deps.clients.keep_for(client.client_id, lifetime)
+    answer = await issue(deps, grant, token, audience=audience, scope=grant.scopes, kind=EventKind.TOKEN_ISSUED)
+    # A client deleted while it was being given a grant keeps nothing.
+    if not await deps.clients.exists(client.client_id):
+        await end_grant(deps, grant.grant_id, client, "client deleted")
+        raise client_authentication.refused("the client was deleted", by_header=False)
+    return answer
 
 
 async def issue(
