@@ -58,6 +58,8 @@ class Client:
     application_type: str | None = None
     software_id: str | None = None
     software_version: str | None = None
+    machine_scopes: tuple[str, ...] = ()
+    """What the client may do as itself; only the operator's command sets it (`oauth_core.machine_clients`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +147,31 @@ class DeviceDecision:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user allowed a client: one sign-in, one family of refresh tokens."""
+    """What a user allowed a client: one sign-in, one family of refresh tokens.
+
+    Without a user it is what the operator allows a machine client, which has no refresh tokens.
+    """
 
     grant_id: str
     client_id: str
-    user: User
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     created_at: int
     expires_at: int
+    user: User | None = None
+
+    @property
+    def subject(self) -> str:
+        """Whom its tokens speak for: the user's GitHub id, or the machine client itself."""
+        return self.client_id if self.user is None else str(self.user.github_id)
 
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model)."""
+    """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model).
+
+    A machine client's token has neither `github_user` nor `github_id`, and its `sub` is its `client_id`.
+    """
 
     iss: str
     sub: str
@@ -168,5 +181,5 @@ class AccessClaims:
     jti: str
     client_id: str
     scope: str
-    github_user: str
-    github_id: int
+    github_user: str | None
+    github_id: int | None

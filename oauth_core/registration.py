@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 AUTH_METHODS: tuple[ClientAuthMethod, ...] = ("none", "client_secret_basic", "client_secret_post")
-GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE)
+GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE, "client_credentials")
+"""What the token endpoint offers; the last only to clients of the operator (`oauth_core.machine_clients`)."""
 
 _MOST_REDIRECT_URIS = 20
 _MOST_CONTACTS = 10
@@ -62,7 +63,8 @@ def update(client: Client, document: object) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
     The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
-    public forgets it. Raises `DisplayedError`.
+    public forgets it. What an operator allowed the client to do as itself does not survive. Raises
+    `DisplayedError`.
     """
     if not isinstance(document, dict) or document.get("client_id") != client.client_id:
         raise _invalid("client_id must be present and the same as in the URL")

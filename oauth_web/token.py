@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import device
+from oauth_core import device, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import form_parameters
 from oauth_web.caller import authenticated
 from oauth_web.grants.authorization_code import redeem
+from oauth_web.grants.client_credentials import issue_to_machine
 from oauth_web.grants.device_code import poll
 from oauth_web.grants.refresh_token import refresh
 
@@ -40,6 +41,8 @@ def blueprint(deps: Deps) -> Blueprint:
                     return await refresh(deps, client, form)
                 case device.GRANT_TYPE:
                     return await poll(deps, client, form)
+                case machine_clients.GRANT_TYPE:
+                    return await issue_to_machine(deps, client, form)
                 case _:
                     raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")
         except DisplayedError as error:

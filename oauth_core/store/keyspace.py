@@ -2,7 +2,7 @@
 
 | key | value | lives |
 |---|---|---|
-| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use |
+| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used` | 60 s, then a tombstone once used |

@@ -36,13 +36,13 @@ async def begin_grant(deps: Deps, client: Client, grant: Grant, *, audience: tup
 async def issue(
     deps: Deps,
     grant: Grant,
-    token: RefreshToken,
+    token: RefreshToken | None,
     *,
     audience: tuple[str, ...],
     scope: tuple[str, ...],
     kind: EventKind,
 ) -> Response:
-    """Mint an access token, bring it to life, and answer (RFC 6749 section 5.1)."""
+    """Mint an access token, bring it to life, and answer it with `token` (RFC 6749 section 5.1)."""
     claims = grants.claims_for(
         grant,
         issuer=deps.settings.issuer,
@@ -59,22 +59,22 @@ async def issue(
         AuditEvent(
             kind,
             client_id=grant.client_id,
-            user=grant.user.login,
-            user_id=grant.user.github_id,
+            user=grant.user.login if grant.user else None,
+            user_id=grant.user.github_id if grant.user else None,
             grant_id=grant.grant_id,
             jti=claims.jti,
             scope=claims.scope,
         )
     )
-    return json_answer(
-        {
-            "access_token": access_token,
-            "token_type": "Bearer",
-            "expires_in": claims.exp - claims.iat,
-            "refresh_token": str(token),
-            "scope": scopes.join(scope),
-        }
-    )
+    answer: dict[str, object] = {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": claims.exp - claims.iat,
+        "scope": scopes.join(scope),
+    }
+    if token is not None:
+        answer["refresh_token"] = str(token)
+    return json_answer(answer)
 
 
 async def end_grant(deps: Deps, grant_id: str, client: Client, reason: str) -> None:
