@@ -18,6 +18,7 @@ _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
     "envoy": "Render the Envoy configuration.",
     "keys": "List, rotate and retire signing keys.",
+    "clients": "Make machine clients; list, show and delete clients.",
     "doctor": "Check a running gateway from outside, attacks included.",
     "bench": "Measure how fast the check path is, beside others.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",
