@@ -24,7 +24,8 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     """Rotate a refresh token. The grace answers a repeat; a later repeat ends the family."""
     presented = refresh_tokens.parse(form.require("refresh_token"))
     grant = await deps.grants.get(presented.grant_id) if presented else None
-    if presented is None or grant is None or grant.client_id != client.client_id:
+    # A machine client's grant has no user and never had a refresh token.
+    if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
         raise invalid_grant("the refresh token is not valid")
     scope = grants.narrow_scopes(grant.scopes, form)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
