@@ -198,6 +198,9 @@ class WebSettings(RedisSettings):
     session_timeout: int = Field(default=600, ge=30, le=86400)
     refresh_grace: int = Field(default=10, ge=0, le=120)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    pinned_client_documents: Path | None = None
+    client_documents_ca_file: Path | None = None
+    allow_loopback_client_documents: bool = False
 
     @field_validator("access_token_lifetime")
     @classmethod
@@ -205,6 +208,14 @@ class WebSettings(RedisSettings):
         # Clients refresh a minute early, so a very short token would make them refresh all the time.
         if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
             raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
+        return value
+
+    @field_validator("allow_loopback_client_documents")
+    @classmethod
+    def _loopback_is_for_loopback(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's form
+        # In public this would let anybody make the server ask its own machine.
+        if value and not is_loopback(str(info.data.get("issuer"))):
+            raise ValueError("is only for an issuer on a loopback address")
         return value
 
     @property

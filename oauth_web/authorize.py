@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template, request
 
-from oauth_core import authorization, redirect_uris
+from oauth_core import authorization, client_id_documents, redirect_uris
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret, new_secret
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
@@ -90,6 +90,7 @@ def _in_words(deps: Deps, client: Client, asked: AuthorizationRequest) -> dict[s
     return {
         "client_name": client.client_name or "An app without a name",
         "client_uri": client.client_uri,
+        "document_host": client_id_documents.host_of(client.client_id),
         "redirect_host": redirect_uris.host_of(asked.redirect_uri),
         "on_this_device": redirect_uris.is_loopback(asked.redirect_uri),
         "services": [service for service in deps.services.services if service.scope in scopes],
