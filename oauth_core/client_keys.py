@@ -94,7 +94,7 @@ def _usable(member: Mapping[str, object]) -> ClientKey | None:
     """The key, or `None` for one we have no use for. Raises `ValueError` for one that is broken."""
     algorithms = _algorithms(member)
     operations = member.get("key_ops")
-    meant_for_this = member.get("use") in {None, "sig"} and (
+    meant_for_this = member.get("use") in (None, "sig") and (
         operations is None or (isinstance(operations, list) and "verify" in operations)
     )
     if not algorithms or not meant_for_this:
@@ -102,7 +102,7 @@ def _usable(member: Mapping[str, object]) -> ClientKey | None:
     kind = str(member["kty"])
     kid = member.get("kid")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= _LONGEST_KEY_ID):
-        raise ValueError(f"a kid is a string of at most {_LONGEST_KEY_ID} characters")
+        raise ValueError(f"the kid of a key is a string of at most {_LONGEST_KEY_ID} characters")
     numbers = {name: member.get(name) for name in _PUBLIC_MEMBERS[kind]}
     texts = {name: value for name, value in numbers.items() if isinstance(value, str)}
     if len(texts) != len(numbers):
