@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from oauth_core.credentials import hash_secret
 from oauth_core.errors import SettingsError
+from oauth_core.settings import WebSettings, load
+from oauth_core.store import keyspace
 from oauth_web.client_documents import pinned
+from oauth_web.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher
@@ -55,6 +59,10 @@ async def local(local_web: WebServer) -> AsyncIterator[OAuthClient]:
 
 async def asked(client: OAuthClient, client_id: str) -> httpx2.Response:
     return await client.http.get(client.authorize_url(client_id, CHALLENGE))
+
+
+def local_web_settings(web: WebServer) -> WebSettings:
+    return load(WebSettings, None, web.environment)
 
 
 def age(web: WebServer) -> None:
@@ -272,8 +280,25 @@ async def test_a_document_lives_as_long_as_the_grants_of_its_client(
     client_id = publisher.client("/app/long.json")
     await local.tokens(client_id)
     with local_web.redis.client() as redis:
-        lives = [redis.ttl(name) for name in redis.scan_iter("document:*")]
-    assert max(lives) > 7_776_000
+        life = redis.ttl(keyspace.document(hash_secret(f"client {client_id}")))
+    assert life > local_web_settings(local_web).client_lifetime
+
+
+async def test_deleting_a_published_client_ends_its_grants(
+    publisher: Publisher, local_web: WebServer, local: OAuthClient
+) -> None:
+    client_id = publisher.client("/app/deleted.json")
+    tokens = await local.tokens(client_id)
+    deps = await wire(local_web_settings(local_web))
+    try:
+        assert await deps.clients.exists(client_id)
+        ended = [await deps.grants.end(grant_id) for grant_id in await deps.clients.delete(client_id)]
+        assert not await deps.clients.exists(client_id)
+    finally:
+        await deps.aclose()
+    assert ended == [True]
+    answer = await local.refresh(client_id, tokens["refresh_token"])
+    assert answer.json()["error"] == "invalid_grant"
 
 
 async def test_thousands_of_made_up_urls_do_not_reach_one_host(publisher: Publisher) -> None:
