@@ -28,6 +28,8 @@ from oauth_core.credentials import hash_secret, is_identifier
 
 KEYRING = "keyring"
 JWKS = "jwks"
+ALL_CLIENTS = "client:*"
+"""Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
 
 CODE_LIFETIME = 60
 """Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
