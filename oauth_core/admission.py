@@ -5,6 +5,7 @@ Names are compared without case, as GitHub itself does; they are ASCII.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from oauth_core.model import User
 
 ANYBODY = "*"
+
+
+def check_teams(teams: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `teams` when each is written `organisation/team`; else raise `ValueError`."""
+    if any(not re.fullmatch(r"[^/\s]+/[^/\s]+", team) for team in teams):
+        raise ValueError("each team is written organisation/team")
+    return teams
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
+ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered OAuth client (RFC 7591 section 2). Both secrets are stored as hashes."""
+    """An OAuth client, registered (RFC 7591 section 2) or described by the document that its id is the URL of.
+
+    Both secrets are stored as hashes. `jwks` is a JWK set as JSON, with public keys only.
+    """
 
     client_id: str
     issued_at: int
@@ -60,6 +63,8 @@ class Client:
     software_version: str | None = None
     machine_scopes: tuple[str, ...] = ()
     """What the client may do as itself; only the operator's command sets it (`oauth_core.machine_clients`)."""
+    jwks: str | None = None
+    jwks_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

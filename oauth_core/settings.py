@@ -7,12 +7,12 @@ them in one go. The environment is an argument: nothing here looks around by its
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,10 +23,10 @@ from pydantic import (
     model_validator,
 )
 
-from oauth_core.admission import Admission
+from oauth_core.admission import Admission, check_teams
 from oauth_core.errors import SettingsError
 from oauth_core.model import Service
-from oauth_core.public_urls import faults_of, is_loopback
+from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
 from oauth_core.sealing import read_key
 from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings_sources import SECRET_FIELDS, from_environment, from_file, validated
@@ -149,22 +149,9 @@ class GatewaySettings(BaseModel):
 class RedisSettings(GatewaySettings):
     """How to reach Redis. `redis_password` counts unless the URL carries a password."""
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     redis_password: SecretStr | None = None
     redis_timeout: float = Field(default=1.0, gt=0, le=30)
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_is_an_address(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            known = parts.scheme in {"redis", "rediss", "unix"} and (parts.port is None or parts.port > 0)
-        except ValueError:
-            known = False
-        if not known:
-            # Without what was given: it may hold a password.
-            raise ValueError("is not the address of a Redis server: redis://, rediss:// or unix://")
-        return url
 
 
 def _master_key(value: object) -> object:
@@ -185,7 +172,7 @@ class WebSettings(RedisSettings):
     github_backchannel_url: str | None = None
     allowed_github_users: CommaList = ()
     allowed_github_orgs: CommaList = ()
-    allowed_github_teams: CommaList = ()
+    allowed_github_teams: Annotated[CommaList, AfterValidator(check_teams)] = ()
     allow_short_access_tokens: bool = False
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
@@ -193,6 +180,9 @@ class WebSettings(RedisSettings):
     session_timeout: int = Field(default=600, ge=30, le=86400)
     refresh_grace: int = Field(default=10, ge=0, le=120)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    pinned_client_documents: Path | None = None
+    client_documents_ca_file: Path | None = None
+    allow_loopback_client_documents: bool = False
 
     @field_validator("access_token_lifetime")
     @classmethod
@@ -202,12 +192,13 @@ class WebSettings(RedisSettings):
             raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
         return value
 
-    @field_validator("allowed_github_teams")
+    @field_validator("allow_loopback_client_documents")
     @classmethod
-    def _teams_name_their_organization(cls, teams: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not re.fullmatch(r"[^/\s]+/[^/\s]+", team) for team in teams):
-            raise ValueError("each team is written organisation/team")
-        return teams
+    def _loopback_is_for_loopback(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's form
+        # In public this would let anybody make the server ask its own machine.
+        if value and not is_loopback(str(info.data.get("issuer"))):
+            raise ValueError("is only for an issuer on a loopback address")
+        return value
 
     @property
     def admission(self) -> Admission:

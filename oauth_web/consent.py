@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Response, render_template
 
-from oauth_core import device, redirect_uris
+from oauth_core import client_id_documents, device, redirect_uris
 from oauth_core.credentials import hash_secret
 from oauth_core.model import AuthorizationRequest, PendingAuthorization
 from oauth_web.answers import NO_STORE
@@ -41,6 +41,7 @@ async def ask(
         handle=handle,
         client_name=client.client_name or "An app without a name",
         client_uri=client.client_uri,
+        document_host=client_id_documents.host_of(client.client_id),
         services=[service for service in deps.services.services if service.scope in scopes],
         user_code=device.show_user_code(user_code) if user_code else None,
         **_destination(asked),

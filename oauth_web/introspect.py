@@ -28,7 +28,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         form.check_unique()
         client = await authenticated(deps, form)
-        if client.secret_hash is None:
+        if client.token_endpoint_auth_method == "none":
             raise client_authentication.refused("a public client cannot introspect tokens", by_header=False)
         match await recognise(deps, form.require("token"), client):
             case GivenAccess(claims):

@@ -67,7 +67,7 @@ class ClientStore:
         """Every client, oldest first, without that being a use. For an operator: it reads them one by one."""
         found = []
         async with guarded():
-            async for key in self._redis.scan_iter(match=keyspace.client("*"), count=1000):
+            async for key in self._redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
                 text = await self._redis.get(key)
                 if text is not None:
                     found.append(_CLIENT.load(text))

@@ -38,6 +38,7 @@ def test_only_what_is_offered_is_advertised() -> None:
     assert SERVER["grant_types_supported"] == list(GRANT_TYPES)
     assert SERVER["token_endpoint_auth_methods_supported"] == list(AUTH_METHODS)
     assert SERVER["authorization_response_iss_parameter_supported"] is True
+    assert SERVER["client_id_metadata_document_supported"] is True
 
 
 def test_the_scopes_are_those_of_the_services_and_offline_access_is_not_among_them() -> None:
