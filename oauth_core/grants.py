@@ -74,6 +74,7 @@ def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
         resources=code.request.resources,
         created_at=now,
         expires_at=now + lifetime,
+        sealed_github_token=code.sealed_github_token,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,7 +13,7 @@ import structlog
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
     from oauth_core.audit import AuditEvent
 
@@ -25,6 +26,7 @@ def configure(program: str, level: str, *, stream: TextIO | None = None) -> None
     stream = stream or sys.stdout
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        partial(_named, program),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -36,7 +38,6 @@ def configure(program: str, level: str, *, stream: TextIO | None = None) -> None
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(program=program)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -50,6 +51,12 @@ def configure(program: str, level: str, *, stream: TextIO | None = None) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def _named(program: str, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Not a context variable: those do not reach threads that this Python did not start.
+    event["program"] = program
+    return event
 
 
 class LogAuditSink:

@@ -101,11 +101,15 @@ class AuthorizationCode:
     grant_id: str
     request: AuthorizationRequest
     user: User
+    sealed_github_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user allowed a client: one sign-in, one family of refresh tokens."""
+    """What a user allowed a client: one sign-in, one family of refresh tokens.
+
+    `sealed_github_token` is there when a membership let the user in, to ask again whether it still holds.
+    """
 
     grant_id: str
     client_id: str
@@ -114,6 +118,7 @@ class Grant:
     resources: tuple[str, ...]
     created_at: int
     expires_at: int
+    sealed_github_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

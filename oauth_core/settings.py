@@ -7,6 +7,7 @@ them in one go. The environment is an argument: nothing here looks around by its
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -22,10 +23,12 @@ from pydantic import (
     model_validator,
 )
 
+from oauth_core.admission import Admission
 from oauth_core.errors import SettingsError
 from oauth_core.model import Service
 from oauth_core.public_urls import faults_of, is_loopback
 from oauth_core.sealing import read_key
+from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings_sources import SECRET_FIELDS, from_environment, from_file, validated
 
 if TYPE_CHECKING:
@@ -56,32 +59,6 @@ def _comma_list(value: object) -> object:
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
-
-
-class ServiceSettings(BaseModel):
-    """One `[[services]]` table. Exactly one of `upstream` and `command` says where the service is.
-
-    `portcullis up` runs a `command`: a stdio server is bridged to HTTP; with `transport = "http"` the command
-    serves streamable HTTP itself, at path `/mcp` of the Unix socket that replaces `{socket}` in its arguments.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
-    title: str | None = None
-    url: str | None = None
-    upstream: str | None = None
-    command: tuple[str, ...] | None = None
-    transport: Literal["stdio", "http"] = "stdio"
-    scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> ServiceSettings:
-        if (self.upstream is None) == (self.command is None):
-            raise ValueError("needs exactly one of upstream (a URL) and command (a stdio server)")
-        if self.command is not None and not self.command:
-            raise ValueError("command is empty")
-        return self
 
 
 class GatewaySettings(BaseModel):
@@ -173,6 +150,19 @@ class RedisSettings(GatewaySettings):
     redis_password: SecretStr | None = None
     redis_timeout: float = Field(default=1.0, gt=0, le=30)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_is_an_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in {"redis", "rediss", "unix"} and (parts.port is None or parts.port > 0)
+        except ValueError:
+            known = False
+        if not known:
+            # Without what was given: it may hold a password.
+            raise ValueError("is not the address of a Redis server: redis://, rediss:// or unix://")
+        return url
+
 
 def _master_key(value: object) -> object:
     if isinstance(value, str):
@@ -191,6 +181,8 @@ class WebSettings(RedisSettings):
     github_api_url: str = "https://api.github.com"
     github_backchannel_url: str | None = None
     allowed_github_users: CommaList = ()
+    allowed_github_orgs: CommaList = ()
+    allowed_github_teams: CommaList = ()
     allow_short_access_tokens: bool = False
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
@@ -207,6 +199,18 @@ class WebSettings(RedisSettings):
             raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
         return value
 
+    @field_validator("allowed_github_teams")
+    @classmethod
+    def _teams_name_their_organization(cls, teams: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not re.fullmatch(r"[^/\s]+/[^/\s]+", team) for team in teams):
+            raise ValueError("each team is written organisation/team")
+        return teams
+
+    @property
+    def admission(self) -> Admission:
+        """Who may sign in."""
+        return Admission.of(self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams)
+
     @property
     def master_key_bytes(self) -> bytes:
         """The 256-bit key that encrypts private keys at rest."""
@@ -216,7 +220,7 @@ class WebSettings(RedisSettings):
 class AuthzSettings(RedisSettings):
     """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
 
-    authz_listen: str = "127.0.0.1:9001"
+    authz_listen: CommaList = ("127.0.0.1:9001",)
     revocation_bound: float = Field(default=1.0, ge=0.05, le=30)
     """The longest, in seconds, that a revoked token may pass, whatever breaks. Heartbeats are a quarter of it."""
     remembered_tokens: int = Field(default=100_000, ge=1)
@@ -225,6 +229,21 @@ class AuthzSettings(RedisSettings):
     """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
     audit_allowed: Literal["all", "none"] = "all"
     """Whether allowed requests are in the audit log. Refused ones always are."""
+    authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
+    authz_workers: int = Field(default=0, ge=0, le=256)
+    authz_tls_cert: Path | None = None
+    authz_tls_key: Path | None = None
+    authz_tls_client_ca: Path | None = None
+    authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
+    authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
+
+    @model_validator(mode="after")
+    def _whole_identity(self) -> AuthzSettings:
+        if (self.authz_tls_cert is None) != (self.authz_tls_key is None):
+            raise ValueError("authz_tls_cert and authz_tls_key belong together")
+        if self.authz_tls_client_ca and not self.authz_tls_cert:
+            raise ValueError("authz_tls_client_ca needs authz_tls_cert and authz_tls_key")
+        return self
 
 
 class EnvoySettings(GatewaySettings):
@@ -233,9 +252,21 @@ class EnvoySettings(GatewaySettings):
     envoy_listen: CommaList = ("127.0.0.1:8080",)
     envoy_admin: str = "127.0.0.1:9901"
     web_upstream: str = "127.0.0.1:9000"
-    authz_upstream: str = "127.0.0.1:9001"
+    authz_upstream: CommaList = ("127.0.0.1:9001",)
+    authz_upstream_ca: Path | None = None
+    authz_upstream_name: str | None = None
+    authz_upstream_cert: Path | None = None
+    authz_upstream_key: Path | None = None
     standin_upstream: str | None = None
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+
+    @model_validator(mode="after")
+    def _whole_client_identity(self) -> EnvoySettings:
+        if (self.authz_upstream_cert is None) != (self.authz_upstream_key is None):
+            raise ValueError("authz_upstream_cert and authz_upstream_key belong together")
+        if not self.authz_upstream_ca and (self.authz_upstream_cert or self.authz_upstream_name):
+            raise ValueError("authz_upstream_cert and authz_upstream_name need authz_upstream_ca")
+        return self
 
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)

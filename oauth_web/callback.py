@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core.admission import is_admitted
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
@@ -14,12 +13,14 @@ from oauth_core.model import AuthorizationCode
 from oauth_web.answers import query_parameters, redirect_to_client
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
-from oauth_web.github import GitHubRefusedError, GitHubUnavailableError
+from oauth_web.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
+from oauth_web.standing import NotAdmittedError, admit
 
 if TYPE_CHECKING:
     from oauth_core.model import AuthorizationRequest, SignIn, User
     from oauth_core.parameters import Parameters
     from oauth_web.deps import Deps
+    from oauth_web.github import SignedIn
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -42,12 +43,9 @@ def blueprint(deps: Deps) -> Blueprint:
                 "Go back to the app and connect again.",
             )
         asked = sign_in.pending.request
-        user = await _signed_in_user(deps, sign_in, parameters)
-        if not is_admitted(user, deps.settings.allowed_github_users):
-            _audit_user(deps, EventKind.SIGN_IN_REFUSED, user, asked, "not on the list of allowed users")
-            raise _redirected(asked, ErrorCode.ACCESS_DENIED, f"{user.login} may not use this gateway")
-        _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, user, asked, None)
-        code = await deps.codes.add(AuthorizationCode(new_identifier(), asked, user))
+        signed_in, grant_id, kept = await _signed_in_user(deps, sign_in, parameters)
+        _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
+        code = await deps.codes.add(AuthorizationCode(grant_id, asked, signed_in.user, kept))
         return redirect_to_client(
             asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
         )
@@ -55,17 +53,30 @@ def blueprint(deps: Deps) -> Blueprint:
     return bp
 
 
-async def _signed_in_user(deps: Deps, sign_in: SignIn, parameters: Parameters) -> User:
-    """Who GitHub says this is. Raises `RedirectedError`: the client learns that it failed, not why exactly."""
+async def _signed_in_user(deps: Deps, sign_in: SignIn, parameters: Parameters) -> tuple[SignedIn, str, str | None]:
+    """Who GitHub says this is, if they may be here; the id of the grant to come, and their token if it is kept.
+
+    Raises `RedirectedError`: the client learns that it failed, and the audit log why.
+    """
     asked = sign_in.pending.request
     code = parameters.get("code")
+    grant_id = new_identifier()
     try:
         if code is None:
             raise GitHubRefusedError(parameters.get("error") or "no code came back")
-        return await deps.github.user(code=code, code_verifier=sign_in.code_verifier)
+        signed_in = await deps.github.sign_in(code=code, code_verifier=sign_in.code_verifier)
+        try:
+            return signed_in, grant_id, await admit(deps, signed_in, grant_id)
+        except NotAdmittedError as error:
+            _audit_user(deps, EventKind.SIGN_IN_REFUSED, signed_in.user, asked, str(error))
+            raise _redirected(
+                asked, ErrorCode.ACCESS_DENIED, f"{signed_in.user.login} may not use this gateway"
+            ) from None
     except GitHubRefusedError as error:
         _audit_failure(deps, asked, f"GitHub refused: {error}")
-        raise _redirected(asked, ErrorCode.ACCESS_DENIED, "GitHub did not confirm the sign-in") from None
+        # Only what we wrote ourselves is passed on.
+        told = str(error) if isinstance(error, MissingScopeError) else "GitHub did not confirm the sign-in"
+        raise _redirected(asked, ErrorCode.ACCESS_DENIED, told) from None
     except GitHubUnavailableError as error:
         _audit_failure(deps, asked, f"GitHub unavailable: {error}")
         raise _redirected(

@@ -46,7 +46,7 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
     places = topology(settings)
     return Bootstrap(
         static_resources=BootstrapStaticResources(
-            listeners=[_listener(settings, places)], clusters=clusters(places, trusted_cas)
+            listeners=[_listener(settings, places)], clusters=clusters(settings, places, trusted_cas)
         ),
         overload_manager=OverloadManager(
             resource_monitors=[

@@ -10,6 +10,8 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
     ClusterDiscoveryType,
     ClusterDnsLookupFamily,
+    ClusterLbPolicy,
+    OutlierDetection,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
@@ -32,6 +34,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CommonTlsContext,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
+    TlsCertificate,
     UpstreamTlsContext,
 )
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
@@ -40,10 +43,14 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 
 from portcullis.envoy_config.messages import address, exactly, packed, seconds
-from portcullis.envoy_config.topology import HostPort, Place, Topology, Upstream
+from portcullis.envoy_config.topology import HostPort, Place, Topology, Upstream, is_ip
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from oauth_core.model import Service
+    from oauth_core.settings import EnvoySettings
 
 AUTHZ = "ext_authz"
 WEB = "oauth_web"
@@ -62,30 +69,62 @@ def service_cluster(service: Service) -> str:
     return f"service_{service.name}"
 
 
-def clusters(topology: Topology, trusted_cas: str) -> list[Cluster]:
+def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> list[Cluster]:
     """Every cluster of the gateway: our own programs first, then the services.
 
     `trusted_cas` is the file of the authorities that may vouch for a service reached by https.
     """
     return [
-        _cluster(AUTHZ, topology.authz, _grpc()),
-        _cluster(WEB, topology.web, _http1()),
-        *([_cluster(STANDIN, topology.standin, _http1())] if topology.standin else []),
+        _authz(settings, topology.authz),
+        _cluster(WEB, [topology.web], _http1()),
+        *([_cluster(STANDIN, [topology.standin], _http1())] if topology.standin else []),
         *(_service(service, upstream, trusted_cas) for service, upstream in topology.services),
     ]
 
 
-def _service(service: Service, upstream: Upstream, trusted_cas: str) -> Cluster:
-    cluster = _cluster(service_cluster(service), upstream.place, _http1())
-    if upstream.tls and isinstance(upstream.place, HostPort):
-        cluster.transport_socket = TransportSocket(
-            name="envoy.transport_sockets.tls", typed_config=packed(_tls(upstream.place, trusted_cas))
-        )
+def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
+    """The processes of the check service.
+
+    The one with the fewest calls under way gets the next, so that one that hangs or is slow is given little. One
+    that does not answer at all is left out for a moment, unless there would be none left.
+    """
+    cluster = _cluster(AUTHZ, places, _grpc())
+    cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+    cluster.outlier_detection = OutlierDetection(
+        consecutive_gateway_failure=3,
+        enforcing_consecutive_gateway_failure=100,
+        interval=seconds(1),
+        base_ejection_time=seconds(1),
+        max_ejection_time=seconds(5),
+        max_ejection_percent=99 if len(places) > 1 else 0,
+    )
+    if settings.authz_upstream_ca:
+        cluster.transport_socket = _tls_socket(_authz_tls(settings, settings.authz_upstream_ca, places[0]))
     return cluster
 
 
-def _cluster(name: str, place: Place, protocol: HttpProtocolOptions) -> Cluster:
-    by_name = isinstance(place, HostPort) and not place.is_ip
+def _authz_tls(settings: EnvoySettings, authorities: Path, place: Place) -> UpstreamTlsContext:
+    name = settings.authz_upstream_name or (place.host if isinstance(place, HostPort) else "")
+    tls = _tls(name, str(authorities), "h2")
+    if tls.common_tls_context and settings.authz_upstream_cert and settings.authz_upstream_key:
+        tls.common_tls_context.tls_certificates = [
+            TlsCertificate(
+                certificate_chain=DataSource(filename=str(settings.authz_upstream_cert)),
+                private_key=DataSource(filename=str(settings.authz_upstream_key)),
+            )
+        ]
+    return tls
+
+
+def _service(service: Service, upstream: Upstream, trusted_cas: str) -> Cluster:
+    cluster = _cluster(service_cluster(service), [upstream.place], _http1())
+    if upstream.tls and isinstance(upstream.place, HostPort):
+        cluster.transport_socket = _tls_socket(_tls(upstream.place.host, trusted_cas, "http/1.1"))
+    return cluster
+
+
+def _cluster(name: str, places: Sequence[Place], protocol: HttpProtocolOptions) -> Cluster:
+    by_name = any(isinstance(place, HostPort) and not place.is_ip for place in places)
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.STRICT_DNS if by_name else ClusterDiscoveryType.STATIC,
@@ -101,7 +140,11 @@ def _cluster(name: str, place: Place, protocol: HttpProtocolOptions) -> Cluster:
         typed_extension_protocol_options={_PROTOCOL_OPTIONS: packed(protocol)},
         load_assignment=ClusterLoadAssignment(
             cluster_name=name,
-            endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address(place)))])],
+            endpoints=[
+                LocalityLbEndpoints(
+                    lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address(place))) for place in places]
+                )
+            ],
         ),
     )
 
@@ -124,15 +167,21 @@ def _grpc() -> HttpProtocolOptions:
     )
 
 
-def _tls(place: HostPort, trusted_cas: str) -> UpstreamTlsContext:
-    kind = SubjectAltNameMatcherSanType.IP_ADDRESS if place.is_ip else SubjectAltNameMatcherSanType.DNS
+def _tls_socket(context: UpstreamTlsContext) -> TransportSocket:
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _tls(name: str, trusted_cas: str, protocol: str) -> UpstreamTlsContext:
+    """TLS to a server whose certificate must carry `name`, a host name or an IP address."""
+    by_address = is_ip(name)
+    kind = SubjectAltNameMatcherSanType.IP_ADDRESS if by_address else SubjectAltNameMatcherSanType.DNS
     return UpstreamTlsContext(
-        sni="" if place.is_ip else place.host,  # RFC 6066 section 3: names only
+        sni="" if by_address else name,  # RFC 6066 section 3: names only
         common_tls_context=CommonTlsContext(
-            alpn_protocols=["http/1.1"],
+            alpn_protocols=[protocol],
             validation_context=CertificateValidationContext(
                 trusted_ca=DataSource(filename=trusted_cas),
-                match_typed_subject_alt_names=[SubjectAltNameMatcher(san_type=kind, matcher=exactly(place.host))],
+                match_typed_subject_alt_names=[SubjectAltNameMatcher(san_type=kind, matcher=exactly(name))],
             ),
         ),
     )

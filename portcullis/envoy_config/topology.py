@@ -40,7 +40,7 @@ class HostPort:
     @property
     def is_ip(self) -> bool:
         """Whether `host` is an address already, so that no name needs to be looked up."""
-        return _is_ip(self.host)
+        return is_ip(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,15 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The parsed addresses of one gateway. `listen` is not empty; `services` keeps the order of the settings."""
+    """The parsed addresses of one gateway. `services` keeps the order of the settings.
+
+    Neither `listen` nor `authz`, an address for each process of the check service, is empty.
+    """
 
     listen: tuple[HostPort, ...]
     admin: Place
     web: Place
-    authz: Place
+    authz: tuple[Place, ...]
     standin: Place | None
     services: tuple[tuple[Service, Upstream], ...]
 
@@ -90,7 +93,7 @@ def parse_place(text: str) -> Place:
         raise fault from None
     if not host or not port or parts.netloc != text or "@" in text:
         raise fault
-    if not (_is_ip(host) or _NAME.fullmatch(host)):
+    if not (is_ip(host) or _NAME.fullmatch(host)):
         raise fault
     return HostPort(host, port)
 
@@ -142,7 +145,13 @@ def topology(settings: EnvoySettings) -> Topology:
         faults.append("envoy_listen names an address twice")
     admin = read("envoy_admin", _admin, settings.envoy_admin, nowhere)
     web = place("web_upstream", settings.web_upstream)
-    authz = place("authz_upstream", settings.authz_upstream)
+    authz = [place("authz_upstream", text) for text in settings.authz_upstream]
+    if not authz:
+        faults.append("authz_upstream is empty")
+    elif len(set(authz)) < len(authz):
+        faults.append("authz_upstream names an address twice")
+    if settings.authz_upstream_ca and not settings.authz_upstream_name and not _one_host(authz):
+        faults.append("authz_upstream_name is not set: say which name the check service's certificate carries")
     standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
     services = []
     for service in settings.resolved_services:
@@ -156,10 +165,15 @@ def topology(settings: EnvoySettings) -> Topology:
         listen=tuple(listen),
         admin=admin,
         web=web,
-        authz=authz,
+        authz=tuple(authz),
         standin=standin,
         services=tuple(services),
     )
+
+
+def _one_host(places: list[Place]) -> bool:
+    hosts = {place.host if isinstance(place, HostPort) else None for place in places}
+    return len(hosts) == 1 and None not in hosts
 
 
 def _listener(text: str) -> HostPort:
@@ -198,7 +212,8 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether `host` is an IP address rather than a name."""
     try:
         ip_address(host)
     except ValueError:

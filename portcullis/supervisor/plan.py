@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from oauth_core.settings import ServiceSettings
+    from oauth_core.service_settings import ServiceSettings
     from portcullis.supervisor.choices import Choices
     from portcullis.supervisor.redis_config import OwnRedis
 

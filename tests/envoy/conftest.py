@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.settings import EnvoySettings, ServiceSettings
+from oauth_core.service_settings import ServiceSettings
+from oauth_core.settings import EnvoySettings
 from tests.envoy.check_service import Check, CheckService, checking
 from tests.envoy.process import Answer, Gate, free_port, running
 from tests.envoy.upstream import Received, Upstream, serving
@@ -84,7 +85,7 @@ def _world(*, issuer: str, local: bool) -> Iterator[World]:
             envoy_listen=(f"127.0.0.1:{port}",),
             envoy_admin=f"unix:{folder / 'admin.sock'}",
             web_upstream=web.address,
-            authz_upstream=f"unix:{folder / 'authz.sock'}",
+            authz_upstream=(f"unix:{folder / 'authz.sock'}",),
             standin_upstream=standin.address if local else None,
             max_request_bytes=REQUEST_LIMIT,
         )

@@ -14,7 +14,8 @@ import pytest
 from envoy_data_plane.envoy.service.auth.v3 import CheckResponse
 from envoy_data_plane.google.rpc import Status
 
-from oauth_core.settings import EnvoySettings, ServiceSettings
+from oauth_core.service_settings import ServiceSettings
+from oauth_core.settings import EnvoySettings
 from tests.envoy.check_service import GOOD, checking
 from tests.envoy.process import Gate, free_port, running
 from tests.envoy.upstream import Upstream, serving
@@ -145,7 +146,7 @@ def test_an_https_service_must_prove_who_it_is(
             services=(ServiceSettings(name="time", upstream=f"https://{host}:{port}/mcp"),),
             envoy_listen=(f"127.0.0.1:{gate_port}",),
             envoy_admin=f"unix:{folder / 'admin.sock'}",
-            authz_upstream=f"unix:{folder / 'authz.sock'}",
+            authz_upstream=(f"unix:{folder / 'authz.sock'}",),
         )
         with (
             checking(folder / "authz.sock", settings.resolved_services),

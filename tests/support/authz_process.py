@@ -104,6 +104,7 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
                     "PATH": os.environ.get("PATH", ""),
                     "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
                     "AUTHZ_LISTEN": address,
+                    "AUTHZ_WORKERS": "1",
                     **environ,
                 },
                 stdin=subprocess.DEVNULL,

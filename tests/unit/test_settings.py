@@ -82,7 +82,7 @@ def test_a_list_in_the_environment_is_parted_by_commas(config: Path) -> None:
 
 def test_what_other_programs_need_is_no_fault_in_a_shared_file(config: Path) -> None:
     config.write_text(f'envoy_admin = "127.0.0.1:1"\nauthz_listen = "127.0.0.1:2"\n{LOCAL}')
-    assert load(AuthzSettings, config, {}).authz_listen == "127.0.0.1:2"
+    assert load(AuthzSettings, config, {}).authz_listen == ("127.0.0.1:2",)
 
 
 def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:

@@ -1,0 +1,64 @@
+"""A worker's line to the process that watches over it.
+
+Upwards: one byte when the worker is ready, and a heartbeat from its event loop. Downwards: the word to drain. When
+the other end closes, the parent is gone, and a worker without one must not stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+LINK_VARIABLE = "PORTCULLIS_WORKER_LINK"
+"""The environment variable with the number of the worker's end of the socket."""
+
+READY = b"R"
+BEAT = b"."
+DRAIN = b"D"
+BEAT_SECONDS = 0.5
+_PR_SET_PDEATHSIG = 1
+
+
+class ParentLink:
+    """The worker's end. Belongs to one event loop."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)  # noqa: FBT003 - the standard library's spelling
+        self._end = end
+
+    @classmethod
+    def from_environment(cls) -> ParentLink:
+        """Take the end that the parent left open; from then on this process is killed when its parent dies."""
+        if sys.platform == "linux":
+            # A frozen event loop would not notice that the other end closed.
+            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        return cls(socket.socket(fileno=int(os.environ[LINK_VARIABLE])))
+
+    def ready(self) -> None:
+        """Say that this worker answers calls."""
+        self._send(READY)
+
+    async def beat(self) -> None:
+        """Give signs of life until cancelled."""
+        while True:
+            self._send(BEAT)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def told_to_drain(self) -> None:
+        """Return when the parent says so, or is gone."""
+        with suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_recv(self._end, 1)
+
+    def close(self) -> None:
+        """Let go of the line."""
+        self._end.close()
+
+    def _send(self, word: bytes) -> None:
+        # A parent that is frozen for a while lets the line fill up; it will find old signs of life in it.
+        with suppress(BlockingIOError, ConnectionError):
+            self._end.send(word)

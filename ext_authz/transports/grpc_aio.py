@@ -1,0 +1,104 @@
+"""The portable transport: `grpc.aio`, with health, reflection, limits and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_service  # type: ignore[attr-defined] # documented, not in `__all__`
+from grpc_reflection.v1alpha import reflection
+
+from ext_authz.addresses import cannot_listen
+from ext_authz.generated import envoy_ext_authz_pb2
+from ext_authz.health import CHECK_SERVICE, NAMES
+from ext_authz.server import LARGEST_MESSAGE
+
+if TYPE_CHECKING:
+    from ext_authz.health import Health
+    from ext_authz.server import CheckServer
+    from oauth_core.settings import AuthzSettings
+
+_IDENTITY_ONLY = 1
+_OPTIONS = (
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    # Nobody compresses a Check but somebody who wants us to unpack a bomb.
+    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+    ("grpc.max_concurrent_streams", 1024),
+    # The parent has made sure that nobody but our own workers shares the port.
+    ("grpc.so_reuseport", 1),
+    # Envoy may ping an idle connection; by default gRPC takes that for an attack and closes it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class GrpcTransport:
+    """A listening gRPC server."""
+
+    def __init__(self, check_server: CheckServer) -> None:
+        self._health = check_server.health
+        self._servicer = health_service.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._following: asyncio.Task[None] | None = None
+        check, check_now = check_server.authorizer.check, check_server.authorizer.check_now
+
+        async def handle(message: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            answer = check_now(message)
+            return await check(message) if answer is None else answer
+
+        # No deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Check": grpc.unary_unary_rpc_method_handler(handle)
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(CHECK_SERVICE, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)  # type: ignore[no-untyped-call]
+        described = envoy_ext_authz_pb2.DESCRIPTOR.services_by_name["Authorization"].full_name
+        reflection.enable_server_reflection(
+            (described, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
+            self._server,
+        )  # type: ignore[no-untyped-call]
+
+    async def start(self, address: str, settings: AuthzSettings) -> None:
+        """Listen on `address` (`host:port` or `unix:/path`). Raises `ListenError`, or `OSError` for a TLS file."""
+        try:
+            bound = self._bind(address, settings)
+        except RuntimeError:
+            bound = 0
+        if not bound:
+            raise cannot_listen(address)
+        await _report(self._servicer, is_serving=False)
+        await self._server.start()
+        self._following = asyncio.create_task(_follow(self._health, self._servicer))
+
+    async def stop(self, patience: float) -> None:
+        """Take no more calls, and give those under way so many seconds."""
+        await self._servicer.enter_graceful_shutdown()
+        await self._server.stop(patience)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    def _bind(self, address: str, settings: AuthzSettings) -> int:
+        if settings.authz_tls_cert is None or settings.authz_tls_key is None:
+            return self._server.add_insecure_port(address)
+        authorities = settings.authz_tls_client_ca
+        identity = (settings.authz_tls_key.read_bytes(), settings.authz_tls_cert.read_bytes())
+        credentials = grpc.ssl_server_credentials(
+            [identity],
+            root_certificates=authorities.read_bytes() if authorities else None,
+            require_client_auth=authorities is not None,
+        )
+        return self._server.add_secure_port(address, credentials)
+
+
+async def _follow(health: Health, servicer: health_service.HealthServicer) -> None:
+    async for is_serving in health.follow():
+        await _report(servicer, is_serving=is_serving)
+
+
+async def _report(servicer: health_service.HealthServicer, *, is_serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in NAMES:
+        await servicer.set(name, status)

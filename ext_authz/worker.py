@@ -1,0 +1,71 @@
+"""One worker of the portable transport: `python -m ext_authz.worker ADDRESS`, started by its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from ext_authz.addresses import ListenError
+from ext_authz.parent_link import ParentLink
+from ext_authz.server import check_server
+from ext_authz.transports.grpc_aio import GrpcTransport
+from oauth_core import logs
+from oauth_core.errors import SettingsError
+from oauth_core.settings import AuthzSettings, load
+
+
+def main() -> int:
+    """Serve until told to drain; return the exit code: 0 done, 2 wrong settings or address."""
+    os.umask(0o077)  # a Unix socket is for this user alone
+    # Who wants us to stop tells the parent; a signal to the whole group must not cut a drain short.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        settings = load(AuthzSettings, None, os.environ)
+        logs.configure("ext_authz", settings.log_level)
+        uvloop.run(_serve(sys.argv[1], settings))
+    except SettingsError as error:
+        return _refuse(*error.faults)
+    except ListenError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or sys.argv[1]}: {error.strerror or type(error).__name__}")
+    return 0
+
+
+async def _serve(address: str, settings: AuthzSettings) -> None:
+    log = structlog.get_logger("server")
+    async with check_server(settings, logs.LogAuditSink()) as server:
+        transport = GrpcTransport(server)
+        await transport.start(address, settings)
+        link = ParentLink.from_environment()
+        link.ready()
+        beating = asyncio.create_task(link.beat())
+        told = asyncio.create_task(link.told_to_drain())
+        try:
+            await asyncio.wait((told, server.failed), return_when=asyncio.FIRST_COMPLETED)
+            log.info("server.draining")
+            server.health.drain()
+            await transport.stop(settings.authz_drain_seconds)
+            if server.failed.done():
+                await server.failed
+        finally:
+            for task in (beating, told):
+                task.cancel()
+            await asyncio.gather(beating, told, return_exceptions=True)
+            link.close()
+    log.info("server.stopped")
+
+
+def _refuse(*faults: str) -> int:
+    sys.stderr.writelines(f"ext_authz: {fault}\n" for fault in faults)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""One worker as its parent sees it: a process that becomes ready, beats, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ext_authz.parent_link import BEAT_SECONDS, DRAIN, LINK_VARIABLE, READY
+
+if TYPE_CHECKING:
+    from ext_authz.transports.choice import Launch
+
+START_SECONDS = 30.0
+WRONG_SETTINGS = 2
+"""Exit code of a worker that will not start however often it is tried."""
+
+_KILL_MARGIN_SECONDS = 2.0
+_READ = 4096
+
+
+class WorkerProcess:
+    """A started worker. `ended` has its exit code once it is gone."""
+
+    def __init__(self, process: asyncio.subprocess.Process, end: socket.socket) -> None:
+        self.pid = process.pid
+        self.ended = asyncio.create_task(process.wait())
+        self.hung = False
+        self._process = process
+        self._end = end
+        self._ready = asyncio.Event()
+        self._silent_ticks = 0
+        self._listening = asyncio.create_task(self._listen())
+        self._watching: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, launch: Launch) -> WorkerProcess:
+        """Start the process. It is not ready yet. Raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *launch.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                env={**launch.environment, LINK_VARIABLE: str(theirs.fileno())},
+                pass_fds=(theirs.fileno(),),
+                # A session of its own: a signal to our group must not cut short what a worker still has to answer.
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours)
+
+    async def wait_until_ready(self, hang_seconds: float) -> bool:
+        """Whether it became ready; if so, it is killed from now on when it is silent for `hang_seconds`."""
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((ready, self.ended), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if not self._ready.is_set() or self.ended.done():
+            await self.kill()
+            return False
+        self._watching = asyncio.create_task(self._watch(hang_seconds))
+        return True
+
+    async def drain(self, patience: float) -> None:
+        """Have it finish what is under way; what takes longer than `patience` seconds is cut off."""
+        with suppress(OSError):
+            self._end.send(DRAIN)
+        await asyncio.wait((self.ended,), timeout=patience + _KILL_MARGIN_SECONDS)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it at once, if it has not ended, and forget it."""
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+        await self.ended
+        tasks = [task for task in (self._listening, self._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._end.close()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            while words := await loop.sock_recv(self._end, _READ):
+                self._silent_ticks = 0
+                if READY in words:
+                    self._ready.set()
+
+    async def _watch(self, hang_seconds: float) -> None:
+        """Kill it when it is silent. Our own ticks are counted: when the whole machine slept, nobody hung."""
+        while self._silent_ticks * BEAT_SECONDS <= hang_seconds:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._silent_ticks += 1
+        self.hung = True
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)

@@ -1,0 +1,207 @@
+"""The parent: as many workers as asked for, each replaced when it dies, hangs or is due for a restart.
+
+But for one that died, a worker is replaced by one that is ready already. They share a TCP port for that moment. A
+Unix socket is bound under a name of its own and then renamed over the old one, so that there is a listening socket
+at every instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ext_authz.addresses import Address, UnixAddress, check_free, of_worker
+from ext_authz.cores import usable_cores
+from ext_authz.transports.choice import choose
+from ext_authz.worker_process import WRONG_SETTINGS, WorkerProcess
+
+if TYPE_CHECKING:
+    from oauth_core.settings import AuthzSettings
+
+_FIRST_BACKOFF = 0.1
+_LONGEST_BACKOFF = 10.0
+_CALM_SECONDS = 30.0
+"""A worker that lived this long has earned a quick replacement again."""
+
+_ACCEPT_SECONDS = 0.1
+"""For connections that found the old socket just before it was replaced, to be accepted."""
+
+
+class StartError(Exception):
+    """The workers cannot start. `code` is the exit code; the worker has told why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a worker ended with exit code {code}")
+        self.code = code
+
+
+class Workers:
+    """All workers of one check service."""
+
+    def __init__(self, settings: AuthzSettings) -> None:
+        """Raises `SettingsError` or `ListenError` when the settings cannot work here."""
+        self._settings = settings
+        self._transport = choose(settings)
+        count = settings.authz_workers or max(usable_cores(), len(settings.authz_listen))
+        self._addresses = [of_worker(settings.authz_listen, number) for number in range(count)]
+        for address in dict.fromkeys(self._addresses):
+            check_free(address)
+        self._stopping = asyncio.Event()
+        self._restarts: list[asyncio.Queue[asyncio.Event]] = [asyncio.Queue() for _ in self._addresses]
+        self._generation = 0
+        self._log = structlog.get_logger("workers")
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one. Raises `StartError`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        rolling: set[asyncio.Task[None]] = set()
+
+        def roll() -> None:
+            task = asyncio.create_task(self._replace_all())
+            rolling.add(task)
+            task.add_done_callback(rolling.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, roll)
+        folder = Path(tempfile.mkdtemp(prefix="portcullis-"))
+        try:
+            await self._run_all(folder)
+        finally:
+            for task in rolling:
+                task.cancel()
+            shutil.rmtree(folder, ignore_errors=True)
+            self._remove_sockets()
+
+    async def _run_all(self, folder: Path) -> None:
+        first = await self._first(folder)
+        if first is None:
+            return
+        self._log.info(
+            "server.listening",
+            transport=self._transport.name,
+            workers=len(self._addresses),
+            addresses=[str(address) for address in dict.fromkeys(self._addresses)],
+        )
+        keepers = [
+            asyncio.create_task(self._keep(number, folder, first if number == 0 else None))
+            for number in range(len(self._addresses))
+        ]
+        try:
+            await asyncio.gather(*keepers)
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def _first(self, folder: Path) -> WorkerProcess | None:
+        """The first worker alone, to find out whether it works at all; `None` when told to stop meanwhile."""
+        starting = asyncio.create_task(self._start(0, folder))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return None
+        worker, code = starting.result()
+        if worker is None and self._transport.fallback and code != WRONG_SETTINGS:
+            self._log.warning("transport.fallback", wanted=self._transport.name, exit_code=code)
+            self._transport = self._transport.portable
+            worker, code = await self._start(0, folder)
+        if worker is None:
+            raise StartError(code)
+        return worker
+
+    async def _keep(self, number: int, folder: Path, worker: WorkerProcess | None) -> None:
+        """Have a worker with this number until told to stop."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.create_task(self._stopping.wait())
+        restart = asyncio.create_task(self._restarts[number].get())
+        backoff, born = _FIRST_BACKOFF, loop.time()
+        try:
+            while not stopping.done():
+                if worker is None:
+                    worker, code = await self._start(number, folder)
+                    born = loop.time()
+                    if worker is None:
+                        self._log.error("worker.not_started", worker=number, exit_code=code, again_in=backoff)
+                        await asyncio.wait((stopping,), timeout=backoff)
+                        backoff = min(backoff * 2, _LONGEST_BACKOFF)
+                        continue
+                await asyncio.wait((worker.ended, stopping, restart), return_when=asyncio.FIRST_COMPLETED)
+                if worker.ended.done():
+                    self._log.error(
+                        "worker.hung" if worker.hung else "worker.died",
+                        worker=number,
+                        pid=worker.pid,
+                        exit_code=worker.ended.result(),
+                    )
+                    await worker.kill()
+                    worker = None
+                    if loop.time() - born >= _CALM_SECONDS:
+                        backoff = _FIRST_BACKOFF
+                    await asyncio.wait((stopping,), timeout=backoff)
+                    backoff = min(backoff * 2, _LONGEST_BACKOFF)
+                elif restart.done() and not stopping.done():
+                    done = restart.result()
+                    worker, born = await self._replace(number, folder, worker), loop.time()
+                    restart = asyncio.create_task(self._restarts[number].get())
+                    done.set()
+        finally:
+            for task in (stopping, restart):
+                task.cancel()
+            if worker is not None:
+                await worker.drain(self._settings.authz_drain_seconds)
+
+    async def _replace(self, number: int, folder: Path, old: WorkerProcess) -> WorkerProcess:
+        fresh, code = await self._start(number, folder)
+        if fresh is None:
+            self._log.error("worker.not_replaced", worker=number, exit_code=code)
+            return old
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        await old.drain(self._settings.authz_drain_seconds)
+        return fresh
+
+    async def _replace_all(self) -> None:
+        self._log.info("workers.replacing")
+        for requests in self._restarts:
+            done = asyncio.Event()
+            requests.put_nowait(done)
+            await done.wait()
+        self._log.info("workers.replaced")
+
+    async def _start(self, number: int, folder: Path) -> tuple[WorkerProcess | None, int]:
+        """A worker that is ready and in its place; or `None` and the exit code of the one that would not."""
+        self._generation += 1
+        label = f"{number}-{self._generation}"
+        place = self._addresses[number]
+        birthplace = _birthplace(place, self._generation)
+        worker = await WorkerProcess.start(self._transport.launch(birthplace, folder, label))
+        try:
+            if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
+                return None, worker.ended.result()
+            if isinstance(place, UnixAddress) and isinstance(birthplace, UnixAddress):
+                birthplace.path.replace(place.path)
+        except BaseException:
+            await worker.kill()
+            raise
+        self._log.info("worker.ready", worker=number, pid=worker.pid, address=str(place))
+        return worker, 0
+
+    def _remove_sockets(self) -> None:
+        for address in self._addresses:
+            if isinstance(address, UnixAddress):
+                address.path.unlink(missing_ok=True)
+
+
+def _birthplace(place: Address, generation: int) -> Address:
+    if isinstance(place, UnixAddress):
+        return UnixAddress(place.path.with_name(f"{place.path.name}~{generation % 1000}"))
+    return place
