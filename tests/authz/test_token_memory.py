@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,12 +12,17 @@ from ext_authz.token_memory import TokenMemory
 from oauth_core import access_tokens
 from oauth_core.access_tokens import Rejected, TokenFault
 from oauth_core.keys import SigningKey, VerifyingKeys, generate_key, public_jwks
-from tests.support.tokens import ISSUER, claims, mint, new_key
+from tests.support.tokens import ISSUER, claims, new_key
+from tests.support.tokens import mint as mint_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = claims().iat
+
+
+def mint(key: SigningKey, **changes: Any) -> str:
+    return mint_now(key, **{"iat": NOW, "exp": NOW + 600, **changes})
 
 
 def ring(*keys: SigningKey) -> VerifyingKeys:
