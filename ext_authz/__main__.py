@@ -24,7 +24,7 @@ def main() -> int:
     try:
         settings = load(AuthzSettings, None, os.environ)
         logs.configure("ext_authz", settings.log_level)
-        asyncio.run(Workers(settings).run())
+        asyncio.run(Workers(settings, os.environ).run())
     except SettingsError as error:
         return _refuse(error.faults)
     except ListenError as error:

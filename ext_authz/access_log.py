@@ -48,13 +48,14 @@ class AccessLog:
         if self._failure is not None:
             raise self._failure
         optional = ""
+        if claims.github_user is not None:
+            optional = f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id}'
         if request.source:
-            optional = f',"source":{quoted(request.source[:LONGEST_LOGGED])}'
+            optional += f',"source":{quoted(request.source[:LONGEST_LOGGED])}'
         if request.request_id:
             optional += f',"request_id":{quoted(request.request_id[:LONGEST_LOGGED])}'
         self._lines.append(
-            f'{{"client_id":{quoted(claims.client_id)},"user":{quoted(claims.github_user)}'
-            f',"user_id":{claims.github_id},"service":{quoted(service.name)},"jti":{quoted(claims.jti)}'
+            f'{{"client_id":{quoted(claims.client_id)},"service":{quoted(service.name)},"jti":{quoted(claims.jti)}'
             f',"method":{quoted(request.method[:LONGEST_LOGGED])}'
             f',"path":{quoted(request.path[:LONGEST_LOGGED])}{optional}{self._end}'
             f',"timestamp":"{self._now()}"}}\n'

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import os
 import signal
 import socket
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LINK_VARIABLE = "PORTCULLIS_WORKER_LINK"
 """The environment variable with the number of the worker's end of the socket."""
@@ -32,12 +35,12 @@ class ParentLink:
         self._end = end
 
     @classmethod
-    def from_environment(cls) -> ParentLink:
+    def from_environment(cls, environ: Mapping[str, str]) -> ParentLink:
         """Take the end that the parent left open; from then on this process is killed when its parent dies."""
         if sys.platform == "linux":
             # A frozen event loop would not notice that the other end closed.
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        return cls(socket.socket(fileno=int(os.environ[LINK_VARIABLE])))
+        return cls(socket.socket(fileno=int(environ[LINK_VARIABLE])))
 
     def ready(self) -> None:
         """Say that this worker answers calls."""

@@ -104,6 +104,6 @@ def _sharing_texts(claims: AccessClaims) -> AccessClaims:
         jti=claims.jti,
         client_id=sys.intern(claims.client_id),
         scope=sys.intern(claims.scope),
-        github_user=sys.intern(claims.github_user),
+        github_user=None if claims.github_user is None else sys.intern(claims.github_user),
         github_id=claims.github_id,
     )

@@ -96,7 +96,7 @@ def encode_allowed(claims: AccessClaims, lookalikes: Iterable[str]) -> bytes:
     """A `CheckResponse` that lets the request through as the one `claims` describe, without its token."""
     identity = {
         USER_ID: _header_text(claims.sub),
-        USER_NAME: _header_text(claims.github_user),
+        USER_NAME: _header_text(claims.github_user or ""),  # a machine client has none
         CLIENT_ID: _header_text(claims.client_id),
         TOKEN_SCOPE: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
     }

@@ -43,7 +43,7 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
     async with check_server(settings, logs.LogAuditSink()) as server:
         transport = GrpcTransport(server)
         await transport.start(address, settings)
-        link = ParentLink.from_environment()
+        link = ParentLink.from_environment(os.environ)
         link.ready()
         beating = asyncio.create_task(link.beat())
         told = asyncio.create_task(link.told_to_drain())

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from ext_authz.parent_link import BEAT_SECONDS, DRAIN, LINK_VARIABLE, READY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ext_authz.transports.choice import Launch
 
 START_SECONDS = 30.0
@@ -37,15 +39,15 @@ class WorkerProcess:
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, launch: Launch) -> WorkerProcess:
-        """Start the process. It is not ready yet. Raises `OSError`."""
+    async def start(cls, launch: Launch, environ: Mapping[str, str]) -> WorkerProcess:
+        """Start the process with this environment below its own. It is not ready yet. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
         try:
             process = await asyncio.create_subprocess_exec(
                 *launch.command,
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**launch.environment, LINK_VARIABLE: str(theirs.fileno())},
+                env={**environ, **launch.environment, LINK_VARIABLE: str(theirs.fileno())},
                 pass_fds=(theirs.fileno(),),
                 # A session of its own: a signal to our group must not cut short what a worker still has to answer.
                 start_new_session=True,

@@ -22,6 +22,8 @@ from ext_authz.transports.choice import choose
 from ext_authz.worker_process import WRONG_SETTINGS, WorkerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from oauth_core.settings import AuthzSettings
 
 _FIRST_BACKOFF = 0.1
@@ -44,9 +46,13 @@ class StartError(Exception):
 class Workers:
     """All workers of one check service."""
 
-    def __init__(self, settings: AuthzSettings) -> None:
-        """Raises `SettingsError` or `ListenError` when the settings cannot work here."""
+    def __init__(self, settings: AuthzSettings, environ: Mapping[str, str]) -> None:
+        """The workers get this environment, and read the settings from it again.
+
+        Raises `SettingsError` or `ListenError` when the settings cannot work here.
+        """
         self._settings = settings
+        self._environ = environ
         self._transport = choose(settings)
         count = settings.authz_workers or max(usable_cores(), len(settings.authz_listen))
         self._addresses = [of_worker(settings.authz_listen, number) for number in range(count)]
@@ -183,7 +189,7 @@ class Workers:
         label = f"{number}-{self._generation}"
         place = self._addresses[number]
         birthplace = _birthplace(place, self._generation)
-        worker = await WorkerProcess.start(self._transport.launch(birthplace, folder, label))
+        worker = await WorkerProcess.start(self._transport.launch(birthplace, folder, label), self._environ)
         try:
             if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
                 return None, worker.ended.result()

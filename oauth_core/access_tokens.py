@@ -83,9 +83,9 @@ def mint(claims: AccessClaims, key: SigningKey) -> str:
         "jti": claims.jti,
         "client_id": claims.client_id,
         "scope": claims.scope,
-        "github_user": claims.github_user,
-        "github_id": claims.github_id,
     }
+    if claims.github_user is not None:
+        payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
     return jwt.encode(payload, key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid})
 
 
@@ -147,11 +147,13 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
     """The claims, if every one is there and of its type. `bool` is an `int` to Python, but not to us."""
     aud = payload.get("aud")
     audience = (aud,) if isinstance(aud, str) else tuple(aud) if isinstance(aud, list) else ()
-    texts = [payload.get(name) for name in ("iss", "sub", "jti", "client_id", "scope", "github_user")]
-    numbers = [payload.get(name) for name in ("exp", "iat", "github_id")]
+    texts = [payload.get(name) for name in ("iss", "sub", "jti", "client_id", "scope")]
+    numbers = [payload.get(name) for name in ("exp", "iat")]
     if not audience or not all(isinstance(item, str) for item in (*audience, *texts)):
         return None
     if not all(type(number) is int for number in numbers):
+        return None
+    if not _is_person(payload) and not _is_machine(payload):
         return None
     return AccessClaims(
         iss=payload["iss"],
@@ -162,6 +164,16 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         jti=payload["jti"],
         client_id=payload["client_id"],
         scope=payload["scope"],
-        github_user=payload["github_user"],
-        github_id=payload["github_id"],
+        github_user=payload.get("github_user"),
+        github_id=payload.get("github_id"),
     )
+
+
+def _is_person(payload: dict[str, Any]) -> bool:
+    """Whether the token speaks for somebody who signed in."""
+    return isinstance(payload.get("github_user"), str) and type(payload.get("github_id")) is int
+
+
+def _is_machine(payload: dict[str, Any]) -> bool:
+    """Whether the token speaks for a client itself: it names no person at all, not even half of one."""
+    return payload.keys().isdisjoint({"github_user", "github_id"}) and payload["sub"] == payload["client_id"]

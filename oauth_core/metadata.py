@@ -24,6 +24,7 @@ def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, 
         "registration_endpoint": f"{issuer}/register",
         "revocation_endpoint": f"{issuer}/revoke",
         "introspection_endpoint": f"{issuer}/introspect",
+        "device_authorization_endpoint": f"{issuer}/device_authorization",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         # RFC 9728 section 4: what this server guards, so that a visitor need not be told.
         "protected_resources": [service.resource for service in services],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from oauth_core import redirect_uris, scopes
+from oauth_core import device, redirect_uris, scopes
 from oauth_core.credentials import hash_secret, new_identifier, new_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import Client, ClientAuthMethod
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 AUTH_METHODS: tuple[ClientAuthMethod, ...] = ("none", "client_secret_basic", "client_secret_post")
-GRANT_TYPES = ("authorization_code", "refresh_token")
+GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE, "client_credentials")
+"""What the token endpoint offers; the last only to clients of the operator (`oauth_core.machine_clients`)."""
 
 _MOST_REDIRECT_URIS = 20
 _MOST_CONTACTS = 10
@@ -62,7 +63,8 @@ def update(client: Client, document: object) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
     The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
-    public forgets it. Raises `DisplayedError`.
+    public forgets it. What an operator allowed the client to do as itself does not survive. Raises
+    `DisplayedError`.
     """
     if not isinstance(document, dict) or document.get("client_id") != client.client_id:
         raise _invalid("client_id must be present and the same as in the URL")
@@ -134,23 +136,36 @@ def _members(document: object) -> dict[str, Any]:
         method = "client_secret_basic"  # the default of RFC 7591 section 2
     if method not in AUTH_METHODS:
         raise _invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
-    asked = _texts(document, "grant_types")
-    if asked and "authorization_code" not in asked:
-        raise _invalid(f"grant_types has none that is offered here: {', '.join(GRANT_TYPES)}")
+    grant_types = _grant_types(document)
+    redirects = "authorization_code" in grant_types
     response_types = _texts(document, "response_types")
-    if response_types and "code" not in response_types:
+    if redirects and response_types and "code" not in response_types:
         raise _invalid("response_types must include code")
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
-        "redirect_uris": _redirect_uris(document),
-        # Refresh tokens are given even to clients that did not know to ask for them.
-        "grant_types": GRANT_TYPES,
-        "response_types": ("code",),
+        # A device is sent nowhere, and need not say where (RFC 7591 section 2).
+        "redirect_uris": _redirect_uris(document) if redirects or document.get("redirect_uris") else (),
+        "grant_types": grant_types,
+        "response_types": ("code",) if redirects else (),
         "scope": _scope(document),
         "contacts": _texts(document, "contacts")[:_MOST_CONTACTS],
         **{name: _text(document, name) for name in _TEXT_MEMBERS},
         **{name: _uri(document, name) for name in _URI_MEMBERS},
     }
+
+
+def _grant_types(document: Mapping[str, object]) -> tuple[str, ...]:
+    """The grants that the client may use. Anybody may register, so only those in which a person is asked."""
+    asked = _texts(document, "grant_types") or ("authorization_code",)
+    redirects, polls = "authorization_code" in asked, device.GRANT_TYPE in asked
+    if not redirects and not polls:
+        raise _invalid(f"grant_types must have authorization_code or {device.GRANT_TYPE}")
+    # Refresh tokens are given even to clients that did not know to ask for them.
+    return (
+        *(("authorization_code",) if redirects else ()),
+        "refresh_token",
+        *((device.GRANT_TYPE,) if polls else ()),
+    )
 
 
 def _redirect_uris(document: Mapping[str, object]) -> tuple[str, ...]:

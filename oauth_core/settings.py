@@ -39,6 +39,8 @@ SHORTEST_ACCESS_TOKEN = 300
 
 WEB_PATHS = (
     "/authorize",
+    "/device",
+    "/device_authorization",
     "/token",
     "/register",
     "/revoke",
@@ -113,7 +115,8 @@ class GatewaySettings(BaseModel):
 
     def _path_faults(self, service: Service) -> Iterator[str]:
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
-        if url.netloc == issuer.netloc and (not url.path or url.path.startswith(WEB_PATHS)):
+        taken = any(f"{url.path}/".startswith(f"{path}/") for path in ("", *WEB_PATHS) if path or not url.path)
+        if url.netloc == issuer.netloc and taken:
             yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
 
     @property

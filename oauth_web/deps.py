@@ -12,6 +12,7 @@ from oauth_core.store.authorizations import AuthorizationStore
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.codes import CodeStore
 from oauth_core.store.connection import connect
+from oauth_core.store.devices import DeviceStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_web.github import GitHub
@@ -36,6 +37,7 @@ class Deps:
     clients: ClientStore
     authorizations: AuthorizationStore
     codes: CodeStore
+    devices: DeviceStore
     grants: GrantStore
     keys: Keys
     github: GitHub
@@ -70,6 +72,7 @@ async def wire(settings: WebSettings) -> Deps:
         clients=ClientStore(redis, lifetime=settings.client_lifetime),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
+        devices=DeviceStore(redis),
         grants=GrantStore(redis, grace=settings.refresh_grace),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),

@@ -15,51 +15,50 @@ from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_web.github import GitHubRefusedError, GitHubUnavailableError
 
 if TYPE_CHECKING:
-    from oauth_core.model import Grant, User
+    from oauth_core.model import User
     from oauth_web.deps import Deps
     from oauth_web.github import SignedIn
 
-_CONTEXT = "portcullis github token"
-
 
 class NotAdmittedError(Exception):
-    """This user may not use the gateway. The message is for the audit log."""
+    """`user` may not use the gateway. The message is for the audit log."""
+
+    def __init__(self, user: User, reason: str) -> None:
+        super().__init__(reason)
+        self.user = user
 
 
-async def admit(deps: Deps, signed_in: SignedIn, grant_id: str) -> str | None:
-    """Let `signed_in` in; answers their GitHub token sealed for `grant_id` where it will be needed again.
+async def admit(deps: Deps, signed_in: SignedIn) -> str | None:
+    """Let `signed_in` in; answers their GitHub token, sealed, where it will be needed again.
 
     Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`.
     """
-    admission = deps.settings.admission
-    if admission.admits_by_name(signed_in.user):
+    user = signed_in.user
+    if deps.settings.admission.admits_by_name(user):
         return None
-    await _check_memberships(deps, signed_in.user, signed_in.token)
-    sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=f"{_CONTEXT} {grant_id}")
+    await _check_memberships(deps, user, signed_in.token)
+    sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
     return base64.b64encode(sealed).decode()
 
 
-async def check_still_admitted(deps: Deps, grant: Grant) -> None:
-    """Pass when the user of `grant` may still be here.
+async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> None:
+    """Pass when the user of a grant may still be here.
 
     Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
-    if deps.settings.admission.admits_by_name(grant.user):
+    if deps.settings.admission.admits_by_name(user):
         return
-    if grant.sealed_github_token is None:
-        raise NotAdmittedError("no longer on the list of allowed users")
+    if sealed_github_token is None:
+        raise NotAdmittedError(user, "no longer on the list of allowed users")
     try:
-        token = unseal(
-            base64.b64decode(grant.sealed_github_token),
-            deps.settings.master_key_bytes,
-            context=f"{_CONTEXT} {grant.grant_id}",
-        ).decode()
-        await _check_memberships(deps, grant.user, token)
+        sealed = base64.b64decode(sealed_github_token)
+        token = unseal(sealed, deps.settings.master_key_bytes, context=_context(user)).decode()
+        await _check_memberships(deps, user, token)
     except (UnsealError, binascii.Error):
-        raise NotAdmittedError("the kept GitHub token cannot be opened") from None
+        raise NotAdmittedError(user, "the kept GitHub token cannot be opened") from None
     except GitHubRefusedError as error:
-        raise NotAdmittedError(f"GitHub refused: {error}") from None
+        raise NotAdmittedError(user, f"GitHub refused: {error}") from None
     except GitHubUnavailableError:
         raise DisplayedError(
             ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
@@ -69,6 +68,13 @@ async def check_still_admitted(deps: Deps, grant: Grant) -> None:
 async def _check_memberships(deps: Deps, user: User, token: str) -> None:
     admission = deps.settings.admission
     if not admission.asks_for_memberships:
-        raise NotAdmittedError("not on the list of allowed users")
+        raise NotAdmittedError(user, "not on the list of allowed users")
     if not admission.admits_by_membership(await deps.github.memberships(token, user, admission)):
-        raise NotAdmittedError("not on the list of allowed users, and in none of the organisations and teams")
+        raise NotAdmittedError(
+            user, "not on the list of allowed users, and in none of the organisations and teams"
+        )
+
+
+def _context(user: User) -> str:
+    """Ties a sealed token to its user, so that it opens in nobody else's grant."""
+    return f"portcullis github token {user.github_id}"

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
+from oauth_core import device, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import form_parameters
 from oauth_web.caller import authenticated
 from oauth_web.grants.authorization_code import redeem
+from oauth_web.grants.client_credentials import issue_to_machine
+from oauth_web.grants.device_code import poll
 from oauth_web.grants.refresh_token import refresh
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
+
+
+_ORDINARY = frozenset({ErrorCode.AUTHORIZATION_PENDING, ErrorCode.SLOW_DOWN})
+"""What a waiting device hears every few seconds: nothing was refused, and the audit log would drown in it."""
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -32,9 +39,15 @@ def blueprint(deps: Deps) -> Blueprint:
                     return await redeem(deps, client, form)
                 case "refresh_token":
                     return await refresh(deps, client, form)
+                case device.GRANT_TYPE:
+                    return await poll(deps, client, form)
+                case machine_clients.GRANT_TYPE:
+                    return await issue_to_machine(deps, client, form)
                 case _:
                     raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")
         except DisplayedError as error:
+            if error.code in _ORDINARY:
+                raise
             deps.audit.record(AuditEvent(EventKind.TOKEN_REFUSED, reason=str(error), client_id=client.client_id))
             raise
 

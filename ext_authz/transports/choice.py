@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ from ext_authz.transports.pyvoy_host import Host
 from oauth_core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ext_authz.addresses import Address
@@ -22,10 +22,10 @@ Name = Literal["pyvoy", "grpcio"]
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start one worker: its arguments and its whole environment."""
+    """How to start one worker: its arguments, and what is added to the environment that it inherits."""
 
     command: tuple[str, ...]
-    environment: dict[str, str]
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,10 @@ class Transport:
     def launch(self, address: Address, folder: Path, label: str) -> Launch:
         """The command for a worker that listens on `address`, and may use files called `label` in `folder`."""
         if self.host is None:
-            return Launch((sys.executable, "-P", "-m", "ext_authz.worker", str(address)), dict(os.environ))
+            return Launch((sys.executable, "-P", "-m", "ext_authz.worker", str(address)), {})
         config, admin = folder / f"{label}.json", folder / f"{label}.sock"
         pyvoy_host.write_config(config, self.host, address, admin, self.settings)
-        return Launch(
-            pyvoy_host.command(self.host, config), {**os.environ, **pyvoy_host.environment(self.host, admin)}
-        )
+        return Launch(pyvoy_host.command(self.host, config), pyvoy_host.environment(self.host, admin))
 
 
 def choose(settings: AuthzSettings) -> Transport:

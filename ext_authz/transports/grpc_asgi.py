@@ -1,4 +1,4 @@
-"""gRPC as an ASGI application, for servers that speak HTTP/2 and can send trailers.
+"""The gRPC calls as an ASGI application, for servers that speak HTTP/2 and can send trailers.
 
 The hot path is a Check whose answer is known: one `receive`, three `send`s of which two are always the same
 objects, and no other await.

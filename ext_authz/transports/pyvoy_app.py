@@ -31,6 +31,8 @@ _WRONG_SETTINGS = 2
 class Application:
     """The ASGI application. Its lifespan is that of the worker."""
 
+    _asgi_single_callable = True  # by this, servers know that it is no ASGI 2 application, though not `async`
+
     def __init__(self) -> None:
         self._calls: GrpcApplication | None = None
 
@@ -61,7 +63,7 @@ class Application:
 
 async def _until_shutdown(server: CheckServer, settings: AuthzSettings, receive: Receive) -> None:
     """Keep the line to the parent until Envoy says that all is over."""
-    link = ParentLink.from_environment()
+    link = ParentLink.from_environment(os.environ)
     obeying = asyncio.create_task(_obey(link, server, settings))
     beating = asyncio.create_task(link.beat())
     shutdown = asyncio.ensure_future(receive())

@@ -2,10 +2,14 @@
 
 | key | value | lives |
 |---|---|---|
-| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use |
+| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used` | 60 s, then a tombstone once used |
+| `device:<hash>` | hash: `record` (a `DeviceAuthorization`), `pace`, `decision`, JSON | twenty minutes |
+| `device-code:<hash of the user code>` | the hash of the device code | ten minutes |
+| `device-attempts:<browser hash>` | user codes that this browser tried | ten minutes from the first |
+| `device-attempts` | user codes that anybody tried | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
@@ -22,12 +26,20 @@ from __future__ import annotations
 
 KEYRING = "keyring"
 JWKS = "jwks"
+DEVICE_ATTEMPTS = "device-attempts"
 
 CODE_LIFETIME = 60
 """Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
 
 USED_CODE_LIFETIME = 600
 """Seconds a redeemed code is remembered, so that a replay is recognised and ends the grant it gave."""
+
+
+DEVICE_LIFETIME = 600
+"""Seconds a person has to enter the user code and sign in."""
+
+EXPIRED_DEVICE_LIFETIME = 600
+"""Seconds more in which a device that polls still learns that its code expired."""
 
 
 def client(client_id: str) -> str:
@@ -53,6 +65,21 @@ def sign_in(state_hash: str) -> str:
 def code(code_hash: str) -> str:
     """Key of an authorization code."""
     return f"code:{code_hash}"
+
+
+def device(device_hash: str) -> str:
+    """Key of a device that waits for its person, by the hash of its device code."""
+    return f"device:{device_hash}"
+
+
+def device_user_code(user_code_hash: str) -> str:
+    """Key that leads from a user code to its device."""
+    return f"device-code:{user_code_hash}"
+
+
+def device_attempts(browser_hash: str) -> str:
+    """Key of the count of user codes that a browser tried."""
+    return f"device-attempts:{browser_hash}"
 
 
 def grant(grant_id: str) -> str:

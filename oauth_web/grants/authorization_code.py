@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import client_authentication, grants, refresh_tokens
+from oauth_core import grants
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.store.codes import Consumption
-from oauth_web.grants.issuing import end_grant, invalid_grant, issue
+from oauth_web.grants.issuing import begin_grant, end_grant, invalid_grant
 
 if TYPE_CHECKING:
     from quart import Response
@@ -38,14 +38,5 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
             raise invalid_grant("the code is unknown or has expired")
     lifetime = deps.settings.refresh_token_lifetime
     grant = grants.grant_from(found.code, now=deps.clock(), lifetime=lifetime)
-    token = refresh_tokens.first(grant.grant_id)
-    await deps.clients.remember_grant(client.client_id, grant.grant_id, lifetime)
-    await deps.grants.create(grant, token)
-    await deps.clients.keep_for(client.client_id, lifetime)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
-    answer = await issue(deps, grant, token, audience=audience, scope=grant.scopes, kind=EventKind.TOKEN_ISSUED)
-    # A client deleted while its code was being redeemed keeps nothing.
-    if not await deps.clients.exists(client.client_id):
-        await end_grant(deps, grant.grant_id, client, "client deleted")
-        raise client_authentication.refused("the client was deleted", by_header=False)
-    return answer
+    return await begin_grant(deps, client, grant, audience=audience)

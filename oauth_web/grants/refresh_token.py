@@ -14,7 +14,7 @@ from oauth_web.standing import NotAdmittedError, check_still_admitted
 if TYPE_CHECKING:
     from quart import Response
 
-    from oauth_core.model import Client
+    from oauth_core.model import Client, Grant
     from oauth_core.parameters import Parameters
     from oauth_core.refresh_tokens import RefreshToken
     from oauth_web.deps import Deps
@@ -24,17 +24,25 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     """Rotate a refresh token. The grace answers a repeat; a later repeat ends the family."""
     presented = refresh_tokens.parse(form.require("refresh_token"))
     grant = await deps.grants.get(presented.grant_id) if presented else None
-    if presented is None or grant is None or grant.client_id != client.client_id:
+    # A machine client's grant has no user and never had a refresh token.
+    if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
         raise invalid_grant("the refresh token is not valid")
     scope = grants.narrow_scopes(grant.scopes, form)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
+    await _check_standing(deps, client, grant, presented)
+    successor = await _successor(deps, client, presented)
+    return await issue(deps, grant, successor, audience=audience, scope=scope, kind=EventKind.TOKEN_REFRESHED)
+
+
+async def _check_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> None:
+    """End the grant of a user who may no longer be here. A token that is not in force is not worth asking for."""
+    if grant.user is None or not await deps.grants.holds(presented):
+        return
     try:
-        await check_still_admitted(deps, grant)
+        await check_still_admitted(deps, grant.user, grant.sealed_github_token)
     except NotAdmittedError as error:
         await end_grant(deps, grant.grant_id, client, str(error))
         raise invalid_grant("the user may no longer use this gateway") from None
-    successor = await _successor(deps, client, presented)
-    return await issue(deps, grant, successor, audience=audience, scope=scope, kind=EventKind.TOKEN_REFRESHED)
 
 
 async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> RefreshToken:

@@ -90,14 +90,15 @@ def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
     """
     cluster = _cluster(AUTHZ, places, _grpc())
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
-    cluster.outlier_detection = OutlierDetection(
-        consecutive_gateway_failure=3,
-        enforcing_consecutive_gateway_failure=100,
-        interval=seconds(1),
-        base_ejection_time=seconds(1),
-        max_ejection_time=seconds(5),
-        max_ejection_percent=99 if len(places) > 1 else 0,
-    )
+    if len(places) > 1:
+        cluster.outlier_detection = OutlierDetection(
+            consecutive_gateway_failure=3,
+            enforcing_consecutive_gateway_failure=100,
+            interval=seconds(1),
+            base_ejection_time=seconds(1),
+            max_ejection_time=seconds(5),
+            max_ejection_percent=99,
+        )
     if settings.authz_upstream_ca:
         cluster.transport_socket = _tls_socket(_authz_tls(settings, settings.authz_upstream_ca, places[0]))
     return cluster

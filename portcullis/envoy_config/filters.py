@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envoy_data_plane.envoy.config.core.v3 import ApiVersion, GrpcService, GrpcServiceEnvoyGrpc
+from envoy_data_plane.envoy.config.core.v3 import ApiVersion, GrpcService, GrpcServiceEnvoyGrpc, RetryPolicy
 from envoy_data_plane.envoy.config.rbac.v3 import (
     Permission,
     PermissionSet,
@@ -126,7 +126,10 @@ def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
 def _check() -> ExtAuthz:
     return ExtAuthz(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ), timeout=seconds(CHECK_SECONDS)
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ),
+            timeout=seconds(CHECK_SECONDS),
+            # A check changes nothing, so one that got no answer, from a process that died say, is asked again.
+            retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset,unavailable", num_retries=2),
         ),
         transport_api_version=ApiVersion.V3,
         failure_mode_allow=False,

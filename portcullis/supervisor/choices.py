@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
+from ext_authz.cores import usable_cores
 from oauth_core.errors import SettingsError
 from oauth_core.settings import CommaList, GatewaySettings, load
 from portcullis.serving import Address, check_free, parse_address
@@ -25,6 +28,7 @@ class UpSettings(GatewaySettings):
     github_client_id: str | None = None
     allowed_github_users: CommaList | None = None
     envoy_listen: CommaList = ()
+    authz_workers: int = Field(default=0, ge=0, le=256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Choices:
     def standin(self) -> bool:
         """Whether sign-in goes to the local stand-in: there is no GitHub app, and only this machine is served."""
         return not self.settings.github_client_id and self.settings.is_local
+
+    @property
+    def authz_workers(self) -> int:
+        """How many processes the check service has."""
+        return self.settings.authz_workers or usable_cores()
 
     @property
     def admits_everybody(self) -> bool:

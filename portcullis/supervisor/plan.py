@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ext_authz.addresses import spell_out
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
 from portcullis.github_standin.settings import PREFIX
 from portcullis.supervisor import environment, redis_config
@@ -14,7 +16,6 @@ from portcullis.supervisor.probes import ChallengeProbe, GrpcProbe, HttpProbe, R
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from oauth_core.service_settings import ServiceSettings
     from portcullis.supervisor.choices import Choices
@@ -48,7 +49,7 @@ class Ground:
 
     @property
     def authz_socket(self) -> Path:
-        """Where `ext_authz` listens."""
+        """Where the first worker of `ext_authz` listens; the others have theirs beside it."""
         return self.run_dir / "authz.sock"
 
     @property
@@ -145,6 +146,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         **_common(choices, ground),
         **_redis_access(ground, redis_config.AUTHZ),
         AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
+        AUTHZ_WORKERS=str(choices.authz_workers),
     )
 
 
@@ -158,7 +160,7 @@ def envoy_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         ENVOY_LISTEN=",".join(choices.envoy_listen),
         ENVOY_ADMIN=f"unix:{ground.admin_socket}",
         WEB_UPSTREAM=f"unix:{ground.web_socket}",
-        AUTHZ_UPSTREAM=f"unix:{ground.authz_socket}",
+        AUTHZ_UPSTREAM=",".join(f"unix:{socket}" for socket in _authz_sockets(choices, ground)),
         STANDIN_UPSTREAM=f"unix:{ground.standin_socket}" if choices.standin else None,
     )
 
@@ -193,13 +195,20 @@ def _web(choices: Choices, ground: Ground) -> ChildSpec:
     )
 
 
+def _authz_sockets(choices: Choices, ground: Ground) -> tuple[Path, ...]:
+    """One for each worker, so that Envoy can give them even shares."""
+    addresses = spell_out([f"unix:{ground.authz_socket}"], choices.authz_workers)
+    return tuple(Path(address.removeprefix("unix:")) for address in addresses)
+
+
 def _authz(choices: Choices, ground: Ground) -> ChildSpec:
+    sockets = _authz_sockets(choices, ground)
     return ChildSpec(
         name="ext_authz",
         command=(*_PYTHON, "ext_authz"),
         environment=authz_environment(choices, ground),
-        probe=GrpcProbe(ground.authz_socket),
-        sockets=(ground.authz_socket,),
+        probe=GrpcProbe(sockets),
+        sockets=sockets,
     )
 
 

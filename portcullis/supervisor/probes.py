@@ -74,13 +74,18 @@ class HttpProbe:
 
 @dataclass(frozen=True, slots=True)
 class GrpcProbe:
-    """`grpc.health.v1.Health/Check` answers SERVING over a Unix socket."""
+    """`grpc.health.v1.Health/Check` answers SERVING over every one of these Unix sockets."""
 
-    socket: Path
+    sockets: tuple[Path, ...]
 
     async def __call__(self) -> str | None:
+        answers = await asyncio.gather(*(self._ask(socket) for socket in self.sockets))
+        return next((missing for missing in answers if missing is not None), None)
+
+    @staticmethod
+    async def _ask(socket: Path) -> str | None:
         async with grpc.aio.insecure_channel(
-            f"unix:{self.socket}", options=[("grpc.use_local_subchannel_pool", 1)]
+            f"unix:{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
         ) as channel:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",

@@ -25,6 +25,7 @@ def test_every_endpoint_is_at_the_issuer() -> None:
         "registration_endpoint",
         "revocation_endpoint",
         "introspection_endpoint",
+        "device_authorization_endpoint",
         "jwks_uri",
     }
     assert {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, map(str, endpoints.values()))} == {ISSUER}
