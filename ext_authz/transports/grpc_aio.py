@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ext_authz.server import CheckServer
     from oauth_core.settings import AuthzSettings
 
+if TYPE_CHECKING:
+    _Context = grpc.aio.ServicerContext[bytes, bytes]
+
 _IDENTITY_ONLY = 1
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE),
@@ -44,13 +47,17 @@ class GrpcTransport:
         self._following: asyncio.Task[None] | None = None
         check, check_now = check_server.authorizer.check, check_server.authorizer.check_now
 
-        async def handle(message: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        # As a stream, because grpcio leaves a unary call without a whole message unanswered for ever. And no
+        # deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
+        async def handle(_messages: object, context: _Context) -> bytes:
+            message = await context.read()
+            if not isinstance(message, bytes):
+                await context.abort(grpc.StatusCode.INTERNAL, "the request is not one whole message")
             answer = check_now(message)
             return await check(message) if answer is None else answer
 
-        # No deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(handle)
+            "Check": grpc.stream_unary_rpc_method_handler(handle)
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(CHECK_SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)  # type: ignore[no-untyped-call]

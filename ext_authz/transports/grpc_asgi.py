@@ -171,8 +171,13 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
     if event["type"] != "http.request":
         return None
     body: bytes = event["body"]
-    if not event["more_body"] and body[:1] == b"\0" and PREFIX <= len(body) <= LARGEST_MESSAGE:
-        return message_in(body)
+    if (
+        not event["more_body"]
+        and PREFIX <= len(body) <= LARGEST_MESSAGE
+        and body[0] == 0
+        and int.from_bytes(body[1:PREFIX], "big") == len(body) - PREFIX
+    ):
+        return body[PREFIX:]
     encoding = header(headers, b"grpc-encoding")
     data = bytearray(body)
     check_prefix(data, encoding, LARGEST_MESSAGE)

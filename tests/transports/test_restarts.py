@@ -1,0 +1,135 @@
+"""No call is lost while workers are replaced or told to stop, neither of a gRPC client nor through Envoy."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from oauth_core.settings import EnvoySettings, ServiceSettings
+from tests.envoy.process import Gate, free_port, running
+from tests.support.authz_process import CHECK, AuthzProcess
+from tests.support.check_messages import check_request, read_answer
+from tests.transports.load import calling
+from tests.transports.test_workers import eventually, ready, two_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+    from tests.support.redis_server import RedisServer
+
+
+@contextmanager
+def gate_before(authz: AuthzProcess, folder: Path) -> Iterator[Gate]:
+    """A real Envoy with our configuration and one worker thread, before both workers."""
+    port = free_port()
+    run = Path(authz.address.removeprefix("unix:")).parent
+    settings = EnvoySettings(
+        issuer="http://localhost:8080",
+        services=(ServiceSettings(name="time", url="/time/mcp", upstream="http://127.0.0.1:1/mcp"),),
+        envoy_listen=(f"127.0.0.1:{port}",),
+        envoy_admin=f"unix:{run / 'admin.sock'}",
+        authz_upstream=(authz.address, f"{authz.address}.1"),
+        web_upstream=f"unix:{run / 'nobody.sock'}",
+    )
+    with running(settings, folder) as gate:
+        yield gate
+
+
+def through(gate: Gate) -> str | None:
+    """A call without a token: 401 only if the check service was asked and answered."""
+    answer = gate.ask("/time/mcp", method="POST", host="localhost:8080")
+    return None if answer.status == 401 and "www-authenticate" in answer.headers else f"{answer.status}"
+
+
+def shares(authz: AuthzProcess) -> list[int]:
+    """How many checks Envoy sent to each worker."""
+    import http.client
+    import socket
+
+    run = Path(authz.address.removeprefix("unix:")).parent
+    connection = http.client.HTTPConnection("admin")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(run / "admin.sock"))
+    with closing(connection):
+        connection.request("GET", "/clusters")
+        lines = connection.getresponse().read().decode().splitlines()
+    counts = [line.rpartition("::rq_total::") for line in lines if line.startswith("ext_authz::")]
+    return [int(count) for _, separator, count in counts if separator]
+
+
+def test_replacing_the_workers_loses_no_call_of_a_grpc_client(redis: RedisServer, transport: str) -> None:
+    with two_workers(redis, transport) as authz:
+        check = authz.channel.unary_unary(CHECK)
+
+        def ask() -> str | None:
+            status = read_answer(check(check_request(), timeout=10)).status
+            return None if status == 401 else f"{status}"
+
+        before = ready(authz)
+        with calling(ask) as tally:
+            for turn in (1, 2):
+                tally.wait_for(50)
+                authz.process.send_signal(signal.SIGHUP)
+                eventually(lambda turn=turn: authz.log_text().count("workers.replaced") == turn)
+            tally.wait_for(50)
+        assert tally.bad == []
+        after = ready(authz)
+        assert len(after) == len(before) + 4
+        assert len({pid for _, pid in after}) == len(after)
+
+
+def test_replacing_the_workers_loses_no_call_through_envoy(
+    redis: RedisServer, transport: str, tmp_path: Path
+) -> None:
+    with two_workers(redis, transport) as authz, gate_before(authz, tmp_path) as gate:
+        with calling(lambda: through(gate)) as tally:
+            tally.wait_for(50)
+            authz.process.send_signal(signal.SIGHUP)
+            eventually(lambda: "workers.replaced" in authz.log_text())
+            tally.wait_for(50)
+        assert tally.bad == []
+
+
+def test_a_worker_killed_under_load_costs_no_caller_of_envoy_anything(
+    redis: RedisServer, transport: str, tmp_path: Path
+) -> None:
+    import os
+
+    with two_workers(redis, transport) as authz, gate_before(authz, tmp_path) as gate:
+        with calling(lambda: through(gate)) as tally:
+            for turn in range(2):
+                tally.wait_for(50)
+                os.kill(ready(authz)[-1][1], signal.SIGKILL)
+                eventually(lambda turn=turn: len(ready(authz)) == 3 + turn)
+            tally.wait_for(50)
+        assert tally.bad == []
+
+
+def test_one_worker_of_envoy_gives_both_of_ours_even_shares(
+    redis: RedisServer, transport: str, tmp_path: Path
+) -> None:
+    with two_workers(redis, transport) as authz, gate_before(authz, tmp_path) as gate:
+        with calling(lambda: through(gate), threads=8) as tally:
+            tally.wait_for(1000)
+        assert tally.bad == []
+        first, second = shares(authz)
+        assert min(first, second) / max(first, second) > 0.7
+
+
+def test_calls_that_wait_are_answered_after_the_word_to_stop(redis: RedisServer, transport: str) -> None:
+    with two_workers(redis, transport) as authz:
+        check = authz.channel.unary_unary(CHECK)
+        futures = [check.future(check_request(), timeout=10) for _ in range(200)]
+        assert read_answer(futures[0].result()).status == 401
+        authz.process.terminate()
+        answered = [future for future in futures if future.exception() is None]
+        assert {read_answer(future.result()).status for future in answered} == {401}
+        refused = {future.exception().code() for future in futures if future.exception() is not None}
+        assert refused <= {grpc.StatusCode.UNAVAILABLE}
+        assert authz.process.wait(15) == 0
