@@ -120,10 +120,11 @@ def _revocation(summary: dict[str, Any]) -> list[str]:
         f"{name} {value:.2f} ms" for name, value in summary["first_refused_ms"].items() if value is not None
     )
     what = f"revocation, from DEL to the first refused answer, {summary['revocations']} times"
+    beside = f"the others took p50 {_ms(summary['background_p50_ms'])}, p99 {_ms(summary['background_p99_ms'])}"
     return [
         f"{what} with {summary['background_rate']:,.0f} other answers/s:",
         f"  {figures}",
-        f"  beside it, a check took p50 {_ms(summary['background_p50_ms'])}, p99 {_ms(summary['background_p99_ms'])}",
+        f"  {beside}",
         f"  {summary['never_refused']} never refused; {summary['allowed_after_refused']} allowed again after that",
     ]
 
