@@ -31,7 +31,7 @@ BENCH := $(BIN)/portcullis bench check --peer all
 bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; some minutes
 	@$(BENCH) --revocation --json bench-results/direct.json --plot bench-results/direct.svg
 	@$(BENCH) --cold --tokens 9000 --json bench-results/cold.json --plot bench-results/cold.svg
-	@$(BENCH) --tokens 100000 --json bench-results/many.json --plot bench-results/many.svg
+	@$(BIN)/portcullis bench check --tokens 100000 --json bench-results/many.json --plot bench-results/many.svg
 	@$(BENCH) --through-envoy --json bench-results/envoy.json --plot bench-results/envoy.svg
 	@$(BENCH) --through-envoy --open-loop 70% --json bench-results/envoy-70.json --plot bench-results/envoy-70.svg
 

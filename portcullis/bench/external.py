@@ -68,9 +68,13 @@ class External:
             seconds = time.monotonic() - started
             meter.end()
             tally = _h2load_tally(folder / "log") if self.name == "h2load" else _ghz_tally(output)
-        tally.seconds = min(seconds, load.seconds)
+        tally.seconds = min(seconds, self._seconds(load))
         tally.verdicts.update(sample.wrong)
         return replace(as_round(tally, meter.per_answer(tally.answers)), generator=self.name)
+
+    def _seconds(self, load: Load) -> float:
+        """How long it really runs: h2load knows whole seconds only."""
+        return max(1.0, round(load.seconds)) if self.name == "h2load" else load.seconds
 
     def _command(self, load: Load, folder: Path) -> list[str]:
         address, connections = load.target.address, load.connections
@@ -78,7 +82,7 @@ class External:
             base = ["-B", address] if address.startswith("unix:") else []
             host = "localhost" if base else address
             return [
-                *(self.program, "-D", str(max(1, round(load.seconds))), "-c", str(connections)),
+                *(self.program, "-D", f"{self._seconds(load):.0f}", "-c", str(connections)),
                 *("-m", str(load.streams), "-t", str(min(load.processes, connections)), "-p", "h2c"),
                 *("-d", str(folder / "message"), "--log-file", str(folder / "log"), *base),
                 *("-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{host}{CHECK_PATH}"),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _PROC = Path("/proc")
-# Of /proc/<pid>/stat, counted after the name in parentheses: parent; user, system, children's user and
-# system time; resident pages.
+# Of /proc/<pid>/stat, counted after the name in parentheses: parent; times of user, system, children's user and
+# children's system; resident pages.
 _PARENT = 1
 _TIMES = slice(11, 15)
 _RESIDENT = 21

@@ -83,7 +83,7 @@ def table(report: dict[str, Any]) -> str:
 _HEADINGS = [
     "",
     "answers/s",
-    *("p99.9" if name == "p99_9" else name for name in PERCENTILES),
+    *(name.replace("_", ".") for name in PERCENTILES),
     "CPU µs/answer",
     "wrong",
 ]
@@ -117,16 +117,14 @@ def _remarks(result: dict[str, Any], tokens: int) -> list[str]:
 
 def _revocation(summary: dict[str, Any]) -> list[str]:
     figures = "  ".join(
-        f"{name} {value:.2f} ms" for name, value in summary["first_refused_ms"].items() if value is not None
+        f"{name.replace('_', '.')} {_ms(value)}" for name, value in summary["first_refused_ms"].items()
     )
     what = f"revocation, from DEL to the first refused answer, {summary['revocations']} times"
+    beside = f"the others took p50 {_ms(summary['background_p50_ms'])}, p99 {_ms(summary['background_p99_ms'])}"
     return [
         f"{what} with {summary['background_rate']:,.0f} other answers/s:",
         f"  {figures}",
-        (
-            f"  beside it, a check took p50 {_ms(summary['background_p50_ms'])}, "
-            f"p99 {_ms(summary['background_p99_ms'])}"
-        ),
+        f"  {beside}",
         f"  {summary['never_refused']} never refused; {summary['allowed_after_refused']} allowed again after that",
     ]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import signal
+import socket
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
-from oauth_core.settings import EnvoySettings, ServiceSettings
+from oauth_core.service_settings import ServiceSettings
+from oauth_core.settings import EnvoySettings
 from tests.envoy.process import Gate, free_port, running
 from tests.support.authz_process import CHECK, AuthzProcess
 from tests.support.check_messages import check_request, read_answer
@@ -18,8 +22,6 @@ from tests.transports.test_workers import eventually, ready, two_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
     from tests.support.redis_server import RedisServer
 
@@ -49,9 +51,6 @@ def through(gate: Gate) -> str | None:
 
 def shares(authz: AuthzProcess) -> list[int]:
     """How many checks Envoy sent to each worker."""
-    import http.client
-    import socket
-
     run = Path(authz.address.removeprefix("unix:")).parent
     connection = http.client.HTTPConnection("admin")
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -99,8 +98,6 @@ def test_replacing_the_workers_loses_no_call_through_envoy(
 def test_a_worker_killed_under_load_costs_no_caller_of_envoy_anything(
     redis: RedisServer, transport: str, tmp_path: Path
 ) -> None:
-    import os
-
     with two_workers(redis, transport) as authz, gate_before(authz, tmp_path) as gate:
         with calling(lambda: through(gate)) as tally:
             for turn in range(2):
