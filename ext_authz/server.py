@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LARGEST_MESSAGE = 1024 * 1024
 """Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
+
+_FIRST_KEYS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def _never_now(_message: bytes) -> bytes | None:
 async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterator[CheckServer]:
     """Everything between a `CheckRequest` and its answer, with connections of its own.
 
-    Raises `SettingsError` for an address of Redis that is none.
+    It is entered once the keys have been read, or Redis was found to be away. Raises `SettingsError` for an
+    address of Redis that is none.
     """
     try:
         redis = connect(settings)
@@ -76,6 +79,10 @@ async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterat
     # Watching has no end of its own: if it fails, old keys would be trusted for ever, so the worker ends.
     watching = asyncio.create_task(keys.watch(tell))
     try:
+        with suppress(TimeoutError):
+            # A worker that takes calls before it has keys would refuse good tokens for no reason.
+            async with asyncio.timeout(_FIRST_KEYS_SECONDS):
+                await health.reported()
         yield CheckServer(Authorizer(facts, audit), health, watching)
     finally:
         watching.cancel()
