@@ -19,6 +19,7 @@ class Health:
     def __init__(self) -> None:
         self._able = False
         self._draining = False
+        self._reported = asyncio.Event()
         self._changed = asyncio.Event()
 
     @property
@@ -29,6 +30,7 @@ class Health:
     def report(self, *, able: bool) -> None:
         """Say whether checks can be answered."""
         self._able = able
+        self._reported.set()
         self._tell()
 
     def drain(self) -> None:
@@ -36,12 +38,18 @@ class Health:
         self._draining = True
         self._tell()
 
+    async def reported(self) -> None:
+        """Return once anything has been said: a worker that does not know yet should not be asked yet."""
+        await self._reported.wait()
+
     async def follow(self) -> AsyncGenerator[bool, None]:
-        """Every state from the present one on; a state that was left again at once may be missing."""
+        """Every state from the present one on, until it drains; one that was left again at once may be missing."""
         said: bool | None = None
         while True:
             if said != (said := self.is_serving):
                 yield said
+            elif self._draining:
+                return
             else:
                 await self._changed.wait()
 

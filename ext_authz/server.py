@@ -5,7 +5,8 @@ It speaks no protocol: the transports bring the bytes and take them away.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
 
@@ -13,7 +14,6 @@ from ext_authz.assembly import assembled
 from ext_authz.health import Health
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
     from ext_authz.check import Authorizer
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_MESSAGE = 1024 * 1024
 """Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
+
+_FIRST_KEYS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class CheckServer:
 async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterator[CheckServer]:
     """Everything between a `CheckRequest` and its answer, with connections of its own.
 
-    Raises `SettingsError` for an address of Redis that is none.
+    It is entered once the keys have been read, or Redis was found to be away. Raises `SettingsError` for an
+    address of Redis that is none.
     """
     health = Health()
 
@@ -45,4 +48,8 @@ async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterat
         health.report(able=fresh)
 
     async with assembled(settings, audit, tell) as service:
+        with suppress(TimeoutError):
+            # A worker that takes calls before it has keys would refuse good tokens for no reason.
+            async with asyncio.timeout(_FIRST_KEYS_SECONDS):
+                await health.reported()
         yield CheckServer(service.authorizer, health, service.failed)

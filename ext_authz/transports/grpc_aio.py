@@ -50,7 +50,7 @@ class GrpcTransport:
         # As a stream, because grpcio leaves a unary call without a whole message unanswered for ever. And no
         # deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
         async def handle(_messages: object, context: _Context) -> bytes:
-            message = await context.read()
+            message: object = await context.read()
             if not isinstance(message, bytes):
                 await context.abort(grpc.StatusCode.INTERNAL, "the request is not one whole message")
             answer = check_now(message)

@@ -20,6 +20,7 @@ from ext_authz.transports.grpc_frames import (
     INTERNAL,
     NOT_FOUND,
     PREFIX,
+    UNAVAILABLE,
     UNIMPLEMENTED,
     CallError,
     check_prefix,
@@ -50,6 +51,10 @@ _GRPC = (b"content-type", b"application/grpc")
 # Made once: a server only reads them.
 _BEGIN = {"type": "http.response.start", "status": 200, "headers": [_GRPC], "trailers": True}
 _END = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
+_MOVE_ON = {
+    "type": "http.response.trailers",
+    "headers": list(CallError(UNAVAILABLE, "this process is about to end").headers),
+}
 _NOTHING = {"type": "http.response.body", "body": b""}
 _NOT_GRPC = {"type": "http.response.start", "status": 415, "headers": [(b"accept-post", b"application/grpc")]}
 
@@ -124,6 +129,9 @@ class GrpcApplication:
         gone = asyncio.create_task(_gone(receive))
         try:
             await asyncio.wait((telling, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                await send(_NOTHING)
+                await send(_MOVE_ON)
         finally:
             for task in (telling, gone):
                 task.cancel()

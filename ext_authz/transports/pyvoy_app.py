@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from ext_authz.parent_link import ParentLink
 from ext_authz.server import check_server
 from ext_authz.transports.grpc_asgi import GrpcApplication
-from ext_authz.transports.pyvoy_host import ADMIN_VARIABLE, STAT_PREFIX
+from ext_authz.transports.pyvoy_host import ADMIN_VARIABLE, DRAIN_SECONDS, STAT_PREFIX
 from oauth_core import logs
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ext_authz.transports.grpc_asgi import Receive, Scope, Send
 
 _LOOK_AGAIN_SECONDS = 0.02
+_LAST_GOODBYE_SECONDS = 0.5
 _WRONG_SETTINGS = 2
 
 
@@ -92,7 +94,12 @@ async def _obey(link: ParentLink, server: CheckServer, settings: AuthzSettings) 
     try:
         async with asyncio.timeout(settings.authz_drain_seconds):
             await _ask(admin, "POST", "/drain_listeners?graceful")
-            await _until(admin, f"http.{STAT_PREFIX}.downstream_cx_active", 0)
+            with suppress(TimeoutError):
+                # Every connection in use is sent away with its next answer.
+                async with asyncio.timeout(DRAIN_SECONDS + _LAST_GOODBYE_SECONDS):
+                    await _until(admin, f"http.{STAT_PREFIX}.downstream_cx_active", 0)
+            # What is left was not used for all that time, or waits for an answer.
+            await _until(admin, f"http.{STAT_PREFIX}.downstream_rq_active", 0)
     except TimeoutError:
         log.warning("server.drain_timeout")
     log.info("server.stopped")

@@ -26,7 +26,9 @@ ADMIN_VARIABLE = "PORTCULLIS_WORKER_ADMIN"
 """The environment variable with the path of the Envoy's admin socket."""
 
 STAT_PREFIX = "checks"
-_DRAIN_SECONDS = 1
+DRAIN_SECONDS = 1
+"""For so long Envoy still takes connections once it drains, to send them away after their next answer."""
+
 _LOG_LINE = (
     '{"program":"ext_authz","level":"%l","timestamp":"%Y-%m-%dT%T.%FZ","event":"envoy","logger":"%n","said":"%j"}'
 )
@@ -69,7 +71,7 @@ def command(host: Host, config: Path) -> tuple[str, ...]:
         *("--config-path", str(config)),
         # One thread for HTTP/2 is what one interpreter can feed.
         *("--concurrency", "1"),
-        *("--drain-strategy", "immediate", "--drain-time-s", str(_DRAIN_SECONDS)),
+        *("--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)),
         *("--disable-hot-restart", "--log-level", "error", "--log-format", _LOG_LINE),
     )
 
@@ -80,7 +82,6 @@ def environment(host: Host, admin: Path) -> dict[str, str]:
     return {
         "PYTHONHOME": f"{sys.base_prefix}{os.pathsep}{sys.base_exec_prefix}",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONUNBUFFERED": "1",
         preload: str(host.libpython),
         ADMIN_VARIABLE: str(admin),
     }
@@ -115,6 +116,7 @@ def _bootstrap(host: Host, address: Address, admin: Path, settings: AuthzSetting
                     "patterns": [
                         {"exact": "listener_manager.workers_started"},
                         {"exact": f"http.{STAT_PREFIX}.downstream_cx_active"},
+                        {"exact": f"http.{STAT_PREFIX}.downstream_rq_active"},
                     ]
                 }
             }

@@ -59,6 +59,7 @@ STANDIN = "github_standin"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER_BYTES = 32 * 1024
 _CONNECT_SECONDS = 2
+_MOST_RETRIES = 1024
 # Servers of the Python and Node worlds close an idle connection after five seconds. Envoy must let go first:
 # a request sent into a connection that is just being closed is lost, and a tool call must not be sent twice.
 _IDLE_SECONDS = 4
@@ -90,6 +91,8 @@ def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
     """
     cluster = _cluster(AUTHZ, places, _grpc())
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+    if cluster.circuit_breakers:  # when a process dies, every check it was asked is asked again at once
+        cluster.circuit_breakers.thresholds[0].max_retries = _MOST_RETRIES
     if len(places) > 1:
         cluster.outlier_detection = OutlierDetection(
             consecutive_gateway_failure=3,

@@ -11,7 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envoy_data_plane.envoy.config.core.v3 import ApiVersion, GrpcService, GrpcServiceEnvoyGrpc, RetryPolicy
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
+)
 from envoy_data_plane.envoy.config.rbac.v3 import (
     Permission,
     PermissionSet,
@@ -33,6 +39,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from portcullis.envoy_config.clusters import AUTHZ
@@ -128,8 +135,7 @@ def _check() -> ExtAuthz:
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ),
             timeout=seconds(CHECK_SECONDS),
-            # A check changes nothing, so one that got no answer, from a process that died say, is asked again.
-            retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset,unavailable", num_retries=2),
+            retry_policy=_another_process(),
         ),
         transport_api_version=ApiVersion.V3,
         failure_mode_allow=False,
@@ -138,6 +144,20 @@ def _check() -> ExtAuthz:
         clear_route_cache=False,
         include_peer_certificate=False,
         stat_prefix="portcullis",
+    )
+
+
+def _another_process() -> RetryPolicy:
+    """A check changes nothing: one that got no answer, since a process died or ended, is asked of another one."""
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset,unavailable,cancelled",
+        num_retries=2,
+        retry_host_predicate=[
+            RetryPolicyRetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
+            )
+        ],
+        host_selection_retry_max_attempts=8,
     )
 
 

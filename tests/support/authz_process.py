@@ -38,6 +38,11 @@ upstream = "http://127.0.0.1:2/mcp"
 """
 
 
+def check_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    """`Check` on this channel, with bytes for messages."""
+    return channel.unary_unary(CHECK)
+
+
 class AuthzProcess:
     """A check service, and a client of its gRPC side."""
 

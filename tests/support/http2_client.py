@@ -94,20 +94,20 @@ class Http2Client:
                 match event:
                     case h2.events.ResponseReceived() | h2.events.TrailersReceived():
                         if event.stream_id == stream:
-                            outcome.headers |= dict(event.headers)
+                            outcome.headers |= {_text(name): _text(value) for name, value in event.headers}
                     case h2.events.DataReceived():
                         self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                         if event.stream_id == stream:
                             outcome.body += event.data
                     case h2.events.StreamReset() if event.stream_id == stream:
-                        outcome.reset = int(event.error_code)
+                        outcome.reset = int(event.error_code or 0)
                         self._flush()
                         return outcome
                     case h2.events.StreamEnded() if event.stream_id == stream:
                         self._flush()
                         return outcome
                     case h2.events.ConnectionTerminated():
-                        outcome.reset = int(event.error_code)
+                        outcome.reset = int(event.error_code or 0)
                         return outcome
             self._flush()
 
@@ -119,3 +119,7 @@ class Http2Client:
 
     def _flush(self) -> None:
         self._socket.sendall(self._h2.data_to_send())
+
+
+def _text(part: str | bytes) -> str:
+    return part if isinstance(part, str) else part.decode("utf-8")

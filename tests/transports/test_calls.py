@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from oauth_core.store import keyspace
 from tests.authz.conftest import USERS, environ, publish, remember
 from tests.envoy.process import free_port
-from tests.support.authz_process import CHECK, running_authz
+from tests.support.authz_process import check_call, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
@@ -44,7 +44,7 @@ def test_past_its_deadline_a_call_is_over_and_never_an_allow(
     with running_authz(environ(slow_redis, REDIS_TIMEOUT="20", AUTHZ_TRANSPORT=transport)) as authz:
         authz.wait_for_health("SERVING")
         slow_redis.pause()
-        call = authz.channel.unary_unary(CHECK)
+        call = check_call(authz.channel)
         began = time.monotonic()
         with pytest.raises(grpc.RpcError) as failure:
             call(check_request(token=mint(key)), timeout=0.3)

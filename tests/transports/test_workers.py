@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.authz.conftest import environ
 from tests.envoy.process import free_port
-from tests.support.authz_process import CHECK, AuthzProcess, running_authz
+from tests.support.authz_process import AuthzProcess, check_call, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.transports.load import calling
 
@@ -56,9 +57,13 @@ def two_workers(redis: RedisServer, transport: str, **more: str) -> Iterator[Aut
 def ask(path: str) -> str | None:
     """Ask without a token on a connection of its own; `None` when the answer is the right one."""
     with grpc.insecure_channel(path, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        answer = channel.unary_unary(CHECK)(check_request(), timeout=10)
+        answer = check_call(channel)(check_request(), timeout=10)
     status = read_answer(answer).status
     return None if status == 401 else f"{status}"
+
+
+def answers(address: str) -> bool:
+    return ask(address) is None
 
 
 def test_the_first_worker_has_the_path_itself_and_the_next_its_own(redis: RedisServer, transport: str) -> None:
@@ -75,7 +80,7 @@ def test_each_worker_can_have_an_address_of_its_own(redis: RedisServer, transpor
     ) as authz:
         eventually(lambda: len(ready(authz)) == 2)
         for address in addresses:
-            eventually(lambda address=address: ask(address) is None)
+            eventually(partial(answers, address))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
