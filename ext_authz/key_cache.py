@@ -1,4 +1,5 @@
-"""The public keys this process checks with: read again and again, and at once when a token names an unknown one.
+"""The public keys this process checks with: read again and again, and at once when Redis tells of
+a change or a token names an unknown one.
 
 Redis silent: the last keys stay, since they are as good as they were, and the liveness of every token is asked
 for anyway. Redis answering that there are none, or something that is no key set: there are none, and every
@@ -8,6 +9,7 @@ check is refused as unknown until there are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Never, Protocol
@@ -37,9 +39,17 @@ class KeysSource(Protocol):
 class KeyCache:
     """The keys of the last read, and whether that read got an answer."""
 
-    def __init__(self, source: KeysSource, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        source: KeysSource,
+        *,
+        changed: asyncio.Event | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`changed` is set by whoever hears that there may be other keys; they are then read at once."""
         self.current: VerifyingKeys | None = None
         self._source = source
+        self._changed = changed or asyncio.Event()
         self._monotonic = monotonic
         self._answered = False
         self._document: str | bytes | None = None
@@ -73,9 +83,12 @@ class KeyCache:
     async def watch(self, report: Callable[[bool], Awaitable[None]]) -> Never:
         """Read for ever, telling `report` after each read whether the keys are fresh."""
         while True:
+            self._changed.clear()  # before the read: what changes during it is read again
             await self.read()
             await report(self.is_fresh)
-            await asyncio.sleep(READ_EVERY if self.is_fresh else READ_AT_MOST_EVERY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(READ_EVERY if self.is_fresh else READ_AT_MOST_EVERY):
+                    await self._changed.wait()
 
     async def _read_when_due(self) -> None:
         await asyncio.sleep(self._read_at + READ_AT_MOST_EVERY - self._monotonic())

@@ -9,8 +9,7 @@ a server behind us could read as one of ours (`X_User_Id` becomes `HTTP_X_USER_I
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
@@ -20,7 +19,7 @@ from google.rpc.status_pb2 import Status
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from oauth_core.challenge import Refusal
     from oauth_core.model import AccessClaims
@@ -51,8 +50,7 @@ _GRPC_CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingRequest:
+class IncomingRequest(NamedTuple):
     """What a decision needs to know about an HTTP request.
 
     `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
@@ -80,20 +78,14 @@ def decode(message: bytes) -> IncomingRequest | None:
     if not (http.method and http.host and http.path.startswith("/")):
         return None
     path, _, query = http.path.partition("?")
-    authorization: list[str] = []
-    lookalikes: list[str] = []
-    for name, value in _headers(http):
-        if name == AUTHORIZATION:
-            authorization.append(value)
-        elif len(name) in _LENGTHS and name not in _OURS and _SEPARATORS.sub("-", name.lower()) in _OURS:
-            lookalikes.append(name)
+    authorization, lookalikes = _credentials(http)
     return IncomingRequest(
         method=http.method,
         host=http.host,
         path=path,
         query=f"{query}&{http.query}" if http.query else query,
-        authorization=tuple(authorization),
-        lookalikes=tuple(lookalikes),
+        authorization=authorization,
+        lookalikes=lookalikes,
         routed_as=attributes.context_extensions.get(ROUTE_SERVICE),
         source=_address(attributes.source.address),
         request_id=http.id or None,
@@ -104,7 +96,7 @@ def encode_allowed(claims: AccessClaims, lookalikes: Iterable[str]) -> bytes:
     """A `CheckResponse` that lets the request through as the one `claims` describe, without its token."""
     identity = {
         USER_ID: _header_text(claims.sub),
-        USER_NAME: _header_text(claims.github_user),
+        USER_NAME: _header_text(claims.github_user or ""),  # a machine client has none
         CLIENT_ID: _header_text(claims.client_id),
         TOKEN_SCOPE: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
     }
@@ -137,12 +129,28 @@ def encode_refused(refusal: Refusal) -> bytes:
     ).SerializeToString()
 
 
-def _headers(http: pb.AttributeContext.HttpRequest) -> Iterator[tuple[str, str]]:
-    """Every header, from whichever of its two fields Envoy was told to use; from both, if somebody used both."""
-    yield from http.headers.items()
-    for header in http.header_map.headers:
-        # Latin-1 gives every byte a character, and none that a token may contain changes.
-        yield header.key, header.raw_value.decode("latin-1") if header.raw_value else header.value
+def _credentials(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every value named `authorization`, and every name that could be mistaken for one of ours.
+
+    Envoy uses one of two fields, as it was told; should somebody use both, both count.
+    """
+    headers = http.headers
+    # Most headers are of no interest: a value is made a Python object only where it is wanted.
+    lookalikes = [name for name in headers if len(name) in _LENGTHS and _is_lookalike(name)]
+    authorization = [headers[AUTHORIZATION]] if AUTHORIZATION in headers else []
+    if http.HasField("header_map"):
+        for header in http.header_map.headers:
+            name = header.key
+            if name == AUTHORIZATION:
+                # Latin-1 gives every byte a character, and none that a token may contain changes.
+                authorization.append(header.raw_value.decode("latin-1") if header.raw_value else header.value)
+            elif len(name) in _LENGTHS and _is_lookalike(name):
+                lookalikes.append(name)
+    return tuple(authorization), tuple(lookalikes)
+
+
+def _is_lookalike(name: str) -> bool:
+    return name not in _OURS and _SEPARATORS.sub("-", name.lower()) in _OURS
 
 
 def _address(address: pb.Address) -> str | None:

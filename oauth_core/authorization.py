@@ -34,12 +34,16 @@ def validate(
     try:
         state = parameters.get("state")
         parameters.check_unique()
+        if "authorization_code" not in client.grant_types:
+            raise DisplayedError(
+                ErrorCode.UNAUTHORIZED_CLIENT, "the client did not register for authorization_code"
+            )
         return AuthorizationRequest(
             client_id=client.client_id,
             redirect_uri=redirect_uri,
             state=state,
             code_challenge=_code_challenge(parameters),
-            **_scope_and_audience(parameters, services, default_scopes),
+            **scope_and_audience(parameters, services, default_scopes),
         )
     except OAuthError as error:
         raise RedirectedError(error.code, error.description, redirect_uri, state) from None
@@ -77,7 +81,7 @@ def _code_challenge(parameters: Parameters) -> str:
     return challenge
 
 
-def _scope_and_audience(
+def scope_and_audience(
     parameters: Parameters, services: ServiceIndex, default_scopes: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """What is asked for and where it is meant to be used (RFC 6749 section 3.3, RFC 8707 section 2).

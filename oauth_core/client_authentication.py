@@ -1,6 +1,6 @@
 """Who is calling the token endpoint: RFC 6749 section 2.3, with what real clients do.
 
-The id may come in the Basic header, in the form, or in both when they agree.
+The id may come in the Basic header, in the form, in a signed assertion (RFC 7523), or in several when they agree.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
+from oauth_core import client_assertions
+from oauth_core.client_assertions import AssertionFault
 from oauth_core.credentials import secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 
@@ -25,11 +27,12 @@ _LONGEST = 4096
 
 @dataclass(frozen=True)
 class Presented:
-    """What a caller says of itself. `repr` must not show the secret."""
+    """What a caller says of itself. `repr` must not show the secret or the assertion."""
 
     client_id: str
     secret: str | None
     by_header: bool
+    assertion: str | None = None
 
     def __repr__(self) -> str:
         return f"Presented(client_id={self.client_id!r})"
@@ -38,6 +41,11 @@ class Presented:
 def presented(authorization: str | None, form: Parameters) -> Presented:
     """Read the caller's credentials. Raises `DisplayedError` when there are none or they contradict."""
     form_id, form_secret = form.get("client_id"), form.get("client_secret")
+    if form.get("client_assertion") or form.get("client_assertion_type"):
+        if authorization is not None or form_secret is not None:
+            # RFC 6749 section 2.3: one method, or it is not clear which of them was believed.
+            raise DisplayedError(ErrorCode.INVALID_REQUEST, "more than one way of client authentication was sent")
+        return _by_assertion(form)
     if authorization is None:
         if form_id is None:
             raise refused("no client authentication was sent", by_header=False)
@@ -49,12 +57,16 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
 
 
 def authenticate(client: Client | None, who: Presented) -> Client:
-    """Return the client when `who` proved to be it.
+    """Return the client when `who` proved to be it, by its secret or by needing none.
 
+    An assertion is no proof here: it is checked with the client's keys, by whoever can get hold of them.
     An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, 401 `invalid_client`:
     clients that see it register again.
     """
     if client is None:
+        raise refused("client authentication failed", by_header=who.by_header)
+    # A client with keys has no secret either, and must not pass for a public one.
+    if who.assertion is not None or client.token_endpoint_auth_method == "private_key_jwt":
         raise refused("client authentication failed", by_header=who.by_header)
     if client.secret_hash is None:
         if who.secret is not None:
@@ -73,6 +85,19 @@ def refused(description: str, *, by_header: bool) -> DisplayedError:
         status=401,
         challenge='Basic realm="token", charset="UTF-8"' if by_header else None,
     )
+
+
+def _by_assertion(form: Parameters) -> Presented:
+    """The caller's id and assertion (RFC 7521 section 4.2); a `client_id` beside it must be the same."""
+    if form.get("client_assertion_type") != client_assertions.TYPE:
+        raise refused(f"client_assertion_type must be {client_assertions.TYPE}", by_header=False)
+    assertion = form.get("client_assertion")
+    said = AssertionFault.MALFORMED if assertion is None else client_assertions.read(assertion)
+    if isinstance(said, AssertionFault):
+        raise refused(said, by_header=False)
+    if form.get("client_id") not in {None, said.client_id}:
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "the assertion and the form name different clients")
+    return Presented(said.client_id, None, by_header=False, assertion=assertion)
 
 
 def _basic(authorization: str) -> tuple[str, str]:

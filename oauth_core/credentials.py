@@ -28,6 +28,11 @@ def new_identifier() -> str:
     return secrets.token_urlsafe(_IDENTIFIER_BYTES)
 
 
+def new_word(alphabet: str, length: int) -> str:
+    """A fresh short code for people to type, each letter equally likely. Whoever takes it must count attempts."""
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
 def new_key() -> bytes:
     """A fresh 256-bit key for AES-256-GCM."""
     return secrets.token_bytes(_SECRET_BYTES)

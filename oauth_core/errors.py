@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class ErrorCode(StrEnum):
-    """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707."""
+    """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707.
+
+    And of RFC 8628 section 3.5, for devices that poll.
+    """
 
     INVALID_REQUEST = "invalid_request"
     INVALID_CLIENT = "invalid_client"
@@ -32,6 +35,9 @@ class ErrorCode(StrEnum):
     TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
     INVALID_REDIRECT_URI = "invalid_redirect_uri"
     INVALID_CLIENT_METADATA = "invalid_client_metadata"
+    AUTHORIZATION_PENDING = "authorization_pending"
+    SLOW_DOWN = "slow_down"
+    EXPIRED_TOKEN = "expired_token"
 
 
 # Not frozen: a context manager that an error passes through sets its `__traceback__`, and must be able to.

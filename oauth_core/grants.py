@@ -74,6 +74,7 @@ def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
         resources=code.request.resources,
         created_at=now,
         expires_at=now + lifetime,
+        sealed_github_token=code.sealed_github_token,
     )
 
 
@@ -90,15 +91,15 @@ def claims_for(
     """The claims of an access token under `grant`. It never outlives the grant."""
     return AccessClaims(
         iss=issuer,
-        sub=str(grant.user.github_id),
+        sub=grant.subject,
         aud=audience,
         exp=min(now + lifetime, grant.expires_at),
         iat=now,
         jti=jti,
         client_id=grant.client_id,
         scope=scopes.join(scope),
-        github_user=grant.user.login,
-        github_id=grant.user.github_id,
+        github_user=grant.user.login if grant.user else None,
+        github_id=grant.user.github_id if grant.user else None,
     )
 
 

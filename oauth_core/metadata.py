@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oauth_core.client_keys import ALGORITHMS
 from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, 
         "registration_endpoint": f"{issuer}/register",
         "revocation_endpoint": f"{issuer}/revoke",
         "introspection_endpoint": f"{issuer}/introspect",
+        "device_authorization_endpoint": f"{issuer}/device_authorization",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         # RFC 9728 section 4: what this server guards, so that a visitor need not be told.
         "protected_resources": [service.resource for service in services],
@@ -32,10 +34,14 @@ def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, 
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "introspection_endpoint_auth_methods_supported": [method for method in AUTH_METHODS if method != "none"],
+        "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": True,
     }
 
 

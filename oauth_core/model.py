@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
+ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered OAuth client (RFC 7591 section 2). Both secrets are stored as hashes."""
+    """An OAuth client, registered (RFC 7591 section 2) or described by the document that its id is the URL of.
+
+    Both secrets are stored as hashes. `jwks` is a JWK set as JSON, with public keys only.
+    """
 
     client_id: str
     issued_at: int
@@ -58,6 +61,10 @@ class Client:
     application_type: str | None = None
     software_id: str | None = None
     software_version: str | None = None
+    machine_scopes: tuple[str, ...] = ()
+    """What the client may do as itself; only the operator's command sets it (`oauth_core.machine_clients`)."""
+    jwks: str | None = None
+    jwks_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +80,26 @@ class AuthorizationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """What a device asks for, in the browser of the person who entered its user code.
+
+    `device_hash` is the hash of the device code: enough to decide about the device, not to be it.
+    """
+
+    device_hash: str
+    client_id: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PendingAuthorization:
-    """An authorization request that waits for its user, bound to the browser that started it.
+    """A request that waits for its user, bound to the browser that started it.
 
     `browser_hash` is the hash of that browser's cookie.
     """
 
-    request: AuthorizationRequest
+    request: AuthorizationRequest | DeviceRequest
     browser_hash: str
 
 
@@ -101,15 +121,15 @@ class AuthorizationCode:
     grant_id: str
     request: AuthorizationRequest
     user: User
+    sealed_github_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """What a user allowed a client: one sign-in, one family of refresh tokens."""
+class DeviceAuthorization:
+    """What a device code stands for (RFC 8628 section 3.2). Its grant's id is chosen when the code is."""
 
     grant_id: str
     client_id: str
-    user: User
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     created_at: int
@@ -117,8 +137,53 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePace:
+    """How fast a device may poll: `interval` seconds between polls, of which the last came at `polled_at`."""
+
+    interval: int
+    polled_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDecision:
+    """What the person decided about a device: to let it act as `user`, or, without one, not to.
+
+    `sealed_github_token` is as in `Grant`.
+    """
+
+    user: User | None = None
+    sealed_github_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a user allowed a client: one sign-in, one family of refresh tokens.
+
+    Without a user it is what the operator allows a machine client, which has no refresh tokens.
+    `sealed_github_token` is there when a membership let the user in, to ask again whether it still holds.
+    """
+
+    grant_id: str
+    client_id: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    created_at: int
+    expires_at: int
+    user: User | None = None
+    sealed_github_token: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """Whom its tokens speak for: the user's GitHub id, or the machine client itself."""
+        return self.client_id if self.user is None else str(self.user.github_id)
+
+
+@dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model)."""
+    """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model).
+
+    A machine client's token has neither `github_user` nor `github_id`, and its `sub` is its `client_id`.
+    """
 
     iss: str
     sub: str
@@ -128,5 +193,5 @@ class AccessClaims:
     jti: str
     client_id: str
     scope: str
-    github_user: str
-    github_id: int
+    github_user: str | None
+    github_id: int | None

@@ -6,11 +6,12 @@ answer, as RFC 7591 section 3.2.1 allows. Strict in what is answered: unset memb
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from oauth_core import redirect_uris, scopes
+from oauth_core import client_keys, device, fetchable_urls, redirect_uris, scopes
 from oauth_core.credentials import hash_secret, new_identifier, new_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import Client, ClientAuthMethod
@@ -18,8 +19,15 @@ from oauth_core.model import Client, ClientAuthMethod
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AUTH_METHODS: tuple[ClientAuthMethod, ...] = ("none", "client_secret_basic", "client_secret_post")
-GRANT_TYPES = ("authorization_code", "refresh_token")
+AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+)
+_SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post"})
+GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE, "client_credentials")
+"""What the token endpoint offers; the last only to clients of the operator (`oauth_core.machine_clients`)."""
 
 _MOST_REDIRECT_URIS = 20
 _MOST_CONTACTS = 10
@@ -45,9 +53,9 @@ def register(document: object, *, now: int) -> Registered:
 
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
-    members = _members(document)
+    members = chosen_members(document)
     token = new_secret()
-    secret = new_secret() if members["token_endpoint_auth_method"] != "none" else None
+    secret = new_secret() if members["token_endpoint_auth_method"] in _SECRET_METHODS else None
     client = Client(
         client_id=new_identifier(),
         issued_at=now,
@@ -62,7 +70,8 @@ def update(client: Client, document: object) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
     The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
-    public forgets it. Raises `DisplayedError`.
+    public forgets it. What an operator allowed the client to do as itself does not survive. Raises
+    `DisplayedError`.
     """
     if not isinstance(document, dict) or document.get("client_id") != client.client_id:
         raise _invalid("client_id must be present and the same as in the URL")
@@ -77,10 +86,10 @@ def update(client: Client, document: object) -> Registered:
     given = document.get("client_secret")
     if given is not None and not _is_secret_of(client, given):
         raise _invalid("client_secret is not this client's; an update cannot choose one")
-    members = _members(document)
+    members = chosen_members(document)
     secret: str | None = None
     secret_hash = client.secret_hash
-    if members["token_endpoint_auth_method"] == "none":
+    if members["token_endpoint_auth_method"] not in _SECRET_METHODS:
         secret_hash = None
     elif secret_hash is None:
         secret = new_secret()
@@ -118,6 +127,10 @@ def client_information(registered: Registered, *, issuer: str) -> dict[str, obje
             answer[name] = value
     if client.contacts:
         answer["contacts"] = list(client.contacts)
+    if client.jwks:
+        answer["jwks"] = json.loads(client.jwks)
+    if client.jwks_uri:
+        answer["jwks_uri"] = client.jwks_uri
     return answer
 
 
@@ -125,8 +138,8 @@ def _is_secret_of(client: Client, given: object) -> bool:
     return isinstance(given, str) and client.secret_hash is not None and secret_matches(given, client.secret_hash)
 
 
-def _members(document: object) -> dict[str, Any]:
-    """The members of a `Client` that its owner chooses."""
+def chosen_members(document: object) -> dict[str, Any]:
+    """The members of a `Client` that its owner chooses. Raises `DisplayedError`."""
     if not isinstance(document, dict):
         raise _invalid("the request body must be a JSON object")
     method = document.get("token_endpoint_auth_method")
@@ -134,23 +147,51 @@ def _members(document: object) -> dict[str, Any]:
         method = "client_secret_basic"  # the default of RFC 7591 section 2
     if method not in AUTH_METHODS:
         raise _invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
-    asked = _texts(document, "grant_types")
-    if asked and "authorization_code" not in asked:
-        raise _invalid(f"grant_types has none that is offered here: {', '.join(GRANT_TYPES)}")
+    grant_types = _grant_types(document)
+    redirects = "authorization_code" in grant_types
     response_types = _texts(document, "response_types")
-    if response_types and "code" not in response_types:
+    if redirects and response_types and "code" not in response_types:
         raise _invalid("response_types must include code")
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
-        "redirect_uris": _redirect_uris(document),
-        # Refresh tokens are given even to clients that did not know to ask for them.
-        "grant_types": GRANT_TYPES,
-        "response_types": ("code",),
+        # A device is sent nowhere, and need not say where (RFC 7591 section 2).
+        "redirect_uris": _redirect_uris(document) if redirects or document.get("redirect_uris") else (),
+        "grant_types": grant_types,
+        "response_types": ("code",) if redirects else (),
         "scope": _scope(document),
         "contacts": _texts(document, "contacts")[:_MOST_CONTACTS],
         **{name: _text(document, name) for name in _TEXT_MEMBERS},
         **{name: _uri(document, name) for name in _URI_MEMBERS},
+        **(_keys(document) if method == "private_key_jwt" else {}),
     }
+
+
+def _grant_types(document: Mapping[str, object]) -> tuple[str, ...]:
+    """The grants that the client may use. Anybody may register, so only those in which a person is asked."""
+    asked = _texts(document, "grant_types") or ("authorization_code",)
+    redirects, polls = "authorization_code" in asked, device.GRANT_TYPE in asked
+    if not redirects and not polls:
+        raise _invalid(f"grant_types must have authorization_code or {device.GRANT_TYPE}")
+    # Refresh tokens are given even to clients that did not know to ask for them.
+    return (
+        *(("authorization_code",) if redirects else ()),
+        "refresh_token",
+        *((device.GRANT_TYPE,) if polls else ()),
+    )
+
+
+def _keys(document: Mapping[str, object]) -> dict[str, str]:
+    """The client's keys, by value or by address but not both (RFC 7591 section 2)."""
+    by_value, by_address = document.get("jwks"), document.get("jwks_uri")
+    if (by_value is None) == (by_address is None):
+        raise _invalid("private_key_jwt needs exactly one of jwks and jwks_uri")
+    try:
+        if by_address is not None:
+            return {"jwks_uri": fetchable_urls.check(str(by_address), what="jwks_uri", loopback=False)}
+        keys = client_keys.parse(by_value)
+    except ValueError as error:
+        raise _invalid(str(error)) from None
+    return {"jwks": json.dumps(keys.document(), separators=(",", ":"))}
 
 
 def _redirect_uris(document: Mapping[str, object]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,10 +23,12 @@ from pydantic import (
     model_validator,
 )
 
+from oauth_core.admission import Admission, check_teams
 from oauth_core.errors import SettingsError
 from oauth_core.model import Service
-from oauth_core.public_urls import faults_of, is_loopback
+from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
 from oauth_core.sealing import read_key
+from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings_sources import SECRET_FIELDS, from_environment, from_file, validated
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ SHORTEST_ACCESS_TOKEN = 300
 
 WEB_PATHS = (
     "/authorize",
+    "/device",
+    "/device_authorization",
     "/token",
     "/register",
     "/revoke",
@@ -56,32 +61,6 @@ def _comma_list(value: object) -> object:
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
-
-
-class ServiceSettings(BaseModel):
-    """One `[[services]]` table. Exactly one of `upstream` and `command` says where the service is.
-
-    `portcullis up` runs a `command`: a stdio server is bridged to HTTP; with `transport = "http"` the command
-    serves streamable HTTP itself, at path `/mcp` of the Unix socket that replaces `{socket}` in its arguments.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
-    title: str | None = None
-    url: str | None = None
-    upstream: str | None = None
-    command: tuple[str, ...] | None = None
-    transport: Literal["stdio", "http"] = "stdio"
-    scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> ServiceSettings:
-        if (self.upstream is None) == (self.command is None):
-            raise ValueError("needs exactly one of upstream (a URL) and command (a stdio server)")
-        if self.command is not None and not self.command:
-            raise ValueError("command is empty")
-        return self
 
 
 class GatewaySettings(BaseModel):
@@ -136,7 +115,8 @@ class GatewaySettings(BaseModel):
 
     def _path_faults(self, service: Service) -> Iterator[str]:
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
-        if url.netloc == issuer.netloc and (not url.path or url.path.startswith(WEB_PATHS)):
+        taken = any(f"{url.path}/".startswith(f"{path}/") for path in ("", *WEB_PATHS) if path or not url.path)
+        if url.netloc == issuer.netloc and taken:
             yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
 
     @property
@@ -169,7 +149,7 @@ class GatewaySettings(BaseModel):
 class RedisSettings(GatewaySettings):
     """How to reach Redis. `redis_password` counts unless the URL carries a password."""
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     redis_password: SecretStr | None = None
     redis_timeout: float = Field(default=1.0, gt=0, le=30)
 
@@ -191,6 +171,8 @@ class WebSettings(RedisSettings):
     github_api_url: str = "https://api.github.com"
     github_backchannel_url: str | None = None
     allowed_github_users: CommaList = ()
+    allowed_github_orgs: CommaList = ()
+    allowed_github_teams: Annotated[CommaList, AfterValidator(check_teams)] = ()
     allow_short_access_tokens: bool = False
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
@@ -198,6 +180,9 @@ class WebSettings(RedisSettings):
     session_timeout: int = Field(default=600, ge=30, le=86400)
     refresh_grace: int = Field(default=10, ge=0, le=120)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    pinned_client_documents: Path | None = None
+    client_documents_ca_file: Path | None = None
+    allow_loopback_client_documents: bool = False
 
     @field_validator("access_token_lifetime")
     @classmethod
@@ -206,6 +191,19 @@ class WebSettings(RedisSettings):
         if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
             raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
         return value
+
+    @field_validator("allow_loopback_client_documents")
+    @classmethod
+    def _loopback_is_for_loopback(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's form
+        # In public this would let anybody make the server ask its own machine.
+        if value and not is_loopback(str(info.data.get("issuer"))):
+            raise ValueError("is only for an issuer on a loopback address")
+        return value
+
+    @property
+    def admission(self) -> Admission:
+        """Who may sign in."""
+        return Admission.of(self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams)
 
     @property
     def master_key_bytes(self) -> bytes:
@@ -217,6 +215,14 @@ class AuthzSettings(RedisSettings):
     """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
 
     authz_listen: CommaList = ("127.0.0.1:9001",)
+    revocation_bound: float = Field(default=1.0, ge=0.05, le=30)
+    """The longest, in seconds, that a revoked token may pass, whatever breaks. Heartbeats are a quarter of it."""
+    remembered_tokens: int = Field(default=100_000, ge=1)
+    """How many tokens each process certainly keeps in memory, 2 KB each; it may keep twice as many."""
+    concurrent_reads: int = Field(default=1000, ge=1)
+    """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
+    audit_allowed: Literal["all", "none"] = "all"
+    """Whether allowed requests are in the audit log. Refused ones always are."""
     authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
     authz_workers: int = Field(default=0, ge=0, le=256)
     authz_tls_cert: Path | None = None

@@ -9,6 +9,8 @@ from quart import Quart
 from oauth_web import (
     authorize,
     callback,
+    device,
+    device_authorization,
     discovery,
     errors,
     home,
@@ -31,7 +33,18 @@ def create_app(deps: Deps) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.config["BODY_TIMEOUT"] = 10
-    for endpoint in (home, discovery, register, authorize, callback, token, revoke, introspect):
+    for endpoint in (
+        home,
+        discovery,
+        register,
+        authorize,
+        device_authorization,
+        device,
+        callback,
+        token,
+        revoke,
+        introspect,
+    ):
         app.register_blueprint(endpoint.blueprint(deps))
     errors.show_as_json(app)
     security_headers.add_to(app)

@@ -1,26 +1,22 @@
-"""`/authorize`: the consent page and its answer. Consent comes before GitHub.
-
-One GitHub app stands behind every client, and GitHub does not ask again for an app it knows. Without our own
-question first, any client could be given a signed-in user's authority unseen (the confused deputy).
-"""
+"""`/authorize`: a client asks, and the answer to the consent page, for clients and devices alike."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quart import Blueprint, Response, render_template, request
+from quart import Blueprint, Response
 
-from oauth_core import authorization, redirect_uris
+from oauth_core import authorization
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import hash_secret, new_secret
-from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
-from oauth_core.model import PendingAuthorization, SignIn
+from oauth_core.credentials import new_secret
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
+from oauth_core.model import SignIn
+from oauth_web import consent, endings
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
-from oauth_web.browser import BrowserCookie
+from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
 
 if TYPE_CHECKING:
-    from oauth_core.model import AuthorizationRequest, Client
     from oauth_web.deps import Deps
 
 _SEE_OTHER = 303
@@ -49,12 +45,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
             )
             raise
-        browser = cookie.value()
-        handle = await deps.authorizations.add_pending(PendingAuthorization(asked, hash_secret(browser)))
-        page = await render_template("consent.html", handle=handle, **_in_words(deps, client, asked))
-        answer = Response(page, 200, NO_STORE, content_type="text/html; charset=utf-8")
-        cookie.set_on(answer, browser)
-        return answer
+        return await consent.ask(deps, cookie, asked, client)
 
     @bp.post("/authorize/consent")
     async def decide() -> Response:
@@ -63,16 +54,15 @@ def blueprint(deps: Deps) -> Blueprint:
         pending = await deps.authorizations.pending(handle)
         # The handle is secret and bound to the cookie, which makes it the anti-forgery token as well. Look
         # before taking: a stranger's attempt must not use up somebody's form.
-        if pending is None or not cookie.belongs_to(pending.browser_hash) or not _same_origin(settings.issuer):
+        ours = comes_from_our_page(settings.issuer)
+        if pending is None or not cookie.belongs_to(pending.browser_hash) or not ours:
             raise _stale()
         if await deps.authorizations.take_pending(handle) is None:
             raise _stale()
         asked = pending.request
         if form.get("decision") != "allow":
             deps.audit.record(AuditEvent(EventKind.CONSENT_DENIED, client_id=asked.client_id))
-            raise RedirectedError(
-                ErrorCode.ACCESS_DENIED, "the user did not consent", asked.redirect_uri, asked.state
-            )
+            return await endings.declined(deps, asked, "the user did not consent")
         deps.audit.record(
             AuditEvent(EventKind.CONSENT_GIVEN, client_id=asked.client_id, scope=" ".join(asked.scopes))
         )
@@ -82,23 +72,6 @@ def blueprint(deps: Deps) -> Blueprint:
         return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": location})
 
     return bp
-
-
-def _in_words(deps: Deps, client: Client, asked: AuthorizationRequest) -> dict[str, object]:
-    """What the consent page says: who asks, where the user will be sent, and for what."""
-    scopes = frozenset(asked.scopes)
-    return {
-        "client_name": client.client_name or "An app without a name",
-        "client_uri": client.client_uri,
-        "redirect_host": redirect_uris.host_of(asked.redirect_uri),
-        "on_this_device": redirect_uris.is_loopback(asked.redirect_uri),
-        "services": [service for service in deps.services.services if service.scope in scopes],
-    }
-
-
-def _same_origin(issuer: str) -> bool:
-    origin = request.headers.get("Origin")
-    return origin in {None, issuer}
 
 
 def _stale() -> DisplayedError:

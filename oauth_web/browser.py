@@ -47,3 +47,8 @@ class BrowserCookie:
         """Whether this request comes from the browser with that hash."""
         found = request.cookies.get(self._name)
         return found is not None and hmac.compare_digest(hash_secret(found), browser_hash)
+
+
+def comes_from_our_page(issuer: str) -> bool:
+    """Whether the form of this request was sent by a page of ours, as far as the browser says."""
+    return request.headers.get("Origin") in {None, issuer}

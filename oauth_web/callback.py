@@ -1,4 +1,4 @@
-"""`/callback`: GitHub sends the browser back here; we find out who it is and give the client its code."""
+"""`/callback`: GitHub sends the browser back here; we find out who it is and whether they may come in."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core.admission import is_admitted
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import new_identifier
-from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
-from oauth_core.model import AuthorizationCode
-from oauth_web.answers import query_parameters, redirect_to_client
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web import endings
+from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
-from oauth_web.github import GitHubRefusedError, GitHubUnavailableError
+from oauth_web.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
+from oauth_web.standing import NotAdmittedError, admit
 
 if TYPE_CHECKING:
-    from oauth_core.model import AuthorizationRequest, SignIn, User
+    from oauth_core.model import SignIn, User
     from oauth_core.parameters import Parameters
     from oauth_web.deps import Deps
+    from oauth_web.endings import Asked
+    from oauth_web.github import SignedIn
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -42,46 +43,39 @@ def blueprint(deps: Deps) -> Blueprint:
                 "Go back to the app and connect again.",
             )
         asked = sign_in.pending.request
-        user = await _signed_in_user(deps, sign_in, parameters)
-        if not is_admitted(user, deps.settings.allowed_github_users):
-            _audit_user(deps, EventKind.SIGN_IN_REFUSED, user, asked, "not on the list of allowed users")
-            raise _redirected(asked, ErrorCode.ACCESS_DENIED, f"{user.login} may not use this gateway")
-        _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, user, asked, None)
-        code = await deps.codes.add(AuthorizationCode(new_identifier(), asked, user))
-        return redirect_to_client(
-            asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
-        )
+        try:
+            signed_in = await _signed_in(deps, sign_in, parameters)
+            kept = await admit(deps, signed_in)
+        except NotAdmittedError as error:
+            _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
+            return await endings.declined(deps, asked, f"{error.user.login} may not use this gateway")
+        except GitHubRefusedError as error:
+            _audit_failure(deps, asked, f"GitHub refused: {error}")
+            # Only what we wrote ourselves is passed on.
+            told = str(error) if isinstance(error, MissingScopeError) else "GitHub did not confirm the sign-in"
+            return await endings.declined(deps, asked, told)
+        except GitHubUnavailableError as error:
+            _audit_failure(deps, asked, f"GitHub unavailable: {error}")
+            raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
+        _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
+        return await endings.accepted(deps, asked, signed_in.user, kept)
 
     return bp
 
 
-async def _signed_in_user(deps: Deps, sign_in: SignIn, parameters: Parameters) -> User:
-    """Who GitHub says this is. Raises `RedirectedError`: the client learns that it failed, not why exactly."""
-    asked = sign_in.pending.request
+async def _signed_in(deps: Deps, sign_in: SignIn, parameters: Parameters) -> SignedIn:
+    """Who GitHub says this is. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
     code = parameters.get("code")
-    try:
-        if code is None:
-            raise GitHubRefusedError(parameters.get("error") or "no code came back")
-        return await deps.github.user(code=code, code_verifier=sign_in.code_verifier)
-    except GitHubRefusedError as error:
-        _audit_failure(deps, asked, f"GitHub refused: {error}")
-        raise _redirected(asked, ErrorCode.ACCESS_DENIED, "GitHub did not confirm the sign-in") from None
-    except GitHubUnavailableError as error:
-        _audit_failure(deps, asked, f"GitHub unavailable: {error}")
-        raise _redirected(
-            asked, ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment"
-        ) from None
+    if code is None:
+        raise GitHubRefusedError(parameters.get("error") or "no code came back")
+    return await deps.github.sign_in(code=code, code_verifier=sign_in.code_verifier)
 
 
-def _redirected(asked: AuthorizationRequest, code: ErrorCode, description: str) -> RedirectedError:
-    return RedirectedError(code, description, asked.redirect_uri, asked.state)
-
-
-def _audit_failure(deps: Deps, asked: AuthorizationRequest, reason: str) -> None:
+def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:
     deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=asked.client_id))
 
 
-def _audit_user(deps: Deps, kind: EventKind, user: User, asked: AuthorizationRequest, reason: str | None) -> None:
+def _audit_user(deps: Deps, kind: EventKind, user: User, asked: Asked, reason: str | None) -> None:
     deps.audit.record(
         AuditEvent(kind, reason=reason, client_id=asked.client_id, user=user.login, user_id=user.github_id)
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import client_authentication
+from oauth_core import client_assertions, client_authentication, client_keys
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.client_assertions import AssertionFault, Unchecked
 from oauth_core.errors import DisplayedError
 from oauth_web.answers import one_header
 
 if TYPE_CHECKING:
+    from oauth_core.client_keys import ClientKeys
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
     from oauth_web.deps import Deps
@@ -19,10 +21,49 @@ async def authenticated(deps: Deps, form: Parameters) -> Client:
     """The client that proved to be calling (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it."""
     who = client_authentication.presented(one_header("Authorization"), form)
     try:
-        return client_authentication.authenticate(await deps.clients.get(who.client_id), who)
+        client = await deps.clients.get(who.client_id)
+        if who.assertion is not None:
+            return await _proven(deps, client, who.assertion)
+        return client_authentication.authenticate(client, who)
     except DisplayedError as error:
         # The id is the caller's claim; its length is bounded by the form, its spelling by the log's JSON.
         deps.audit.record(
             AuditEvent(EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id)
         )
         raise
+
+
+async def _proven(deps: Deps, client: Client | None, assertion: str) -> Client:
+    """The client, if it signed `assertion` and never used it before (RFC 7523). Raises `DisplayedError`."""
+    if client is None or client.token_endpoint_auth_method != "private_key_jwt":
+        raise _refused("client authentication failed")
+    issuer = deps.settings.issuer
+    verdict = client_assertions.check(
+        assertion,
+        await _keys(deps, client, assertion),
+        client_id=client.client_id,
+        audiences=(issuer, f"{issuer}/token"),
+        now=deps.clock(),
+    )
+    if isinstance(verdict, AssertionFault):
+        raise _refused(verdict)
+    # Only now: a jti that anybody could use up would be a way to lock the client out.
+    if not await deps.assertions.use(client.client_id, verdict.jti, until=verdict.until):
+        raise _refused(AssertionFault.USED_BEFORE)
+    return client
+
+
+async def _keys(deps: Deps, client: Client, assertion: str) -> ClientKeys:
+    """The keys of `client`, which registered or published them by value or by address."""
+    said = client_assertions.read(assertion)
+    kid = said.kid if isinstance(said, Unchecked) else None
+    try:
+        if client.jwks is not None:
+            return client_keys.from_text(client.jwks)
+        return await deps.documents.keys(client.jwks_uri or "", kid=kid)
+    except ValueError as error:
+        raise _refused(str(error)) from None
+
+
+def _refused(description: str) -> DisplayedError:
+    return client_authentication.refused(description, by_header=False)

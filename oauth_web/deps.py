@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
+from oauth_core.store.assertions import AssertionStore
 from oauth_core.store.authorizations import AuthorizationStore
-from oauth_core.store.clients import ClientStore
 from oauth_core.store.codes import CodeStore
 from oauth_core.store.connection import connect
+from oauth_core.store.devices import DeviceStore
+from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_web.client_documents import ClientDocuments
+from oauth_web.clients import Clients
 from oauth_web.github import GitHub
 from oauth_web.keys import Keys
 
@@ -33,9 +37,12 @@ class Deps:
     settings: WebSettings
     redis: Redis
     services: ServiceIndex
-    clients: ClientStore
+    clients: Clients
+    documents: ClientDocuments
+    assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
+    devices: DeviceStore
     grants: GrantStore
     keys: Keys
     github: GitHub
@@ -46,6 +53,7 @@ class Deps:
         """Let go of the connections."""
         await self.keys.stop()
         await self.github.aclose()
+        await self.documents.aclose()
         await self.redis.aclose()
 
 
@@ -55,8 +63,13 @@ def now() -> int:
 
 
 async def wire(settings: WebSettings) -> Deps:
-    """Connect everything. Raises `StoreUnavailableError` and `oauth_core.store.keyring.KeyRingError`."""
+    """Connect everything.
+
+    Raises `SettingsError`, `StoreUnavailableError` and `oauth_core.store.keyring.KeyRingError`.
+    """
     redis = connect(settings)
+    document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
+    documents = ClientDocuments.from_settings(settings, document_store, clock=now)
     try:
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
@@ -67,9 +80,12 @@ async def wire(settings: WebSettings) -> Deps:
         settings=settings,
         redis=redis,
         services=ServiceIndex(settings.resolved_services),
-        clients=ClientStore(redis, lifetime=settings.client_lifetime),
+        clients=Clients(redis, documents, lifetime=settings.client_lifetime),
+        documents=documents,
+        assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
+        devices=DeviceStore(redis),
         grants=GrantStore(redis, grace=settings.refresh_grace),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),

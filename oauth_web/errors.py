@@ -22,6 +22,7 @@ _log = structlog.get_logger(__name__)
 _TITLES = {
     ErrorCode.INVALID_CLIENT: "This app is not registered here",
     ErrorCode.INVALID_REDIRECT_URI: "This app asked to send you somewhere it did not register",
+    ErrorCode.INVALID_CLIENT_METADATA: "This app does not describe itself properly",
     ErrorCode.TEMPORARILY_UNAVAILABLE: "Sign-in is not available right now",
     ErrorCode.SERVER_ERROR: "Something went wrong on our side",
 }

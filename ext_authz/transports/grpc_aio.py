@@ -45,7 +45,7 @@ class GrpcTransport:
         self._servicer = health_service.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._following: asyncio.Task[None] | None = None
-        check, check_now = check_server.authorizer.check, check_server.check_now
+        check, check_now = check_server.authorizer.check, check_server.authorizer.check_now
 
         # As a stream, because grpcio leaves a unary call without a whole message unanswered for ever. And no
         # deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.

@@ -63,7 +63,7 @@ class GrpcApplication:
     """Answers the calls of HTTP/2 requests. `check_server` must be there before the first one comes."""
 
     def __init__(self, check_server: CheckServer) -> None:
-        self._check_now = check_server.check_now
+        self._check_now = check_server.authorizer.check_now
         self._check_later = check_server.authorizer.check
         self._health = check_server.health
         self._others = {_HEALTH_CHECK: self._answer_health, _HEALTH_WATCH: self._watch_health}

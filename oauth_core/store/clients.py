@@ -34,11 +34,13 @@ class ClientStore:
         self._touch = redis.register_script(_TOUCH)
 
     async def add(self, client: Client) -> None:
-        """Keep a new client. Raises `StoreUnavailableError`, as every method here does."""
+        """Keep a new client. Raises `StoreUnavailableError`, as every method here does.
+
+        One that an operator made stays until an operator deletes it.
+        """
+        lifetime = None if client.machine_scopes else self._lifetime or None
         async with guarded():
-            await self._redis.set(
-                keyspace.client(client.client_id), _CLIENT.dump(client), ex=self._lifetime or None
-            )
+            await self._redis.set(keyspace.client(client.client_id), _CLIENT.dump(client), ex=lifetime)
 
     async def get(self, client_id: str) -> Client | None:
         """The client, if it is registered. Looking it up is a use."""
@@ -52,6 +54,24 @@ class ClientStore:
                 return None
             await self._touch([key], [self._lifetime])
         return _CLIENT.load(text)
+
+    async def look_at(self, client_id: str) -> Client | None:
+        """The client, without that being a use."""
+        if not is_identifier(client_id):
+            return None
+        async with guarded():
+            text = await self._redis.get(keyspace.client(client_id))
+        return None if text is None else _CLIENT.load(text)
+
+    async def all(self) -> list[Client]:
+        """Every client, oldest first, without that being a use. For an operator: it reads them one by one."""
+        found = []
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+                text = await self._redis.get(key)
+                if text is not None:
+                    found.append(_CLIENT.load(text))
+        return sorted({client.client_id: client for client in found}.values(), key=lambda client: client.issued_at)
 
     async def exists(self, client_id: str) -> bool:
         """Whether the client is registered at this moment."""

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 _GRANT = Codec(Grant)
 
+# KEYS: grant. ARGV: record, expiry, then family and current secret if it has refresh tokens.
 _CREATE = """
-redis.call('HSET', KEYS[1], 'record', ARGV[1], 'family', ARGV[2], 'current', ARGV[3])
-redis.call('EXPIREAT', KEYS[1], ARGV[4])
+redis.call('HSET', KEYS[1], 'record', ARGV[1])
+if ARGV[3] then redis.call('HSET', KEYS[1], 'family', ARGV[3], 'current', ARGV[4]) end
+redis.call('EXPIREAT', KEYS[1], ARGV[2])
 return 1
 """
 
@@ -100,13 +102,14 @@ class GrantStore:
         self._note = redis.register_script(_NOTE)
         self._end = redis.register_script(_END)
 
-    async def create(self, grant: Grant, token: RefreshToken) -> None:
-        """Keep a new grant with the first refresh token of its family. Raises `StoreUnavailableError`."""
+    async def create(self, grant: Grant, token: RefreshToken | None) -> None:
+        """Keep a grant, with the first refresh token of its family if it is to have any.
+
+        Raises `StoreUnavailableError`.
+        """
+        family = [] if token is None else [token.family_hash, token.secret_hash]
         async with guarded():
-            await self._create(
-                [keyspace.grant(grant.grant_id)],
-                [_GRANT.dump(grant), token.family_hash, token.secret_hash, grant.expires_at],
-            )
+            await self._create([keyspace.grant(grant.grant_id)], [_GRANT.dump(grant), grant.expires_at, *family])
 
     async def get(self, grant_id: str) -> Grant | None:
         """The grant, while it lives."""

@@ -2,10 +2,18 @@
 
 | key | value | lives |
 |---|---|---|
-| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use |
+| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
+| `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
+| `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
+| `document-fetches:<hash>` | how often its host was asked lately | a minute |
+| `assertion:<hash>` | that a client used it | the assertion |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used` | 60 s, then a tombstone once used |
+| `device:<hash>` | hash: `record` (a `DeviceAuthorization`), `pace`, `decision`, JSON | twenty minutes |
+| `device-code:<hash of the user code>` | the hash of the device code | ten minutes |
+| `device-attempts:<browser hash>` | user codes that this browser tried | ten minutes from the first |
+| `device-attempts` | user codes that anybody tried | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
@@ -20,8 +28,13 @@ arrive here hashed or as identifiers of our own making, never raw.
 
 from __future__ import annotations
 
+from oauth_core.credentials import hash_secret, is_identifier
+
 KEYRING = "keyring"
 JWKS = "jwks"
+DEVICE_ATTEMPTS = "device-attempts"
+ALL_CLIENTS = "client:*"
+"""Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
 
 CODE_LIFETIME = 60
 """Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
@@ -30,14 +43,41 @@ USED_CODE_LIFETIME = 600
 """Seconds a redeemed code is remembered, so that a replay is recognised and ends the grant it gave."""
 
 
+DEVICE_LIFETIME = 600
+"""Seconds a person has to enter the user code and sign in."""
+
+EXPIRED_DEVICE_LIFETIME = 600
+"""Seconds more in which a device that polls still learns that its code expired."""
+
+
 def client(client_id: str) -> str:
     """Key of a client's record."""
-    return f"client:{client_id}"
+    return f"client:{_of_ours(client_id)}"
 
 
 def client_grants(client_id: str) -> str:
     """Key of the set of a client's grants."""
-    return f"client-grants:{client_id}"
+    return f"client-grants:{_of_ours(client_id)}"
+
+
+def document(name_hash: str) -> str:
+    """Key of the last good copy of what a client publishes."""
+    return f"document:{name_hash}"
+
+
+def document_failed(name_hash: str) -> str:
+    """Key of why that document could not be had a moment ago."""
+    return f"document-failed:{name_hash}"
+
+
+def document_fetches(host_hash: str) -> str:
+    """Key of the count of fetches from one host."""
+    return f"document-fetches:{host_hash}"
+
+
+def assertion(assertion_hash: str) -> str:
+    """Key whose existence says that a client assertion was used."""
+    return f"assertion:{assertion_hash}"
 
 
 def pending(handle_hash: str) -> str:
@@ -55,6 +95,21 @@ def code(code_hash: str) -> str:
     return f"code:{code_hash}"
 
 
+def device(device_hash: str) -> str:
+    """Key of a device that waits for its person, by the hash of its device code."""
+    return f"device:{device_hash}"
+
+
+def device_user_code(user_code_hash: str) -> str:
+    """Key that leads from a user code to its device."""
+    return f"device-code:{user_code_hash}"
+
+
+def device_attempts(browser_hash: str) -> str:
+    """Key of the count of user codes that a browser tried."""
+    return f"device-attempts:{browser_hash}"
+
+
 def grant(grant_id: str) -> str:
     """Key of a grant and its refresh token."""
     return f"grant:{{{grant_id}}}"
@@ -68,3 +123,8 @@ def grant_tokens(grant_id: str) -> str:
 def token(jti: str) -> str:
     """Key whose existence keeps an access token alive."""
     return f"token:{jti}"
+
+
+def _of_ours(client_id: str) -> str:
+    """A client's id as part of a key. An id that is a URL was written by its owner, so it is hashed."""
+    return client_id if is_identifier(client_id) else hash_secret(client_id)

@@ -20,14 +20,17 @@ CHECK_ACL = (
     "resetchannels",
     "nocommands",
     "+exists",
+    "+pttl",
     "+get",
     "+ping",
     "+select",
+    "+client|tracking",
 )
 """What the check service's own Redis user may do, as rules for `ACL SETUSER` or a `user` line of redis.conf.
 
 It can ask whether a token lives and read the public keys; it can neither write nor see a grant, a client or the
-key ring. Add `on` and a password. Works from Redis 6 on, which lacks read-only key patterns: that nothing can
+key ring. It may ask to be told of changes to what it read (`CLIENT TRACKING`), on its own connection, so it needs
+no channel. Add `on` and a password. Works from Redis 6 on, which lacks read-only key patterns: that nothing can
 be written follows from the commands.
 """
 
@@ -39,6 +42,9 @@ class RedisLiveness:
         """`timeout` is the longest a caller waits, in seconds, connecting and retrying included."""
         self._redis = redis
         self._timeout = timeout
+
+    def known(self, jti: str) -> None:
+        """What may be said without asking: nothing."""
 
     async def of(self, jti: str) -> Liveness:
         """What Redis says about the token `jti`. Never raises for what Redis does: no answer is UNKNOWN."""

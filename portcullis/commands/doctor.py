@@ -67,20 +67,21 @@ def _means(config: Path | None, state_dir: Path) -> Forger | None:
 
 async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list[Finding]:
     findings = []
-    async with httpx2.AsyncClient(timeout=15.0) as http:
-        try:
+    try:
+        async with httpx2.AsyncClient(timeout=15.0) as http:
             gateway = await discover(url, http)
-        except UnreachableError as error:
-            raise click.ClickException(str(error)) from None
-        browser = await _browser(gateway.issuer, user, http)
-        try:
+            browser = await _browser(gateway.issuer, user, http)
             async for finding in examine(gateway, browser, forger):
                 findings.append(finding)
                 if say:
                     _tell(finding)
-        finally:
-            if forger is not None:
-                await forger.aclose()
+    except UnreachableError as error:
+        raise click.ClickException(str(error)) from None
+    except httpx2.HTTPError as error:
+        raise click.ClickException(f"{url} stopped answering: {str(error) or type(error).__name__}") from None
+    finally:
+        if forger is not None:
+            await forger.aclose()
     if say:
         held = sum(finding.outcome is Outcome.HOLDS for finding in findings)
         click.echo(f"\n{held} of {len(findings)} hold.")

@@ -1,4 +1,8 @@
-"""Every check the doctor makes, in order. Each answers a `Finding`; none stops the ones after it."""
+"""Every check the doctor makes, in order. Each answers a `Finding`.
+
+Two things end the examination early: a sign-in that fails, since the rest needs its token, and a gateway that
+stops answering at all.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,9 @@ if TYPE_CHECKING:
     from portcullis.doctor.gateway import Gateway
 
 _UNAUTHORIZED = 401
+# Nobody has one of these values, so that one of them at a service can only be ours.
 _FORGED = {
-    "x-user-id": "1",
+    "x-user-id": "forged-by-doctor",
     "x-user-name": "forged-by-doctor",
     "x-client-id": "forged-by-doctor",
     "x-token-scope": "forged-by-doctor",
@@ -49,7 +54,10 @@ class Finding:
 
 
 async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> AsyncIterator[Finding]:
-    """Make every check against `gateway`. `forger` is `None` where its keys are not at hand."""
+    """Make every check against `gateway`. `forger` is `None` where its keys are not at hand.
+
+    Raises `httpx2.HTTPError` when the gateway stops answering.
+    """
     yield _describes_itself(gateway)
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
@@ -60,6 +68,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
         signed_in = await sign_in(first, wallet, browser)
     except Exception as error:  # noqa: BLE001 - whatever a real client trips over is the finding
         yield Finding("a real MCP client signs in and lists the tools", Outcome.BROKEN, _innermost(error))
+        await _forget(gateway, wallet)
         return
     yield Finding(
         "a real MCP client signs in and lists the tools",

@@ -55,9 +55,10 @@ class Gateway:
     async def resource_metadata(self, resource: str) -> dict[str, Any]:
         """The RFC 9728 document of one service; empty when there is none."""
         answer = await self.http.get(metadata_url(resource))
-        if not answer.is_success:
+        try:
+            document = answer.json() if answer.is_success else {}
+        except ValueError:
             return {}
-        document = answer.json()
         return document if isinstance(document, dict) else {}
 
 
@@ -67,13 +68,17 @@ async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
     where = f"{issuer}/.well-known/oauth-authorization-server"
     try:
         answer = await http.get(where)
-        answer.raise_for_status()
-        metadata = answer.json()
-        resources = tuple(str(resource) for resource in metadata["protected_resources"])
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise UnreachableError(f"{where}: {str(error) or type(error).__name__}") from None
+    if not answer.is_success:
+        raise UnreachableError(f"{where} answered {answer.status_code}")
+    try:
+        metadata = answer.json()
+        resources = metadata["protected_resources"]
     except (ValueError, KeyError, TypeError):
-        raise UnreachableError(f"{where} is not the metadata of a Portcullis gateway") from None
+        metadata, resources = {}, None
+    if not isinstance(resources, list) or not all(isinstance(resource, str) for resource in resources):
+        raise UnreachableError(f"{where} is not the metadata of a Portcullis gateway")
     if not resources:
         raise UnreachableError(f"{where} names no services")
-    return Gateway(issuer, metadata, resources, http)
+    return Gateway(issuer, metadata, tuple(resources), http)

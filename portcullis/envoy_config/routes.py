@@ -43,7 +43,7 @@ _STREAM_IDLE_SECONDS = 3600
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 # Where an MCP client goes, perhaps one that lives in a web page ...
-_CLIENT_PATHS = ("/token", "/revoke", "/introspect", "/.well-known/jwks.json")
+_CLIENT_PATHS = ("/token", "/device_authorization", "/revoke", "/introspect", "/.well-known/jwks.json")
 _CLIENT_TREES = (
     "/register",
     "/.well-known/oauth-authorization-server",
@@ -51,7 +51,7 @@ _CLIENT_TREES = (
     _RESOURCE_METADATA,
 )
 # ... and where people and probes go.
-_PEOPLE_PATHS = ("/", "/callback", "/healthz")
+_PEOPLE_PATHS = ("/", "/callback", "/device", "/healthz")
 _PEOPLE_TREES = ("/authorize",)
 _ANYTHING = RouteMatch(prefix="/")
 _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oauth_core.store.liveness import CHECK_ACL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -18,10 +20,7 @@ _RULES: Mapping[str, str] = {
     # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
     WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous",
     # Learns whether a token lives, and the public keys; writes nothing.
-    AUTHZ: (
-        "~token:* ~jwks resetchannels -@all +get +exists +mget +ping +hello +auth +select "
-        "+client|setname +client|id +client|getname"
-    ),
+    AUTHZ: " ".join(CHECK_ACL),
 }
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.check import LONGEST_LOGGED, Authorizer
+from ext_authz.access_log import LONGEST_LOGGED
+from ext_authz.check import Authorizer
 from ext_authz.facts import FactFinder
 from ext_authz.key_cache import KeyCache
+from ext_authz.token_memory import TokenMemory
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.keys import public_jwks
 from oauth_core.model import Service
@@ -50,6 +52,9 @@ class Said:
         self.answer = answer
         self.asked = 0
 
+    def known(self, jti: str) -> None:
+        """Nothing: it wants to be asked."""
+
     async def of(self, jti: str) -> Liveness:  # noqa: ARG002
         self.asked += 1
         if isinstance(self.answer, Exception):
@@ -76,7 +81,11 @@ async def authorizer(
     keys = KeyCache(Published(key))
     await keys.read()
     facts = FactFinder(
-        services=ServiceIndex([SERVICE]), issuer=ISSUER, keys=keys, liveness=liveness or Said(), clock=clock
+        services=ServiceIndex([SERVICE]),
+        keys=keys,
+        tokens=TokenMemory(issuer=ISSUER, size=100),
+        liveness=liveness or Said(),
+        clock=clock,
     )
     return Authorizer(facts, sink)
 

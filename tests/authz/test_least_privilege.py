@@ -31,6 +31,11 @@ def test_it_can_ask_for_tokens_and_read_the_public_keys(as_check: Redis) -> None
     assert as_check.ping()
 
 
+def test_it_can_be_told_of_changes_to_what_it_read(as_check: Redis) -> None:
+    assert as_check.execute_command("CLIENT", "TRACKING", "OFF") == b"OK"  # type: ignore[no-untyped-call]
+    assert as_check.pttl(keyspace.token("nobody")) == -2
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -50,6 +55,11 @@ def test_it_can_ask_for_tokens_and_read_the_public_keys(as_check: Redis) -> None
         ("EVAL", "return 1", "0"),
         ("PUBLISH", "x", "y"),
         ("SUBSCRIBE", "x"),
+        ("SUBSCRIBE", "__redis__:invalidate"),
+        ("CLIENT", "LIST"),
+        ("CLIENT", "KILL", "ID", "1"),
+        ("CLIENT", "PAUSE", "1"),
+        ("PTTL", keyspace.client("x")),
         ("MONITOR",),
         ("SHUTDOWN",),
     ],

@@ -40,6 +40,13 @@ def test_a_live_token_passes_and_the_service_learns_who_it_is(authz: AuthzProces
     assert answer.removed == ("authorization",)
 
 
+def test_a_machine_client_passes_as_itself(authz: AuthzProcess, issue: Issue) -> None:
+    answer = ask(authz, token=issue(sub="client-1", client_id="client-1", github_user=None, github_id=None))
+    assert answer.status == 200
+    assert answer.headers == {"x-user-id": "client-1", "x-client-id": "client-1", "x-token-scope": "mcp.time"}
+    assert "x-user-name" in answer.removed
+
+
 @pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp?x=y", "/time/mcp/", "/time/mcp/messages"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 def test_the_service_and_what_is_below_it_need_a_token_whatever_the_method(

@@ -180,6 +180,13 @@ def test_an_identity_without_a_value_is_removed_so_that_the_callers_own_does_not
     assert set(answer.removed) == {"authorization", "x-user-name", "x-token-scope"}
 
 
+def test_a_machine_client_has_no_user_name_and_cannot_bring_one_along() -> None:
+    machine = claims(sub="client-1", client_id="client-1", github_user=None, github_id=None)
+    answer = read_answer(wire.encode_allowed(machine, ()))
+    assert answer.headers == {"x-user-id": "client-1", "x-client-id": "client-1", "x-token-scope": "mcp.time"}
+    assert set(answer.removed) == {"authorization", "x-user-name"}
+
+
 def test_a_value_cannot_start_a_header_of_its_own() -> None:
     answer = read_answer(wire.encode_allowed(claims(github_user="eve\r\nx-user-id: 1"), ()))
     assert answer.headers["x-user-name"] == "eve%0D%0Ax-user-id:%201"

@@ -33,7 +33,8 @@ ENVOY = "portcullis-test/envoy"
 CHOICE = {"PYTHON_IMAGE": f"{BASE}:{SUITE}", "REDIS_IMAGE": f"{BASE}:{SUITE}", "ENVOY_IMAGE": f"{ENVOY}:{SUITE}"}
 """What to put into the environment of compose."""
 
-_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+"""Whom a Debian system trusts."""
 
 
 def missing_means() -> str | None:
@@ -47,7 +48,7 @@ def missing_means() -> str | None:
 
 def make(client: DockerClient) -> None:
     """Make the images unless they are there. Raises `CalledProcessError` when Debian cannot be fetched."""
-    if all(_is_there(client, image) for image in CHOICE.values()):
+    if all(is_there(client, image) for image in CHOICE.values()):
         return
     with tempfile.TemporaryDirectory(prefix="portcullis-base-") as folder:
         archive = Path(folder, "root.tar")
@@ -59,7 +60,8 @@ def make(client: DockerClient) -> None:
         _import(client, archive, ENVOY)
 
 
-def _is_there(client: DockerClient, image: str) -> bool:
+def is_there(client: DockerClient, image: str) -> bool:
+    """Whether the engine has this image."""
     try:
         client.images.get(image)
     except ImageNotFound:
@@ -72,7 +74,7 @@ def _debian(root: Path) -> Path:
         ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root], check=True, stdout=sys.stderr
     )
     # Whom this machine trusts, its containers trust: there may be a company's own authority among them.
-    shutil.copyfile(_CERTIFICATES, root / _CERTIFICATES.relative_to("/"))
+    shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
     # The official image of Redis has a user of this number and this folder, which new volumes take over.
     (root / "data").mkdir()
     os.chown(root / "data", 999, 999)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.settings import EnvoySettings, ServiceSettings
+from oauth_core.service_settings import ServiceSettings
+from oauth_core.settings import EnvoySettings
 from tests.envoy.check_service import Check, CheckService, checking
 from tests.envoy.process import Answer, Gate, free_port, running
 from tests.envoy.upstream import Received, Upstream, serving

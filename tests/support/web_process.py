@@ -104,6 +104,18 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
 
 
 @contextmanager
+def another_web(server: WebServer, settings: Mapping[str, str]) -> Iterator[str]:
+    """A second process of the same authorization server, as after a restart with other settings; its address."""
+    port = free_port()
+    log = server.log.with_name(f"another-{port}.log")
+    environment = {**server.environment, "WEB_LISTEN": f"127.0.0.1:{port}", **settings}
+    with _process([sys.executable, "-m", "oauth_web"], environment, log):
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/healthz", log)
+        yield address
+
+
+@contextmanager
 def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.admission import is_admitted
+from oauth_core.admission import Admission, Memberships
 from oauth_core.model import User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OCTOCAT = User(583231, "OctoCat")
 LOGIN = st.from_regex(r"[a-z0-9](-?[a-z0-9]){0,15}", fullmatch=True)
+
+
+def is_admitted(user: User, allowed: Iterable[str]) -> bool:
+    return Admission.of(allowed, (), ()).admits_by_name(user)
 
 
 def test_an_empty_list_admits_nobody() -> None:
@@ -40,3 +49,23 @@ def test_a_login_that_is_a_star_is_nobody_special() -> None:
 @given(LOGIN, st.lists(LOGIN))
 def test_only_those_on_the_list_are_admitted(login: str, allowed: list[str]) -> None:
     assert is_admitted(User(1, login.upper()), allowed) is (login in allowed)
+
+
+def test_memberships_admit_by_organisation_or_by_team_without_case() -> None:
+    rule = Admission.of((), ("Acme",), ("Birds/Watchers",))
+    assert rule.asks_for_memberships
+    assert rule.admits_by_membership(Memberships(organizations=frozenset({"acme"})))
+    assert rule.admits_by_membership(Memberships(teams=frozenset({"birds/watchers"})))
+    assert not rule.admits_by_membership(Memberships())
+    assert not rule.admits_by_membership(Memberships(frozenset({"birds"}), frozenset({"acme/platform"})))
+
+
+def test_without_organisations_and_teams_no_membership_admits() -> None:
+    rule = Admission.of(("octocat",), (), ())
+    assert not rule.asks_for_memberships
+    assert not rule.admits_by_membership(Memberships(frozenset({"acme"}), frozenset({"acme/platform"})))
+
+
+def test_a_star_among_organisations_is_no_pattern() -> None:
+    assert not Admission.of((), ("*",), ()).admits_by_membership(Memberships(frozenset({"acme"})))
+    assert not Admission.of((), ("*",), ()).admits_by_name(OCTOCAT)

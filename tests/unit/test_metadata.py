@@ -25,6 +25,7 @@ def test_every_endpoint_is_at_the_issuer() -> None:
         "registration_endpoint",
         "revocation_endpoint",
         "introspection_endpoint",
+        "device_authorization_endpoint",
         "jwks_uri",
     }
     assert {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, map(str, endpoints.values()))} == {ISSUER}
@@ -37,6 +38,7 @@ def test_only_what_is_offered_is_advertised() -> None:
     assert SERVER["grant_types_supported"] == list(GRANT_TYPES)
     assert SERVER["token_endpoint_auth_methods_supported"] == list(AUTH_METHODS)
     assert SERVER["authorization_response_iss_parameter_supported"] is True
+    assert SERVER["client_id_metadata_document_supported"] is True
 
 
 def test_the_scopes_are_those_of_the_services_and_offline_access_is_not_among_them() -> None:

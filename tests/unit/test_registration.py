@@ -123,6 +123,7 @@ def test_more_than_twenty_redirect_uris_are_refused() -> None:
     "members",
     [
         {"token_endpoint_auth_method": "private_key_jwt"},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "http://client.example/jwks"},
         {"token_endpoint_auth_method": ["none"]},
         {"token_endpoint_auth_method": {}},
         {"token_endpoint_auth_method": ""},

@@ -261,3 +261,12 @@ def test_a_very_short_access_token_must_be_meant(config: Path) -> None:
     assert web(config, ACCESS_TOKEN_LIFETIME="300").access_token_lifetime == 300
     short = web(config, ACCESS_TOKEN_LIFETIME="5", ALLOW_SHORT_ACCESS_TOKENS="true")
     assert short.access_token_lifetime == 5
+
+
+def test_documents_of_this_machine_are_only_for_an_issuer_on_it(config: Path) -> None:
+    assert web(config, ALLOW_LOOPBACK_CLIENT_DOCUMENTS="true").allow_loopback_client_documents
+    public = f'issuer = "https://auth.example.com"\n{ONE_SERVICE}'
+    environ = {**ENVIRONMENT, "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true"}
+    (fault,) = faults(WebSettings, config, public, environ)
+    assert "allow_loopback_client_documents" in fault
+    assert not web(config, public).allow_loopback_client_documents

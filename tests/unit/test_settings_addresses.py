@@ -164,3 +164,19 @@ def test_any_service_is_usable_or_a_value_error(service: Any) -> None:
         return
     (resolved,) = settings.resolved_services
     assert check_public_url(resolved.resource, what="it") == resolved.resource
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [("/device", False), ("/device/mcp", False), ("/devices/mcp", True), ("/tokens/mcp", True), ("/token", False)],
+)
+def test_a_service_may_be_spelled_like_a_path_of_ours_but_not_below_it(
+    config: Path, url: str, *, fits: bool
+) -> None:
+    config.write_text(f'[[services]]\nname = "t"\ncommand = ["x"]\nurl = "{url}"\n')
+    settings = {"ISSUER": "https://auth.example.com"}
+    if fits:
+        assert load(GatewaySettings, config, settings).resolved_services[0].resource.endswith(url)
+    else:
+        with pytest.raises(SettingsError, match="path of the authorization server"):
+            load(GatewaySettings, config, settings)

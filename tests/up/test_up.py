@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from tests.support.programs import PORTCULLIS, alive, command_line, plain_environment, running, until
+from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, running, until
 from tests.support.redis_server import running_redis
 from tests.support.supervised import CONFIG, Gateway, gateway
 
@@ -155,7 +155,8 @@ def test_the_authorization_server_cannot_govern_redis(up: Gateway, command: str)
 
 @pytest.mark.parametrize("what", ["redis-server", "-m oauth_web", "-m ext_authz", "bin/envoy", "github-standin"])
 def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> None:
-    (pid,) = [pid for pid in up.processes if what in command_line(pid)]
+    # A child itself, not a worker of one.
+    (pid,) = [pid for pid in children_of(up.process.pid) if what in command_line(pid)]
     said = len(up.output)
     os.kill(pid, signal.SIGKILL)
     until(lambda: "ready again" in up.output[said:], f"{what} to come back")

@@ -1,0 +1,109 @@
+"""Each token is verified once: what was found out is remembered by the token's exact text.
+
+Under one set of keys a signature is good or bad for ever, so a verdict counts until the keys change. Times are
+looked at each time. A genuine token is remembered whole; of the others only a digest is, in a small memory of
+its own, so that a client that repeats a dead token does not cost a signature each time, and one that invents
+tokens fills nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from oauth_core import access_tokens
+from oauth_core.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.model import AccessClaims
+from oauth_core.store.recent import Recent
+
+if TYPE_CHECKING:
+    from oauth_core.keys import VerifyingKeys
+    from oauth_core.model import Service
+
+REMEMBERED_REJECTED = 10_000
+"""How many tokens that were found bad are remembered; about 200 bytes each."""
+
+_LASTING = frozenset(
+    {
+        TokenFault.MALFORMED,
+        TokenFault.WRONG_TYPE,
+        TokenFault.WRONG_ALGORITHM,
+        TokenFault.BAD_SIGNATURE,
+        TokenFault.BAD_CLAIMS,
+        TokenFault.WRONG_ISSUER,
+    }
+)
+"""Faults that neither time nor another request can mend while the keys stay the same."""
+
+
+class Remembered:
+    """A genuine token, and what was decided about it once.
+
+    `answer` is the encoded permission; the same for every service, since it says who the caller is. `allowed`
+    are the services that the decision, taken with an active token, let it through to.
+    """
+
+    __slots__ = ("allowed", "answer", "verified")
+
+    def __init__(self, verified: Verified) -> None:
+        self.verified = verified
+        self.answer: bytes | None = None
+        self.allowed: tuple[Service, ...] = ()
+
+
+class TokenMemory:
+    """Verifies tokens of `issuer`, remembering the `size` good ones that were used last."""
+
+    def __init__(self, *, issuer: str, size: int) -> None:
+        self._issuer = issuer
+        self._keys: VerifyingKeys | None = None
+        self._good: Recent[str, Remembered] = Recent(size)
+        self._bad: Recent[bytes, Rejected] = Recent(REMEMBERED_REJECTED)
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def recall(self, token: str, keys: VerifyingKeys) -> Remembered | None:
+        """The token, if it was found genuine under these very keys. Its times are for the caller to look at."""
+        return self._good.get(token) if keys is self._keys else None
+
+    def verify(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected:
+        """What `access_tokens.verify` says of `token`, from memory where it was asked before."""
+        if keys is not self._keys:
+            self._good.clear()
+            self._bad.clear()
+            self._keys = keys
+        remembered = self._good.get(token)
+        if remembered is not None:
+            fault = access_tokens.fault_of_time(remembered.verified.claims, now)
+            return remembered if fault is None else Rejected(fault)
+        # Only a digest of the same text finds it: nobody can make another text with that digest.
+        digest = blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+        rejected = self._bad.get(digest)
+        if rejected is not None:
+            return rejected
+        verdict = access_tokens.verify(token, keys, issuer=self._issuer, now=now)
+        if isinstance(verdict, Rejected):
+            if verdict.fault in _LASTING:
+                self._bad.put(digest, verdict)
+            return verdict
+        remembered = Remembered(Verified(_sharing_texts(verdict.claims)))
+        self._good.put(token, remembered)
+        return remembered
+
+
+def _sharing_texts(claims: AccessClaims) -> AccessClaims:
+    """`claims`, with one copy in memory of what many tokens have in common."""
+    return AccessClaims(
+        iss=sys.intern(claims.iss),
+        sub=claims.sub,
+        aud=tuple(map(sys.intern, claims.aud)),
+        exp=claims.exp,
+        iat=claims.iat,
+        jti=claims.jti,
+        client_id=sys.intern(claims.client_id),
+        scope=sys.intern(claims.scope),
+        github_user=None if claims.github_user is None else sys.intern(claims.github_user),
+        github_id=claims.github_id,
+    )

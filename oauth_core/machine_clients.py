@@ -1,0 +1,80 @@
+"""Machine clients: programs that act as themselves, with no person behind them (OAuth 2.1 section 4.2).
+
+Anybody may register a client, so registering gives a program no rights of its own. These are clients that the
+operator made, by command, with the scopes the operator chose. Nothing that arrives over HTTP sets
+`Client.machine_scopes`, and an update over HTTP drops them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from oauth_core import grants
+from oauth_core.credentials import hash_secret, new_identifier, new_secret
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import Client, Grant
+from oauth_core.registration import Registered
+
+if TYPE_CHECKING:
+    from oauth_core.parameters import Parameters
+    from oauth_core.resources import ServiceIndex
+
+GRANT_TYPE = "client_credentials"
+
+Method = Literal["client_secret_basic", "client_secret_post"]
+"""How a machine client that the operator makes proves itself."""
+
+_GRANT_LIFETIME = 86_400
+"""Seconds; as long as any access token may live, so that the grant still knows each that can be alive."""
+
+
+def create(name: str, method: Method, scopes: tuple[str, ...], *, now: int) -> Registered:
+    """A new machine client and its secret. No registration token fits it: only the operator manages it."""
+    secret = new_secret()
+    client = Client(
+        client_id=new_identifier(),
+        issued_at=now,
+        registration_token_hash=hash_secret(new_secret()),
+        token_endpoint_auth_method=method,
+        redirect_uris=(),
+        grant_types=(GRANT_TYPE,),
+        response_types=(),
+        secret_hash=hash_secret(secret),
+        client_name=name,
+        machine_scopes=scopes,
+    )
+    return Registered(client, secret, None)
+
+
+def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
+    """What the operator allows `client` at this moment. Raises `DisplayedError`, `unauthorized_client`.
+
+    The grant has the client's own id: all tokens of one machine client hang on one grant, and end with it. A
+    scope of a service that has left the settings opens nothing and is left out.
+    """
+    reached = services.reached_by(client.machine_scopes)
+    # A public client proves nothing, so anybody who knows its id would be it.
+    if not reached or client.token_endpoint_auth_method == "none" or GRANT_TYPE not in client.grant_types:
+        raise DisplayedError(
+            ErrorCode.UNAUTHORIZED_CLIENT, "the operator has not allowed this client to act as itself"
+        )
+    return Grant(
+        grant_id=client.client_id,
+        client_id=client.client_id,
+        scopes=tuple(service.scope for service in reached),
+        resources=tuple(service.resource for service in reached),
+        created_at=now,
+        expires_at=now + _GRANT_LIFETIME,
+    )
+
+
+def narrowed(grant: Grant, form: Parameters, services: ServiceIndex) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Scopes and audience of a token under `grant`, each no wider than the other or than was asked for.
+
+    Raises `DisplayedError`: `invalid_scope` or `invalid_target`.
+    """
+    scopes = grants.narrow_scopes(grant.scopes, form)
+    reached = {service.resource: service.scope for service in services.reached_by(scopes)}
+    audience = grants.narrow_resources(tuple(reached), form, services)
+    useful = {reached[resource] for resource in audience}
+    return tuple(scope for scope in scopes if scope in useful), audience

@@ -1,0 +1,29 @@
+"""Client assertions that were used. Each may be used once (RFC 7523 section 3, point 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.credentials import hash_secret
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+class AssertionStore:
+    """Remembers what was used until it could not be used anyway."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def use(self, client_id: str, jti: str, *, until: int) -> bool:
+        """Use up `jti` of `client_id`; of any number of callers one is answered True.
+
+        `until` is the second since the epoch at which it may be forgotten. Raises `StoreUnavailableError`.
+        """
+        # A client_id has no NUL, so no two pairs make one name.
+        key = keyspace.assertion(hash_secret(f"{client_id}\0{jti}"))
+        async with guarded():
+            return bool(await self._redis.set(key, "used", nx=True, exat=until))

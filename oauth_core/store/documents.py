@@ -1,0 +1,121 @@
+"""What clients publish, as last fetched: the last good copy, what went wrong lately, how often a host was asked.
+
+Shared by every process, so that more replicas do not mean more fetches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from oauth_core.credentials import hash_secret
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+# Both lengthen a life and never shorten it: a grant may have asked for a longer one. KEYS: document.
+_LENGTHEN = """
+local left = redis.call('TTL', KEYS[1])
+if left >= 0 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return left
+"""
+# ARGV: life (0 for ever), body, fetched_at, fresh_until.
+_KEEP = """
+local left = redis.call('TTL', KEYS[1])
+redis.call('HSET', KEYS[1], 'body', ARGV[2], 'fetched_at', ARGV[3], 'fresh_until', ARGV[4])
+if tonumber(ARGV[1]) == 0 then redis.call('PERSIST', KEYS[1])
+elseif left ~= -1 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return left
+"""
+# KEYS: count. ARGV: seconds it counts for.
+_COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return count
+"""
+_COUNTED_FOR = 60
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A document as it was fetched at `fetched_at`; its publisher says it is good until `fresh_until`."""
+
+    body: str
+    fetched_at: int
+    fresh_until: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no usable document: it could not be had, or what came was refused for `reason`."""
+
+    kind: Literal["unavailable", "refused"]
+    reason: str
+
+
+_FAILURE = Codec(Failure)
+
+
+class DocumentStore:
+    """Documents by name; a name is hashed before it is part of a key. `lifetime` is seconds after the last use."""
+
+    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+        self._redis = redis
+        self._lifetime = lifetime
+        self._lengthen = redis.register_script(_LENGTHEN)
+        self._keep = redis.register_script(_KEEP)
+        self._count = redis.register_script(_COUNT)
+
+    async def get(self, name: str) -> Copy | None:
+        """The last good copy. Looking is a use. Raises `StoreUnavailableError`, as every method here does."""
+        key = keyspace.document(hash_secret(name))
+        async with guarded():
+            found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
+            if not found:
+                return None
+            await self._lengthen([key], [self._lifetime])
+        return Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
+
+    async def keep(self, name: str, copy: Copy) -> None:
+        """Put `copy` in the place of the last one."""
+        async with guarded():
+            await self._keep(
+                [keyspace.document(hash_secret(name))],
+                [self._lifetime, copy.body, copy.fetched_at, copy.fresh_until],
+            )
+
+    async def keep_for(self, name: str, seconds: int) -> None:
+        """Let the copy live at least `seconds` from now, because a grant does."""
+        async with guarded():
+            await self._lengthen([keyspace.document(hash_secret(name))], [seconds])
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is a copy at this moment."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.document(hash_secret(name))))
+
+    async def forget(self, name: str) -> None:
+        """Drop the copy."""
+        async with guarded():
+            await self._redis.delete(keyspace.document(hash_secret(name)))
+
+    async def note_failure(self, name: str, failure: Failure, seconds: int) -> None:
+        """Remember for some seconds that there is no use in trying."""
+        async with guarded():
+            await self._redis.set(keyspace.document_failed(hash_secret(name)), _FAILURE.dump(failure), ex=seconds)
+
+    async def failure(self, name: str) -> Failure | None:
+        """What went wrong a moment ago."""
+        async with guarded():
+            text = await self._redis.get(keyspace.document_failed(hash_secret(name)))
+        return None if text is None else _FAILURE.load(text)
+
+    async def count_fetch(self, host: str) -> int:
+        """Count a fetch from `host`; answers how many that makes in this minute."""
+        async with guarded():
+            return int(await self._count([keyspace.document_fetches(hash_secret(host))], [_COUNTED_FOR]))

@@ -1,0 +1,121 @@
+"""What clients publish about themselves: metadata documents and key sets, fetched with care and kept.
+
+`fetch` reaches out, `cache` remembers, `pinned` holds what an operator ships; this is what the rest asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oauth_core import client_id_documents, client_keys, strict_json
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web.client_documents import pinned
+from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
+from oauth_web.client_documents.fetch import GuardedFetcher, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from oauth_core.client_keys import ClientKeys
+    from oauth_core.model import Client
+    from oauth_core.settings import WebSettings
+    from oauth_core.store.documents import DocumentStore
+
+_KEYS_AT_REST = 60
+"""Seconds between two readings of a key set for the sake of a key that was not in it."""
+
+
+@dataclass(frozen=True)
+class ClientDocuments:
+    """Finds clients by the URL that is their id, and keys by the URL a client gave for them."""
+
+    cache: DocumentCache
+    pinned: Mapping[str, Client]
+    allow_loopback: bool
+    clock: Callable[[], int]
+
+    @classmethod
+    def from_settings(
+        cls, settings: WebSettings, store: DocumentStore, *, clock: Callable[[], int]
+    ) -> ClientDocuments:
+        """What the settings ask for. Raises `SettingsError` when files they name cannot be used."""
+        allow_loopback = settings.allow_loopback_client_documents
+        fetcher = GuardedFetcher(allow_loopback=allow_loopback, tls=tls_context(settings.client_documents_ca_file))
+        folder = settings.pinned_client_documents
+        return cls(
+            cache=DocumentCache(fetcher, store, clock=clock),
+            pinned=pinned.read(folder) if folder is not None else {},
+            allow_loopback=allow_loopback,
+            clock=clock,
+        )
+
+    async def client(self, url: str) -> Client:
+        """The client that the document at `url` describes.
+
+        Raises `DisplayedError`: 400 when URL or document are not fit, 503 when there is no document to be had.
+        """
+        if url in self.pinned:
+            return self.pinned[url]
+        try:
+            client_id_documents.check_url(url, loopback=self.allow_loopback)
+        except ValueError as error:
+            raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None
+        try:
+            return await self.cache.read(_name(url), url, lambda body: client_id_documents.parse(body, url))
+        except DocumentRefusedError as error:
+            raise DisplayedError(
+                ErrorCode.INVALID_CLIENT_METADATA, f"the document at client_id cannot be used: {error}"
+            ) from None
+        except DocumentUnavailableError:
+            raise _unavailable("The document that describes the app") from None
+
+    async def keys(self, url: str, *, kid: str | None) -> ClientKeys:
+        """The key set at `url`, read again within bounds when it has no key named `kid`.
+
+        Raises `DisplayedError` 503, and `ValueError` when what is there is no key set.
+        """
+        name = f"keys {url}"
+        try:
+            keys = await self.cache.read(name, url, _parse_keys)
+            if keys.has(kid):
+                return keys
+            return await self.cache.read(name, url, _parse_keys, newer_than=self.clock() - _KEYS_AT_REST)
+        except DocumentRefusedError as error:
+            raise ValueError(f"the key set at jwks_uri cannot be used: {error}") from None
+        except DocumentUnavailableError:
+            raise _unavailable("The key set of the app") from None
+
+    async def exists(self, url: str) -> bool:
+        """Whether the client at `url` is known at this moment, without asking anybody outside."""
+        return url in self.pinned or await self.cache.store.exists(_name(url))
+
+    async def keep_for(self, url: str, seconds: int) -> None:
+        """Keep the last good copy at least `seconds` from now, because a grant lives that long."""
+        await self.cache.store.keep_for(_name(url), seconds)
+
+    async def forget(self, url: str) -> None:
+        """Drop the last good copy."""
+        await self.cache.store.forget(_name(url))
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self.cache.aclose()
+
+
+def _name(url: str) -> str:
+    # The purpose is part of the name: whoever gives a client's document out for a key set must not spoil it.
+    return f"client {url}"
+
+
+def _parse_keys(body: bytes) -> ClientKeys:
+    return client_keys.parse(strict_json.parse(body))
+
+
+def _unavailable(what: str) -> DisplayedError:
+    # Why is for the log: told to strangers, it would make a port scanner of us.
+    return DisplayedError(
+        ErrorCode.TEMPORARILY_UNAVAILABLE,
+        f"{what} could not be fetched. Please try again in a moment.",
+        status=503,
+    )

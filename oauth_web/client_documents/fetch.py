@@ -1,0 +1,165 @@
+"""The guarded fetch: a small JSON document from a URL that a stranger chose, and nothing from anywhere else.
+
+The host's addresses are looked up once, all of them must be of the public internet, and the connection goes to one
+of those very addresses: a name that answers differently the next time it is asked gains nothing (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx2
+
+from oauth_core import special_addresses
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+LARGEST = 5 * 1024
+"""Bytes of a document."""
+TOTAL_SECONDS = 3.0
+"""From the look-up of the name to the last byte."""
+SHORTEST_FRESH, LONGEST_FRESH, USUAL_FRESH = 60, 86_400, 3_600
+"""Seconds that a document counts as fresh, whatever its publisher says; and when it says nothing."""
+
+_AT_ONCE = 16
+_OK = 200
+_JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\Z")
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "portcullis"}
+
+
+class FetchError(Exception):
+    """There is no document. The message is for the log, not for strangers."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A document, and the seconds it may be used without asking again."""
+
+    body: bytes
+    fresh_for: int
+
+
+def resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses of `host`. Blocks. Raises `OSError`."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """The authorities everybody trusts, and those in `ca_file`. Raises `SettingsError`."""
+    context = httpx2.create_ssl_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError([f"client_documents_ca_file: {ca_file}: {error.strerror or error}"]) from None
+    return context
+
+
+class GuardedFetcher:
+    """Fetches documents, a bounded number at once.
+
+    `allow_loopback` lets addresses of this machine pass, for tests; every other special address stays refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_loopback: bool,
+        tls: ssl.SSLContext,
+        resolver: Callable[[str, int], Sequence[str]] = resolve,
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> None:
+        self._allow_loopback = allow_loopback
+        self._tls = tls
+        self._resolver = resolver
+        self._total_seconds = total_seconds
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        # Threads of its own: a stranger's slow name server must not hold up the look-ups of anything else.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resolve")
+
+    async def fetch(self, url: str) -> Fetched:
+        """The document at `url`. Raises `FetchError`; gives up in time, waiting for a turn included."""
+        try:
+            async with asyncio.timeout(self._total_seconds), self._slots:
+                return await self._get(url, await self._address(url))
+        except TimeoutError:
+            raise FetchError("it took too long") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            raise FetchError(f"{type(error).__name__}: {error}") from None
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _address(self, url: str) -> str:
+        """The address to connect to. Raises `FetchError` when any of the host's is not for us to knock at."""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        loop = asyncio.get_running_loop()
+        addresses = await loop.run_in_executor(self._threads, self._resolver, host, port)
+        # One bad address spoils the name: honest names do not mix public and private ones.
+        if not addresses or not all(self._may_reach(address) for address in addresses):
+            raise FetchError(f"{host} has no address, or one that is not public")
+        if parts.scheme != "https" and not all(map(special_addresses.is_loopback, addresses)):
+            raise FetchError("only https leaves this machine")
+        return addresses[0]
+
+    def _may_reach(self, address: str) -> bool:
+        if special_addresses.is_public(address):
+            return True
+        return self._allow_loopback and special_addresses.is_loopback(address)
+
+    async def _get(self, url: str, address: str) -> Fetched:
+        parts = urlsplit(url)
+        # A client for each fetch: a kept connection is found again by its address, and so could be one that was
+        # made, and whose certificate was checked, for another name. No cookies stay either. The environment is
+        # not asked, so no proxy connects to where it pleases.
+        async with (
+            httpx2.AsyncClient(verify=self._tls, trust_env=False, timeout=self._total_seconds) as http,
+            http.stream(
+                "GET",
+                httpx2.URL(url).copy_with(host=address),
+                headers={**_HEADERS, "Host": parts.netloc},
+                # The certificate must still be the host's.
+                extensions={"sni_hostname": parts.hostname},
+                follow_redirects=False,
+            ) as answer,
+        ):
+            if answer.status_code != _OK:
+                raise FetchError(f"it answered with {answer.status_code}")
+            kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if not _JSON.match(kind):
+                raise FetchError("it is not declared to be JSON")
+            if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+                raise FetchError("it is compressed, and we asked for it plain")
+            body = bytearray()
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) > LARGEST:
+                    raise FetchError(f"it has more than {LARGEST} bytes")
+            return Fetched(bytes(body), fresh_for(answer.headers.get("Cache-Control", "")))
+
+
+def fresh_for(cache_control: str) -> int:
+    """The seconds that `Cache-Control` (RFC 9111 section 5.2.2) allows, within our bounds."""
+    directives = [directive.strip().lower() for directive in cache_control.split(",")]
+    if {"no-store", "no-cache"} & {directive.partition("=")[0] for directive in directives}:
+        return SHORTEST_FRESH
+    for directive in directives:
+        name, _, value = directive.partition("=")
+        digits = value.strip('" ')
+        if name == "max-age" and digits.isascii() and digits.isdigit():
+            # Longer numbers than this only say "very long"; they are not worth turning into one.
+            return max(SHORTEST_FRESH, min(LONGEST_FRESH, int(digits[:12])))
+    return USUAL_FRESH

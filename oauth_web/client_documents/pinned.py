@@ -1,0 +1,43 @@
+"""Metadata documents that an operator ships for clients they know: used as they are, and never fetched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core import client_id_documents, strict_json
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from oauth_core.model import Client
+
+
+def read(folder: Path) -> dict[str, Client]:
+    """The clients of every `*.json` in `folder`, by their URL. Raises `SettingsError` with every fault found."""
+    faults: list[str] = []
+    clients: dict[str, Client] = {}
+    if not folder.is_dir():
+        raise SettingsError([f"pinned_client_documents: {folder} is not a folder"])
+    for path in sorted(folder.glob("*.json")):
+        try:
+            client = _client(path)
+            if client.client_id in clients:
+                raise ValueError(f"another file is for {client.client_id} too")
+            clients[client.client_id] = client
+        except (OSError, ValueError) as error:
+            faults.append(f"pinned_client_documents: {path}: {getattr(error, 'strerror', None) or error}")
+    if faults:
+        raise SettingsError(faults)
+    return clients
+
+
+def _client(path: Path) -> Client:
+    body = path.read_bytes()
+    document = strict_json.parse(body)
+    url = document.get("client_id") if isinstance(document, dict) else None
+    if not isinstance(url, str):
+        raise ValueError("it has no client_id")  # noqa: TRY004 - a bad file, not a bad call
+    # Nothing is fetched from there, but the rule that a client is https holds for those an operator names, too.
+    client_id_documents.check_url(url, loopback=False)
+    return client_id_documents.parse(body, url)

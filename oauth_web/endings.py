@@ -1,0 +1,87 @@
+"""How a sign-in ends: a client gets its answer by redirect, a device finds it when it next polls.
+
+Everything up to here is the same for both, so that no check can be there for the one and missing for the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from quart import Response, render_template
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.credentials import new_identifier
+from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
+from oauth_core.model import AuthorizationCode, AuthorizationRequest, DeviceDecision, DeviceRequest
+from oauth_web.answers import NO_STORE, redirect_to_client
+
+if TYPE_CHECKING:
+    from oauth_core.model import User
+    from oauth_web.deps import Deps
+
+Asked = AuthorizationRequest | DeviceRequest
+
+
+async def accepted(deps: Deps, asked: Asked, user: User, sealed_github_token: str | None) -> Response:
+    """`user` agreed, signed in and is admitted; their GitHub token is kept where it will be needed again."""
+    match asked:
+        case AuthorizationRequest():
+            code = await deps.codes.add(AuthorizationCode(new_identifier(), asked, user, sealed_github_token))
+            return redirect_to_client(
+                asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
+            )
+        case DeviceRequest():
+            # Looked at again: the code may have expired while the person was at GitHub.
+            found = await deps.devices.get(asked.device_hash)
+            expired = found is None or deps.clock() >= found.device.expires_at
+            decision = DeviceDecision(user, sealed_github_token)
+            if expired or not await deps.devices.decide(asked.device_hash, decision):
+                raise DisplayedError(
+                    ErrorCode.EXPIRED_TOKEN,
+                    "The code was used already or waited too long. Start again on your device.",
+                )
+            _audit_device(deps, EventKind.DEVICE_APPROVED, asked, user)
+            return await _device_page(connected=True)
+        case _:
+            assert_never(asked)
+
+
+async def declined(deps: Deps, asked: Asked, description: str) -> Response:
+    """The person said no, GitHub did not confirm them, or they may not use this gateway. That is final."""
+    match asked:
+        case AuthorizationRequest():
+            raise RedirectedError(ErrorCode.ACCESS_DENIED, description, asked.redirect_uri, asked.state)
+        case DeviceRequest():
+            if await deps.devices.decide(asked.device_hash, DeviceDecision()):
+                _audit_device(deps, EventKind.DEVICE_DENIED, asked, None)
+            return await _device_page(connected=False, description=description)
+        case _:
+            assert_never(asked)
+
+
+def postponed(asked: Asked, description: str) -> DisplayedError | RedirectedError:
+    """Nobody's fault and nothing decided: the error to raise. A device may be tried again with the same code."""
+    match asked:
+        case AuthorizationRequest():
+            return RedirectedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, asked.redirect_uri, asked.state)
+        case DeviceRequest():
+            return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, status=503)
+        case _:
+            assert_never(asked)
+
+
+async def _device_page(*, connected: bool, description: str | None = None) -> Response:
+    page = await render_template("device_done.html", connected=connected, description=description)
+    return Response(page, 200, NO_STORE, content_type="text/html; charset=utf-8")
+
+
+def _audit_device(deps: Deps, kind: EventKind, asked: DeviceRequest, user: User | None) -> None:
+    deps.audit.record(
+        AuditEvent(
+            kind,
+            client_id=asked.client_id,
+            user=user.login if user else None,
+            user_id=user.github_id if user else None,
+            scope=" ".join(asked.scopes),
+        )
+    )

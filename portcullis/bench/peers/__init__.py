@@ -1,0 +1,67 @@
+"""What others use for the same purpose, set up to do the same work with the same token; see `docs/peers.md`."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from portcullis.bench.children import WorldError
+from portcullis.bench.peers import go_noop, jwt_authn, opa
+from portcullis.bench.plan import Target
+from portcullis.bench.subject import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from portcullis.bench.world import World
+
+NAMES = ("opa", "go-noop", "jwt_authn")
+"""Peers that are started here. Anything else is the address of a check service that runs already."""
+
+ALL = "all"
+"""Stands for every peer whose program is on PATH."""
+
+_STARTED = {"opa": opa, "go-noop": go_noop}
+_ADDRESS = re.compile(r"unix:/.+|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+
+
+def is_peer(text: str) -> bool:
+    """Whether `text` names a peer, or an address."""
+    return text in {*NAMES, ALL} or is_address(text)
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is `host:port` or `unix:/path`."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def resolve(names: Sequence[str], *, through_envoy: bool) -> list[str]:
+    """The names given, with `all` replaced by what is installed and can be measured this way; each once."""
+    known = []
+    for name in names:
+        if name != ALL:
+            known.append(name)
+            continue
+        known += [peer for peer, module in _STARTED.items() if module.is_installed()]
+        known += ["jwt_authn"] if through_envoy else []
+    return list(dict.fromkeys(known))
+
+
+@contextmanager
+def running(name: str, world: World, url: str) -> Iterator[Subject]:
+    """A check service to compare with. Raises `WorldError`; `jwt_authn` is none, but a part of Envoy."""
+    if name == "jwt_authn":
+        raise WorldError("jwt_authn is a part of Envoy, so it can only be measured with --through-envoy")
+    if name in _STARTED:
+        with _STARTED[name].running(world, url) as subject:
+            yield subject
+    else:
+        yield Subject(name, Target(name, "check", url, identity=False), world.pool)
+
+
+@contextmanager
+def running_in_envoy(world: World, url: str, workers: int) -> Iterator[Subject]:
+    """Envoy checking tokens by itself with `jwt_authn`. Raises `WorldError`."""
+    with jwt_authn.running(world, url, workers) as subject:
+        yield subject

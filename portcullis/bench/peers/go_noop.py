@@ -1,0 +1,38 @@
+"""A Go server that answers OK and does nothing: what gRPC itself costs. Its source is in `go_noop_server`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from portcullis.bench import children
+from portcullis.bench.plan import Target
+from portcullis.bench.subject import Subject
+from portcullis.supervisor.environment import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portcullis.bench.world import World
+
+PROGRAM = "portcullis-go-noop"
+_HINT = "build it from portcullis/bench/peers/go_noop_server; see docs/peers.md"
+
+
+def is_installed() -> bool:
+    """Whether the program is on PATH."""
+    return children.is_there((PROGRAM,), os.environ)
+
+
+@contextmanager
+def running(world: World, url: str) -> Iterator[Subject]:
+    """The server on a free loopback port. Raises `WorldError`."""
+    address = f"127.0.0.1:{children.free_port()}"
+    command = [children.find((PROGRAM,), os.environ, hint=_HINT), "-listen", address]
+    with children.running(
+        "go-noop", command, plain(os.environ), world.folder, lambda: children.listens(address)
+    ) as pid:
+        # It cannot know who is asking, so its answers are not held against it.
+        target = Target(address, "check", url, identity=False)
+        yield Subject("go-noop", target, world.pool, {"service": pid})

@@ -1,0 +1,78 @@
+"""Envoy checking the token by itself: `jwt_authn` with its cache, and a rule for the scope.
+
+The fastest way there is, and without revocation: a token is good until it expires, whatever Redis says.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from portcullis.bench import gateway
+from portcullis.bench.plan import Target
+from portcullis.bench.subject import Subject
+from portcullis.bench.world import ISSUER, RESOURCE, SCOPE, SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portcullis.bench.world import World
+
+_FILTER = "envoy.filters.http.jwt_authn"
+_TYPE = "type.googleapis.com/envoy.extensions.filters.http"
+_HEADERS = {"x-user-id": "sub", "x-user-name": "github_user", "x-client-id": "client_id", "x-token-scope": "scope"}
+
+
+@contextmanager
+def running(world: World, url: str, workers: int) -> Iterator[Subject]:
+    """An Envoy of `workers` threads. Raises `WorldError`."""
+    with gateway.running(configuration(world), "jwt_authn", world, workers) as (address, pid):
+        yield Subject("jwt_authn", Target(address, "http", url), world.pool, {"envoy": pid})
+
+
+def configuration(world: World) -> dict[str, Any]:
+    """The product's configuration with `jwt_authn` in the place of the check."""
+    config = gateway.configuration(world, "127.0.0.1:1")
+    manager = gateway.manager(config)
+    filters = manager["http_filters"]
+    at = next(number for number, entry in enumerate(filters) if entry["name"] == gateway.CHECK_FILTER)
+    filters[at : at + 1] = [
+        {"name": _FILTER, "typed_config": _jwt_authn(world)},
+        {"name": "portcullis.scope", "typed_config": _scope_rule()},
+    ]
+    for route in gateway.routes(config):
+        route.get("typed_per_filter_config", {}).pop(gateway.CHECK_FILTER, None)
+    return config
+
+
+def _jwt_authn(world: World) -> dict[str, Any]:
+    provider = {
+        "issuer": ISSUER,
+        "audiences": [RESOURCE],
+        "local_jwks": {"inline_string": world.jwks},
+        "forward": False,
+        "payload_in_metadata": "jwt",
+        "normalize_payload_in_metadata": {"space_delimited_claims": ["scope"]},
+        "claim_to_headers": [{"header_name": name, "claim_name": claim} for name, claim in _HEADERS.items()],
+        "jwt_cache_config": {"jwt_cache_size": world.tokens + 100},
+    }
+    return {
+        "@type": f"{_TYPE}.jwt_authn.v3.JwtAuthentication",
+        "providers": {"portcullis": provider},
+        "rules": [{"match": {"prefix": f"/{SERVICE}/"}, "requires": {"provider_name": "portcullis"}}],
+    }
+
+
+def _scope_rule() -> dict[str, Any]:
+    has_scope = {
+        "filter": _FILTER,
+        "path": [{"key": "jwt"}, {"key": "scope"}],
+        "value": {"list_match": {"one_of": {"string_match": {"exact": SCOPE}}}},
+    }
+    return {
+        "@type": f"{_TYPE}.rbac.v3.RBAC",
+        "rules": {
+            "action": "ALLOW",
+            "policies": {"scope": {"permissions": [{"metadata": has_scope}], "principals": [{"any": True}]}},
+        },
+    }

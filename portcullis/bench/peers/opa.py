@@ -1,0 +1,108 @@
+"""OPA's Envoy plugin with a policy that does our work: signature, type, issuer, audience, times, scope, headers.
+
+It gets what helps it: no decision log, no metrics, no parsing of bodies, and a cache for verified tokens.
+It is not asked about revocation, since it has nothing to ask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from portcullis.bench import children
+from portcullis.bench.plan import Target
+from portcullis.bench.subject import Subject
+from portcullis.bench.world import ISSUER, RESOURCE, SCOPE
+from portcullis.supervisor.environment import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portcullis.bench.world import World
+
+PROGRAMS = ("opa-envoy-plugin", "opa_envoy_linux_amd64", "opa_envoy_linux_arm64")
+_HINT = "see docs/peers.md for how to install OPA's Envoy plugin"
+
+_POLICY = """\
+package portcullis.bench
+
+default decision := {{"allowed": false, "http_status": 401}}
+
+constraints := {{"cert": {jwks}, "alg": {algorithm}, "iss": {issuer}, "aud": {audience}}}
+
+credentials := split(input.attributes.request.http.headers.authorization, " ")
+
+verified := io.jwt.decode_verify(credentials[1], constraints)
+
+claims := verified[2] if {{
+	count(credentials) == 2
+	lower(credentials[0]) == "bearer"
+	verified[0] == true
+	verified[1].typ == "at+jwt"
+}}
+
+decision := {{
+	"allowed": true,
+	"headers": {{
+		"x-user-id": claims.sub,
+		"x-user-name": claims.github_user,
+		"x-client-id": claims.client_id,
+		"x-token-scope": claims.scope,
+	}},
+	"request_headers_to_remove": ["authorization"],
+}} if {{
+	{scope} in split(claims.scope, " ")
+}}
+"""
+
+
+def is_installed() -> bool:
+    """Whether the program is on PATH."""
+    return children.is_there(PROGRAMS, os.environ)
+
+
+@contextmanager
+def running(world: World, url: str) -> Iterator[Subject]:
+    """The plugin on a free loopback port. Raises `WorldError`."""
+    address = f"127.0.0.1:{children.free_port()}"
+    (world.folder / "opa.rego").write_text(policy(world), encoding="utf-8")
+    (world.folder / "opa.json").write_text(json.dumps(configuration(address, world.tokens)), encoding="utf-8")
+    command = [
+        children.find(PROGRAMS, os.environ, hint=_HINT),
+        *("run", "--server", f"--addr=127.0.0.1:{children.free_port()}", "--disable-telemetry"),
+        *("--log-level=error", f"--config-file={world.folder}/opa.json", f"{world.folder}/opa.rego"),
+    ]
+    with children.running(
+        "opa", command, plain(os.environ), world.folder, lambda: children.listens(address)
+    ) as pid:
+        yield Subject("opa", Target(address, "check", url), world.pool, {"service": pid})
+
+
+def policy(world: World) -> str:
+    """The policy in Rego."""
+    return _POLICY.format(
+        jwks=json.dumps(world.jwks),
+        algorithm=json.dumps(world.algorithm),
+        issuer=json.dumps(ISSUER),
+        audience=json.dumps(RESOURCE),
+        scope=json.dumps(SCOPE),
+    )
+
+
+def configuration(address: str, tokens: int) -> dict[str, Any]:
+    """OPA's configuration file."""
+    return {
+        "plugins": {
+            "envoy_ext_authz_grpc": {
+                "addr": address,
+                "path": "portcullis/bench/decision",
+                "dry-run": False,
+                "enable-reflection": False,
+                "skip-request-body-parse": True,
+                "enable-performance-metrics": False,
+            }
+        },
+        "caching": {"inter_query_builtin_value_cache": {"named": {"io_jwt": {"max_num_entries": tokens + 100}}}},
+    }

@@ -1,0 +1,89 @@
+"""What one generator process is told to do, and what it tells afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from portcullis.bench.latency import Histogram
+from portcullis.bench.verdict import ALLOWED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portcullis.bench.question import Kind
+
+Mode = Literal["closed", "open", "once"]
+"""`closed`: always as many under way as allowed. `open`: at a rate. `once`: closed, and each token just once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked, and how: a check service (`check`) or the Envoy before it (`http`).
+
+    `address` is `host:port` or `unix:/path`, `url` the public URL of the MCP service in question. `identity`
+    says whether answers must name the caller.
+    """
+
+    address: str
+    kind: Kind
+    url: str
+    identity: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The part of one generator process, number `number` of `processes`.
+
+    Tokens `first` up to `last` of the pool are asked with. `rate` is that of all processes together.
+    """
+
+    target: Target
+    pool: Path
+    first: int
+    last: int
+    connections: int
+    streams: int
+    mode: Mode
+    seconds: float
+    warm_up: float = 0.0
+    rate: float = 0.0
+    number: int = 0
+    processes: int = 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted between the first and the last moment of the measurement.
+
+    `verdicts` counts answers by what they were worth. `missed` are requests of an open loop that had no answer
+    when the time for it was over; `latency` holds them with the time they had waited, which is the least it was.
+    """
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    latency: Histogram = field(default_factory=Histogram)
+    missed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def allowed(self) -> int:
+        """Answers that let the right caller through."""
+        return self.verdicts[ALLOWED]
+
+    @property
+    def wrong(self) -> dict[str, int]:
+        """All other answers, by what was wrong."""
+        return {verdict: count for verdict, count in self.verdicts.items() if verdict != ALLOWED and count}
+
+    @property
+    def answers(self) -> int:
+        """All answers."""
+        return self.verdicts.total()
+
+    def merge(self, other: Tally) -> None:
+        """Take the counts of another process in; they counted over the same time."""
+        self.verdicts.update(other.verdicts)
+        self.latency.merge(other.latency)
+        self.missed += other.missed
+        self.seconds = max(self.seconds, other.seconds)

@@ -1,0 +1,164 @@
+"""What is asked: one request with one token, as HTTP/2 frames, with everything but the token written beforehand.
+
+A check is the `CheckRequest` that Envoy sends for a real client's call: 1.1 KB with a token of ours. Through
+Envoy it is that call itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+from urllib.parse import urlsplit
+
+from portcullis.bench import http2
+
+if TYPE_CHECKING:
+    from portcullis.bench.pool import Entry
+
+Kind = Literal["check", "http"]
+
+CHECK_PATH = "/envoy.service.auth.v3.Authorization/Check"
+_AUTHORITY = "authz.local"
+_CLIENT = {
+    "accept": "application/json, text/event-stream",
+    "accept-encoding": "gzip, deflate",
+    "accept-language": "*",
+    "content-type": "application/json",
+    "mcp-protocol-version": "2025-11-25",
+    "user-agent": "portcullis-bench",
+}
+_GRPC_HEAD_BYTES = 5
+_SCHEME = b"Bearer "
+
+
+class Question(Protocol):
+    """How to ask with a token."""
+
+    def frames(self, stream: int, entry: Entry) -> bytes:
+        """Everything to send for one request on `stream`. Raises `ValueError` if it does not fit a frame."""
+
+    def weight(self, entry: Entry) -> int:
+        """How many bytes of that count against the windows of flow control."""
+
+
+def make(kind: Kind, url: str) -> Question:
+    """The question for the MCP service whose public URL is `url`."""
+    return CheckQuestion(url) if kind == "check" else HttpQuestion(url)
+
+
+class CheckQuestion:
+    """A gRPC call of `Check` (github.com/grpc/grpc, PROTOCOL-HTTP2)."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        block = http2.header_block(
+            (
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", CHECK_PATH),
+                (":authority", _AUTHORITY),
+                ("te", "trailers"),
+                ("content-type", "application/grpc"),
+                ("user-agent", "portcullis-bench"),
+            )
+        )
+        self._block = block
+        self._around: dict[int, tuple[bytes, bytes]] = {}
+
+    def message(self, entry: Entry) -> bytes:
+        """The `CheckRequest`, with the five bytes that gRPC puts before a message."""
+        before, after = self._parts(len(entry.token))
+        return before + entry.token + after
+
+    def frames(self, stream: int, entry: Entry) -> bytes:
+        """HEADERS and DATA."""
+        before, after = self._parts(len(entry.token))
+        size = len(before) + len(entry.token) + len(after)
+        return b"".join(
+            (
+                http2.head(len(self._block), http2.HEADERS, http2.END_HEADERS, stream),
+                self._block,
+                http2.head(size, http2.DATA, http2.END_STREAM, stream),
+                before,
+                entry.token,
+                after,
+            )
+        )
+
+    def weight(self, entry: Entry) -> int:
+        """The size of the message."""
+        before, after = self._parts(len(entry.token))
+        return len(before) + len(entry.token) + len(after)
+
+    def _parts(self, token_length: int) -> tuple[bytes, bytes]:
+        """What stands before and after a token of this length; the lengths inside depend on it."""
+        if token_length not in self._around:
+            blank = b"\x01" * token_length
+            message = _check_request(self._url, blank.decode())
+            if _GRPC_HEAD_BYTES + len(message) > http2.LARGEST_FRAME:
+                raise ValueError(f"a token of {token_length} bytes makes a Check that fits no HTTP/2 frame")
+            before, scheme, after = message.partition(_SCHEME + blank)
+            head = b"\x00" + len(message).to_bytes(4, "big")
+            self._around[token_length] = head + before + scheme[: len(_SCHEME)], after
+        return self._around[token_length]
+
+
+class HttpQuestion:
+    """A client's POST, without a body: Envoy asks before it reads one."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._block = http2.header_block(
+            (
+                (":method", "POST"),
+                (":scheme", parts.scheme),
+                (":path", parts.path or "/"),
+                (":authority", parts.netloc),
+                *_CLIENT.items(),
+            )
+        )
+        self._name = b"\x00" + http2.text(b"authorization")
+
+    def frames(self, stream: int, entry: Entry) -> bytes:
+        """HEADERS alone."""
+        block = self._block + self._name + http2.text(_SCHEME + entry.token)
+        if len(block) > http2.LARGEST_FRAME:
+            raise ValueError(f"a token of {len(entry.token)} bytes makes headers that fit no HTTP/2 frame")
+        return http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block)
+
+    def weight(self, entry: Entry) -> int:  # noqa: ARG002 - headers are not under flow control
+        """Nothing."""
+        return 0
+
+
+def _check_request(url: str, token: str) -> bytes:
+    # Imported here: generator processes of an HTTP run have no use for it.
+    from ext_authz.generated import envoy_ext_authz_pb2 as pb  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    headers = {
+        ":authority": parts.netloc,
+        ":method": "POST",
+        ":path": parts.path or "/",
+        ":scheme": parts.scheme,
+        **_CLIENT,
+        "authorization": f"Bearer {token}",
+        "x-forwarded-for": "203.0.113.7",
+        "x-forwarded-proto": parts.scheme,
+        "x-request-id": "5f0c6d3e-8f0e-4a52-9f8d-3f1f0f3a7c11",
+    }
+    request = pb.CheckRequest()
+    attributes = request.attributes
+    attributes.source.address.socket_address.address = "203.0.113.7"
+    attributes.source.address.socket_address.port_value = 50_512
+    attributes.destination.address.socket_address.address = "10.0.0.12"
+    attributes.destination.address.socket_address.port_value = 8080
+    http = attributes.request.http
+    http.id = "1234567890123456789"
+    http.method = "POST"
+    http.headers.update(headers)
+    http.path = parts.path or "/"
+    http.host = parts.netloc
+    http.scheme = parts.scheme
+    http.protocol = "HTTP/1.1"
+    http.size = -1
+    return request.SerializeToString()

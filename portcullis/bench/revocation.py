@@ -1,0 +1,183 @@
+"""How soon a revocation holds: `DEL token:<jti>` by a plain Redis client, until the check refuses, under load.
+
+While a load of other tokens runs beside it, one token at a time is asked with again and again. At a moment a
+plain client deletes its key. The time counts from just before that command until the first refused answer has
+arrived, so it holds the command, the news on its way, and the check itself: never less than a caller would see.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.store import keyspace
+from portcullis.bench import fleet
+from portcullis.bench.generator import GeneratorError, Wire
+from portcullis.bench.latency import Histogram
+from portcullis.bench.pool import Pool
+from portcullis.bench.runner import PERCENTILES
+from portcullis.bench.verdict import ALLOWED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from portcullis.bench.plan import Load, Tally
+    from portcullis.bench.pool import Entry
+
+LONGEST = 5.0
+"""Seconds after which a token counts as never refused."""
+
+REFUSED = "refused with 401"
+_ASKED_BEFORE = 2
+_ASKED_AFTER = 3
+_TOLD_EVERY = 100
+_STREAMS = 2
+
+
+@dataclass
+class Propagation:
+    """What was seen. `allowed_after_refused` counts answers that let a token through that had been refused."""
+
+    first_refused: Histogram = field(default_factory=Histogram)
+    never_refused: int = 0
+    allowed_after_refused: int = 0
+    background: Tally | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every token ended and stayed ended, and the load beside it was answered rightly."""
+        return not (
+            self.never_refused
+            or self.allowed_after_refused
+            or not len(self.first_refused)
+            or (self.background is not None and self.background.wrong)
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON-ready data, in milliseconds."""
+        beside = self.background
+        return {
+            "sound": self.is_sound,
+            "revocations": len(self.first_refused),
+            "first_refused_ms": {
+                name: self.first_refused.percentile(share) for name, share in PERCENTILES.items()
+            },
+            "never_refused": self.never_refused,
+            "allowed_after_refused": self.allowed_after_refused,
+            "background_rate": beside.allowed / beside.seconds if beside and beside.seconds else 0.0,
+            "background_p50_ms": beside.latency.percentile(0.5) if beside else None,
+            "background_p99_ms": beside.latency.percentile(0.99) if beside else None,
+            "background_wrong": beside.wrong if beside else {},
+        }
+
+
+def measure(load: Load, spare: tuple[int, int], redis: Redis, tell: Callable[[str], None]) -> Propagation:
+    """Revoke tokens `spare` (first, after the last) one by one while `load`, of other tokens, runs beside it.
+
+    Goes on until the time of `load` is over or all are revoked. Raises `GeneratorError`.
+    """
+    seen = Propagation()
+    busy = _Background(load)
+    try:
+        with closing(Pool(load.pool)) as pool, closing(_Prober(load)) as prober:
+            end = time.monotonic() + load.seconds
+            for done, number in enumerate(range(*spare), 1):
+                if time.monotonic() >= end:
+                    break
+                prober.revoke(pool[number], redis, seen)
+                if done % _TOLD_EVERY == 0:
+                    tell(f"revoked {done:,}")
+    finally:
+        seen.background = busy.result()
+    return seen
+
+
+class _Background:
+    """A load in a thread, while this one revokes. Returns from its making when the load is there."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._tally: Tally | None = None
+        self._error: GeneratorError | None = None
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self._begun.wait()
+
+    def result(self) -> Tally | None:
+        """Wait for its end; what it counted. Raises `GeneratorError`."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._tally
+
+    def _run(self) -> None:
+        try:
+            self._tally = fleet.run(self._load, begun=self._begun.set)
+        except GeneratorError as error:
+            self._error = error
+        finally:
+            self._begun.set()
+
+
+class _Prober:
+    """Asks with one token at a time, over a connection of its own."""
+
+    def __init__(self, load: Load) -> None:
+        self._wire = Wire(replace(load, streams=_STREAMS))
+        self._wire.socket.settimeout(LONGEST)
+        self._address = load.target.address
+        self._verdicts: deque[str] = deque()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._wire.socket.close()
+
+    def revoke(self, entry: Entry, redis: Redis, seen: Propagation) -> None:
+        """See that the token passes, revoke it, and wait until it does not."""
+        for _ in range(_ASKED_BEFORE):
+            verdict = self._next_verdict(entry)
+            if verdict != ALLOWED:
+                raise GeneratorError(f"{self._address}: a live token was not let through: {verdict}")
+        start = time.monotonic()
+        redis.delete(keyspace.token(entry.jti.decode()))
+        while (verdict := self._next_verdict(entry)) == ALLOWED:
+            if time.monotonic() - start > LONGEST:
+                seen.never_refused += 1
+                self._drain()
+                return
+        if verdict != REFUSED:
+            raise GeneratorError(f"{self._address}: a revoked token was answered otherwise: {verdict}")
+        seen.first_refused.record(time.monotonic() - start)
+        for _ in range(_ASKED_AFTER):
+            seen.allowed_after_refused += self._next_verdict(entry) == ALLOWED
+        self._drain()
+
+    def _ask(self, entry: Entry) -> None:
+        self._wire.state.ask(entry, 0.0)
+
+    def _next_verdict(self, entry: Entry) -> str:
+        """One more answer. While one is awaited another is under way, so that no moment goes unwatched."""
+        while not self._verdicts:
+            while self._wire.state.waiting < _STREAMS:
+                self._ask(entry)
+            self._take_in()
+        return self._verdicts.popleft()
+
+    def _drain(self) -> None:
+        """Take in what is under way, so that the next token's answers are its own."""
+        while self._wire.state.waiting:
+            self._take_in()
+        self._verdicts.clear()
+
+    def _take_in(self) -> None:
+        self._wire.flush()
+        self._verdicts += [answer.verdict for answer in self._wire.read()]
+        if self._wire.is_broken:
+            raise GeneratorError(f"{self._address}: connection lost, or no answer in {LONGEST:g} s")

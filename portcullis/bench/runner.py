@@ -1,0 +1,232 @@
+"""One run: every subject measured in turns, round after round, so that a noisy minute hits all of them alike.
+
+What is told of a subject is the median of its rounds. Ratios are between medians of the same run; they carry
+over to other machines where the figures themselves do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from portcullis.bench import fleet, machine
+from portcullis.bench.plan import Load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from portcullis.bench.plan import Mode, Tally
+    from portcullis.bench.subject import Subject
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
+_VISIT_SECONDS = 600.0
+_FEW = 500
+
+
+@dataclass(frozen=True)
+class Course:
+    """How every subject is measured. `rate` is for the open loop; a cold course uses each token once in all."""
+
+    seconds: float
+    warm_up: float
+    rounds: int
+    connections: int
+    streams: int
+    processes: int
+    tokens: int
+    mode: Mode
+    rate: float = 0.0
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether every token is one that the server has never seen."""
+        return self.mode == "once"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One measurement of one subject. Latencies are milliseconds, processor times microseconds an answer."""
+
+    rate: float
+    latency: dict[str, float | None]
+    cpu: dict[str, float]
+    answers: int
+    wrong: dict[str, int]
+    missed: int
+    generator: str = "builtin"
+
+
+@dataclass
+class Result:
+    """All rounds of one subject."""
+
+    name: str
+    rounds: list[Round] = field(default_factory=list)
+    grown: int | None = None
+    """Bytes by which the service's processes grew while every token was asked with once."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there were answers, each the right one: only then do the figures mean anything."""
+        return bool(self.rounds) and not self.wrong and all(entry.answers for entry in self.rounds)
+
+    @property
+    def wrong(self) -> dict[str, int]:
+        """Wrong answers of all rounds, by what was wrong."""
+        total: Counter[str] = Counter()
+        for entry in self.rounds:
+            total.update(entry.wrong)
+        return dict(total)
+
+    @property
+    def missed(self) -> int:
+        """Requests of all rounds that got no answer in time."""
+        return sum(entry.missed for entry in self.rounds)
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second."""
+        return median(entry.rate for entry in self.rounds)
+
+    def latency(self, name: str) -> float | None:
+        """A percentile by its name, in milliseconds."""
+        values = [value for entry in self.rounds if (value := entry.latency[name]) is not None]
+        return median(values) if values else None
+
+    def cpu(self, role: str) -> float | None:
+        """Processor time of a role's process tree, in microseconds an answer."""
+        values = [entry.cpu[role] for entry in self.rounds if role in entry.cpu]
+        return median(values) if values else None
+
+    @property
+    def roles(self) -> list[str]:
+        """The roles whose processor time is known."""
+        return sorted({role for entry in self.rounds for role in entry.cpu})
+
+
+def measure(
+    subjects: Sequence[Subject],
+    course: Course,
+    tell: Callable[[str], None],
+    *,
+    throughput: Callable[[Subject, Load], Round] | None = None,
+) -> list[Result]:
+    """Measure every subject in every round. `throughput` is another generator to use in place of our own.
+
+    Raises `GeneratorError`.
+    """
+    results = [Result(subject.name) for subject in subjects]
+    if not course.is_cold:
+        for subject, result in zip(subjects, results, strict=True):
+            tell(f"{subject.name}: asking once with each of {course.tokens:,} tokens")
+            result.grown = _visit(subject, course)
+    for number in range(course.rounds):
+        for subject, result in zip(subjects, results, strict=True):
+            tell(f"round {number + 1} of {course.rounds}: {subject.name}")
+            share = load(subject, course, part=number)
+            result.rounds.append(throughput(subject, share) if throughput else one(subject, share))
+    return results
+
+
+def _visit(subject: Subject, course: Course) -> int | None:
+    """Ask with every token once, so that all are known; answers how much the service grew by that."""
+    pids = [pid for role, pid in subject.processes.items() if role == "service"]
+    # What a process needs to answer at all, it has after a few.
+    fleet.run(replace(load(subject, course, mode="once", seconds=_VISIT_SECONDS), last=min(course.tokens, _FEW)))
+    before = machine.resident_bytes(pids)
+    fleet.run(load(subject, course, mode="once", seconds=_VISIT_SECONDS))
+    after = machine.resident_bytes(pids)
+    return after - before if pids and before is not None and after is not None else None
+
+
+def load(
+    subject: Subject, course: Course, *, mode: Mode | None = None, seconds: float | None = None, part: int = 0
+) -> Load:
+    """The load of one measurement. On a cold course each `part` has tokens of its own."""
+    first, last = 0, course.tokens
+    if course.is_cold:
+        first, last = (course.tokens * step // course.rounds for step in (part, part + 1))
+    return Load(
+        target=subject.target,
+        pool=subject.pool,
+        first=first,
+        last=last,
+        connections=course.connections,
+        streams=course.streams,
+        mode=mode or course.mode,
+        seconds=seconds or course.seconds,
+        warm_up=0.0 if mode or course.is_cold else course.warm_up,
+        rate=course.rate,
+        processes=course.processes,
+    )
+
+
+def one(subject: Subject, share: Load) -> Round:
+    """Measure a subject once with our own generator."""
+    meter = Meter(subject)
+    tally = fleet.run(share, begun=meter.begin, ended=meter.end)
+    return as_round(tally, meter.per_answer(tally.answers))
+
+
+class Meter:
+    """Reads the processor time of a subject's processes at two moments."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._roles = subject.processes
+        self._before: dict[str, float | None] = {}
+        self._after: dict[str, float | None] = {}
+
+    def begin(self) -> None:
+        """Now it counts."""
+        self._before = self._read()
+
+    def end(self) -> None:
+        """From now on it does not."""
+        self._after = self._read()
+
+    def per_answer(self, answers: int) -> dict[str, float]:
+        """Microseconds an answer, by role; roles of which nothing is known are left out."""
+        known = {}
+        for role, before in self._before.items():
+            after = self._after.get(role)
+            if before is not None and after is not None and answers:
+                known[role] = (after - before) / answers * 1e6
+        return known
+
+    def _read(self) -> dict[str, float | None]:
+        return {role: machine.cpu_seconds([pid]) for role, pid in self._roles.items()}
+
+
+def as_round(tally: Tally, cpu: dict[str, float]) -> Round:
+    """What a tally says of a round."""
+    return Round(
+        rate=tally.allowed / tally.seconds if tally.seconds else 0.0,
+        latency={name: tally.latency.percentile(share) for name, share in PERCENTILES.items()},
+        cpu=cpu,
+        answers=tally.answers,
+        wrong=tally.wrong,
+        missed=tally.missed,
+    )
+
+
+def ratios(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """How the first result stands to each of the others, as its figure divided by theirs.
+
+    Whoever gave wrong answers, the first included, has no figure to compare with.
+    """
+    ours, *others = results
+    return {
+        other.name: _ratios(ours, other) for other in others if ours.is_sound and other.is_sound and other.rate
+    }
+
+
+def _ratios(ours: Result, other: Result) -> dict[str, float]:
+    pairs: Iterable[tuple[str, float | None, float | None]] = (
+        ("throughput", ours.rate, other.rate),
+        ("p50", ours.latency("p50"), other.latency("p50")),
+        ("p99", ours.latency("p99"), other.latency("p99")),
+        ("service_cpu", ours.cpu("service"), other.cpu("service")),
+    )
+    return {name: mine / theirs for name, mine, theirs in pairs if mine is not None and theirs}

@@ -1,0 +1,135 @@
+"""One `portcullis bench check`, from its choices to its report."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portcullis.bench import external, gateway, peers, pool, report, revocation, runner, subject, world
+from portcullis.bench.children import WorldError
+from portcullis.bench.plan import Target
+from portcullis.bench.subject import ServiceOptions, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portcullis.bench.choices import Choices
+    from portcullis.bench.runner import Course
+    from portcullis.bench.world import World
+
+_REVOCATION_SHARE = 0.5
+_REVOCATION_SECONDS = 60.0
+_REVOCATIONS = 2000
+
+
+def run(choices: Choices, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Measure, and answer the report. Raises `WorldError` and `GeneratorError`."""
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    with ExitStack() as stack:
+        if choices.address is not None:
+            subjects = [_elsewhere(choices, stack)]
+            place = None
+            count = len(pool.Pool(subjects[0].pool))
+        else:
+            spare = _REVOCATIONS if choices.revocation else 0
+            place = stack.enter_context(
+                world.made(tokens=choices.tokens + spare, algorithm=choices.algorithm, tell=tell)
+            )
+            count = choices.tokens
+            subjects = _here(choices, place, stack, tell)
+        rate = choices.rate or 0.0
+        if choices.share is not None:
+            rate = choices.share * _throughput(subjects[0], choices.course(count, 0.0), tell)
+        course = choices.course(count, rate)
+        by = external.choose(choices.generator, possible=choices.fits_external)
+        results = runner.measure(subjects, course, tell, throughput=None if by is None else by.measure)
+        seen = None
+        if choices.revocation and place is not None:
+            seen = _revoke(subjects[0], place, course, results[0].rate, tell)
+        return report.document(course, results, seen, setting=_setting(choices), started_at=started_at)
+
+
+def is_sound(document: dict[str, Any]) -> bool:
+    """Whether every answer of a run was the right one."""
+    seen = document["revocation"]
+    return all(result["sound"] for result in document["results"]) and (seen is None or bool(seen["sound"]))
+
+
+def _here(choices: Choices, place: World, stack: ExitStack, tell: Callable[[str], None]) -> list[Subject]:
+    """Our own service first, then the peers; each with an Envoy before it, if the chain is asked for."""
+    tell("starting what is measured")
+    options = ServiceOptions(choices.transport, choices.workers)
+    services = [stack.enter_context(subject.portcullis(place, options, world.RESOURCE))]
+    names = peers.resolve(choices.names, through_envoy=choices.through_envoy)
+    services += [
+        stack.enter_context(peers.running(name, place, world.RESOURCE)) for name in names if name != "jwt_authn"
+    ]
+    if not choices.through_envoy:
+        return services
+    chains = [stack.enter_context(gateway.before(service, place, choices.envoy_workers)) for service in services]
+    if "jwt_authn" in names:
+        chains.append(stack.enter_context(peers.running_in_envoy(place, world.RESOURCE, choices.envoy_workers)))
+    return chains
+
+
+def _elsewhere(choices: Choices, stack: ExitStack) -> Subject:
+    """A service that runs already, and the user's tokens for it."""
+    assert choices.address is not None  # noqa: S101 - for the type checker
+    assert choices.token_file is not None  # noqa: S101
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-bench-")))
+    try:
+        tokens = choices.token_file.read_text(encoding="ascii").split()[: choices.tokens]
+        entries = [_entry(token) for token in tokens]
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorldError(f"{choices.token_file}: {error}") from None
+    if not entries:
+        raise WorldError(f"{choices.token_file} holds no tokens")
+    audiences = {audience for _, audience in entries}
+    if len(audiences) > 1:
+        raise WorldError(f"{choices.token_file} holds tokens for several services: {' '.join(sorted(audiences))}")
+    pool.write(folder / "tokens", (entry for entry, _ in entries))
+    return Subject(choices.address, Target(choices.address, "check", audiences.pop()), folder / "tokens")
+
+
+def _entry(token: str) -> tuple[pool.Entry, str]:
+    """A token of the user's, and the service that it is for, as it says itself."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        audience = claims["aud"] if isinstance(claims["aud"], str) else claims["aud"][0]
+        entry = pool.Entry(token.encode(), str(claims["sub"]).encode(), str(claims["jti"]).encode())
+    except (ValueError, LookupError, TypeError):
+        raise WorldError("the token file holds something that is not an access token") from None
+    return entry, str(audience)
+
+
+def _throughput(who: Subject, course: Course, tell: Callable[[str], None]) -> float:
+    """What a subject can do in a closed loop, to send it a share of that. Raises `WorldError` if nothing."""
+    (result,) = runner.measure([who], replace(course, rounds=1), tell)
+    if not result.is_sound or not result.rate:
+        raise WorldError(f"{who.name} gives no right answers to take a share of: {result.wrong}")
+    return result.rate
+
+
+def _revoke(
+    who: Subject, place: World, course: Course, rate: float, tell: Callable[[str], None]
+) -> revocation.Propagation:
+    """Revoke under half of what the service can do, or at the rate that was asked for."""
+    quiet = course.rate or max(1.0, rate * _REVOCATION_SHARE)
+    seconds = min(course.seconds * course.rounds, _REVOCATION_SECONDS)
+    share = replace(runner.load(who, course, mode="open", seconds=seconds), rate=quiet)
+    tell(f"revoking under a load of {quiet:,.0f} requests/s")
+    with place.redis() as redis:
+        return revocation.measure(share, (course.tokens, place.tokens), redis, tell)
+
+
+def _setting(choices: Choices) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(choices).items() if name != "token_file"}
+    values["peers"] = list(values.pop("names"))
+    return values

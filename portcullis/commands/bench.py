@@ -1,0 +1,153 @@
+"""`portcullis bench check`: how fast the check path is here, beside others if they are at hand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from portcullis.bench import plot, pool, report, session
+from portcullis.bench.children import WorldError
+from portcullis.bench.choices import Choices
+from portcullis.bench.generator import GeneratorError
+
+_MOST_SECONDS = 600
+_MOST_RATE = 1_000_000
+_MOST_PERCENT = 200
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Measure how fast this installation is."""
+
+
+@command.command("check")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, _MOST_SECONDS),
+    default=5.0,
+    show_default=True,
+    help="How long each measurement takes.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 50),
+    default=3,
+    show_default=True,
+    help="How often each subject is measured, in turns. Medians are told.",
+)
+@click.option("--connections", type=click.IntRange(1, 512), default=4, show_default=True)
+@click.option(
+    "--streams",
+    type=click.IntRange(1, 1000),
+    default=8,
+    show_default=True,
+    help="Requests under way at once on each connection.",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(1, pool.LARGEST),
+    default=1000,
+    show_default=True,
+    help="Distinct live tokens to ask with.",
+)
+@click.option("--cold", is_flag=True, help="Ask with each token once only, so that none was seen before.")
+@click.option(
+    "--open-loop",
+    "pace",
+    metavar="RATE|N%",
+    help="Send at this rate, or at a share of our own throughput, whatever comes back; count latency from the "
+    "intended moment.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes of the load generator.",
+)
+@click.option(
+    "--generator",
+    type=click.Choice(["auto", "builtin", "h2load", "ghz"]),
+    default="auto",
+    show_default=True,
+    help="auto: h2load or ghz for a closed loop with one token, if there; else builtin.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes of the check service, if not its default.")
+@click.option(
+    "--transport", type=click.Choice(["auto", "pyvoy", "grpcio"]), help="Transport of the check service."
+)
+@click.option(
+    "--algorithm",
+    type=click.Choice(["ES256", "ES384", "RS256", "EdDSA"]),
+    default="ES256",
+    show_default=True,
+    help="What tokens are signed with.",
+)
+@click.option("--through-envoy", is_flag=True, help="Measure the whole chain, with an Envoy before each subject.")
+@click.option("--envoy-workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--peer",
+    "names",
+    multiple=True,
+    metavar="opa|go-noop|jwt_authn|all|ADDRESS",
+    help="Measure this beside it, in turns. Repeat for more.",
+)
+@click.option(
+    "--revocation",
+    is_flag=True,
+    help="Also revoke tokens under load, one after another, and tell how soon each was refused.",
+)
+@click.option(
+    "--address", metavar="ADDRESS", help="Measure the check service that runs there (host:port or unix:/path)."
+)
+@click.option("--token-file", type=_FILE, help="Live tokens for --address, one a line.")
+@click.option("--i-own-this-host", "owned", is_flag=True, help="Put load on an address that is not this machine.")
+@click.option("--json", "json_file", type=_FILE, help="Write the report there as JSON.")
+@click.option("--plot", "plot_file", type=_FILE, help="Draw the report there as SVG.")
+def check(**options: object) -> None:
+    """Measure the check path: throughput, latency, processor time, revocation.
+
+    Starts a world of its own on loopback unless --address says what to measure. Every answer is checked: the
+    exit code is 1 when one of them was not the right one.
+    """
+    json_file, plot_file = options.pop("json_file"), options.pop("plot_file")
+    rate, share = _pace(options.pop("pace"))
+    choices = Choices(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
+    for fault in choices.faults():
+        raise click.UsageError(fault)
+    try:
+        document = session.run(choices, lambda line: click.echo(line, err=True))
+    except (WorldError, GeneratorError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(report.table(document))
+    if isinstance(json_file, Path):
+        _write(json_file, json.dumps(document, indent=2) + "\n")
+    if isinstance(plot_file, Path):
+        _write(plot_file, plot.draw(document))
+    sys.exit(0 if session.is_sound(document) else 1)
+
+
+def _pace(text: object) -> tuple[float | None, float | None]:
+    """A rate in requests a second, or a share of what the first subject can do."""
+    if text is None:
+        return None, None
+    number, is_share = str(text).removesuffix("%"), str(text).endswith("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not (0 < value <= (_MOST_PERCENT if is_share else _MOST_RATE)):
+        raise click.BadParameter(f"{text} is neither a rate nor a share like 70%", param_hint="--open-loop")
+    return (None, value / 100) if is_share else (value, None)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror or error}") from None

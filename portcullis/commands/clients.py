@@ -1,0 +1,180 @@
+"""`portcullis clients`: make machine clients, and look at or delete any client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, get_args
+
+import click
+
+from oauth_core import logs, machine_clients
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.store.clients import ClientStore
+from oauth_core.store.connection import connect
+from oauth_core.store.grants import GrantStore
+from portcullis.operator_settings import operator_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from oauth_core.model import Client
+    from oauth_core.settings import WebSettings
+
+T = TypeVar("T")
+_LONGEST_NAME = 512
+
+
+@click.group("clients")
+@click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".portcullis"),
+    show_default=True,
+    help="Where `portcullis up` keeps its state; used unless MASTER_KEY is in the environment.",
+)
+@click.pass_context
+def command(context: click.Context, config: Path | None, state_dir: Path) -> None:
+    """Make machine clients, and look at or delete any client.
+
+    A machine client is a program that acts as itself (OAuth 2.1 section 4.2). Clients that registered themselves
+    never may, whatever they ask for.
+    """
+    context.obj = operator_settings(config, state_dir, os.environ)
+
+
+@command.command()
+@click.option("--name", required=True, help="What people call it; appears in lists.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="What it may reach. Repeat for more.")
+@click.option(
+    "--method",
+    type=click.Choice(get_args(machine_clients.Method)),
+    default="client_secret_basic",
+    show_default=True,
+    help="How it proves itself to the token endpoint.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def create(
+    settings: WebSettings, name: str, scopes: tuple[str, ...], method: machine_clients.Method, *, as_json: bool
+) -> None:
+    """Make a machine client. Its secret is printed now and never again."""
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
+    known = {service.scope for service in settings.resolved_services}
+    if unknown := [scope for scope in scopes if scope not in known]:
+        raise click.UsageError(
+            f"no service has the scope {' '.join(unknown)}; there are: {' '.join(sorted(known))}"
+        )
+    made = machine_clients.create(name, method, tuple(dict.fromkeys(scopes)), now=int(time.time()))
+    _with_stores(settings, lambda clients, _: clients.add(made.client))
+    _audit(EventKind.CLIENT_REGISTERED, made.client.client_id)
+    if as_json:
+        click.echo(json.dumps({**_shown(made.client), "client_secret": made.secret}))
+        return
+    _show(made.client)
+    click.echo(
+        f"client_secret  {made.secret}\nKeep the secret now: it is stored as a hash and cannot be shown again."
+    )
+
+
+@command.command("list")
+@click.option("--machine", is_flag=True, help="Only those that act as themselves.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None:
+    """Show every client, oldest first."""
+    found = _with_stores(settings, lambda clients, _: clients.all())
+    rows = [_shown(client) for client in found if client.machine_scopes or not machine]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['client_id']}  {row['created']}  {row['machine_scopes'] or '-'}  {row['name']}")
+
+
+@command.command()
+@click.argument("client_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
+    """Show the client CLIENT_ID."""
+    client = _with_stores(settings, lambda clients, _: clients.look_at(client_id))
+    if client is None:
+        raise click.ClickException("there is no such client")
+    if as_json:
+        click.echo(json.dumps(_shown(client)))
+    else:
+        _show(client)
+
+
+@command.command()
+@click.argument("client_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
+    """Delete the client CLIENT_ID. All its tokens are refused from then on."""
+
+    async def run(clients: ClientStore, grants: GrantStore) -> tuple[bool, int]:
+        existed = await clients.look_at(client_id) is not None
+        # Also when the record is gone: what is left of it ends too.
+        ended = [await grants.end(grant_id) for grant_id in await clients.delete(client_id)]
+        return existed, sum(ended)
+
+    existed, ended = _with_stores(settings, run)
+    if not existed:
+        raise click.ClickException("there is no such client")
+    _audit(EventKind.CLIENT_DELETED, client_id)
+    if as_json:
+        click.echo(json.dumps({"client_id": client_id, "grants_ended": ended}))
+    else:
+        click.echo(f"Deleted {client_id} and ended {ended} of its grants.")
+
+
+def _with_stores(settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]]) -> T:
+    async def run() -> T:
+        redis = connect(settings)
+        try:
+            return await use(
+                ClientStore(redis, lifetime=settings.client_lifetime),
+                GrantStore(redis, grace=settings.refresh_grace),
+            )
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except StoreUnavailableError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _shown(client: Client) -> dict[str, str | list[str] | None]:
+    """A client without anything secret, hashes included."""
+    return {
+        "client_id": client.client_id,
+        "name": client.client_name,
+        "created": datetime.fromtimestamp(client.issued_at, UTC).isoformat(),
+        "method": client.token_endpoint_auth_method,
+        "grant_types": list(client.grant_types),
+        "redirect_uris": list(client.redirect_uris),
+        "machine_scopes": " ".join(client.machine_scopes) or None,
+    }
+
+
+def _show(client: Client) -> None:
+    for name, value in _shown(client).items():
+        if value:
+            click.echo(f"{name:<14} {' '.join(value) if isinstance(value, list) else value}")
+
+
+def _audit(kind: EventKind, client_id: str) -> None:
+    # On standard error, so that `--json` stays JSON.
+    logs.configure("portcullis clients", "info", stream=sys.stderr)
+    logs.LogAuditSink().record(AuditEvent(kind, reason="by the operator", client_id=client_id))

@@ -1,0 +1,163 @@
+"""The record of allowed requests: the same form as every other event, in order, and never silently short."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_authz.access_log import LONGEST_LOGGED, WRITE_EVERY, AccessLog
+from ext_authz.wire import IncomingRequest
+from oauth_core import logs
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.model import Service
+from tests.support.tokens import TIME, claims
+
+SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
+
+
+def request(**changes: Any) -> IncomingRequest:
+    return IncomingRequest(
+        method="POST",
+        host="localhost:8080",
+        path="/time/mcp",
+        query="",
+        authorization=(),
+        lookalikes=(),
+        routed_as=None,
+        source="203.0.113.7",
+        request_id="request-1",
+    )._replace(**changes)
+
+
+class Others:
+    """Writes the names of other events to the same stream."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
+
+    def record(self, event: AuditEvent) -> None:
+        self._stream.write(json.dumps({"event": event.kind}) + "\n")
+
+
+class Full(io.StringIO):
+    """A disk that is full, until it is not."""
+
+    is_full = True
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError("disk full")
+        return super().write(text)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def written(stream: io.StringIO) -> None:
+    """Return once something stands in `stream`."""
+    deadline = time.monotonic() + 10
+    while not stream.getvalue():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(WRITE_EVERY / 5)
+
+
+async def test_a_line_says_what_the_usual_record_of_the_event_says() -> None:
+    usual, made = io.StringIO(), io.StringIO()
+    logs.configure("ext_authz", "info", stream=usual)
+    try:
+        logs.LogAuditSink().record(
+            AuditEvent(
+                kind=EventKind.ACCESS_ALLOWED,
+                client_id="client-1",
+                user="octocat",
+                user_id=583231,
+                service="time",
+                jti="jti-1",
+                method="POST",
+                path="/time/mcp",
+                source="203.0.113.7",
+                request_id="request-1",
+            )
+        )
+    finally:
+        logs.configure("tests", "info")
+    log = AccessLog(Others(made), made, program="ext_authz")
+    log.allowed(claims(), SERVICE, request())
+    log.close()
+    (expected,), (line,) = lines(usual), lines(made)
+    then, now = (datetime.fromisoformat(each.pop("timestamp")) for each in (expected, line))
+    assert line == expected
+    assert abs(then - now) < timedelta(minutes=1)
+    assert now.tzinfo == UTC
+
+
+async def test_lines_are_written_together_after_a_moment_and_in_order() -> None:
+    stream = io.StringIO()
+    log = AccessLog(Others(stream), stream, program="x")
+    for number in range(100):
+        log.allowed(claims(), SERVICE, request(request_id=str(number)))
+    assert stream.getvalue() == ""
+    await written(stream)
+    assert [line["request_id"] for line in lines(stream)] == [str(number) for number in range(100)]
+
+
+async def test_a_refusal_is_written_at_once_and_after_what_came_before_it() -> None:
+    stream = io.StringIO()
+    log = AccessLog(Others(stream), stream, program="x")
+    log.allowed(claims(), SERVICE, request())
+    log.record(AuditEvent(kind=EventKind.ACCESS_DENIED))
+    assert [line["event"] for line in lines(stream)] == ["access.allowed", "access.denied"]
+    log.close()
+
+
+async def test_many_are_written_without_waiting() -> None:
+    stream = io.StringIO()
+    log = AccessLog(Others(stream), stream, program="x")
+    for _ in range(25_000):
+        log.allowed(claims(), SERVICE, request())
+    assert len(lines(stream)) == 20_000
+    log.close()
+    assert len(lines(stream)) == 25_000
+
+
+async def test_while_it_cannot_be_written_nobody_is_allowed_and_then_nothing_is_missing() -> None:
+    stream = Full()
+    log = AccessLog(Others(stream), stream, program="x")
+    log.allowed(claims(), SERVICE, request(request_id="first"))
+    with pytest.raises(OSError, match="disk full"):
+        log.flush()
+    with pytest.raises(OSError, match="disk full"):
+        log.allowed(claims(), SERVICE, request(request_id="refused"))
+    stream.is_full = False
+    await written(stream)
+    log.allowed(claims(), SERVICE, request(request_id="second"))
+    log.close()
+    assert [line["request_id"] for line in lines(stream)] == ["first", "second"]
+
+
+@given(st.text(), st.text(max_size=600), st.none() | st.text(), st.none() | st.text())
+def test_whatever_the_caller_sends_makes_one_readable_line(
+    method: str, path: str, source: str | None, request_id: str | None
+) -> None:
+    async def write() -> list[dict[str, Any]]:
+        stream = io.StringIO()
+        log = AccessLog(Others(stream), stream, program="x")
+        sent = request(method=method, path=path, source=source, request_id=request_id)
+        log.allowed(claims(github_user='"\n'), SERVICE, sent)
+        log.close()
+        return lines(stream)
+
+    (line,) = asyncio.run(write())
+    assert line["method"] == method[:LONGEST_LOGGED]
+    assert line["path"] == path[:LONGEST_LOGGED]
+    assert line.get("source") == ((source or "")[:LONGEST_LOGGED] or None)
+    assert line["user"] == '"\n'

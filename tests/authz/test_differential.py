@@ -1,0 +1,218 @@
+"""The fast path against the plain one: nothing that is remembered may allow what asking anew would refuse.
+
+The plain path remembers nothing: it verifies each token each time and asks the store each time, with the same
+pure rules. Both see the same requests, tokens, keys, times and revocations, in the same order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ext_authz import wire
+from ext_authz.check import Authorizer, Unrecorded
+from ext_authz.facts import FactFinder, presented
+from ext_authz.key_cache import KeyCache
+from ext_authz.token_memory import TokenMemory
+from oauth_core import access_tokens
+from oauth_core.access_tokens import Verified
+from oauth_core.challenge import refusal
+from oauth_core.keys import SigningKey, VerifyingKeys, public_jwks
+from oauth_core.model import Service
+from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+from oauth_core.resources import ServiceIndex
+from tests.support.check_messages import check_request
+from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
+
+if TYPE_CHECKING:
+    from oauth_core.audit import AuditEvent
+
+SERVICES = ServiceIndex(
+    [
+        Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time"),
+        Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes"),
+    ]
+)
+START = claims().iat
+
+
+class World:
+    """Everything the two paths may depend on, under the test's control."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.now = START
+        self.all_keys = [new_key() for _ in range(3)]
+        self.ring: list[SigningKey] = self.all_keys[:1]
+        self.alive: set[str] = set()
+        self.is_down = False
+        self.is_forgetful = False
+        self.tokens: list[str] = []
+
+    # -- for the fast path: a view that is always up to date, and sometimes has to be asked
+
+    def known(self, jti: str) -> Liveness | None:
+        return None if self.is_down or self.is_forgetful else self._truth(jti)
+
+    async def of(self, jti: str) -> Liveness:
+        await asyncio.sleep(0)
+        return self._truth(jti)
+
+    async def read(self) -> str:
+        return public_jwks(self.ring)
+
+    def record(self, event: AuditEvent) -> None:
+        """Nobody listens."""
+
+    # -- for both
+
+    def clock(self) -> int:
+        return self.now
+
+    def _truth(self, jti: str) -> Liveness:
+        if self.is_down:
+            return Liveness.UNKNOWN
+        return Liveness.ACTIVE if jti in self.alive else Liveness.REVOKED
+
+    # -- the plain path
+
+    def plain_answer(self, message: bytes) -> bytes:
+        request = wire.decode(message)
+        if request is None:
+            return wire.encode_refused(refusal(DenyReason.MALFORMED_REQUEST, None))
+        service = SERVICES.by_request(request.host, request.path)
+        token: Any = Unverified.MISSING if service is None else presented(request)
+        if isinstance(token, str):
+            ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
+            token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
+        liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
+        match decide(Facts(service, request.routed_as, token, liveness, self.now)):
+            case Allow(allowed):
+                return wire.encode_allowed(allowed, request.lookalikes)
+            case Deny(reason):
+                return wire.encode_refused(refusal(reason, service))
+
+    # -- what happens between requests
+
+    def mint(self) -> None:
+        jti = f"jti-{len(self.tokens)}"
+        made = claims(
+            jti=jti if self.rng.random() < 0.9 else "jti-0",
+            aud=self.rng.choice([(TIME,)] * 3 + [(TIME, NOTES)] * 6 + [(NOTES,), (f"{TIME}/",)]),
+            scope=self.rng.choice(["mcp.time"] * 3 + ["mcp.time mcp.notes"] * 6 + ["mcp.notes", "", "mcp.timex"]),
+            iat=self.now + self.rng.choice([0] * 12 + [5, 6, 20]),
+            exp=self.now + self.rng.choice([1, 30] + [600] * 8),
+            iss=self.rng.choice([ISSUER] * 19 + ["https://evil.example"]),
+            github_user=self.rng.choice(["octocat", "Zoë", "a b", ""]),
+        )
+        if self.rng.random() < 0.03:
+            made = dataclasses.replace(made, jti=7)  # type: ignore[arg-type]
+        self.tokens.append(access_tokens.mint(made, self.rng.choice(self.ring * 9 + self.all_keys)))
+        if self.rng.random() < 0.8:
+            self.alive.add(jti)
+
+    def happen(self) -> bool:
+        """Let something happen; answers whether the keys changed."""
+        match self.rng.randrange(40):
+            case 0 | 1 | 2:
+                self.mint()
+            case 3 | 4 if self.alive:
+                self.alive.discard(self.rng.choice(sorted(self.alive)))
+            case 5 if self.tokens:
+                self.alive.add(f"jti-{self.rng.randrange(len(self.tokens))}")
+            case 6:
+                self.now += self.rng.choice([1, 3, 20])
+            case 7 if self.rng.random() < 0.2:
+                self.now -= self.rng.choice([1, 60])  # somebody sets the clock
+            case 8:
+                self.is_down = self.rng.random() < 0.2
+            case 9:
+                self.is_forgetful = self.rng.random() < 0.3
+            case 10 if self.rng.random() < 0.3:
+                self.ring = self.rng.sample(self.all_keys, self.rng.randrange(1, 4))
+                return True
+        return False
+
+    def message(self) -> bytes:
+        """A request, mostly with a good token, mostly well-formed."""
+        rng = self.rng
+        token = rng.choice(self.tokens[-8:])
+        if rng.random() < 0.5:
+            return check_request(path=rng.choice(["/time/mcp", "/notes/mcp"]), token=token)
+        match rng.randrange(30):
+            case 0:
+                token = mangled(rng, token)
+            case 1:
+                token = rng.choice(["", "abc", "a.b.c", "." * 2, "é.é.é", token + " ", f"{token},{token}"])
+        headers: dict[str, str] = {"accept": "*/*"}
+        raw: list[tuple[str, bytes]] = []
+        credentials = f"{rng.choice(['Bearer '] * 20 + ['bearer ', 'BEARER  ', 'Basic ', 'Bearer'])}{token}"
+        match rng.randrange(16):
+            case 0:
+                raw = [("authorization", credentials.encode())]
+            case 1:
+                raw = [("authorization", credentials.encode())] * 2
+            case 2:
+                headers["authorization"] = credentials
+                raw = [("authorization", credentials.encode())]
+            case 3:
+                headers["authorization"] = credentials
+                headers[rng.choice(["X_User_Id", "x_user_id", "X-USER-ID", "Authorization", "x.user.name"])] = "me"
+            case 4:
+                pass
+            case _:
+                headers["authorization"] = credentials
+        extensions = rng.choice([{}] * 6 + [{"portcullis.service": "time"}, {"portcullis.service": "notes"}])
+        path = rng.choice(
+            ["/time/mcp"] * 16
+            + ["/notes/mcp"] * 8
+            + ["/time/mcp/x", "/time/mcp?a=b", f"/time/mcp?access_token={token}", "/time/mcp?Access%5fToken=x"]
+            + ["/time", "//time/mcp", "/time/mcp/../x", "/other", "time"]
+        )
+        host = rng.choice(["localhost:8080"] * 24 + ["LOCALHOST:8080", "evil.example", ""])
+        message = check_request(path=path, host=host, headers=headers, raw_headers=raw, extensions=extensions)
+        return message[: rng.randrange(len(message))] if rng.random() < 0.02 else message
+
+
+def mangled(rng: random.Random, token: str) -> str:
+    """`token` with one character changed, one more, or one less."""
+    place = rng.randrange(len(token))
+    return token[:place] + rng.choice(["", "A", "AA", "_", "="]) + token[place + 1 :]
+
+
+async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCache]:
+    keys = KeyCache(world)
+    await keys.read()
+    tokens = TokenMemory(issuer=ISSUER, size=remembered)
+    facts = FactFinder(services=SERVICES, keys=keys, tokens=tokens, liveness=world, clock=world.clock)
+    return Authorizer(facts, world, Unrecorded()), keys
+
+
+@pytest.mark.parametrize("remembered", [1, 3, 1000])
+@pytest.mark.parametrize("seed", range(2))
+async def test_the_fast_path_answers_byte_for_byte_what_the_plain_one_does(
+    seed: int, remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An unknown key makes the fast path wait before it reads the ring again; not here.
+    monkeypatch.setattr("ext_authz.key_cache.READ_AT_MOST_EVERY", 0.0)
+    world = World(random.Random(seed))  # noqa: S311 - it must be the same again
+    world.mint()
+    fast, keys = await fast_path(world, remembered=remembered)
+    seen: Counter[str] = Counter()
+    for _ in range(3000):
+        if world.happen():
+            await keys.read()
+        message = world.message()
+        expected = world.plain_answer(message)
+        now = fast.check_now(message)
+        seen["at once" if now is not None else "later"] += 1
+        answer = now if now is not None else await fast.check(message)
+        seen["allowed" if b"x-user-id" in expected else "refused"] += 1
+        assert answer == expected
+        assert await fast.check(message) == expected, "and once more"
+    assert min(seen[what] for what in ("at once", "later", "allowed", "refused")) > 100, seen

@@ -1,0 +1,121 @@
+"""Verified once, and never believed longer than verifying again would allow."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ext_authz.token_memory import TokenMemory
+from oauth_core import access_tokens
+from oauth_core.access_tokens import Rejected, TokenFault
+from oauth_core.keys import SigningKey, VerifyingKeys, generate_key, public_jwks
+from tests.support.tokens import ISSUER, claims, new_key
+from tests.support.tokens import mint as mint_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = claims().iat
+
+
+def mint(key: SigningKey, **changes: Any) -> str:
+    return mint_now(key, **{"iat": NOW, "exp": NOW + 600, **changes})
+
+
+def ring(*keys: SigningKey) -> VerifyingKeys:
+    return VerifyingKeys.from_jwks(public_jwks(keys))
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How often a token was verified in earnest."""
+    count = 0
+    verify = access_tokens.verify
+
+    def counted(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> object:
+        nonlocal count
+        count += 1
+        return verify(token, keys, issuer=issuer, now=now)
+
+    monkeypatch.setattr(access_tokens, "verify", counted)
+    return lambda: count
+
+
+def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[[], int]) -> None:
+    memory, keys, token = TokenMemory(issuer=ISSUER, size=10), ring(key), mint(key)
+    first = memory.verify(token, keys, NOW)
+    assert not isinstance(first, Rejected)
+    assert all(memory.verify(token, keys, NOW) is first for _ in range(100))
+    assert memory.recall(token, keys) is first
+    assert verifications() == 1
+
+
+def test_a_bad_token_that_comes_again_costs_no_signature(
+    key: SigningKey, verifications: Callable[[], int]
+) -> None:
+    memory, keys = TokenMemory(issuer=ISSUER, size=10), ring(key)
+    impostor = SigningKey(key.kid, key.algorithm, generate_key("ES256", now=0).private_key, 0)
+    forged = mint(impostor)
+    assert {memory.verify(forged, keys, NOW) for _ in range(100)} == {Rejected(TokenFault.BAD_SIGNATURE)}
+    assert verifications() == 1
+    assert memory.recall(forged, keys) is None
+
+
+def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
+    memory, token, newer = TokenMemory(issuer=ISSUER, size=10), mint(key), new_key()
+    old_ring, new_ring = ring(key), ring(newer)
+    assert not isinstance(memory.verify(token, old_ring, NOW), Rejected)
+    assert memory.recall(token, new_ring) is None
+    assert memory.verify(token, new_ring, NOW) == Rejected(TokenFault.UNKNOWN_KEY)
+    assert memory.verify(mint(newer, iss="https://evil"), new_ring, NOW) == Rejected(TokenFault.WRONG_ISSUER)
+
+
+def test_a_token_of_a_key_that_comes_later_is_not_held_against_it(key: SigningKey) -> None:
+    memory, newer = TokenMemory(issuer=ISSUER, size=10), new_key()
+    token = mint(newer)
+    assert memory.verify(token, ring(key), NOW) == Rejected(TokenFault.UNKNOWN_KEY)
+    assert not isinstance(memory.verify(token, ring(key, newer), NOW), Rejected)
+
+
+def test_a_remembered_token_expires_and_one_from_the_future_becomes_good(key: SigningKey) -> None:
+    memory, keys = TokenMemory(issuer=ISSUER, size=10), ring(key)
+    token = mint(key, exp=NOW + 10)
+    assert not isinstance(memory.verify(token, keys, NOW), Rejected)
+    assert memory.verify(token, keys, NOW + 10) == Rejected(TokenFault.EXPIRED)
+    assert memory.verify(token, keys, NOW - 100) == Rejected(TokenFault.NOT_YET_VALID)
+    early = mint(key, iat=NOW + 60)
+    assert memory.verify(early, keys, NOW) == Rejected(TokenFault.NOT_YET_VALID)
+    assert not isinstance(memory.verify(early, keys, NOW + 60), Rejected)
+
+
+def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
+    memory, keys = TokenMemory(issuer=ISSUER, size=10), ring(key)
+    tokens = [mint(key, jti=str(number)) for number in range(50)]
+    for token in tokens:
+        memory.verify(token, keys, NOW)
+    assert len(memory) <= 20
+    assert all(memory.recall(token, keys) is not None for token in tokens[-10:])
+
+
+def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None:
+    memory, keys = TokenMemory(issuer=ISSUER, size=1000), ring(key)
+    # Made first, and decoded anew below as every request's is, so that each text counts for itself.
+    sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
+    answer = b"a" * 200
+    memory.verify(sent[0].decode(), keys, NOW)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for each in sent:
+            remembered = memory.verify(each.decode(), keys, NOW)
+            assert not isinstance(remembered, Rejected)
+            remembered.answer = bytes(bytearray(answer))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # What the view keeps beside it: a float and a place in a dictionary, under a text that is here already.
+    view = sys.getsizeof(0.0) + 120
+    assert (after - before) / len(sent) + view < 2048

@@ -1,0 +1,102 @@
+"""Percentiles, intended moments, shares and strides: what the figures rest on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portcullis.bench.arrivals import Arrivals
+from portcullis.bench.fleet import split
+from portcullis.bench.generator import stride
+from portcullis.bench.latency import Histogram, bucket, highest
+from portcullis.bench.plan import Load, Tally, Target
+
+LOAD = Load(Target("127.0.0.1:1", "check", "http://localhost/x"), Path("tokens"), 0, 100, 8, 4, "closed", 1.0)
+
+microseconds = st.integers(0, 10**9)
+
+
+@given(microseconds)
+def test_a_bucket_holds_its_value_and_is_never_wider_than_a_thousandth_of_it(value: int) -> None:
+    assert value <= highest(bucket(value)) <= value * 1.001
+
+
+@given(microseconds, microseconds)
+def test_buckets_keep_the_order_of_values(one: int, other: int) -> None:
+    assert (bucket(one) <= bucket(other)) or one > other
+
+
+@given(st.lists(microseconds, min_size=1, max_size=200), st.floats(0.001, 1.0))
+def test_a_percentile_is_the_value_that_this_share_did_not_exceed(values: list[int], share: float) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.record(value / 1e6)
+    exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
+    told = histogram.percentile(share)
+    assert told is not None
+    # A microsecond may be lost on the way through seconds.
+    assert exact - 1 <= told * 1000 <= exact * 1.001 + 1
+
+
+@given(st.lists(microseconds, max_size=50), st.lists(microseconds, max_size=50))
+def test_merged_histograms_count_as_one(some: list[int], others: list[int]) -> None:
+    together, one, other = Histogram(), Histogram(), Histogram()
+    for part, values in ((one, some), (other, others)):
+        for value in values:
+            part.record(value / 1e6)
+            together.record(value / 1e6)
+    one.merge(other)
+    assert one.counts == together.counts
+
+
+def test_nothing_measured_has_no_percentile() -> None:
+    assert Histogram().percentile(0.5) is None
+
+
+@given(st.floats(1, 100_000), st.integers(1, 8), st.floats(0.1, 20))
+def test_processes_together_keep_the_rate_and_no_moment_is_taken_twice(
+    rate: float, processes: int, seconds: float
+) -> None:
+    parts = [Arrivals(1000.0, rate, number, processes) for number in range(processes)]
+    total = sum(part.before(1000.0 + seconds) for part in parts)
+    assert abs(total - rate * seconds) <= 1
+    first = sorted(part.due(0) for part in parts)
+    assert first == pytest.approx([1000.0 + number / rate for number in range(processes)])
+
+
+@given(st.floats(1, 100_000), st.integers(0, 3), st.floats(0, 5))
+def test_the_count_before_a_moment_agrees_with_the_moments(rate: float, number: int, later: float) -> None:
+    arrivals = Arrivals(5000.0, rate, number, 4)
+    count = arrivals.before(5000.0 + later)
+    assert arrivals.due(count) >= 5000.0 + later
+    assert count == 0 or arrivals.due(count - 1) < 5000.0 + later
+
+
+@given(st.integers(1, 5000))
+def test_a_stride_asks_with_every_token_before_any_again(count: int) -> None:
+    step = stride(count)
+    assert len({number * step % count for number in range(count)}) == count
+
+
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 300))
+def test_shares_of_processes_add_up_to_the_load(processes: int, connections: int, tokens: int) -> None:
+    whole = replace(LOAD, processes=processes, connections=connections, last=tokens, mode="once")
+    parts = split(whole)
+    assert sum(part.connections for part in parts) == connections
+    assert all(part.connections for part in parts)
+    asked = [number for part in parts for number in range(part.first, part.last)]
+    assert asked == list(range(tokens))
+
+
+def test_tallies_of_processes_add_up_over_the_same_time() -> None:
+    one, other = Tally(seconds=2.0), Tally(seconds=2.0, missed=3)
+    one.verdicts["allowed"] = 5
+    other.verdicts.update({"allowed": 7, "reset with code 8": 1})
+    one.merge(other)
+    assert (one.allowed, one.answers, one.missed, one.seconds) == (12, 13, 3, 2.0)
+    assert one.wrong == {"reset with code 8": 1}

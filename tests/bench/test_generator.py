@@ -1,0 +1,164 @@
+"""The generator against a real gRPC server that keeps its own count."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from portcullis.bench import fleet, pool
+from portcullis.bench.generator import Generator, GeneratorError
+from portcullis.bench.plan import Load, Target
+from portcullis.bench.pool import Entry
+from portcullis.bench.verdict import ALLOWED
+from tests.bench.check_server import by_token, refused, serving, token_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import grpc
+
+    from portcullis.bench.plan import Mode
+
+TOKENS = 30
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    """A pool whose tokens say whose they are."""
+    file = tmp_path / "tokens"
+    pool.write(file, (Entry(b"t%d.user-%d" % (n, n), b"user-%d" % n, b"j%d" % n) for n in range(TOKENS)))
+    return file
+
+
+def load(address: str, tokens: Path, mode: Mode, **changes: object) -> Load:
+    """A small load."""
+    target = Target(address, "check", "http://localhost:8080/bench/mcp")
+    whole = Load(target, tokens, 0, TOKENS, connections=2, streams=3, mode=mode, seconds=0.5)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_asking_once_counts_what_the_server_counts_and_each_token_is_asked_once(tokens: Path) -> None:
+    with serving() as server:
+        tally = fleet.run(load(server.address, tokens, "once", processes=2, seconds=30.0))
+    assert server.tokens == {f"t{n}.user-{n}": 1 for n in range(TOKENS)}
+    assert tally.verdicts == {ALLOWED: TOKENS}
+    assert len(tally.latency) == TOKENS
+
+
+def test_a_closed_loop_counts_no_more_than_the_server_and_leaves_only_what_was_under_way(tokens: Path) -> None:
+    with serving() as server:
+        tally = fleet.run(load(server.address, tokens, "closed"))
+    assert not tally.wrong
+    assert tally.allowed <= server.asked <= tally.allowed + 2 * 3
+    assert len(server.tokens) == TOKENS or tally.allowed < TOKENS
+
+
+def test_an_open_loop_sends_exactly_what_was_due_and_all_of_it_is_answered(tokens: Path) -> None:
+    with serving() as server:
+        tally = fleet.run(load(server.address, tokens, "open", rate=80.0, processes=2, seconds=1.0))
+    assert tally.allowed + tally.missed == 80
+    assert len(tally.latency) == 80
+    assert server.asked >= tally.allowed
+
+
+def test_an_open_loop_counts_a_stall_for_everybody_it_keeps_waiting(tokens: Path) -> None:
+    stall = threading.Event()
+
+    def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
+        if not stall.is_set():
+            stall.set()
+            time.sleep(0.4)  # what is measured: a server that stops for a while
+        return by_token(request, context)
+
+    with serving(answer) as server:
+        # One request at a time, so that all that come during the stall wait for its end.
+        tally = fleet.run(load(server.address, tokens, "open", rate=100.0, connections=1, streams=1, seconds=0.6))
+    assert tally.allowed == 60
+    median = tally.latency.percentile(0.5)
+    # 40 requests were due while the first was stuck; a closed loop would have one slow sample among its many.
+    assert median is not None
+    assert median > 100
+
+
+def test_a_server_slower_than_the_rate_is_told_as_missing_it(
+    tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portcullis.bench.generator.GRACE_SECONDS", 0.2)
+    held = threading.Event()
+
+    def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
+        if token_of(request) != "t0.user-0":
+            held.wait(10)
+        return by_token(request, context)
+
+    with serving(answer) as server:
+        share = load(server.address, tokens, "open", rate=50.0, connections=1, streams=1, seconds=0.4)
+        generator = Generator(share)
+        try:
+            tally = generator.run(time.monotonic())
+        finally:
+            generator.close()
+            held.set()
+    assert (tally.allowed, tally.missed) == (1, 19)
+    longest = tally.latency.percentile(1.0)
+    assert longest is not None
+    assert longest >= 400
+
+
+def test_refusals_are_counted_as_wrong_and_never_as_throughput(tokens: Path) -> None:
+    def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
+        return refused(pb.Forbidden) if token_of(request) == "t3.user-3" else by_token(request, context)
+
+    with serving(answer) as server:
+        tally = fleet.run(load(server.address, tokens, "once", seconds=30.0))
+    assert tally.wrong == {"refused with 403": 1}
+    assert tally.allowed == TOKENS - 1
+
+
+def test_an_identity_given_to_the_wrong_caller_is_noticed(tokens: Path) -> None:
+    def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
+        if token_of(request) == "t7.user-7":
+            request.attributes.request.http.headers["authorization"] = "Bearer t8.user-8"
+        return by_token(request, context)
+
+    with serving(answer) as server:
+        tally = fleet.run(load(server.address, tokens, "once", seconds=30.0))
+    assert tally.wrong == {"allowed as somebody else": 1}
+
+
+def test_nobody_listening_and_no_http2_are_one_readable_line(tokens: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            connection.recv(100)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(GeneratorError, match="does not speak HTTP/2"):
+            fleet.run(load(address, tokens, "closed", connections=1))
+        thread.join()
+    with pytest.raises(GeneratorError, match="cannot connect"):
+        fleet.run(load(address, tokens, "closed"))
+
+
+def test_a_pool_that_is_empty_or_cut_short_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match="no tokens"):
+        pool.Pool(file)
+    file.write_bytes(b"token user jti\ntok")
+    with pytest.raises(ValueError, match="cut short"):
+        pool.Pool(file)
+
+
+def test_a_pool_is_for_this_user_alone(tokens: Path) -> None:
+    assert tokens.stat().st_mode & 0o077 == 0

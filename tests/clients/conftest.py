@@ -1,0 +1,70 @@
+"""The gateways that the clients meet, a person at a browser, and the record of what each client did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clients import table
+from tests.clients.person import Person
+from tests.clients.programs import KINDS, Kind
+from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIFETIME = 5
+"""Seconds that an access token of the `short_lived` gateway lives."""
+
+_TWO_SERVICES = WHOAMI_ALONE + WHOAMI_ALONE.partition("[[services]]")[2].join(["\n[[services]]", ""]).replace(
+    "whoami", "other"
+)
+"""Two services, so that there is a scope which is not enough."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave these tests out unless they are named: they need Node and packages from npm."""
+    here = Path(__file__).parent
+    asked = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    return None if any(path.is_relative_to(here) for path in asked) else True
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[RunningGateway]:
+    """A gateway like the one users start with."""
+    with running_gateway(config=_TWO_SERVICES) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def short_lived() -> Iterator[RunningGateway]:
+    """A gateway whose access tokens live for seconds."""
+    lifetime = {"ACCESS_TOKEN_LIFETIME": str(LIFETIME), "ALLOW_SHORT_ACCESS_TOKENS": "true"}
+    with running_gateway(config=WHOAMI_ALONE, environ=lifetime) as gateway:
+        yield gateway
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.package.rpartition("/")[2])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each of the six clients in turn."""
+    assert isinstance(request.param, Kind)
+    return request.param
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """Somebody at the browser that the client opens."""
+    person = Person(tmp_path)
+    person.move_in()
+    return person
+
+
+@pytest.fixture(scope="session")
+def record() -> Iterator[table.Record]:
+    """What the clients did. A run of all of them writes it to `docs/`; a run of some writes nothing."""
+    record = table.Record()
+    yield record
+    if record.is_complete:
+        record.write()

@@ -1,0 +1,78 @@
+// What the programs around the two TypeScript SDKs share: an OAuth provider that keeps everything in memory and
+// opens BROWSER, and the conversation with the test: a line of tools, then a line for each call.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { createInterface } from "node:readline";
+
+export class MemoryProvider {
+  #kept = {};
+  #callbacks = [];
+  #waiting = [];
+
+  static async listening() {
+    const provider = new MemoryProvider();
+    provider.server = createServer((request, response) => {
+      response.end("Connected.");
+      const parameters = new URL(request.url, "http://127.0.0.1").searchParams;
+      const next = provider.#waiting.shift();
+      next ? next(parameters) : provider.#callbacks.push(parameters);
+    });
+    provider.server.listen(0, "127.0.0.1");
+    await once(provider.server, "listening");
+    return provider;
+  }
+
+  get redirectUrl() {
+    return `http://127.0.0.1:${this.server.address().port}/callback`;
+  }
+
+  get clientMetadata() {
+    return { client_name: "Example app", redirect_uris: [this.redirectUrl] };
+  }
+
+  clientInformation() { return this.#kept.client; }
+  saveClientInformation(client) { this.#kept.client = client; }
+  tokens() { return this.#kept.tokens; }
+  saveTokens(tokens) { this.#kept.tokens = tokens; }
+  codeVerifier() { return this.#kept.verifier; }
+  saveCodeVerifier(verifier) { this.#kept.verifier = verifier; }
+  discoveryState() { return this.#kept.discovery; }
+  saveDiscoveryState(discovery) { this.#kept.discovery = discovery; }
+
+  invalidateCredentials(scope) {
+    for (const name of scope === "all" ? Object.keys(this.#kept) : [scope]) delete this.#kept[name];
+  }
+
+  redirectToAuthorization(url) {
+    spawn(process.env.BROWSER, [url.href], { stdio: "ignore" });
+  }
+
+  // The parameters that the browser brought back.
+  cameBack() {
+    const parameters = this.#callbacks.shift();
+    return parameters ? Promise.resolve(parameters) : new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}
+
+// `connect()` answers a connected client, `call(client, tool, arguments)` the result of a tool.
+export async function converse(provider, connect, call) {
+  const tell = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+  try {
+    const client = await connect();
+    tell((await client.listTools()).tools.map((tool) => tool.name));
+    for await (const line of createInterface({ input: process.stdin })) {
+      const result = await call(client, ...JSON.parse(line));
+      tell({ structured: result.structuredContent, text: result.content.map((part) => part.text ?? "") });
+    }
+    await client.close();
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 1;
+  } finally {
+    provider.server.close();
+    provider.server.closeAllConnections();
+    process.stdin.destroy();
+  }
+}

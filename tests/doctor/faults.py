@@ -1,0 +1,210 @@
+"""Ways to break a gateway, as changes to its Envoy's connection manager: one thing wrong in each."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.front_envoy import Json
+
+_CHECK = "envoy.filters.http.ext_authz"
+_UNCHECKED = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+    "disabled": True,
+}
+
+
+def none(manager: Json) -> None:
+    """A gateway in health."""
+
+
+def no_check(manager: Json) -> None:
+    """Somebody took the external authorization out."""
+    manager["http_filters"] = [f for f in manager["http_filters"] if f["name"] != _CHECK]
+    for route in _gateway(manager)["routes"]:
+        route.get("typed_per_filter_config", {}).pop(_CHECK, None)
+    for route in _elsewhere(manager)["routes"]:
+        route.get("typed_per_filter_config", {}).pop(_CHECK, None)
+
+
+def any_token(manager: Json) -> None:
+    """Whoever sends a token, whichever, is let in."""
+    _open_when(manager, {"headers": [{"name": "authorization", "present_match": True}]})
+
+
+def token_in_query(manager: Json) -> None:
+    """A token in the URL is taken."""
+    _open_when(manager, {"query_parameters": [{"name": "access_token", "present_match": True}]})
+
+
+def identity_is_enough(manager: Json) -> None:
+    """A request that says who it is needs no token."""
+    _keep_identity(manager)
+    _open_when(manager, {"headers": [{"name": "x-kept-x-user-name", "present_match": True}]})
+
+
+def identity_passes(manager: Json) -> None:
+    """The name that the caller sent replaces the one that was found out."""
+    _keep_identity(manager)
+    _send_on(manager, "x-user-name", "%REQ(x-kept-x-user-name)%")
+
+
+def no_identity(manager: Json) -> None:
+    """Services are not told who calls."""
+    for route in _services(manager):
+        route["request_headers_to_remove"] = [*route["request_headers_to_remove"], "x-user-name"]
+
+
+def token_passes(manager: Json) -> None:
+    """The caller's token goes on to the service, which could use it elsewhere."""
+    _keep(manager, "authorization")
+    _send_on(manager, "authorization", "%REQ(x-kept-authorization)%")
+
+
+def foreign_hosts(manager: Json) -> None:
+    """Whatever host a request names, it is taken for ours and let in."""
+    _elsewhere(manager)["routes"] = [_open(route) for route in _services(manager)]
+
+
+def loose_path(manager: Json) -> None:
+    """A spelling that the check does not know leads to the service all the same."""
+    route = _open(_service(manager, "time"))
+    route["match"] = {"path": "/TIME/MCP"}
+    _gateway(manager)["routes"].insert(0, route)
+
+
+def no_challenge(manager: Json) -> None:
+    """Strangers are refused, but not told where to sign in."""
+    bare = {
+        "header": {"key": "www-authenticate", "value": "Bearer"},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+    unauthorized = {"op": "EQ", "value": {"default_value": 401, "runtime_key": "test.unauthorized"}}
+    mapper = {"filter": {"status_code_filter": {"comparison": unauthorized}}, "headers_to_add": [bare]}
+    manager["local_reply_config"]["mappers"].insert(0, mapper)
+
+
+def other_issuer(manager: Json) -> None:
+    """The authorization server gives another name than the one it is addressed by."""
+    _edit_metadata(manager, issuer="https://evil.example")
+
+
+def no_pkce(manager: Json) -> None:
+    """Clients are told that an unprotected challenge will do."""
+    _edit_metadata(manager, code_challenge_methods_supported=["S256", "plain"])
+
+
+def other_authorization_server(manager: Json) -> None:
+    """The metadata of a service leads clients to somebody else's authorization server."""
+    url = f"http://{_gateway(manager)['name']}"
+    document = {"resource": f"{url}/whoami/mcp", "authorization_servers": ["https://evil.example"]}
+    _say(manager, {"path": "/.well-known/oauth-protected-resource/whoami/mcp"}, 200, document)
+
+
+def no_tokens(manager: Json) -> None:
+    """Nobody gets a token."""
+    _say(manager, {"path": "/token"}, 500, {"error": "server_error"})
+
+
+def anybody_manages(manager: Json) -> None:
+    """A registration is shown to whoever asks."""
+    get = {"name": ":method", "string_match": {"exact": "GET"}}
+    _say(manager, {"prefix": "/register/", "headers": [get]}, 200, {})
+
+
+def nothing_is_deleted(manager: Json) -> None:
+    """A client asks to be forgotten, and is told that it was."""
+    delete = {"name": ":method", "string_match": {"exact": "DELETE"}}
+    _say(manager, {"prefix": "/register/", "headers": [delete]}, 204, None)
+
+
+def no_deletion(manager: Json) -> None:
+    """A client asks to be forgotten, and is refused."""
+    delete = {"name": ":method", "string_match": {"exact": "DELETE"}}
+    _say(manager, {"prefix": "/register/", "headers": [delete]}, 405, {})
+
+
+def _gateway(manager: Json) -> Json:
+    host: Json = manager["route_config"]["virtual_hosts"][0]
+    return host
+
+
+def _elsewhere(manager: Json) -> Json:
+    host: Json = manager["route_config"]["virtual_hosts"][-1]
+    return host
+
+
+def _services(manager: Json) -> list[Json]:
+    return [r for r in _gateway(manager)["routes"] if r.get("route", {}).get("cluster", "").startswith("service_")]
+
+
+def _service(manager: Json, name: str) -> Json:
+    return next(route for route in _services(manager) if route["name"] == name)
+
+
+def _open(route: Json) -> Json:
+    """The same route without a check."""
+    opened = copy.deepcopy(route)
+    opened["typed_per_filter_config"][_CHECK] = _UNCHECKED
+    return opened
+
+
+def _open_when(manager: Json, match: Json) -> None:
+    """Requests to a service that match this too are not checked."""
+    opened = [_open(route) for route in _services(manager)]
+    for route in opened:
+        route["match"] |= match
+    _gateway(manager)["routes"][:0] = opened
+
+
+def _keep(manager: Json, header: str) -> None:
+    """Remember what the caller sent under another name, before anything is removed."""
+    mutations = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    kept = {"header": {"key": f"x-kept-{header}", "value": f"%REQ({header})%"}}
+    mutations.insert(0, {"append": {**kept, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}})
+
+
+def _keep_identity(manager: Json) -> None:
+    _keep(manager, "x-user-name")
+
+
+def _send_on(manager: Json, header: str, value: str) -> None:
+    """Give every service this header, last of all, where there is a value for it."""
+    added = {"header": {"key": header, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    for route in _services(manager):
+        route["request_headers_to_add"] = [added]
+
+
+def _say(manager: Json, match: Json, status: int, document: Any) -> None:
+    """Answer requests that match with this JSON, before any other route has its say."""
+    direct: Json = {"status": status}
+    if document is not None:
+        direct["body"] = {"inline_string": json.dumps(document)}
+    route = {
+        "match": match,
+        "direct_response": direct,
+        "typed_per_filter_config": {_CHECK: _UNCHECKED},
+        "response_headers_to_add": [{"header": {"key": "content-type", "value": "application/json"}}],
+    }
+    _gateway(manager)["routes"].insert(0, route)
+
+
+def _edit_metadata(manager: Json, **changes: Any) -> None:
+    """Serve the authorization server's metadata with these members changed."""
+    url = f"http://{_gateway(manager)['name']}"
+    names = {route["name"] for route in _services(manager)}
+    document = {
+        "issuer": url,
+        "authorization_endpoint": f"{url}/authorize",
+        "token_endpoint": f"{url}/token",
+        "registration_endpoint": f"{url}/register",
+        "protected_resources": [f"{url}/{name}/mcp" for name in sorted(names)],
+        "scopes_supported": [f"mcp.{name}" for name in sorted(names)],
+        "response_types_supported": ["code"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        **changes,
+    }
+    _say(manager, {"path": "/.well-known/oauth-authorization-server"}, 200, document)

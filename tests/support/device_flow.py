@@ -1,0 +1,79 @@
+"""The device flow for tests: what a device does and what its person does, each step by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.credentials import hash_secret
+from oauth_core.device import GRANT_TYPE
+from tests.support.oauth_client import OAuthClient, form_value
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.web_process import WebServer
+
+
+async def registered(client: OAuthClient, **members: object) -> str:
+    """The id of a client as mcp-remote registers itself for this flow."""
+    registration = await client.register(
+        grant_types=[GRANT_TYPE, "refresh_token"], client_name="Television", **members
+    )
+    return registration.client_id
+
+
+async def started(client: OAuthClient, client_id: str, **form: str) -> dict[str, Any]:
+    """The codes that a device got."""
+    answer = await client.http.post(f"{client.issuer}/device_authorization", data={"client_id": client_id, **form})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+async def polled(client: OAuthClient, client_id: str, device_code: str, **form: str) -> httpx2.Response:
+    """A device asks for its tokens."""
+    return await client.token(
+        {"grant_type": GRANT_TYPE, "client_id": client_id, "device_code": device_code, **form}
+    )
+
+
+async def typed(person: OAuthClient, user_code: str) -> httpx2.Response:
+    """A person types a code."""
+    return await person.http.post(f"{person.issuer}/device", data={"user_code": user_code})
+
+
+async def consented(person: OAuthClient, user_code: str, decision: str = "allow") -> httpx2.Response:
+    """A person types a code and presses a button of the consent page."""
+    page = await typed(person, user_code)
+    assert page.status_code == 200, page.text
+    form = {"handle": form_value(page.text, "handle"), "decision": decision}
+    return await person.http.post(f"{person.issuer}/authorize/consent", data=form)
+
+
+async def at_callback(person: OAuthClient, user_code: str, login: str = "octocat") -> str:
+    """A person consents and signs in with the stand-in; answers the address of our callback, not yet visited."""
+    to_github = await consented(person, user_code)
+    assert to_github.status_code == 303, to_github.text
+    page = await person.http.get(to_github.headers["Location"])
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+    back = await person.http.post(str(page.url), data={**fields, "login": login})
+    return str(back.headers["Location"])
+
+
+async def approved(person: OAuthClient, user_code: str, login: str = "octocat") -> httpx2.Response:
+    """The whole way of a person; answers the last page."""
+    return await person.http.get(await at_callback(person, user_code, login))
+
+
+def put_back(web: WebServer, device_code: str, seconds: int) -> None:
+    """Let the device have been started `seconds` earlier than it was."""
+    key = f"device:{hash_secret(device_code)}"
+    with web.redis.client() as redis:
+        record = str(redis.hget(key, "record"))
+        redis.hset(
+            key,
+            "record",
+            re.sub(r'(_at":)(\d+)', lambda found: f"{found[1]}{int(found[2]) - seconds}", record),
+        )

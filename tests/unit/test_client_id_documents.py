@@ -1,0 +1,196 @@
+"""Which URLs may name a client, and which documents describe one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.client_id_documents import METHODS, check_url, host_of, is_url, parse
+from oauth_core.special_addresses import is_loopback, is_public
+from tests.support.assertions import jwks, key
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client
+
+URL = "https://app.example/client.json"
+GOOD = {"client_id": URL, "client_name": "An app", "redirect_uris": ["https://app.example/callback"]}
+
+
+def parsed(**members: object) -> Client:
+    document = {name: value for name, value in {**GOOD, **members}.items() if value is not None}
+    return parse(json.dumps(document).encode(), URL)
+
+
+# -- the URL -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", [URL, "https://a.example:8443/x", "https://a.example/x/", "https://a.example/x?v=1", "https://[2001:db8::1]/x"]
+)  # fmt: skip
+def test_an_https_url_with_a_path_may_name_a_client(url: str) -> None:
+    assert check_url(url, loopback=False) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example", "https://a.example/", "http://a.example/x", "ftp://a.example/x", "HTTPS://a.example/x",
+        "https://A.example/x", "https://a.example/x#", "https://a.example/x#y", "https://u@a.example/x",
+        "https://u:p@a.example/x", "https://a.example/./x", "https://a.example/x/..", "https://a.example/%2E%2e/x",
+        "https://a.example/x%2fy", "https://a.example/x%5cy", "https://a.example/x%00", "https://a.example//x",
+        "https://a.example/x\\y", "https://a.example/x y", "https://a.example/x\n", "https://a.example/\u00e9",
+        "https:///x", "https://a.example:0/x", "https://a.example:65536/x", "https://[::1/x", "https://a.example/%zz",
+        "https://a.example/" + "x" * 2048, "http://localhost/x", "//a.example/x", "", "https://-a.example/x",
+    ],
+)  # fmt: skip
+def test_any_other_may_not(url: str) -> None:
+    with pytest.raises(ValueError, match="client_id"):
+        check_url(url, loopback=False)
+
+
+def test_http_on_this_machine_may_where_that_was_allowed() -> None:
+    assert check_url("http://localhost:8000/x", loopback=True)
+    assert check_url("http://127.0.0.1:8000/x", loopback=True)
+    for url in ("http://a.example/x", "http://10.0.0.1/x", "http://localhost.evil.example/x"):
+        with pytest.raises(ValueError, match="https"):
+            check_url(url, loopback=True)
+
+
+@given(st.text() | st.text(alphabet="htps:/.a%2eE@#?\\[]:0 ").map("https://a".__add__))
+def test_whatever_passes_the_rule_has_one_reading(text: str) -> None:
+    try:
+        check_url(text, loopback=False)
+    except ValueError:
+        return
+    parts = urlsplit(text)
+    assert is_url(text)
+    assert parts.geturl() == text
+    assert parts.scheme == "https"
+    assert parts.username is None
+    assert not parts.fragment
+    assert len(parts.path) > 1
+    assert not {".", "..", ""} & set(parts.path.split("/")[1:-1])
+    assert host_of(text) == parts.netloc
+
+
+def test_ids_of_our_making_have_no_host() -> None:
+    assert host_of("A" * 22) is None
+
+
+# -- the document ------------------------------------------------------------------------------------------------
+
+
+def test_a_document_makes_a_client_without_secrets() -> None:
+    client = parsed()
+    assert (client.client_id, client.client_name) == (URL, "An app")
+    assert client.token_endpoint_auth_method == "none"
+    assert client.secret_hash is None
+    assert client.registration_token_hash == ""
+
+
+def test_a_client_with_keys_says_where_they_are() -> None:
+    by_value = parsed(token_endpoint_auth_method="private_key_jwt", jwks=jwks(key()))
+    assert json.loads(str(by_value.jwks)) == jwks(key())
+    by_address = parsed(token_endpoint_auth_method="private_key_jwt", jwks_uri="https://app.example/keys")
+    assert by_address.jwks_uri == "https://app.example/keys"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"client_id": "https://app.example/Client.json"},
+        {"client_id": URL + "/"},
+        {"client_id": [URL]},
+        {"client_id": None},
+        {"client_name": None},
+        {"client_name": " "},
+        {"client_name": 5},
+        {"redirect_uris": None},
+        {"redirect_uris": ["http://evil.example/"]},
+        {"client_secret": ""},
+        {"client_secret_expires_at": 0},
+        {"token_endpoint_auth_method": "client_secret_post"},
+        {"token_endpoint_auth_method": "client_secret_jwt"},
+        {"token_endpoint_auth_method": ["none"]},
+        {"token_endpoint_auth_method": "private_key_jwt"},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks": jwks(key()), "jwks_uri": "https://a.example/k"},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://u:p@a.example/k"},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": ["https://a.example/k"]},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [{**key().public_jwk(), "d": "x"}]}},
+    ],
+)
+def test_a_document_that_breaks_a_rule_is_refused(members: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r".{10}"):
+        parsed(**members)
+
+
+def test_a_member_that_stands_twice_is_refused() -> None:
+    body = json.dumps(GOOD)[:-1] + f', "client_id": "{URL}"}}'
+    with pytest.raises(ValueError, match="two members"):
+        parse(body.encode(), URL)
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([URL, *METHODS])
+VALUE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+MEMBERS = st.dictionaries(
+    st.sampled_from(
+        ["client_id", "client_name", "redirect_uris", "token_endpoint_auth_method", "jwks", "jwks_uri", "scope",
+         "client_secret", "grant_types", "logo_uri", "contacts"]
+    ),
+    VALUE,
+)  # fmt: skip
+
+
+@given(MEMBERS)
+def test_any_document_makes_a_safe_client_or_is_refused(members: dict[str, Any]) -> None:
+    try:
+        client = parse(json.dumps({**GOOD, **members}).encode(), URL)
+    except ValueError:
+        return
+    assert client.client_id == URL
+    assert client.token_endpoint_auth_method in METHODS
+    assert (client.token_endpoint_auth_method == "none") == (client.jwks is None and client.jwks_uri is None)
+    assert client.redirect_uris
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_bytes_make_a_client_or_are_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse(body, URL)
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::1"])
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.1.2.3", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1",
+        "0.0.0.1",
+        "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fd00::1", "fe80::1",
+        "fe80::1%eth0", "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1",
+        "64:ff9b::a00:1",
+        "64:ff9b::808:808", "64:ff9b:1::1", "2002:7f00:1::", "2002:808:808::1", "2001::1", "2001:db8::1", "100::1",
+        "localhost", "", "127.1", "2130706433",
+    ],
+)  # fmt: skip
+def test_every_other_address_is_not(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_loopback_is_only_what_says_so_plainly() -> None:
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("::1")
+    assert not any(map(is_loopback, ("::ffff:127.0.0.1", "::127.0.0.1", "10.0.0.1", "localhost", "")))

@@ -1,0 +1,128 @@
+"""The device flow's rules: user codes as people type them, and what a polling device is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.credentials import new_word
+from oauth_core.device import (
+    ALPHABET,
+    LENGTH,
+    Approved,
+    Denied,
+    Expired,
+    Pending,
+    TooFast,
+    grant_from,
+    is_open,
+    poll,
+    read_user_code,
+    show_user_code,
+)
+from oauth_core.model import DeviceAuthorization, DeviceDecision, DevicePace, User
+
+DEVICE = DeviceAuthorization("grant", "client", ("mcp.time",), ("https://mcp.example.com/time",), 1000, 1600)
+OCTOCAT = User(583231, "octocat")
+PACE = DevicePace(5)
+
+codes = st.text(st.sampled_from(ALPHABET), min_size=LENGTH, max_size=LENGTH)
+
+
+# -- user codes --------------------------------------------------------------------------------------------------
+
+
+@given(codes, st.data())
+def test_a_code_is_understood_however_a_person_types_it(code: str, data: st.DataObject) -> None:
+    typed = "".join(
+        data.draw(st.sampled_from(["", " ", "-", "_", "."])) + data.draw(st.sampled_from([letter, letter.lower()]))
+        for letter in code
+    )
+    assert read_user_code(typed) == code
+
+
+@given(codes)
+def test_what_is_shown_is_what_is_read(code: str) -> None:
+    assert read_user_code(show_user_code(code)) == code
+
+
+@given(st.text())
+def test_anything_else_is_no_code_and_no_error(typed: str) -> None:
+    code = read_user_code(typed)
+    assert code is None or (len(code) == LENGTH and set(code) <= set(ALPHABET))
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["", "BCDF-GHJ", "BCDF-GHJKL", "ACDF-GHJK", "BCDF-GHJ0", "\uff22CDF-GHJK", "BCDF\u2028GHJK", "B" * 5000],
+)
+def test_what_only_looks_like_a_code_is_none(typed: str) -> None:
+    assert read_user_code(typed) is None
+
+
+def test_a_new_code_can_be_read_and_two_differ() -> None:
+    one, other = new_word(ALPHABET, LENGTH), new_word(ALPHABET, LENGTH)
+    assert (read_user_code(one), read_user_code(other)) == (one, other)
+    assert one != other
+
+
+def test_the_letters_spell_no_word_and_resemble_no_digit() -> None:
+    assert len(set(ALPHABET)) == 20
+    assert not set(ALPHABET) & set("AEIOUY0125")
+
+
+# -- polling -----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_poll_may_come_at_once() -> None:
+    assert poll(DEVICE, None, PACE, now=1000) == Pending(DevicePace(5, polled_at=1000))
+
+
+def test_whoever_waits_for_the_interval_keeps_it() -> None:
+    assert poll(DEVICE, None, DevicePace(5, 1000), now=1005) == Pending(DevicePace(5, 1005))
+
+
+def test_whoever_does_not_wait_must_wait_five_seconds_longer_from_now_on() -> None:
+    first = poll(DEVICE, None, DevicePace(5, 1000), now=1004)
+    assert first == TooFast(DevicePace(10, 1004))
+    assert poll(DEVICE, None, first.pace, now=1013) == TooFast(DevicePace(15, 1013))
+    assert poll(DEVICE, None, first.pace, now=1014) == Pending(DevicePace(10, 1014))
+
+
+def test_the_interval_never_grows_beyond_the_life_of_the_code() -> None:
+    assert poll(DEVICE, None, DevicePace(600, 1500), now=1501) == TooFast(DevicePace(600, 1501))
+
+
+def test_a_clock_that_went_back_is_no_licence_to_hurry() -> None:
+    assert isinstance(poll(DEVICE, None, DevicePace(5, 1010), now=1005), TooFast)
+
+
+def test_a_decision_is_told_at_once_even_to_a_hasty_device() -> None:
+    hasty = DevicePace(60, 1000)
+    assert poll(DEVICE, DeviceDecision(OCTOCAT), hasty, now=1001) == Approved(OCTOCAT)
+    assert poll(DEVICE, DeviceDecision(), hasty, now=1001) == Denied()
+
+
+@pytest.mark.parametrize("decision", [None, DeviceDecision(), DeviceDecision(OCTOCAT)])
+def test_time_outweighs_every_decision(decision: DeviceDecision | None) -> None:
+    assert poll(DEVICE, decision, PACE, now=1599) != Expired()
+    assert poll(DEVICE, decision, PACE, now=1600) == Expired()
+
+
+def test_only_an_undecided_device_within_its_time_is_open() -> None:
+    assert is_open(DEVICE, None, now=1599)
+    assert not is_open(DEVICE, None, now=1600)
+    assert not is_open(DEVICE, DeviceDecision(), now=1000)
+    assert not is_open(DEVICE, DeviceDecision(OCTOCAT), now=1000)
+
+
+def test_the_grant_is_what_the_device_asked_for_and_the_person_who_allowed_it() -> None:
+    grant = grant_from(DEVICE, Approved(OCTOCAT, "sealed"), now=1100, lifetime=500)
+    assert (grant.grant_id, grant.client_id, grant.user) == ("grant", "client", OCTOCAT)
+    assert (grant.scopes, grant.resources) == (DEVICE.scopes, DEVICE.resources)
+    assert (grant.created_at, grant.expires_at) == (1100, 1600)
+    assert grant.sealed_github_token == "sealed"
+    assert grant_from(replace(DEVICE, grant_id="g2"), Approved(OCTOCAT), now=1, lifetime=1).grant_id == "g2"

@@ -1,0 +1,1 @@
+"""The local view of Redis: its protocol model-checked, and the real thing under faults."""

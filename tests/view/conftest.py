@@ -1,0 +1,108 @@
+"""A real Redis with the rights of the check service, and views of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis as AsyncRedis
+
+from oauth_core.policy import Liveness
+from oauth_core.store import keyspace
+from oauth_core.store.liveness import CHECK_ACL
+from oauth_core.store.local_view import LocalView
+from tests.support.redis_server import RedisServer, running_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+PASSWORD = "check-password-of-tests"
+USERS = {
+    "check": ("on", f">{PASSWORD}", *CHECK_ACL),
+    "untold": ("on", f">{PASSWORD}", *(rule for rule in CHECK_ACL if rule != "+client|tracking")),
+}
+BOUND = 0.4
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own, in which the token `live` is alive."""
+    with running_redis(password="admin-password-of-tests", users=USERS) as server:
+        bring_to_life(server, "live")
+        yield server
+
+
+def bring_to_life(redis: RedisServer, jti: str, **how_long: int) -> None:
+    """Make the token `jti` alive, for ten minutes if nothing else is said (`px`, `ex`)."""
+    with redis.client() as client:
+        client.set(keyspace.token(jti), "grant-1", **(how_long or {"ex": 600}))
+
+
+def revoke(redis: RedisServer, jti: str) -> None:
+    """What an operator does."""
+    with redis.client() as client:
+        assert client.delete(keyspace.token(jti)) == 1
+
+
+@asynccontextmanager
+async def view_of(
+    redis: RedisServer, *, socket: Path | None = None, user: str = "check", **changes: Any
+) -> AsyncIterator[LocalView]:
+    """A view of `redis`, as the check service makes it; it may not have a link yet."""
+    client = AsyncRedis(
+        unix_socket_path=str(socket or redis.socket),
+        username=user,
+        password=PASSWORD,
+        protocol=2,
+        decode_responses=True,
+        socket_timeout=changes.get("timeout", BOUND),
+        socket_connect_timeout=changes.get("timeout", BOUND),
+    )
+    view = LocalView(client, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    keeping = asyncio.create_task(view.keep())
+    try:
+        yield view
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await client.aclose()
+
+
+async def eventually(happened: Callable[[], object]) -> None:
+    """Return once `happened()` is true; fail if that does not come."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
+
+
+async def answers_until(view: LocalView, jti: str, wanted: Liveness) -> list[Liveness]:
+    """Ask again and again until `wanted` is the answer; every answer on the way."""
+    answers: list[Liveness] = []
+    deadline = time.monotonic() + PATIENCE
+    while not answers or answers[-1] is not wanted:
+        assert time.monotonic() < deadline, f"still {answers[-1:]}"
+        answers.append(await view.of(jti))
+        await asyncio.sleep(0.002)
+    return answers
+
+
+async def learned(view: LocalView, jti: str) -> None:
+    """Return once the view knows without asking that `jti` is alive."""
+    deadline = time.monotonic() + PATIENCE
+    while view.known(jti) is not Liveness.ACTIVE:
+        assert time.monotonic() < deadline
+        await view.of(jti)
+        await asyncio.sleep(0.002)
+
+
+def commands(redis: RedisServer, name: str) -> int:
+    """How often Redis has executed this command."""
+    with redis.client() as client:
+        stats: Any = client.info("commandstats")
+    return int(stats.get(f"cmdstat_{name}", {}).get("calls", 0))

@@ -1,0 +1,102 @@
+"""A bad link: a proxy on a Unix socket that can slow down, swallow or cut what goes through it, each way."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass
+class Way:
+    """One direction of one connection."""
+
+    delay: float = 0.0
+    is_swallowing: bool = False
+
+
+@dataclass
+class Connection:
+    """One connection through the proxy. Its ends never learn that a direction is swallowed: it is half-open."""
+
+    to_redis: Way = field(default_factory=Way)
+    to_client: Way = field(default_factory=Way)
+
+
+class Proxy:
+    """Passes on to `target`. Changes of `connections` take effect at once; `new` is how the next ones begin."""
+
+    def __init__(self, target: Path) -> None:
+        self.connections: list[Connection] = []
+        self.delay = 0.0
+        self.is_swallowing = False
+        self._target = target
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one connection on, both ways, until either end closes."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(Way(self.delay, self.is_swallowing), Way(self.delay, self.is_swallowing))
+        self.connections.append(connection)
+        far_writer = None
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(str(self._target))
+            ways = [
+                asyncio.create_task(self._pass_on(reader, far_writer, connection.to_redis)),
+                asyncio.create_task(self._pass_on(far_reader, writer, connection.to_client)),
+            ]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+        except OSError:
+            pass
+        finally:
+            self.connections.remove(connection)
+            for end in (writer, far_writer):
+                if end is not None:
+                    end.close()
+                    with suppress(OSError):
+                        await end.wait_closed()
+
+    async def stop(self) -> None:
+        """Cut everything."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @staticmethod
+    async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if way.delay:
+                    await asyncio.sleep(way.delay)
+                if not way.is_swallowing:
+                    writer.write(data)
+                    await writer.drain()
+
+
+@asynccontextmanager
+async def bad_link(target: Path) -> AsyncIterator[tuple[Proxy, Path]]:
+    """A proxy to the socket `target`, and the socket to use instead."""
+    with TemporaryDirectory(prefix="proxy-") as folder:
+        path = Path(folder) / "proxy.sock"
+        proxy = Proxy(target)
+        server = await asyncio.start_unix_server(proxy.accept, str(path))
+        try:
+            yield proxy, path
+        finally:
+            server.close()
+            await proxy.stop()

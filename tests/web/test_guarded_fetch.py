@@ -1,0 +1,144 @@
+"""The guarded fetch by itself, where a test must say what the name servers answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_web.client_documents.fetch import Fetched, FetchError, GuardedFetcher, fresh_for, tls_context
+from tests.support.publisher import Page, Publisher, running_publisher
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@pytest.fixture(scope="module")
+def publisher() -> Iterator[Publisher]:
+    with running_publisher() as publisher:
+        publisher.put("/a.json", {"fine": True})
+        yield publisher
+
+
+async def fetched(
+    publisher: Publisher,
+    url: str,
+    *answers: str,
+    tls: ssl.SSLContext | None = None,
+    allow_loopback: bool = True,
+    seconds: float = 20.0,
+) -> Fetched:
+    """The document at `url`, where every look-up of a name answers with `answers`."""
+    return await with_resolver(
+        publisher, url, lambda _host, _port: answers, tls=tls, allow_loopback=allow_loopback, seconds=seconds
+    )
+
+
+async def with_resolver(
+    publisher: Publisher,
+    url: str,
+    resolver: Callable[[str, int], Sequence[str]],
+    *,
+    tls: ssl.SSLContext | None = None,
+    allow_loopback: bool = True,
+    seconds: float = 20.0,
+) -> Fetched:
+    fetcher = GuardedFetcher(
+        allow_loopback=allow_loopback,
+        tls=tls or tls_context(publisher.ca_file),
+        resolver=resolver,
+        total_seconds=seconds,
+    )
+    try:
+        return await fetcher.fetch(url)
+    finally:
+        fetcher.close()
+
+
+async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Publisher) -> None:
+    """A name that changes after the check, as in DNS rebinding, is not asked about a second time."""
+    answers = iter([["127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"]])
+    looked_up: list[tuple[str, int]] = []
+
+    def changing(host: str, port: int) -> Sequence[str]:
+        looked_up.append((host, port))
+        return next(answers)
+
+    url = f"https://rebind.example:{publisher.port}/a.json"
+    assert (await with_resolver(publisher, url, changing)).body == b'{"fine": true}'
+    assert looked_up == [("rebind.example", publisher.port)]
+    assert publisher.asked[-1][1]["host"] == f"rebind.example:{publisher.port}"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["8.8.8.8", "127.0.0.1", "fd00::1"], ["fe80::1%eth0"], [], ["x"]],
+)
+async def test_one_special_address_spoils_a_name(publisher: Publisher, answers: list[str]) -> None:
+    before = len(publisher.asked)
+    with pytest.raises(FetchError, match="not public"):
+        await fetched(publisher, f"https://rebind.example:{publisher.port}/a.json", *answers)
+    assert len(publisher.asked) == before
+
+
+async def test_without_leave_this_machine_is_refused_by_name_and_by_number(publisher: Publisher) -> None:
+    for host in ("rebind.example", "127.0.0.1", "localhost"):
+        with pytest.raises(FetchError, match="not public"):
+            await fetched(publisher, f"https://{host}:{publisher.port}/a.json", "127.0.0.1", allow_loopback=False)
+
+
+async def test_the_certificate_must_be_for_the_name_and_not_for_the_address(publisher: Publisher) -> None:
+    with pytest.raises(FetchError, match="ConnectError"):
+        await fetched(publisher, f"https://other.example:{publisher.port}/a.json", "127.0.0.1")
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(publisher: Publisher) -> None:
+    with pytest.raises(FetchError, match="ConnectError"):
+        await fetched(publisher, publisher.url("/a.json"), "127.0.0.1", tls=tls_context(None))
+
+
+async def test_a_document_that_drips_is_given_up_in_time(publisher: Publisher) -> None:
+    publisher.pages["/drip"] = Page(b"{", drip=True)
+    with pytest.raises(FetchError, match="too long"):
+        await fetched(publisher, publisher.url("/drip"), "127.0.0.1", seconds=0.3)
+
+
+async def test_a_proxy_of_the_environment_is_not_used(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert (await fetched(publisher, publisher.url("/a.json"), "127.0.0.1")).body
+
+
+async def test_plain_http_is_for_this_machine_only(publisher: Publisher) -> None:
+    with running_publisher(tls=False) as plain:
+        plain.put("/a.json", {})
+        url = f"http://localhost:{plain.port}/a.json"
+        assert (await fetched(plain, url, "127.0.0.1")).body == b"{}"
+        with pytest.raises(FetchError, match="https"):
+            await fetched(plain, url, "8.8.8.8")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("", 3600),
+        ("public", 3600),
+        ("max-age=600", 600),
+        ("public, Max-Age=600", 600),
+        ('max-age="600"', 600),
+        ("max-age=0", 60),
+        ("max-age=1", 60),
+        ("max-age=31536000", 86_400),
+        ("max-age=" + "9" * 5000, 86_400),
+        ("max-age=-5", 3600),
+        ("max-age=\u0663", 3600),
+        ("max-age=600, no-store", 60),
+        ("no-cache", 60),
+        ("s-maxage=5", 3600),
+    ],
+)
+def test_a_document_is_fresh_as_long_as_it_says_within_bounds(header: str, seconds: int) -> None:
+    assert fresh_for(header) == seconds

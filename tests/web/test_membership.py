@@ -1,0 +1,137 @@
+"""Organisations and teams let people in, for as long as they are in them (rows R9 to R11)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.web_process import WebServer, another_web, free_port, running_web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+CHALLENGE = Pkce.fresh().challenge
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    """Lets in octocat, the organisation acme, and one team of another."""
+    with running_web(
+        {
+            "ALLOWED_GITHUB_USERS": "octocat",
+            "ALLOWED_GITHUB_ORGS": "ACME",
+            "ALLOWED_GITHUB_TEAMS": "birdwatchers/none",
+        }
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
+    async with OAuthClient(web.issuer) as client:
+        yield client
+
+
+async def come_back(client: OAuthClient, login: str) -> dict[str, str]:
+    registration = await client.register()
+    return await client.authorize(client.authorize_url(registration.client_id, CHALLENGE), login)
+
+
+@pytest.mark.parametrize("login", ["octocat", "marek", "octavia"])
+async def test_users_and_members_come_in(client: OAuthClient, login: str) -> None:
+    assert "code" in await come_back(client, login)
+
+
+@pytest.mark.parametrize("login", ["ines", "tove", "stranger"])
+async def test_those_only_invited_and_those_outside_do_not(client: OAuthClient, login: str) -> None:
+    assert (await come_back(client, login))["error"] == "access_denied"
+
+
+async def test_a_team_lets_its_members_in_and_not_its_organisation() -> None:
+    with running_web({"ALLOWED_GITHUB_USERS": "", "ALLOWED_GITHUB_TEAMS": "acme/On-Call"}) as server:
+        for login, comes_in in (("octavia", True), ("marek", False), ("octocat", False)):
+            async with OAuthClient(server.issuer) as client:
+                assert ("code" in await come_back(client, login)) is comes_in
+
+
+async def test_a_github_token_without_the_scope_is_said_so_and_not_taken_for_no_member(
+    client: OAuthClient,
+) -> None:
+    """The user, or something in their browser, takes `read:org` out of what is asked of GitHub."""
+    registration = await client.register()
+    url = client.authorize_url(registration.client_id, CHALLENGE)
+    client.rewrite_github = lambda location: location.replace("read%3Aorg", "")
+    came_back = await client.authorize(url, "marek")
+    assert came_back["error"] == "access_denied"
+    assert "read:org" in came_back["error_description"]
+
+
+async def signed_in(client: OAuthClient, login: str) -> tuple[str, dict[str, Any]]:
+    registration, pkce = await client.register(), Pkce.fresh()
+    came_back = await client.authorize(client.authorize_url(registration.client_id, pkce.challenge), login)
+    answer = await client.redeem(registration.client_id, came_back["code"], pkce.verifier)
+    return registration.client_id, answer.json()
+
+
+async def refresh_at(address: str, client_id: str, refresh_token: str) -> tuple[int, dict[str, Any]]:
+    async with OAuthClient(address) as elsewhere:
+        answer = await elsewhere.refresh(client_id, refresh_token)
+        return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize(
+    ("login", "settings", "stays"),
+    [
+        ("octocat", {}, True),
+        ("octocat", {"ALLOWED_GITHUB_USERS": "somebody-else"}, False),
+        ("marek", {}, True),
+        ("marek", {"ALLOWED_GITHUB_ORGS": "birdwatchers"}, False),
+        ("marek", {"ALLOWED_GITHUB_ORGS": "", "ALLOWED_GITHUB_TEAMS": ""}, False),
+        ("marek", {"ALLOWED_GITHUB_ORGS": "", "ALLOWED_GITHUB_TEAMS": "acme/platform"}, True),
+    ],
+)
+async def test_who_lost_their_standing_loses_the_grant_at_the_next_refresh(
+    web: WebServer, client: OAuthClient, login: str, settings: dict[str, str], stays: bool
+) -> None:
+    client_id, tokens = await signed_in(client, login)
+    with web.redis.client() as redis:
+        before = set(redis.keys("token:*"))
+    with another_web(web, settings) as address:
+        status, answer = await refresh_at(address, client_id, tokens["refresh_token"])
+    assert status == (200 if stays else 400), answer
+    if not stays:
+        assert answer["error"] == "invalid_grant"
+        with web.redis.client() as redis:
+            assert len(before - set(redis.keys("token:*"))) == 1
+        assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 400
+
+
+async def test_an_outage_of_github_signs_nobody_out(web: WebServer, client: OAuthClient) -> None:
+    client_id, tokens = await signed_in(client, "marek")
+    with another_web(web, {"GITHUB_API_URL": f"http://127.0.0.1:{free_port()}"}) as address:
+        status, answer = await refresh_at(address, client_id, tokens["refresh_token"])
+    assert (status, answer["error"]) == (503, "temporarily_unavailable")
+    assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_github_token_is_kept_only_where_it_is_needed_and_only_sealed(
+    web: WebServer, client: OAuthClient
+) -> None:
+    grants = []
+    for login in ("octocat", "marek"):
+        _, tokens = await signed_in(client, login)
+        with web.redis.client() as redis:
+            grants.append(redis.hget(f"grant:{{{tokens['refresh_token'].split('.')[0]}}}", "record"))
+    assert "sealed_github_token" not in str(grants[0])
+    assert "sealed_github_token" in str(grants[1])
+    assert "gho_" not in str(grants[1])
+
+
+async def test_concurrent_refreshes_of_a_member_still_share_one_successor(client: OAuthClient) -> None:
+    client_id, tokens = await signed_in(client, "marek")
+    answers = await asyncio.gather(*(client.refresh(client_id, tokens["refresh_token"]) for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
