@@ -85,13 +85,24 @@ class AuthzProcess:
         return self._log.read_text(encoding="utf-8")
 
     def log(self) -> list[dict[str, Any]]:
-        """What it told, one event each."""
-        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
+        """What it told, one event each.
+
+        Half a line is none: it is being written at this moment, or its worker was killed while writing it.
+        """
+        return [event for line in self.log_text().splitlines() if (event := _event(line)) is not None]
 
     def terminate(self) -> int:
         """Ask it to stop; its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_PATIENCE)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 @contextmanager
