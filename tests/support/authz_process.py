@@ -85,8 +85,9 @@ class AuthzProcess:
         return self._log.read_text(encoding="utf-8")
 
     def log(self) -> list[dict[str, Any]]:
-        """What it told, one event each."""
-        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
+        """What it told, one event each; not a line that is just being written."""
+        lines = self.log_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     def terminate(self) -> int:
         """Ask it to stop; its exit code."""
@@ -104,7 +105,7 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ext_authz"],
+                [sys.executable, "-P", "-m", "ext_authz"],
                 env={
                     "PATH": os.environ.get("PATH", ""),
                     "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
@@ -112,6 +113,7 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
                     "AUTHZ_WORKERS": "1",
                     **environ,
                 },
+                cwd=folder,  # not where the sources happen to be
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
