@@ -29,6 +29,7 @@ STAT_PREFIX = "checks"
 DRAIN_SECONDS = 1
 """For so long Envoy still takes connections once it drains, to send them away after their next answer."""
 
+_OUR_PACKAGES = Path(__file__).parents[2]
 _LOG_LINE = (
     '{"program":"ext_authz","level":"%l","timestamp":"%Y-%m-%dT%T.%FZ","event":"envoy","logger":"%n","said":"%j"}'
 )
@@ -81,7 +82,8 @@ def environment(host: Host, admin: Path) -> dict[str, str]:
     preload = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
     return {
         "PYTHONHOME": f"{sys.base_prefix}{os.pathsep}{sys.base_exec_prefix}",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # Our own place is spelled out: an editable installation is known to this interpreter by a hook.
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(_OUR_PACKAGES)])),
         preload: str(host.libpython),
         ADMIN_VARIABLE: str(admin),
     }

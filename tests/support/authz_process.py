@@ -115,7 +115,7 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ext_authz"],
+                [sys.executable, "-P", "-m", "ext_authz"],
                 env={
                     "PATH": os.environ.get("PATH", ""),
                     "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
@@ -123,6 +123,7 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
                     "AUTHZ_WORKERS": "1",
                     **environ,
                 },
+                cwd=folder,  # not where the sources happen to be
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
