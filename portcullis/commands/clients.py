@@ -19,6 +19,7 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.connection import connect
 from oauth_core.store.grants import GrantStore
+from portcullis.identifiers import ANY_ID
 from portcullis.operator_settings import operator_settings
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None
         click.echo(f"{row['client_id']}  {row['created']}  {row['machine_scopes'] or '-'}  {row['name']}")
 
 
-@command.command()
+@command.command(context_settings=ANY_ID)
 @click.argument("client_id")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -115,7 +116,7 @@ def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
         _show(client)
 
 
-@command.command()
+@command.command(context_settings=ANY_ID)
 @click.argument("client_id")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj

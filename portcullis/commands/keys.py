@@ -20,6 +20,7 @@ from oauth_core.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.keys import Algorithm, generate_key
 from oauth_core.store.connection import connect
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
+from portcullis.identifiers import ANY_ID
 from portcullis.operator_settings import operator_settings
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool)
     _show(ring, as_json=as_json)
 
 
-@command.command()
+@command.command(context_settings=ANY_ID)
 @click.argument("kid")
 @click.option(
     "--force", is_flag=True, help="Even if its tokens may still be alive: they are refused from then on."

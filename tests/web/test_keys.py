@@ -81,3 +81,8 @@ def test_a_wrong_master_key_is_one_readable_line(web: WebServer) -> None:
     assert done.returncode == 1
     assert "another MASTER_KEY" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kid", ["-nlxvONGBbKf2p", "-h", "-force"])
+def test_a_key_id_that_begins_with_a_hyphen_is_no_option(web: WebServer, kid: str) -> None:
+    assert f"there is no key {kid}" in keys(web, "retire", kid, expect=1)
