@@ -7,10 +7,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 
-# One line that counts up while pip works. What pip complains of goes to standard error, untouched.
+# One line that counts up while pip works, where somebody watches. What pip complains of goes to standard error, untouched.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
-COUNTED := | awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
+COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
+COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
 .PHONY: help up test test-clients check bench format lint types generated protos lock clean
 
 help: ## Show what can be made
