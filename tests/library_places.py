@@ -31,8 +31,6 @@ BELONGS = {
     "mcp": ("portcullis",),
     "pydantic": (
         "oauth_core.settings",
-        "oauth_core.service_settings",
-        "oauth_core.settings_sources",
         "oauth_core.store.codec",
         "portcullis",
     ),

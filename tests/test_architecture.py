@@ -37,7 +37,7 @@ CLOCKS = frozenset({"now", "utcnow", "today"})
 # Besides every `__main__` and the command line: what one worker of the check service starts with.
 PROGRAMS = ("ext_authz.worker", "ext_authz.transports.pyvoy_app")
 # Settings come from somewhere.
-FILE_READERS = frozenset({"oauth_core.settings_sources"})
+FILE_READERS = frozenset({"oauth_core.settings.sources"})
 
 DRAWERS = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "types", "lib"})
 
@@ -146,7 +146,8 @@ def pure_modules() -> list[Module]:
     return [
         module
         for module in modules().values()
-        if module.path.parent == ROOT / "oauth_core" and module.name != "oauth_core.logs"
+        if module.path.parent in {ROOT / "oauth_core", ROOT / "oauth_core" / "settings"}
+        and module.name != "oauth_core.logs"
     ]
 
 

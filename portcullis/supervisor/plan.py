@@ -17,7 +17,7 @@ from portcullis.supervisor.probes import ChallengeProbe, GrpcProbe, HttpProbe, R
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from oauth_core.service_settings import ServiceSettings
+    from oauth_core.settings.services import ServiceSettings
     from portcullis.supervisor.choices import Choices
     from portcullis.supervisor.redis_config import OwnRedis
 

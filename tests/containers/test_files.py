@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from oauth_core.settings import EnvoySettings, load
 from oauth_core.store.liveness import CHECK_ACL

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import SECRETS, AuthzSettings, EnvoySettings, WebSettings
+from oauth_core.settings.services import ServiceSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 FIELDS = {

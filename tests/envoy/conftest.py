@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import Check, CheckService, checking
 from tests.envoy.process import Answer, Gate, free_port, running
 from tests.envoy.upstream import Received, Upstream, serving

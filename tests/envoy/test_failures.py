@@ -14,8 +14,8 @@ import pytest
 from envoy_data_plane.envoy.service.auth.v3 import CheckResponse
 from envoy_data_plane.google.rpc import Status
 
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import GOOD, checking
 from tests.envoy.process import Gate, free_port, running
 from tests.envoy.upstream import Upstream, serving

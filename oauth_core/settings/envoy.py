@@ -1,0 +1,32 @@
+"""What the rendered Envoy configuration needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from oauth_core.settings.gateway import CommaList, GatewaySettings
+
+
+class EnvoySettings(GatewaySettings):
+    """What the rendered Envoy configuration needs. Addresses are `host:port` or `unix:/path`."""
+
+    envoy_listen: CommaList = ("127.0.0.1:8080",)
+    envoy_admin: str = "127.0.0.1:9901"
+    web_upstream: str = "127.0.0.1:9000"
+    authz_upstream: CommaList = ("127.0.0.1:9001",)
+    authz_upstream_ca: Path | None = None
+    authz_upstream_name: str | None = None
+    authz_upstream_cert: Path | None = None
+    authz_upstream_key: Path | None = None
+    standin_upstream: str | None = None
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+
+    @model_validator(mode="after")
+    def _whole_client_identity(self) -> EnvoySettings:
+        if (self.authz_upstream_cert is None) != (self.authz_upstream_key is None):
+            raise ValueError("authz_upstream_cert and authz_upstream_key belong together")
+        if not self.authz_upstream_ca and (self.authz_upstream_cert or self.authz_upstream_name):
+            raise ValueError("authz_upstream_cert and authz_upstream_name need authz_upstream_ca")
+        return self

@@ -1,0 +1,132 @@
+"""What every program must know, and how those that use it reach Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from oauth_core.model import Service
+from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
+from oauth_core.settings.services import ServiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WEB_PATHS = (
+    "/authorize",
+    "/device",
+    "/device_authorization",
+    "/token",
+    "/register",
+    "/revoke",
+    "/introspect",
+    "/callback",
+    "/.well-known",
+    "/_github",
+    "/healthz",
+)
+"""Paths of the issuer's host that belong to the authorization server, so no service may claim them."""
+
+
+def _comma_list(value: object) -> object:
+    """`a, b` from the environment, or a list from the file."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+
+
+class GatewaySettings(BaseModel):
+    """What every program must know: who the issuer is and which services there are."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    issuer: str
+    base_domain: str | None = None
+    services: tuple[ServiceSettings, ...]
+    default_scopes: CommaList = ()
+    allowed_origins: CommaList = ()
+    run_dir: Path = Path("/run/portcullis")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _issuer_from_domain(cls, data: dict[str, object]) -> dict[str, object]:
+        if data.get("base_domain") and not data.get("issuer"):
+            return data | {"issuer": f"https://auth.{data['base_domain']}"}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GatewaySettings:
+        if faults := list(self._faults()):
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with values that are each well-formed, one line a fault."""
+        issuer_faults = list(faults_of(self.issuer, what="issuer"))
+        if not issuer_faults and urlsplit(self.issuer).path:
+            issuer_faults.append(f"issuer {self.issuer!r} must not have a path")
+        yield from issuer_faults
+        if not self.services:
+            yield "services is empty: name at least one service"
+        seen: dict[str, str] = {}
+        for service in self.resolved_services:
+            for key in (service.name, service.resource):
+                if key in seen:
+                    yield f"services {seen[key]} and {service.name} are both {key!r}"
+                seen[key] = service.name
+            if issuer_faults and service.resource.startswith(self.issuer):
+                continue  # said already
+            faults = list(faults_of(service.resource, what=f"url of service {service.name}"))
+            yield from faults
+            if not faults and not issuer_faults:
+                yield from self._path_faults(service)
+        known = {service.scope for service in self.resolved_services}
+        if unknown := [scope for scope in self.default_scopes if scope not in known]:
+            yield f"default_scopes names scopes of no service: {' '.join(unknown)}"
+
+    def _path_faults(self, service: Service) -> Iterator[str]:
+        url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
+        taken = any(f"{url.path}/".startswith(f"{path}/") for path in ("", *WEB_PATHS) if path or not url.path)
+        if url.netloc == issuer.netloc and taken:
+            yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this gateway serves this machine only, so that http and the local sign-in are fit for it."""
+        return is_loopback(self.issuer)
+
+    @property
+    def resolved_services(self) -> tuple[Service, ...]:
+        """The services with every default filled in."""
+        return tuple(self._resolve(service) for service in self.services)
+
+    def service_socket(self, name: str) -> Path:
+        """The Unix socket of a service that `portcullis up` runs."""
+        return self.run_dir / f"service-{name}.sock"
+
+    def _resolve(self, service: ServiceSettings) -> Service:
+        url = service.url
+        if url is None:
+            url = f"https://{service.name}.{self.base_domain}/mcp" if self.base_domain else f"/{service.name}/mcp"
+        return Service(
+            name=service.name,
+            title=service.title or service.name,
+            resource=f"{self.issuer}{url}" if url.startswith("/") else url,
+            upstream=service.upstream or f"unix:{self.service_socket(service.name)}:/mcp",
+            scope=service.scope or f"mcp.{service.name}",
+        )
+
+
+class RedisSettings(GatewaySettings):
+    """How to reach Redis. `redis_password` counts unless the URL carries a password."""
+
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
+    redis_password: SecretStr | None = None
+    redis_timeout: float = Field(default=1.0, gt=0, le=30)

@@ -1,0 +1,72 @@
+"""What the authorization server needs: secrets, GitHub, who may come in, and how long things live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+
+from oauth_core.admission import Admission, check_teams
+from oauth_core.public_urls import is_loopback
+from oauth_core.sealing import read_key
+from oauth_core.settings.gateway import CommaList, RedisSettings
+
+SHORTEST_ACCESS_TOKEN = 300
+
+
+def _master_key(value: object) -> object:
+    if isinstance(value, str):
+        read_key(value)
+    return value
+
+
+class WebSettings(RedisSettings):
+    """What the authorization server needs. Lifetimes are seconds."""
+
+    web_listen: str = "127.0.0.1:9000"
+    master_key: Annotated[SecretStr, BeforeValidator(_master_key)]
+    github_client_id: str
+    github_client_secret: SecretStr
+    github_url: str = "https://github.com"
+    github_api_url: str = "https://api.github.com"
+    github_backchannel_url: str | None = None
+    allowed_github_users: CommaList = ()
+    allowed_github_orgs: CommaList = ()
+    allowed_github_teams: Annotated[CommaList, AfterValidator(check_teams)] = ()
+    allow_short_access_tokens: bool = False
+    access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
+    refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
+    client_lifetime: int = Field(default=7_776_000, ge=0)
+    session_timeout: int = Field(default=600, ge=30, le=86400)
+    refresh_grace: int = Field(default=10, ge=0, le=120)
+    signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    pinned_client_documents: Path | None = None
+    client_documents_ca_file: Path | None = None
+    allow_loopback_client_documents: bool = False
+
+    @field_validator("access_token_lifetime")
+    @classmethod
+    def _access_tokens_outlive_refreshing(cls, value: int, info: ValidationInfo) -> int:
+        # Clients refresh a minute early, so a very short token would make them refresh all the time.
+        if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
+            raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
+        return value
+
+    @field_validator("allow_loopback_client_documents")
+    @classmethod
+    def _loopback_is_for_loopback(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's form
+        # In public this would let anybody make the server ask its own machine.
+        if value and not is_loopback(str(info.data.get("issuer"))):
+            raise ValueError("is only for an issuer on a loopback address")
+        return value
+
+    @property
+    def admission(self) -> Admission:
+        """Who may sign in."""
+        return Admission.of(self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams)
+
+    @property
+    def master_key_bytes(self) -> bytes:
+        """The 256-bit key that encrypts private keys at rest."""
+        return read_key(self.master_key.get_secret_value())
