@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from oauth_core.settings.gateway import CommaList, GatewaySettings
+from oauth_core.settings.gateway import CommaList
+from oauth_core.settings.tls import TlsSettings
 
 
-class EnvoySettings(GatewaySettings):
+class EnvoySettings(TlsSettings):
     """What the rendered Envoy configuration needs. Addresses are `host:port` or `unix:/path`."""
 
     envoy_listen: CommaList = ("127.0.0.1:8080",)

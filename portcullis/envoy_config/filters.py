@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
@@ -36,6 +37,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     ExtAuthzPerRoute,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -43,7 +45,7 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from portcullis.envoy_config.clusters import AUTHZ
-from portcullis.envoy_config.messages import exactly, matching, packed, seconds
+from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
     from oauth_core.settings import EnvoySettings
 
+TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
 CHECK = "envoy.filters.http.ext_authz"
@@ -82,12 +85,18 @@ _UNCHECKED = packed(ExtAuthzPerRoute(disabled=True))
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters of every request, first to last."""
     return [
+        *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(CHECK, _check()),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
-        _filter(ROUTER, Router()),
+        router(),
     ]
+
+
+def router() -> HttpFilter:
+    """The last filter: it sends the request on its way."""
+    return _filter(ROUTER, Router())
 
 
 def for_all(settings: EnvoySettings) -> dict[str, Any]:
@@ -119,6 +128,17 @@ def for_people() -> dict[str, Any]:
 def for_own_answers() -> dict[str, Any]:
     """For answers that Envoy gives by itself, where there is nothing to protect."""
     return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
+
+
+def _is_https(settings: EnvoySettings) -> bool:
+    # Not on loopback: a browser would from then on refuse plain http to everything on this machine.
+    return settings.issuer.startswith("https://") and settings.hsts_max_age > 0 and not settings.is_local
+
+
+def _only_https(seconds: int) -> HeaderMutation:
+    """HSTS (RFC 6797) on every answer, whoever gave it: this filter is the last to see one on its way out."""
+    header = overwrite("strict-transport-security", f"max-age={seconds}")
+    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
 
 
 def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:

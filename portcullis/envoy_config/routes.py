@@ -86,18 +86,23 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                 )
                 for host, services in hosts.items()
             ),
-            VirtualHost(
-                name="unknown-hosts",
-                domains=["*"],
-                routes=[
-                    _answer(421, "misdirected_request", _ANYTHING),
-                    _answer(421, "misdirected_request", _TUNNELS),
-                ],
-            ),
+            unknown_hosts(),
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
         response_headers_to_remove=["server", "x-powered-by", "x-envoy-upstream-service-time"],
+    )
+
+
+def unknown_hosts() -> VirtualHost:
+    """Where requests for hosts that are not ours end."""
+    return VirtualHost(
+        name="unknown-hosts",
+        domains=["*"],
+        routes=[
+            _answer(421, "misdirected_request", _ANYTHING),
+            _answer(421, "misdirected_request", _TUNNELS),
+        ],
     )
 
 
