@@ -59,7 +59,7 @@ class Keeper:
             self._folder.install(fresh)
         except (AuthorityError, OSError) as error:
             self._failures += 1
-            delay = retry_delay(self._failures, certificate.validity if certificate else None, time.time())
+            delay = retry_delay(self._failures, certificate.validity if certificate else None)
             ends = None if certificate is None else certificate.validity.ends
             # The old certificate stays in use meanwhile; how long it is good says how urgent this is.
             self._log.error("certificate.failed", error=str(error), next_try_in=round(delay), good_until=ends)

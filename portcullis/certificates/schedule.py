@@ -11,7 +11,8 @@ _RENEW_AT = 2 / 3
 _JITTER = 0.1
 _FIRST_RETRY = 60.0
 _LAST_RETRY = 3600.0
-_LEFT_FOR_RETRIES = 0.1
+_RETRY_AT_LEAST = 0.1
+"""As a part of a certificate's life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,11 @@ def renewal_time(validity: Validity, *, luck: float) -> float:
     return validity.begins + validity.seconds * (_RENEW_AT - _JITTER * luck)
 
 
-def retry_delay(failures: int, validity: Validity | None, now: float) -> float:
+def retry_delay(failures: int, validity: Validity | None) -> float:
     """How long to wait after `failures` failures in a row: from a minute, doubling, up to an hour.
 
-    Authorities limit failed attempts, so more often would make it worse. A certificate that lives only for hours
-    is tried for at least ten times in what is left of its life, once a second at most.
+    Authorities limit failed attempts, so more often would make it worse. A certificate that lives only for minutes
+    is tried for ten times in its life, once a second at most.
     """
     usual: float = min(_FIRST_RETRY * 2.0 ** min(failures - 1, 16), _LAST_RETRY)
-    if validity is None or now >= validity.ends:
-        return usual
-    return max(1.0, min(usual, (validity.ends - now) * _LEFT_FOR_RETRIES))
+    return usual if validity is None else max(1.0, min(usual, validity.seconds * _RETRY_AT_LEAST))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from betterproto2 import Casing
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
@@ -31,6 +32,7 @@ SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu, Alpine and Envoy's own image keep the authorities that everybody trusts."""
 
 _MOST_CONNECTIONS = 20_000
+_NODE = "portcullis"
 _HANDSHAKE_SECONDS = 10
 _BUFFER_BYTES = 32 * 1024
 """What Envoy holds for one connection before it stops reading; a request's own limit is another."""
@@ -52,6 +54,8 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
     """The same as a typed message."""
     places = topology(settings)
     return Bootstrap(
+        # Envoy asks for its certificate (SDS) only when it has a name to ask under.
+        node=Node(id=_NODE, cluster=_NODE),
         static_resources=BootstrapStaticResources(
             listeners=list(_listeners(settings, places)), clusters=clusters(settings, places, trusted_cas)
         ),

@@ -154,7 +154,8 @@ def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite
             idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
-        request_headers_to_remove=["origin"],
+        # A client certificate binds a token at the check; the service hears of the caller by our headers only.
+        request_headers_to_remove=["origin", "x-forwarded-client-cert"],
         typed_per_filter_config=for_service(service.name),
     )
 
