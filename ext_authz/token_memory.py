@@ -122,4 +122,5 @@ def _sharing_texts(claims: AccessClaims) -> AccessClaims:
         scope=sys.intern(claims.scope),
         github_user=None if claims.github_user is None else sys.intern(claims.github_user),
         github_id=claims.github_id,
+        groups=tuple(map(sys.intern, claims.groups)),
     )

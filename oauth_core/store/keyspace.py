@@ -17,6 +17,7 @@
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
+| `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
 | `token:<jti>` | the grant's id | the access token |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
@@ -58,6 +59,11 @@ def client(client_id: str) -> str:
 def client_grants(client_id: str) -> str:
     """Key of the set of a client's grants."""
     return f"client-grants:{_of_ours(client_id)}"
+
+
+def user_grants(github_id: int) -> str:
+    """Key of the set of a person's grants."""
+    return f"user-grants:{github_id}"
 
 
 def document(name_hash: str) -> str:
