@@ -130,6 +130,7 @@ def encode_allowed(
         headers.user_name: _header_text(claims.github_user or ""),  # a machine client has none
         headers.client_id: _header_text(claims.client_id),
         headers.scope: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
+        headers.groups: ",".join(map(_group_text, claims.groups)),
     }
     told = {name: value for name, value in identity.items() if name and value}
     removed = [AUTHORIZATION]
@@ -217,6 +218,11 @@ def _address(address: pb.Address) -> str | None:
 def _header_text(value: str) -> str:
     """`value` as it can stand in a header: what is not plain is percent-encoded, so no two values look alike."""
     return quote(value, safe=_PLAIN)
+
+
+def _group_text(group: str) -> str:
+    """As `_header_text`, and no comma, which parts one group from the next."""
+    return _header_text(group).replace(",", "%2C")
 
 
 def _overwrite(name: str, value: str) -> pb.HeaderValueOption:

@@ -34,6 +34,7 @@ class IdentityHeaders(BaseModel):
     user_name: str = "x-user-name"
     client_id: str = "x-client-id"
     scope: str = "x-token-scope"
+    groups: str = "x-user-groups"
     assertion: str = "x-portcullis-assertion"
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oauth_core.model import AccessClaims
 
 
-ALWAYS_REMOVED = ("authorization", "x-portcullis-assertion")
+ALWAYS_REMOVED = ("authorization", "x-user-groups", "x-portcullis-assertion")
 LIFE = {wire.LIFE: "00300000"}
 
 
@@ -219,6 +219,12 @@ def test_two_identities_never_look_alike_and_every_value_is_plain(one: str, othe
     headers = [allowed(claims(sub=sub)).headers.get("x-user-id", "") for sub in (one, other)]
     assert (headers[0] == headers[1]) == (one == other)
     assert all(0x21 <= ord(character) <= 0x7E for value in headers for character in value)
+
+
+def test_groups_are_told_where_there_are_any_and_none_can_pass_for_two() -> None:
+    answer = allowed(claims(groups=("acme", "acme/platform", "a,b%2Cc")))
+    assert answer.headers["x-user-groups"] == "acme,acme/platform,a%2Cb%252Cc"
+    assert "x-user-groups" not in answer.removed
 
 
 def test_the_operator_names_the_headers_and_may_leave_some_out() -> None:

@@ -21,7 +21,7 @@ issuer = "http://localhost:8080"
 name = "time"
 upstream = "http://127.0.0.1:1/mcp"
 """
-USUAL = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope", "x-portcullis-assertion")
+USUAL = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope", "x-user-groups", "x-portcullis-assertion")
 
 
 def test_the_usual_names_are_guarded() -> None:
