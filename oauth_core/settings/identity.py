@@ -68,4 +68,8 @@ def read_identity_headers(value: object) -> object:
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    return {name.strip(): header.strip() for name, _, header in pairs}
+    named = {name.strip(): header.strip() for name, _, header in pairs}
+    if not named.keys() <= IdentityHeaders.model_fields.keys():
+        # Without the value: a secret in the wrong variable must not end in a log.
+        raise ValueError(f"must be like user_id=x-user, with names among {', '.join(IdentityHeaders.model_fields)}")
+    return named
