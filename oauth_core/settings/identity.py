@@ -71,5 +71,7 @@ def read_identity_headers(value: object) -> object:
     named = {name.strip(): header.strip() for name, _, header in pairs}
     if not named.keys() <= IdentityHeaders.model_fields.keys():
         # Without the value: a secret in the wrong variable must not end in a log.
-        raise ValueError(f"must be like user_id=x-user, with names among {', '.join(IdentityHeaders.model_fields)}")
+        raise ValueError(
+            f"must be like user_id=x-user, with names among {', '.join(IdentityHeaders.model_fields)}"
+        )
     return named
