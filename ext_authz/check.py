@@ -8,6 +8,7 @@ import structlog
 
 from ext_authz import wire
 from ext_authz.access_log import LONGEST_LOGGED
+from ext_authz.metrics.meter import Meter
 from ext_authz.permissions import Permissions
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
@@ -57,6 +58,7 @@ class Authorizer:
         permissions: Permissions | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
+        self.meter = Meter()
         self._facts = facts
         self._permissions = permissions or Permissions()
         self._audit = audit
