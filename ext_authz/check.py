@@ -54,7 +54,7 @@ class Authorizer:
         self._audit = audit
         self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
-        self._refusals: dict[tuple[DenyReason, str | None], bytes] = {}
+        self._refusals: dict[tuple[DenyReason, str | None, str | None], bytes] = {}
         self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None))
 
     def check_now(self, message: bytes) -> bytes | None:
@@ -114,10 +114,10 @@ class Authorizer:
 
     def _refuse(self, denial: Deny, request: IncomingRequest | None, service: Service | None) -> bytes:
         name = None if service is None else service.name
-        answer = self._refusals.get((denial.reason, name))
+        answer = self._refusals.get((denial.reason, name, denial.told))
         if answer is None:
-            answer = wire.encode_refused(refusal(denial.reason, service))
-            self._refusals[denial.reason, name] = answer
+            answer = wire.encode_refused(refusal(denial.reason, service, denial.told))
+            self._refusals[denial.reason, name, denial.told] = answer
         self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
         return answer
 
