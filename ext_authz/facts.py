@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from ext_authz.key_cache import KeyCache
     from ext_authz.token_memory import TokenMemory
-    from ext_authz.wire import IncomingRequest
+    from ext_authz.wire import IncomingRequest, Permission
     from oauth_core.access_tokens import Verified
-    from oauth_core.model import Service
+    from oauth_core.model import AccessClaims, Service
     from oauth_core.policy import Isolated
     from oauth_core.resources import ServiceIndex
 
@@ -32,6 +32,15 @@ class Gathered(NamedTuple):
 
     facts: Facts
     remembered: Remembered | None
+
+
+class Recalled(NamedTuple):
+    """A request that is to be allowed because one just like it was, at second `now`."""
+
+    service: Service
+    claims: AccessClaims
+    permission: Permission
+    now: int
 
 
 class LivenessSource(Protocol):
@@ -72,8 +81,8 @@ class FactFinder:
         self._isolated = isolated
         self._clock = clock
 
-    def recall(self, request: IncomingRequest) -> tuple[Service, Remembered] | None:
-        """The service and the token of a request that is to be allowed because one just like it was.
+    def recall(self, request: IncomingRequest) -> Recalled | None:
+        """The permission for a request that is to be allowed because one just like it was.
 
         Everything that can differ between two requests with one token is looked at: the service and whether it is
         open, the route, how the token was sent, the keys, the time, and whether the token is alive. `None` is no
@@ -89,15 +98,18 @@ class FactFinder:
         if not credentials.startswith(_USUAL_SCHEME):
             return None
         remembered = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
-        if remembered is None or service not in remembered.allowed:
+        if remembered is None:
             return None
-        if fault_of_time(remembered.verified.claims, self._clock()) is not None:
+        now = self._clock()
+        answer = remembered.answer_at(service, now)
+        claims = remembered.verified.claims
+        if answer is None or fault_of_time(claims, now) is not None:
             return None
-        if self._liveness.known(remembered.verified.claims.jti) is not Liveness.ACTIVE:
+        if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
             return None
         if self._isolated.of(service.name) is not Availability.OPEN:
             return None
-        return service, remembered
+        return Recalled(service, claims, answer.permission, now)
 
     def gather_now(self, request: IncomingRequest) -> Gathered | None:
         """The facts about `request`, if they can be had without waiting for anybody."""
