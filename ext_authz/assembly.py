@@ -14,6 +14,7 @@ import structlog
 from ext_authz.access_log import AccessLog
 from ext_authz.check import Authorizer, Unrecorded
 from ext_authz.facts import FactFinder
+from ext_authz.isolated_services import IsolatedServices
 from ext_authz.key_cache import KeyCache
 from ext_authz.metrics.families import Figures, labelled
 from ext_authz.metrics.meter import Meter
@@ -88,13 +89,15 @@ async def assembled(
         concurrent=settings.concurrent_reads,
         report=_tell_of_link,
     )
-    keys = KeyCache(view, changed=view.keys_changed)
+    keys = KeyCache(view.published_keys, changed=view.published_keys.changed)
+    isolated = IsolatedServices(view.isolated_services, bound=settings.revocation_bound)
     tokens = TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens)
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),
         keys=keys,
         tokens=tokens,
         liveness=view,
+        isolated=isolated,
         clock=lambda: int(time.time()),
     )
     log = AccessLog(audit, sys.stdout, program="ext_authz")
@@ -106,7 +109,15 @@ async def assembled(
     allowed = Unrecorded() if settings.audit_allowed == "none" else log
     authorizer = Authorizer(facts, log, allowed, permissions)
     # These have no end of their own: if one fails, what is known would be trusted for ever.
-    background = [asyncio.create_task(view.keep()), asyncio.create_task(keys.watch(report))]
+
+    async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
+        # Until this is read too, every service is unknown.
+        if are_keys_fresh and not isolated.is_known:
+            await isolated.read()
+        await report(are_keys_fresh and isolated.is_known)
+
+    forever = (view.keep(), keys.watch(tell), isolated.watch())
+    background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
         yield Assembled(authorizer, keys, view, tokens, authorizer.meter, failed)

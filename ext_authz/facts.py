@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from ext_authz.token_memory import Remembered
 from oauth_core.access_tokens import Rejected, TokenFault, fault_of_time
-from oauth_core.policy import Facts, Liveness, Unverified
+from oauth_core.policy import Availability, Facts, Liveness, Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ext_authz.key_cache import KeyCache
     from ext_authz.token_memory import TokenMemory
     from ext_authz.wire import IncomingRequest, Permission
+    from oauth_core.access_tokens import Verified
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.policy import Isolated
     from oauth_core.resources import ServiceIndex
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -51,6 +53,13 @@ class LivenessSource(Protocol):
         """What is known of the token `jti`."""
 
 
+class AvailabilitySource(Protocol):
+    """Who knows which services an operator took out."""
+
+    def of(self, service: str) -> Availability | Isolated:
+        """What is known of the service of this name."""
+
+
 class FactFinder:
     """Looks facts up, in the order that makes refusing garbage cheapest."""
 
@@ -61,6 +70,7 @@ class FactFinder:
         keys: KeyCache,
         tokens: TokenMemory,
         liveness: LivenessSource,
+        isolated: AvailabilitySource,
         clock: Callable[[], int],
     ) -> None:
         """`clock` gives whole seconds since the epoch."""
@@ -68,14 +78,15 @@ class FactFinder:
         self._keys = keys
         self._tokens = tokens
         self._liveness = liveness
+        self._isolated = isolated
         self._clock = clock
 
     def recall(self, request: IncomingRequest) -> Recalled | None:
         """The permission for a request that is to be allowed because one just like it was.
 
-        Everything that can differ between two requests with one token is looked at: the service, the route,
-        how the token was sent, the keys, the time, and whether the token is alive. `None` is no refusal: it
-        means that `gather` and a decision are needed.
+        Everything that can differ between two requests with one token is looked at: the service and whether it is
+        open, the route, how the token was sent, the keys, the time, and whether the token is alive. `None` is no
+        refusal: it means that `gather` and a decision are needed.
         """
         service = self._services.by_request(request.host, request.path)
         keys = self._keys.current
@@ -96,6 +107,8 @@ class FactFinder:
             return None
         if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
             return None
+        if self._isolated.of(service.name) is not Availability.OPEN:
+            return None
         return Recalled(service, claims, answer.permission, now)
 
     def gather_now(self, request: IncomingRequest) -> Gathered | None:
@@ -105,20 +118,31 @@ class FactFinder:
         if token == Rejected(TokenFault.UNKNOWN_KEY):
             return None
         if not isinstance(token, Remembered):
-            return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock()), None)
+            return Gathered(self._facts(service, request, token, Liveness.UNKNOWN), None)
         liveness = self._liveness.known(token.verified.claims.jti)
         if liveness is None:
             return None
-        return Gathered(Facts(service, request.routed_as, token.verified, liveness, self._clock()), token)
+        return Gathered(self._facts(service, request, token.verified, liveness), token)
 
     async def gather(self, request: IncomingRequest) -> Gathered:
         """The facts about `request`. A token is checked only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else await self._verify(presented(request))
         if not isinstance(token, Remembered):
-            return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock()), None)
+            return Gathered(self._facts(service, request, token, Liveness.UNKNOWN), None)
         liveness = await self._liveness.of(token.verified.claims.jti)
-        return Gathered(Facts(service, request.routed_as, token.verified, liveness, self._clock()), token)
+        return Gathered(self._facts(service, request, token.verified, liveness), token)
+
+    def _facts(
+        self,
+        service: Service | None,
+        request: IncomingRequest,
+        token: Verified | Rejected | Unverified,
+        liveness: Liveness,
+    ) -> Facts:
+        """The facts, with what changes most looked at last."""
+        availability = Availability.UNKNOWN if service is None else self._isolated.of(service.name)
+        return Facts(service, request.routed_as, token, liveness, availability, self._clock())
 
     async def _verify(self, presented: str | Unverified) -> Remembered | Rejected | Unverified:
         verdict = self._look_at(presented)

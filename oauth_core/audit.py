@@ -37,6 +37,8 @@ class EventKind(StrEnum):
     GRANT_REGROUPED = "grant.regrouped"
     KEY_CREATED = "key.created"
     KEY_RETIRED = "key.retired"
+    SERVICE_ISOLATED = "service.isolated"
+    SERVICE_RESTORED = "service.restored"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 

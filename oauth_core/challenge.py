@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_SECONDS = 2
 
+RETRY_ISOLATED_AFTER_SECONDS = 60
+"""An operator brings the service back, which takes longer than an outage of Redis may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -28,10 +31,11 @@ class Refusal:
     body: str
 
 
-def refusal(reason: DenyReason, service: Service | None) -> Refusal:
+def refusal(reason: DenyReason, service: Service | None, told: str | None = None) -> Refusal:
     """How a request that was refused for `reason` is answered.
 
-    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge.
+    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge. `told` is
+    what an operator wants callers to know.
     """
     match reason:
         case DenyReason.MALFORMED_REQUEST:
@@ -67,7 +71,15 @@ def refusal(reason: DenyReason, service: Service | None) -> Refusal:
             return _answer(
                 403, "insufficient_scope", description, _challenge(service, "insufficient_scope", description)
             )
-        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
+        case DenyReason.SERVICE_ISOLATED:
+            # Not 401 here either: the tokens are good, and are wanted again when the service is back.
+            return _answer(
+                503,
+                "service_isolated",
+                f"The service was taken out of use: {told}" if told else "The service was taken out of use.",
+                ("retry-after", str(RETRY_ISOLATED_AFTER_SECONDS)),
+            )
+        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.SERVICE_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
             # Never 401: clients throw good tokens away on it, and an outage would sign everybody out.
             return _answer(
                 503,

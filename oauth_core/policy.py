@@ -38,12 +38,29 @@ class Liveness(Enum):
     """Redis did not answer in time, or was not asked."""
 
 
+class Availability(Enum):
+    """Whether requests may go to a service at all, if they are otherwise good."""
+
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    """Redis did not say in time whether the service is isolated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """An operator took the service out at second `since`. `reason` is told to callers."""
+
+    reason: str
+    since: int
+
+
 class DenyReason(StrEnum):
     """Why a request is refused, for the audit log. What the caller learns is `oauth_core.challenge`'s to say."""
 
     MALFORMED_REQUEST = "malformed_request"
     UNKNOWN_SERVICE = "unknown_service"
     ROUTE_MISMATCH = "route_mismatch"
+    SERVICE_ISOLATED = "service_isolated"
     MISSING_TOKEN = "missing_token"
     MALFORMED_AUTHORIZATION = "malformed_authorization"
     TOKEN_IN_QUERY = "token_in_query"
@@ -60,6 +77,7 @@ class DenyReason(StrEnum):
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     TOKEN_STATE_UNKNOWN = "token_state_unknown"
+    SERVICE_STATE_UNKNOWN = "service_state_unknown"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -75,6 +93,7 @@ class Facts:
     routed_as: str | None
     token: Verified | Rejected | Unverified
     liveness: Liveness
+    availability: Availability | Isolated
     now: int
 
 
@@ -87,10 +106,14 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log."""
+    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log.
+
+    `told` is what the caller is told besides, where there is something.
+    """
 
     reason: DenyReason
     claims: AccessClaims | None = None
+    told: str | None = None
 
 
 def decide(facts: Facts) -> Allow | Deny:
@@ -100,9 +123,12 @@ def decide(facts: Facts) -> Allow | Deny:
     if facts.routed_as is not None and facts.routed_as != facts.service.name:
         # The route leads to one service and the URL names another: a token for the one would open the other.
         return Deny(DenyReason.ROUTE_MISMATCH)
+    if isinstance(facts.availability, Isolated):
+        # Before the token is looked at: nobody gets through, and no client should throw a good token away.
+        return Deny(DenyReason.SERVICE_ISOLATED, told=facts.availability.reason)
     match facts.token:
         case Verified(claims):
-            return _decide_on(claims, facts.service, facts.liveness, facts.now)
+            return _decide_on(claims, facts.service, facts)
         case Rejected(fault):
             return Deny(_fault_reason(fault))
         case Unverified.MISSING:
@@ -117,24 +143,26 @@ def decide(facts: Facts) -> Allow | Deny:
             assert_never(facts.token)
 
 
-def _decide_on(claims: AccessClaims, service: Service, liveness: Liveness, now: int) -> Allow | Deny:
+def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
     """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
-    if now >= claims.exp:
+    if facts.now >= claims.exp:
         # It was looked at before Redis was asked, and may have expired while we waited.
         return Deny(DenyReason.EXPIRED, claims)
     if service.resource not in claims.aud:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
-    match liveness:
+    match facts.liveness:
         case Liveness.UNKNOWN:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)
         case Liveness.REVOKED:
             return Deny(DenyReason.REVOKED, claims)
         case Liveness.ACTIVE:
-            if service.scope in claims.scope.split(" "):
-                return Allow(claims)
-            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims)
+            if service.scope not in claims.scope.split(" "):
+                return Deny(DenyReason.INSUFFICIENT_SCOPE, claims)
+            if facts.availability is not Availability.OPEN:
+                return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
+            return Allow(claims)
         case _:
-            assert_never(liveness)
+            assert_never(facts.liveness)
 
 
 def _fault_reason(fault: TokenFault) -> DenyReason:

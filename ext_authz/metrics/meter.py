@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from http import HTTPStatus
 from time import perf_counter
 
 from ext_authz.metrics.families import Figures, labelled
+from oauth_core.challenge import refusal
+from oauth_core.policy import DenyReason
 
 ALLOWED = "allowed"
 DENIED = "denied"
@@ -19,7 +22,7 @@ EDGES = (
 """Upper ends of the buckets, in seconds: a remembered token takes ten microseconds, one that Redis is asked about
 a thousand, and a deadline ends what takes a second."""
 
-_NO_SERVICE = 503
+_NOBODYS_FAULT = frozenset(reason for reason in DenyReason if refusal(reason, None).status == HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class _Timings:
@@ -33,17 +36,15 @@ class _Timings:
 
 
 class Meter:
-    """Belongs to one event loop. `clock` is what `begun` is read from."""
+    """Belongs to one event loop. Moments are those of `perf_counter`."""
 
     __slots__ = ("_allowed", "_denied", "_reasons", "_unavailable", "asked")
-
-    clock = staticmethod(perf_counter)
 
     def __init__(self) -> None:
         self.asked = 0
         """Checks that memory alone could not answer."""
         self._allowed, self._denied, self._unavailable = _Timings(), _Timings(), _Timings()
-        self._reasons: dict[str, int] = {}
+        self._reasons: dict[DenyReason, int] = {}
 
     def allowed(self, begun: float) -> None:
         """A request was let through; the check began at `begun`."""
@@ -52,10 +53,10 @@ class Meter:
         timings.counts[bisect_left(EDGES, seconds)] += 1
         timings.seconds += seconds
 
-    def refused(self, reason: str, status: int, begun: float) -> None:
-        """A request was refused with this HTTP status."""
+    def refused(self, reason: DenyReason, begun: float) -> None:
+        """A request was refused; the check began at `begun`."""
         seconds = perf_counter() - begun
-        timings = self._unavailable if status == _NO_SERVICE else self._denied
+        timings = self._unavailable if reason in _NOBODYS_FAULT else self._denied
         timings.counts[bisect_left(EDGES, seconds)] += 1
         timings.seconds += seconds
         self._reasons[reason] = self._reasons.get(reason, 0) + 1

@@ -21,6 +21,7 @@
 | `token:<jti>` | the grant's id | the access token |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
+| `isolated-services` | services that an operator took out, and why, JSON | until all are back |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
 touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
@@ -33,6 +34,7 @@ from oauth_core.credentials import hash_secret, is_identifier
 
 KEYRING = "keyring"
 JWKS = "jwks"
+ISOLATED_SERVICES = "isolated-services"
 DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""

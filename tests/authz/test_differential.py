@@ -24,7 +24,7 @@ from oauth_core.access_tokens import Verified
 from oauth_core.challenge import refusal
 from oauth_core.keys import SigningKey, VerifyingKeys, public_jwks
 from oauth_core.model import Service
-from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
 from oauth_core.resources import ServiceIndex
 from tests.support.check_messages import check_request
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
@@ -41,6 +41,16 @@ SERVICES = ServiceIndex(
 START = claims().iat
 
 
+class Doors:
+    """Which services are open; all, until something happens."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Availability | Isolated] = {}
+
+    def of(self, service: str) -> Availability | Isolated:
+        return self.said.get(service, Availability.OPEN)
+
+
 class World:
     """Everything the two paths may depend on, under the test's control."""
 
@@ -52,6 +62,7 @@ class World:
         self.alive: set[str] = set()
         self.is_down = False
         self.is_forgetful = False
+        self.doors = Doors()
         self.tokens: list[str] = []
 
     # -- for the fast path: a view that is always up to date, and sometimes has to be asked
@@ -92,14 +103,15 @@ class World:
             ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
-        match decide(Facts(service, request.routed_as, token, liveness, self.now)):
+        availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
+        match decide(Facts(service, request.routed_as, token, liveness, availability, self.now)):
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 return wire.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
-            case Deny(reason, whose):
+            case Deny(reason, whose, told):
                 metadata = wire.encode_metadata(reason, whose, service.name if service else None)
-                return wire.encode_refused(refusal(reason, service)) + metadata
+                return wire.encode_refused(refusal(reason, service, told)) + metadata
 
     # -- what happens between requests
 
@@ -140,6 +152,10 @@ class World:
             case 10 if self.rng.random() < 0.3:
                 self.ring = self.rng.sample(self.all_keys, self.rng.randrange(1, 4))
                 return True
+            case 11:
+                choices: list[Availability | Isolated] = [Availability.OPEN] * 5
+                said = self.rng.choice([*choices, Availability.UNKNOWN, Isolated("a", 1), Isolated("b", 2)])
+                self.doors.said[self.rng.choice(["time", "notes"])] = said
         return False
 
     def message(self) -> bytes:
@@ -193,7 +209,9 @@ async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCa
     keys = KeyCache(world)
     await keys.read()
     tokens = TokenMemory(issuer=ISSUER, size=remembered)
-    facts = FactFinder(services=SERVICES, keys=keys, tokens=tokens, liveness=world, clock=world.clock)
+    facts = FactFinder(
+        services=SERVICES, keys=keys, tokens=tokens, liveness=world, isolated=world.doors, clock=world.clock
+    )
     return Authorizer(facts, world, Unrecorded()), keys
 
 
