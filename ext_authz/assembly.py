@@ -17,7 +17,6 @@ from ext_authz.facts import FactFinder
 from ext_authz.isolated_services import IsolatedServices
 from ext_authz.key_cache import KeyCache
 from ext_authz.metrics.families import Figures, labelled
-from ext_authz.metrics.meter import Meter
 from ext_authz.permissions import Permissions
 from ext_authz.token_memory import TokenMemory
 from ext_authz.wire import Names
@@ -29,6 +28,7 @@ from oauth_core.store.local_view import LocalView
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from ext_authz.metrics.meter import Meter
     from oauth_core.audit import AuditSink
     from oauth_core.settings import AuthzSettings
 

@@ -6,6 +6,7 @@ It speaks no protocol: the transports bring the bytes and take them away.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
@@ -57,5 +58,8 @@ async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterat
             # A worker that takes calls before it has keys would refuse good tokens for no reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
+        # What is here by now stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         figures = service.figures if settings.metrics_listen else None
         yield CheckServer(service.authorizer, health, service.failed, figures)

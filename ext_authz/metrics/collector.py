@@ -21,7 +21,7 @@ class Teller(Protocol):
 
 
 class Collector:
-    """Counters never go back when a worker is replaced: its successor has the same number and goes on from there."""
+    """Counters never go back when a worker is replaced: its successor goes on from there, with the same number."""
 
     def __init__(self) -> None:
         self._present: dict[int, list[Teller]] = {}

@@ -6,8 +6,10 @@ workers is adding up numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 Figures = dict[str, float]
 
@@ -48,7 +50,8 @@ _PARTS_OF_A_HISTOGRAM = ("_bucket", "_count", "_sum")
 
 def labelled(name: str, **labels: str) -> str:
     """`name{label="value"}`. Values are ours: nothing that would need escaping."""
-    return f"{name}{{{','.join(f'{label}="{value}"' for label, value in labels.items())}}}"
+    spelled = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    return f"{name}{{{spelled}}}"
 
 
 def family_of(sample: str) -> Family:

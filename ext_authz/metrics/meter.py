@@ -1,4 +1,7 @@
-"""Counts every answer of one worker, and how long it took to decide: a few additions, since every check pays them."""
+"""Counts every answer of one worker, and how long it took to decide.
+
+Every check pays for this, so it is a clock read twice and a few additions; the rest is done when somebody asks.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ EDGES = (
 """Upper ends of the buckets, in seconds: a remembered token takes ten microseconds, one that Redis is asked about
 a thousand, and a deadline ends what takes a second."""
 
-_NOBODYS_FAULT = frozenset(reason for reason in DenyReason if refusal(reason, None).status == HTTPStatus.SERVICE_UNAVAILABLE)
+_NOBODYS_FAULT = frozenset(
+    reason for reason in DenyReason if refusal(reason, None).status == HTTPStatus.SERVICE_UNAVAILABLE
+)
 
 
 class _Timings:
