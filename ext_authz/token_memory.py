@@ -72,6 +72,10 @@ class TokenMemory:
     """Verifies tokens of `issuer`, remembering the `size` good ones that were used last."""
 
     def __init__(self, *, issuer: str, size: int) -> None:
+        self.verified = 0
+        """Signatures that were checked and found good."""
+        self.rejected = 0
+        """Tokens that were looked at and found bad."""
         self._issuer = issuer
         self._keys: VerifyingKeys | None = None
         self._good: Recent[str, Remembered] = Recent(size)
@@ -101,9 +105,11 @@ class TokenMemory:
             return rejected
         verdict = access_tokens.verify(token, keys, issuer=self._issuer, now=now)
         if isinstance(verdict, Rejected):
+            self.rejected += 1
             if verdict.fault in _LASTING:
                 self._bad.put(digest, verdict)
             return verdict
+        self.verified += 1
         remembered = Remembered(Verified(_sharing_texts(verdict.claims)))
         self._good.put(token, remembered)
         return remembered

@@ -96,6 +96,16 @@ class LocalView:
         """Whether what is remembered counts at this moment."""
         return self._view.is_trusted(self._clock())
 
+    @property
+    def staleness(self) -> float:
+        """Seconds since Redis last proved that no change was missed; infinite without a link."""
+        return self._clock() - self._view.trusted_until + self._bound
+
+    @property
+    def waiting(self) -> int:
+        """How many questions to Redis have no answer yet."""
+        return self._under_way
+
     def __len__(self) -> int:
         return len(self._view)
 
