@@ -40,6 +40,8 @@ BELONGS = {
         "oauth_web.clients",
         "oauth_web.deps",
         "portcullis.bench",
+        # Operators' commands hand it on to the stores.
+        "portcullis.commands",
         "portcullis.operator_commands",
         "portcullis.supervisor.probes",
     ),

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
-from oauth_core import machine_clients
+from oauth_core import client_id_documents, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.revocation import Revocation
 from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, with_redis
+from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oauth_core.model import Client
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Client, Grant
     from oauth_core.settings import WebSettings
 
 T = TypeVar("T")
@@ -120,6 +123,43 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
         click.echo(json.dumps({"client_id": client_id, "grants_ended": ended}))
     else:
         click.echo(f"Deleted {client_id} and ended {ended} of its grants.")
+
+
+@command.command(context_settings=ANY_ID)
+@click.argument("client_id")
+@why
+@as_json
+@click.pass_obj
+def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json: bool) -> None:
+    """End all that the client CLIENT_ID holds, and leave its registration: its users have to sign in again."""
+
+    async def run(redis: Redis) -> tuple[bool, tuple[Grant, ...]]:
+        # A client that is known by its document has no record here.
+        known = client_id_documents.is_url(client_id) or await ClientStore(redis, lifetime=0).exists(client_id)
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        return known, await Revocation(redis, grants).of_client(client_id, now=int(time.time()))
+
+    known, ended = with_redis(settings, run)
+    if not known and not ended:
+        raise click.ClickException("there is no such client")
+    record(
+        AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=client_id),
+        *(
+            AuditEvent(
+                EventKind.GRANT_REVOKED,
+                reason=by_operator(reason),
+                client_id=client_id,
+                user=grant.user.login if grant.user else None,
+                user_id=grant.user.github_id if grant.user else None,
+                grant_id=grant.grant_id,
+            )
+            for grant in ended
+        ),
+    )
+    if as_json:
+        click.echo(json.dumps({"client_id": client_id, "grants_ended": len(ended)}))
+    else:
+        click.echo(f"Ended {len(ended)} grants of {client_id}.")
 
 
 def _with_stores(settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]]) -> T:
