@@ -13,12 +13,13 @@ import structlog
 
 from ext_authz.access_log import AccessLog
 from ext_authz.check import Authorizer, Unrecorded
-from ext_authz.facts import FactFinder
+from ext_authz.facts import MOST_WAITING, FactFinder
 from ext_authz.isolated_services import IsolatedServices
 from ext_authz.key_cache import KeyCache
 from ext_authz.metrics.families import Figures, labelled
 from ext_authz.permissions import Permissions
 from ext_authz.token_memory import TokenMemory
+from ext_authz.turns import Turns
 from ext_authz.wire import Names
 from oauth_core.errors import SettingsError
 from oauth_core.resources import ServiceIndex
@@ -44,6 +45,7 @@ class Assembled:
     keys: KeyCache
     view: LocalView
     tokens: TokenMemory
+    turns: Turns
     meter: Meter
     failed: asyncio.Future[list[Never]]
 
@@ -54,6 +56,7 @@ class Assembled:
             **self.meter.figures(),
             labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
             labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
+            "portcullis_signatures_waiting": self.turns.waiting,
             "portcullis_remembered_tokens": len(self.tokens),
             "portcullis_redis_questions_total": counts.misses,
             "portcullis_redis_questions_shared_total": counts.shared,
@@ -92,6 +95,7 @@ async def assembled(
     keys = KeyCache(view.published_keys, changed=view.published_keys.changed)
     isolated = IsolatedServices(view.isolated_services, bound=settings.revocation_bound)
     tokens = TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens)
+    turns = Turns(MOST_WAITING)
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),
         keys=keys,
@@ -99,6 +103,7 @@ async def assembled(
         liveness=view,
         isolated=isolated,
         clock=lambda: int(time.time()),
+        turns=turns,
     )
     log = AccessLog(audit, sys.stdout, program="ext_authz")
     permissions = Permissions(
@@ -120,7 +125,7 @@ async def assembled(
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield Assembled(authorizer, keys, view, tokens, authorizer.meter, failed)
+        yield Assembled(authorizer, keys, view, tokens, turns, authorizer.meter, failed)
     finally:
         failed.cancel()
         await asyncio.gather(*background, return_exceptions=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from ext_authz.token_memory import Remembered
+from ext_authz.turns import Turns
 from oauth_core.access_tokens import Rejected, TokenFault, fault_of_time
 from oauth_core.policy import Availability, Facts, Liveness, Unverified
 
@@ -25,6 +26,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The `b64token` of RFC 6750 section 2.1. It has no comma, so two credentials joined into one never match."""
 
 _USUAL_SCHEME = "Bearer "
+
+MOST_WAITING = 1000
+"""Tokens whose signatures wait to be checked: a fifth of a second's work."""
 
 
 class Gathered(NamedTuple):
@@ -72,8 +76,10 @@ class FactFinder:
         liveness: LivenessSource,
         isolated: AvailabilitySource,
         clock: Callable[[], int],
+        turns: Turns | None = None,
     ) -> None:
-        """`clock` gives whole seconds since the epoch."""
+        """`clock` gives whole seconds since the epoch. `turns` are those of signatures to check."""
+        self._turns = turns or Turns(MOST_WAITING)
         self._services = services
         self._keys = keys
         self._tokens = tokens
@@ -115,7 +121,7 @@ class FactFinder:
         """The facts about `request`, if they can be had without waiting for anybody."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else self._look_at(presented(request))
-        if token == Rejected(TokenFault.UNKNOWN_KEY):
+        if token is None or token == Rejected(TokenFault.UNKNOWN_KEY):
             return None
         if not isinstance(token, Remembered):
             return Gathered(self._facts(service, request, token, Liveness.UNKNOWN), None)
@@ -127,7 +133,7 @@ class FactFinder:
     async def gather(self, request: IncomingRequest) -> Gathered:
         """The facts about `request`. A token is checked only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
-        token = Unverified.MISSING if service is None else await self._verify(presented(request))
+        token = Unverified.MISSING if service is None else await self._verify(presented(request), request.source)
         if not isinstance(token, Remembered):
             return Gathered(self._facts(service, request, token, Liveness.UNKNOWN), None)
         liveness = await self._liveness.of(token.verified.claims.jti)
@@ -144,21 +150,28 @@ class FactFinder:
         availability = Availability.UNKNOWN if service is None else self._isolated.of(service.name)
         return Facts(service, request.routed_as, token, liveness, availability, self._clock())
 
-    async def _verify(self, presented: str | Unverified) -> Remembered | Rejected | Unverified:
+    async def _verify(self, presented: str | Unverified, source: str | None) -> Remembered | Rejected | Unverified:
         verdict = self._look_at(presented)
-        if verdict != Rejected(TokenFault.UNKNOWN_KEY):
-            return verdict
-        # The key may be newer than our copy of the ring.
-        await self._keys.read_for_unknown_key()
-        return self._look_at(presented) if self._keys.is_fresh else Unverified.NO_KEYS
+        if verdict == Rejected(TokenFault.UNKNOWN_KEY):
+            # The key may be newer than our copy of the ring.
+            await self._keys.read_for_unknown_key()
+            verdict = self._look_at(presented) if self._keys.is_fresh else Unverified.NO_KEYS
+        if verdict is not None or not isinstance(presented, str):
+            return verdict or Unverified.MISSING
+        if not await self._turns.wait(source):
+            return Unverified.BUSY
+        # The keys may have changed while we waited.
+        keys = self._keys.current
+        return Unverified.NO_KEYS if keys is None else self._tokens.verify(presented, keys, self._clock())
 
-    def _look_at(self, presented: str | Unverified) -> Remembered | Rejected | Unverified:
+    def _look_at(self, presented: str | Unverified) -> Remembered | Rejected | Unverified | None:
+        """What can be said of a token at once; `None` when its signature must be checked first."""
         keys = self._keys.current
         if keys is None:
             return Unverified.NO_KEYS
         if isinstance(presented, Unverified):
             return presented
-        return self._tokens.verify(presented, keys, self._clock())
+        return self._tokens.known(presented, keys, self._clock())
 
 
 def presented(request: IncomingRequest) -> str | Unverified:

@@ -25,6 +25,8 @@ class Unverified(Enum):
     """More than one credential, or a bearer credential that cannot be a token (RFC 6750 section 2.1)."""
     IN_QUERY = "in_query"
     """A token in the URL, where logs and other services see it (RFC 9700 section 4.3.2)."""
+    BUSY = "busy"
+    """So many tokens wait to be verified that one more would only make all of them late."""
     NO_KEYS = "no_keys"
     """We have no keys yet, so nothing can be said about any token."""
 
@@ -137,7 +139,7 @@ def decide(facts: Facts) -> Allow | Deny:
             return Deny(DenyReason.MALFORMED_AUTHORIZATION)
         case Unverified.IN_QUERY:
             return Deny(DenyReason.TOKEN_IN_QUERY)
-        case Unverified.NO_KEYS:
+        case Unverified.NO_KEYS | Unverified.BUSY:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN)
         case _:
             assert_never(facts.token)

@@ -29,6 +29,7 @@ FAMILIES = (
     Family("portcullis_memory_hits_total", "counter", "Checks answered from memory."),
     Family("portcullis_memory_misses_total", "counter", "Checks that had to wait for Redis or for a key."),
     Family("portcullis_signatures_total", "counter", "Signatures that were checked, by what came of it."),
+    Family("portcullis_signatures_waiting", "gauge", "Tokens that wait for their signature to be checked."),
     Family("portcullis_remembered_tokens", "gauge", "Genuine tokens in memory."),
     Family("portcullis_redis_questions_total", "counter", "Tokens that Redis was asked about."),
     Family("portcullis_redis_questions_shared_total", "counter", "Checks that waited for another one's question."),

@@ -141,8 +141,8 @@ async def test_a_sink_that_breaks_lets_nobody_through(key: SigningKey) -> None:
 async def test_a_token_that_expires_while_its_liveness_is_asked_is_refused(key: SigningKey) -> None:
     sink = Recorder()
     expiry = claims().exp
-    seconds = iter([expiry - 1, expiry])
-    subject = await authorizer(key, sink, clock=lambda: next(seconds))
+    redis = Said()
+    subject = await authorizer(key, sink, redis, clock=lambda: expiry if redis.asked else expiry - 1)
     assert read_answer(await subject.check(check_request(token=mint(key, exp=expiry)))).status == 401
     assert [event.reason for event in sink.events] == [DenyReason.EXPIRED]
 
