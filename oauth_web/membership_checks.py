@@ -1,4 +1,4 @@
-"""On a schedule: are those who hold a grant still admitted, and in the same groups?
+"""The schedule by which everybody who holds a grant is asked about: whether they are still admitted, and in which groups.
 
 A refresh asks the same, but somebody who left keeps a running access token until then, and a client that never
 refreshes is never asked about. One process does this for all, person by person, slowly enough for GitHub; one that
