@@ -1,4 +1,4 @@
-"""The schedule by which everybody who holds a grant is asked about: whether they are still admitted, and in which groups.
+"""The schedule of asking whether those who hold a grant are still admitted, and in which groups they are.
 
 A refresh asks the same, but somebody who left keeps a running access token until then, and a client that never
 refreshes is never asked about. One process does this for all, person by person, slowly enough for GitHub; one that
