@@ -66,6 +66,7 @@ async def assembled(
     keys = KeyCache(view, changed=view.keys_changed)
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),
+        policy=settings.policy,
         keys=keys,
         tokens=TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens),
         liveness=view,

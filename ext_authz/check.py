@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.resources import ServiceIndex
+    from oauth_core.roles import Policy
 
 
 class AllowedSink(Protocol):
@@ -56,6 +58,11 @@ class Authorizer:
         self._log = structlog.get_logger("check")
         self._refusals: dict[tuple[DenyReason, str | None], bytes] = {}
         self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None))
+
+    def use(self, services: ServiceIndex, policy: Policy) -> None:
+        """From the next decision on, these services and this policy count."""
+        self._facts.use(services, policy)
+        self._refusals.clear()
 
     def check_now(self, message: bytes) -> bytes | None:
         """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
@@ -104,20 +111,25 @@ class Authorizer:
     def _allow(
         self, claims: AccessClaims, service: Service, request: IncomingRequest, remembered: Remembered | None
     ) -> bytes:
-        answer = wire.encode_allowed(claims, request.lookalikes)
-        if remembered is not None and not request.lookalikes:
+        if remembered is None or request.lookalikes:
+            answer = wire.encode_allowed(claims, request.lookalikes)
+        else:
+            answer = remembered.answer or wire.encode_allowed(claims, ())
             remembered.answer = answer
-            if service not in remembered.allowed:
+            # With tool rules the next request may ask for something else.
+            if service.rules is None and service not in remembered.allowed:
                 remembered.allowed = (*remembered.allowed, service)
         self._record_allowed(claims, service, request)
         return answer
 
     def _refuse(self, denial: Deny, request: IncomingRequest | None, service: Service | None) -> bytes:
         name = None if service is None else service.name
-        answer = self._refusals.get((denial.reason, name))
+        # What to ask for may depend on the token; everything else is the same for everybody.
+        answer = None if denial.scopes else self._refusals.get((denial.reason, name))
         if answer is None:
-            answer = wire.encode_refused(refusal(denial.reason, service))
-            self._refusals[denial.reason, name] = answer
+            answer = wire.encode_refused(refusal(denial.reason, service, denial.scopes))
+            if not denial.scopes:
+                self._refusals[denial.reason, name] = answer
         self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
         return answer
 

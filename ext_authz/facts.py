@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
+from ext_authz import wire
 from ext_authz.token_memory import Remembered
+from oauth_core import mcp_request
 from oauth_core.access_tokens import Rejected, TokenFault, fault_of_time
 from oauth_core.policy import Facts, Liveness, Unverified
 
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     from ext_authz.key_cache import KeyCache
     from ext_authz.token_memory import TokenMemory
     from ext_authz.wire import IncomingRequest
+    from oauth_core.mcp_request import Call, CallFault, Session
     from oauth_core.model import Service
     from oauth_core.resources import ServiceIndex
+    from oauth_core.roles import Policy
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The `b64token` of RFC 6750 section 2.1. It has no comma, so two credentials joined into one never match."""
@@ -49,6 +53,7 @@ class FactFinder:
         self,
         *,
         services: ServiceIndex,
+        policy: Policy,
         keys: KeyCache,
         tokens: TokenMemory,
         liveness: LivenessSource,
@@ -56,10 +61,15 @@ class FactFinder:
     ) -> None:
         """`clock` gives whole seconds since the epoch."""
         self._services = services
+        self._policy = policy
         self._keys = keys
         self._tokens = tokens
         self._liveness = liveness
         self._clock = clock
+
+    def use(self, services: ServiceIndex, policy: Policy) -> None:
+        """From the next decision on, these services and this policy count, and nothing decided under others."""
+        self._services, self._policy = services, policy
 
     def recall(self, request: IncomingRequest) -> tuple[Service, Remembered] | None:
         """The service and the token of a request that is to be allowed because one just like it was.
@@ -78,7 +88,7 @@ class FactFinder:
         if not credentials.startswith(_USUAL_SCHEME):
             return None
         remembered = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
-        if remembered is None or service not in remembered.allowed:
+        if remembered is None or remembered.policy is not self._policy or service not in remembered.allowed:
             return None
         if fault_of_time(remembered.verified.claims, self._clock()) is not None:
             return None
@@ -93,20 +103,35 @@ class FactFinder:
         if token == Rejected(TokenFault.UNKNOWN_KEY):
             return None
         if not isinstance(token, Remembered):
-            return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock()), None)
+            return self._without_token(request, token)
         liveness = self._liveness.known(token.verified.claims.jti)
-        if liveness is None:
-            return None
-        return Gathered(Facts(service, request.routed_as, token.verified, liveness, self._clock()), token)
+        return None if liveness is None else self._with_token(request, token, liveness)
 
     async def gather(self, request: IncomingRequest) -> Gathered:
         """The facts about `request`. A token is checked only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else await self._verify(presented(request))
         if not isinstance(token, Remembered):
-            return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock()), None)
-        liveness = await self._liveness.of(token.verified.claims.jti)
-        return Gathered(Facts(service, request.routed_as, token.verified, liveness, self._clock()), token)
+            return self._without_token(request, token)
+        return self._with_token(request, token, await self._liveness.of(token.verified.claims.jti))
+
+    def _without_token(self, request: IncomingRequest, token: Rejected | Unverified) -> Gathered:
+        service = self._services.by_request(request.host, request.path)
+        return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock(), None), None)
+
+    def _with_token(self, request: IncomingRequest, token: Remembered, liveness: Liveness) -> Gathered:
+        """The facts, all of one moment: while something was waited for, the policy may have become another."""
+        service = self._services.by_request(request.host, request.path)
+        facts = Facts(
+            service,
+            request.routed_as,
+            token.verified,
+            liveness,
+            self._clock(),
+            token.rights_under(self._policy),
+            None if service is None or service.rules is None else _asked(request),
+        )
+        return Gathered(facts, token)
 
     async def _verify(self, presented: str | Unverified) -> Remembered | Rejected | Unverified:
         verdict = self._look_at(presented)
@@ -123,6 +148,10 @@ class FactFinder:
         if isinstance(presented, Unverified):
             return presented
         return self._tokens.verify(presented, keys, self._clock())
+
+
+def _asked(request: IncomingRequest) -> Session | Call | CallFault:
+    return mcp_request.read(wire.message_of(request))
 
 
 def presented(request: IncomingRequest) -> str | Unverified:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from oauth_core import access_tokens
+from oauth_core.access import Rights, rights_of
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims
 from oauth_core.store.recent import Recent
@@ -20,6 +21,7 @@ from oauth_core.store.recent import Recent
 if TYPE_CHECKING:
     from oauth_core.keys import VerifyingKeys
     from oauth_core.model import Service
+    from oauth_core.roles import Policy
 
 REMEMBERED_REJECTED = 10_000
 """How many tokens that were found bad are remembered; about 200 bytes each."""
@@ -40,16 +42,27 @@ _LASTING = frozenset(
 class Remembered:
     """A genuine token, and what was decided about it once.
 
-    `answer` is the encoded permission; the same for every service, since it says who the caller is. `allowed`
-    are the services that the decision, taken with an active token, let it through to.
+    `answer` is the encoded permission; the same for every service, since it says who the caller is. `rights` are
+    what `policy` gives the token, and `allowed` the services that the decision, taken with an active token, let it
+    through to whatever it asks there: they count under that very policy only.
     """
 
-    __slots__ = ("allowed", "answer", "verified")
+    __slots__ = ("allowed", "answer", "policy", "rights", "verified")
 
     def __init__(self, verified: Verified) -> None:
         self.verified = verified
         self.answer: bytes | None = None
+        self.policy: Policy | None = None
+        self.rights: Rights | None = None
         self.allowed: tuple[Service, ...] = ()
+
+    def rights_under(self, policy: Policy) -> Rights:
+        """What `policy` gives the token; what was remembered under another policy is forgotten."""
+        rights = self.rights
+        if rights is None or self.policy is not policy:
+            rights = rights_of(policy, self.verified.claims)
+            self.policy, self.rights, self.allowed = policy, rights, ()
+        return rights
 
 
 class TokenMemory:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, assert_never
 
+from oauth_core.access import Judgement, Lacking, Rights, judge
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.mcp_request import Call, CallFault, Session
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
@@ -59,6 +61,17 @@ class DenyReason(StrEnum):
     WRONG_AUDIENCE = "wrong_audience"
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
+    FORBIDDEN_BY_POLICY = "forbidden_by_policy"
+    BODY_MISSING = "body_missing"
+    BODY_PARTIAL = "body_partial"
+    BODY_ENCODED = "body_encoded"
+    BODY_NOT_JSON = "body_not_json"
+    BODY_UNREADABLE = "body_unreadable"
+    BODY_BATCH = "body_batch"
+    BODY_NOT_A_MESSAGE = "body_not_a_message"
+    AMBIGUOUS_NAME = "ambiguous_name"
+    HEADER_MISMATCH = "header_mismatch"
+    WRONG_HTTP_METHOD = "wrong_http_method"
     TOKEN_STATE_UNKNOWN = "token_state_unknown"
     INTERNAL_ERROR = "internal_error"
 
@@ -68,7 +81,9 @@ class Facts:
     """All that a decision rests on.
 
     `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
-    `now` is the second at which the decision is taken, after every fact was gathered.
+    `now` is the second at which the decision is taken, after every fact was gathered. `rights` are those of the
+    token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
+    service has tool rules.
     """
 
     service: Service | None
@@ -76,6 +91,8 @@ class Facts:
     token: Verified | Rejected | Unverified
     liveness: Liveness
     now: int
+    rights: Rights | None
+    asked: Session | Call | CallFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +104,14 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log."""
+    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log.
+
+    `scopes` are what a token must have that would have been let in, where a new consent could give such a one.
+    """
 
     reason: DenyReason
     claims: AccessClaims | None = None
+    scopes: tuple[str, ...] = ()
 
 
 def decide(facts: Facts) -> Allow | Deny:
@@ -102,7 +123,7 @@ def decide(facts: Facts) -> Allow | Deny:
         return Deny(DenyReason.ROUTE_MISMATCH)
     match facts.token:
         case Verified(claims):
-            return _decide_on(claims, facts.service, facts.liveness, facts.now)
+            return _decide_on(claims, facts.service, facts)
         case Rejected(fault):
             return Deny(_fault_reason(fault))
         case Unverified.MISSING:
@@ -117,24 +138,65 @@ def decide(facts: Facts) -> Allow | Deny:
             assert_never(facts.token)
 
 
-def _decide_on(claims: AccessClaims, service: Service, liveness: Liveness, now: int) -> Allow | Deny:
+def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
     """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
-    if now >= claims.exp:
+    if facts.now >= claims.exp:
         # It was looked at before Redis was asked, and may have expired while we waited.
         return Deny(DenyReason.EXPIRED, claims)
     if service.resource not in claims.aud:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
-    match liveness:
+    match facts.liveness:
         case Liveness.UNKNOWN:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)
         case Liveness.REVOKED:
             return Deny(DenyReason.REVOKED, claims)
         case Liveness.ACTIVE:
-            if service.scope in claims.scope.split(" "):
-                return Allow(claims)
-            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims)
+            return _decide_on_right(claims, service, facts)
         case _:
-            assert_never(liveness)
+            assert_never(facts.liveness)
+
+
+def _decide_on_right(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
+    """The decision on a token that is good here: is what is asked its right?"""
+    if facts.rights is None:
+        return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
+    match judge(service, facts.rights, facts.asked):
+        case Judgement.GRANTED:
+            return Allow(claims)
+        case Judgement.FORBIDDEN:
+            return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
+        case Lacking(scopes):
+            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes)
+        case CallFault() as fault:
+            return Deny(_call_reason(fault), claims)
+        case _ as never:
+            assert_never(never)
+
+
+def _call_reason(fault: CallFault) -> DenyReason:
+    match fault:
+        case CallFault.MISSING:
+            return DenyReason.BODY_MISSING
+        case CallFault.PARTIAL:
+            return DenyReason.BODY_PARTIAL
+        case CallFault.ENCODED:
+            return DenyReason.BODY_ENCODED
+        case CallFault.NOT_JSON:
+            return DenyReason.BODY_NOT_JSON
+        case CallFault.UNREADABLE:
+            return DenyReason.BODY_UNREADABLE
+        case CallFault.BATCH:
+            return DenyReason.BODY_BATCH
+        case CallFault.NOT_A_MESSAGE:
+            return DenyReason.BODY_NOT_A_MESSAGE
+        case CallFault.AMBIGUOUS_NAME:
+            return DenyReason.AMBIGUOUS_NAME
+        case CallFault.HEADER_MISMATCH:
+            return DenyReason.HEADER_MISMATCH
+        case CallFault.WRONG_METHOD:
+            return DenyReason.WRONG_HTTP_METHOD
+        case _:
+            assert_never(fault)
 
 
 def _fault_reason(fault: TokenFault) -> DenyReason:
