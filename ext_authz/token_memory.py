@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import access_tokens
 from oauth_core.access import Rights, rights_of
@@ -19,6 +19,7 @@ from oauth_core.model import AccessClaims
 from oauth_core.store.recent import Recent
 
 if TYPE_CHECKING:
+    from ext_authz.wire import Permission
     from oauth_core.keys import VerifyingKeys
     from oauth_core.model import Service
     from oauth_core.roles import Policy
@@ -39,29 +40,46 @@ _LASTING = frozenset(
 """Faults that neither time nor another request can mend while the keys stay the same."""
 
 
-class Remembered:
-    """A genuine token, and what was decided about it once.
+class Answer(NamedTuple):
+    """What a token was answered at `service`, and the second until which it may be answered that again."""
 
-    `answer` is the encoded permission; the same for every service, since it says who the caller is. `rights` are
-    what `policy` gives the token, and `allowed` the services that the decision, taken with an active token, let it
-    through to whatever it asks there: they count under that very policy only.
+    service: Service
+    permission: Permission
+    until: int
+
+
+class Remembered:
+    """A genuine token, and what was decided about it once: an answer for each service it was let through to.
+
+    `rights` are what `policy` gives the token. All that was decided counts under that very policy only.
     """
 
-    __slots__ = ("allowed", "answer", "policy", "rights", "verified")
+    __slots__ = ("answers", "policy", "rights", "verified")
 
     def __init__(self, verified: Verified) -> None:
         self.verified = verified
-        self.answer: bytes | None = None
         self.policy: Policy | None = None
         self.rights: Rights | None = None
-        self.allowed: tuple[Service, ...] = ()
+        self.answers: tuple[Answer, ...] = ()
+
+    def answer_at(self, service: Service, now: int) -> Answer | None:
+        """The answer at `service`, if it still counts at second `now`."""
+        for answer in self.answers:
+            if answer.service is service:
+                return answer if now < answer.until else None
+        return None
+
+    def keep(self, answer: Answer) -> None:
+        """Remember `answer`, in place of an older one at its service."""
+        others = (other for other in self.answers if other.service is not answer.service)
+        self.answers = (*others, answer)
 
     def rights_under(self, policy: Policy) -> Rights:
         """What `policy` gives the token; what was remembered under another policy is forgotten."""
         rights = self.rights
         if rights is None or self.policy is not policy:
             rights = rights_of(policy, self.verified.claims)
-            self.policy, self.rights, self.allowed = policy, rights, ()
+            self.policy, self.rights, self.answers = policy, rights, ()
         return rights
 
 

@@ -40,7 +40,7 @@ class Judgement(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """The policy allows it and the token does not: `scopes` are what a new one must have, the old ones included."""
+    """The policy allows it and the token does not: `scopes` are what a new one must have, old ones included."""
 
     scopes: tuple[str, ...]
 
@@ -53,7 +53,9 @@ def rights_of(policy: Policy, claims: AccessClaims) -> Rights:
     return Rights(_words(claims.scope), permissions)
 
 
-def judge(service: Service, rights: Rights, asked: Session | Call | CallFault | None) -> Judgement | Lacking | CallFault:
+def judge(
+    service: Service, rights: Rights, asked: Session | Call | CallFault | None
+) -> Judgement | Lacking | CallFault:
     """Whether `rights` are enough at `service` for what is `asked`.
 
     `asked` matters only where the service has rules, and there it must be known.

@@ -28,7 +28,9 @@ class Refusal:
     body: str
 
 
-def refusal(reason: DenyReason, service: Service | None, scopes: tuple[str, ...] = ()) -> Refusal:
+def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one row
+    reason: DenyReason, service: Service | None, scopes: tuple[str, ...] = ()
+) -> Refusal:
     """How a request that was refused for `reason` is answered.
 
     `service` is the one it was for; without it there is nowhere to send the client, and so no challenge. `scopes`

@@ -1,7 +1,7 @@
 """What an MCP request asks to do, read from its body so that no program behind us can read something else.
 
-Whatever two JSON readers could take differently is refused here: a service may be written in any language, and some
-are lenient about repeated members, the case of names, stray bytes or what follows the value. The headers
+Whatever two JSON readers could take differently is refused here: a service may be written in any language, and
+some are lenient about repeated members, the case of names, stray bytes or what follows the value. The headers
 `Mcp-Method` and `Mcp-Name` are believed in nothing, but must agree with the body where they are there, because
 programs on the way may act on them.
 """
@@ -80,7 +80,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the check was given of an HTTP request. Header names are lower case; `body` is exactly what was sent."""
+    """What the check was given of an HTTP request. Header names are lower case; `body` is what was sent."""
 
     http_method: str
     headers: Mapping[str, str]
@@ -189,9 +189,7 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
 
 def _is_spelled_once(members: dict[str, object], member: str) -> bool:
     """Whether no other member could be taken for `member`: Go ignores case, and C stops at a NUL."""
-    return not any(
-        name != member and _folded(name.partition("\0")[0]).strip() == member for name in members
-    )
+    return not any(name != member and _folded(name.partition("\0")[0]).strip() == member for name in members)
 
 
 def _folded(name: str) -> str:

@@ -24,7 +24,7 @@ UNLIMITED = Permissions(frozenset({EVERYTHING}))
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Permissions under one name, and who has them. `groups` are organisations, and teams as `organisation/team`."""
+    """Permissions under one name, and who has them. `groups` are organisations, and teams as `org/team`."""
 
     name: str
     permissions: Permissions
@@ -43,7 +43,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Policy:
-    """The operator's rule. `is_default` tells that it was not written but stands in for roles that are not there."""
+    """The operator's rule. `is_default` tells that it was not written but stands in for missing roles."""
 
     roles: tuple[Role, ...]
     is_default: bool = False

@@ -28,7 +28,7 @@ _OPEN = frozenset(
         "resources/list",
         "resources/templates/list",
         "logging/setLevel",
-        # What newer clients ask instead of the session's stream: it tells that something changed, never what it is.
+        # What newer clients ask instead of the session's stream: it tells that something changed, never what.
         "subscriptions/listen",
     }
 )

@@ -12,6 +12,7 @@ from oauth_core.model import Service
 from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
 from oauth_core.roles import Policy
 from oauth_core.scopes import of_service
+from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
 from oauth_core.settings.policy_faults import PlacedError, policy_faults
 from oauth_core.settings.roles import ROLE_NAME, RoleSettings
 from oauth_core.settings.services import ServiceSettings
@@ -56,6 +57,7 @@ class GatewaySettings(BaseModel):
     roles: dict[Annotated[str, Field(pattern=ROLE_NAME)], RoleSettings] = Field(default_factory=dict)
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
+    identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
     run_dir: Path = Path("/run/portcullis")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from oauth_core.settings.roles import RoleSettings
 
 Place = tuple[str | int, ...]
-"""Where something stands in the settings, as pydantic says it: `("services", 1, "permissions", "tools", "get_*")`."""
+"""Where something stands in the settings, as pydantic says it: `("services", 1, "permissions", "tools")`."""
 
 
 class PlacedError(ValueError):
@@ -30,9 +30,7 @@ def dotted(place: Place) -> str:
     return ".".join(str(part) for part in place)
 
 
-def policy_faults(
-    services: Sequence[Service], roles: Mapping[str, RoleSettings]
-) -> Iterator[tuple[Place, str]]:
+def policy_faults(services: Sequence[Service], roles: Mapping[str, RoleSettings]) -> Iterator[tuple[Place, str]]:
     """Every fault of permissions and roles, with its place."""
     for number, service in enumerate(services):
         yield from _service_faults(number, service)

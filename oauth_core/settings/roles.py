@@ -38,8 +38,9 @@ def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
 Name = Annotated[str, Field(pattern=NAME, max_length=_LONGEST), AfterValidator(_not_reserved)]
 Needs = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], BeforeValidator(_one_or_more)]
-People = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_no_stars), AfterValidator(_lower)]
-Globs = dict[Annotated[str, Field(min_length=1)], Needs]
+Text = Annotated[str, Field(min_length=1)]
+People = Annotated[tuple[Text, ...], AfterValidator(_no_stars), AfterValidator(_lower)]
+Globs = dict[Text, Needs]
 
 
 class PermissionSettings(BaseModel):
