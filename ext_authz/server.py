@@ -6,6 +6,7 @@ It speaks no protocol: the transports bring the bytes and take them away.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
@@ -14,9 +15,10 @@ from ext_authz.assembly import assembled
 from ext_authz.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from ext_authz.check import Authorizer
+    from ext_authz.metrics.families import Figures
     from oauth_core.audit import AuditSink
     from oauth_core.settings import AuthzSettings
 
@@ -28,11 +30,15 @@ _FIRST_KEYS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CheckServer:
-    """One worker's decisions. `failed` ends, with the error, only when the worker must not go on."""
+    """One worker's decisions. `failed` ends, with the error, only when the worker must not go on.
+
+    `figures` tells what was counted; `None` when nobody wants to know.
+    """
 
     authorizer: Authorizer
     health: Health
     failed: asyncio.Future[list[Never]]
+    figures: Callable[[], Figures] | None = None
 
 
 @asynccontextmanager
@@ -52,4 +58,8 @@ async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterat
             # A worker that takes calls before it has keys would refuse good tokens for no reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
-        yield CheckServer(service.authorizer, health, service.failed)
+        # What is here by now stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        figures = service.figures if settings.metrics_listen else None
+        yield CheckServer(service.authorizer, health, service.failed, figures)

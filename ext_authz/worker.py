@@ -44,8 +44,8 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
         transport = GrpcTransport(server)
         await transport.start(address, settings)
         link = ParentLink.from_environment(os.environ)
-        link.ready()
-        beating = asyncio.create_task(link.beat())
+        await link.ready()
+        beating = asyncio.create_task(link.beat(server.figures))
         told = asyncio.create_task(link.told_to_drain())
         try:
             await asyncio.wait((told, server.failed), return_when=asyncio.FIRST_COMPLETED)

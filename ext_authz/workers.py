@@ -18,6 +18,8 @@ import structlog
 
 from ext_authz.addresses import Address, UnixAddress, check_free, of_worker
 from ext_authz.cores import usable_cores
+from ext_authz.metrics import page
+from ext_authz.metrics.collector import Collector
 from ext_authz.transports.choice import choose
 from ext_authz.worker_process import WRONG_SETTINGS, WorkerProcess
 
@@ -61,6 +63,7 @@ class Workers:
         self._stopping = asyncio.Event()
         self._restarts: list[asyncio.Queue[asyncio.Event]] = [asyncio.Queue() for _ in self._addresses]
         self._generation = 0
+        self._collector = Collector()
         self._log = structlog.get_logger("workers")
 
     async def run(self) -> None:
@@ -78,7 +81,8 @@ class Workers:
         loop.add_signal_handler(signal.SIGHUP, roll)
         folder = Path(tempfile.mkdtemp(prefix="portcullis-"))
         try:
-            await self._run_all(folder)
+            async with page.serving(self._settings.metrics_listen, self._collector.page):
+                await self._run_all(folder)
         finally:
             for task in rolling:
                 task.cancel()
@@ -198,6 +202,7 @@ class Workers:
         except BaseException:
             await worker.kill()
             raise
+        self._collector.add(number, worker)
         self._log.info("worker.ready", worker=number, pid=worker.pid, address=str(place))
         return worker, 0
 

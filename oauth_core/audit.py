@@ -37,6 +37,13 @@ class EventKind(StrEnum):
     GRANT_REGROUPED = "grant.regrouped"
     KEY_CREATED = "key.created"
     KEY_RETIRED = "key.retired"
+    USER_BLOCKED = "user.blocked"
+    USER_UNBLOCKED = "user.unblocked"
+    USER_REVOKED = "user.revoked"
+    CLIENT_REVOKED = "client.revoked"
+    EVERYBODY_REVOKED = "everybody.revoked"
+    SERVICE_ISOLATED = "service.isolated"
+    SERVICE_RESTORED = "service.restored"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 

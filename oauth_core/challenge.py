@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_SECONDS = 2
 
+RETRY_ISOLATED_AFTER_SECONDS = 60
+"""An operator brings the service back, which takes longer than an outage of Redis may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -29,12 +32,12 @@ class Refusal:
 
 
 def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one row
-    reason: DenyReason, service: Service | None, scopes: tuple[str, ...] = ()
+    reason: DenyReason, service: Service | None, told: str | None = None, scopes: tuple[str, ...] = ()
 ) -> Refusal:
     """How a request that was refused for `reason` is answered.
 
-    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge. `scopes`
-    are what to ask for, when that is not just the service's own scope.
+    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge. `told` is
+    what an operator wants callers to know. `scopes` are what to ask for, when that is not just the service's own.
     """
     match reason:
         case DenyReason.MALFORMED_REQUEST:
@@ -95,7 +98,15 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
         case DenyReason.WRONG_HTTP_METHOD:
             allow = ("allow", "GET, POST, DELETE")
             return _answer(405, "invalid_request", "A call is a POST; GET and DELETE have no body.", allow)
-        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
+        case DenyReason.SERVICE_ISOLATED:
+            # Not 401 here either: the tokens are good, and are wanted again when the service is back.
+            return _answer(
+                503,
+                "service_isolated",
+                f"The service was taken out of use: {told}" if told else "The service was taken out of use.",
+                ("retry-after", str(RETRY_ISOLATED_AFTER_SECONDS)),
+            )
+        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.SERVICE_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
             # Never 401: clients throw good tokens away on it, and an outage would sign everybody out.
             return _answer(
                 503,

@@ -67,6 +67,24 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownUser:
+    """Somebody as they were when they last signed in, at second `signed_in_at`."""
+
+    user: User
+    signed_in_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An operator shut somebody out at second `since`. `login` is what they were called, if known."""
+
+    github_id: int
+    since: int
+    login: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """An OAuth client, registered (RFC 7591 section 2) or described by the document that its id is the URL of.
 
@@ -146,13 +164,17 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode:
-    """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant."""
+    """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant.
+
+    `allowed_at` is the second at which its user was found to be who they are.
+    """
 
     grant_id: str
     request: AuthorizationRequest
     user: User
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
+    allowed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +201,13 @@ class DevicePace:
 class DeviceDecision:
     """What the person decided about a device: to let it act as `user`, or, without one, not to.
 
-    `sealed_github_token` and `groups` are as in `Grant`.
+    `sealed_github_token` and `groups` are as in `Grant`, `allowed_at` is as in `AuthorizationCode`.
     """
 
     user: User | None = None
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
+    allowed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class Unverified(Enum):
     """More than one credential, or a bearer credential that cannot be a token (RFC 6750 section 2.1)."""
     IN_QUERY = "in_query"
     """A token in the URL, where logs and other services see it (RFC 9700 section 4.3.2)."""
+    BUSY = "busy"
+    """So many tokens wait to be verified that one more would only make all of them late."""
     NO_KEYS = "no_keys"
     """We have no keys yet, so nothing can be said about any token."""
 
@@ -40,12 +42,29 @@ class Liveness(Enum):
     """Redis did not answer in time, or was not asked."""
 
 
+class Availability(Enum):
+    """Whether requests may go to a service at all, if they are otherwise good."""
+
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    """Redis did not say in time whether the service is isolated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """An operator took the service out at second `since`. `reason` is told to callers."""
+
+    reason: str
+    since: int
+
+
 class DenyReason(StrEnum):
     """Why a request is refused, for the audit log. What the caller learns is `oauth_core.challenge`'s to say."""
 
     MALFORMED_REQUEST = "malformed_request"
     UNKNOWN_SERVICE = "unknown_service"
     ROUTE_MISMATCH = "route_mismatch"
+    SERVICE_ISOLATED = "service_isolated"
     MISSING_TOKEN = "missing_token"
     MALFORMED_AUTHORIZATION = "malformed_authorization"
     TOKEN_IN_QUERY = "token_in_query"
@@ -73,6 +92,7 @@ class DenyReason(StrEnum):
     HEADER_MISMATCH = "header_mismatch"
     WRONG_HTTP_METHOD = "wrong_http_method"
     TOKEN_STATE_UNKNOWN = "token_state_unknown"
+    SERVICE_STATE_UNKNOWN = "service_state_unknown"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -90,6 +110,7 @@ class Facts:
     routed_as: str | None
     token: Verified | Rejected | Unverified
     liveness: Liveness
+    availability: Availability | Isolated
     now: int
     rights: Rights | None
     asked: Session | Call | CallFault | None = None
@@ -106,11 +127,13 @@ class Allow:
 class Deny:
     """Refuse the request. `claims` are those of its token when that was genuine, for the audit log.
 
-    `scopes` are what a token must have that would have been let in, where a new consent could give such a one.
+    `told` is what the caller is told besides, where there is something. `scopes` are what a token must have that
+    would have been let in, where a new consent could give such a one.
     """
 
     reason: DenyReason
     claims: AccessClaims | None = None
+    told: str | None = None
     scopes: tuple[str, ...] = ()
 
 
@@ -121,6 +144,9 @@ def decide(facts: Facts) -> Allow | Deny:
     if facts.routed_as is not None and facts.routed_as != facts.service.name:
         # The route leads to one service and the URL names another: a token for the one would open the other.
         return Deny(DenyReason.ROUTE_MISMATCH)
+    if isinstance(facts.availability, Isolated):
+        # Before the token is looked at: nobody gets through, and no client should throw a good token away.
+        return Deny(DenyReason.SERVICE_ISOLATED, told=facts.availability.reason)
     match facts.token:
         case Verified(claims):
             return _decide_on(claims, facts.service, facts)
@@ -132,7 +158,7 @@ def decide(facts: Facts) -> Allow | Deny:
             return Deny(DenyReason.MALFORMED_AUTHORIZATION)
         case Unverified.IN_QUERY:
             return Deny(DenyReason.TOKEN_IN_QUERY)
-        case Unverified.NO_KEYS:
+        case Unverified.NO_KEYS | Unverified.BUSY:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN)
         case _:
             assert_never(facts.token)
@@ -161,12 +187,14 @@ def _decide_on_right(claims: AccessClaims, service: Service, facts: Facts) -> Al
     if facts.rights is None:
         return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
     match judge(service, facts.rights, facts.asked):
-        case Judgement.GRANTED:
+        case Judgement.GRANTED if facts.availability is Availability.OPEN:
             return Allow(claims)
+        case Judgement.GRANTED:
+            return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
         case Judgement.FORBIDDEN:
             return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
         case Lacking(scopes):
-            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes)
+            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)
         case CallFault() as fault:
             return Deny(_call_reason(fault), claims)
         case _ as never:

@@ -16,6 +16,8 @@ from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.revocation import Revocation
+from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
@@ -44,6 +46,8 @@ class Deps:
     codes: CodeStore
     devices: DeviceStore
     grants: GrantStore
+    revocation: Revocation
+    users: UserStore
     keys: Keys
     github: GitHub
     audit: AuditSink
@@ -76,6 +80,7 @@ async def wire(settings: WebSettings) -> Deps:
     except BaseException:
         await redis.aclose()
         raise
+    grants = GrantStore(redis, grace=settings.refresh_grace)
     return Deps(
         settings=settings,
         redis=redis,
@@ -86,7 +91,9 @@ async def wire(settings: WebSettings) -> Deps:
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
         devices=DeviceStore(redis),
-        grants=GrantStore(redis, grace=settings.refresh_grace),
+        grants=grants,
+        revocation=Revocation(redis, grants),
+        users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),
         audit=LogAuditSink(),

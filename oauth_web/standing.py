@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import KnownUser
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_web.github import GitHubRefusedError, GitHubUnavailableError
 
@@ -45,6 +46,8 @@ def groups_that_matter(deps: Deps) -> frozenset[str]:
 async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
     """Let `signed_in` in. Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
     user = signed_in.user
+    await _check_not_blocked(deps, user)
+    await deps.users.remember(KnownUser(user, deps.clock()))
     if not _groups_to_ask_about(deps, user):
         return Standing(await _admitted_groups(deps, user, ""))
     groups = await _admitted_groups(deps, user, signed_in.token)
@@ -58,6 +61,7 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
     Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
+    await _check_not_blocked(deps, user)
     if sealed_github_token is None or not _groups_to_ask_about(deps, user):
         # Without a token from when they signed in they are in no group, until they sign in again.
         if not deps.settings.admission.admits_by_name(user):
@@ -77,6 +81,12 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
         ) from None
 
 
+async def _check_not_blocked(deps: Deps, user: User) -> None:
+    """Pass when no operator shut `user` out; else raise `NotAdmittedError`."""
+    if await deps.users.block_of(user.github_id) is not None:
+        raise NotAdmittedError(user, "blocked by the operator")
+
+
 async def _admitted_groups(deps: Deps, user: User, token: str) -> tuple[str, ...]:
     """The groups of `user`, who may be here. Raises `NotAdmittedError` and what asking GitHub raises."""
     admission = deps.settings.admission
@@ -94,8 +104,8 @@ def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
     return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
 
 
-def _groups_of_policy(_deps: Deps) -> frozenset[str]:
-    return frozenset()
+def _groups_of_policy(deps: Deps) -> frozenset[str]:
+    return deps.settings.policy.groups_mentioned
 
 
 def _context(user: User) -> str:

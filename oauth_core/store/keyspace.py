@@ -18,9 +18,15 @@
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
+| `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
+| `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
+| `cut:user:<GitHub id>` | the second up to which what a person allowed is void | an hour |
+| `cut:client:<id>` | the same of what a client was allowed | an hour |
+| `cut:all` | the same of everything | an hour |
 | `token:<jti>` | the grant's id | the access token |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
+| `isolated-services` | services that an operator took out, and why, JSON | until all are back |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
 touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
@@ -33,9 +39,19 @@ from oauth_core.credentials import hash_secret, is_identifier
 
 KEYRING = "keyring"
 JWKS = "jwks"
+ISOLATED_SERVICES = "isolated-services"
+CUT_OF_ALL = "cut:all"
 DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
+
+ALL_GRANTS = "grant:{*}"
+ALL_USERS = "user:*"
+ALL_BLOCKS = "block:*"
+"""Patterns of the keys of every grant (but not of its tokens), of every person and of every block."""
+
+CUT_LIFETIME = 3600
+"""Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
 
 CODE_LIFETIME = 60
 """Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
@@ -64,6 +80,26 @@ def client_grants(client_id: str) -> str:
 def user_grants(github_id: int) -> str:
     """Key of the set of a person's grants."""
     return f"user-grants:{github_id}"
+
+
+def user(github_id: int) -> str:
+    """Key of who somebody was when they last signed in."""
+    return f"user:{github_id}"
+
+
+def block(github_id: int) -> str:
+    """Key whose existence shuts somebody out."""
+    return f"block:{github_id}"
+
+
+def cut_of_user(github_id: int) -> str:
+    """Key of the second up to which what a person allowed is void."""
+    return f"cut:user:{github_id}"
+
+
+def cut_of_client(client_id: str) -> str:
+    """Key of the second up to which what a client was allowed is void."""
+    return f"cut:client:{_of_ours(client_id)}"
 
 
 def document(name_hash: str) -> str:

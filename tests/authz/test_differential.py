@@ -25,7 +25,7 @@ from oauth_core.access_tokens import Verified
 from oauth_core.challenge import refusal
 from oauth_core.keys import SigningKey, VerifyingKeys, public_jwks
 from oauth_core.model import Service
-from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
 from oauth_core.resources import ServiceIndex
 from oauth_core.roles import Policy
 from tests.support.check_messages import check_request
@@ -44,6 +44,16 @@ POLICY = Policy.of((), SERVICES.services)
 START = claims().iat
 
 
+class Doors:
+    """Which services are open; all, until something happens."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Availability | Isolated] = {}
+
+    def of(self, service: str) -> Availability | Isolated:
+        return self.said.get(service, Availability.OPEN)
+
+
 class World:
     """Everything the two paths may depend on, under the test's control."""
 
@@ -55,6 +65,7 @@ class World:
         self.alive: set[str] = set()
         self.is_down = False
         self.is_forgetful = False
+        self.doors = Doors()
         self.tokens: list[str] = []
 
     # -- for the fast path: a view that is always up to date, and sometimes has to be asked
@@ -95,15 +106,16 @@ class World:
             ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
+        availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
         rights = rights_of(POLICY, token.claims) if isinstance(token, Verified) else None
-        match decide(Facts(service, request.routed_as, token, liveness, self.now, rights)):
+        match decide(Facts(service, request.routed_as, token, liveness, availability, self.now, rights)):
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 return wire.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
-            case Deny(reason, whose, scopes):
+            case Deny(reason, whose, told, scopes):
                 metadata = wire.encode_metadata(reason, whose, service.name if service else None)
-                return wire.encode_refused(refusal(reason, service, scopes)) + metadata
+                return wire.encode_refused(refusal(reason, service, told, scopes)) + metadata
 
     # -- what happens between requests
 
@@ -144,6 +156,10 @@ class World:
             case 10 if self.rng.random() < 0.3:
                 self.ring = self.rng.sample(self.all_keys, self.rng.randrange(1, 4))
                 return True
+            case 11:
+                choices: list[Availability | Isolated] = [Availability.OPEN] * 5
+                said = self.rng.choice([*choices, Availability.UNKNOWN, Isolated("a", 1), Isolated("b", 2)])
+                self.doors.said[self.rng.choice(["time", "notes"])] = said
         return False
 
     def message(self) -> bytes:
@@ -198,7 +214,13 @@ async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCa
     await keys.read()
     tokens = TokenMemory(issuer=ISSUER, size=remembered)
     facts = FactFinder(
-        services=SERVICES, policy=POLICY, keys=keys, tokens=tokens, liveness=world, clock=world.clock
+        services=SERVICES,
+        policy=POLICY,
+        keys=keys,
+        tokens=tokens,
+        liveness=world,
+        isolated=world.doors,
+        clock=world.clock,
     )
     return Authorizer(facts, world, Unrecorded()), keys
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oauth_core.access import Rights, rights_of
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims, Service
-from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
 from oauth_core.roles import Policy
 
 NOW = 1_800_000_000
@@ -50,10 +50,11 @@ def make_facts(
     routed_as: str | None = None,
     token: Verified | Rejected | Unverified | None = None,
     liveness: Liveness = Liveness.ACTIVE,
+    availability: Availability | Isolated = Availability.OPEN,
     now: int = NOW,
 ) -> Facts:
     token = Verified(make_claims()) if token is None else token
-    return Facts(service, routed_as, token, liveness, now, rights(token))
+    return Facts(service, routed_as, token, liveness, availability, now, rights(token))
 
 
 def reason(facts: Facts) -> DenyReason:
@@ -150,6 +151,7 @@ _facts = st.builds(
     routed_as=st.sampled_from([None, "time", "notes", ""]),
     token=_tokens,
     liveness=st.sampled_from(Liveness),
+    availability=st.sampled_from([*Availability, Isolated("repairs", NOW)]),
     now=st.integers(NOW - 2, NOW + 2),
 )
 
@@ -166,11 +168,23 @@ def test_allowed_means_that_every_fact_says_yes(facts: Facts) -> None:
         and facts.service.resource in facts.token.claims.aud
         and facts.service.scope in facts.token.claims.scope.split()
         and facts.liveness is Liveness.ACTIVE
+        and facts.availability is Availability.OPEN
     )
     assert isinstance(decision, Allow) == everything_holds
 
 
 @given(_facts, st.sampled_from([Liveness.UNKNOWN, Liveness.REVOKED]))
 def test_no_fact_outweighs_a_token_that_is_not_known_to_live(facts: Facts, liveness: Liveness) -> None:
-    weaker = replace(facts, liveness=liveness)
-    assert isinstance(decide(weaker), Deny)
+    assert isinstance(decide(replace(facts, liveness=liveness)), Deny)
+
+
+@given(_facts)
+def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
+    facts: Facts,
+) -> None:
+    decision = decide(replace(facts, availability=Isolated("repairs", NOW)))
+    assert isinstance(decision, Deny)
+    if decision.reason is DenyReason.SERVICE_ISOLATED:
+        assert decision.told == "repairs"
+    else:
+        assert decision.reason in {DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH}
