@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import socket
@@ -50,6 +51,12 @@ class WebServer:
     log: Path
     environment: Mapping[str, str]
 
+    def now_at_github(self, people: Mapping[str, Mapping[str, list[str]] | None]) -> None:
+        """Change who is where at the stand-in (`portcullis.github_standin.people.Changes`)."""
+        fresh = self.log.with_name("people.fresh")
+        fresh.write_text(json.dumps(people), encoding="utf-8")
+        fresh.rename(self.log.with_name("people.json"))
+
     @property
     def resource(self) -> str:
         """The resource identifier of the first service."""
@@ -95,7 +102,9 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
             "ALLOWED_GITHUB_USERS": "octocat, Monalisa",
             **(settings or {}),
         }
+        people = ["--people", str(folder / "people.json")]
         standin = [sys.executable, "-m", "portcullis", "github-standin", "--listen", f"127.0.0.1:{github_port}"]
+        standin += people
         stack.enter_context(_process(standin, environment, folder / "github.log"))
         stack.enter_context(_process([sys.executable, "-m", "oauth_web"], environment, log))
         _wait_for(f"{issuer}/healthz", log)

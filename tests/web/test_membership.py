@@ -25,6 +25,7 @@ def web() -> Iterator[WebServer]:
             "ALLOWED_GITHUB_USERS": "octocat",
             "ALLOWED_GITHUB_ORGS": "ACME",
             "ALLOWED_GITHUB_TEAMS": "birdwatchers/none",
+            "MEMBERSHIP_CHECK_INTERVAL": "0",  # what happens at refreshes is looked at here
         }
     ) as server:
         yield server
