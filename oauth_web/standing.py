@@ -135,8 +135,8 @@ def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
     return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
 
 
-def _groups_of_policy(_deps: Deps) -> frozenset[str]:
-    return frozenset()
+def _groups_of_policy(deps: Deps) -> frozenset[str]:
+    return deps.settings.policy.groups_mentioned
 
 
 def _context(user: User) -> str:
