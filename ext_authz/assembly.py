@@ -98,6 +98,7 @@ async def assembled(
     turns = Turns(MOST_WAITING)
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),
+        policy=settings.policy,
         keys=keys,
         tokens=tokens,
         liveness=view,

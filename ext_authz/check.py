@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.resources import ServiceIndex
+    from oauth_core.roles import Policy
 
 
 class AllowedSink(Protocol):
@@ -69,6 +71,11 @@ class Authorizer:
         self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None)) + wire.encode_metadata(
             DenyReason.INTERNAL_ERROR, None, None
         )
+
+    def use(self, services: ServiceIndex, policy: Policy) -> None:
+        """From the next decision on, these services and this policy count."""
+        self._facts.use(services, policy)
+        self._refusals.clear()
 
     def check_now(self, message: bytes) -> bytes | None:
         """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
@@ -131,9 +138,11 @@ class Authorizer:
         request: IncomingRequest,
         remembered: Remembered | None,
     ) -> bytes:
-        answer = self._permissions.make(claims, service, request.lookalikes)
-        if remembered is not None and not request.lookalikes:
-            remembered.keep(answer)
+        answer = None if remembered is None or request.lookalikes else remembered.answer_at(service, now)
+        if answer is None:
+            answer = self._permissions.make(claims, service, request.lookalikes)
+            if remembered is not None and not request.lookalikes:
+                remembered.keep(answer)
         self._record_allowed(claims, service, request)
         return self._permissions.spell_out(answer.permission, claims, request, now)
 
@@ -141,10 +150,12 @@ class Authorizer:
         self, denial: Deny, request: IncomingRequest | None, service: Service | None, begun: float
     ) -> bytes:
         name = None if service is None else service.name
-        answer = self._refusals.get((denial.reason, name, denial.told))
+        # What to ask for may depend on the token; everything else is the same for everybody.
+        answer = None if denial.scopes else self._refusals.get((denial.reason, name, denial.told))
         if answer is None:
-            answer = wire.encode_refused(refusal(denial.reason, service, denial.told))
-            self._refusals[denial.reason, name, denial.told] = answer
+            answer = wire.encode_refused(refusal(denial.reason, service, denial.told, denial.scopes))
+            if not denial.scopes:
+                self._refusals[denial.reason, name, denial.told] = answer
         self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
         self.meter.refused(denial.reason, begun)
         return answer + wire.encode_metadata(denial.reason, denial.claims, name)

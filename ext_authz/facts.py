@@ -6,8 +6,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
+from ext_authz import wire
 from ext_authz.token_memory import Remembered
 from ext_authz.turns import Turns
+from oauth_core import mcp_request
 from oauth_core.access_tokens import Rejected, TokenFault, fault_of_time
 from oauth_core.policy import Availability, Facts, Liveness, Unverified
 
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
     from ext_authz.key_cache import KeyCache
     from ext_authz.token_memory import TokenMemory
     from ext_authz.wire import IncomingRequest, Permission
-    from oauth_core.access_tokens import Verified
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy import Isolated
     from oauth_core.resources import ServiceIndex
+    from oauth_core.roles import Policy
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The `b64token` of RFC 6750 section 2.1. It has no comma, so two credentials joined into one never match."""
@@ -71,6 +73,7 @@ class FactFinder:
         self,
         *,
         services: ServiceIndex,
+        policy: Policy,
         keys: KeyCache,
         tokens: TokenMemory,
         liveness: LivenessSource,
@@ -81,11 +84,16 @@ class FactFinder:
         """`clock` gives whole seconds since the epoch. `turns` are those of signatures to check."""
         self._turns = turns or Turns(MOST_WAITING)
         self._services = services
+        self._policy = policy
         self._keys = keys
         self._tokens = tokens
         self._liveness = liveness
         self._isolated = isolated
         self._clock = clock
+
+    def use(self, services: ServiceIndex, policy: Policy) -> None:
+        """From the next decision on, these services and this policy count, and nothing decided under others."""
+        self._services, self._policy = services, policy
 
     def recall(self, request: IncomingRequest) -> Recalled | None:
         """The permission for a request that is to be allowed because one just like it was.
@@ -104,7 +112,8 @@ class FactFinder:
         if not credentials.startswith(_USUAL_SCHEME):
             return None
         remembered = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
-        if remembered is None:
+        # With tool rules two requests are alike only if their bodies are, so each is decided upon.
+        if remembered is None or remembered.policy is not self._policy or service.rules is not None:
             return None
         now = self._clock()
         answer = remembered.answer_at(service, now)
@@ -124,31 +133,38 @@ class FactFinder:
         if token is None or token == Rejected(TokenFault.UNKNOWN_KEY):
             return None
         if not isinstance(token, Remembered):
-            return Gathered(self._facts(service, request, token, Liveness.UNKNOWN), None)
+            return self._gathered(request, token, Liveness.UNKNOWN)
         liveness = self._liveness.known(token.verified.claims.jti)
-        if liveness is None:
-            return None
-        return Gathered(self._facts(service, request, token.verified, liveness), token)
+        return None if liveness is None else self._gathered(request, token, liveness)
 
     async def gather(self, request: IncomingRequest) -> Gathered:
         """The facts about `request`. A token is checked only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else await self._verify(presented(request), request.source)
         if not isinstance(token, Remembered):
-            return Gathered(self._facts(service, request, token, Liveness.UNKNOWN), None)
-        liveness = await self._liveness.of(token.verified.claims.jti)
-        return Gathered(self._facts(service, request, token.verified, liveness), token)
+            return self._gathered(request, token, Liveness.UNKNOWN)
+        return self._gathered(request, token, await self._liveness.of(token.verified.claims.jti))
 
-    def _facts(
-        self,
-        service: Service | None,
-        request: IncomingRequest,
-        token: Verified | Rejected | Unverified,
-        liveness: Liveness,
-    ) -> Facts:
-        """The facts, with what changes most looked at last."""
-        availability = Availability.UNKNOWN if service is None else self._isolated.of(service.name)
-        return Facts(service, request.routed_as, token, liveness, availability, self._clock())
+    def _gathered(
+        self, request: IncomingRequest, token: Remembered | Rejected | Unverified, liveness: Liveness
+    ) -> Gathered:
+        """The facts, all of one moment: while something was waited for, services and policy may have changed."""
+        service = self._services.by_request(request.host, request.path)
+        remembered = token if isinstance(token, Remembered) else None
+        facts = Facts(
+            service=service,
+            routed_as=request.routed_as,
+            token=token.verified if isinstance(token, Remembered) else token,
+            liveness=liveness,
+            availability=Availability.UNKNOWN if service is None else self._isolated.of(service.name),
+            now=self._clock(),
+            rights=None if remembered is None else remembered.rights_under(self._policy),
+            # Nobody makes us read a body who has no genuine token.
+            asked=None
+            if remembered is None or service is None or service.rules is None
+            else mcp_request.read(wire.message_of(request)),
+        )
+        return Gathered(facts, remembered)
 
     async def _verify(self, presented: str | Unverified, source: str | None) -> Remembered | Rejected | Unverified:
         verdict = self._look_at(presented)

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import access_tokens
+from oauth_core.access import Rights, rights_of
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims
 from oauth_core.store.recent import Recent
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ext_authz.wire import Permission
     from oauth_core.keys import VerifyingKeys
     from oauth_core.model import Service
+    from oauth_core.roles import Policy
 
 REMEMBERED_REJECTED = 10_000
 """How many tokens that were found bad are remembered; about 200 bytes each."""
@@ -47,12 +49,17 @@ class Answer(NamedTuple):
 
 
 class Remembered:
-    """A genuine token, and what was decided about it once: an answer for each service it was let through to."""
+    """A genuine token, and what was decided about it once: an answer for each service it was let through to.
 
-    __slots__ = ("answers", "verified")
+    `rights` are what `policy` gives the token. All that was decided counts under that very policy only.
+    """
+
+    __slots__ = ("answers", "policy", "rights", "verified")
 
     def __init__(self, verified: Verified) -> None:
         self.verified = verified
+        self.policy: Policy | None = None
+        self.rights: Rights | None = None
         self.answers: tuple[Answer, ...] = ()
 
     def answer_at(self, service: Service, now: int) -> Answer | None:
@@ -66,6 +73,14 @@ class Remembered:
         """Remember `answer`, in place of an older one at its service."""
         others = (other for other in self.answers if other.service is not answer.service)
         self.answers = (*others, answer)
+
+    def rights_under(self, policy: Policy) -> Rights:
+        """What `policy` gives the token; what was remembered under another policy is forgotten."""
+        rights = self.rights
+        if rights is None or self.policy is not policy:
+            rights = rights_of(policy, self.verified.claims)
+            self.policy, self.rights, self.answers = policy, rights, ()
+        return rights
 
 
 class TokenMemory:

@@ -19,6 +19,7 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core.mcp_request import Message
 from oauth_core.settings.identity import IdentityHeaders
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 ROUTE_SERVICE = "portcullis.service"
 """Context extension by which a route says which service it leads to."""
+
+PARTIAL_BODY = "x-envoy-auth-partial-body"
+"""Envoy says with it whether the body that it sent to the check is only the beginning."""
 
 AUTHORIZATION = "authorization"
 METADATA = "portcullis"
@@ -48,6 +52,9 @@ _GRPC_CODES = {
     401: code_pb2.UNAUTHENTICATED,
     403: code_pb2.PERMISSION_DENIED,
     404: code_pb2.NOT_FOUND,
+    405: code_pb2.INVALID_ARGUMENT,
+    413: code_pb2.RESOURCE_EXHAUSTED,
+    415: code_pb2.INVALID_ARGUMENT,
     503: code_pb2.UNAVAILABLE,
 }
 
@@ -89,7 +96,8 @@ class IncomingRequest(NamedTuple):
     """What a decision needs to know about an HTTP request.
 
     `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
-    as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself.
+    as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself. `http` is
+    the request as it came, for those few of which the body matters.
     """
 
     method: str
@@ -101,6 +109,7 @@ class IncomingRequest(NamedTuple):
     routed_as: str | None
     source: str | None
     request_id: str | None
+    http: pb.AttributeContext.HttpRequest | None = None
 
 
 def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None:
@@ -125,7 +134,24 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
         attributes.context_extensions.get(ROUTE_SERVICE),
         _address(attributes.source.address),
         http.id or None,
+        http,
     )
+
+
+def message_of(request: IncomingRequest) -> Message:
+    """What `request` carries, for those that must know what it asks.
+
+    Only `raw_body` counts: in `body` Envoy replaces what is not UTF-8, so we would read what was not sent.
+    """
+    if request.http is None:
+        return Message(request.method, {}, b"")
+    headers = dict(request.http.headers)
+    for header in request.http.header_map.headers:
+        # As Envoy joins them in the other field: two values make one that agrees with nothing.
+        value = header.raw_value.decode("latin-1") if header.raw_value else header.value
+        headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
+    partial = headers.get(PARTIAL_BODY, "false") != "false"
+    return Message(request.method, headers, request.http.raw_body, partial)
 
 
 def encode_allowed(

@@ -12,12 +12,35 @@ ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", 
 
 
 @dataclass(frozen=True, slots=True)
+class NameRule:
+    """Every permission in `permissions` is needed for the names that `pattern` (`*` for anything) describes."""
+
+    pattern: str
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRules:
+    """What the methods of a service, and the names they use, need: see `oauth_core.tool_rules`.
+
+    `otherwise` are the permissions for what no rule names; without them nobody may do it.
+    """
+
+    methods: tuple[NameRule, ...] = ()
+    tools: tuple[NameRule, ...] = ()
+    prompts: tuple[NameRule, ...] = ()
+    resources: tuple[NameRule, ...] = ()
+    otherwise: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One MCP service behind the gateway.
 
     `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
-    `scope` is what a token must carry to reach it.
+    `scope` is what clients are told to ask for, to reach it. `named_permissions` are those that it knows, when
+    they are others than its scope; `rules` say what needs which of them, and only then a request's body matters.
     """
 
     name: str
@@ -25,6 +48,13 @@ class Service:
     resource: str
     upstream: str
     scope: str
+    named_permissions: tuple[str, ...] = ()
+    rules: ToolRules | None = None
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """The permissions that have to do with it: without rules all are needed, with rules it depends."""
+        return self.named_permissions or (self.scope,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, assert_never
 
+from oauth_core.access import Judgement, Lacking, Rights, judge
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.mcp_request import Call, CallFault, Session
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
@@ -78,6 +80,17 @@ class DenyReason(StrEnum):
     WRONG_AUDIENCE = "wrong_audience"
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
+    FORBIDDEN_BY_POLICY = "forbidden_by_policy"
+    BODY_MISSING = "body_missing"
+    BODY_PARTIAL = "body_partial"
+    BODY_ENCODED = "body_encoded"
+    BODY_NOT_JSON = "body_not_json"
+    BODY_UNREADABLE = "body_unreadable"
+    BODY_BATCH = "body_batch"
+    BODY_NOT_A_MESSAGE = "body_not_a_message"
+    AMBIGUOUS_NAME = "ambiguous_name"
+    HEADER_MISMATCH = "header_mismatch"
+    WRONG_HTTP_METHOD = "wrong_http_method"
     TOKEN_STATE_UNKNOWN = "token_state_unknown"
     SERVICE_STATE_UNKNOWN = "service_state_unknown"
     INTERNAL_ERROR = "internal_error"
@@ -88,7 +101,9 @@ class Facts:
     """All that a decision rests on.
 
     `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
-    `now` is the second at which the decision is taken, after every fact was gathered.
+    `now` is the second at which the decision is taken, after every fact was gathered. `rights` are those of the
+    token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
+    service has tool rules.
     """
 
     service: Service | None
@@ -97,6 +112,8 @@ class Facts:
     liveness: Liveness
     availability: Availability | Isolated
     now: int
+    rights: Rights | None
+    asked: Session | Call | CallFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +127,14 @@ class Allow:
 class Deny:
     """Refuse the request. `claims` are those of its token when that was genuine, for the audit log.
 
-    `told` is what the caller is told besides, where there is something.
+    `told` is what the caller is told besides, where there is something. `scopes` are what a token must have that
+    would have been let in, where a new consent could give such a one.
     """
 
     reason: DenyReason
     claims: AccessClaims | None = None
     told: str | None = None
+    scopes: tuple[str, ...] = ()
 
 
 def decide(facts: Facts) -> Allow | Deny:
@@ -158,13 +177,54 @@ def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | 
         case Liveness.REVOKED:
             return Deny(DenyReason.REVOKED, claims)
         case Liveness.ACTIVE:
-            if service.scope not in claims.scope.split(" "):
-                return Deny(DenyReason.INSUFFICIENT_SCOPE, claims)
-            if facts.availability is not Availability.OPEN:
-                return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
-            return Allow(claims)
+            return _decide_on_right(claims, service, facts)
         case _:
             assert_never(facts.liveness)
+
+
+def _decide_on_right(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
+    """The decision on a token that is good here: is what is asked its right?"""
+    if facts.rights is None:
+        return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
+    match judge(service, facts.rights, facts.asked):
+        case Judgement.GRANTED if facts.availability is Availability.OPEN:
+            return Allow(claims)
+        case Judgement.GRANTED:
+            return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
+        case Judgement.FORBIDDEN:
+            return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
+        case Lacking(scopes):
+            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)
+        case CallFault() as fault:
+            return Deny(_call_reason(fault), claims)
+        case _ as never:
+            assert_never(never)
+
+
+def _call_reason(fault: CallFault) -> DenyReason:
+    match fault:
+        case CallFault.MISSING:
+            return DenyReason.BODY_MISSING
+        case CallFault.PARTIAL:
+            return DenyReason.BODY_PARTIAL
+        case CallFault.ENCODED:
+            return DenyReason.BODY_ENCODED
+        case CallFault.NOT_JSON:
+            return DenyReason.BODY_NOT_JSON
+        case CallFault.UNREADABLE:
+            return DenyReason.BODY_UNREADABLE
+        case CallFault.BATCH:
+            return DenyReason.BODY_BATCH
+        case CallFault.NOT_A_MESSAGE:
+            return DenyReason.BODY_NOT_A_MESSAGE
+        case CallFault.AMBIGUOUS_NAME:
+            return DenyReason.AMBIGUOUS_NAME
+        case CallFault.HEADER_MISMATCH:
+            return DenyReason.HEADER_MISMATCH
+        case CallFault.WRONG_METHOD:
+            return DenyReason.WRONG_HTTP_METHOD
+        case _:
+            assert_never(fault)
 
 
 def _fault_reason(fault: TokenFault) -> DenyReason:

@@ -10,6 +10,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from oauth_core.permissions import implies
+from oauth_core.scopes import of_service
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -40,6 +43,8 @@ class ServiceIndex:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self.services = tuple(services)
+        self.scopes = frozenset(scope for service in self.services for scope in of_service(service))
+        """Every scope that a token may have here."""
         self._by_resource = {service.resource: service for service in self.services}
         self._by_name = {service.name: service for service in self.services}
         self._by_request: dict[tuple[str, str], Service] = {}
@@ -91,6 +96,8 @@ class ServiceIndex:
         return None
 
     def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
-        """The services that `scopes` open, in the order of the settings."""
+        """The services that `scopes` open, in the order of the settings: those they have a permission for."""
         granted = frozenset(scopes)
-        return tuple(service for service in self.services if service.scope in granted)
+        return tuple(
+            service for service in self.services if any(implies(granted, name) for name in service.permissions)
+        )

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.assertions import AssertionStore
@@ -16,6 +17,7 @@ from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.leases import LeaseStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
@@ -46,6 +48,7 @@ class Deps:
     codes: CodeStore
     devices: DeviceStore
     grants: GrantStore
+    leases: LeaseStore
     revocation: Revocation
     users: UserStore
     keys: Keys
@@ -92,6 +95,7 @@ async def wire(settings: WebSettings) -> Deps:
         codes=CodeStore(redis),
         devices=DeviceStore(redis),
         grants=grants,
+        leases=LeaseStore(redis, holder=new_identifier()),
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),

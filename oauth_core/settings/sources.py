@@ -21,6 +21,9 @@ Model = TypeVar("Model", bound=BaseModel)
 SECRET_FIELDS = frozenset({"master_key", "github_client_secret", "redis_password"})
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
 
+_TABLES = frozenset({"services", "roles"})
+"""Fields that are tables, which no variable can hold."""
+
 
 def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[str, object]:
     """What the file says; `known` are the names it may set. Adds to `faults`.
@@ -47,7 +50,7 @@ def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: 
     values: dict[str, object] = {}
     for name in fields:
         variable = name.upper()
-        if name != "services" and variable in environ:
+        if name not in _TABLES and variable in environ:
             values[name] = environ[variable]
         if name in SECRET_FIELDS and (file := environ.get(f"{variable}_FILE")):
             if variable in environ:

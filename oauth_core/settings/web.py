@@ -40,6 +40,7 @@ class WebSettings(RedisSettings):
     client_lifetime: int = Field(default=7_776_000, ge=0)
     session_timeout: int = Field(default=600, ge=30, le=86400)
     refresh_grace: int = Field(default=10, ge=0, le=120)
+    membership_check_interval: int = Field(default=900, ge=0, le=86400)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
     pinned_client_documents: Path | None = None
     client_documents_ca_file: Path | None = None

@@ -152,6 +152,12 @@ class GrantStore:
             async for key in self._redis.scan_iter(match=keyspace.ALL_GRANTS, count=1000):
                 yield str(key).removeprefix(prefix).removesuffix(suffix)
 
+    async def all_user_ids(self) -> AsyncIterator[int]:
+        """The GitHub ids of people who may have grants; one may come twice."""
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_USER_GRANTS, count=1000):
+                yield int(str(key).rpartition(":")[2])
+
     async def of_user(self, github_id: int) -> tuple[Grant, ...]:
         """The grants that a person gave and that live at this moment, oldest first."""
         async with guarded():

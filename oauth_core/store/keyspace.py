@@ -24,6 +24,8 @@
 | `cut:client:<id>` | the same of what a client was allowed | an hour |
 | `cut:all` | the same of everything | an hour |
 | `token:<jti>` | the grant's id | the access token |
+| `lease:<work>` | the process that does it for all | a minute, again and again |
+| `lease-rest:<work>` | the rules under which it was done last | until it is due again |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
 | `isolated-services` | services that an operator took out, and why, JSON | until all are back |
@@ -48,7 +50,8 @@ ALL_CLIENTS = "client:*"
 ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
-"""Patterns of the keys of every grant (but not of its tokens), of every person and of every block."""
+ALL_USER_GRANTS = "user-grants:*"
+"""Patterns: every grant (but not its tokens), every person, every block, the grants of every person."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
@@ -100,6 +103,16 @@ def cut_of_user(github_id: int) -> str:
 def cut_of_client(client_id: str) -> str:
     """Key of the second up to which what a client was allowed is void."""
     return f"cut:client:{_of_ours(client_id)}"
+
+
+def lease(work: str) -> str:
+    """Key of the process that does some work for all."""
+    return f"lease:{work}"
+
+
+def lease_rest(work: str) -> str:
+    """Key that is there until the work is due again."""
+    return f"lease-rest:{work}"
 
 
 def document(name_hash: str) -> str:

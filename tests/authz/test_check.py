@@ -17,6 +17,7 @@ from oauth_core.keys import public_jwks
 from oauth_core.model import Service
 from oauth_core.policy import Availability, DenyReason, Isolated, Liveness
 from oauth_core.resources import ServiceIndex
+from oauth_core.roles import Policy
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import ISSUER, TIME, claims, mint
 
@@ -92,6 +93,7 @@ async def authorizer(
     await keys.read()
     facts = FactFinder(
         services=ServiceIndex([SERVICE]),
+        policy=Policy.of((), [SERVICE]),
         keys=keys,
         tokens=TokenMemory(issuer=ISSUER, size=100),
         liveness=liveness or Said(),

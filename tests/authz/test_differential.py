@@ -20,12 +20,14 @@ from ext_authz.facts import FactFinder, presented
 from ext_authz.key_cache import KeyCache
 from ext_authz.token_memory import TokenMemory
 from oauth_core import access_tokens
+from oauth_core.access import rights_of
 from oauth_core.access_tokens import Verified
 from oauth_core.challenge import refusal
 from oauth_core.keys import SigningKey, VerifyingKeys, public_jwks
 from oauth_core.model import Service
 from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
 from oauth_core.resources import ServiceIndex
+from oauth_core.roles import Policy
 from tests.support.check_messages import check_request
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
 
@@ -38,6 +40,7 @@ SERVICES = ServiceIndex(
         Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes"),
     ]
 )
+POLICY = Policy.of((), SERVICES.services)
 START = claims().iat
 
 
@@ -104,14 +107,15 @@ class World:
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
         availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
-        match decide(Facts(service, request.routed_as, token, liveness, availability, self.now)):
+        rights = rights_of(POLICY, token.claims) if isinstance(token, Verified) else None
+        match decide(Facts(service, request.routed_as, token, liveness, availability, self.now, rights)):
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 return wire.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
-            case Deny(reason, whose, told):
+            case Deny(reason, whose, told, scopes):
                 metadata = wire.encode_metadata(reason, whose, service.name if service else None)
-                return wire.encode_refused(refusal(reason, service, told)) + metadata
+                return wire.encode_refused(refusal(reason, service, told, scopes)) + metadata
 
     # -- what happens between requests
 
@@ -210,7 +214,13 @@ async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCa
     await keys.read()
     tokens = TokenMemory(issuer=ISSUER, size=remembered)
     facts = FactFinder(
-        services=SERVICES, keys=keys, tokens=tokens, liveness=world, isolated=world.doors, clock=world.clock
+        services=SERVICES,
+        policy=POLICY,
+        keys=keys,
+        tokens=tokens,
+        liveness=world,
+        isolated=world.doors,
+        clock=world.clock,
     )
     return Authorizer(facts, world, Unrecorded()), keys
 

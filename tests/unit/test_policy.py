@@ -8,13 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from oauth_core.access import Rights, rights_of
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims, Service
 from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
+from oauth_core.roles import Policy
 
 NOW = 1_800_000_000
 TIME = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1/mcp", "mcp.time")
 NOTES = Service("notes", "Notes", "https://mcp.example/notes", "http://127.0.0.1:2/mcp", "mcp.notes")
+
+
+EVERYBODY = Policy.of((), (TIME, NOTES))
 
 
 def make_claims(
@@ -34,6 +39,11 @@ def make_claims(
     )
 
 
+def rights(token: Verified | Rejected | Unverified) -> Rights | None:
+    """What the token may do where there are no roles."""
+    return rights_of(EVERYBODY, token.claims) if isinstance(token, Verified) else None
+
+
 def make_facts(
     *,
     service: Service | None = TIME,
@@ -44,7 +54,7 @@ def make_facts(
     now: int = NOW,
 ) -> Facts:
     token = Verified(make_claims()) if token is None else token
-    return Facts(service, routed_as, token, liveness, availability, now)
+    return Facts(service, routed_as, token, liveness, availability, now, rights(token))
 
 
 def reason(facts: Facts) -> DenyReason:
@@ -136,7 +146,7 @@ _claims = st.builds(
 )
 _tokens = st.one_of(_claims.map(Verified), st.sampled_from(TokenFault).map(Rejected), st.sampled_from(Unverified))
 _facts = st.builds(
-    Facts,
+    make_facts,
     service=st.sampled_from([TIME, NOTES, None]),
     routed_as=st.sampled_from([None, "time", "notes", ""]),
     token=_tokens,
