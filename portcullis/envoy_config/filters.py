@@ -32,6 +32,7 @@ from envoy_data_plane.envoy.config.route.v3 import FilterConfig, HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    BufferSettings,
     CheckSettings,
     ExtAuthz,
     ExtAuthzPerRoute,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
     from envoy_data_plane.google.protobuf import Any
 
+    from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
 
 CORS = "envoy.filters.http.cors"
@@ -95,11 +97,18 @@ def for_all(settings: EnvoySettings) -> dict[str, Any]:
     return {CORS: packed(_cors(_allowed_origins(settings)))}
 
 
-def for_service(name: str) -> dict[str, Any]:
-    """For a route to the MCP service `name`: the check learns which service the route leads to."""
-    return {
-        CHECK: packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions={SERVICE_EXTENSION: name})))
-    }
+def for_service(service: Service, max_checked_bytes: int) -> dict[str, Any]:
+    """For a route to an MCP service: the check learns which one it is and, if that has tool rules, the body."""
+    settings = CheckSettings(context_extensions={SERVICE_EXTENSION: service.name})
+    if service.rules is not None:
+        settings.with_request_body = BufferSettings(
+            max_request_bytes=max_checked_bytes,
+            # More is 413: what was not seen whole is not decided upon.
+            allow_partial_message=False,
+            # As text, Envoy would replace what is not UTF-8, and the check would read what was not sent.
+            pack_as_bytes=True,
+        )
+    return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
 
 
 def for_clients() -> dict[str, Any]:
