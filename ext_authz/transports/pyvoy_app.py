@@ -51,7 +51,7 @@ class Application:
         try:
             settings = load(AuthzSettings, None, os.environ)
             logs.configure("ext_authz", settings.log_level)
-            async with check_server(settings, logs.LogAuditSink()) as server:
+            async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
                 self._calls = GrpcApplication(server)
                 await send({"type": "lifespan.startup.complete"})
                 await _until_shutdown(server, settings, receive)

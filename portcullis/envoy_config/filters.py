@@ -2,7 +2,8 @@
 
 CORS answers preflights; the origin rule refuses foreign web pages; ext_authz asks the check service; only what
 it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
-caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him.
+caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him. Where a service
+has tool rules the check needs the body; there Envoy holds it for anybody, so at most `max_checked_bytes`.
 
 The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
 """
@@ -86,7 +87,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     return [
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
-        _filter(CHECK, _check()),
+        _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         _filter(ROUTER, Router()),
     ]
@@ -97,17 +98,10 @@ def for_all(settings: EnvoySettings) -> dict[str, Any]:
     return {CORS: packed(_cors(_allowed_origins(settings)))}
 
 
-def for_service(service: Service, max_checked_bytes: int) -> dict[str, Any]:
+def for_service(service: Service) -> dict[str, Any]:
     """For a route to an MCP service: the check learns which one it is and, if that has tool rules, the body."""
     settings = CheckSettings(context_extensions={SERVICE_EXTENSION: service.name})
-    if service.rules is not None:
-        settings.with_request_body = BufferSettings(
-            max_request_bytes=max_checked_bytes,
-            # More is 413: what was not seen whole is not decided upon.
-            allow_partial_message=False,
-            # As text, Envoy would replace what is not UTF-8, and the check would read what was not sent.
-            pack_as_bytes=True,
-        )
+    settings.disable_request_body_buffering = service.rules is None
     return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
 
 
@@ -139,7 +133,7 @@ def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
     return HttpFilter(name=name, typed_config=packed(config))
 
 
-def _check() -> ExtAuthz:
+def _check(settings: EnvoySettings) -> ExtAuthz:
     return ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ),
@@ -147,12 +141,26 @@ def _check() -> ExtAuthz:
             retry_policy=_another_process(),
         ),
         transport_api_version=ApiVersion.V3,
+        with_request_body=_checked_body(settings),
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         validate_mutations=True,
         clear_route_cache=False,
         include_peer_certificate=False,
         stat_prefix="portcullis",
+    )
+
+
+def _checked_body(settings: EnvoySettings) -> BufferSettings | None:
+    """How the check gets bodies, on routes that do not turn it off; nowhere when no service has tool rules.
+
+    Only here can be said that they come as bytes: as text, Envoy would replace what is not UTF-8, and the check
+    would read what was not sent. More than the limit is 413: what was not seen whole is not decided upon.
+    """
+    if all(service.rules is None for service in settings.resolved_services):
+        return None
+    return BufferSettings(
+        max_request_bytes=settings.max_checked_bytes, allow_partial_message=False, pack_as_bytes=True
     )
 
 

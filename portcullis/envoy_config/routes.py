@@ -78,7 +78,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                     domains=_domains(host, schemes[host]),
                     routes=[
                         *(_issuer_routes(topology) if host == issuer else _metadata_routes()),
-                        *_service_routes(services, settings.max_checked_bytes),
+                        *_service_routes(services),
                         _answer(404, "not_found", _ANYTHING),
                         _answer(405, "method_not_allowed", _TUNNELS),
                     ],
@@ -126,14 +126,14 @@ def _metadata_routes() -> Iterator[Route]:
     yield _web(_at_or_below(_RESOURCE_METADATA), for_clients())
 
 
-def _service_routes(services: Iterable[tuple[Service, Upstream]], max_checked_bytes: int) -> Iterator[Route]:
+def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Route]:
     def length(pair: tuple[Service, Upstream]) -> int:
         return len(urlsplit(pair[0].resource).path)
 
     # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
-        filters = for_service(service, max_checked_bytes)
+        filters = for_service(service)
         yield _service(service, upstream, RouteMatch(path=path or "/"), filters, rewrite=upstream.path or "/")
         below = f"{upstream.path.rstrip('/')}/"
         yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), filters, rewrite=below)
