@@ -9,6 +9,7 @@ a server behind us could read as one of ours (`X_User_Id` becomes `HTTP_X_USER_I
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -74,6 +75,12 @@ class Names:
 USUAL_NAMES = Names(IdentityHeaders())
 
 
+@lru_cache(maxsize=4096)
+def _life(seconds: int) -> bytes:
+    """So many seconds in milliseconds, in as many bytes as `_LIFE_UNSAID`."""
+    return b"%08d" % (max(1, min(seconds, _LONGEST_LIFE)) * 1000)
+
+
 class Permission(NamedTuple):
     """An encoded `CheckResponse` that lets a request through, in two parts around how long it may take."""
 
@@ -82,7 +89,7 @@ class Permission(NamedTuple):
 
     def lasting(self, seconds: int) -> bytes:
         """The whole, for a response that must end after so many seconds, one at least and a day at most."""
-        return b"%b%08d%b" % (self.before, max(1, min(seconds, _LONGEST_LIFE)) * 1000, self.after)
+        return self.before + _life(seconds) + self.after
 
 
 class IncomingRequest(NamedTuple):
@@ -112,21 +119,22 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
     except DecodeError:
         return None
     http = attributes.request.http
-    if not (http.method and http.host and http.path.startswith("/")):
+    method, host, target = http.method, http.host, http.path
+    if not (method and host and target.startswith("/")):
         return None
-    path, _, query = http.path.partition("?")
+    path, _, query = target.partition("?")
     authorization, lookalikes = _credentials(http, names)
     return IncomingRequest(
-        method=http.method,
-        host=http.host,
-        path=path,
-        query=f"{query}&{http.query}" if http.query else query,
-        authorization=authorization,
-        lookalikes=lookalikes,
-        routed_as=attributes.context_extensions.get(ROUTE_SERVICE),
-        source=_address(attributes.source.address),
-        request_id=http.id or None,
-        http=http,
+        method,
+        host,
+        path,
+        f"{query}&{http.query}" if http.query else query,
+        authorization,
+        lookalikes,
+        attributes.context_extensions.get(ROUTE_SERVICE),
+        _address(attributes.source.address),
+        http.id or None,
+        http,
     )
 
 
@@ -219,7 +227,8 @@ def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[t
     headers = http.headers
     # Most headers are of no interest: a value is made a Python object only where it is wanted.
     lookalikes = [name for name in headers if len(name) in names.lengths and names.is_lookalike(name)]
-    authorization = [headers[AUTHORIZATION]] if AUTHORIZATION in headers else []
+    credentials = headers.get(AUTHORIZATION)
+    authorization = [] if credentials is None else [credentials]
     if http.HasField("header_map"):
         for header in http.header_map.headers:
             name = header.key
@@ -232,13 +241,9 @@ def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[t
 
 
 def _address(address: pb.Address) -> str | None:
-    match address.WhichOneof("address"):
-        case "socket_address":
-            return address.socket_address.address
-        case "pipe":
-            return address.pipe.path
-        case _:
-            return None
+    if address.HasField("socket_address"):
+        return address.socket_address.address
+    return address.pipe.path if address.HasField("pipe") else None
 
 
 def _header_text(value: str) -> str:

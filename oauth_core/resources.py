@@ -27,6 +27,10 @@ _AMBIGUOUS_PATH = re.compile(
     r"//|/\.{1,2}(?:/|$)|%(?:[01][0-9a-f]|2[5ef]|5c|7f|c[01])|[^\x21-\x7e]|[\\;?#]", re.IGNORECASE
 )
 
+# Services have few addresses, and callers ask for the same ones again and again.
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+
 
 def metadata_url(resource: str) -> str:
     """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
@@ -43,6 +47,7 @@ class ServiceIndex:
         """Every scope that a token may have here."""
         self._by_resource = {service.resource: service for service in self.services}
         self._by_name = {service.name: service for service in self.services}
+        self._by_request: dict[tuple[str, str], Service] = {}
         self._by_host: dict[str, list[tuple[str, Service]]] = {}
         for service in self.services:
             for host in self.hosts_of(service):
@@ -75,6 +80,17 @@ class ServiceIndex:
 
     def by_request(self, host: str, path: str) -> Service | None:
         """The service that a request for `path` (without its query) at `host` (as in `Host`) reaches."""
+        known = self._by_request.get((host, path))
+        if known is not None:
+            return known
+        found = self._look_up(host, path)
+        if found is not None and len(path) <= _LONGEST_REMEMBERED:
+            if len(self._by_request) >= _MOST_REMEMBERED:
+                self._by_request.clear()
+            self._by_request[host, path] = found
+        return found
+
+    def _look_up(self, host: str, path: str) -> Service | None:
         # Only ASCII: there are letters outside it whose lower case is a letter of somebody's host.
         if _AMBIGUOUS_PATH.search(path) or not host.isascii():
             return None

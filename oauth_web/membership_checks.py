@@ -17,7 +17,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, StoreUnavailableError
 from oauth_core.store.leases import Rest
-from oauth_web.standing import NotAdmittedError, asks_github, check_still_admitted
+from oauth_web.standing import NotAdmittedError, asks_github, check_still_admitted, groups_that_matter
 
 if TYPE_CHECKING:
     from oauth_core.model import Grant
@@ -63,14 +63,16 @@ class MembershipChecks:
             await asyncio.wait([self._running])
 
     async def _run(self) -> Never:
-        # A process that just started may know other rules than those of the last check.
-        is_new = True
+        # A process that just started, or read its settings again, may have other rules than the last check had.
+        is_new, rules = True, ""
         while True:
             try:
+                rules, known = self._rules(), rules
+                is_new = is_new or rules != known
                 rest = await self._deps.leases.resting(WORK)
-                if rest is not None and not (is_new and rest.under != self._rules()):
+                if rest is not None and not (is_new and rest.under != rules):
                     is_new = False
-                    await asyncio.sleep(rest.seconds)
+                    await asyncio.sleep(min(rest.seconds, _LOOK_AGAIN_SECONDS))
                     continue
                 if await self._deps.leases.acquire(WORK, seconds=_LEASE_SECONDS):
                     await self._check_in_turn()
@@ -160,5 +162,7 @@ class MembershipChecks:
 
     def _rules(self) -> str:
         """What tells these rules from others."""
-        admission = self._deps.settings.admission
-        return hash_secret("\n".join([*sorted(admission.users), "", *sorted(admission.groups)]))
+        users = self._deps.settings.admission.users
+        admitting = self._deps.settings.admission.groups
+        asked_about = groups_that_matter(self._deps)
+        return hash_secret("\n".join([*sorted(users), "", *sorted(admitting), "", *sorted(asked_about)]))

@@ -81,9 +81,10 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
             raise DisplayedError(
                 ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
             ) from None
-    if fault is None and deps.settings.admission.admits_by_name(user):
-        return ()  # they signed in when no group mattered; to be in one, they have to sign in again
-    raise NotAdmittedError(user, fault or "no longer on the list of allowed users")
+    # Somebody whose groups matter and who signed in when they did not has to sign in again: to be in no group may
+    # mean to be forbidden less.
+    unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
+    raise NotAdmittedError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
 
 
 def asks_github(deps: Deps, user: User) -> bool:

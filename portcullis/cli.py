@@ -20,6 +20,7 @@ _COMMANDS = {
     "keys": "List, rotate and retire signing keys.",
     "clients": "Make machine clients; list, show, revoke and delete clients.",
     "users": "List people, end what they hold, block them.",
+    "grants": "Show who allowed what to which client; end one of these.",
     "tokens": "Show which access tokens live; end one, or everybody's.",
     "services": "Take a service out of use, and bring it back.",
     "policy": "Check, explain and test who may do what.",

@@ -13,8 +13,8 @@ import structlog
 
 from ext_authz.parent_link import ParentLink
 from ext_authz.server import check_server
-from ext_authz.transports.grpc_asgi import GrpcApplication
 from ext_authz.transports.pyvoy_host import ADMIN_VARIABLE, DRAIN_SECONDS, STAT_PREFIX
+from ext_authz.transports.taskless import TasklessCalls
 from oauth_core import logs
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, load
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ext_authz.server import CheckServer
     from ext_authz.transports.grpc_asgi import Receive, Scope, Send
+    from ext_authz.transports.taskless import Call
 
 _LOOK_AGAIN_SECONDS = 0.02
 _LAST_GOODBYE_SECONDS = 0.5
@@ -36,9 +37,9 @@ class Application:
     _asgi_single_callable = True  # by this, servers know that it is no ASGI 2 application, though not `async`
 
     def __init__(self) -> None:
-        self._calls: GrpcApplication | None = None
+        self._calls: TasklessCalls | None = None
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Call | Coroutine[Any, Any, None]:
         """The work for one scope. Requests come only once start-up is complete."""
         if scope["type"] == "http" and self._calls is not None:
             return self._calls(scope, receive, send)
@@ -52,7 +53,8 @@ class Application:
             settings = load(AuthzSettings, None, os.environ)
             logs.configure("ext_authz", settings.log_level)
             async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
-                self._calls = GrpcApplication(server)
+                self._calls = TasklessCalls(server)
+                self._calls.prepare(asyncio.get_running_loop())
                 await send({"type": "lifespan.startup.complete"})
                 await _until_shutdown(server, settings, receive)
         except SettingsError as error:

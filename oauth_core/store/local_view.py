@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Never
 
 from redis.exceptions import RedisError
@@ -33,9 +34,10 @@ _RETRY_FIRST = 0.02
 _RETRY_LAST = 0.5
 
 
-def unsleeping_clock() -> float:
-    """Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+unsleeping_clock: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from portcullis.bench import plot, pool, report, session
+from portcullis.bench import flood, plot, pool, report, session
 from portcullis.bench.children import WorldError
 from portcullis.bench.choices import Choices
 from portcullis.bench.generator import GeneratorError
@@ -100,6 +100,13 @@ def command() -> None:
     "--revocation",
     is_flag=True,
     help="Also revoke tokens under load, one after another, and tell how soon each was refused.",
+)
+@click.option(
+    "--flood",
+    "floods",
+    multiple=True,
+    type=click.Choice(flood.KINDS),
+    help="Also tell what valid callers feel while others send forged tokens, tokens never seen, or huge headers.",
 )
 @click.option(
     "--address", metavar="ADDRESS", help="Measure the check service that runs there (host:port or unix:/path)."

@@ -14,6 +14,7 @@ from oauth_core.model import Block, User
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
+from portcullis.commands.grants import shown as shown_grant
 from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def show(settings: WebSettings, user: str, *, as_json: bool) -> None:
         users, grants = _stores(redis, settings)
         github_id = await _find(users, user)
         row = await _row(users, grants, github_id)
-        return {**row, "grants": [_shown_grant(grant) for grant in await grants.of_user(github_id)]}
+        return {**row, "grants": [shown_grant(grant) for grant in await grants.of_user(github_id)]}
 
     shown = with_redis(settings, run)
     if as_json:
@@ -188,18 +189,6 @@ async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str
         "blocked_since": shown_time(blocked.since) if blocked else None,
         "blocked_reason": blocked.reason if blocked else None,
         "grants": len(await grants.of_user(github_id)),
-    }
-
-
-def _shown_grant(grant: Grant) -> dict[str, Any]:
-    """A grant without anything secret."""
-    return {
-        "grant_id": grant.grant_id,
-        "client_id": grant.client_id,
-        "scope": " ".join(grant.scopes),
-        "groups": list(grant.groups),
-        "since": shown_time(grant.created_at),
-        "until": shown_time(grant.expires_at),
     }
 
 

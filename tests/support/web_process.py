@@ -77,15 +77,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer]:
-    """An authorization server with these settings in its environment; gone when the block ends."""
+def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") -> Iterator[WebServer]:
+    """An authorization server with these settings in its environment and `more` in its file, for the block."""
     port, github_port = free_port(), free_port()
     issuer, github = f"http://localhost:{port}", f"http://127.0.0.1:{github_port}/_github"
     with ExitStack() as stack:
         redis = stack.enter_context(running_redis(password="redis-password-of-tests"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="web-")))
         config, log = folder / "portcullis.toml", folder / "web.log"
-        config.write_text(_CONFIG.format(issuer=issuer), encoding="utf-8")
+        config.write_text(_CONFIG.format(issuer=issuer) + more, encoding="utf-8")
         environment = {
             "PATH": os.environ["PATH"],
             "PORTCULLIS_CONFIG": str(config),

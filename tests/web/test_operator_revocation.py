@@ -147,6 +147,21 @@ async def test_a_token_is_found_and_ended_by_its_id_or_by_itself_and_a_forged_on
     assert (await client.refresh(client_id, fresh["refresh_token"])).status_code == 400
 
 
+async def test_one_grant_is_found_and_ended_and_the_persons_others_stay(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "greta")
+    _, others = await signed_in(client, "greta")
+    (grant,) = operate(web, "grants", "list", "--client", client_id)
+    assert grant["user"] == "greta"
+    assert len(operate(web, "grants", "list", "--user", str(grant["user_id"]))) == 2
+    assert operate(web, "grants", "revoke", grant["grant_id"]) == grant
+    assert not await lives(redis, tokens)
+    assert await lives(redis, others)
+    operate(web, "grants", "revoke", grant["grant_id"], expect=1)
+    operate(web, "grants", "revoke", "*", expect=1)
+
+
 @pytest.mark.parametrize("text", ["", "*", "token:*", "a.b.c", "x" * 21, "../../x"])
 async def test_what_is_no_id_of_ours_is_never_looked_up(web: WebServer, text: str) -> None:
     operate(web, "tokens", "revoke", text or "-", given=text, expect=1)
