@@ -22,16 +22,17 @@ from ext_authz.token_memory import TokenMemory
 from ext_authz.turns import Turns
 from ext_authz.wire import Names
 from oauth_core.errors import SettingsError
+from oauth_core.policy_file import PolicyFile
 from oauth_core.resources import ServiceIndex
+from oauth_core.settings import AuthzSettings
 from oauth_core.store.connection import connect
 from oauth_core.store.local_view import LocalView
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from ext_authz.metrics.meter import Meter
     from oauth_core.audit import AuditSink
-    from oauth_core.settings import AuthzSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,15 @@ class Assembled:
 
 @asynccontextmanager
 async def assembled(
-    settings: AuthzSettings, audit: AuditSink, report: Callable[[bool], Awaitable[None]]
+    settings: AuthzSettings,
+    audit: AuditSink,
+    report: Callable[[bool], Awaitable[None]],
+    environ: Mapping[str, str],
 ) -> AsyncIterator[Assembled]:
     """A check service that keeps itself up to date inside the block, in the running loop.
 
-    `report` is told again and again whether it can decide anything. Raises `SettingsError` for an address of
+    `report` is told again and again whether it can decide anything. The settings file that `environ` names is
+    followed: who may do what is always as it says. Raises `SettingsError` for an address of
     Redis that is none.
     """
     try:
@@ -114,6 +119,11 @@ async def assembled(
     )
     allowed = Unrecorded() if settings.audit_allowed == "none" else log
     authorizer = Authorizer(facts, log, allowed, permissions)
+
+    def use(fresh: AuthzSettings) -> None:
+        authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
+
+    policy_file = PolicyFile(AuthzSettings, environ, settings, audit)
     # These have no end of their own: if one fails, what is known would be trusted for ever.
 
     async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
@@ -122,7 +132,7 @@ async def assembled(
             await isolated.read()
         await report(are_keys_fresh and isolated.is_known)
 
-    forever = (view.keep(), keys.watch(tell), isolated.watch())
+    forever = (view.keep(), keys.watch(tell), isolated.watch(), policy_file.follow(use))
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:

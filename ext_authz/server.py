@@ -15,7 +15,7 @@ from ext_authz.assembly import assembled
 from ext_authz.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from ext_authz.check import Authorizer
     from ext_authz.metrics.families import Figures
@@ -42,18 +42,20 @@ class CheckServer:
 
 
 @asynccontextmanager
-async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterator[CheckServer]:
+async def check_server(
+    settings: AuthzSettings, audit: AuditSink, environ: Mapping[str, str]
+) -> AsyncIterator[CheckServer]:
     """Everything between a `CheckRequest` and its answer, with connections of its own.
 
-    It is entered once the keys have been read, or Redis was found to be away. Raises `SettingsError` for an
-    address of Redis that is none.
+    `environ` is what the settings were read from. It is entered once the keys have been read, or Redis was found
+    to be away. Raises `SettingsError` for an address of Redis that is none.
     """
     health = Health()
 
     async def tell(fresh: bool) -> None:  # noqa: FBT001 - what the assembly calls
         health.report(able=fresh)
 
-    async with assembled(settings, audit, tell) as service:
+    async with assembled(settings, audit, tell, environ) as service:
         with suppress(TimeoutError):
             # A worker that takes calls before it has keys would refuse good tokens for no reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):

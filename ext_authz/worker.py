@@ -40,7 +40,7 @@ def main() -> int:
 
 async def _serve(address: str, settings: AuthzSettings) -> None:
     log = structlog.get_logger("server")
-    async with check_server(settings, logs.LogAuditSink()) as server:
+    async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
         transport = GrpcTransport(server)
         await transport.start(address, settings)
         link = ParentLink.from_environment(os.environ)

@@ -22,11 +22,14 @@ from ext_authz.metrics import page
 from ext_authz.metrics.collector import Collector
 from ext_authz.transports.choice import choose
 from ext_authz.worker_process import WRONG_SETTINGS, WorkerProcess
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import SettingsError
+from oauth_core.logs import LogAuditSink
+from oauth_core.settings import AuthzSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from oauth_core.settings import AuthzSettings
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 10.0
@@ -74,6 +77,8 @@ class Workers:
         rolling: set[asyncio.Task[None]] = set()
 
         def roll() -> None:
+            if not self._settings_are_good():
+                return
             task = asyncio.create_task(self._replace_all())
             rolling.add(task)
             task.add_done_callback(rolling.discard)
@@ -178,6 +183,16 @@ class Workers:
         await asyncio.sleep(_ACCEPT_SECONDS)
         await old.drain(self._settings.authz_drain_seconds)
         return fresh
+
+    def _settings_are_good(self) -> bool:
+        """Whether a fresh worker could start. If not, the ones there are stay, with what they know."""
+        try:
+            load(AuthzSettings, None, self._environ)
+        except SettingsError as error:
+            self._log.error("workers.not_replaced", faults=list(error.faults))
+            LogAuditSink().record(AuditEvent(EventKind.POLICY_REFUSED, reason="; ".join(error.faults)))
+            return False
+        return True
 
     async def _replace_all(self) -> None:
         self._log.info("workers.replacing")

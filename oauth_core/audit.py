@@ -44,6 +44,8 @@ class EventKind(StrEnum):
     EVERYBODY_REVOKED = "everybody.revoked"
     SERVICE_ISOLATED = "service.isolated"
     SERVICE_RESTORED = "service.restored"
+    POLICY_CHANGED = "policy.changed"
+    POLICY_REFUSED = "policy.refused"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 

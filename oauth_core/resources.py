@@ -55,6 +55,10 @@ class ServiceIndex:
         for places in self._by_host.values():
             places.sort(key=lambda place: len(place[0]), reverse=True)
 
+    def become(self, other: ServiceIndex) -> None:
+        """Know what `other` knows, from now on, for everybody who holds this one."""
+        self.__dict__.update(other.__dict__)
+
     @staticmethod
     def hosts_of(service: Service) -> tuple[str, ...]:
         """How `Host` may name the service: a default port may be written or left out."""
@@ -94,6 +98,14 @@ class ServiceIndex:
             if path == prefix or path.startswith(f"{prefix}/"):
                 return service
         return None
+
+    def described(self, scopes: Iterable[str]) -> tuple[dict[str, str], ...]:
+        """What `scopes` open, for people: the title of each service, and which of the scopes are for it."""
+        asked = tuple(scopes)
+        return tuple(
+            {"title": service.title, "scope": " ".join(s for s in asked if s in of_service(service))}
+            for service in self.reached_by(asked)
+        )
 
     def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
         """The services that `scopes` open, in the order of the settings: those they have a permission for."""

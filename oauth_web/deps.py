@@ -24,6 +24,7 @@ from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
 from oauth_web.keys import Keys
+from oauth_web.live_policy import LivePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ class Deps:
     settings: WebSettings
     redis: Redis
     services: ServiceIndex
+    policy: LivePolicy
     clients: Clients
     documents: ClientDocuments
     assertions: AssertionStore
@@ -84,10 +86,12 @@ async def wire(settings: WebSettings) -> Deps:
         await redis.aclose()
         raise
     grants = GrantStore(redis, grace=settings.refresh_grace)
+    services = ServiceIndex(settings.resolved_services)
     return Deps(
         settings=settings,
         redis=redis,
-        services=ServiceIndex(settings.resolved_services),
+        services=services,
+        policy=LivePolicy(settings.policy, services),
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
         assertions=AssertionStore(redis),

