@@ -162,6 +162,16 @@ async def test_one_grant_is_found_and_ended_and_the_persons_others_stay(
     operate(web, "grants", "revoke", "*", expect=1)
 
 
+async def test_a_login_that_is_a_number_is_never_taken_for_an_id(web: WebServer, client: OAuthClient) -> None:
+    _, tokens = await signed_in(client, "583231")
+    github_id = claims_of(tokens["access_token"])["github_id"]
+    assert "login:583231" in operate(web, "users", "block", "583231", expect=1)
+    assert operate(web, "users", "show", "login:583231")["id"] == github_id
+    assert operate(web, "users", "show", "id:583231")["login"] is None
+    for nobody in ("never-seen", "login:", "id:x", "id:-1", "team:acme", "id:" + "9" * 30):
+        operate(web, "users", "revoke", nobody, expect=1)
+
+
 @pytest.mark.parametrize("text", ["", "*", "token:*", "a.b.c", "x" * 21, "../../x"])
 async def test_what_is_no_id_of_ours_is_never_looked_up(web: WebServer, text: str) -> None:
     operate(web, "tokens", "revoke", text or "-", given=text, expect=1)
