@@ -26,7 +26,8 @@ _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}\Z")
 _JSON = re.compile(r"application/json[ \t]*(?:;[ \t]*charset=\"?utf-8\"?[ \t]*)?\Z", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 # Visible ASCII but for the backslash. Braces are for the templates that `completion/complete` speaks of.
-_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?://[^A-Z/?#]*)?(?P<rest>[!-\[\]-~]*)\Z")
+_VISIBLE = re.compile(r"[!-\[\]-~]+\Z")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?P<authority>//[^/?#]*)?(?P<rest>.*)\Z")
 _ESCAPE = re.compile(r"%(.{0,2})", re.DOTALL)
 _ESCAPED = frozenset(
     f"{code:02X}" for code in range(0x20, 0x100) if chr(code) not in "/\\.%?#~-_\x7f" and not chr(code).isalnum()
@@ -208,8 +209,11 @@ def _is_plain_uri(uri: str) -> bool:
     Scheme and host in lower case, no dot segments, no empty ones, and nothing escaped that need not be or that
     could be a separator or a dot once it is unescaped.
     """
-    match = _URI.match(uri)
+    match = _URI.match(uri) if _VISIBLE.match(uri) else None
     if match is None or any(escape not in _ESCAPED for escape in _ESCAPE.findall(uri)):
+        return False
+    authority = match["authority"] or ""
+    if authority != authority.lower():
         return False
     path = re.split(r"[?#]", match["rest"], maxsplit=1)[0]
     return "//" not in path and not {".", ".."}.intersection(path.split("/"))

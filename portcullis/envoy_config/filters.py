@@ -136,7 +136,7 @@ def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
 def _check(settings: EnvoySettings) -> ExtAuthz:
     return ExtAuthz(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ),
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ, skip_envoy_headers=True),
             timeout=seconds(CHECK_SECONDS),
             retry_policy=_another_process(),
         ),
