@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
 
 
-def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, object]:
-    """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery."""
+def authorization_server(
+    issuer: str, services: Sequence[Service], *, registration: bool = True
+) -> dict[str, object]:
+    """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery.
+
+    Without `registration` nobody is told of an endpoint that would only refuse.
+    """
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
         "token_endpoint": f"{issuer}/token",
-        "registration_endpoint": f"{issuer}/register",
+        **({"registration_endpoint": f"{issuer}/register"} if registration else {}),
         "revocation_endpoint": f"{issuer}/revoke",
         "introspection_endpoint": f"{issuer}/introspect",
         "device_authorization_endpoint": f"{issuer}/device_authorization",

@@ -113,6 +113,26 @@ class Client:
     """What the client may do as itself; only the operator's command sets it (`oauth_core.machine_clients`)."""
     jwks: str | None = None
     jwks_uri: str | None = None
+    registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
+    """What its registration token lets it do (`oauth_core.registration_permissions`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitialAccessToken:
+    """Leave to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
+
+    Clients that register with it may do `registration_permissions` with their registration. `issued_to` is the
+    person who asked for it, when it was not the operator; `note` is for whoever reads the list.
+    """
+
+    token_id: str
+    secret_hash: str
+    issued_at: int
+    expires_at: int
+    uses: int
+    registration_permissions: tuple[str, ...]
+    issued_to: User | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from oauth_core import client_keys, device, fetchable_urls, redirect_uris, scopes
+from oauth_core import client_keys, device, fetchable_urls, redirect_uris, registration_permissions, scopes
 from oauth_core.credentials import hash_secret, new_identifier, new_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import Client, ClientAuthMethod
@@ -48,9 +48,12 @@ class Registered:
     registration_token: str | None = field(repr=False)
 
 
-def register(document: object, *, now: int) -> Registered:
+def register(
+    document: object, *, now: int, permissions: tuple[str, ...] = registration_permissions.ALL
+) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
+    `permissions` are what its registration token will carry.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(document)
@@ -61,6 +64,7 @@ def register(document: object, *, now: int) -> Registered:
         issued_at=now,
         registration_token_hash=hash_secret(token),
         secret_hash=hash_secret(secret) if secret else None,
+        registration_permissions=permissions,
         **members,
     )
     return Registered(client, secret, token)
@@ -99,6 +103,7 @@ def update(client: Client, document: object) -> Registered:
         issued_at=client.issued_at,
         registration_token_hash=client.registration_token_hash,
         secret_hash=secret_hash,
+        registration_permissions=client.registration_permissions,
         **members,
     )
     return Registered(changed, secret, None)

@@ -16,6 +16,7 @@ from oauth_core.store.connection import connect
 from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.revocation import Revocation
@@ -50,6 +51,7 @@ class Deps:
     codes: CodeStore
     devices: DeviceStore
     grants: GrantStore
+    initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
     revocation: Revocation
     users: UserStore
@@ -99,6 +101,7 @@ async def wire(settings: WebSettings) -> Deps:
         codes=CodeStore(redis),
         devices=DeviceStore(redis),
         grants=grants,
+        initial_access_tokens=InitialAccessTokenStore(redis),
         leases=LeaseStore(redis, holder=new_identifier()),
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),

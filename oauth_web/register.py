@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
 
-from oauth_core import registration, strict_json
+from oauth_core import registration, registration_permissions, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.registration_permissions import DELETE, READ, WRITE
 from oauth_web.answers import NO_STORE, body, json_answer, one_header
+from oauth_web.leave_to_register import leave_to_register
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
@@ -29,24 +31,30 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/register")
     async def register() -> Response:
         try:
-            registered = registration.register(await _json_body(), now=deps.clock())
+            leave = await leave_to_register(deps, one_header("Authorization"))
+            registered = registration.register(
+                await _json_body(), now=deps.clock(), permissions=leave.registration_permissions
+            )
+            await leave.use_up()
         except DisplayedError as error:
             deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
             raise
         await deps.clients.add(registered.client)
-        deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTERED, client_id=registered.client.client_id))
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
+        )
         return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
 
     @bp.get("/register/<client_id>")
     async def read(client_id: str) -> Response:
-        client, token = await _managed(deps, client_id)
+        client, token = await _managed(deps, client_id, READ)
         deps.audit.record(AuditEvent(EventKind.CLIENT_READ, client_id=client_id))
         shown = registration.Registered(client, None, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
     @bp.put("/register/<client_id>")
     async def update(client_id: str) -> Response:
-        client, token = await _managed(deps, client_id)
+        client, token = await _managed(deps, client_id, WRITE)
         changed = registration.update(client, await _json_body())
         if not await deps.clients.replace(changed.client):
             raise _refused()
@@ -56,7 +64,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.delete("/register/<client_id>")
     async def delete(client_id: str) -> Response:
-        await _managed(deps, client_id)
+        await _managed(deps, client_id, DELETE)
         for grant_id in await deps.clients.delete(client_id):
             if await deps.grants.end(grant_id):
                 deps.audit.record(
@@ -70,8 +78,8 @@ def blueprint(deps: Deps) -> Blueprint:
     return bp
 
 
-async def _managed(deps: Deps, client_id: str) -> tuple[Client, str]:
-    """The client and the registration token that proved who asks (RFC 7592 section 2).
+async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client, str]:
+    """The client and the registration token that proved who asks, and may do this (RFC 7592 section 2).
 
     An unknown client and a wrong token get one and the same answer, so that ids cannot be probed.
     """
@@ -81,6 +89,13 @@ async def _managed(deps: Deps, client_id: str) -> tuple[Client, str]:
     if client is None or scheme.lower() != "bearer" or not known:
         deps.audit.record(AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED))
         raise _refused()
+    try:
+        registration_permissions.require(client, permission)
+    except DisplayedError as error:
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
+        )
+        raise
     return client, token
 
 

@@ -18,7 +18,7 @@ _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
     "envoy": "Render the Envoy configuration.",
     "keys": "List, rotate and retire signing keys.",
-    "clients": "Make machine clients; list, show, revoke and delete clients.",
+    "clients": "Make machine clients, invite others; list, show, revoke and delete clients.",
     "users": "List people, end what they hold, block them.",
     "grants": "Show who allowed what to which client; end one of these.",
     "tokens": "Show which access tokens live; end one, or everybody's.",

@@ -3,6 +3,7 @@
 | key | value | lives |
 |---|---|---|
 | `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
+| `initial-access-token:<id>` | hash: `record` (an `InitialAccessToken`), `left` (uses) | itself, or its uses |
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
 | `document-fetches:<hash>` | how often its host was asked lately | a minute |
@@ -47,11 +48,13 @@ DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
 
+ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
 ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
 ALL_USER_GRANTS = "user-grants:*"
-"""Patterns: every grant (but not its tokens), every person, every block, the grants of every person."""
+"""Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
+every person."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
@@ -73,6 +76,11 @@ EXPIRED_DEVICE_LIFETIME = 600
 def client(client_id: str) -> str:
     """Key of a client's record."""
     return f"client:{_of_ours(client_id)}"
+
+
+def initial_access_token(token_id: str) -> str:
+    """Key of somebody's leave to register clients."""
+    return f"initial-access-token:{token_id}"
 
 
 def client_grants(client_id: str) -> str:

@@ -14,6 +14,7 @@ from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
+from portcullis.commands import client_registration
 from portcullis.identifiers import ANY_ID
 from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
 
@@ -36,6 +37,10 @@ def command() -> None:
     A machine client is a program that acts as itself (OAuth 2.1 section 4.2). Clients that registered themselves
     never may, whatever they ask for.
     """
+
+
+for _more in client_registration.COMMANDS:
+    command.add_command(_more)
 
 
 @command.command()

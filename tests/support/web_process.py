@@ -23,7 +23,7 @@ from tests.support.redis_server import RedisServer, running_redis
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 _CONFIG = """
 issuer = "{issuer}"
