@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,7 @@ from ext_authz.metrics.meter import Meter
 from ext_authz.permissions import Permissions
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
+from oauth_core.mcp_request import Call
 from oauth_core.policy import Allow, Deny, DenyReason, decide
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.policy import Facts
     from oauth_core.resources import ServiceIndex
     from oauth_core.roles import Policy
 
@@ -126,7 +129,7 @@ class Authorizer:
                 self.meter.allowed(begun)
                 return answer
             case Deny() as denial:
-                return self._refuse(denial, request, facts.service, begun)
+                return self._refuse(denial, request, facts.service, begun, _call_in_words(facts))
             case _:
                 raise AssertionError("nobody is allowed to no service")
 
@@ -147,7 +150,12 @@ class Authorizer:
         return self._permissions.spell_out(answer.permission, claims, request, now)
 
     def _refuse(
-        self, denial: Deny, request: IncomingRequest | None, service: Service | None, begun: float
+        self,
+        denial: Deny,
+        request: IncomingRequest | None,
+        service: Service | None,
+        begun: float,
+        call: str | None = None,
     ) -> bytes:
         name = None if service is None else service.name
         # What to ask for may depend on the token; everything else is the same for everybody.
@@ -156,7 +164,8 @@ class Authorizer:
             answer = wire.encode_refused(refusal(denial.reason, service, denial.told, denial.scopes))
             if not denial.scopes:
                 self._refusals[denial.reason, name, denial.told] = answer
-        self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
+        event = _event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
+        self._audit.record(event if call is None else replace(event, call=call))
         self.meter.refused(denial.reason, begun)
         return answer + wire.encode_metadata(denial.reason, denial.claims, name)
 
@@ -165,6 +174,13 @@ class Authorizer:
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
         self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
         return self._broken
+
+
+def _call_in_words(facts: Facts) -> str | None:
+    """Which method and name a request used, where that was looked at."""
+    if not isinstance(facts.asked, Call):
+        return None
+    return " ".join(filter(None, (facts.asked.method, facts.asked.name)))[:LONGEST_LOGGED]
 
 
 def _event(

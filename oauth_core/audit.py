@@ -69,6 +69,7 @@ class AuditEvent:
     scope: str | None = None
     method: str | None = None
     path: str | None = None
+    call: str | None = None
     source: str | None = None
     request_id: str | None = None
 

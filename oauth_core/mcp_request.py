@@ -194,7 +194,7 @@ def _is_spelled_once(members: dict[str, object], member: str) -> bool:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
 
 
 def _is_plain(kind: NameKind, name: str) -> bool:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def authorization_server(
-    issuer: str, services: Sequence[Service], *, registration: bool = True
+    issuer: str, services: Sequence[Service], *, registration: bool = True, client_documents: bool = True
 ) -> dict[str, object]:
     """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery.
 
-    Without `registration` nobody is told of an endpoint that would only refuse.
+    Without `registration` or `client_documents` nobody is told of a way that would only refuse.
     """
     return {
         "issuer": issuer,
@@ -46,7 +46,7 @@ def authorization_server(
         "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
-        "client_id_metadata_document_supported": True,
+        "client_id_metadata_document_supported": client_documents,
     }
 
 

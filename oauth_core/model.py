@@ -115,6 +115,8 @@ class Client:
     jwks_uri: str | None = None
     registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
     """What its registration token lets it do (`oauth_core.registration_permissions`)."""
+    sharing: Literal["possible", "shared", "never"] = "never"
+    """Whether identical registrations are answered with this record (`oauth_core.identical_registrations`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ NAME = rf"^[a-z][a-z0-9_:-]*(\.{_PART})*$"
 _PATTERN = re.compile(rf"(?:\*|[a-z][a-z0-9_:-]*(?:\.{_PART})*(?:\.\*)?)\Z")
 
 
+@lru_cache(maxsize=4096)
 def implied_by(permission: str) -> tuple[str, ...]:
     """The names that stand for `permission`: itself, and each above it that is a bundle."""
     parts = permission.split(".")

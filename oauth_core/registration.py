@@ -49,11 +49,15 @@ class Registered:
 
 
 def register(
-    document: object, *, now: int, permissions: tuple[str, ...] = registration_permissions.ALL
+    document: object,
+    *,
+    now: int,
+    permissions: tuple[str, ...] = registration_permissions.ALL,
+    may_share: bool = False,
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
-    `permissions` are what its registration token will carry.
+    `permissions` are what its registration token will carry; with `may_share` identical ones may become one.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(document)
@@ -65,6 +69,7 @@ def register(
         registration_token_hash=hash_secret(token),
         secret_hash=hash_secret(secret) if secret else None,
         registration_permissions=permissions,
+        sharing="possible" if may_share and members["token_endpoint_auth_method"] == "none" else "never",
         **members,
     )
     return Registered(client, secret, token)
@@ -115,13 +120,13 @@ def client_information(registered: Registered, *, issuer: str) -> dict[str, obje
     answer: dict[str, object] = {
         "client_id": client.client_id,
         "client_id_issued_at": client.issued_at,
-        "registration_client_uri": f"{issuer}/register/{client.client_id}",
         "redirect_uris": list(client.redirect_uris),
         "token_endpoint_auth_method": client.token_endpoint_auth_method,
         "grant_types": list(client.grant_types),
         "response_types": list(client.response_types),
     }
     if registered.registration_token:
+        answer["registration_client_uri"] = f"{issuer}/register/{client.client_id}"
         answer["registration_access_token"] = registered.registration_token
     if registered.secret:
         answer["client_secret"] = registered.secret

@@ -45,6 +45,8 @@ class WebSettings(RedisSettings):
     refresh_grace: int = Field(default=10, ge=0, le=120)
     membership_check_interval: int = Field(default=900, ge=0, le=86400)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    client_documents: Literal["fetched", "pinned"] = "fetched"
+    client_documents_max_age: int = Field(default=604_800, ge=3600)
     pinned_client_documents: Path | None = None
     client_documents_ca_file: Path | None = None
     allow_loopback_client_documents: bool = False

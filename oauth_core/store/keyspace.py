@@ -3,6 +3,7 @@
 | key | value | lives |
 |---|---|---|
 | `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
+| `registration:<hash>` | the client that said exactly this of itself | as a client that nobody uses |
 | `initial-access-token:<id>` | hash: `record` (an `InitialAccessToken`), `left` (uses) | itself, or its uses |
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
@@ -76,6 +77,11 @@ EXPIRED_DEVICE_LIFETIME = 600
 def client(client_id: str) -> str:
     """Key of a client's record."""
     return f"client:{_of_ours(client_id)}"
+
+
+def registration(fingerprint: str) -> str:
+    """Key that leads from what clients say of themselves to the one record they share."""
+    return f"registration:{fingerprint}"
 
 
 def initial_access_token(token_id: str) -> str:

@@ -10,6 +10,7 @@ import click
 
 from oauth_core import client_id_documents, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
@@ -60,7 +61,7 @@ def create(
     """Make a machine client. Its secret is printed now and never again."""
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
-    known = {service.scope for service in settings.resolved_services}
+    known = ServiceIndex(settings.resolved_services).scopes
     if unknown := [scope for scope in scopes if scope not in known]:
         raise click.UsageError(
             f"no service has the scope {' '.join(unknown)}; there are: {' '.join(sorted(known))}"

@@ -120,6 +120,7 @@ async def test_the_sdk_calls_the_tools_that_its_user_may_use(gateway: RunningGat
     assert "AssertionError" not in repr(refused.value)
     denied = [event for event in gateway.audit("ext_authz") if event["event"] == "access.denied"]
     assert denied[-1]["reason"] == "forbidden_by_policy"
+    assert denied[-1]["call"] == "tools/call echo"
     assert len(user.visits) == 1
 
 
