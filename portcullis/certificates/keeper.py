@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,8 @@ class Keeper:
         self._names = tuple(names)
         self._failures = 0
         self._log = structlog.get_logger("acme")
-        # So that gateways which started together do not renew together; not a secret.
-        self._luck = random.random()  # noqa: S311
+        # So that gateways which started together do not renew together.
+        self._luck = secrets.randbelow(1000) / 1000
 
     def keep(self, stopping: threading.Event) -> None:
         """Keep at it until `stopping` is set."""

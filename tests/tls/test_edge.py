@@ -94,7 +94,7 @@ def test_nothing_behind_is_reached_by_plain_http(a_gateway: Edge) -> None:
         "/.well-known/acme-challenge/../token",
     ):
         assert a_gateway.ask_plainly(path).status in {308, 400}
-    assert a_gateway.checks.asked == a_gateway.web.received == a_gateway.time.received == []
+    assert (a_gateway.checks.asked, a_gateway.web.received, a_gateway.time.received) == ([], [], [])
 
 
 def test_where_it_is_set_tls_1_2_is_spoken_but_only_with_forward_secrecy(
