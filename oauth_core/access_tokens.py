@@ -17,6 +17,7 @@ from jwt.exceptions import InvalidSignatureError, PyJWTError
 from oauth_core.model import AccessClaims
 
 if TYPE_CHECKING:
+    from jwt import PyJWK
     from jwt.types import Options
 
     from oauth_core.keys import SigningKey, VerifyingKeys
@@ -73,8 +74,13 @@ class Rejected:
 
 
 def mint(claims: AccessClaims, key: SigningKey) -> str:
-    """Sign `claims` with `key`. A single audience is written as a string, several as an array."""
-    payload: dict[str, object] = {
+    """Sign `claims` with `key`."""
+    return jwt.encode(spelled(claims), key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid})
+
+
+def spelled(claims: AccessClaims) -> dict[str, Any]:
+    """`claims` by their names in a token. A single audience is a string, several are an array."""
+    payload: dict[str, Any] = {
         "iss": claims.iss,
         "sub": claims.sub,
         "aud": claims.aud[0] if len(claims.aud) == 1 else list(claims.aud),
@@ -86,7 +92,9 @@ def mint(claims: AccessClaims, key: SigningKey) -> str:
     }
     if claims.github_user is not None:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
-    return jwt.encode(payload, key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid})
+    if claims.groups:
+        payload["groups"] = list(claims.groups)
+    return payload
 
 
 def key_id(token: str) -> str | None:
@@ -105,6 +113,26 @@ def verify(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verifie
 
     Cheap checks come first, so that garbage does not cost a signature.
     """
+    key = key_for(token, keys)
+    if isinstance(key, Rejected):
+        return key
+    try:
+        payload = jwt.decode(token, key, algorithms=[key.algorithm_name], options=_NO_CLAIM_CHECKS)
+    except InvalidSignatureError:
+        return Rejected(TokenFault.BAD_SIGNATURE)
+    except PyJWTError:
+        return Rejected(TokenFault.MALFORMED)
+    claims = _claims(payload)
+    if claims is None:
+        return Rejected(TokenFault.BAD_CLAIMS)
+    if claims.iss != issuer:
+        return Rejected(TokenFault.WRONG_ISSUER)
+    fault = fault_of_time(claims, now)
+    return Verified(claims) if fault is None else Rejected(fault)
+
+
+def key_for(token: str, keys: VerifyingKeys) -> PyJWK | Rejected:
+    """The key that the signature of `token` must be checked with, or what is wrong with it to anybody's eye."""
     if len(token) > LONGEST or not _FORM.match(token):
         return Rejected(TokenFault.MALFORMED)
     try:
@@ -119,19 +147,7 @@ def verify(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verifie
         return Rejected(TokenFault.UNKNOWN_KEY)
     if header.get("alg") != key.algorithm_name:
         return Rejected(TokenFault.WRONG_ALGORITHM)
-    try:
-        payload = jwt.decode(token, key, algorithms=[key.algorithm_name], options=_NO_CLAIM_CHECKS)
-    except InvalidSignatureError:
-        return Rejected(TokenFault.BAD_SIGNATURE)
-    except PyJWTError:
-        return Rejected(TokenFault.MALFORMED)
-    claims = _claims(payload)
-    if claims is None:
-        return Rejected(TokenFault.BAD_CLAIMS)
-    if claims.iss != issuer:
-        return Rejected(TokenFault.WRONG_ISSUER)
-    fault = fault_of_time(claims, now)
-    return Verified(claims) if fault is None else Rejected(fault)
+    return key
 
 
 def fault_of_time(claims: AccessClaims, now: int) -> TokenFault | None:
@@ -155,6 +171,9 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         return None
     if not _is_person(payload) and not _is_machine(payload):
         return None
+    groups = payload.get("groups", [])
+    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+        return None
     return AccessClaims(
         iss=payload["iss"],
         sub=payload["sub"],
@@ -166,6 +185,7 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         scope=payload["scope"],
         github_user=payload.get("github_user"),
         github_id=payload.get("github_id"),
+        groups=tuple(groups),
     )
 
 
@@ -176,4 +196,5 @@ def _is_person(payload: dict[str, Any]) -> bool:
 
 def _is_machine(payload: dict[str, Any]) -> bool:
     """Whether the token speaks for a client itself: it names no person at all, not even half of one."""
-    return payload.keys().isdisjoint({"github_user", "github_id"}) and payload["sub"] == payload["client_id"]
+    of_people = {"github_user", "github_id", "groups"}
+    return payload.keys().isdisjoint(of_people) and payload["sub"] == payload["client_id"]

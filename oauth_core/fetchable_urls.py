@@ -32,6 +32,9 @@ def check(url: str, *, what: str, loopback: bool) -> str:
     path = found["path"]
     if _AMBIGUOUS.search(path) or {".", ".."} & set(path.split("/")) or "//" in path:
         raise ValueError(f"the path of {what} must not have dot segments, empty segments or escaped slashes")
+    # With or without the mark the same document is fetched, so it would be one more spelling of the same thing.
+    if url.endswith("?"):
+        raise ValueError(f"{what} must not end in an empty query")
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -1,23 +1,30 @@
-"""Whether somebody may be here: asked when they sign in, and again at every refresh.
+"""Whether somebody may be here, and in which groups: asked when they sign in, at every refresh and on a schedule.
 
 A grant outlives the day on which its user left. So the rule is applied anew each time a client refreshes: a user
 taken off the list, out of the organisation or out of the team loses the grant then, half an hour later at most.
+`oauth_web.membership_checks` asks about those who do not refresh.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import KnownUser
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_web.github import GitHubRefusedError, GitHubUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from oauth_core.model import User
     from oauth_web.deps import Deps
     from oauth_web.github import SignedIn
+
+_MOST_OTHERS = 3
 
 
 class NotAdmittedError(Exception):
@@ -28,51 +35,109 @@ class NotAdmittedError(Exception):
         self.user = user
 
 
-async def admit(deps: Deps, signed_in: SignedIn) -> str | None:
-    """Let `signed_in` in; answers their GitHub token, sealed, where it will be needed again.
+@dataclass(frozen=True)
+class Standing:
+    """What a sign-in found out: `groups` as in `Grant`, and the GitHub token, sealed, to ask again."""
 
-    Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`.
-    """
+    groups: tuple[str, ...] = ()
+    sealed_github_token: str | None = field(default=None, repr=False)
+
+
+def groups_that_matter(deps: Deps) -> frozenset[str]:
+    """Every organisation and team that may decide about somebody."""
+    return deps.settings.admission.groups | _groups_of_policy(deps)
+
+
+async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
+    """Let `signed_in` in. Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
     user = signed_in.user
-    if deps.settings.admission.admits_by_name(user):
-        return None
-    await _check_memberships(deps, user, signed_in.token)
+    await _check_not_blocked(deps, user)
+    await deps.users.remember(KnownUser(user, deps.clock()))
+    if not asks_github(deps, user):
+        return Standing(await _admitted_groups(deps, user, ""))
+    groups = await _admitted_groups(deps, user, signed_in.token)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
-    return base64.b64encode(sealed).decode()
+    return Standing(groups, base64.b64encode(sealed).decode())
 
 
-async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> None:
-    """Pass when the user of a grant may still be here.
+async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
+    """Pass when the user of a grant may still be here; answers the groups they are in now.
 
     Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
-    if deps.settings.admission.admits_by_name(user):
-        return
-    if sealed_github_token is None:
-        raise NotAdmittedError(user, "no longer on the list of allowed users")
+    await _check_not_blocked(deps, user)
+    if not asks_github(deps, user):
+        return await _admitted_groups(deps, user, "")
+    fault = None
+    async for sealed in _kept_tokens(deps, user, sealed_github_token):
+        try:
+            return await _admitted_groups(deps, user, _unsealed(deps, user, sealed))
+        except UnsealError:
+            fault = "the kept GitHub token cannot be opened"
+        except GitHubRefusedError as error:
+            fault = f"GitHub refused: {error}"
+        except GitHubUnavailableError:
+            raise DisplayedError(
+                ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
+            ) from None
+    # Somebody whose groups matter and who signed in when they did not has to sign in again: to be in no group may
+    # mean to be forbidden less.
+    unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
+    raise NotAdmittedError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
+
+
+def asks_github(deps: Deps, user: User) -> bool:
+    """Whether GitHub has to be asked to know the standing of `user`."""
+    return bool(_groups_to_ask_about(deps, user))
+
+
+async def _kept_tokens(deps: Deps, user: User, own: str | None) -> AsyncIterator[str]:
+    """Sealed GitHub tokens of `user`: that of the grant in question, then those of later sign-ins, the last first.
+
+    GitHub keeps ten tokens of a person and an app and drops the oldest, which says nothing about the person.
+    """
+    if own is not None:
+        yield own
+    later = {grant.sealed_github_token: None for grant in reversed(await deps.grants.of_user(user.github_id))}
+    for sealed in [token for token in later if token not in {None, own}][:_MOST_OTHERS]:
+        yield str(sealed)
+
+
+def _unsealed(deps: Deps, user: User, sealed_github_token: str) -> str:
+    """The GitHub token. Raises `UnsealError`."""
     try:
         sealed = base64.b64decode(sealed_github_token)
-        token = unseal(sealed, deps.settings.master_key_bytes, context=_context(user)).decode()
-        await _check_memberships(deps, user, token)
-    except (UnsealError, binascii.Error):
-        raise NotAdmittedError(user, "the kept GitHub token cannot be opened") from None
-    except GitHubRefusedError as error:
-        raise NotAdmittedError(user, f"GitHub refused: {error}") from None
-    except GitHubUnavailableError:
-        raise DisplayedError(
-            ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
-        ) from None
+    except binascii.Error:
+        raise UnsealError(_context(user)) from None
+    return unseal(sealed, deps.settings.master_key_bytes, context=_context(user)).decode()
 
 
-async def _check_memberships(deps: Deps, user: User, token: str) -> None:
+async def _check_not_blocked(deps: Deps, user: User) -> None:
+    """Pass when no operator shut `user` out; else raise `NotAdmittedError`."""
+    if await deps.users.block_of(user.github_id) is not None:
+        raise NotAdmittedError(user, "blocked by the operator")
+
+
+async def _admitted_groups(deps: Deps, user: User, token: str) -> tuple[str, ...]:
+    """The groups of `user`, who may be here. Raises `NotAdmittedError` and what asking GitHub raises."""
     admission = deps.settings.admission
-    if not admission.asks_for_memberships:
-        raise NotAdmittedError(user, "not on the list of allowed users")
-    if not admission.admits_by_membership(await deps.github.memberships(token, user, admission)):
-        raise NotAdmittedError(
-            user, "not on the list of allowed users, and in none of the organisations and teams"
-        )
+    names = _groups_to_ask_about(deps, user)
+    groups = await deps.github.groups(token, user, names) if names else frozenset()
+    if not admission.admits_by_name(user) and not admission.admits_by_group(groups):
+        in_none = ", and in none of the organisations and teams" if admission.groups else ""
+        raise NotAdmittedError(user, f"not on the list of allowed users{in_none}")
+    return tuple(sorted(groups))
+
+
+def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
+    """Those that matter for `user`: who is let in by name needs no membership for that."""
+    admission = deps.settings.admission
+    return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
+
+
+def _groups_of_policy(deps: Deps) -> frozenset[str]:
+    return deps.policy.current.groups_mentioned
 
 
 def _context(user: User) -> str:

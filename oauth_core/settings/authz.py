@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from oauth_core.public_urls import is_loopback
 from oauth_core.settings.gateway import CommaList, RedisSettings
 
 
@@ -22,6 +23,10 @@ class AuthzSettings(RedisSettings):
     """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
     audit_allowed: Literal["all", "none"] = "all"
     """Whether allowed requests are in the audit log. Refused ones always are."""
+    stream_seconds: int = Field(default=300, ge=5, le=86400)
+    """How long an event stream that a client opens with GET may live before it is checked again."""
+    call_seconds: int = Field(default=900, ge=5, le=86400)
+    """How long the answer to any other request may go on."""
     authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
     authz_workers: int = Field(default=0, ge=0, le=256)
     authz_tls_cert: Path | None = None
@@ -29,6 +34,15 @@ class AuthzSettings(RedisSettings):
     authz_tls_client_ca: Path | None = None
     authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
     authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
+    metrics_listen: str | None = None
+    """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _on_this_machine(cls, value: str | None) -> str | None:
+        if value and not value.startswith("unix:/") and not is_loopback(f"http://{value}"):
+            raise ValueError("metrics_listen must be a loopback address or unix:/path")
+        return value or None
 
     @model_validator(mode="after")
     def _whole_identity(self) -> AuthzSettings:

@@ -4,13 +4,18 @@ A grant and its refresh token are one Redis hash, so creating, rotating and endi
 access tokens live elsewhere (`token:<jti>`, so that a plain `DEL` revokes one), and two steps that are not one
 can be overtaken. The order closes the gap: a token's id is noted with its grant *before* the token exists, and
 after it exists the issuer asks whether the grant still does. Whoever ends a grant deletes every token noted.
-So either the ender saw the note, or the issuer sees that the grant is gone; no token outlives its grant.
+So either the ender saw the note, or the issuer sees that the grant is gone; no token outlives its grant. The same
+order holds when the groups of a grant change: a token says which groups its user was in, so every token noted is
+deleted after the change is written, and the issuer asks whether the groups are still those of the token.
+
+A person's grants are found by `user-grants:<GitHub id>`, where a grant is noted before it exists as well. What is
+noted there and does not exist (any more) is nothing.
 """
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.model import Grant
@@ -19,7 +24,7 @@ from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
     from redis.asyncio import Redis
 
@@ -59,10 +64,26 @@ redis.call('EXPIREAT', KEYS[2], ARGV[4])
 return 1
 """
 
+# KEYS: grant, its tokens. ARGV: record. The state of the refresh token stays as it is.
+_REPLACE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, {}} end
+redis.call('HSET', KEYS[1], 'record', ARGV[1])
+return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
+"""
+
+# KEYS: the grants of a person. ARGV: grant, its expiry, now. The set lives as long as its longest member.
+_NOTE_FOR_USER = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+local longest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+return redis.call('EXPIREAT', KEYS[1], longest[2])
+"""
+
 _END = """
 local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
+local record = redis.call('HGET', KEYS[1], 'record')
 local existed = redis.call('DEL', KEYS[1], KEYS[2])
-return {existed, tokens}
+return {existed, tokens, record}
 """
 
 
@@ -100,6 +121,8 @@ class GrantStore:
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(_ROTATE)
         self._note = redis.register_script(_NOTE)
+        self._replace = redis.register_script(_REPLACE)
+        self._note_for_user = redis.register_script(_NOTE_FOR_USER)
         self._end = redis.register_script(_END)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:
@@ -109,6 +132,11 @@ class GrantStore:
         """
         family = [] if token is None else [token.family_hash, token.secret_hash]
         async with guarded():
+            if grant.user is not None:
+                await self._note_for_user(
+                    [keyspace.user_grants(grant.user.github_id)],
+                    [grant.grant_id, grant.expires_at, grant.created_at],
+                )
             await self._create([keyspace.grant(grant.grant_id)], [_GRANT.dump(grant), grant.expires_at, *family])
 
     async def get(self, grant_id: str) -> Grant | None:
@@ -116,6 +144,28 @@ class GrantStore:
         async with guarded():
             record = await cast("Awaitable[str | None]", self._redis.hget(keyspace.grant(grant_id), "record"))
         return None if record is None else _GRANT.load(record)
+
+    async def all_ids(self) -> AsyncIterator[str]:
+        """The ids of all grants; one may come twice, and one that begins or ends meanwhile may be missing."""
+        prefix, _, suffix = keyspace.ALL_GRANTS.partition("*")
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_GRANTS, count=1000):
+                yield str(key).removeprefix(prefix).removesuffix(suffix)
+
+    async def all_user_ids(self) -> AsyncIterator[int]:
+        """The GitHub ids of people who may have grants; one may come twice."""
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_USER_GRANTS, count=1000):
+                yield int(str(key).rpartition(":")[2])
+
+    async def of_user(self, github_id: int) -> tuple[Grant, ...]:
+        """The grants that a person gave and that live at this moment, oldest first."""
+        async with guarded():
+            members = cast("Awaitable[list[str]]", self._redis.zrange(keyspace.user_grants(github_id), 0, -1))
+            grant_ids = await members
+        found = [await self.get(grant_id) for grant_id in grant_ids]
+        living = [grant for grant in found if grant is not None]
+        return tuple(sorted(living, key=lambda grant: (grant.created_at, grant.grant_id)))
 
     async def holds(self, presented: RefreshToken) -> bool:
         """Whether `presented` is the refresh token in force, or the one it replaced. Uses nothing up."""
@@ -149,16 +199,47 @@ class GrantStore:
                 return Gone()
 
     async def add_token(self, grant: Grant, claims: AccessClaims) -> bool:
-        """Bring an access token to life under `grant`. Answers False, and leaves nothing, if that ended."""
+        """Bring an access token to life under `grant`.
+
+        Answers False, and leaves nothing, if the grant ended or has other groups than the token.
+        """
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
             if not await self._note(keys, [claims.jti, claims.exp, claims.iat, grant.expires_at]):
                 return False
             await self._redis.set(keyspace.token(claims.jti), grant.grant_id, exat=claims.exp)
-            if not await self._redis.exists(keys[0]):
+            current = await self.get(grant.grant_id)
+            if current is None or current.groups != claims.groups:
                 await self._redis.delete(keyspace.token(claims.jti))
                 return False
         return True
+
+    async def regroup(self, grant: Grant, groups: tuple[str, ...]) -> Grant | None:
+        """Note that the user of `grant` is in other groups, and end the access tokens that say otherwise.
+
+        Answers the grant as it is now; `None` if it ended.
+        """
+        changed = replace(grant, groups=groups)
+        keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
+        async with guarded():
+            exists, tokens = await self._replace(keys, [_GRANT.dump(changed)])
+            for jti in tokens:
+                await self._redis.delete(keyspace.token(jti))
+        return changed if exists else None
+
+    async def tokens_of(self, grant_id: str) -> dict[str, int]:
+        """The access tokens of a grant that are alive: `jti` to the second of expiry."""
+        async with guarded():
+            noted = await cast(
+                "Awaitable[list[tuple[str, float]]]",
+                self._redis.zrange(keyspace.grant_tokens(grant_id), 0, -1, withscores=True),
+            )
+            return {jti: int(exp) for jti, exp in noted if await self._redis.exists(keyspace.token(jti))}
+
+    async def grant_of_token(self, jti: str) -> str | None:
+        """The id of the grant of an access token that is alive."""
+        async with guarded():
+            return cast("str | None", await self._redis.get(keyspace.token(jti)))
 
     async def token_lives(self, jti: str) -> bool:
         """Whether an access token is alive at this moment."""
@@ -173,7 +254,12 @@ class GrantStore:
     async def end(self, grant_id: str) -> bool:
         """End the grant, its refresh tokens and every access token it gave. Answers whether it existed."""
         async with guarded():
-            existed, tokens = await self._end([keyspace.grant(grant_id), keyspace.grant_tokens(grant_id)], [])
+            existed, tokens, record = await self._end(
+                [keyspace.grant(grant_id), keyspace.grant_tokens(grant_id)], []
+            )
             for jti in tokens:  # one by one: they lie on different nodes of a cluster
                 await self._redis.delete(keyspace.token(jti))
+            user = None if record is None else _GRANT.load(record).user
+            if user is not None:
+                await self._redis.zrem(keyspace.user_grants(user.github_id), grant_id)
         return bool(existed)

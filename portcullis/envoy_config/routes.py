@@ -86,18 +86,23 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                 )
                 for host, services in hosts.items()
             ),
-            VirtualHost(
-                name="unknown-hosts",
-                domains=["*"],
-                routes=[
-                    _answer(421, "misdirected_request", _ANYTHING),
-                    _answer(421, "misdirected_request", _TUNNELS),
-                ],
-            ),
+            unknown_hosts(),
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
         response_headers_to_remove=["server", "x-powered-by", "x-envoy-upstream-service-time"],
+    )
+
+
+def unknown_hosts() -> VirtualHost:
+    """Where requests for hosts that are not ours end."""
+    return VirtualHost(
+        name="unknown-hosts",
+        domains=["*"],
+        routes=[
+            _answer(421, "misdirected_request", _ANYTHING),
+            _answer(421, "misdirected_request", _TUNNELS),
+        ],
     )
 
 
@@ -133,11 +138,15 @@ def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Ro
     # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
-        yield _service(service, upstream, RouteMatch(path=path or "/"), rewrite=upstream.path or "/")
-        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), rewrite=f"{upstream.path.rstrip('/')}/")
+        filters = for_service(service)
+        yield _service(service, upstream, RouteMatch(path=path or "/"), filters, rewrite=upstream.path or "/")
+        below = f"{upstream.path.rstrip('/')}/"
+        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), filters, rewrite=below)
 
 
-def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite: str) -> Route:
+def _service(
+    service: Service, upstream: Upstream, match: RouteMatch, filters: dict[str, Any], *, rewrite: str
+) -> Route:
     return Route(
         name=service.name,
         match=match,
@@ -149,8 +158,9 @@ def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite
             idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
-        request_headers_to_remove=["origin"],
-        typed_per_filter_config=for_service(service.name),
+        # A client certificate binds a token at the check; the service hears of the caller by our headers only.
+        request_headers_to_remove=["origin", "x-forwarded-client-cert"],
+        typed_per_filter_config=filters,
     )
 
 

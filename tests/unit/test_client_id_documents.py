@@ -46,6 +46,7 @@ def test_an_https_url_with_a_path_may_name_a_client(url: str) -> None:
         "https://a.example/x\\y", "https://a.example/x y", "https://a.example/x\n", "https://a.example/\u00e9",
         "https:///x", "https://a.example:0/x", "https://a.example:65536/x", "https://[::1/x", "https://a.example/%zz",
         "https://a.example/" + "x" * 2048, "http://localhost/x", "//a.example/x", "", "https://-a.example/x",
+        "https://a.example/x?",
     ],
 )  # fmt: skip
 def test_any_other_may_not(url: str) -> None:
