@@ -1,7 +1,7 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
-CORS answers preflights; the origin rule refuses foreign web pages; ext_authz asks the check service; only what
-it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
+CORS answers preflights; the origin rule refuses foreign web pages; the rate limit keeps floods from the
+authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
 caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him.
 
 The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
@@ -44,6 +44,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.messages import exactly, matching, packed, seconds
+from portcullis.envoy_config.rate_limit import limited, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
+RATE = "envoy.filters.http.local_ratelimit"
 CHECK = "envoy.filters.http.ext_authz"
 BUFFER = "envoy.filters.http.buffer"
 ROUTER = "envoy.filters.http.router"
@@ -84,6 +86,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     return [
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        _filter(RATE, unlimited()),
         _filter(CHECK, _check()),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         _filter(ROUTER, Router()),
@@ -102,18 +105,22 @@ def for_service(name: str) -> dict[str, Any]:
     }
 
 
-def for_clients() -> dict[str, Any]:
+def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
-    return {CHECK: _UNCHECKED, BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES)))}
+    return {
+        RATE: packed(limited(settings)),
+        CHECK: _UNCHECKED,
+        BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES))),
+    }
 
 
-def for_people() -> dict[str, Any]:
+def for_people(settings: EnvoySettings) -> dict[str, Any]:
     """For the pages of the authorization server: no script of another origin reads them.
 
     The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
     authorization server guards its forms itself.
     """
-    return {CORS: _OFF, ORIGINS: _OFF, **for_clients()}
+    return {CORS: _OFF, ORIGINS: _OFF, **for_clients(settings)}
 
 
 def for_own_answers() -> dict[str, Any]:
