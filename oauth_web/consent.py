@@ -35,14 +35,13 @@ async def ask(
     """
     browser = cookie.value()
     handle = await deps.authorizations.add_pending(PendingAuthorization(asked, hash_secret(browser)))
-    scopes = frozenset(asked.scopes)
     page = await render_template(
         "consent.html",
         handle=handle,
         client_name=client.client_name or "An app without a name",
         client_uri=client.client_uri,
         document_host=client_id_documents.host_of(client.client_id),
-        services=[service for service in deps.services.services if service.scope in scopes],
+        services=deps.services.described(asked.scopes),
         user_code=device.show_user_code(user_code) if user_code else None,
         **_destination(asked),
     )

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.assertions import AssertionStore
@@ -15,11 +16,16 @@ from oauth_core.store.connection import connect
 from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.leases import LeaseStore
+from oauth_core.store.revocation import Revocation
+from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
 from oauth_web.keys import Keys
+from oauth_web.live_policy import LivePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +43,7 @@ class Deps:
     settings: WebSettings
     redis: Redis
     services: ServiceIndex
+    policy: LivePolicy
     clients: Clients
     documents: ClientDocuments
     assertions: AssertionStore
@@ -44,6 +51,10 @@ class Deps:
     codes: CodeStore
     devices: DeviceStore
     grants: GrantStore
+    initial_access_tokens: InitialAccessTokenStore
+    leases: LeaseStore
+    revocation: Revocation
+    users: UserStore
     keys: Keys
     github: GitHub
     audit: AuditSink
@@ -76,17 +87,24 @@ async def wire(settings: WebSettings) -> Deps:
     except BaseException:
         await redis.aclose()
         raise
+    grants = GrantStore(redis, grace=settings.refresh_grace)
+    services = ServiceIndex(settings.resolved_services)
     return Deps(
         settings=settings,
         redis=redis,
-        services=ServiceIndex(settings.resolved_services),
+        services=services,
+        policy=LivePolicy(settings.policy, services),
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
         devices=DeviceStore(redis),
-        grants=GrantStore(redis, grace=settings.refresh_grace),
+        grants=grants,
+        initial_access_tokens=InitialAccessTokenStore(redis),
+        leases=LeaseStore(redis, holder=new_identifier()),
+        revocation=Revocation(redis, grants),
+        users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),
         audit=LogAuditSink(),

@@ -17,7 +17,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from oauth_core.model import User
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from oauth_core.settings import WebSettings
 
@@ -111,29 +111,40 @@ class GitHub:
             raise GitHubRefusedError(str(error.error)) from None
         except (httpx2.HTTPError, ValueError, KeyError) as error:
             raise GitHubUnavailableError(type(error).__name__) from error
-        answer = await self._get("/user", access_token)
-        if not answer.is_success:
-            raise GitHubUnavailableError(f"/user answered {answer.status_code}")
-        return SignedIn(_user(_json(answer)), access_token)
+        return SignedIn(await self._who(access_token), access_token)
 
-    async def groups(self, token: str, user: User, names: Iterable[str]) -> frozenset[str]:
+    async def groups(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
         """Which of the organisations and teams called `names` the `user` is an active member of.
 
         Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
         `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
         Raises `GitHubUnavailableError`.
         """
+        login = user.login
+        if any("/" in name for name in names):
+            # Teams are asked about by login, and that may be another person's by now.
+            current = await self._who(token)
+            if current.github_id != user.github_id:
+                raise GitHubRefusedError("the token is another person's")
+            login = current.login
         found = set()
         for name in sorted(names):
             organization, is_team, slug = (quote(part, safe="") for part in name.partition("/"))
             path = (
-                f"/orgs/{organization}/teams/{slug}/memberships/{quote(user.login)}"
+                f"/orgs/{organization}/teams/{slug}/memberships/{quote(login)}"
                 if is_team
                 else f"/user/memberships/orgs/{organization}"
             )
             if await self._is_active(path, token):
                 found.add(name)
         return frozenset(found)
+
+    async def _who(self, token: str) -> User:
+        answer = await self._get("/user", token)
+        _check_not_refused(answer)
+        if not answer.is_success:
+            raise GitHubUnavailableError(f"/user answered {answer.status_code}")
+        return _user(_json(answer))
 
     async def _is_active(self, path: str, token: str) -> bool:
         answer = await self._get(path, token)
@@ -143,8 +154,7 @@ class GitHub:
             raise MissingScopeError("GitHub did not grant read:org, so your memberships cannot be seen")
         if answer.status_code == _NOT_FOUND:
             return False
-        if answer.status_code == _BAD_TOKEN or (answer.status_code == _DENIED and not _is_rate_limit(answer)):
-            raise GitHubRefusedError(f"GitHub does not let us see memberships ({answer.status_code})")
+        _check_not_refused(answer)
         if not answer.is_success:
             raise GitHubUnavailableError(f"{path} answered {answer.status_code}")
         document = _json(answer)
@@ -171,6 +181,11 @@ class GitHub:
             token_endpoint_auth_method="client_secret_post",
             timeout=_TIMEOUT,
         )
+
+
+def _check_not_refused(answer: httpx2.Response) -> None:
+    if answer.status_code == _BAD_TOKEN or (answer.status_code == _DENIED and not _is_rate_limit(answer)):
+        raise GitHubRefusedError(f"GitHub does not let us see that ({answer.status_code})")
 
 
 def _is_rate_limit(answer: httpx2.Response) -> bool:

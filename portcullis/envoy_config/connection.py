@@ -6,7 +6,7 @@ spelling, or refused when two programs could read them differently; sizes, count
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -19,17 +19,20 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
+    HttpConnectionManagerForwardClientCertDetails,
     HttpConnectionManagerInternalAddressConfig,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerSetCurrentClientCertDetails,
 )
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     HeaderMutation as EarlyHeaderMutation,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from portcullis.envoy_config.filters import http_filters
+from portcullis.envoy_config.filters import http_filters, router
 from portcullis.envoy_config.messages import matching, packed, seconds
+from portcullis.envoy_config.redirect import redirect_routes
 from portcullis.envoy_config.replies import access_log, local_replies
 from portcullis.envoy_config.routes import route_configuration
 
@@ -57,9 +60,36 @@ _CONNECTION_IDLE_SECONDS = 300
 
 
 def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConnectionManager:
-    """The HTTP connection manager of every listener; HTTP/1.1 and HTTP/2, told apart by their first bytes."""
-    return HttpConnectionManager(
+    """The HTTP connection manager of the gateway."""
+    return _bounded(
+        settings,
         stat_prefix="gateway",
+        route_config=route_configuration(settings, topology),
+        http_filters=http_filters(settings),
+        **_client_certificates(settings),
+    )
+
+
+def redirect_manager(settings: EnvoySettings) -> HttpConnectionManager:
+    """The one of the plain HTTP listener beside TLS: as careful, but leading nowhere."""
+    return _bounded(
+        settings, stat_prefix="redirect", route_config=redirect_routes(settings), http_filters=[router()]
+    )
+
+
+def _client_certificates(settings: EnvoySettings) -> dict[str, Any]:
+    """Where callers may show a certificate: its hash in `x-forwarded-client-cert`, in place of whatever came."""
+    if settings.tls_client_ca is None:
+        return {}
+    return {
+        "forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET,
+        "set_current_client_cert_details": HttpConnectionManagerSetCurrentClientCertDetails(),
+    }
+
+
+def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManager:
+    """A connection manager that cleans and bounds; HTTP/1.1 and HTTP/2, told apart by their first bytes."""
+    return HttpConnectionManager(
         codec_type=HttpConnectionManagerCodecType.AUTO,
         early_header_mutation_extensions=[_clean_headers(settings)],
         use_remote_address=True,
@@ -84,10 +114,9 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
         request_timeout=seconds(_REQUEST_SECONDS),  # until the request is complete; answers may stream on
         stream_idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        route_config=route_configuration(settings, topology),
-        http_filters=http_filters(settings),
         local_reply_config=local_replies(),
         access_log=[access_log()],
+        **particulars,
     )
 
 

@@ -1,8 +1,10 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
 CORS answers preflights; the origin rule refuses foreign web pages; the rate limit keeps floods from the
-authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
-caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him.
+authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit;
+then the router. The check stands before the buffer on purpose: a caller without a token is refused by headers
+alone and cannot make Envoy hold megabytes for him. Where a service has tool rules the check needs the body; there
+Envoy holds it for anybody, so at most `max_checked_bytes`.
 
 The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
@@ -32,10 +35,12 @@ from envoy_data_plane.envoy.config.route.v3 import FilterConfig, HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    BufferSettings,
     CheckSettings,
     ExtAuthz,
     ExtAuthzPerRoute,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -43,7 +48,7 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from portcullis.envoy_config.clusters import AUTHZ
-from portcullis.envoy_config.messages import exactly, matching, packed, seconds
+from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
 from portcullis.envoy_config.rate_limit import limited, unlimited
 
 if TYPE_CHECKING:
@@ -53,8 +58,10 @@ if TYPE_CHECKING:
     from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
     from envoy_data_plane.google.protobuf import Any
 
+    from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
 
+TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
 RATE = "envoy.filters.http.local_ratelimit"
@@ -84,13 +91,19 @@ _UNCHECKED = packed(ExtAuthzPerRoute(disabled=True))
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters of every request, first to last."""
     return [
+        *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(RATE, unlimited()),
-        _filter(CHECK, _check()),
+        _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
-        _filter(ROUTER, Router()),
+        router(),
     ]
+
+
+def router() -> HttpFilter:
+    """The last filter: it sends the request on its way."""
+    return _filter(ROUTER, Router())
 
 
 def for_all(settings: EnvoySettings) -> dict[str, Any]:
@@ -98,11 +111,11 @@ def for_all(settings: EnvoySettings) -> dict[str, Any]:
     return {CORS: packed(_cors(_allowed_origins(settings)))}
 
 
-def for_service(name: str) -> dict[str, Any]:
-    """For a route to the MCP service `name`: the check learns which service the route leads to."""
-    return {
-        CHECK: packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions={SERVICE_EXTENSION: name})))
-    }
+def for_service(service: Service) -> dict[str, Any]:
+    """For a route to an MCP service: the check learns which one it is and, if that has tool rules, the body."""
+    settings = CheckSettings(context_extensions={SERVICE_EXTENSION: service.name})
+    settings.disable_request_body_buffering = service.rules is None
+    return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
 
 
 def for_clients(settings: EnvoySettings) -> dict[str, Any]:
@@ -128,6 +141,17 @@ def for_own_answers() -> dict[str, Any]:
     return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
 
 
+def _is_https(settings: EnvoySettings) -> bool:
+    # Not on loopback: a browser would from then on refuse plain http to everything on this machine.
+    return settings.issuer.startswith("https://") and settings.hsts_max_age > 0 and not settings.is_local
+
+
+def _only_https(seconds: int) -> HeaderMutation:
+    """HSTS (RFC 6797) on every answer, whoever gave it: this filter is the last to see one on its way out."""
+    header = overwrite("strict-transport-security", f"max-age={seconds}")
+    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
+
+
 def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
     local = [matching(_LOOPBACK_ORIGIN)] if settings.is_local else []
     return [*(exactly(origin) for origin in (settings.issuer, *settings.allowed_origins)), *local]
@@ -137,20 +161,34 @@ def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
     return HttpFilter(name=name, typed_config=packed(config))
 
 
-def _check() -> ExtAuthz:
+def _check(settings: EnvoySettings) -> ExtAuthz:
     return ExtAuthz(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ),
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ, skip_envoy_headers=True),
             timeout=seconds(CHECK_SECONDS),
             retry_policy=_another_process(),
         ),
         transport_api_version=ApiVersion.V3,
+        with_request_body=_checked_body(settings),
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         validate_mutations=True,
         clear_route_cache=False,
         include_peer_certificate=False,
         stat_prefix="portcullis",
+    )
+
+
+def _checked_body(settings: EnvoySettings) -> BufferSettings | None:
+    """How the check gets bodies, on routes that do not turn it off; nowhere when no service has tool rules.
+
+    Only here can be said that they come as bytes: as text, Envoy would replace what is not UTF-8, and the check
+    would read what was not sent. More than the limit is 413: what was not seen whole is not decided upon.
+    """
+    if all(service.rules is None for service in settings.resolved_services):
+        return None
+    return BufferSettings(
+        max_request_bytes=settings.max_checked_bytes, allow_partial_message=False, pack_as_bytes=True
     )
 
 

@@ -45,7 +45,7 @@ _STREAM_IDLE_SECONDS = 3600
 """How long an event stream may be silent. How long it may live at all is the check service's to say."""
 
 MCP_METHODS = ("GET", "POST", "DELETE")
-_METHODS = matching("|".join(MCP_METHODS))
+_METHODS = matching("|".join((*MCP_METHODS, "OPTIONS")))  # the last for preflights, which a filter answers
 _JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
@@ -96,14 +96,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                 )
                 for host, services in hosts.items()
             ),
-            VirtualHost(
-                name="unknown-hosts",
-                domains=["*"],
-                routes=[
-                    _answer(421, "misdirected_request", _ANYTHING),
-                    _answer(421, "misdirected_request", _TUNNELS),
-                ],
-            ),
+            unknown_hosts(),
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
@@ -112,6 +105,18 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
             "x-powered-by",
             "x-envoy-ratelimited",
             "x-envoy-upstream-service-time",
+        ],
+    )
+
+
+def unknown_hosts() -> VirtualHost:
+    """Where requests for hosts that are not ours end."""
+    return VirtualHost(
+        name="unknown-hosts",
+        domains=["*"],
+        routes=[
+            _answer(421, "misdirected_request", _ANYTHING),
+            _answer(421, "misdirected_request", _TUNNELS),
         ],
     )
 
@@ -149,17 +154,17 @@ def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Ro
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
         exact, below = RouteMatch(path=path or "/"), RouteMatch(prefix=f"{path}/")
-        yield from _refusals(service, exact, below)
-        yield _service(service, upstream, exact, rewrite=upstream.path or "/")
-        yield _service(service, upstream, below, rewrite=f"{upstream.path.rstrip('/')}/")
+        filters = for_service(service)
+        yield from _refusals(filters, exact, below)
+        yield _service(service, upstream, exact, filters, rewrite=upstream.path or "/")
+        yield _service(service, upstream, below, filters, rewrite=f"{upstream.path.rstrip('/')}/")
 
 
-def _refusals(service: Service, *matches: RouteMatch) -> Iterator[Route]:
+def _refusals(checked: dict[str, Any], *matches: RouteMatch) -> Iterator[Route]:
     """What no MCP service is sent: other methods, and calls that are not JSON.
 
     The check comes first all the same, so that who has no token learns that and nothing else.
     """
-    checked = for_service(service.name)
     for match in matches:
         other = replace(match, headers=[HeaderMatcher(name=":method", string_match=_METHODS, invert_match=True)])
         allow = overwrite("allow", ", ".join(MCP_METHODS))
@@ -171,7 +176,9 @@ def _refusals(service: Service, *matches: RouteMatch) -> Iterator[Route]:
         yield _answer(415, "unsupported_media_type", replace(match, headers=[call, not_json]), checked)
 
 
-def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite: str) -> Route:
+def _service(
+    service: Service, upstream: Upstream, match: RouteMatch, filters: dict[str, Any], *, rewrite: str
+) -> Route:
     return Route(
         name=service.name,
         match=match,
@@ -183,8 +190,9 @@ def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite
             idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
-        request_headers_to_remove=["origin"],
-        typed_per_filter_config=for_service(service.name),
+        # A client certificate binds a token at the check; the service hears of the caller by our headers only.
+        request_headers_to_remove=["origin", "x-forwarded-client-cert"],
+        typed_per_filter_config=filters,
     )
 
 

@@ -56,7 +56,7 @@ class Gate:
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterator[bytes] | None = None,
     ) -> Answer:
-        """Send a request with exactly this path; an iterator as body is sent in chunks. A body is JSON unless said."""
+        """Send a request with exactly this path; an iterator as body is sent in chunks. Bodies are JSON."""
         with contextlib.closing(self.connect()) as connection:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", self.host if host is None else host)

@@ -67,9 +67,10 @@ class OAuthClient:
         await self.http.aclose()
 
     async def register(self, **members: object) -> Registration:
-        """Register, as a public client unless told otherwise."""
+        """Register, as a public client unless told otherwise. Unlike any other, or they would share a record."""
         document = {
             "client_name": "Test client",
+            "software_version": secrets.token_hex(8),
             "redirect_uris": [REDIRECT_URI],
             "token_endpoint_auth_method": "none",
             **members,
