@@ -87,7 +87,7 @@ def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_wan
     buffering = {
         route["route"]["cluster"]: not check.get("disable_request_body_buffering", False)
         for _, route in _routes(settings)
-        if (check := route["typed_per_filter_config"].get(CHECK, {}).get("check_settings"))
+        if "route" in route and (check := route["typed_per_filter_config"].get(CHECK, {}).get("check_settings"))
     }
     assert buffering == {f"service_{s.name}": s.name == first.name for s in settings.services}
     (check,) = (each for each in _manager(settings)["http_filters"] if each["name"] == CHECK)
