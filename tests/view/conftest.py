@@ -14,6 +14,7 @@ from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
 from oauth_core.store.liveness import CHECK_ACL
 from oauth_core.store.local_view import LocalView
+from oauth_core.store.rosters import OneServer
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def view_of(
         socket_timeout=changes.get("timeout", BOUND),
         socket_connect_timeout=changes.get("timeout", BOUND),
     )
-    view = LocalView(client, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    view = LocalView(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:
         yield view
