@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
-from oauth_core.store.sentinels import ask_sentinel
+from oauth_core.store.sentinels import ask_sentinel, ask_server
 from oauth_core.store.votes import Claim, Votes
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class OneServer:
 
 
 class Sentinels:
-    """One server counts: the one that a majority of the Sentinels calls the primary."""
+    """One server counts: the one that a majority of the Sentinels calls the primary, and that calls itself one."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Sentinels:
         self._clients = Clients(connect)
         self._bound = bound
         self._clock = clock
-        self._votes = Votes(bound=bound, voters=len(sentinels))
+        self._votes = Votes(bound=bound, electors=frozenset(address for address, _ in sentinels))
 
     def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
         """See `Roster`."""
@@ -122,11 +122,25 @@ class Sentinels:
     async def keep(self, changed: Callable[[], None]) -> Never:
         """See `Roster`."""
         async with asyncio.TaskGroup() as group:
+
+            def keep_asking_at(
+                address: Address, ask: Callable[[], Awaitable[T]], told: Callable[..., None]
+            ) -> None:
+                told = partial(told, changed, address)
+                asked[address] = group.create_task(keep_asking(ask, told, bound=self._bound, clock=self._clock))
+
+            asked: dict[Address, asyncio.Task[Never]] = {}
             for address, sentinel in self._sentinels:
-                ask = partial(ask_sentinel, sentinel, self._service)
-                told = partial(self._told, changed, address)
-                group.create_task(keep_asking(ask, told, bound=self._bound, clock=self._clock))
-        raise AssertionError("none of them ends by itself")
+                keep_asking_at(address, partial(ask_sentinel, sentinel, self._service), self._told)
+            while True:
+                wanted = self._votes.named | {address for address, _ in self._sentinels}
+                for address in asked.keys() - wanted:
+                    asked.pop(address).cancel()
+                for address in wanted - asked.keys():
+                    keep_asking_at(
+                        address, partial(ask_server, self.client(address), address), self._told_by_server
+                    )
+                await asyncio.sleep(self._bound / ASKED_IN_BOUND)
 
     async def aclose(self) -> None:
         """See `Roster`."""
@@ -138,9 +152,19 @@ class Sentinels:
         self, changed: Callable[[], None], sentinel: Address, answer: SentinelAnswer, sent_at: float
     ) -> None:
         self._votes.are_at_least(answer.sentinels)
-        claim = Claim(((0, 0, answer.primary),) if answer.primary else ())
-        if self._votes.cast(sentinel, claim, sent_at):
+        if self._votes.cast(sentinel, _claim(answer.primary), sent_at):
             changed()
+
+    def _told_by_server(
+        self, changed: Callable[[], None], server: Address, said: Address | None, sent_at: float
+    ) -> None:
+        if self._votes.cast(server, _claim(said), sent_at):
+            changed()
+
+
+def _claim(primary: Address | None) -> Claim:
+    """That of a voter which sees the primary there, or none."""
+    return Claim(((0, 0, primary),) if primary else ())
 
 
 class Clients:

@@ -37,6 +37,12 @@ async def ask_sentinel(sentinel: Any, service: str) -> SentinelAnswer:
     return SentinelAnswer(primary, int(fields["num-other-sentinels"]) + 1)
 
 
+async def ask_server(server: Any, address: Address) -> Address | None:
+    """Its own `address` if a server calls itself the primary. Raises as `ask_sentinel`."""
+    role = await server.execute_command("ROLE")
+    return address if role[0] in {"master", b"master"} else None
+
+
 class MajoritySentinel(Sentinel):
     """Finds the primary that a majority of all Sentinels agrees on."""
 

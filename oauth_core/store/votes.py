@@ -45,16 +45,20 @@ class _Vote:
 class Votes:
     """What is agreed on and until when. All times are seconds of one clock that never goes back."""
 
-    def __init__(self, *, bound: float, voters: int | None = None) -> None:
-        """`voters` is how many there are; `None` when they are the primaries that are named themselves."""
+    def __init__(self, *, bound: float, electors: frozenset[Address] | None = None) -> None:
+        """`electors` are whose votes are counted; `None` when they are the primaries that are named themselves.
+
+        Besides a majority of those, the server that they name must say the same of itself.
+        """
         self._bound = bound
-        self._voters = voters
+        self._electors = electors
+        self._voters = len(electors or ())
         self._votes: dict[Address, _Vote] = {}
         self._agreed: dict[int, tuple[Address | None, float]] = {}
 
     def are_at_least(self, voters: int) -> None:
         """A Sentinel knows of that many Sentinels, itself included."""
-        if self._voters is not None and voters > self._voters:
+        if voters > self._voters:
             self._voters = voters
             self._agreed.clear()
 
@@ -77,8 +81,13 @@ class Votes:
 
     @property
     def named(self) -> frozenset[Address]:
-        """Every primary that somebody names."""
-        return frozenset(address for vote in self._votes.values() for address in vote.claim.owners)
+        """Every primary that an elector names."""
+        return frozenset(
+            address
+            for name, vote in self._votes.items()
+            if self._electors is None or name in self._electors
+            for address in vote.claim.owners
+        )
 
     @property
     def until(self) -> float:
@@ -87,8 +96,8 @@ class Votes:
         return min((self.owner(first)[1] for first in firsts), default=NEVER)
 
     def _count(self, slot: int) -> tuple[Address | None, float]:
-        electors = self.named if self._voters is None else self._votes.keys()
-        needed = (len(electors) if self._voters is None else self._voters) // 2 + 1
+        electors = self.named if self._electors is None else self._electors
+        needed = max(len(electors), self._voters) // 2 + 1
         heard: dict[Address, list[float]] = {}
         for voter in electors:
             vote = self._votes.get(voter)
@@ -97,13 +106,10 @@ class Votes:
                 heard.setdefault(address, []).append(vote.sent_at)
         for address, times in heard.items():
             if len(times) >= needed:
-                agreed_at = sorted(times)[-needed]
-                if self._voters is None:
-                    agreed_at = min(agreed_at, self._own_word(address, slot))
-                return address, agreed_at + self._bound
+                return address, min(sorted(times)[-needed], self._own_word(address, slot)) + self._bound
         return None, NEVER
 
     def _own_word(self, address: Address, slot: int) -> float:
-        """When a node of a cluster said of itself that it owns `slot`; a majority alone may be behind."""
+        """When the server at `address` last said so of itself; a majority alone may be behind."""
         vote = self._votes.get(address)
         return vote.sent_at if vote is not None and vote.claim.owner(slot) == address else NEVER

@@ -34,8 +34,8 @@ class Watched:
         bound: float,
         clock: Callable[[], float],
     ) -> None:
-        """`read_directly` asks without a link; `link` is the link of this moment, `is_trusted` whether it counts at
-        a time, in seconds of `clock`.
+        """`read_directly` asks without a link; `link` is that of this moment, `is_trusted` whether it counts at a
+        time, in seconds of `clock`.
         """
         self.key = key.encode()
         self.changed = asyncio.Event()
