@@ -19,6 +19,7 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
+from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
@@ -55,6 +56,7 @@ class Deps:
     grants: GrantStore
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
+    rates: RateLimitStore
     revocation: Revocation
     users: UserStore
     keys: Keys
@@ -106,6 +108,7 @@ async def wire(settings: WebSettings) -> Deps:
         devices=DeviceStore(redis),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
+        rates=RateLimitStore(redis),
         leases=LeaseStore(redis, holder=new_identifier()),
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
