@@ -117,13 +117,14 @@ class ClusterNodes:
 
     async def _ask(self, address: Address) -> Claim:
         client: Any = self._clients.of(address)
-        slots = await client.execute_command("CLUSTER SLOTS")
+        # As two words, so that the answer comes as Redis gives it: first and last slot, the primary, its replicas.
+        slots = await client.execute_command("CLUSTER", "SLOTS")
         # A node that was never told its own address leaves it out: it is the one we asked at.
         return Claim(
             tuple(
                 sorted(
-                    (int(first), int(last), (str(node["primary"][0] or address[0]), int(node["primary"][1])))
-                    for (first, last), node in slots.items()
+                    (int(first), int(last), (str(primary[0] or address[0]), int(primary[1])))
+                    for first, last, primary, *_ in slots
                 )
             )
         )

@@ -17,7 +17,12 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.redis_address import Topology, read_redis_url
 from oauth_core.store.cluster import ClusterNodes, NodeClient
 from oauth_core.store.rosters import OneServer, Sentinels
-from oauth_core.store.sentinels import MajoritySentinel
+from oauth_core.store.sentinels import (
+    FollowingConnection,
+    FollowingRedis,
+    FollowingTlsConnection,
+    MajoritySentinel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,7 +48,10 @@ def connect(settings: RedisSettings) -> Redis:
         case Topology.SENTINEL:
             options = _sentinel_options(settings, address)
             sentinel: Any = MajoritySentinel(address.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-            return cast("Redis", sentinel.master_for(address.service, **_server_options(settings, address)))
+            options = _server_options(settings, address)
+            kind = FollowingTlsConnection if options.pop("ssl", False) else FollowingConnection
+            found = sentinel.master_for(address.service, FollowingRedis, connection_class=kind, **options)
+            return cast("FollowingRedis", found)
         case Topology.CLUSTER:
             return _cluster(settings, address)
 

@@ -10,7 +10,13 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
@@ -41,6 +47,29 @@ async def ask_server(server: Any, address: Address) -> Address | None:
     """Its own `address` if a server calls itself the primary. Raises as `ask_sentinel`."""
     role = await server.execute_command("ROLE")
     return address if role[0] in {"master", b"master"} else None
+
+
+class FollowingConnection(SentinelManagedConnection):
+    """Asks who the primary is each time it connects. redis-py's own goes back to where it was when it is cut."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+        """See `AbstractConnection`."""
+        await self.connect()  # type: ignore[no-untyped-call]
+        await super().send_packed_command(command, check_health)
+
+
+class FollowingRedis(Redis):
+    """Closes its connections to the Sentinels too."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001
+        """See `Redis`."""
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        await pool.sentinel_manager.aclose()
+
+
+class FollowingTlsConnection(FollowingConnection, SentinelManagedSSLConnection):
+    """The same with TLS."""
 
 
 class MajoritySentinel(Sentinel):

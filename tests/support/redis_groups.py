@@ -104,9 +104,11 @@ class SentinelGroup:
 
         def happened() -> bool:
             primary = self.primary()
+            if primary is old:  # which may be silent
+                return False
             with primary.client() as client:
                 state: Any = client.info("replication")
-            return primary is not old and bool(state["role"] == "master")
+            return bool(state["role"] == "master")
 
         until(happened)
 
@@ -185,8 +187,9 @@ class ClusterGroup:
 
     def client(self) -> RedisCluster:
         """A blocking client of the whole cluster with every right."""
+        nodes = [ClusterNode(_HOST, port) for port in self.nodes]  # type: ignore[no-untyped-call]
         return RedisCluster(
-            startup_nodes=[ClusterNode(_HOST, port) for port in self.nodes],
+            startup_nodes=nodes,
             password=self.password,
             decode_responses=True,
         )
@@ -226,10 +229,10 @@ class ClusterGroup:
     def _named_by(server: RedisServer, slot: int) -> int | None:
         try:
             with server.client() as client:
-                slots: Any = client.execute_command("CLUSTER SLOTS")
+                slots: Any = client.execute_command("CLUSTER", "SLOTS")
         except RedisError:
             return None
-        return next((int(v["primary"][1]) for (a, b), v in slots.items() if int(a) <= slot <= int(b)), None)
+        return next((int(primary[1]) for first, last, primary, *_ in slots if first <= slot <= last), None)
 
 
 @contextmanager

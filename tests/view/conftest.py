@@ -119,19 +119,24 @@ def commands(redis: RedisServer, name: str) -> int:
     return int(stats.get(f"cmdstat_{name}", {}).get("calls", 0))
 
 
-@asynccontextmanager
-async def view_over(url: str, **changes: Any) -> AsyncIterator[LocalView]:
-    """A view of several servers, from the settings on as the check service makes it."""
-    settings = RedisSettings.model_validate(
+def redis_settings(url: str, *, password: str) -> RedisSettings:
+    """Settings that lead to several servers."""
+    return RedisSettings.model_validate(
         {
             "base_domain": "example.com",
             "services": [{"name": "alpha", "upstream": "http://127.0.0.1:9"}],
             "redis_url": url,
-            "redis_password": PASSWORD,
+            "redis_password": password,
             "redis_sentinel_password": ADMIN_PASSWORD,
             "redis_timeout": BOUND,
         }
     )
+
+
+@asynccontextmanager
+async def view_over(url: str, **changes: Any) -> AsyncIterator[LocalView]:
+    """A view of several servers, from the settings on as the check service makes it."""
+    settings = redis_settings(url, password=PASSWORD)
     servers = roster(settings, bound=BOUND, clock=unsleeping_clock)
     view = LocalView(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
