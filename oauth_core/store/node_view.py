@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
-from oauth_core.store.link import open_link
+from oauth_core.store.link import open_link, rest
 from oauth_core.store.liveness import RedisLiveness
 from oauth_core.store.view import View
 
@@ -154,7 +154,7 @@ class NodeView:
                 self._changed(None)
                 if link is not None:
                     await link.close()
-            await asyncio.sleep(pause)
+            await rest(pause)
             pause = min(pause * 2, _RETRY_LAST)
 
     def answered(self, sent_at: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
+from oauth_core.store.link import rest
 from oauth_core.store.sentinels import ask_sentinel, ask_server
 from oauth_core.store.votes import Claim, Votes
 
@@ -204,4 +205,4 @@ async def keep_asking(
             pass  # a voter that is silent has no voice
         else:
             told(answer, sent_at)
-        await asyncio.sleep(bound / ASKED_IN_BOUND)
+        await rest(bound / ASKED_IN_BOUND)
