@@ -79,6 +79,7 @@ def age(web: WebServer, seconds: int = 3600) -> None:
 # -- signing in --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:fetch", "mcp:cimd")
 async def test_a_published_client_signs_in_refreshes_and_gives_its_token_back(
     publisher: Publisher, local: OAuthClient
 ) -> None:
@@ -93,6 +94,7 @@ async def test_a_published_client_signs_in_refreshes_and_gives_its_token_back(
     assert publisher.times_asked("/app/signs-in.json") == 1
 
 
+@pytest.mark.requirement("cimd:hostname")
 async def test_the_consent_page_shows_the_host_that_vouches_for_the_client(
     publisher: Publisher, local: OAuthClient
 ) -> None:
@@ -102,6 +104,7 @@ async def test_the_consent_page_shows_the_host_that_vouches_for_the_client(
     assert "<b>Everything" not in page
 
 
+@pytest.mark.requirement("mcp:cimd-fetch")
 async def test_the_fetch_carries_no_cookie_and_names_the_host(publisher: Publisher, local: OAuthClient) -> None:
     client_id = publisher.client("/app/headers.json")
     await asked(local, client_id)
@@ -111,6 +114,7 @@ async def test_the_fetch_carries_no_cookie_and_names_the_host(publisher: Publish
     assert not {"cookie", "authorization", "referer"} & headers.keys()
 
 
+@pytest.mark.requirement("cimd:registered-method")
 @pytest.mark.parametrize("by_address", [True, False])
 async def test_a_published_client_with_keys_must_sign(
     publisher: Publisher, local: OAuthClient, by_address: bool
@@ -125,6 +129,7 @@ async def test_a_published_client_with_keys_must_sign(
     assert (await local.redeem(client_id, code, pkce.verifier, **proof)).status_code == 200
 
 
+@pytest.mark.requirement("cimd:redirect", "mcp:cimd-redirect")
 async def test_a_redirect_uri_that_is_not_in_the_document_is_refused_on_a_page(
     publisher: Publisher, local: OAuthClient
 ) -> None:
@@ -145,6 +150,7 @@ async def test_the_url_is_not_readable_in_any_key(local_web: WebServer, publishe
     assert not any("localhost" in name or "/" in name for name in names)
 
 
+@pytest.mark.requirement("cimd:advertised")
 async def test_support_is_advertised(local: OAuthClient) -> None:
     document = (await local.http.get(f"{local.issuer}/.well-known/oauth-authorization-server")).json()
     assert document["client_id_metadata_document_supported"] is True
@@ -164,6 +170,7 @@ async def test_a_url_cannot_be_managed_as_a_registration(publisher: Publisher, l
 # -- documents that are not fit ----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:no-cached-errors", "mcp:cimd-match")
 @pytest.mark.parametrize(
     "members",
     [
@@ -192,6 +199,7 @@ async def test_a_document_that_is_not_fit_is_refused_on_a_page(
 PLAIN = {"Content-Type": "application/json"}
 
 
+@pytest.mark.requirement("cimd:only-200", "cimd:no-redirect", "cimd:fetch-fails", "cimd:size")
 @pytest.mark.parametrize(
     "page",
     [
@@ -252,6 +260,7 @@ async def test_many_requests_for_one_document_share_one_fetch(publisher: Publish
     assert publisher.times_asked("/app/shared.json") == 1
 
 
+@pytest.mark.requirement("cimd:no-cached-errors")
 async def test_the_last_good_copy_serves_while_the_publisher_is_away(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
@@ -299,6 +308,7 @@ async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_doe
     assert len(publisher.asked) == asked_before
 
 
+@pytest.mark.requirement("mcp:cimd-cache")
 async def test_a_changed_document_counts_once_the_copy_is_stale(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
@@ -337,6 +347,7 @@ async def test_deleting_a_published_client_ends_its_grants(
     assert answer.json()["error"] == "invalid_grant"
 
 
+@pytest.mark.requirement("mcp:cimd-abuse")
 async def test_thousands_of_made_up_urls_do_not_reach_one_host(publisher: Publisher) -> None:
     settings = {
         "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
@@ -352,6 +363,7 @@ async def test_thousands_of_made_up_urls_do_not_reach_one_host(publisher: Publis
 # -- what this machine keeps to itself ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:ssrf", "mcp:cimd-security")
 @pytest.mark.parametrize(
     "host",
     [
