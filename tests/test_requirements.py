@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.requirements import manifest
+
+if TYPE_CHECKING:
+    import pytest
 
 LEVELS = {"MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY", "complaint"}
 
@@ -33,7 +36,7 @@ def test_every_requirement_has_a_name_of_its_own_and_is_whole() -> None:
 
 
 def test_marks_are_read_as_pytest_reads_them(request: pytest.FixtureRequest) -> None:
-    """Of the tests of this run, at least: a mark in a form that the manifest does not see would count for nothing."""
+    """Of the tests of this run, at least: a mark that the manifest does not see would count for nothing."""
     marked = {
         (item.nodeid.partition("[")[0].partition("@")[0], key)
         for item in request.session.items

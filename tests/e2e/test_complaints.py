@@ -1,4 +1,4 @@
-"""What users of other gateways complained about and only a whole gateway shows; docs/requirements.md has them all."""
+"""Complaints about other gateways that only a whole gateway answers; docs/requirements.md lists all of them."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ MARK = "requirement"
 
 _PREFACE = """# What is asked of us, and what shows that we do it
 
-Made by `python -m tests.requirements.manifest` from [`tests/requirements/`](../tests/requirements/) and the marks on
-the tests; a test holds both against each other, in both directions. The wording is ours and short: the
+Made by `python -m tests.requirements.manifest` from [`tests/requirements/`](../tests/requirements/) and the
+marks on the tests; a test holds both against each other, in both directions. The wording is ours and short: the
 specification is what counts. What a specification asks of clients is not listed.
 """
 

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.credentials import hash_secret
-from oauth_core.errors import SettingsError
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
-from oauth_web.client_documents import pinned
 from oauth_web.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
@@ -23,7 +21,6 @@ from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     import httpx2
 
@@ -398,14 +395,3 @@ async def test_to_allow_loopback_allows_no_other_special_address(
 async def test_a_pinned_document_is_used_and_nothing_is_fetched(local: OAuthClient) -> None:
     tokens = await local.tokens(PINNED)
     assert (await local.refresh(PINNED, tokens["refresh_token"])).status_code == 200
-
-
-def test_every_fault_of_pinned_documents_is_told_at_once(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "b.json").write_text('{"client_id": "https://b.example/c"}')
-    (tmp_path / "c.json").write_text("[]")
-    with pytest.raises(SettingsError) as caught:
-        pinned.read(tmp_path)
-    assert len(caught.value.faults) == 3
-    with pytest.raises(SettingsError, match="not a folder"):
-        pinned.read(tmp_path / "a.json")
