@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.clients.programs import ConnectedClient
     from tests.clients.table import Record
     from tests.support.gateway import RunningGateway
+    from tests.support.publisher import Publisher
 
 _STEPS_UP = {
     "mcp-remote": "yes, when started again: it asks at once, and while connecting waits for one sign-in only",
@@ -91,6 +92,27 @@ async def test_a_client_finds_the_way_registers_signs_in_lists_and_calls(
     assert told["token_scope"] == "mcp.whoami"
     assert told["authorization_arrived"] is False
     record.saw(kind, "call")
+
+
+async def test_a_client_is_known_by_its_metadata_document(
+    gateway: RunningGateway, publisher: Publisher, kind: Kind, person: Person, record: Record
+) -> None:
+    hosts, paths = ("127.0.0.1", "localhost"), ("/callback", "/oauth/callback")
+    document = publisher.client(
+        f"/{kind.package}/client.json",
+        client_name=kind.name,
+        redirect_uris=[f"http://{host}{path}" for host in hosts for path in paths],
+    )
+    before = _registrations(gateway)
+    async with kind.connected(gateway.resource("whoami"), person, document) as client:
+        told = await client.call("whoami")
+    assert told["client_id"] == _client_id(person) == document
+    assert _registrations(gateway) == before
+    record.saw(kind, "document")
+
+
+def _registrations(gateway: RunningGateway) -> int:
+    return sum(event["event"] == "client.registered" for event in gateway.audit("oauth_web"))
 
 
 async def test_a_client_goes_on_after_its_token_expired(
