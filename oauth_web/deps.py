@@ -19,11 +19,13 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
+from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
+from oauth_web.identity_providers import IdentityProviders
 from oauth_web.keys import Keys
 from oauth_web.live_policy import LivePolicy
 
@@ -46,6 +48,7 @@ class Deps:
     policy: LivePolicy
     clients: Clients
     documents: ClientDocuments
+    identity_providers: IdentityProviders
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
@@ -53,6 +56,7 @@ class Deps:
     grants: GrantStore
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
+    rates: RateLimitStore
     revocation: Revocation
     users: UserStore
     keys: Keys
@@ -82,6 +86,7 @@ async def wire(settings: WebSettings) -> Deps:
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
     documents = ClientDocuments.from_settings(settings, document_store, clock=now)
     try:
+        identity_providers = IdentityProviders.from_settings(settings, documents)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
     except BaseException:
@@ -96,12 +101,14 @@ async def wire(settings: WebSettings) -> Deps:
         policy=LivePolicy(settings.policy, services),
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
+        identity_providers=identity_providers,
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
         devices=DeviceStore(redis),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
+        rates=RateLimitStore(redis),
         leases=LeaseStore(redis, holder=new_identifier()),
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
