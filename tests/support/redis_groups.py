@@ -114,6 +114,8 @@ class SentinelGroup:
 
     @staticmethod
     def _named_by(sentinel: RedisServer) -> int | None:
+        if not sentinel.is_running:
+            return None
         try:
             with sentinel.client() as client:
                 found: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
@@ -219,6 +221,8 @@ class ClusterGroup:
     def is_well(self) -> bool:
         """Whether every node that runs says that every slot is served."""
         for server in self.nodes.values():
+            if not server.is_running:
+                continue
             with server.client() as client:
                 state: Any = client.execute_command("CLUSTER INFO")
             if state["cluster_state"] != "ok":
@@ -227,6 +231,8 @@ class ClusterGroup:
 
     @staticmethod
     def _named_by(server: RedisServer, slot: int) -> int | None:
+        if not server.is_running:
+            return None
         try:
             with server.client() as client:
                 slots: Any = client.execute_command("CLUSTER", "SLOTS")

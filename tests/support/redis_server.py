@@ -66,6 +66,11 @@ class RedisServer:
         self._config.write_text("\n".join(config) + "\n", encoding="utf-8")
         self._config.chmod(0o600)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, be it paused."""
+        return self._process is not None
+
     def url(self, *, user: str | None = None) -> str:
         """The address without a password, for `REDIS_URL`."""
         return f"unix://{quote(user) + '@' if user else ''}{self.socket}?db=0"
