@@ -30,7 +30,7 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
         raise invalid_grant("the refresh token is not valid")
     await hold_back(deps, Limit.TOKENS_PER_GRANT, grant.grant_id)
-    scope = grants.narrow_scopes(grant.scopes, form)
+    scope = grants.narrow_scopes(grant.scopes, form, deps.services)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
     grant = await _with_standing(deps, client, grant, presented)
     successor = await _successor(deps, client, presented)
