@@ -53,12 +53,12 @@ def _redirect_uri(parameters: Parameters, client: Client) -> str:
     requested = parameters.get("redirect_uri")
     if requested is None:
         # The port in a record that several share is that of whoever came first, on some other machine perhaps.
-        by_port = client.sharing == "shared" and redirect_uris.is_loopback(client.redirect_uris[0])
-        if len(client.redirect_uris) == 1 and not by_port:
-            return client.redirect_uris[0]
+        match client.redirect_uris:
+            case (only,) if client.sharing != "shared" or not redirect_uris.is_loopback(only):
+                return only
         raise DisplayedError(
             ErrorCode.INVALID_REQUEST,
-            "redirect_uri is missing, and what the client registered does not say which is meant",
+            "redirect_uri is missing and the client registered several, or shares its registration",
         )
     if not redirect_uris.matches(client.redirect_uris, redirect_uris.check(requested)):
         raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, "redirect_uri is not one that the client registered")
