@@ -30,6 +30,7 @@ async def registered(client: OAuthClient, document: dict[str, Any]) -> dict[str,
     return made
 
 
+@pytest.mark.requirement("complaints:mcphub-1174")
 async def test_the_same_again_is_the_same_client_and_works(web: WebServer, client: OAuthClient) -> None:
     document = public()
     first = await registered(client, document)
@@ -75,6 +76,7 @@ async def test_a_port_that_the_system_chose_makes_no_difference_and_each_is_sent
     assert not silent.has_redirect_location
 
 
+@pytest.mark.requirement("rfc7591:id-unique")
 @pytest.mark.parametrize(
     "change",
     [
