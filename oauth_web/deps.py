@@ -20,6 +20,7 @@ from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.revocation import Revocation
+from oauth_core.store.schema import SchemaStore
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
@@ -76,12 +77,15 @@ def now() -> int:
 async def wire(settings: WebSettings) -> Deps:
     """Connect everything.
 
-    Raises `SettingsError`, `StoreUnavailableError` and `oauth_core.store.keyring.KeyRingError`.
+    Raises `SettingsError`, `StoreUnavailableError`, `oauth_core.store.keyring.KeyRingError` and
+    `oauth_core.store.schema.SchemaError`.
     """
     redis = connect(settings)
+    leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
     documents = ClientDocuments.from_settings(settings, document_store, clock=now)
     try:
+        await SchemaStore(redis).migrate(leases)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
     except BaseException:
@@ -102,7 +106,7 @@ async def wire(settings: WebSettings) -> Deps:
         devices=DeviceStore(redis),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
-        leases=LeaseStore(redis, holder=new_identifier()),
+        leases=leases,
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings.authz import AuthzSettings
+from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "load",
     "AuthzSettings",
+    "BackupSettings",
     "EnvoySettings",
     "GatewaySettings",
     "RedisSettings",
@@ -40,8 +42,8 @@ __all__ = [
 CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
-_KINDS: tuple[type[GatewaySettings], ...] = (WebSettings, AuthzSettings, EnvoySettings)
-_FIELDS = frozenset(name for kind in _KINDS for name in kind.model_fields)
+KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, EnvoySettings)
+_FIELDS = frozenset(name for kind in KINDS for name in kind.model_fields)
 SECRETS = SECRET_FIELDS
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SECRET_FIELDS = frozenset({"master_key", "github_client_secret", "redis_password"})
+SECRET_FIELDS = frozenset({"backup_key", "master_key", "github_client_secret", "redis_password"})
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
 
 _TABLES = frozenset({"services", "roles"})

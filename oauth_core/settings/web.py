@@ -16,7 +16,8 @@ from oauth_core.settings.gateway import CommaList, RedisSettings
 SHORTEST_ACCESS_TOKEN = 300
 
 
-def _master_key(value: object) -> object:
+def check_key(value: object) -> object:
+    """A text that must be a 256-bit key, as it stands. Raises `ValueError`."""
     if isinstance(value, str):
         read_key(value)
     return value
@@ -26,7 +27,7 @@ class WebSettings(RedisSettings):
     """What the authorization server needs. Lifetimes are seconds."""
 
     web_listen: str = "127.0.0.1:9000"
-    master_key: Annotated[SecretStr, BeforeValidator(_master_key)]
+    master_key: Annotated[SecretStr, BeforeValidator(check_key)]
     github_client_id: str
     github_client_secret: SecretStr
     github_url: str = "https://github.com"

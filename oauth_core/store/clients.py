@@ -34,6 +34,13 @@ redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1
 """
 
+# KEYS: the grants of a client. ARGV: grant, its life. The set lives as long as its longest member.
+_REMEMBER = """
+redis.call('SADD', KEYS[1], ARGV[1])
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+return 1
+"""
+
 
 class ClientStore:
     """`lifetime` is seconds after the last use; 0 keeps clients for ever."""
@@ -43,6 +50,7 @@ class ClientStore:
         self._lifetime = lifetime
         self._touch = redis.register_script(_TOUCH)
         self._swap = redis.register_script(_SWAP)
+        self._remember = redis.register_script(_REMEMBER)
 
     async def add(self, client: Client) -> None:
         """Keep a new client. Raises `StoreUnavailableError`, as every method here does.
@@ -152,7 +160,5 @@ class ClientStore:
 
     async def remember_grant(self, client_id: str, grant_id: str, seconds: int) -> None:
         """Note that the client holds a grant, before the grant is made, so that `delete` finds it."""
-        key = keyspace.client_grants(client_id)
         async with guarded():
-            await self._redis.sadd(key, grant_id)
-            await self._redis.expire(key, seconds)
+            await self._remember([keyspace.client_grants(client_id)], [grant_id, seconds])
