@@ -48,6 +48,7 @@ BELONGS = {
         "oauth_web.deps",
         "portcullis.backup",
         "portcullis.bench",
+        "portcullis.config_check",
         # Operators' commands hand it on to the stores.
         "portcullis.commands",
         "portcullis.operator_commands",
