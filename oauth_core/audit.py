@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     AUTHORIZATION_REFUSED = "authorization.refused"
     CONSENT_GIVEN = "consent.given"
     CONSENT_DENIED = "consent.denied"
+    IDENTITY_ASSERTED = "identity.asserted"
     SIGN_IN_SUCCEEDED = "sign_in.succeeded"
     SIGN_IN_REFUSED = "sign_in.refused"
     SIGN_IN_FAILED = "sign_in.failed"
@@ -52,6 +53,7 @@ class EventKind(StrEnum):
     STATE_MIGRATED = "state.migrated"
     POLICY_CHANGED = "policy.changed"
     POLICY_REFUSED = "policy.refused"
+    RATE_LIMITED = "rate.limited"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 

@@ -11,10 +11,12 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_secret
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
 from oauth_core.model import SignIn
+from oauth_core.rate_limits import Limit
 from oauth_web import consent, endings
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
+from oauth_web.rates import hold_back_address
 from oauth_web.standing import groups_that_matter
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/authorize")
     async def ask() -> Response:
+        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         parameters = query_parameters()
         client = await deps.clients.get(parameters.require("client_id"))
         if client is None:

@@ -19,12 +19,14 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
+from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
+from oauth_web.identity_providers import IdentityProviders
 from oauth_web.keys import Keys
 from oauth_web.live_policy import LivePolicy
 
@@ -47,6 +49,7 @@ class Deps:
     policy: LivePolicy
     clients: Clients
     documents: ClientDocuments
+    identity_providers: IdentityProviders
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
@@ -54,6 +57,7 @@ class Deps:
     grants: GrantStore
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
+    rates: RateLimitStore
     revocation: Revocation
     users: UserStore
     keys: Keys
@@ -86,6 +90,7 @@ async def wire(settings: WebSettings) -> Deps:
     documents = ClientDocuments.from_settings(settings, document_store, clock=now)
     try:
         await SchemaStore(redis).migrate(leases)
+        identity_providers = IdentityProviders.from_settings(settings, documents)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
     except BaseException:
@@ -100,12 +105,14 @@ async def wire(settings: WebSettings) -> Deps:
         policy=LivePolicy(settings.policy, services),
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
+        identity_providers=identity_providers,
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
         devices=DeviceStore(redis),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
+        rates=RateLimitStore(redis),
         leases=leases,
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),

@@ -13,7 +13,9 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
 from oauth_core.model import AuthorizationCode, AuthorizationRequest, DeviceDecision, DeviceRequest
+from oauth_core.rate_limits import Limit
 from oauth_web.answers import NO_STORE, redirect_to_client
+from oauth_web.rates import hold_back
 
 if TYPE_CHECKING:
     from oauth_core.model import User
@@ -24,7 +26,11 @@ Asked = AuthorizationRequest | DeviceRequest
 
 
 async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> Response:
-    """`user` agreed, signed in and is admitted, as `standing` says."""
+    """`user` agreed, signed in and is admitted, as `standing` says.
+
+    Raises `DisplayedError` when they do so too often.
+    """
+    await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
     match asked:
         case AuthorizationRequest():
             code = await deps.codes.add(

@@ -8,7 +8,7 @@
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
 | `document-fetches:<hash>` | how often its host was asked lately | a minute |
-| `assertion:<hash>` | that a client used it | the assertion |
+| `assertion:<hash>` | that a client, or who had it from a provider, used it | the assertion |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used` | 60 s, then a tombstone once used |
@@ -18,13 +18,14 @@
 | `device-attempts` | user codes that anybody tried | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
-| `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
+| `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
 | `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
 | `cut:user:<GitHub id>` | the second up to which what a person allowed is void | an hour |
 | `cut:client:<id>` | the same of what a client was allowed | an hour |
 | `cut:all` | the same of everything | an hour |
+| `rate:<limit>:<hash>` | when what one subject asked for is worked off, in microseconds | until then |
 | `token:<jti>` | the grant's id | the access token |
 | `lease:<work>` | the process that does it for all | a minute, again and again |
 | `lease-rest:<work>` | the rules under which it was done last | until it is due again |
@@ -56,8 +57,9 @@ ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
 ALL_USER_GRANTS = "user-grants:*"
+ALL_CLIENT_GRANTS = "client-grants:*"
 """Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
-every person."""
+every person, and of every client."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
@@ -189,6 +191,11 @@ def grant(grant_id: str) -> str:
 def grant_tokens(grant_id: str) -> str:
     """Key of the access tokens a grant gave."""
     return f"grant:{{{grant_id}}}:tokens"
+
+
+def rate(limit: str, subject_hash: str) -> str:
+    """Key of what a limit remembers of one subject."""
+    return f"rate:{limit}:{subject_hash}"
 
 
 def token(jti: str) -> str:

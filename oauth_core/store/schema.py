@@ -11,7 +11,6 @@ a lease; if the lease is lost and two do, nothing is harmed.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.store import keyspace
@@ -50,22 +49,29 @@ class SchemaError(Exception):
 async def index_grants(redis: Redis) -> int:
     """Make `user-grants` and `client-grants` agree with the grants there are; answers how many these were."""
     grants, clients = GrantStore(redis, grace=0), ClientStore(redis, lifetime=0)
-    count, now = 0, int(time.time())
+    count = 0
     async for grant_id in grants.all_ids():
         grant = await grants.get(grant_id)
         if grant is not None:
             count += 1
             await grants.index(grant)
-            await clients.remember_grant(grant.client_id, grant_id, max(grant.expires_at - now, 1))
+            await clients.remember_grant(grant)
     return count
 
 
-async def _find_grants_by_user(redis: Redis) -> None:
-    """0 to 1: grants were once not noted with their person, and blocking somebody would not end those."""
+async def _number_indexes(redis: Redis) -> None:
+    """0 to 1: grants were once not noted with their person, and with their client in a set that had no ends.
+
+    Blocking that person would not end those, and noting another grant of that client would fail.
+    """
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
+            if await redis.type(key) == "set":
+                await redis.delete(key)
     await index_grants(redis)
 
 
-_STEPS: Mapping[int, Callable[[Redis], Awaitable[None]]] = {_UNNUMBERED: _find_grants_by_user}
+_STEPS: Mapping[int, Callable[[Redis], Awaitable[None]]] = {_UNNUMBERED: _number_indexes}
 """By the version they begin from; each leads to the next."""
 
 

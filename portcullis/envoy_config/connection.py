@@ -37,7 +37,7 @@ from portcullis.envoy_config.replies import access_log, local_replies
 from portcullis.envoy_config.routes import route_configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
@@ -45,8 +45,11 @@ if TYPE_CHECKING:
 _BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override")
 """Other headers that some program behind could take for the proxy's word."""
 
-_BELIEVED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-original-", "x-portcullis-")
+_BELIEVED_PREFIXES = ("x-envoy-", "x-original-", "x-portcullis-")
 """Families of them. `x-envoy-upstream-rq-timeout-ms`, for one, decides how long a stream may live."""
+
+_SAID_BY_PROXIES = ("for", "proto")
+"""The two of the `x-forwarded-` family that Envoy itself reads, from a proxy that it is told to trust."""
 
 _HEADERS_KIB = 32
 _HEADER_COUNT = 100
@@ -90,6 +93,7 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
         codec_type=HttpConnectionManagerCodecType.AUTO,
         early_header_mutation_extensions=[_clean_headers(settings)],
         use_remote_address=True,
+        xff_num_trusted_hops=settings.trusted_proxies,
         internal_address_config=_nobody(),
         normalize_path=True,
         merge_slashes=True,
@@ -117,7 +121,11 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
 
 
 def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
-    families = (StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES)
+    families = [StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES]
+    if settings.trusted_proxies:
+        families.append(matching(f"(?i)x-forwarded-{_other_than(_SAID_BY_PROXIES)}"))
+    else:
+        families.append(StringMatcher(prefix="x-forwarded-", ignore_case=True))
     removals = [
         *(HeaderMutation(remove=name) for name in (*settings.identity_headers.guarded, *_BELIEVED)),
         *(
@@ -134,6 +142,17 @@ def _lookalikes(names: Iterable[str]) -> StringMatcher:
     """What a service could take for one of `names`: CGI and its heirs read `x.user.id` and `x-user-id` as one."""
     spelled = "|".join(sorted(name.replace("-", "[^a-z0-9]") for name in names))
     return matching(f"(?i)(?:{spelled})")
+
+
+def _other_than(words: Sequence[str]) -> str:
+    """An RE2 pattern of every text but `words` and the empty one; RE2 has nothing to say "not" with."""
+    first = sorted({word[0] for word in words if word})
+    branches = [f"[^{''.join(first)}].*"]
+    for letter in first:
+        rest = [word[1:] for word in words if word.startswith(letter)]
+        longer = _other_than([word for word in rest if word]) if any(rest) else ".+"
+        branches.append(f"{letter}(?:{longer}){'' if '' in rest else '?'}")
+    return f"(?:{'|'.join(branches)})"
 
 
 def _nobody() -> HttpConnectionManagerInternalAddressConfig:

@@ -1,9 +1,10 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
-CORS answers preflights; the origin rule refuses foreign web pages; ext_authz asks the check service; only what
-it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
-caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him. Where a service
-has tool rules the check needs the body; there Envoy holds it for anybody, so at most `max_checked_bytes`.
+CORS answers preflights; the origin rule refuses foreign web pages; the rate limit keeps floods from the
+authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit;
+then the router. The check stands before the buffer on purpose: a caller without a token is refused by headers
+alone and cannot make Envoy hold megabytes for him. Where a service has tool rules the check needs the body; there
+Envoy holds it for anybody, so at most `max_checked_bytes`.
 
 The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
 """
@@ -48,6 +49,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
+from portcullis.envoy_config.rate_limit import limited, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
+RATE = "envoy.filters.http.local_ratelimit"
 CHECK = "envoy.filters.http.ext_authz"
 BUFFER = "envoy.filters.http.buffer"
 ROUTER = "envoy.filters.http.router"
@@ -91,6 +94,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        _filter(RATE, unlimited()),
         _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         router(),
@@ -114,18 +118,22 @@ def for_service(service: Service) -> dict[str, Any]:
     return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
 
 
-def for_clients() -> dict[str, Any]:
+def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
-    return {CHECK: _UNCHECKED, BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES)))}
+    return {
+        RATE: packed(limited(settings)),
+        CHECK: _UNCHECKED,
+        BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES))),
+    }
 
 
-def for_people() -> dict[str, Any]:
+def for_people(settings: EnvoySettings) -> dict[str, Any]:
     """For the pages of the authorization server: no script of another origin reads them.
 
     The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
     authorization server guards its forms itself.
     """
-    return {CORS: _OFF, ORIGINS: _OFF, **for_clients()}
+    return {CORS: _OFF, ORIGINS: _OFF, **for_clients(settings)}
 
 
 def for_own_answers() -> dict[str, Any]:

@@ -95,7 +95,7 @@ async def _populate(server: RedisServer) -> None:
     async with AsyncRedis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
         clients, grants = ClientStore(redis, lifetime=5000), GrantStore(redis, grace=10)
         await clients.add(CLIENT)
-        await clients.remember_grant(CLIENT.client_id, GRANT.grant_id, 1000)
+        await clients.remember_grant(GRANT)
         await grants.create(GRANT, None)
 
 

@@ -42,13 +42,16 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
 ) -> None:
     await asyncio.to_thread(populate, server)
     assert GRANT.user is not None
-    await redis.delete(keyspace.user_grants(GRANT.user.github_id))
+    await redis.delete(keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id))
+    await redis.sadd(keyspace.client_grants(GRANT.client_id), "as it was once")
     migrated = await asyncio.gather(
         *(SchemaStore(redis).migrate(LeaseStore(redis, holder=str(number))) for number in range(8))
     )
     assert sorted(migrated) == [()] * 7 + [(0,)]
     assert await GrantStore(redis, grace=0).of_user(GRANT.user.github_id) == (GRANT,)
-    assert 0 < await redis.ttl(keyspace.user_grants(GRANT.user.github_id)) <= 1000
+    for index in (keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id)):
+        assert await redis.zrange(index, 0, -1) == [GRANT.grant_id]
+        assert 0 < await redis.ttl(index) <= 1000
     assert await SchemaStore(redis).migrate(LeaseStore(redis, holder="late")) == ()
 
 
