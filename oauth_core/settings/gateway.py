@@ -63,6 +63,7 @@ class GatewaySettings(BaseModel):
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
     identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
+    certificate_bound_tokens: Literal["off", "asked", "required"] = "off"
     run_dir: Path = Path("/run/portcullis")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower_case)] = "info"
 
