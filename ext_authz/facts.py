@@ -99,8 +99,8 @@ class FactFinder:
         """The permission for a request that is to be allowed because one just like it was.
 
         Everything that can differ between two requests with one token is looked at: the service and whether it is
-        open, the route, how the token was sent, the certificate it is bound to, the keys, the time, and whether the
-        token is alive. `None` is no refusal: it means that `gather` and a decision are needed.
+        open, the route, how the token was sent, the certificate it is bound to, the keys, the time, and whether
+        the token is alive. `None` is no refusal: it means that `gather` and a decision are needed.
         """
         service = self._services.by_request(request.host, request.path)
         keys = self._keys.current
