@@ -108,8 +108,10 @@ def test_a_stolen_token_is_worth_nothing_without_the_key(
         authority,
         ada,
         "/introspect",
-        urlencode({"token": token, "client_id": machine["client_id"], "client_secret": machine["client_secret"]}),
-        _FORM,
+        body=urlencode(
+            {"token": token, "client_id": machine["client_id"], "client_secret": machine["client_secret"]}
+        ),
+        headers=_FORM,
     )
     assert (status, json.loads(answer)["cnf"]) == (200, cnf)
     call = {**_MCP, "Authorization": f"Bearer {token}"}
