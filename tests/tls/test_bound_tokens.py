@@ -122,4 +122,4 @@ def test_a_stolen_token_is_worth_nothing_without_the_key(
         if expected == 401:
             assert json.loads(answer)["error"] == "invalid_token"
     reasons = [event["reason"] for event in gateway.audit("ext_authz") if event["event"] == "access.denied"]
-    assert reasons == ["wrong_certificate"] * 4
+    assert reasons.count("wrong_certificate") == 4
