@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.web_process import free_port
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def test_what_is_not_run_says_why() -> None:
     assert {kind for kind, _, _ in BLOCKS} == {"sh", "toml"}
 
 
+@pytest.mark.timeout(600)
 def test_every_command_works_in_the_order_of_the_page() -> None:
     with tempfile.TemporaryDirectory(prefix="op-") as name, contextlib.ExitStack() as gateway:
         folder, port = Path(name), free_port()
