@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote, urlsplit
 
+from oauth_core.public_urls import is_loopback
+
 _SENTINEL_PORT = 26379
 _CLUSTER_PORT = 6379
 
@@ -52,6 +54,14 @@ def read_redis_url(url: str) -> RedisAddress:
             "redis+sentinel://host:port,…/service or redis+cluster://host:port,…"
         ) from None
     return address
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether every server, Sentinel and node that `url` names is on this machine. The url was read before."""
+    address = read_redis_url(url)
+    if address.topology is Topology.ONE:
+        return urlsplit(url).scheme == "unix" or is_loopback(url)
+    return all(is_loopback(f"redis://[{host}]" if ":" in host else f"redis://{host}") for host, _ in address.hosts)
 
 
 def check_redis_url(url: str) -> str:

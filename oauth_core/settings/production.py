@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from oauth_core.public_urls import is_loopback
+from oauth_core.redis_address import is_on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def of_redis(settings: RedisSettings) -> Iterator[Advice]:
         yield Advice("unsafe", "redis_url", "carries a password, which belongs in REDIS_PASSWORD_FILE")
     if not parts.password and settings.redis_password is None:
         yield Advice("unsafe", "redis_password", "is not set: any program on that machine can make tokens live")
-    if parts.scheme == "redis" and not is_loopback(settings.redis_url):
+    if parts.scheme.partition("+")[0] == "redis" and not is_on_this_machine(settings.redis_url):
         yield Advice("unsafe", "redis_url", "goes to another machine without TLS; use rediss://")
 
 

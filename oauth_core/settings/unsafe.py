@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.public_urls import is_loopback
+from oauth_core.redis_address import is_on_this_machine
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import RedisSettings
 from oauth_core.settings.web import WebSettings
@@ -41,10 +41,9 @@ def refusals(settings: GatewaySettings) -> list[str]:
 
 def is_open_redis(settings: RedisSettings) -> bool:
     """Whether Redis is on another machine and asks for no password."""
-    parts = urlsplit(settings.redis_url)
-    if parts.scheme == "unix" or is_loopback(settings.redis_url):
+    if is_on_this_machine(settings.redis_url):
         return False
-    return not parts.password and settings.redis_password is None
+    return not urlsplit(settings.redis_url).password and settings.redis_password is None
 
 
 def _redis(settings: RedisSettings) -> Iterator[str]:
