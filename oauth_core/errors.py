@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ErrorCode(StrEnum):
     """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707.
 
-    And of RFC 8628 section 3.5, for devices that poll.
+    And of RFC 8628 section 3.5, for devices that poll, and OpenID Connect Core section 3.1.2.6, for `prompt=none`.
     """
 
     INVALID_REQUEST = "invalid_request"
@@ -38,6 +38,8 @@ class ErrorCode(StrEnum):
     AUTHORIZATION_PENDING = "authorization_pending"
     SLOW_DOWN = "slow_down"
     EXPIRED_TOKEN = "expired_token"
+    LOGIN_REQUIRED = "login_required"
+    CONSENT_REQUIRED = "consent_required"
 
 
 # Not frozen: a context manager that an error passes through sets its `__traceback__`, and must be able to.

@@ -39,6 +39,10 @@ class WebSettings(RedisSettings):
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
     client_lifetime: int = Field(default=7_776_000, ge=0)
     session_timeout: int = Field(default=600, ge=30, le=86400)
+    session_lifetime: int = Field(default=43_200, ge=0, le=2_592_000)
+    session_idle_lifetime: int = Field(default=3600, ge=60, le=2_592_000)
+    remembered_consent_lifetime: int = Field(default=7_776_000, ge=0, le=31_536_000)
+    github_timeout: float = Field(default=10.0, ge=1, le=25)
     refresh_grace: int = Field(default=10, ge=0, le=120)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
     pinned_client_documents: Path | None = None

@@ -17,6 +17,9 @@
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `client-grants:<id>` | set: ids of the grants of a client | as long as the longest of them |
+| `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
+| `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
+| `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
 | `token:<jti>` | the grant's id | the access token |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
@@ -64,6 +67,26 @@ def client_grants(client_id: str) -> str:
 def user_grants(github_id: int) -> str:
     """Key of the set of a person's grants."""
     return f"user-grants:{github_id}"
+
+
+def session(session_hash: str) -> str:
+    """Key of a browser's session."""
+    return f"session:{session_hash}"
+
+
+def user_sessions(github_id: int) -> str:
+    """Key of the set of a person's sessions."""
+    return f"user-sessions:{github_id}"
+
+
+def consents(github_id: int) -> str:
+    """Key of what a person wants not to be asked again."""
+    return f"consents:{github_id}"
+
+
+def consent_field(client_id: str) -> str:
+    """The field of a client in a person's consents."""
+    return _of_ours(client_id)
 
 
 def document(name_hash: str) -> str:

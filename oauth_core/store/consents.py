@@ -1,0 +1,66 @@
+"""What people want not to be asked again: one Redis hash for each person, one field for each client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.model import RememberedConsent
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+_CONSENT = Codec(RememberedConsent)
+
+# KEYS: a person's consents. ARGV: field, record, expiry. A shorter life of a later consent does not cut the others'.
+_KEEP = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local left = redis.call('TTL', KEYS[1])
+if left < tonumber(ARGV[3]) then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+return 1
+"""
+
+
+class ConsentStore:
+    """Every method raises `StoreUnavailableError`. Whether a consent still counts is `oauth_core.consents`' to say."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._keep = redis.register_script(_KEEP)
+
+    async def get(self, github_id: int, client_id: str) -> RememberedConsent | None:
+        """What a person allowed a client."""
+        async with guarded():
+            found = self._redis.hget(keyspace.consents(github_id), keyspace.consent_field(client_id))
+            text = await cast("Awaitable[str | None]", found)
+        return None if text is None else _CONSENT.load(text)
+
+    async def keep(self, github_id: int, consent: RememberedConsent) -> None:
+        """Keep `consent` in the place of what that client was allowed before."""
+        lifetime = consent.expires_at - consent.given_at
+        field = keyspace.consent_field(consent.client_id)
+        async with guarded():
+            await self._keep([keyspace.consents(github_id)], [field, _CONSENT.dump(consent), lifetime])
+
+    async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
+        """Everything a person need not be asked again, latest first."""
+        async with guarded():
+            found = self._redis.hvals(keyspace.consents(github_id))
+            texts = await cast("Awaitable[list[str]]", found)
+        consents = [consent for consent in map(_CONSENT.load, texts) if now < consent.expires_at]
+        return tuple(sorted(consents, key=lambda consent: consent.given_at, reverse=True))
+
+    async def forget(self, github_id: int, client_id: str) -> bool:
+        """Ask again about a client. Answers whether there was something to forget."""
+        async with guarded():
+            found = self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id))
+            return bool(await cast("Awaitable[int]", found))
+
+    async def forget_all(self, github_id: int) -> bool:
+        """Ask again about every client."""
+        async with guarded():
+            return bool(await self._redis.delete(keyspace.consents(github_id)))

@@ -1,0 +1,92 @@
+"""Browsers' sessions, by the hash of their cookie. Found by their person as well, so that all can be ended.
+
+As with grants, two steps that are not one can be overtaken: a session is noted with its person *before* it exists,
+and after it exists we look whether the note still does. Whoever ends all sessions of a person takes the notes away
+first, so that no session which was just being made is left over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.credentials import hash_secret, new_secret
+from oauth_core.model import Session
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+_SESSION = Codec(Session)
+
+# KEYS: the sessions of a person. ARGV: session, its expiry, now. The set lives as long as its longest member.
+_NOTE = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+local longest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+return redis.call('EXPIREAT', KEYS[1], longest[2])
+"""
+
+# KEYS: the sessions of a person.
+_TAKE_NOTES = """
+local noted = redis.call('ZRANGE', KEYS[1], 0, -1)
+redis.call('DEL', KEYS[1])
+return noted
+"""
+
+
+class SessionStore:
+    """`idle` is the seconds without a use after which a session ends. Raises `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis, *, idle: int) -> None:
+        self._redis = redis
+        self._idle = idle
+        self._note = redis.register_script(_NOTE)
+        self._take_notes = redis.register_script(_TAKE_NOTES)
+
+    async def begin(self, session: Session) -> str:
+        """Keep a new session and answer the secret for its browser, which was never anybody's before."""
+        secret = new_secret()
+        session_hash = hash_secret(secret)
+        notes = keyspace.user_sessions(session.user.github_id)
+        async with guarded():
+            await self._note([notes], [session_hash, session.expires_at, session.signed_in_at])
+            lifetime = min(self._idle, session.expires_at - session.signed_in_at)
+            await self._redis.set(keyspace.session(session_hash), _SESSION.dump(session), ex=lifetime)
+            if await self._redis.zscore(notes, session_hash) is None:
+                await self._redis.delete(keyspace.session(session_hash))
+        return secret
+
+    async def get(self, session_hash: str, *, now: int) -> Session | None:
+        """The session, while it lives. Looking it up is a use, and puts its idle end off."""
+        key = keyspace.session(session_hash)
+        async with guarded():
+            text = await self._redis.get(key)
+            if text is None:
+                return None
+            session = _SESSION.load(text)
+            if now >= session.expires_at:
+                return None
+            await self._redis.expire(key, min(self._idle, session.expires_at - now))
+        return session
+
+    async def end(self, session_hash: str, github_id: int) -> bool:
+        """End one session. Answers whether it was alive."""
+        async with guarded():
+            existed = await self._redis.delete(keyspace.session(session_hash))
+            await self._redis.zrem(keyspace.user_sessions(github_id), session_hash)
+        return bool(existed)
+
+    async def end_all(self, github_id: int) -> int:
+        """End every session of a person, in whatever browser. Answers how many were alive."""
+        async with guarded():
+            noted = cast("list[str]", await self._take_notes([keyspace.user_sessions(github_id)], []))
+            return sum([await self._redis.delete(keyspace.session(session_hash)) for session_hash in noted])
+
+    async def count(self, github_id: int) -> int:
+        """How many sessions of a person may be alive: those that ended by idleness are still counted."""
+        async with guarded():
+            return await cast("Awaitable[int]", self._redis.zcard(keyspace.user_sessions(github_id)))
