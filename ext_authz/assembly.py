@@ -15,7 +15,9 @@ from ext_authz.access_log import AccessLog
 from ext_authz.check import Authorizer, Unrecorded
 from ext_authz.facts import FactFinder
 from ext_authz.key_cache import KeyCache
+from ext_authz.permissions import Permissions
 from ext_authz.token_memory import TokenMemory
+from ext_authz.wire import Names
 from oauth_core.errors import SettingsError
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.connection import connect
@@ -72,7 +74,12 @@ async def assembled(
         clock=lambda: int(time.time()),
     )
     log = AccessLog(audit, sys.stdout, program="ext_authz")
-    authorizer = Authorizer(facts, log, Unrecorded() if settings.audit_allowed == "none" else log)
+    permissions = Permissions(
+        Names(settings.identity_headers),
+        stream_seconds=settings.stream_seconds,
+        call_seconds=settings.call_seconds,
+    )
+    authorizer = Authorizer(facts, log, Unrecorded() if settings.audit_allowed == "none" else log, permissions)
     # These have no end of their own: if one fails, what is known would be trusted for ever.
     background = [asyncio.create_task(view.keep()), asyncio.create_task(keys.watch(report))]
     failed = asyncio.gather(*background)

@@ -8,6 +8,7 @@ import structlog
 
 from ext_authz import wire
 from ext_authz.access_log import LONGEST_LOGGED
+from ext_authz.permissions import Permissions
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
 from oauth_core.policy import Allow, Deny, DenyReason, decide
@@ -48,19 +49,28 @@ class Unrecorded:
 class Authorizer:
     """Answers `envoy.service.auth.v3.Authorization/Check`. Safe to call many times at once."""
 
-    def __init__(self, facts: FactFinder, audit: AuditSink, allowed: AllowedSink | None = None) -> None:
+    def __init__(
+        self,
+        facts: FactFinder,
+        audit: AuditSink,
+        allowed: AllowedSink | None = None,
+        permissions: Permissions | None = None,
+    ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
         self._facts = facts
+        self._permissions = permissions or Permissions()
         self._audit = audit
         self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
         self._refusals: dict[tuple[DenyReason, str | None], bytes] = {}
-        self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None))
+        self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None)) + wire.encode_metadata(
+            DenyReason.INTERNAL_ERROR, None, None
+        )
 
     def check_now(self, message: bytes) -> bytes | None:
         """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
         try:
-            request = wire.decode(message)
+            request = wire.decode(message, self._permissions.names)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None)
             answer = self._repeat(request)
@@ -74,7 +84,7 @@ class Authorizer:
     async def check(self, message: bytes) -> bytes:
         """The `CheckResponse` to the `CheckRequest` in `message`. Whatever is in it, there is an answer."""
         try:
-            request = wire.decode(message)
+            request = wire.decode(message, self._permissions.names)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None)
             return self._repeat(request) or self._conclude(request, await self._facts.gather(request))
@@ -86,31 +96,33 @@ class Authorizer:
         recalled = self._facts.recall(request)
         if recalled is None or request.lookalikes:
             return None
-        service, remembered = recalled
-        if remembered.answer is not None:
-            self._record_allowed(remembered.verified.claims, service, request)
-        return remembered.answer
+        service, claims, permission, now = recalled
+        self._record_allowed(claims, service, request)
+        return self._permissions.spell_out(permission, claims, request, now)
 
     def _conclude(self, request: IncomingRequest, gathered: Gathered) -> bytes:
         facts, remembered = gathered
         match decide(facts):
             case Allow(claims) if facts.service is not None:
-                return self._allow(claims, facts.service, request, remembered)
+                return self._allow(claims, facts.service, facts.now, request, remembered)
             case Deny() as denial:
                 return self._refuse(denial, request, facts.service)
             case _:
                 raise AssertionError("nobody is allowed to no service")
 
     def _allow(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, remembered: Remembered | None
+        self,
+        claims: AccessClaims,
+        service: Service,
+        now: int,
+        request: IncomingRequest,
+        remembered: Remembered | None,
     ) -> bytes:
-        answer = wire.encode_allowed(claims, request.lookalikes)
+        answer = self._permissions.make(claims, service, request.lookalikes)
         if remembered is not None and not request.lookalikes:
-            remembered.answer = answer
-            if service not in remembered.allowed:
-                remembered.allowed = (*remembered.allowed, service)
+            remembered.keep(answer)
         self._record_allowed(claims, service, request)
-        return answer
+        return self._permissions.spell_out(answer.permission, claims, request, now)
 
     def _refuse(self, denial: Deny, request: IncomingRequest | None, service: Service | None) -> bytes:
         name = None if service is None else service.name
@@ -119,7 +131,7 @@ class Authorizer:
             answer = wire.encode_refused(refusal(denial.reason, service))
             self._refusals[denial.reason, name] = answer
         self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
-        return answer
+        return answer + wire.encode_metadata(denial.reason, denial.claims, name)
 
     def _fail(self) -> bytes:
         self._log.exception("check.failed")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ext_authz.key_cache import KeyCache
     from ext_authz.token_memory import TokenMemory
-    from ext_authz.wire import IncomingRequest
-    from oauth_core.model import Service
+    from ext_authz.wire import IncomingRequest, Permission
+    from oauth_core.model import AccessClaims, Service
     from oauth_core.resources import ServiceIndex
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -30,6 +30,15 @@ class Gathered(NamedTuple):
 
     facts: Facts
     remembered: Remembered | None
+
+
+class Recalled(NamedTuple):
+    """A request that is to be allowed because one just like it was, at second `now`."""
+
+    service: Service
+    claims: AccessClaims
+    permission: Permission
+    now: int
 
 
 class LivenessSource(Protocol):
@@ -61,8 +70,8 @@ class FactFinder:
         self._liveness = liveness
         self._clock = clock
 
-    def recall(self, request: IncomingRequest) -> tuple[Service, Remembered] | None:
-        """The service and the token of a request that is to be allowed because one just like it was.
+    def recall(self, request: IncomingRequest) -> Recalled | None:
+        """The permission for a request that is to be allowed because one just like it was.
 
         Everything that can differ between two requests with one token is looked at: the service, the route,
         how the token was sent, the keys, the time, and whether the token is alive. `None` is no refusal: it
@@ -78,13 +87,16 @@ class FactFinder:
         if not credentials.startswith(_USUAL_SCHEME):
             return None
         remembered = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
-        if remembered is None or service not in remembered.allowed:
+        if remembered is None:
             return None
-        if fault_of_time(remembered.verified.claims, self._clock()) is not None:
+        now = self._clock()
+        answer = remembered.answer_at(service, now)
+        claims = remembered.verified.claims
+        if answer is None or fault_of_time(claims, now) is not None:
             return None
-        if self._liveness.known(remembered.verified.claims.jti) is not Liveness.ACTIVE:
+        if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
             return None
-        return service, remembered
+        return Recalled(service, claims, answer.permission, now)
 
     def gather_now(self, request: IncomingRequest) -> Gathered | None:
         """The facts about `request`, if they can be had without waiting for anybody."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import access_tokens
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
@@ -18,6 +18,7 @@ from oauth_core.model import AccessClaims
 from oauth_core.store.recent import Recent
 
 if TYPE_CHECKING:
+    from ext_authz.wire import Permission
     from oauth_core.keys import VerifyingKeys
     from oauth_core.model import Service
 
@@ -37,19 +38,34 @@ _LASTING = frozenset(
 """Faults that neither time nor another request can mend while the keys stay the same."""
 
 
+class Answer(NamedTuple):
+    """What a token was answered at `service`, and the second until which it may be answered that again."""
+
+    service: Service
+    permission: Permission
+    until: int
+
+
 class Remembered:
-    """A genuine token, and what was decided about it once.
+    """A genuine token, and what was decided about it once: an answer for each service it was let through to."""
 
-    `answer` is the encoded permission; the same for every service, since it says who the caller is. `allowed`
-    are the services that the decision, taken with an active token, let it through to.
-    """
-
-    __slots__ = ("allowed", "answer", "verified")
+    __slots__ = ("answers", "verified")
 
     def __init__(self, verified: Verified) -> None:
         self.verified = verified
-        self.answer: bytes | None = None
-        self.allowed: tuple[Service, ...] = ()
+        self.answers: tuple[Answer, ...] = ()
+
+    def answer_at(self, service: Service, now: int) -> Answer | None:
+        """The answer at `service`, if it still counts at second `now`."""
+        for answer in self.answers:
+            if answer.service is service:
+                return answer if now < answer.until else None
+        return None
+
+    def keep(self, answer: Answer) -> None:
+        """Remember `answer`, in place of an older one at its service."""
+        others = (other for other in self.answers if other.service is not answer.service)
+        self.answers = (*others, answer)
 
 
 class TokenMemory:
@@ -106,4 +122,5 @@ def _sharing_texts(claims: AccessClaims) -> AccessClaims:
         scope=sys.intern(claims.scope),
         github_user=None if claims.github_user is None else sys.intern(claims.github_user),
         github_id=claims.github_id,
+        groups=tuple(map(sys.intern, claims.groups)),
     )

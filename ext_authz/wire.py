@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct, Value
 from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core.settings.identity import IdentityHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,15 +30,14 @@ ROUTE_SERVICE = "portcullis.service"
 """Context extension by which a route says which service it leads to."""
 
 AUTHORIZATION = "authorization"
-USER_ID = "x-user-id"
-USER_NAME = "x-user-name"
-CLIENT_ID = "x-client-id"
-TOKEN_SCOPE = "x-token-scope"
-IDENTITY_HEADERS = (USER_ID, USER_NAME, CLIENT_ID, TOKEN_SCOPE)
-"""Headers that tell the service who is calling. Whoever can set one of them past us is whoever they like."""
+METADATA = "portcullis"
+"""Where Envoy's access log and rate limits find what was decided: below `envoy.filters.http.ext_authz`."""
 
-_OURS = frozenset({AUTHORIZATION, *IDENTITY_HEADERS})
-_LENGTHS = frozenset(map(len, _OURS))
+LIFE = "x-envoy-upstream-rq-timeout-ms"
+"""Makes Envoy end a response that still goes on when so many milliseconds are over."""
+_LIFE_UNSAID = b"00000000"
+_LONGEST_LIFE = 86_400
+
 _SEPARATORS = re.compile(r"[^a-z0-9]")
 # Printable ASCII but for the space, whose ends HTTP trims, and the percent sign, which starts an escape.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
@@ -48,6 +49,33 @@ _GRPC_CODES = {
     404: code_pb2.NOT_FOUND,
     503: code_pb2.UNAVAILABLE,
 }
+
+
+class Names:
+    """The header names that tell a service who is calling. Whoever can set one past us is whoever they like."""
+
+    def __init__(self, headers: IdentityHeaders) -> None:
+        self.headers = headers
+        self.ours = frozenset({AUTHORIZATION, *headers.guarded})
+        self.lengths = frozenset(map(len, self.ours))
+
+    def is_lookalike(self, name: str) -> bool:
+        """Whether `name` is none of ours, but could be read as one."""
+        return name not in self.ours and _SEPARATORS.sub("-", name.lower()) in self.ours
+
+
+USUAL_NAMES = Names(IdentityHeaders())
+
+
+class Permission(NamedTuple):
+    """An encoded `CheckResponse` that lets a request through, in two parts around how long it may take."""
+
+    before: bytes
+    after: bytes
+
+    def lasting(self, seconds: int) -> bytes:
+        """The whole, for a response that must end after so many seconds, one at least and a day at most."""
+        return b"%b%08d%b" % (self.before, max(1, min(seconds, _LONGEST_LIFE)) * 1000, self.after)
 
 
 class IncomingRequest(NamedTuple):
@@ -68,7 +96,7 @@ class IncomingRequest(NamedTuple):
     request_id: str | None
 
 
-def decode(message: bytes) -> IncomingRequest | None:
+def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None:
     """The request inside the bytes of a `CheckRequest`; `None` when they are not one about an HTTP request."""
     try:
         attributes = pb.CheckRequest.FromString(message).attributes
@@ -78,7 +106,7 @@ def decode(message: bytes) -> IncomingRequest | None:
     if not (http.method and http.host and http.path.startswith("/")):
         return None
     path, _, query = http.path.partition("?")
-    authorization, lookalikes = _credentials(http)
+    authorization, lookalikes = _credentials(http, names)
     return IncomingRequest(
         method=http.method,
         host=http.host,
@@ -92,30 +120,42 @@ def decode(message: bytes) -> IncomingRequest | None:
     )
 
 
-def encode_allowed(claims: AccessClaims, lookalikes: Iterable[str]) -> bytes:
+def encode_allowed(
+    claims: AccessClaims, service: str, lookalikes: Iterable[str] = (), names: Names = USUAL_NAMES
+) -> Permission:
     """A `CheckResponse` that lets the request through as the one `claims` describe, without its token."""
+    headers = names.headers
     identity = {
-        USER_ID: _header_text(claims.sub),
-        USER_NAME: _header_text(claims.github_user or ""),  # a machine client has none
-        CLIENT_ID: _header_text(claims.client_id),
-        TOKEN_SCOPE: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
+        headers.user_id: _header_text(claims.sub),
+        headers.user_name: _header_text(claims.github_user or ""),  # a machine client has none
+        headers.client_id: _header_text(claims.client_id),
+        headers.scope: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
+        headers.groups: ",".join(map(_group_text, claims.groups)),
     }
+    told = {name: value for name, value in identity.items() if name and value}
     removed = [AUTHORIZATION]
     # Envoy ignores an empty value, and the caller's own would stay: there it must be removed instead.
-    removed += [name for name, value in identity.items() if not value]
+    removed += [name for name in headers.guarded if name not in told]
     # Envoy lower-cases what it removes: an upper-case spelling of our own name would remove what we set.
-    removed += [name for name in lookalikes if name.lower() not in _OURS]
-    return pb.CheckResponse(
+    removed += [name for name in lookalikes if name.lower() not in names.ours]
+    encoded = pb.CheckResponse(
         status=Status(code=code_pb2.OK),
         ok_response=pb.OkHttpResponse(
-            headers=[_overwrite(name, value) for name, value in identity.items() if value],
+            # The life comes first, so that its place is found whatever the others say.
+            headers=[
+                _overwrite(LIFE, _LIFE_UNSAID.decode()),
+                *(_overwrite(name, value) for name, value in told.items()),
+            ],
             headers_to_remove=removed,
         ),
+        dynamic_metadata=_metadata("allowed", None, claims, service),
     ).SerializeToString()
+    before, _, after = encoded.partition(_LIFE_UNSAID)
+    return Permission(before, after)
 
 
 def encode_refused(refusal: Refusal) -> bytes:
-    """A `CheckResponse` that makes Envoy answer the caller with `refusal`.
+    """A `CheckResponse` that makes Envoy answer the caller with `refusal`; `encode_metadata` may follow it.
 
     Always a denial, also for our own failures: Envoy lets an `error_response` through when it is told to.
     """
@@ -129,14 +169,30 @@ def encode_refused(refusal: Refusal) -> bytes:
     ).SerializeToString()
 
 
-def _credentials(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def encode_metadata(reason: str, claims: AccessClaims | None, service: str | None) -> bytes:
+    """What a refusal tells Envoy's access log: bytes to put after those of `encode_refused`.
+
+    The encodings of two messages, one after the other, are the encoding of both in one.
+    """
+    return pb.CheckResponse(dynamic_metadata=_metadata("denied", reason, claims, service)).SerializeToString()
+
+
+def _metadata(decision: str, reason: str | None, claims: AccessClaims | None, service: str | None) -> Struct:
+    facts = {"decision": decision, "reason": reason, "service": service}
+    if claims is not None:
+        facts |= {"user": claims.github_user, "user_id": claims.sub, "client_id": claims.client_id}
+    fields = {name: Value(string_value=text) for name, text in facts.items() if text}
+    return Struct(fields={METADATA: Value(struct_value=Struct(fields=fields))})
+
+
+def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Every value named `authorization`, and every name that could be mistaken for one of ours.
 
     Envoy uses one of two fields, as it was told; should somebody use both, both count.
     """
     headers = http.headers
     # Most headers are of no interest: a value is made a Python object only where it is wanted.
-    lookalikes = [name for name in headers if len(name) in _LENGTHS and _is_lookalike(name)]
+    lookalikes = [name for name in headers if len(name) in names.lengths and names.is_lookalike(name)]
     authorization = [headers[AUTHORIZATION]] if AUTHORIZATION in headers else []
     if http.HasField("header_map"):
         for header in http.header_map.headers:
@@ -144,13 +200,9 @@ def _credentials(http: pb.AttributeContext.HttpRequest) -> tuple[tuple[str, ...]
             if name == AUTHORIZATION:
                 # Latin-1 gives every byte a character, and none that a token may contain changes.
                 authorization.append(header.raw_value.decode("latin-1") if header.raw_value else header.value)
-            elif len(name) in _LENGTHS and _is_lookalike(name):
+            elif len(name) in names.lengths and names.is_lookalike(name):
                 lookalikes.append(name)
     return tuple(authorization), tuple(lookalikes)
-
-
-def _is_lookalike(name: str) -> bool:
-    return name not in _OURS and _SEPARATORS.sub("-", name.lower()) in _OURS
 
 
 def _address(address: pb.Address) -> str | None:
@@ -166,6 +218,11 @@ def _address(address: pb.Address) -> str | None:
 def _header_text(value: str) -> str:
     """`value` as it can stand in a header: what is not plain is percent-encoded, so no two values look alike."""
     return quote(value, safe=_PLAIN)
+
+
+def _group_text(group: str) -> str:
+    """As `_header_text`, and no comma, which parts one group from the next."""
+    return _header_text(group).replace(",", "%2C")
 
 
 def _overwrite(name: str, value: str) -> pb.HeaderValueOption:

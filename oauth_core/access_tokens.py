@@ -73,8 +73,13 @@ class Rejected:
 
 
 def mint(claims: AccessClaims, key: SigningKey) -> str:
-    """Sign `claims` with `key`. A single audience is written as a string, several as an array."""
-    payload: dict[str, object] = {
+    """Sign `claims` with `key`."""
+    return jwt.encode(spelled(claims), key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid})
+
+
+def spelled(claims: AccessClaims) -> dict[str, Any]:
+    """`claims` by their names in a token. A single audience is a string, several are an array."""
+    payload: dict[str, Any] = {
         "iss": claims.iss,
         "sub": claims.sub,
         "aud": claims.aud[0] if len(claims.aud) == 1 else list(claims.aud),
@@ -86,7 +91,9 @@ def mint(claims: AccessClaims, key: SigningKey) -> str:
     }
     if claims.github_user is not None:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
-    return jwt.encode(payload, key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid})
+    if claims.groups:
+        payload["groups"] = list(claims.groups)
+    return payload
 
 
 def key_id(token: str) -> str | None:
@@ -155,6 +162,9 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         return None
     if not _is_person(payload) and not _is_machine(payload):
         return None
+    groups = payload.get("groups", [])
+    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+        return None
     return AccessClaims(
         iss=payload["iss"],
         sub=payload["sub"],
@@ -166,6 +176,7 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         scope=payload["scope"],
         github_user=payload.get("github_user"),
         github_id=payload.get("github_id"),
+        groups=tuple(groups),
     )
 
 
@@ -176,4 +187,5 @@ def _is_person(payload: dict[str, Any]) -> bool:
 
 def _is_machine(payload: dict[str, Any]) -> bool:
     """Whether the token speaks for a client itself: it names no person at all, not even half of one."""
-    return payload.keys().isdisjoint({"github_user", "github_id"}) and payload["sub"] == payload["client_id"]
+    of_people = {"github_user", "github_id", "groups"}
+    return payload.keys().isdisjoint(of_people) and payload["sub"] == payload["client_id"]

@@ -39,6 +39,7 @@ class EventKind(StrEnum):
     CODE_REPLAYED = "code.replayed"
     REFRESH_REUSED = "refresh.reused"
     GRANT_REVOKED = "grant.revoked"
+    GRANT_REGROUPED = "grant.regrouped"
     KEY_CREATED = "key.created"
     KEY_RETIRED = "key.retired"
     ACCESS_ALLOWED = "access.allowed"

@@ -77,6 +77,7 @@ class Approved:
 
     user: User
     sealed_github_token: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 Verdict = Pending | TooFast | Denied | Expired | Approved
@@ -91,7 +92,9 @@ def poll(device: DeviceAuthorization, decision: DeviceDecision | None, pace: Dev
     if now >= device.expires_at:
         return Expired()
     if decision is not None:
-        return Denied() if decision.user is None else Approved(decision.user, decision.sealed_github_token)
+        if decision.user is None:
+            return Denied()
+        return Approved(decision.user, decision.sealed_github_token, decision.groups)
     if pace.polled_at is not None and now - pace.polled_at < pace.interval:
         longest = device.expires_at - device.created_at
         return TooFast(DevicePace(interval=min(pace.interval + SLOWER, longest), polled_at=now))
@@ -110,6 +113,7 @@ def grant_from(device: DeviceAuthorization, approved: Approved, *, now: int, lif
         client_id=device.client_id,
         user=approved.user,
         sealed_github_token=approved.sealed_github_token,
+        groups=approved.groups,
         scopes=device.scopes,
         resources=device.resources,
         created_at=now,

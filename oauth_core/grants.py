@@ -75,6 +75,7 @@ def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
         created_at=now,
         expires_at=now + lifetime,
         sealed_github_token=code.sealed_github_token,
+        groups=code.groups,
     )
 
 
@@ -100,6 +101,7 @@ def claims_for(
         scope=scopes.join(scope),
         github_user=grant.user.login if grant.user else None,
         github_id=grant.user.github_id if grant.user else None,
+        groups=grant.groups if grant.user else (),
     )
 
 

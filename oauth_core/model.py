@@ -163,6 +163,7 @@ class AuthorizationCode:
     request: AuthorizationRequest
     user: User
     sealed_github_token: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +190,12 @@ class DevicePace:
 class DeviceDecision:
     """What the person decided about a device: to let it act as `user`, or, without one, not to.
 
-    `sealed_github_token` is as in `Grant`.
+    `sealed_github_token` and `groups` are as in `Grant`.
     """
 
     user: User | None = None
     sealed_github_token: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,8 @@ class Grant:
     """What a user allowed a client: one sign-in, one family of refresh tokens.
 
     Without a user it is what the operator allows a machine client, which has no refresh tokens.
-    `sealed_github_token` is there when a membership let the user in, to ask again whether it still holds.
+    `groups` are the organisations and teams (`organisation/team`), of those that matter here, that the user was an
+    active member of when GitHub was last asked; `sealed_github_token` is there if it was, to ask again.
     """
 
     grant_id: str
@@ -212,6 +215,7 @@ class Grant:
     expires_at: int
     user: User | None = None
     sealed_github_token: str | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -224,6 +228,7 @@ class AccessClaims:
     """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model).
 
     A machine client's token has neither `github_user` nor `github_id`, and its `sub` is its `client_id`.
+    `groups` (section 2.2.3.1) are those of its grant.
     """
 
     iss: str
@@ -236,3 +241,4 @@ class AccessClaims:
     scope: str
     github_user: str | None
     github_id: int | None
+    groups: tuple[str, ...] = ()

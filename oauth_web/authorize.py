@@ -15,6 +15,7 @@ from oauth_web import consent, endings
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
+from oauth_web.standing import groups_that_matter
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
@@ -68,7 +69,9 @@ def blueprint(deps: Deps) -> Blueprint:
         )
         state, code_verifier = new_secret(), new_secret()
         await deps.authorizations.add_sign_in(state, SignIn(pending, code_verifier))
-        location = deps.github.sign_in_url(state=state, code_verifier=code_verifier)
+        location = deps.github.sign_in_url(
+            state=state, code_verifier=code_verifier, with_groups=bool(groups_that_matter(deps))
+        )
         return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": location})
 
     return bp

@@ -45,7 +45,7 @@ def blueprint(deps: Deps) -> Blueprint:
         asked = sign_in.pending.request
         try:
             signed_in = await _signed_in(deps, sign_in, parameters)
-            kept = await admit(deps, signed_in)
+            standing = await admit(deps, signed_in)
         except NotAdmittedError as error:
             _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
             return await endings.declined(deps, asked, f"{error.user.login} may not use this gateway")
@@ -58,7 +58,7 @@ def blueprint(deps: Deps) -> Blueprint:
             _audit_failure(deps, asked, f"GitHub unavailable: {error}")
             raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
         _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-        return await endings.accepted(deps, asked, signed_in.user, kept)
+        return await endings.accepted(deps, asked, signed_in.user, standing)
 
     return bp
 

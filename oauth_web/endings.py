@@ -18,15 +18,18 @@ from oauth_web.answers import NO_STORE, redirect_to_client
 if TYPE_CHECKING:
     from oauth_core.model import User
     from oauth_web.deps import Deps
+    from oauth_web.standing import Standing
 
 Asked = AuthorizationRequest | DeviceRequest
 
 
-async def accepted(deps: Deps, asked: Asked, user: User, sealed_github_token: str | None) -> Response:
-    """`user` agreed, signed in and is admitted; their GitHub token is kept where it will be needed again."""
+async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> Response:
+    """`user` agreed, signed in and is admitted, as `standing` says."""
     match asked:
         case AuthorizationRequest():
-            code = await deps.codes.add(AuthorizationCode(new_identifier(), asked, user, sealed_github_token))
+            code = await deps.codes.add(
+                AuthorizationCode(new_identifier(), asked, user, standing.sealed_github_token, standing.groups)
+            )
             return redirect_to_client(
                 asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
             )
@@ -34,7 +37,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, sealed_github_token: st
             # Looked at again: the code may have expired while the person was at GitHub.
             found = await deps.devices.get(asked.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
-            decision = DeviceDecision(user, sealed_github_token)
+            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups)
             if expired or not await deps.devices.decide(asked.device_hash, decision):
                 raise DisplayedError(
                     ErrorCode.EXPIRED_TOKEN,

@@ -14,11 +14,11 @@ import httpx2
 from authlib.integrations.base_client.errors import OAuthError as AuthlibError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from oauth_core.admission import Memberships
 from oauth_core.model import User
 
 if TYPE_CHECKING:
-    from oauth_core.admission import Admission
+    from collections.abc import Iterable
+
     from oauth_core.settings import WebSettings
 
 _TIMEOUT = httpx2.Timeout(10.0, connect=5.0)
@@ -26,7 +26,8 @@ _SCOPE = "read:user"
 _MEMBERSHIP_SCOPE = "read:org"
 _READS_ORGANIZATIONS = frozenset({"read:org", "write:org", "admin:org"})
 _NOT_FOUND = 404
-_DENIED = frozenset({401, 403})
+_BAD_TOKEN = 401
+_DENIED = 403
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 
 
@@ -63,7 +64,6 @@ class GitHub:
     backchannel_url: str
     api_url: str
     redirect_uri: str
-    scope: str
     http: httpx2.AsyncClient
 
     @classmethod
@@ -76,7 +76,6 @@ class GitHub:
             backchannel_url=(settings.github_backchannel_url or settings.github_url).rstrip("/"),
             api_url=settings.github_api_url.rstrip("/"),
             redirect_uri=f"{settings.issuer}/callback",
-            scope=f"{_SCOPE} {_MEMBERSHIP_SCOPE}" if settings.admission.asks_for_memberships else _SCOPE,
             http=httpx2.AsyncClient(timeout=_TIMEOUT),
         )
 
@@ -87,10 +86,13 @@ class GitHub:
         """Close the connections."""
         await self.http.aclose()
 
-    def sign_in_url(self, *, state: str, code_verifier: str) -> str:
-        """Where to send the browser."""
+    def sign_in_url(self, *, state: str, code_verifier: str, with_groups: bool) -> str:
+        """Where to send the browser; `with_groups` when we shall ask which groups the user is in."""
         url, _ = self._oauth().create_authorization_url(
-            f"{self.url}/login/oauth/authorize", state=state, code_verifier=code_verifier
+            f"{self.url}/login/oauth/authorize",
+            state=state,
+            code_verifier=code_verifier,
+            scope=f"{_SCOPE} {_MEMBERSHIP_SCOPE}" if with_groups else _SCOPE,
         )
         return str(url)
 
@@ -114,24 +116,24 @@ class GitHub:
             raise GitHubUnavailableError(f"/user answered {answer.status_code}")
         return SignedIn(_user(_json(answer)), access_token)
 
-    async def memberships(self, token: str, user: User, admission: Admission) -> Memberships:
-        """Which of the organisations and teams that `admission` names `user` is an active member of.
+    async def groups(self, token: str, user: User, names: Iterable[str]) -> frozenset[str]:
+        """Which of the organisations and teams called `names` the `user` is an active member of.
 
         Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
         `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
         Raises `GitHubUnavailableError`.
         """
-        organizations = {
-            name
-            for name in admission.organizations
-            if await self._is_active(f"/user/memberships/orgs/{quote(name, safe='')}", token)
-        }
-        teams = set()
-        for name in admission.teams:
-            organization, _, slug = (quote(part, safe="") for part in name.partition("/"))
-            if await self._is_active(f"/orgs/{organization}/teams/{slug}/memberships/{quote(user.login)}", token):
-                teams.add(name)
-        return Memberships(frozenset(organizations), frozenset(teams))
+        found = set()
+        for name in sorted(names):
+            organization, is_team, slug = (quote(part, safe="") for part in name.partition("/"))
+            path = (
+                f"/orgs/{organization}/teams/{slug}/memberships/{quote(user.login)}"
+                if is_team
+                else f"/user/memberships/orgs/{organization}"
+            )
+            if await self._is_active(path, token):
+                found.add(name)
+        return frozenset(found)
 
     async def _is_active(self, path: str, token: str) -> bool:
         answer = await self._get(path, token)
@@ -141,7 +143,7 @@ class GitHub:
             raise MissingScopeError("GitHub did not grant read:org, so your memberships cannot be seen")
         if answer.status_code == _NOT_FOUND:
             return False
-        if answer.status_code in _DENIED:
+        if answer.status_code == _BAD_TOKEN or (answer.status_code == _DENIED and not _is_rate_limit(answer)):
             raise GitHubRefusedError(f"GitHub does not let us see memberships ({answer.status_code})")
         if not answer.is_success:
             raise GitHubUnavailableError(f"{path} answered {answer.status_code}")
@@ -164,12 +166,16 @@ class GitHub:
         return AsyncOAuth2Client(
             self.client_id,
             self.client_secret,
-            scope=self.scope,
             redirect_uri=self.redirect_uri,
             code_challenge_method="S256",
             token_endpoint_auth_method="client_secret_post",
             timeout=_TIMEOUT,
         )
+
+
+def _is_rate_limit(answer: httpx2.Response) -> bool:
+    """Whether a refusal means "not now": GitHub answers 403 too when its limits are met."""
+    return answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
 
 
 def _json(answer: httpx2.Response) -> object:

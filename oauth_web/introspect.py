@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import client_authentication, scopes
+from oauth_core import access_tokens, client_authentication, scopes
 from oauth_web.answers import form_parameters, json_answer
 from oauth_web.caller import authenticated
 from oauth_web.presented_token import GivenAccess, GivenRefresh, recognise
@@ -36,14 +36,7 @@ def blueprint(deps: Deps) -> Blueprint:
                     {
                         "active": True,
                         "token_type": "Bearer",
-                        "iss": claims.iss,
-                        "sub": claims.sub,
-                        "aud": claims.aud[0] if len(claims.aud) == 1 else list(claims.aud),
-                        "exp": claims.exp,
-                        "iat": claims.iat,
-                        "jti": claims.jti,
-                        "client_id": claims.client_id,
-                        "scope": claims.scope,
+                        **access_tokens.spelled(claims),
                         # A machine client has no user name.
                         **({"username": claims.github_user} if claims.github_user else {}),
                     }
@@ -59,6 +52,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         "client_id": grant.client_id,
                         "scope": scopes.join(grant.scopes),
                         **({"username": grant.user.login} if grant.user else {}),
+                        **({"groups": list(grant.groups)} if grant.groups else {}),
                     }
                 )
             case None:

@@ -1,4 +1,4 @@
-"""Whether somebody may be here: asked when they sign in, and again at every refresh.
+"""Whether somebody may be here, and in which groups: asked when they sign in, and again at every refresh.
 
 A grant outlives the day on which its user left. So the rule is applied anew each time a client refreshes: a user
 taken off the list, out of the organisation or out of the team loses the grant then, half an hour later at most.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import DisplayedError, ErrorCode
@@ -28,33 +29,44 @@ class NotAdmittedError(Exception):
         self.user = user
 
 
-async def admit(deps: Deps, signed_in: SignedIn) -> str | None:
-    """Let `signed_in` in; answers their GitHub token, sealed, where it will be needed again.
+@dataclass(frozen=True)
+class Standing:
+    """What a sign-in found out: `groups` as in `Grant`, and the GitHub token, sealed, to ask again."""
 
-    Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`.
-    """
+    groups: tuple[str, ...] = ()
+    sealed_github_token: str | None = field(default=None, repr=False)
+
+
+def groups_that_matter(deps: Deps) -> frozenset[str]:
+    """Every organisation and team that may decide about somebody."""
+    return deps.settings.admission.groups | _groups_of_policy(deps)
+
+
+async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
+    """Let `signed_in` in. Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
     user = signed_in.user
-    if deps.settings.admission.admits_by_name(user):
-        return None
-    await _check_memberships(deps, user, signed_in.token)
+    if not _groups_to_ask_about(deps, user):
+        return Standing(await _admitted_groups(deps, user, ""))
+    groups = await _admitted_groups(deps, user, signed_in.token)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
-    return base64.b64encode(sealed).decode()
+    return Standing(groups, base64.b64encode(sealed).decode())
 
 
-async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> None:
-    """Pass when the user of a grant may still be here.
+async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
+    """Pass when the user of a grant may still be here; answers the groups they are in now.
 
     Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
-    if deps.settings.admission.admits_by_name(user):
-        return
-    if sealed_github_token is None:
-        raise NotAdmittedError(user, "no longer on the list of allowed users")
+    if sealed_github_token is None or not _groups_to_ask_about(deps, user):
+        # Without a token from when they signed in they are in no group, until they sign in again.
+        if not deps.settings.admission.admits_by_name(user):
+            raise NotAdmittedError(user, "no longer on the list of allowed users")
+        return ()
     try:
         sealed = base64.b64decode(sealed_github_token)
         token = unseal(sealed, deps.settings.master_key_bytes, context=_context(user)).decode()
-        await _check_memberships(deps, user, token)
+        return await _admitted_groups(deps, user, token)
     except (UnsealError, binascii.Error):
         raise NotAdmittedError(user, "the kept GitHub token cannot be opened") from None
     except GitHubRefusedError as error:
@@ -65,14 +77,25 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
         ) from None
 
 
-async def _check_memberships(deps: Deps, user: User, token: str) -> None:
+async def _admitted_groups(deps: Deps, user: User, token: str) -> tuple[str, ...]:
+    """The groups of `user`, who may be here. Raises `NotAdmittedError` and what asking GitHub raises."""
     admission = deps.settings.admission
-    if not admission.asks_for_memberships:
-        raise NotAdmittedError(user, "not on the list of allowed users")
-    if not admission.admits_by_membership(await deps.github.memberships(token, user, admission)):
-        raise NotAdmittedError(
-            user, "not on the list of allowed users, and in none of the organisations and teams"
-        )
+    names = _groups_to_ask_about(deps, user)
+    groups = await deps.github.groups(token, user, names) if names else frozenset()
+    if not admission.admits_by_name(user) and not admission.admits_by_group(groups):
+        in_none = ", and in none of the organisations and teams" if admission.groups else ""
+        raise NotAdmittedError(user, f"not on the list of allowed users{in_none}")
+    return tuple(sorted(groups))
+
+
+def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
+    """Those that matter for `user`: who is let in by name needs no membership for that."""
+    admission = deps.settings.admission
+    return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
+
+
+def _groups_of_policy(_deps: Deps) -> frozenset[str]:
+    return frozenset()
 
 
 def _context(user: User) -> str:

@@ -22,6 +22,10 @@ class AuthzSettings(RedisSettings):
     """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
     audit_allowed: Literal["all", "none"] = "all"
     """Whether allowed requests are in the audit log. Refused ones always are."""
+    stream_seconds: int = Field(default=300, ge=5, le=86400)
+    """How long an event stream that a client opens with GET may live before it is checked again."""
+    call_seconds: int = Field(default=900, ge=5, le=86400)
+    """How long the answer to any other request may go on."""
     authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
     authz_workers: int = Field(default=0, ge=0, le=256)
     authz_tls_cert: Path | None = None

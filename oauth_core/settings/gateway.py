@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from oauth_core.model import Service
 from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
+from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
 from oauth_core.settings.services import ServiceSettings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class GatewaySettings(BaseModel):
     services: tuple[ServiceSettings, ...]
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
+    identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
     run_dir: Path = Path("/run/portcullis")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from oauth_core.admission import Admission, check_teams
+from oauth_core.admission import Admission, check_organizations, check_teams
 from oauth_core.public_urls import is_loopback
 from oauth_core.sealing import read_key
 from oauth_core.settings.gateway import CommaList, RedisSettings
@@ -32,7 +32,7 @@ class WebSettings(RedisSettings):
     github_api_url: str = "https://api.github.com"
     github_backchannel_url: str | None = None
     allowed_github_users: CommaList = ()
-    allowed_github_orgs: CommaList = ()
+    allowed_github_orgs: Annotated[CommaList, AfterValidator(check_organizations)] = ()
     allowed_github_teams: Annotated[CommaList, AfterValidator(check_teams)] = ()
     allow_short_access_tokens: bool = False
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)

@@ -4,7 +4,9 @@ A grant and its refresh token are one Redis hash, so creating, rotating and endi
 access tokens live elsewhere (`token:<jti>`, so that a plain `DEL` revokes one), and two steps that are not one
 can be overtaken. The order closes the gap: a token's id is noted with its grant *before* the token exists, and
 after it exists the issuer asks whether the grant still does. Whoever ends a grant deletes every token noted.
-So either the ender saw the note, or the issuer sees that the grant is gone; no token outlives its grant.
+So either the ender saw the note, or the issuer sees that the grant is gone; no token outlives its grant. The same
+order holds when the groups of a grant change: a token says which groups its user was in, so every token noted is
+deleted after the change is written, and the issuer asks whether the groups are still those of the token.
 
 A person's grants are found by `user-grants:<GitHub id>`, where a grant is noted before it exists as well. What is
 noted there and does not exist (any more) is nothing.
@@ -13,7 +15,7 @@ noted there and does not exist (any more) is nothing.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.model import Grant
@@ -60,6 +62,13 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 redis.call('EXPIREAT', KEYS[2], ARGV[4])
 return 1
+"""
+
+# KEYS: grant, its tokens. ARGV: record. The state of the refresh token stays as it is.
+_REPLACE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, {}} end
+redis.call('HSET', KEYS[1], 'record', ARGV[1])
+return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
 """
 
 # KEYS: the grants of a person. ARGV: grant, its expiry, now. The set lives as long as its longest member.
@@ -112,6 +121,7 @@ class GrantStore:
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(_ROTATE)
         self._note = redis.register_script(_NOTE)
+        self._replace = redis.register_script(_REPLACE)
         self._note_for_user = redis.register_script(_NOTE_FOR_USER)
         self._end = redis.register_script(_END)
 
@@ -176,16 +186,33 @@ class GrantStore:
                 return Gone()
 
     async def add_token(self, grant: Grant, claims: AccessClaims) -> bool:
-        """Bring an access token to life under `grant`. Answers False, and leaves nothing, if that ended."""
+        """Bring an access token to life under `grant`.
+
+        Answers False, and leaves nothing, if the grant ended or has other groups than the token.
+        """
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
             if not await self._note(keys, [claims.jti, claims.exp, claims.iat, grant.expires_at]):
                 return False
             await self._redis.set(keyspace.token(claims.jti), grant.grant_id, exat=claims.exp)
-            if not await self._redis.exists(keys[0]):
+            current = await self.get(grant.grant_id)
+            if current is None or current.groups != claims.groups:
                 await self._redis.delete(keyspace.token(claims.jti))
                 return False
         return True
+
+    async def regroup(self, grant: Grant, groups: tuple[str, ...]) -> Grant | None:
+        """Note that the user of `grant` is in other groups, and end the access tokens that say otherwise.
+
+        Answers the grant as it is now; `None` if it ended.
+        """
+        changed = replace(grant, groups=groups)
+        keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
+        async with guarded():
+            exists, tokens = await self._replace(keys, [_GRANT.dump(changed)])
+            for jti in tokens:
+                await self._redis.delete(keyspace.token(jti))
+        return changed if exists else None
 
     async def token_lives(self, jti: str) -> bool:
         """Whether an access token is alive at this moment."""

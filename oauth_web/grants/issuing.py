@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from oauth_web.deps import Deps
 
 
+_MOST_TRIES = 3
+
+
 async def begin_grant(deps: Deps, client: Client, grant: Grant, *, audience: tuple[str, ...]) -> Response:
     """Keep a grant that somebody just gave, and answer its first tokens."""
     token = refresh_tokens.first(grant.grant_id)
@@ -43,18 +46,25 @@ async def issue(
     kind: EventKind,
 ) -> Response:
     """Mint an access token, bring it to life, and answer it with `token` (RFC 6749 section 5.1)."""
-    claims = grants.claims_for(
-        grant,
-        issuer=deps.settings.issuer,
-        jti=new_identifier(),
-        audience=audience,
-        scope=scope,
-        now=deps.clock(),
-        lifetime=deps.settings.access_token_lifetime,
-    )
-    access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
-    if not await deps.grants.add_token(grant, claims):
-        raise invalid_grant("the grant has ended")
+    for _ in range(_MOST_TRIES):
+        claims = grants.claims_for(
+            grant,
+            issuer=deps.settings.issuer,
+            jti=new_identifier(),
+            audience=audience,
+            scope=scope,
+            now=deps.clock(),
+            lifetime=deps.settings.access_token_lifetime,
+        )
+        access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
+        if await deps.grants.add_token(grant, claims):
+            break
+        current = await deps.grants.get(grant.grant_id)
+        if current is None:
+            raise invalid_grant("the grant has ended")
+        grant = current  # its user's groups changed at this very moment
+    else:
+        raise DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "try again in a moment", status=503)
     deps.audit.record(
         AuditEvent(
             kind,
@@ -83,6 +93,27 @@ async def end_grant(deps: Deps, grant_id: str, client: Client, reason: str) -> N
     deps.audit.record(
         AuditEvent(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)
     )
+
+
+async def regroup(deps: Deps, grant: Grant, groups: tuple[str, ...]) -> Grant:
+    """Note that the user of `grant` is in other groups now; its access tokens end, and clients fetch new ones.
+
+    Raises `DisplayedError` when the grant has ended.
+    """
+    changed = await deps.grants.regroup(grant, groups)
+    if changed is None:
+        raise invalid_grant("the grant has ended")
+    deps.audit.record(
+        AuditEvent(
+            EventKind.GRANT_REGROUPED,
+            reason=f"groups: {' '.join(groups) or 'none'}",
+            client_id=grant.client_id,
+            user=grant.user.login if grant.user else None,
+            user_id=grant.user.github_id if grant.user else None,
+            grant_id=grant.grant_id,
+        )
+    )
+    return changed
 
 
 def invalid_grant(description: str) -> DisplayedError:

@@ -8,7 +8,7 @@ from oauth_core import grants, refresh_tokens
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.sealing import UnsealError
 from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
-from oauth_web.grants.issuing import end_grant, invalid_grant, issue
+from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
 from oauth_web.standing import NotAdmittedError, check_still_admitted
 
 if TYPE_CHECKING:
@@ -29,20 +29,26 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
         raise invalid_grant("the refresh token is not valid")
     scope = grants.narrow_scopes(grant.scopes, form)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
-    await _check_standing(deps, client, grant, presented)
+    grant = await _with_standing(deps, client, grant, presented)
     successor = await _successor(deps, client, presented)
     return await issue(deps, grant, successor, audience=audience, scope=scope, kind=EventKind.TOKEN_REFRESHED)
 
 
-async def _check_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> None:
-    """End the grant of a user who may no longer be here. A token that is not in force is not worth asking for."""
+async def _with_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> Grant:
+    """The grant with the groups its user is in now; it ends if they may no longer be here.
+
+    A token that is not in force is not worth asking for.
+    """
     if grant.user is None or not await deps.grants.holds(presented):
-        return
+        return grant
     try:
-        await check_still_admitted(deps, grant.user, grant.sealed_github_token)
+        groups = await check_still_admitted(deps, grant.user, grant.sealed_github_token)
     except NotAdmittedError as error:
         await end_grant(deps, grant.grant_id, client, str(error))
         raise invalid_grant("the user may no longer use this gateway") from None
+    if groups == grant.groups:
+        return grant
+    return await regroup(deps, grant, groups)
 
 
 async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> RefreshToken:

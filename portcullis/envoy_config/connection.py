@@ -29,16 +29,15 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from portcullis.envoy_config.filters import http_filters
-from portcullis.envoy_config.messages import packed, seconds
+from portcullis.envoy_config.messages import matching, packed, seconds
 from portcullis.envoy_config.replies import access_log, local_replies
 from portcullis.envoy_config.routes import route_configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
-
-IDENTITY_HEADERS = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope")
-"""What a service believes about its caller. Only the check service may set them."""
 
 _BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override")
 """Other headers that some program behind could take for the proxy's word."""
@@ -59,7 +58,7 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
     return HttpConnectionManager(
         stat_prefix="gateway",
         codec_type=HttpConnectionManagerCodecType.AUTO,
-        early_header_mutation_extensions=[_clean_headers()],
+        early_header_mutation_extensions=[_clean_headers(settings)],
         use_remote_address=True,
         internal_address_config=_nobody(),
         normalize_path=True,
@@ -88,21 +87,24 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
     )
 
 
-def _clean_headers() -> TypedExtensionConfig:
+def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
+    families = (StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES)
     removals = [
-        *(HeaderMutation(remove=name) for name in (*IDENTITY_HEADERS, *_BELIEVED)),
+        *(HeaderMutation(remove=name) for name in (*settings.identity_headers.guarded, *_BELIEVED)),
         *(
-            HeaderMutation(
-                remove_on_match=HeaderMutationRemoveOnMatch(
-                    key_matcher=StringMatcher(prefix=prefix, ignore_case=True)
-                )
-            )
-            for prefix in _BELIEVED_PREFIXES
+            HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
+            for matcher in (_lookalikes(settings.identity_headers.guarded), *families)
         ),
     ]
     return TypedExtensionConfig(
         name="portcullis.clean_headers", typed_config=packed(EarlyHeaderMutation(mutations=removals))
     )
+
+
+def _lookalikes(names: Iterable[str]) -> StringMatcher:
+    """What a service could take for one of `names`: CGI and its heirs read `x.user.id` and `x-user-id` as one."""
+    spelled = "|".join(sorted(name.replace("-", "[^a-z0-9]") for name in names))
+    return matching(f"(?i)(?:{spelled})")
 
 
 def _nobody() -> HttpConnectionManagerInternalAddressConfig:

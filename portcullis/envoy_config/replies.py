@@ -42,9 +42,18 @@ _LINE = {
     "bytes_in": "%BYTES_RECEIVED%",
     "bytes_out": "%BYTES_SENT%",
     "milliseconds": "%DURATION%",
-    # Set by the check service, the caller's own having been removed.
-    "user": "%REQ(X-USER-ID)%",
-    "oauth_client": "%REQ(X-CLIENT-ID)%",
+    # What the check service decided and why; absent where nothing was checked.
+    **{
+        name: f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:portcullis:{key})%"
+        for name, key in (
+            ("decision", "decision"),
+            ("reason", "reason"),
+            ("service", "service"),
+            ("user", "user"),
+            ("user_id", "user_id"),
+            ("oauth_client", "client_id"),
+        )
+    },
 }
 
 

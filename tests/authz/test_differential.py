@@ -84,7 +84,8 @@ class World:
     def plain_answer(self, message: bytes) -> bytes:
         request = wire.decode(message)
         if request is None:
-            return wire.encode_refused(refusal(DenyReason.MALFORMED_REQUEST, None))
+            metadata = wire.encode_metadata(DenyReason.MALFORMED_REQUEST, None, None)
+            return wire.encode_refused(refusal(DenyReason.MALFORMED_REQUEST, None)) + metadata
         service = SERVICES.by_request(request.host, request.path)
         token: Any = Unverified.MISSING if service is None else presented(request)
         if isinstance(token, str):
@@ -93,9 +94,12 @@ class World:
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
         match decide(Facts(service, request.routed_as, token, liveness, self.now)):
             case Allow(allowed):
-                return wire.encode_allowed(allowed, request.lookalikes)
-            case Deny(reason):
-                return wire.encode_refused(refusal(reason, service))
+                assert service is not None
+                life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
+                return wire.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
+            case Deny(reason, whose):
+                metadata = wire.encode_metadata(reason, whose, service.name if service else None)
+                return wire.encode_refused(refusal(reason, service)) + metadata
 
     # -- what happens between requests
 

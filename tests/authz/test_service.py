@@ -31,19 +31,20 @@ def ask(authz: AuthzProcess, **request: Any) -> Answer:
 def test_a_live_token_passes_and_the_service_learns_who_it_is(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue())
     assert answer.status == 200
-    assert answer.headers == {
+    assert answer.identity == {
         "x-user-id": "583231",
         "x-user-name": "octocat",
         "x-client-id": "client-1",
         "x-token-scope": "mcp.time",
     }
-    assert answer.removed == ("authorization",)
+    assert answer.removed[0] == "authorization"
+    assert 0 < int(answer.headers["x-envoy-upstream-rq-timeout-ms"]) <= 600_000, "it ends with the token"
 
 
 def test_a_machine_client_passes_as_itself(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue(sub="client-1", client_id="client-1", github_user=None, github_id=None))
     assert answer.status == 200
-    assert answer.headers == {"x-user-id": "client-1", "x-client-id": "client-1", "x-token-scope": "mcp.time"}
+    assert answer.identity == {"x-user-id": "client-1", "x-client-id": "client-1", "x-token-scope": "mcp.time"}
     assert "x-user-name" in answer.removed
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ext_authz.permissions import Permissions
 from ext_authz.token_memory import TokenMemory
 from oauth_core import access_tokens
 from oauth_core.access_tokens import Rejected, TokenFault
 from oauth_core.keys import SigningKey, VerifyingKeys, generate_key, public_jwks
-from tests.support.tokens import ISSUER, claims, new_key
+from oauth_core.model import Service
+from tests.support.tokens import ISSUER, TIME, claims, new_key
 from tests.support.tokens import mint as mint_now
 
 if TYPE_CHECKING:
@@ -104,7 +106,8 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
     memory, keys = TokenMemory(issuer=ISSUER, size=1000), ring(key)
     # Made first, and decoded anew below as every request's is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
-    answer = b"a" * 200
+    service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
+    permissions = Permissions()
     memory.verify(sent[0].decode(), keys, NOW)
     tracemalloc.start()
     try:
@@ -112,7 +115,7 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
         for each in sent:
             remembered = memory.verify(each.decode(), keys, NOW)
             assert not isinstance(remembered, Rejected)
-            remembered.answer = bytes(bytearray(answer))
+            remembered.keep(permissions.make(remembered.verified.claims, service, ()))
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,8 +13,22 @@ from ext_authz.facts import presented
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.challenge import refusal
 from oauth_core.policy import DenyReason, Unverified
-from tests.support.check_messages import check_request, read_answer
+from oauth_core.settings.identity import IdentityHeaders
+from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import claims
+
+if TYPE_CHECKING:
+    from oauth_core.model import AccessClaims
+
+
+ALWAYS_REMOVED = ("authorization", "x-user-groups", "x-portcullis-assertion")
+LIFE = {wire.LIFE: "00300000"}
+
+
+def allowed(who: AccessClaims | None = None, lookalikes: tuple[str, ...] = (), **options: Any) -> Answer:
+    """What Envoy is told to do for the one these claims describe."""
+    permission = wire.encode_allowed(who or claims(), "time", lookalikes, **options)
+    return read_answer(permission.lasting(300))
 
 
 def decode(message: bytes) -> wire.IncomingRequest:
@@ -140,15 +156,16 @@ def test_other_parameters_are_none_of_our_business(query: str) -> None:
 
 
 def test_the_service_learns_who_calls_and_never_sees_the_token() -> None:
-    answer = read_answer(wire.encode_allowed(claims(scope="mcp.time mcp.notes"), ()))
+    answer = allowed(claims(scope="mcp.time mcp.notes"))
     assert answer.status == 200
     assert answer.headers == {
+        **LIFE,
         "x-user-id": "583231",
         "x-user-name": "octocat",
         "x-client-id": "client-1",
         "x-token-scope": "mcp.time mcp.notes",
     }
-    assert answer.removed == ("authorization",)
+    assert answer.removed == ALWAYS_REMOVED
 
 
 @pytest.mark.parametrize(
@@ -156,14 +173,14 @@ def test_the_service_learns_who_calls_and_never_sees_the_token() -> None:
 )
 def test_a_header_that_a_service_could_take_for_ours_is_removed(name: str) -> None:
     request = decode(check_request(headers={name: "forged"}))
-    answer = read_answer(wire.encode_allowed(claims(), request.lookalikes))
+    answer = allowed(lookalikes=request.lookalikes)
     assert name in answer.removed
 
 
 @pytest.mark.parametrize("name", ["x-user-id", "X-User-Id", "X-USER-NAME", "x-token-scope"])
 def test_a_header_of_exactly_our_name_is_overwritten_and_not_removed_after(name: str) -> None:
     request = decode(check_request(headers={name: "forged"}))
-    answer = read_answer(wire.encode_allowed(claims(), request.lookalikes))
+    answer = allowed(lookalikes=request.lookalikes)
     assert name.lower() in answer.headers
     assert name.lower() not in {removed.lower() for removed in answer.removed}
 
@@ -171,34 +188,94 @@ def test_a_header_of_exactly_our_name_is_overwritten_and_not_removed_after(name:
 @pytest.mark.parametrize("name", ["x-user", "x-user-idx", "xx-user-id", "x-request-id", "user-agent", "cookie"])
 def test_other_headers_are_left_alone(name: str) -> None:
     request = decode(check_request(headers={name: "kept"}))
-    assert read_answer(wire.encode_allowed(claims(), request.lookalikes)).removed == ("authorization",)
+    assert allowed(lookalikes=request.lookalikes).removed == ALWAYS_REMOVED
 
 
 def test_an_identity_without_a_value_is_removed_so_that_the_callers_own_does_not_stay() -> None:
-    answer = read_answer(wire.encode_allowed(claims(scope="", github_user=""), ()))
-    assert set(answer.headers) == {"x-user-id", "x-client-id"}
-    assert set(answer.removed) == {"authorization", "x-user-name", "x-token-scope"}
+    answer = allowed(claims(scope="", github_user=""))
+    assert set(answer.headers) == {*LIFE, "x-user-id", "x-client-id"}
+    assert set(answer.removed) == {*ALWAYS_REMOVED, "x-user-name", "x-token-scope"}
 
 
 def test_a_machine_client_has_no_user_name_and_cannot_bring_one_along() -> None:
     machine = claims(sub="client-1", client_id="client-1", github_user=None, github_id=None)
-    answer = read_answer(wire.encode_allowed(machine, ()))
-    assert answer.headers == {"x-user-id": "client-1", "x-client-id": "client-1", "x-token-scope": "mcp.time"}
-    assert set(answer.removed) == {"authorization", "x-user-name"}
+    answer = allowed(machine)
+    assert answer.headers == {
+        **LIFE,
+        "x-user-id": "client-1",
+        "x-client-id": "client-1",
+        "x-token-scope": "mcp.time",
+    }
+    assert set(answer.removed) == {*ALWAYS_REMOVED, "x-user-name"}
 
 
 def test_a_value_cannot_start_a_header_of_its_own() -> None:
-    answer = read_answer(wire.encode_allowed(claims(github_user="eve\r\nx-user-id: 1"), ()))
+    answer = allowed(claims(github_user="eve\r\nx-user-id: 1"))
     assert answer.headers["x-user-name"] == "eve%0D%0Ax-user-id:%201"
 
 
 @given(st.text(), st.text())
 def test_two_identities_never_look_alike_and_every_value_is_plain(one: str, other: str) -> None:
-    headers = [
-        read_answer(wire.encode_allowed(claims(sub=sub), ())).headers.get("x-user-id", "") for sub in (one, other)
-    ]
+    headers = [allowed(claims(sub=sub)).headers.get("x-user-id", "") for sub in (one, other)]
     assert (headers[0] == headers[1]) == (one == other)
     assert all(0x21 <= ord(character) <= 0x7E for value in headers for character in value)
+
+
+def test_groups_are_told_where_there_are_any_and_none_can_pass_for_two() -> None:
+    answer = allowed(claims(groups=("acme", "acme/platform", "a,b%2Cc")))
+    assert answer.headers["x-user-groups"] == "acme,acme/platform,a%2Cb%252Cc"
+    assert "x-user-groups" not in answer.removed
+
+
+def test_the_operator_names_the_headers_and_may_leave_some_out() -> None:
+    names = wire.Names(IdentityHeaders(user_id="x-forwarded-user", user_name="", scope="remote-scope"))
+    answer = allowed(names=names)
+    assert answer.headers == {
+        **LIFE,
+        "x-forwarded-user": "583231",
+        "x-client-id": "client-1",
+        "remote-scope": "mcp.time",
+    }
+    # A service may still believe the usual names, so nobody else may use them either.
+    assert set(answer.removed) == {*ALWAYS_REMOVED, "x-user-id", "x-user-name", "x-token-scope"}
+
+
+@pytest.mark.parametrize("name", ["x_forwarded_user", "X.Forwarded.User", "x-user_id"])
+def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> None:
+    names = wire.Names(IdentityHeaders(user_id="x-forwarded-user"))
+    request = wire.decode(check_request(headers={name: "forged"}), names)
+    assert request is not None
+    assert name in allowed(lookalikes=request.lookalikes, names=names).removed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"), [(1, "00001000"), (0, "00001000"), (-5, "00001000"), (10**9, "86400000")]
+)
+def test_a_response_is_always_bounded(seconds: int, milliseconds: str) -> None:
+    """Zero would mean for ever to Envoy."""
+    permission = wire.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
+    answer = read_answer(permission.lasting(seconds))
+    assert answer.headers[wire.LIFE] == milliseconds
+    assert (answer.headers["x-user-id"], answer.headers["x-client-id"]) == ("00000000", "00000000")
+
+
+def test_an_answer_tells_the_access_log_who_and_what_for() -> None:
+    assert allowed().metadata == {
+        "decision": "allowed",
+        "service": "time",
+        "user": "octocat",
+        "user_id": "583231",
+        "client_id": "client-1",
+    }
+
+
+def test_a_refusal_tells_the_access_log_why_and_no_more_than_is_known() -> None:
+    refused = wire.encode_refused(refusal(DenyReason.REVOKED, None))
+    known = read_answer(refused + wire.encode_metadata("revoked", claims(), "time"))
+    assert known.metadata.items() >= {"decision": "denied", "reason": "revoked", "user": "octocat"}.items()
+    unknown = read_answer(refused + wire.encode_metadata("missing_token", None, None))
+    assert (unknown.status, unknown.body) == (known.status, known.body)
+    assert unknown.metadata == {"decision": "denied", "reason": "missing_token"}
 
 
 @pytest.mark.parametrize("reason", sorted(DenyReason))

@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     OkHttpResponse,
 )
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.protobuf import Struct
 from envoy_data_plane.google.rpc import Status
 
 from oauth_core.resources import ServiceIndex
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 SERVICE = "portcullis.service"
 GOOD = {"authorization": "Bearer good"}
 IDENTITY = {"x-user-id": "1", "x-user-name": "ada", "x-client-id": "c", "x-token-scope": "mcp.time"}
+TOLD = {"decision": "allowed", "service": "time", "user": "ada", "user_id": "1", "client_id": "c"}
+"""What the access log is told of a request that was allowed."""
 Decide = Callable[["Check"], CheckResponse]
 
 
@@ -70,18 +73,21 @@ def allow(headers: dict[str, str] | None = None) -> CheckResponse:
         for name, value in (IDENTITY | (headers or {})).items()
     ]
     return CheckResponse(
-        status=Status(code=0), ok_response=OkHttpResponse(headers=options, headers_to_remove=["authorization"])
+        status=Status(code=0),
+        ok_response=OkHttpResponse(headers=options, headers_to_remove=["authorization"]),
+        dynamic_metadata=Struct.from_dict({"portcullis": TOLD}),
     )
 
 
-def deny(status: StatusCode, headers: dict[str, str]) -> CheckResponse:
-    """Refuse the request."""
+def deny(status: StatusCode, headers: dict[str, str], told: dict[str, str] | None = None) -> CheckResponse:
+    """Refuse the request, and tell the access log something of it."""
     options = [HeaderValueOption(header=HeaderValue(key=name, value=value)) for name, value in headers.items()]
     return CheckResponse(
         status=Status(code=7),
         denied_response=DeniedHttpResponse(
             status=HttpStatus(code=status), headers=options, body='{"error":"refused"}'
         ),
+        dynamic_metadata=Struct.from_dict({"portcullis": {"decision": "denied", **(told or {})}}),
     )
 
 
@@ -95,7 +101,8 @@ def checking(place: Path, services: tuple[Service, ...]) -> Iterator[CheckServic
         if found is None or found.name != check.service:
             return deny(StatusCode.NotFound, {})
         if check.headers.get("authorization") != GOOD["authorization"]:
-            return deny(StatusCode.Unauthorized, {"www-authenticate": "Bearer"})
+            told = {"reason": "missing_token", "service": found.name}
+            return deny(StatusCode.Unauthorized, {"www-authenticate": "Bearer"}, told)
         return allow()
 
     service = CheckService(usual, usual)

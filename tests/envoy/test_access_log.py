@@ -28,7 +28,8 @@ def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
     entry, text = _line_of(world, "/time/mcp/logged")
     assert (entry["method"], entry["status"], entry["route"]) == ("GET", 200, "time")
     assert entry["host"] == world.gate.host
-    assert (entry["user"], entry["oauth_client"]) == ("1", "c")
+    assert (entry["decision"], entry["service"]) == ("allowed", "time")
+    assert (entry["user"], entry["user_id"], entry["oauth_client"]) == ("ada", "1", "c")
     for secret in ("SECRET-CODE", "SECRET-COOKIE", "Bearer", "good"):
         assert secret not in text.replace(str(world.gate.log), "")
 
@@ -36,5 +37,6 @@ def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
 def test_a_forged_identity_is_not_logged(world: World) -> None:
     world.ask("/time/mcp/forged", headers={"X-User-Id": "FORGED"})
     entry, text = _line_of(world, "/time/mcp/forged")
-    assert (entry["status"], entry["user"]) == (401, None)
+    assert (entry["status"], entry["user"], entry["user_id"]) == (401, None, None)
+    assert (entry["decision"], entry["reason"], entry["service"]) == ("denied", "missing_token", "time")
     assert "FORGED" not in text

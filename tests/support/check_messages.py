@@ -75,6 +75,13 @@ class Answer:
     headers: dict[str, str]
     removed: tuple[str, ...]
     body: str
+    metadata: dict[str, str]
+    """What the access log is told."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The headers that say who is calling."""
+        return {name: value for name, value in self.headers.items() if not name.startswith("x-envoy-")}
 
     @property
     def json(self) -> dict[str, Any]:
@@ -100,7 +107,13 @@ def read_answer(message: bytes) -> Answer:
     if response.denied_response is None:
         assert response.ok_response is not None
         removed = tuple(response.ok_response.headers_to_remove)
-        return Answer(response.status.code, 200, headers, removed, "")
+        return Answer(response.status.code, 200, headers, removed, "", _metadata(response))
     assert response.denied_response.status is not None
     status = int(response.denied_response.status.code)
-    return Answer(response.status.code, status, headers, (), response.denied_response.body)
+    return Answer(response.status.code, status, headers, (), response.denied_response.body, _metadata(response))
+
+
+def _metadata(response: CheckResponse) -> dict[str, str]:
+    told = response.dynamic_metadata.to_dict() if response.dynamic_metadata else {}
+    found: dict[str, str] = told.get("portcullis", {})
+    return found

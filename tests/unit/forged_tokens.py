@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jwt
 
-from oauth_core.access_tokens import Rejected, TokenFault, mint, verify
+from oauth_core.access_tokens import Rejected, TokenFault, mint, spelled, verify
 from oauth_core.keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import AccessClaims
 from tests.unit.conftest import ISSUER, TIME
@@ -30,7 +29,7 @@ CLAIMS = AccessClaims(
     github_user="octocat",
     github_id=583231,
 )
-PAYLOAD: dict[str, Any] = {**dataclasses.asdict(CLAIMS), "aud": TIME.resource}
+PAYLOAD = spelled(CLAIMS)
 KEY = generate_key("ES256", now=1)
 KEYS = VerifyingKeys.from_jwks(public_jwks([KEY]))
 TOKEN = mint(CLAIMS, KEY)

@@ -71,6 +71,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
         scope=TEXT,
         github_user=TEXT,
         github_id=st.integers(0, 2**40),
+        groups=st.lists(TEXT, max_size=3).map(tuple),
     )
 )
 @settings(max_examples=50)
@@ -110,6 +111,22 @@ def test_every_claim_must_be_of_its_own_type(name: str, value: object) -> None:
     if value == "other kind":
         value = str(PAYLOAD[name]) if isinstance(PAYLOAD[name], int) else 1
     assert fault(signed({**PAYLOAD, name: value})) is TokenFault.BAD_CLAIMS
+
+
+def test_groups_are_a_list_of_names_or_not_there_at_all() -> None:
+    assert "groups" not in PAYLOAD
+    token = mint(dataclasses.replace(CLAIMS, groups=("acme", "acme/platform")), KEY)
+    assert jwt.decode(token, options={"verify_signature": False})["groups"] == ["acme", "acme/platform"]
+    for value in (None, True, 1, "acme", {}, {"acme": 1}, [1], ["acme", None], [["acme"]]):
+        assert fault(signed({**PAYLOAD, "groups": value})) is TokenFault.BAD_CLAIMS
+
+
+def test_a_machine_is_in_no_group() -> None:
+    machine = {**PAYLOAD, "sub": PAYLOAD["client_id"]}
+    del machine["github_user"], machine["github_id"]
+    assert fault(signed(machine)) is None
+    assert fault(signed({**machine, "groups": ["acme"]})) is TokenFault.BAD_CLAIMS
+    assert fault(signed({**machine, "groups": []})) is TokenFault.BAD_CLAIMS
 
 
 def test_a_true_that_passes_for_a_one_is_no_number() -> None:

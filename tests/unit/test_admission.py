@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.admission import Admission, Memberships
+from oauth_core.admission import Admission, check_organizations
 from oauth_core.model import User
 
 if TYPE_CHECKING:
@@ -53,19 +53,25 @@ def test_only_those_on_the_list_are_admitted(login: str, allowed: list[str]) -> 
 
 def test_memberships_admit_by_organisation_or_by_team_without_case() -> None:
     rule = Admission.of((), ("Acme",), ("Birds/Watchers",))
-    assert rule.asks_for_memberships
-    assert rule.admits_by_membership(Memberships(organizations=frozenset({"acme"})))
-    assert rule.admits_by_membership(Memberships(teams=frozenset({"birds/watchers"})))
-    assert not rule.admits_by_membership(Memberships())
-    assert not rule.admits_by_membership(Memberships(frozenset({"birds"}), frozenset({"acme/platform"})))
+    assert rule.groups == {"acme", "birds/watchers"}
+    assert rule.admits_by_group(("acme",))
+    assert rule.admits_by_group(("other", "birds/watchers"))
+    assert not rule.admits_by_group(())
+    assert not rule.admits_by_group(("birds", "acme/platform"))
 
 
 def test_without_organisations_and_teams_no_membership_admits() -> None:
     rule = Admission.of(("octocat",), (), ())
-    assert not rule.asks_for_memberships
-    assert not rule.admits_by_membership(Memberships(frozenset({"acme"}), frozenset({"acme/platform"})))
+    assert rule.groups == frozenset()
+    assert not rule.admits_by_group(("acme", "acme/platform", "octocat"))
 
 
 def test_a_star_among_organisations_is_no_pattern() -> None:
-    assert not Admission.of((), ("*",), ()).admits_by_membership(Memberships(frozenset({"acme"})))
+    assert not Admission.of((), ("*",), ()).admits_by_group(("acme",))
     assert not Admission.of((), ("*",), ()).admits_by_name(OCTOCAT)
+
+
+@pytest.mark.parametrize("name", ["acme/platform", "", "ac me", "/"])
+def test_what_could_be_taken_for_a_team_is_no_organisation(name: str) -> None:
+    with pytest.raises(ValueError, match="organisation/team"):
+        check_organizations((name,))

@@ -103,6 +103,8 @@ def test_a_clock_that_went_back_is_no_licence_to_hurry() -> None:
 def test_a_decision_is_told_at_once_even_to_a_hasty_device() -> None:
     hasty = DevicePace(60, 1000)
     assert poll(DEVICE, DeviceDecision(OCTOCAT), hasty, now=1001) == Approved(OCTOCAT)
+    decision = DeviceDecision(OCTOCAT, "sealed", ("acme",))
+    assert poll(DEVICE, decision, hasty, now=1001) == Approved(OCTOCAT, "sealed", ("acme",))
     assert poll(DEVICE, DeviceDecision(), hasty, now=1001) == Denied()
 
 
@@ -120,9 +122,9 @@ def test_only_an_undecided_device_within_its_time_is_open() -> None:
 
 
 def test_the_grant_is_what_the_device_asked_for_and_the_person_who_allowed_it() -> None:
-    grant = grant_from(DEVICE, Approved(OCTOCAT, "sealed"), now=1100, lifetime=500)
+    grant = grant_from(DEVICE, Approved(OCTOCAT, "sealed", ("acme",)), now=1100, lifetime=500)
     assert (grant.grant_id, grant.client_id, grant.user) == ("grant", "client", OCTOCAT)
     assert (grant.scopes, grant.resources) == (DEVICE.scopes, DEVICE.resources)
     assert (grant.created_at, grant.expires_at) == (1100, 1600)
-    assert grant.sealed_github_token == "sealed"
+    assert (grant.sealed_github_token, grant.groups) == ("sealed", ("acme",))
     assert grant_from(replace(DEVICE, grant_id="g2"), Approved(OCTOCAT), now=1, lifetime=1).grant_id == "g2"

@@ -25,7 +25,7 @@ REQUEST = AuthorizationRequest(
     resources=(TIME.resource, NOTES.resource),
     code_challenge=pkce_challenge(VERIFIER),
 )
-CODE = AuthorizationCode("grant-1", REQUEST, User(583231, "octocat"))
+CODE = AuthorizationCode("grant-1", REQUEST, User(583231, "octocat"), "sealed", ("acme",))
 GRANT = grant_from(CODE, now=1000, lifetime=500)
 
 
@@ -163,7 +163,7 @@ def test_a_refresh_never_gives_more_than_was_granted(asked: list[str]) -> None:
 
 def test_a_grant_carries_what_the_code_stood_for() -> None:
     assert GRANT.grant_id == "grant-1"
-    assert GRANT.user == CODE.user
+    assert (GRANT.user, GRANT.groups, GRANT.sealed_github_token) == (CODE.user, ("acme",), "sealed")
     assert GRANT.client_id == CLIENT.client_id
     assert GRANT.scopes == REQUEST.scopes
     assert GRANT.resources == REQUEST.resources
@@ -185,6 +185,7 @@ def test_claims_say_who_may_do_what_where_and_until_when() -> None:
         "scope": "mcp.time",
         "github_user": "octocat",
         "github_id": 583231,
+        "groups": ("acme",),
     }
 
 

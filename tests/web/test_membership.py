@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import jwt
 import pytest
 
 from tests.support.oauth_client import OAuthClient, Pkce
@@ -135,3 +136,47 @@ async def test_concurrent_refreshes_of_a_member_still_share_one_successor(client
     answers = await asyncio.gather(*(client.refresh(client_id, tokens["refresh_token"]) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+
+
+def groups_in(access_token: str) -> list[str] | None:
+    groups: list[str] | None = jwt.decode(access_token, options={"verify_signature": False}).get("groups")
+    return groups
+
+
+async def test_a_token_names_the_groups_that_let_its_user_in_and_no_others(client: OAuthClient) -> None:
+    # Octavia is in birdwatchers too, but nothing here depends on that; octocat needs no group.
+    for login, groups in (("octavia", ["acme"]), ("marek", ["acme"]), ("octocat", None)):
+        _, tokens = await signed_in(client, login)
+        assert groups_in(tokens["access_token"]) == groups
+
+
+async def test_a_refresh_brings_the_groups_of_today_and_ends_the_tokens_of_yesterday(
+    web: WebServer, client: OAuthClient
+) -> None:
+    client_id, tokens = await signed_in(client, "marek")
+    old = jwt.decode(tokens["access_token"], options={"verify_signature": False})["jti"]
+    with another_web(web, {"ALLOWED_GITHUB_TEAMS": "Acme/Platform"}) as address:
+        _, fresh = await refresh_at(address, client_id, tokens["refresh_token"])
+        _, again = await refresh_at(address, client_id, fresh["refresh_token"])
+    for answer in (fresh, again):
+        assert groups_in(answer["access_token"]) == ["acme", "acme/platform"]
+    with web.redis.client() as redis:
+        assert not redis.exists(f"token:{old}")
+        # Nothing changed the second time, so the token of the first refresh lives on.
+        assert redis.exists(
+            f"token:{jwt.decode(fresh['access_token'], options={'verify_signature': False})['jti']}"
+        )
+
+
+async def test_introspection_tells_the_groups(client: OAuthClient) -> None:
+    registration, pkce = await client.register(token_endpoint_auth_method="client_secret_post"), Pkce.fresh()
+    proof = {"client_id": registration.client_id, "client_secret": registration.secret}
+    came_back = await client.authorize(client.authorize_url(registration.client_id, pkce.challenge), "marek")
+    tokens = (
+        await client.redeem(
+            registration.client_id, came_back["code"], pkce.verifier, client_secret=registration.secret
+        )
+    ).json()
+    for token in (tokens["access_token"], tokens["refresh_token"]):
+        answer = await client.http.post(f"{client.issuer}/introspect", data={**proof, "token": token})
+        assert answer.json()["groups"] == ["acme"]

@@ -85,9 +85,7 @@ async def test_a_live_token_is_described_and_a_revoked_one_is_only_inactive(clie
     _, proof, tokens = await confidential(client)
     document = await introspect(client, proof, tokens["access_token"])
     claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
-    for name in ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope"):
-        assert document[name] == claims[name]
-    assert (document["active"], document["username"]) == (True, "octocat")
+    assert document == {**claims, "active": True, "token_type": "Bearer", "username": "octocat"}
     refresh = await introspect(client, proof, tokens["refresh_token"])
     assert refresh["active"] is True
     await client.http.post(f"{client.issuer}/revoke", data={**proof, "token": tokens["refresh_token"]})

@@ -1,0 +1,77 @@
+"""Under which header names a service learns who is calling, and which names may never be used for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST = 64
+
+# What routes, frames, authenticates or negotiates a request: written over, each would mean something else to the
+# service, to Envoy, or to the next check.
+_TAKEN = frozenset(
+    {"accept", "authorization", "connection", "cookie", "date", "expect", "forwarded", "host", "keep-alive"}
+    | {"last-event-id", "origin", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
+    | {"x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"}
+    | {"x-forwarded-proto", "x-http-method-override", "x-original-url", "x-real-ip", "x-request-id"}
+    | {"x-rewrite-url"}
+)
+_TAKEN_FAMILIES = ("accept-", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-envoy-")
+
+
+class IdentityHeaders(BaseModel):
+    """The `identity_headers` table. Names are lower-case; an empty one leaves that fact out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user_id: str = "x-user-id"
+    user_name: str = "x-user-name"
+    client_id: str = "x-client-id"
+    scope: str = "x-token-scope"
+    groups: str = "x-user-groups"
+    assertion: str = "x-portcullis-assertion"
+
+    @model_validator(mode="after")
+    def _usable(self) -> IdentityHeaders:
+        if faults := list(self._faults()):
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        seen: dict[str, str] = {}
+        for fact, name in self:
+            if not name:
+                continue
+            if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+                yield f"{fact}: {name!r} must be lower-case letters and digits, parted by single hyphens"
+            elif name in _TAKEN or name.startswith(_TAKEN_FAMILIES):
+                yield f"{fact}: {name!r} has a meaning of its own in HTTP, in MCP or to Envoy"
+            elif name in seen:
+                yield f"{fact} and {seen[name]} are both {name!r}"
+            seen[name] = fact
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Every name that no caller may use: those in use, and those a service may expect by our defaults."""
+        in_use = [name for _, name in self if name]
+        return tuple(dict.fromkeys([*in_use, *(field.default for field in type(self).model_fields.values())]))
+
+
+def read_identity_headers(value: object) -> object:
+    """`user_id=x-a, scope=` from the environment, or a table from the file."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    named = {name.strip(): header.strip() for name, _, header in pairs}
+    if not named.keys() <= IdentityHeaders.model_fields.keys():
+        # Without the value: a secret in the wrong variable must not end in a log.
+        raise ValueError(
+            f"must be like user_id=x-user, with names among {', '.join(IdentityHeaders.model_fields)}"
+        )
+    return named
