@@ -2,8 +2,8 @@
 
 A remembered consent lets a client have a code without a person pressing anything. That is safe only where the
 answer reaches nobody but that client: at an https redirect URI, which its owner alone can serve. A loopback port
-or an app's own scheme can be taken by any program on the machine that knows the client's id, so there the person is
-asked each time (RFC 8252 section 8.6, RFC 6749 section 10.2).
+or an app's own scheme can be taken by any program on the machine that knows the client's id, so there the person
+is asked each time (RFC 8252 section 8.6, RFC 6749 section 10.2).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def remember(
     now: int,
     lifetime: int,
 ) -> RememberedConsent:
-    """What to keep after a person allowed `asked`; together with what is `known`, if that is of the same client."""
+    """What to keep after a person allowed `asked`; with what is `known`, if that is of the same client."""
     fresh = RememberedConsent(
         client_id=asked.client_id,
         client_fingerprint=client_fingerprint,

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_web import endings
+from oauth_web import browser_session, endings, in_session
 from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
@@ -58,7 +58,11 @@ def blueprint(deps: Deps) -> Blueprint:
             _audit_failure(deps, asked, f"GitHub unavailable: {error}")
             raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
         _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-        return await endings.accepted(deps, asked, signed_in.user, standing)
+        answer = await endings.accepted(deps, asked, signed_in.user, standing)
+        if sign_in.remembers:
+            await in_session.remember(deps, asked, sign_in.pending.client_fingerprint, signed_in.user)
+        await browser_session.begin(deps, signed_in.user, standing, answer=answer)
+        return answer
 
     return bp
 
@@ -72,10 +76,12 @@ async def _signed_in(deps: Deps, sign_in: SignIn, parameters: Parameters) -> Sig
 
 
 def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:
-    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=asked.client_id))
+    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=endings.client_of(asked)))
 
 
 def _audit_user(deps: Deps, kind: EventKind, user: User, asked: Asked, reason: str | None) -> None:
     deps.audit.record(
-        AuditEvent(kind, reason=reason, client_id=asked.client_id, user=user.login, user_id=user.github_id)
+        AuditEvent(
+            kind, reason=reason, client_id=endings.client_of(asked), user=user.login, user_id=user.github_id
+        )
     )

@@ -12,10 +12,12 @@ from oauth_core.store.assertions import AssertionStore
 from oauth_core.store.authorizations import AuthorizationStore
 from oauth_core.store.codes import CodeStore
 from oauth_core.store.connection import connect
+from oauth_core.store.consents import ConsentStore
 from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.sessions import SessionStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
@@ -42,8 +44,10 @@ class Deps:
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
+    consents: ConsentStore
     devices: DeviceStore
     grants: GrantStore
+    sessions: SessionStore
     keys: Keys
     github: GitHub
     audit: AuditSink
@@ -85,8 +89,10 @@ async def wire(settings: WebSettings) -> Deps:
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
+        consents=ConsentStore(redis),
         devices=DeviceStore(redis),
         grants=GrantStore(redis, grace=settings.refresh_grace),
+        sessions=SessionStore(redis, idle=settings.session_idle_lifetime),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),
         audit=LogAuditSink(),

@@ -86,13 +86,19 @@ class GitHub:
         """Close the connections."""
         await self.http.aclose()
 
-    def sign_in_url(self, *, state: str, code_verifier: str, with_groups: bool) -> str:
-        """Where to send the browser; `with_groups` when we shall ask which groups the user is in."""
+    def sign_in_url(
+        self, *, state: str, code_verifier: str, with_groups: bool, picks_account: bool = False
+    ) -> str:
+        """Where to send the browser; `with_groups` when we shall ask which groups the user is in.
+
+        Without `picks_account` GitHub takes whoever is signed in there.
+        """
         url, _ = self._oauth().create_authorization_url(
             f"{self.url}/login/oauth/authorize",
             state=state,
             code_verifier=code_verifier,
             scope=f"{_SCOPE} {_MEMBERSHIP_SCOPE}" if with_groups else _SCOPE,
+            **({"prompt": "select_account"} if picks_account else {}),
         )
         return str(url)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CONSENT = Codec(RememberedConsent)
 
-# KEYS: a person's consents. ARGV: field, record, expiry. A shorter life of a later consent does not cut the others'.
+# KEYS: a person's consents. ARGV: field, record, its life. A shorter life does not cut that of the others.
 _KEEP = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 local left = redis.call('TTL', KEYS[1])
@@ -26,7 +26,7 @@ return 1
 
 
 class ConsentStore:
-    """Every method raises `StoreUnavailableError`. Whether a consent still counts is `oauth_core.consents`' to say."""
+    """Whether a consent still counts is for `oauth_core.consents` to say. Raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -58,7 +58,7 @@ class ConsentStore:
         """Ask again about a client. Answers whether there was something to forget."""
         async with guarded():
             found = self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id))
-            return bool(await cast("Awaitable[int]", found))
+            return bool(await found)
 
     async def forget_all(self, github_id: int) -> bool:
         """Ask again about every client."""

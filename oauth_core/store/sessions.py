@@ -16,8 +16,6 @@ from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from redis.asyncio import Redis
 
 _SESSION = Codec(Session)
@@ -85,8 +83,3 @@ class SessionStore:
         async with guarded():
             noted = cast("list[str]", await self._take_notes([keyspace.user_sessions(github_id)], []))
             return sum([await self._redis.delete(keyspace.session(session_hash)) for session_hash in noted])
-
-    async def count(self, github_id: int) -> int:
-        """How many sessions of a person may be alive: those that ended by idleness are still counted."""
-        async with guarded():
-            return await cast("Awaitable[int]", self._redis.zcard(keyspace.user_sessions(github_id)))
