@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test test-clients check bench format lint types generated protos lock clean
+.PHONY: help up test test-clients check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,13 +28,24 @@ test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite
 
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
 
-BENCH := $(BIN)/portcullis bench check --peer all
-bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; some minutes
-	@$(BENCH) --revocation --json bench-results/direct.json --plot bench-results/direct.svg
-	@$(BENCH) --cold --tokens 9000 --json bench-results/cold.json --plot bench-results/cold.svg
-	@$(BIN)/portcullis bench check --tokens 100000 --json bench-results/many.json --plot bench-results/many.svg
-	@$(BENCH) --through-envoy --json bench-results/envoy.json --plot bench-results/envoy.svg
-	@$(BENCH) --through-envoy --open-loop 70% --json bench-results/envoy-70.json --plot bench-results/envoy-70.svg
+RESULTS := bench-results
+CHECK := $(BIN)/portcullis bench check
+WRITE = --json $(RESULTS)/$(1).json --plot $(RESULTS)/$(1).svg
+bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; ten minutes
+	@$(CHECK) --workers 1 --peer all --revocation $(call WRITE,direct)
+	@$(CHECK) --workers 1 --peer all --through-envoy $(call WRITE,envoy)
+	@$(CHECK) --workers 1 --peer all --through-envoy --open-loop 70% $(call WRITE,envoy-70)
+	@$(CHECK) --workers 1 --connections 8 $(call WRITE,one)
+	@$(CHECK) --workers 2 --connections 8 $(call WRITE,two)
+	@$(CHECK) --workers 1 --connections 8 --tokens 100000 $(call WRITE,many)
+	@$(CHECK) --workers 1 --cold --tokens 9000 $(call WRITE,cold)
+	@$(CHECK) --workers 1 --flood garbage --flood distinct --flood headers $(call WRITE,flood)
+	@$(BIN)/portcullis bench goals $(RESULTS) --markdown $(RESULTS)/goals.md
+
+bench-million: $(VENV)/.gateway ## The same with a million live tokens; twenty minutes, 4 GB
+	@$(CHECK) --workers 1 --connections 8 --tokens 1000000 $(call WRITE,million)
+	@$(CHECK) --workers 1 --connections 8 $(call WRITE,one)
+	@$(BIN)/portcullis bench goals $(RESULTS) --markdown $(RESULTS)/goals.md
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format

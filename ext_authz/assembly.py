@@ -13,21 +13,26 @@ import structlog
 
 from ext_authz.access_log import AccessLog
 from ext_authz.check import Authorizer, Unrecorded
-from ext_authz.facts import FactFinder
+from ext_authz.facts import MOST_WAITING, FactFinder
+from ext_authz.isolated_services import IsolatedServices
 from ext_authz.key_cache import KeyCache
+from ext_authz.metrics.families import Figures, labelled
 from ext_authz.permissions import Permissions
 from ext_authz.token_memory import TokenMemory
+from ext_authz.turns import Turns
 from ext_authz.wire import Names
 from oauth_core.errors import SettingsError
+from oauth_core.policy_file import PolicyFile
 from oauth_core.resources import ServiceIndex
+from oauth_core.settings import AuthzSettings
 from oauth_core.store.connection import connect
 from oauth_core.store.local_view import LocalView
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from ext_authz.metrics.meter import Meter
     from oauth_core.audit import AuditSink
-    from oauth_core.settings import AuthzSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,43 @@ class Assembled:
     authorizer: Authorizer
     keys: KeyCache
     view: LocalView
+    tokens: TokenMemory
+    turns: Turns
+    meter: Meter
     failed: asyncio.Future[list[Never]]
+
+    def figures(self) -> Figures:
+        """What was counted so far, and how things stand."""
+        counts = self.view.counts
+        return {
+            **self.meter.figures(),
+            labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
+            labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
+            "portcullis_signatures_waiting": self.turns.waiting,
+            "portcullis_remembered_tokens": len(self.tokens),
+            "portcullis_redis_questions_total": counts.misses,
+            "portcullis_redis_questions_shared_total": counts.shared,
+            "portcullis_redis_questions_refused_total": counts.refused,
+            "portcullis_redis_questions_waiting": self.view.waiting,
+            "portcullis_invalidations_total": counts.invalidations,
+            "portcullis_links_total": counts.links,
+            "portcullis_link_up": int(self.view.is_linked),
+            "portcullis_staleness_seconds": self.view.staleness,
+            "portcullis_keys_fresh": int(self.keys.is_fresh),
+        }
 
 
 @asynccontextmanager
 async def assembled(
-    settings: AuthzSettings, audit: AuditSink, report: Callable[[bool], Awaitable[None]]
+    settings: AuthzSettings,
+    audit: AuditSink,
+    report: Callable[[bool], Awaitable[None]],
+    environ: Mapping[str, str],
 ) -> AsyncIterator[Assembled]:
     """A check service that keeps itself up to date inside the block, in the running loop.
 
-    `report` is told again and again whether it can decide anything. Raises `SettingsError` for an address of
+    `report` is told again and again whether it can decide anything. The settings file that `environ` names is
+    followed: who may do what is always as it says. Raises `SettingsError` for an address of
     Redis that is none.
     """
     try:
@@ -65,13 +97,19 @@ async def assembled(
         concurrent=settings.concurrent_reads,
         report=_tell_of_link,
     )
-    keys = KeyCache(view, changed=view.keys_changed)
+    keys = KeyCache(view.published_keys, changed=view.published_keys.changed)
+    isolated = IsolatedServices(view.isolated_services, bound=settings.revocation_bound)
+    tokens = TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens)
+    turns = Turns(MOST_WAITING)
     facts = FactFinder(
         services=ServiceIndex(settings.resolved_services),
+        policy=settings.policy,
         keys=keys,
-        tokens=TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens),
+        tokens=tokens,
         liveness=view,
+        isolated=isolated,
         clock=lambda: int(time.time()),
+        turns=turns,
     )
     log = AccessLog(audit, sys.stdout, program="ext_authz")
     permissions = Permissions(
@@ -79,12 +117,26 @@ async def assembled(
         stream_seconds=settings.stream_seconds,
         call_seconds=settings.call_seconds,
     )
-    authorizer = Authorizer(facts, log, Unrecorded() if settings.audit_allowed == "none" else log, permissions)
+    allowed = Unrecorded() if settings.audit_allowed == "none" else log
+    authorizer = Authorizer(facts, log, allowed, permissions)
+
+    def use(fresh: AuthzSettings) -> None:
+        authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
+
+    policy_file = PolicyFile(AuthzSettings, environ, settings, audit)
     # These have no end of their own: if one fails, what is known would be trusted for ever.
-    background = [asyncio.create_task(view.keep()), asyncio.create_task(keys.watch(report))]
+
+    async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
+        # Until this is read too, every service is unknown.
+        if are_keys_fresh and not isolated.is_known:
+            await isolated.read()
+        await report(are_keys_fresh and isolated.is_known)
+
+    forever = (view.keep(), keys.watch(tell), isolated.watch(), policy_file.follow(use))
+    background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield Assembled(authorizer, keys, view, failed)
+        yield Assembled(authorizer, keys, view, tokens, turns, authorizer.meter, failed)
     finally:
         failed.cancel()
         await asyncio.gather(*background, return_exceptions=True)

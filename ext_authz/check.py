@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from ext_authz import wire
 from ext_authz.access_log import LONGEST_LOGGED
+from ext_authz.metrics.meter import Meter
 from ext_authz.permissions import Permissions
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
+from oauth_core.mcp_request import Call
 from oauth_core.policy import Allow, Deny, DenyReason, decide
 
 if TYPE_CHECKING:
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.policy import Facts
+    from oauth_core.resources import ServiceIndex
+    from oauth_core.roles import Policy
 
 
 class AllowedSink(Protocol):
@@ -57,39 +64,53 @@ class Authorizer:
         permissions: Permissions | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
+        self.meter = Meter()
         self._facts = facts
         self._permissions = permissions or Permissions()
         self._audit = audit
         self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
-        self._refusals: dict[tuple[DenyReason, str | None], bytes] = {}
+        self._refusals: dict[tuple[DenyReason, str | None, str | None], bytes] = {}
         self._broken = wire.encode_refused(refusal(DenyReason.INTERNAL_ERROR, None)) + wire.encode_metadata(
             DenyReason.INTERNAL_ERROR, None, None
         )
 
+    def use(self, services: ServiceIndex, policy: Policy) -> None:
+        """From the next decision on, these services and this policy count."""
+        self._facts.use(services, policy)
+        self._refusals.clear()
+
     def check_now(self, message: bytes) -> bytes | None:
         """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
+        begun = perf_counter()
         try:
             request = wire.decode(message, self._permissions.names)
             if request is None:
-                return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None)
+                return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
             answer = self._repeat(request)
             if answer is not None:
+                self.meter.allowed(begun)
                 return answer
             gathered = self._facts.gather_now(request)
-            return None if gathered is None else self._conclude(request, gathered)
+            return None if gathered is None else self._conclude(request, gathered, begun)
         except Exception:  # noqa: BLE001 - as in `check`
-            return self._fail()
+            return self._fail(begun)
 
     async def check(self, message: bytes) -> bytes:
         """The `CheckResponse` to the `CheckRequest` in `message`. Whatever is in it, there is an answer."""
+        begun = perf_counter()
+        self.meter.asked += 1
         try:
             request = wire.decode(message, self._permissions.names)
             if request is None:
-                return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None)
-            return self._repeat(request) or self._conclude(request, await self._facts.gather(request))
+                return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
+            answer = self._repeat(request)
+            if answer is not None:
+                self.meter.allowed(begun)
+                return answer
+            return self._conclude(request, await self._facts.gather(request), begun)
         except Exception:  # noqa: BLE001 - the one place for it: a fault of ours must end in a refusal too
-            return self._fail()
+            return self._fail(begun)
 
     def _repeat(self, request: IncomingRequest) -> bytes | None:
         """The answer that the last request just like this one was given, if it may be given again."""
@@ -100,13 +121,15 @@ class Authorizer:
         self._record_allowed(claims, service, request)
         return self._permissions.spell_out(permission, claims, request, now)
 
-    def _conclude(self, request: IncomingRequest, gathered: Gathered) -> bytes:
+    def _conclude(self, request: IncomingRequest, gathered: Gathered, begun: float) -> bytes:
         facts, remembered = gathered
         match decide(facts):
             case Allow(claims) if facts.service is not None:
-                return self._allow(claims, facts.service, facts.now, request, remembered)
+                answer = self._allow(claims, facts.service, facts.now, request, remembered)
+                self.meter.allowed(begun)
+                return answer
             case Deny() as denial:
-                return self._refuse(denial, request, facts.service)
+                return self._refuse(denial, request, facts.service, begun, _call_in_words(facts))
             case _:
                 raise AssertionError("nobody is allowed to no service")
 
@@ -118,25 +141,46 @@ class Authorizer:
         request: IncomingRequest,
         remembered: Remembered | None,
     ) -> bytes:
-        answer = self._permissions.make(claims, service, request.lookalikes)
-        if remembered is not None and not request.lookalikes:
-            remembered.keep(answer)
+        answer = None if remembered is None or request.lookalikes else remembered.answer_at(service, now)
+        if answer is None:
+            answer = self._permissions.make(claims, service, request.lookalikes)
+            if remembered is not None and not request.lookalikes:
+                remembered.keep(answer)
         self._record_allowed(claims, service, request)
         return self._permissions.spell_out(answer.permission, claims, request, now)
 
-    def _refuse(self, denial: Deny, request: IncomingRequest | None, service: Service | None) -> bytes:
+    def _refuse(
+        self,
+        denial: Deny,
+        request: IncomingRequest | None,
+        service: Service | None,
+        begun: float,
+        call: str | None = None,
+    ) -> bytes:
         name = None if service is None else service.name
-        answer = self._refusals.get((denial.reason, name))
+        # What to ask for may depend on the token; everything else is the same for everybody.
+        answer = None if denial.scopes else self._refusals.get((denial.reason, name, denial.told))
         if answer is None:
-            answer = wire.encode_refused(refusal(denial.reason, service))
-            self._refusals[denial.reason, name] = answer
-        self._audit.record(_event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service))
+            answer = wire.encode_refused(refusal(denial.reason, service, denial.told, denial.scopes))
+            if not denial.scopes:
+                self._refusals[denial.reason, name, denial.told] = answer
+        event = _event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
+        self._audit.record(event if call is None else replace(event, call=call))
+        self.meter.refused(denial.reason, begun)
         return answer + wire.encode_metadata(denial.reason, denial.claims, name)
 
-    def _fail(self) -> bytes:
+    def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")
+        self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
         self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
         return self._broken
+
+
+def _call_in_words(facts: Facts) -> str | None:
+    """Which method and name a request used, where that was looked at."""
+    if not isinstance(facts.asked, Call):
+        return None
+    return " ".join(filter(None, (facts.asked.method, facts.asked.name)))[:LONGEST_LOGGED]
 
 
 def _event(

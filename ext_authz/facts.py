@@ -6,9 +6,12 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
+from ext_authz import wire
 from ext_authz.token_memory import Remembered
+from ext_authz.turns import Turns
+from oauth_core import mcp_request
 from oauth_core.access_tokens import Rejected, TokenFault, fault_of_time
-from oauth_core.policy import Facts, Liveness, Unverified
+from oauth_core.policy import Availability, Facts, Liveness, Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,12 +20,17 @@ if TYPE_CHECKING:
     from ext_authz.token_memory import TokenMemory
     from ext_authz.wire import IncomingRequest, Permission
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.policy import Isolated
     from oauth_core.resources import ServiceIndex
+    from oauth_core.roles import Policy
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The `b64token` of RFC 6750 section 2.1. It has no comma, so two credentials joined into one never match."""
 
 _USUAL_SCHEME = "Bearer "
+
+MOST_WAITING = 1000
+"""Tokens whose signatures wait to be checked: a fifth of a second's work."""
 
 
 class Gathered(NamedTuple):
@@ -51,6 +59,13 @@ class LivenessSource(Protocol):
         """What is known of the token `jti`."""
 
 
+class AvailabilitySource(Protocol):
+    """Who knows which services an operator took out."""
+
+    def of(self, service: str) -> Availability | Isolated:
+        """What is known of the service of this name."""
+
+
 class FactFinder:
     """Looks facts up, in the order that makes refusing garbage cheapest."""
 
@@ -58,24 +73,34 @@ class FactFinder:
         self,
         *,
         services: ServiceIndex,
+        policy: Policy,
         keys: KeyCache,
         tokens: TokenMemory,
         liveness: LivenessSource,
+        isolated: AvailabilitySource,
         clock: Callable[[], int],
+        turns: Turns | None = None,
     ) -> None:
-        """`clock` gives whole seconds since the epoch."""
+        """`clock` gives whole seconds since the epoch. `turns` are those of signatures to check."""
+        self._turns = turns or Turns(MOST_WAITING)
         self._services = services
+        self._policy = policy
         self._keys = keys
         self._tokens = tokens
         self._liveness = liveness
+        self._isolated = isolated
         self._clock = clock
+
+    def use(self, services: ServiceIndex, policy: Policy) -> None:
+        """From the next decision on, these services and this policy count, and nothing decided under others."""
+        self._services, self._policy = services, policy
 
     def recall(self, request: IncomingRequest) -> Recalled | None:
         """The permission for a request that is to be allowed because one just like it was.
 
-        Everything that can differ between two requests with one token is looked at: the service, the route,
-        how the token was sent, the keys, the time, and whether the token is alive. `None` is no refusal: it
-        means that `gather` and a decision are needed.
+        Everything that can differ between two requests with one token is looked at: the service and whether it is
+        open, the route, how the token was sent, the keys, the time, and whether the token is alive. `None` is no
+        refusal: it means that `gather` and a decision are needed.
         """
         service = self._services.by_request(request.host, request.path)
         keys = self._keys.current
@@ -87,7 +112,8 @@ class FactFinder:
         if not credentials.startswith(_USUAL_SCHEME):
             return None
         remembered = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
-        if remembered is None:
+        # With tool rules two requests are alike only if their bodies are, so each is decided upon.
+        if remembered is None or remembered.policy is not self._policy or service.rules is not None:
             return None
         now = self._clock()
         answer = remembered.answer_at(service, now)
@@ -96,45 +122,72 @@ class FactFinder:
             return None
         if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
             return None
+        if self._isolated.of(service.name) is not Availability.OPEN:
+            return None
         return Recalled(service, claims, answer.permission, now)
 
     def gather_now(self, request: IncomingRequest) -> Gathered | None:
         """The facts about `request`, if they can be had without waiting for anybody."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else self._look_at(presented(request))
-        if token == Rejected(TokenFault.UNKNOWN_KEY):
+        if token is None or token == Rejected(TokenFault.UNKNOWN_KEY):
             return None
         if not isinstance(token, Remembered):
-            return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock()), None)
+            return self._gathered(request, token, Liveness.UNKNOWN)
         liveness = self._liveness.known(token.verified.claims.jti)
-        if liveness is None:
-            return None
-        return Gathered(Facts(service, request.routed_as, token.verified, liveness, self._clock()), token)
+        return None if liveness is None else self._gathered(request, token, liveness)
 
     async def gather(self, request: IncomingRequest) -> Gathered:
         """The facts about `request`. A token is checked only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
-        token = Unverified.MISSING if service is None else await self._verify(presented(request))
+        token = Unverified.MISSING if service is None else await self._verify(presented(request), request.source)
         if not isinstance(token, Remembered):
-            return Gathered(Facts(service, request.routed_as, token, Liveness.UNKNOWN, self._clock()), None)
-        liveness = await self._liveness.of(token.verified.claims.jti)
-        return Gathered(Facts(service, request.routed_as, token.verified, liveness, self._clock()), token)
+            return self._gathered(request, token, Liveness.UNKNOWN)
+        return self._gathered(request, token, await self._liveness.of(token.verified.claims.jti))
 
-    async def _verify(self, presented: str | Unverified) -> Remembered | Rejected | Unverified:
+    def _gathered(
+        self, request: IncomingRequest, token: Remembered | Rejected | Unverified, liveness: Liveness
+    ) -> Gathered:
+        """The facts, all of one moment: while something was waited for, services and policy may have changed."""
+        service = self._services.by_request(request.host, request.path)
+        remembered = token if isinstance(token, Remembered) else None
+        facts = Facts(
+            service=service,
+            routed_as=request.routed_as,
+            token=token.verified if isinstance(token, Remembered) else token,
+            liveness=liveness,
+            availability=Availability.UNKNOWN if service is None else self._isolated.of(service.name),
+            now=self._clock(),
+            rights=None if remembered is None else remembered.rights_under(self._policy),
+            # Nobody makes us read a body who has no genuine token.
+            asked=None
+            if remembered is None or service is None or service.rules is None
+            else mcp_request.read(wire.message_of(request)),
+        )
+        return Gathered(facts, remembered)
+
+    async def _verify(self, presented: str | Unverified, source: str | None) -> Remembered | Rejected | Unverified:
         verdict = self._look_at(presented)
-        if verdict != Rejected(TokenFault.UNKNOWN_KEY):
-            return verdict
-        # The key may be newer than our copy of the ring.
-        await self._keys.read_for_unknown_key()
-        return self._look_at(presented) if self._keys.is_fresh else Unverified.NO_KEYS
+        if verdict == Rejected(TokenFault.UNKNOWN_KEY):
+            # The key may be newer than our copy of the ring.
+            await self._keys.read_for_unknown_key()
+            verdict = self._look_at(presented) if self._keys.is_fresh else Unverified.NO_KEYS
+        if verdict is not None or not isinstance(presented, str):
+            return verdict or Unverified.MISSING
+        if not await self._turns.wait(source):
+            return Unverified.BUSY
+        # The keys may have changed while we waited.
+        keys = self._keys.current
+        return Unverified.NO_KEYS if keys is None else self._tokens.verify(presented, keys, self._clock())
 
-    def _look_at(self, presented: str | Unverified) -> Remembered | Rejected | Unverified:
+    def _look_at(self, presented: str | Unverified) -> Remembered | Rejected | Unverified | None:
+        """What can be said of a token at once; `None` when its signature must be checked first."""
         keys = self._keys.current
         if keys is None:
             return Unverified.NO_KEYS
         if isinstance(presented, Unverified):
             return presented
-        return self._tokens.verify(presented, keys, self._clock())
+        return self._tokens.known(presented, keys, self._clock())
 
 
 def presented(request: IncomingRequest) -> str | Unverified:

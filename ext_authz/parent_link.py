@@ -1,6 +1,7 @@
 """A worker's line to the process that watches over it.
 
-Upwards: one byte when the worker is ready, and a heartbeat from its event loop. Downwards: the word to drain. When
+Upwards, in lines: when the worker is ready, and a heartbeat from its event loop, which carries what the worker has
+counted. Downwards: the word to drain. When
 the other end closes, the parent is gone, and a worker without one must not stay.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import signal
 import socket
 import sys
@@ -15,7 +17,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from ext_authz.metrics.families import Figures
 
 LINK_VARIABLE = "PORTCULLIS_WORKER_LINK"
 """The environment variable with the number of the worker's end of the socket."""
@@ -33,6 +37,7 @@ class ParentLink:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)  # noqa: FBT003 - the standard library's spelling
         self._end = end
+        self._one_at_a_time = asyncio.Lock()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ParentLink:
@@ -42,14 +47,14 @@ class ParentLink:
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         return cls(socket.socket(fileno=int(environ[LINK_VARIABLE])))
 
-    def ready(self) -> None:
+    async def ready(self) -> None:
         """Say that this worker answers calls."""
-        self._send(READY)
+        await self._send(READY)
 
-    async def beat(self) -> None:
-        """Give signs of life until cancelled."""
+    async def beat(self, figures: Callable[[], Figures] | None = None) -> None:
+        """Give signs of life until cancelled, and tell the figures, if there are any to tell."""
         while True:
-            self._send(BEAT)
+            await self._send(BEAT + (json.dumps(figures()).encode() if figures else b""))
             await asyncio.sleep(BEAT_SECONDS)
 
     async def told_to_drain(self) -> None:
@@ -61,7 +66,8 @@ class ParentLink:
         """Let go of the line."""
         self._end.close()
 
-    def _send(self, word: bytes) -> None:
+    async def _send(self, line: bytes) -> None:
         # A parent that is frozen for a while lets the line fill up; it will find old signs of life in it.
-        with suppress(BlockingIOError, ConnectionError):
-            self._end.send(word)
+        with suppress(ConnectionError):
+            async with self._one_at_a_time:
+                await asyncio.get_running_loop().sock_sendall(self._end, line + b"\n")

@@ -6,6 +6,7 @@ It speaks no protocol: the transports bring the bytes and take them away.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
@@ -14,9 +15,10 @@ from ext_authz.assembly import assembled
 from ext_authz.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from ext_authz.check import Authorizer
+    from ext_authz.metrics.families import Figures
     from oauth_core.audit import AuditSink
     from oauth_core.settings import AuthzSettings
 
@@ -28,28 +30,38 @@ _FIRST_KEYS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CheckServer:
-    """One worker's decisions. `failed` ends, with the error, only when the worker must not go on."""
+    """One worker's decisions. `failed` ends, with the error, only when the worker must not go on.
+
+    `figures` tells what was counted; `None` when nobody wants to know.
+    """
 
     authorizer: Authorizer
     health: Health
     failed: asyncio.Future[list[Never]]
+    figures: Callable[[], Figures] | None = None
 
 
 @asynccontextmanager
-async def check_server(settings: AuthzSettings, audit: AuditSink) -> AsyncIterator[CheckServer]:
+async def check_server(
+    settings: AuthzSettings, audit: AuditSink, environ: Mapping[str, str]
+) -> AsyncIterator[CheckServer]:
     """Everything between a `CheckRequest` and its answer, with connections of its own.
 
-    It is entered once the keys have been read, or Redis was found to be away. Raises `SettingsError` for an
-    address of Redis that is none.
+    `environ` is what the settings were read from. It is entered once the keys have been read, or Redis was found
+    to be away. Raises `SettingsError` for an address of Redis that is none.
     """
     health = Health()
 
     async def tell(fresh: bool) -> None:  # noqa: FBT001 - what the assembly calls
         health.report(able=fresh)
 
-    async with assembled(settings, audit, tell) as service:
+    async with assembled(settings, audit, tell, environ) as service:
         with suppress(TimeoutError):
             # A worker that takes calls before it has keys would refuse good tokens for no reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
-        yield CheckServer(service.authorizer, health, service.failed)
+        # What is here by now stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        figures = service.figures if settings.metrics_listen else None
+        yield CheckServer(service.authorizer, health, service.failed, figures)

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import access_tokens
+from oauth_core.access import Rights, rights_of
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims
 from oauth_core.store.recent import Recent
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ext_authz.wire import Permission
     from oauth_core.keys import VerifyingKeys
     from oauth_core.model import Service
+    from oauth_core.roles import Policy
 
 REMEMBERED_REJECTED = 10_000
 """How many tokens that were found bad are remembered; about 200 bytes each."""
@@ -47,12 +49,17 @@ class Answer(NamedTuple):
 
 
 class Remembered:
-    """A genuine token, and what was decided about it once: an answer for each service it was let through to."""
+    """A genuine token, and what was decided about it once: an answer for each service it was let through to.
 
-    __slots__ = ("answers", "verified")
+    `rights` are what `policy` gives the token. All that was decided counts under that very policy only.
+    """
+
+    __slots__ = ("answers", "policy", "rights", "verified")
 
     def __init__(self, verified: Verified) -> None:
         self.verified = verified
+        self.policy: Policy | None = None
+        self.rights: Rights | None = None
         self.answers: tuple[Answer, ...] = ()
 
     def answer_at(self, service: Service, now: int) -> Answer | None:
@@ -67,11 +74,23 @@ class Remembered:
         others = (other for other in self.answers if other.service is not answer.service)
         self.answers = (*others, answer)
 
+    def rights_under(self, policy: Policy) -> Rights:
+        """What `policy` gives the token; what was remembered under another policy is forgotten."""
+        rights = self.rights
+        if rights is None or self.policy is not policy:
+            rights = rights_of(policy, self.verified.claims)
+            self.policy, self.rights, self.answers = policy, rights, ()
+        return rights
+
 
 class TokenMemory:
     """Verifies tokens of `issuer`, remembering the `size` good ones that were used last."""
 
     def __init__(self, *, issuer: str, size: int) -> None:
+        self.verified = 0
+        """Signatures that were checked and found good."""
+        self.rejected = 0
+        """Tokens that were looked at and found bad."""
         self._issuer = issuer
         self._keys: VerifyingKeys | None = None
         self._good: Recent[str, Remembered] = Recent(size)
@@ -84,8 +103,31 @@ class TokenMemory:
         """The token, if it was found genuine under these very keys. Its times are for the caller to look at."""
         return self._good.get(token) if keys is self._keys else None
 
+    def known(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
+        """What `verify` would say without having to check a signature; `None` when it would have to."""
+        seen = self._seen(token, keys, now)
+        if seen is not None:
+            return seen
+        key = access_tokens.key_for(token, keys)
+        return key if isinstance(key, Rejected) else None
+
     def verify(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected:
         """What `access_tokens.verify` says of `token`, from memory where it was asked before."""
+        seen = self._seen(token, keys, now)
+        if seen is not None:
+            return seen
+        verdict = access_tokens.verify(token, keys, issuer=self._issuer, now=now)
+        if isinstance(verdict, Rejected):
+            self.rejected += 1
+            if verdict.fault in _LASTING:
+                self._bad.put(_digest(token), verdict)
+            return verdict
+        self.verified += 1
+        remembered = Remembered(Verified(_sharing_texts(verdict.claims)))
+        self._good.put(token, remembered)
+        return remembered
+
+    def _seen(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
         if keys is not self._keys:
             self._good.clear()
             self._bad.clear()
@@ -94,19 +136,12 @@ class TokenMemory:
         if remembered is not None:
             fault = access_tokens.fault_of_time(remembered.verified.claims, now)
             return remembered if fault is None else Rejected(fault)
-        # Only a digest of the same text finds it: nobody can make another text with that digest.
-        digest = blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
-        rejected = self._bad.get(digest)
-        if rejected is not None:
-            return rejected
-        verdict = access_tokens.verify(token, keys, issuer=self._issuer, now=now)
-        if isinstance(verdict, Rejected):
-            if verdict.fault in _LASTING:
-                self._bad.put(digest, verdict)
-            return verdict
-        remembered = Remembered(Verified(_sharing_texts(verdict.claims)))
-        self._good.put(token, remembered)
-        return remembered
+        return self._bad.get(_digest(token))
+
+
+def _digest(token: str) -> bytes:
+    """What a bad token is remembered by: nobody can make another text with the same digest."""
+    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 
 def _sharing_texts(claims: AccessClaims) -> AccessClaims:

@@ -9,6 +9,7 @@ a server behind us could read as one of ours (`X_User_Id` becomes `HTTP_X_USER_I
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core.mcp_request import Message
 from oauth_core.settings.identity import IdentityHeaders
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 ROUTE_SERVICE = "portcullis.service"
 """Context extension by which a route says which service it leads to."""
+
+PARTIAL_BODY = "x-envoy-auth-partial-body"
+"""Envoy says with it whether the body that it sent to the check is only the beginning."""
 
 AUTHORIZATION = "authorization"
 METADATA = "portcullis"
@@ -47,6 +52,9 @@ _GRPC_CODES = {
     401: code_pb2.UNAUTHENTICATED,
     403: code_pb2.PERMISSION_DENIED,
     404: code_pb2.NOT_FOUND,
+    405: code_pb2.INVALID_ARGUMENT,
+    413: code_pb2.RESOURCE_EXHAUSTED,
+    415: code_pb2.INVALID_ARGUMENT,
     503: code_pb2.UNAVAILABLE,
 }
 
@@ -67,6 +75,12 @@ class Names:
 USUAL_NAMES = Names(IdentityHeaders())
 
 
+@lru_cache(maxsize=4096)
+def _life(seconds: int) -> bytes:
+    """So many seconds in milliseconds, in as many bytes as `_LIFE_UNSAID`."""
+    return b"%08d" % (max(1, min(seconds, _LONGEST_LIFE)) * 1000)
+
+
 class Permission(NamedTuple):
     """An encoded `CheckResponse` that lets a request through, in two parts around how long it may take."""
 
@@ -75,14 +89,15 @@ class Permission(NamedTuple):
 
     def lasting(self, seconds: int) -> bytes:
         """The whole, for a response that must end after so many seconds, one at least and a day at most."""
-        return b"%b%08d%b" % (self.before, max(1, min(seconds, _LONGEST_LIFE)) * 1000, self.after)
+        return self.before + _life(seconds) + self.after
 
 
 class IncomingRequest(NamedTuple):
     """What a decision needs to know about an HTTP request.
 
     `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
-    as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself.
+    as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself. `http` is
+    the request as it came, for those few of which the body matters.
     """
 
     method: str
@@ -94,6 +109,7 @@ class IncomingRequest(NamedTuple):
     routed_as: str | None
     source: str | None
     request_id: str | None
+    http: pb.AttributeContext.HttpRequest | None = None
 
 
 def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None:
@@ -103,21 +119,39 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
     except DecodeError:
         return None
     http = attributes.request.http
-    if not (http.method and http.host and http.path.startswith("/")):
+    method, host, target = http.method, http.host, http.path
+    if not (method and host and target.startswith("/")):
         return None
-    path, _, query = http.path.partition("?")
+    path, _, query = target.partition("?")
     authorization, lookalikes = _credentials(http, names)
     return IncomingRequest(
-        method=http.method,
-        host=http.host,
-        path=path,
-        query=f"{query}&{http.query}" if http.query else query,
-        authorization=authorization,
-        lookalikes=lookalikes,
-        routed_as=attributes.context_extensions.get(ROUTE_SERVICE),
-        source=_address(attributes.source.address),
-        request_id=http.id or None,
+        method,
+        host,
+        path,
+        f"{query}&{http.query}" if http.query else query,
+        authorization,
+        lookalikes,
+        attributes.context_extensions.get(ROUTE_SERVICE),
+        _address(attributes.source.address),
+        http.id or None,
+        http,
     )
+
+
+def message_of(request: IncomingRequest) -> Message:
+    """What `request` carries, for those that must know what it asks.
+
+    Only `raw_body` counts: in `body` Envoy replaces what is not UTF-8, so we would read what was not sent.
+    """
+    if request.http is None:
+        return Message(request.method, {}, b"")
+    headers = dict(request.http.headers)
+    for header in request.http.header_map.headers:
+        # As Envoy joins them in the other field: two values make one that agrees with nothing.
+        value = header.raw_value.decode("latin-1") if header.raw_value else header.value
+        headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
+    partial = headers.get(PARTIAL_BODY, "false") != "false"
+    return Message(request.method, headers, request.http.raw_body, partial)
 
 
 def encode_allowed(
@@ -193,7 +227,8 @@ def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[t
     headers = http.headers
     # Most headers are of no interest: a value is made a Python object only where it is wanted.
     lookalikes = [name for name in headers if len(name) in names.lengths and names.is_lookalike(name)]
-    authorization = [headers[AUTHORIZATION]] if AUTHORIZATION in headers else []
+    credentials = headers.get(AUTHORIZATION)
+    authorization = [] if credentials is None else [credentials]
     if http.HasField("header_map"):
         for header in http.header_map.headers:
             name = header.key
@@ -206,13 +241,9 @@ def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[t
 
 
 def _address(address: pb.Address) -> str | None:
-    match address.WhichOneof("address"):
-        case "socket_address":
-            return address.socket_address.address
-        case "pipe":
-            return address.pipe.path
-        case _:
-            return None
+    if address.HasField("socket_address"):
+        return address.socket_address.address
+    return address.pipe.path if address.HasField("pipe") else None
 
 
 def _header_text(value: str) -> str:

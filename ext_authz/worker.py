@@ -40,12 +40,12 @@ def main() -> int:
 
 async def _serve(address: str, settings: AuthzSettings) -> None:
     log = structlog.get_logger("server")
-    async with check_server(settings, logs.LogAuditSink()) as server:
+    async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
         transport = GrpcTransport(server)
         await transport.start(address, settings)
         link = ParentLink.from_environment(os.environ)
-        link.ready()
-        beating = asyncio.create_task(link.beat())
+        await link.ready()
+        beating = asyncio.create_task(link.beat(server.figures))
         told = asyncio.create_task(link.told_to_drain())
         try:
             await asyncio.wait((told, server.failed), return_when=asyncio.FIRST_COMPLETED)

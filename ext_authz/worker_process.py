@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ext_authz.parent_link import BEAT_SECONDS, DRAIN, LINK_VARIABLE, READY
+from ext_authz.parent_link import BEAT, BEAT_SECONDS, DRAIN, LINK_VARIABLE, READY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ext_authz.metrics.families import Figures
     from ext_authz.transports.choice import Launch
 
 START_SECONDS = 30.0
@@ -21,7 +23,7 @@ WRONG_SETTINGS = 2
 """Exit code of a worker that will not start however often it is tried."""
 
 _KILL_MARGIN_SECONDS = 2.0
-_READ = 4096
+_READ = 65536
 
 
 class WorkerProcess:
@@ -31,6 +33,8 @@ class WorkerProcess:
         self.pid = process.pid
         self.ended = asyncio.create_task(process.wait())
         self.hung = False
+        self.figures: Figures = {}
+        """What it counted, as of its last heartbeat."""
         self._process = process
         self._end = end
         self._ready = asyncio.Event()
@@ -91,11 +95,16 @@ class WorkerProcess:
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
+        rest = b""
         with suppress(OSError):
             while words := await loop.sock_recv(self._end, _READ):
                 self._silent_ticks = 0
-                if READY in words:
-                    self._ready.set()
+                *lines, rest = (rest + words).split(b"\n")
+                for line in lines:
+                    if line == READY:
+                        self._ready.set()
+                if lines and lines[-1].startswith(BEAT + b"{"):
+                    self.figures = json.loads(lines[-1][len(BEAT) :])
 
     async def _watch(self, hang_seconds: float) -> None:
         """Kill it when it is silent. Our own ticks are counted: when the whole machine slept, nobody hung."""

@@ -18,13 +18,18 @@ import structlog
 
 from ext_authz.addresses import Address, UnixAddress, check_free, of_worker
 from ext_authz.cores import usable_cores
+from ext_authz.metrics import page
+from ext_authz.metrics.collector import Collector
 from ext_authz.transports.choice import choose
 from ext_authz.worker_process import WRONG_SETTINGS, WorkerProcess
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import SettingsError
+from oauth_core.logs import LogAuditSink
+from oauth_core.settings import AuthzSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from oauth_core.settings import AuthzSettings
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 10.0
@@ -61,6 +66,7 @@ class Workers:
         self._stopping = asyncio.Event()
         self._restarts: list[asyncio.Queue[asyncio.Event]] = [asyncio.Queue() for _ in self._addresses]
         self._generation = 0
+        self._collector = Collector()
         self._log = structlog.get_logger("workers")
 
     async def run(self) -> None:
@@ -71,6 +77,8 @@ class Workers:
         rolling: set[asyncio.Task[None]] = set()
 
         def roll() -> None:
+            if not self._settings_are_good():
+                return
             task = asyncio.create_task(self._replace_all())
             rolling.add(task)
             task.add_done_callback(rolling.discard)
@@ -78,7 +86,8 @@ class Workers:
         loop.add_signal_handler(signal.SIGHUP, roll)
         folder = Path(tempfile.mkdtemp(prefix="portcullis-"))
         try:
-            await self._run_all(folder)
+            async with page.serving(self._settings.metrics_listen, self._collector.page):
+                await self._run_all(folder)
         finally:
             for task in rolling:
                 task.cancel()
@@ -175,6 +184,16 @@ class Workers:
         await old.drain(self._settings.authz_drain_seconds)
         return fresh
 
+    def _settings_are_good(self) -> bool:
+        """Whether a fresh worker could start. If not, the ones there are stay, with what they know."""
+        try:
+            load(AuthzSettings, None, self._environ)
+        except SettingsError as error:
+            self._log.error("workers.not_replaced", faults=list(error.faults))
+            LogAuditSink().record(AuditEvent(EventKind.POLICY_REFUSED, reason="; ".join(error.faults)))
+            return False
+        return True
+
     async def _replace_all(self) -> None:
         self._log.info("workers.replacing")
         for requests in self._restarts:
@@ -198,6 +217,7 @@ class Workers:
         except BaseException:
             await worker.kill()
             raise
+        self._collector.add(number, worker)
         self._log.info("worker.ready", worker=number, pid=worker.pid, address=str(place))
         return worker, 0
 

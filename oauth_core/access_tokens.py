@@ -17,6 +17,7 @@ from jwt.exceptions import InvalidSignatureError, PyJWTError
 from oauth_core.model import AccessClaims
 
 if TYPE_CHECKING:
+    from jwt import PyJWK
     from jwt.types import Options
 
     from oauth_core.keys import SigningKey, VerifyingKeys
@@ -112,6 +113,26 @@ def verify(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verifie
 
     Cheap checks come first, so that garbage does not cost a signature.
     """
+    key = key_for(token, keys)
+    if isinstance(key, Rejected):
+        return key
+    try:
+        payload = jwt.decode(token, key, algorithms=[key.algorithm_name], options=_NO_CLAIM_CHECKS)
+    except InvalidSignatureError:
+        return Rejected(TokenFault.BAD_SIGNATURE)
+    except PyJWTError:
+        return Rejected(TokenFault.MALFORMED)
+    claims = _claims(payload)
+    if claims is None:
+        return Rejected(TokenFault.BAD_CLAIMS)
+    if claims.iss != issuer:
+        return Rejected(TokenFault.WRONG_ISSUER)
+    fault = fault_of_time(claims, now)
+    return Verified(claims) if fault is None else Rejected(fault)
+
+
+def key_for(token: str, keys: VerifyingKeys) -> PyJWK | Rejected:
+    """The key that the signature of `token` must be checked with, or what is wrong with it to anybody's eye."""
     if len(token) > LONGEST or not _FORM.match(token):
         return Rejected(TokenFault.MALFORMED)
     try:
@@ -126,19 +147,7 @@ def verify(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verifie
         return Rejected(TokenFault.UNKNOWN_KEY)
     if header.get("alg") != key.algorithm_name:
         return Rejected(TokenFault.WRONG_ALGORITHM)
-    try:
-        payload = jwt.decode(token, key, algorithms=[key.algorithm_name], options=_NO_CLAIM_CHECKS)
-    except InvalidSignatureError:
-        return Rejected(TokenFault.BAD_SIGNATURE)
-    except PyJWTError:
-        return Rejected(TokenFault.MALFORMED)
-    claims = _claims(payload)
-    if claims is None:
-        return Rejected(TokenFault.BAD_CLAIMS)
-    if claims.iss != issuer:
-        return Rejected(TokenFault.WRONG_ISSUER)
-    fault = fault_of_time(claims, now)
-    return Verified(claims) if fault is None else Rejected(fault)
+    return key
 
 
 def fault_of_time(claims: AccessClaims, now: int) -> TokenFault | None:

@@ -16,6 +16,9 @@ class EventKind(StrEnum):
     CLIENT_UPDATED = "client.updated"
     CLIENT_DELETED = "client.deleted"
     CLIENT_MANAGEMENT_REFUSED = "client.management_refused"
+    CLIENT_PERMISSIONS_CHANGED = "client.permissions_changed"
+    INITIAL_ACCESS_TOKEN_ISSUED = "initial_access_token.issued"
+    INITIAL_ACCESS_TOKEN_REVOKED = "initial_access_token.revoked"
     CLIENT_AUTHENTICATION_FAILED = "client.authentication_failed"
     AUTHORIZATION_REFUSED = "authorization.refused"
     CONSENT_GIVEN = "consent.given"
@@ -42,6 +45,15 @@ class EventKind(StrEnum):
     GRANT_REGROUPED = "grant.regrouped"
     KEY_CREATED = "key.created"
     KEY_RETIRED = "key.retired"
+    USER_BLOCKED = "user.blocked"
+    USER_UNBLOCKED = "user.unblocked"
+    USER_REVOKED = "user.revoked"
+    CLIENT_REVOKED = "client.revoked"
+    EVERYBODY_REVOKED = "everybody.revoked"
+    SERVICE_ISOLATED = "service.isolated"
+    SERVICE_RESTORED = "service.restored"
+    POLICY_CHANGED = "policy.changed"
+    POLICY_REFUSED = "policy.refused"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 
@@ -62,6 +74,7 @@ class AuditEvent:
     scope: str | None = None
     method: str | None = None
     path: str | None = None
+    call: str | None = None
     source: str | None = None
     request_id: str | None = None
 

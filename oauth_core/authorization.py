@@ -97,7 +97,7 @@ def scope_and_audience(
         targets.append(service)
     asked = tuple(s for s in scopes.parse(parameters.get("scope")) if s != scopes.OFFLINE_ACCESS)
     if asked:
-        known = frozenset(service.scope for service in services.services)
+        known = services.scopes
         granted = tuple(scope for scope in asked if scope in known)
         if not granted:
             raise DisplayedError(ErrorCode.INVALID_SCOPE, "none of the requested scopes exists here")

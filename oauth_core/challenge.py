@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_SECONDS = 2
 
+RETRY_ISOLATED_AFTER_SECONDS = 60
+"""An operator brings the service back, which takes longer than an outage of Redis may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -28,10 +31,13 @@ class Refusal:
     body: str
 
 
-def refusal(reason: DenyReason, service: Service | None) -> Refusal:
+def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one row
+    reason: DenyReason, service: Service | None, told: str | None = None, scopes: tuple[str, ...] = ()
+) -> Refusal:
     """How a request that was refused for `reason` is answered.
 
-    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge.
+    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge. `told` is
+    what an operator wants callers to know. `scopes` are what to ask for, when that is not just the service's own.
     """
     match reason:
         case DenyReason.MALFORMED_REQUEST:
@@ -65,9 +71,42 @@ def refusal(reason: DenyReason, service: Service | None) -> Refusal:
         case DenyReason.INSUFFICIENT_SCOPE:
             description = "The access token lacks a scope that is needed here."
             return _answer(
-                403, "insufficient_scope", description, _challenge(service, "insufficient_scope", description)
+                403,
+                "insufficient_scope",
+                description,
+                _challenge(service, "insufficient_scope", description, scopes),
             )
-        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
+        case DenyReason.FORBIDDEN_BY_POLICY:
+            # No challenge: it would send the client for a new token again and again, and none would do.
+            return _answer(403, "access_denied", "You may not do this here.")
+        case (
+            DenyReason.BODY_MISSING
+            | DenyReason.BODY_UNREADABLE
+            | DenyReason.BODY_BATCH
+            | DenyReason.BODY_NOT_A_MESSAGE
+            | DenyReason.AMBIGUOUS_NAME
+        ):
+            return _answer(400, "invalid_request", "The body is not one plain JSON-RPC message.")
+        case DenyReason.HEADER_MISMATCH:
+            return _answer(400, "invalid_request", "The headers name another method or tool than the body.")
+        case DenyReason.BODY_PARTIAL:
+            return _answer(413, "invalid_request", "The body is too large.")
+        case DenyReason.BODY_ENCODED | DenyReason.BODY_NOT_JSON:
+            return _answer(
+                415, "invalid_request", "The body must be application/json, as it is and not compressed."
+            )
+        case DenyReason.WRONG_HTTP_METHOD:
+            allow = ("allow", "GET, POST, DELETE")
+            return _answer(405, "invalid_request", "A call is a POST; GET and DELETE have no body.", allow)
+        case DenyReason.SERVICE_ISOLATED:
+            # Not 401 here either: the tokens are good, and are wanted again when the service is back.
+            return _answer(
+                503,
+                "service_isolated",
+                f"The service was taken out of use: {told}" if told else "The service was taken out of use.",
+                ("retry-after", str(RETRY_ISOLATED_AFTER_SECONDS)),
+            )
+        case DenyReason.TOKEN_STATE_UNKNOWN | DenyReason.SERVICE_STATE_UNKNOWN | DenyReason.INTERNAL_ERROR:
             # Never 401: clients throw good tokens away on it, and an outage would sign everybody out.
             return _answer(
                 503,
@@ -92,7 +131,10 @@ def _answer(status: int, error: str, description: str, *headers: tuple[str, str]
 
 
 def _challenge(
-    service: Service | None, error: str | None = None, description: str | None = None
+    service: Service | None,
+    error: str | None = None,
+    description: str | None = None,
+    scopes: tuple[str, ...] = (),
 ) -> tuple[str, str] | None:
     if service is None:
         return None
@@ -100,7 +142,7 @@ def _challenge(
         "error": error,
         "error_description": description,
         "resource_metadata": metadata_url(service.resource),
-        "scope": service.scope,
+        "scope": " ".join(scopes) or service.scope,
     }
     listed = ", ".join(f"{name}={_quoted(value)}" for name, value in parameters.items() if value is not None)
     return "www-authenticate", f"Bearer {listed}"

@@ -78,6 +78,7 @@ class Approved:
     user: User
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
+    allowed_at: int = 0
 
 
 Verdict = Pending | TooFast | Denied | Expired | Approved
@@ -94,7 +95,7 @@ def poll(device: DeviceAuthorization, decision: DeviceDecision | None, pace: Dev
     if decision is not None:
         if decision.user is None:
             return Denied()
-        return Approved(decision.user, decision.sealed_github_token, decision.groups)
+        return Approved(decision.user, decision.sealed_github_token, decision.groups, decision.allowed_at)
     if pace.polled_at is not None and now - pace.polled_at < pace.interval:
         longest = device.expires_at - device.created_at
         return TooFast(DevicePace(interval=min(pace.interval + SLOWER, longest), polled_at=now))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class ErrorCode(StrEnum):
     """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707.
 
-    And of RFC 8628 section 3.5, for devices that poll, and OpenID Connect Core section 3.1.2.6, for `prompt=none`.
+    And of RFC 8628 section 3.5, for devices that poll, of RFC 6750 section 3.1, for bearer tokens, and of OpenID
+    Connect Core section 3.1.2.6, for `prompt=none`.
     """
 
     INVALID_REQUEST = "invalid_request"
@@ -27,6 +28,7 @@ class ErrorCode(StrEnum):
     INVALID_SCOPE = "invalid_scope"
     INVALID_TARGET = "invalid_target"
     INVALID_TOKEN = "invalid_token"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
     UNAUTHORIZED_CLIENT = "unauthorized_client"
     UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
     UNSUPPORTED_RESPONSE_TYPE = "unsupported_response_type"

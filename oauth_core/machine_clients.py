@@ -13,6 +13,7 @@ from oauth_core import grants
 from oauth_core.credentials import hash_secret, new_identifier, new_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import Client, Grant
+from oauth_core.permissions import implies
 from oauth_core.registration import Registered
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
     The grant has the client's own id: all tokens of one machine client hang on one grant, and end with it. A
     scope of a service that has left the settings opens nothing and is left out.
     """
-    reached = services.reached_by(client.machine_scopes)
+    scopes = tuple(scope for scope in client.machine_scopes if scope in services.scopes)
+    reached = services.reached_by(scopes)
     # A public client proves nothing, so anybody who knows its id would be it.
     if not reached or client.token_endpoint_auth_method == "none" or GRANT_TYPE not in client.grant_types:
         raise DisplayedError(
@@ -61,7 +63,7 @@ def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
     return Grant(
         grant_id=client.client_id,
         client_id=client.client_id,
-        scopes=tuple(service.scope for service in reached),
+        scopes=scopes,
         resources=tuple(service.resource for service in reached),
         created_at=now,
         expires_at=now + _GRANT_LIFETIME,
@@ -74,7 +76,12 @@ def narrowed(grant: Grant, form: Parameters, services: ServiceIndex) -> tuple[tu
     Raises `DisplayedError`: `invalid_scope` or `invalid_target`.
     """
     scopes = grants.narrow_scopes(grant.scopes, form)
-    reached = {service.resource: service.scope for service in services.reached_by(scopes)}
-    audience = grants.narrow_resources(tuple(reached), form, services)
-    useful = {reached[resource] for resource in audience}
-    return tuple(scope for scope in scopes if scope in useful), audience
+    reached = tuple(service.resource for service in services.reached_by(scopes))
+    audience = grants.narrow_resources(reached, form, services)
+    targets = [service for service in services.services if service.resource in audience]
+    useful = tuple(
+        scope
+        for scope in scopes
+        if any(implies(frozenset({scope}), name) for service in targets for name in service.permissions)
+    )
+    return useful, audience

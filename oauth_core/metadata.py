@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
 
 
-def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, object]:
-    """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery."""
+def authorization_server(
+    issuer: str, services: Sequence[Service], *, registration: bool = True, client_documents: bool = True
+) -> dict[str, object]:
+    """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery.
+
+    Without `registration` or `client_documents` nobody is told of a way that would only refuse.
+    """
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
         "token_endpoint": f"{issuer}/token",
-        "registration_endpoint": f"{issuer}/register",
+        **({"registration_endpoint": f"{issuer}/register"} if registration else {}),
         "revocation_endpoint": f"{issuer}/revoke",
         "introspection_endpoint": f"{issuer}/introspect",
         "device_authorization_endpoint": f"{issuer}/device_authorization",
@@ -41,7 +46,7 @@ def authorization_server(issuer: str, services: Sequence[Service]) -> dict[str, 
         "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
-        "client_id_metadata_document_supported": True,
+        "client_id_metadata_document_supported": client_documents,
     }
 
 

@@ -12,12 +12,35 @@ ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", 
 
 
 @dataclass(frozen=True, slots=True)
+class NameRule:
+    """Every permission in `permissions` is needed for the names that `pattern` (`*` for anything) describes."""
+
+    pattern: str
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRules:
+    """What the methods of a service, and the names they use, need: see `oauth_core.tool_rules`.
+
+    `otherwise` are the permissions for what no rule names; without them nobody may do it.
+    """
+
+    methods: tuple[NameRule, ...] = ()
+    tools: tuple[NameRule, ...] = ()
+    prompts: tuple[NameRule, ...] = ()
+    resources: tuple[NameRule, ...] = ()
+    otherwise: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One MCP service behind the gateway.
 
     `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
-    `scope` is what a token must carry to reach it.
+    `scope` is what clients are told to ask for, to reach it. `named_permissions` are those that it knows, when
+    they are others than its scope; `rules` say what needs which of them, and only then a request's body matters.
     """
 
     name: str
@@ -25,6 +48,13 @@ class Service:
     resource: str
     upstream: str
     scope: str
+    named_permissions: tuple[str, ...] = ()
+    rules: ToolRules | None = None
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """The permissions that have to do with it: without rules all are needed, with rules it depends."""
+        return self.named_permissions or (self.scope,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +64,24 @@ class User:
     github_id: int
     login: str
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUser:
+    """Somebody as they were when they last signed in, at second `signed_in_at`."""
+
+    user: User
+    signed_in_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An operator shut somebody out at second `since`. `login` is what they were called, if known."""
+
+    github_id: int
+    since: int
+    login: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +113,28 @@ class Client:
     """What the client may do as itself; only the operator's command sets it (`oauth_core.machine_clients`)."""
     jwks: str | None = None
     jwks_uri: str | None = None
+    registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
+    """What its registration token lets it do (`oauth_core.registration_permissions`)."""
+    sharing: Literal["possible", "shared", "never"] = "never"
+    """Whether identical registrations are answered with this record (`oauth_core.identical_registrations`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitialAccessToken:
+    """Leave to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
+
+    Clients that register with it may do `registration_permissions` with their registration. `issued_to` is the
+    person who asked for it, when it was not the operator; `note` is for whoever reads the list.
+    """
+
+    token_id: str
+    secret_hash: str
+    issued_at: int
+    expires_at: int
+    uses: int
+    registration_permissions: tuple[str, ...]
+    issued_to: User | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +227,17 @@ class RememberedConsent:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode:
-    """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant."""
+    """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant.
+
+    `allowed_at` is the second at which its user was found to be who they are.
+    """
 
     grant_id: str
     request: AuthorizationRequest
     user: User
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
+    allowed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +264,13 @@ class DevicePace:
 class DeviceDecision:
     """What the person decided about a device: to let it act as `user`, or, without one, not to.
 
-    `sealed_github_token` and `groups` are as in `Grant`.
+    `sealed_github_token` and `groups` are as in `Grant`, `allowed_at` is as in `AuthorizationCode`.
     """
 
     user: User | None = None
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
+    allowed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, assert_never
 
+from oauth_core.access import Judgement, Lacking, Rights, judge
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.mcp_request import Call, CallFault, Session
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
@@ -25,6 +27,8 @@ class Unverified(Enum):
     """More than one credential, or a bearer credential that cannot be a token (RFC 6750 section 2.1)."""
     IN_QUERY = "in_query"
     """A token in the URL, where logs and other services see it (RFC 9700 section 4.3.2)."""
+    BUSY = "busy"
+    """So many tokens wait to be verified that one more would only make all of them late."""
     NO_KEYS = "no_keys"
     """We have no keys yet, so nothing can be said about any token."""
 
@@ -38,12 +42,29 @@ class Liveness(Enum):
     """Redis did not answer in time, or was not asked."""
 
 
+class Availability(Enum):
+    """Whether requests may go to a service at all, if they are otherwise good."""
+
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    """Redis did not say in time whether the service is isolated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """An operator took the service out at second `since`. `reason` is told to callers."""
+
+    reason: str
+    since: int
+
+
 class DenyReason(StrEnum):
     """Why a request is refused, for the audit log. What the caller learns is `oauth_core.challenge`'s to say."""
 
     MALFORMED_REQUEST = "malformed_request"
     UNKNOWN_SERVICE = "unknown_service"
     ROUTE_MISMATCH = "route_mismatch"
+    SERVICE_ISOLATED = "service_isolated"
     MISSING_TOKEN = "missing_token"
     MALFORMED_AUTHORIZATION = "malformed_authorization"
     TOKEN_IN_QUERY = "token_in_query"
@@ -59,7 +80,19 @@ class DenyReason(StrEnum):
     WRONG_AUDIENCE = "wrong_audience"
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
+    FORBIDDEN_BY_POLICY = "forbidden_by_policy"
+    BODY_MISSING = "body_missing"
+    BODY_PARTIAL = "body_partial"
+    BODY_ENCODED = "body_encoded"
+    BODY_NOT_JSON = "body_not_json"
+    BODY_UNREADABLE = "body_unreadable"
+    BODY_BATCH = "body_batch"
+    BODY_NOT_A_MESSAGE = "body_not_a_message"
+    AMBIGUOUS_NAME = "ambiguous_name"
+    HEADER_MISMATCH = "header_mismatch"
+    WRONG_HTTP_METHOD = "wrong_http_method"
     TOKEN_STATE_UNKNOWN = "token_state_unknown"
+    SERVICE_STATE_UNKNOWN = "service_state_unknown"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -68,14 +101,19 @@ class Facts:
     """All that a decision rests on.
 
     `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
-    `now` is the second at which the decision is taken, after every fact was gathered.
+    `now` is the second at which the decision is taken, after every fact was gathered. `rights` are those of the
+    token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
+    service has tool rules.
     """
 
     service: Service | None
     routed_as: str | None
     token: Verified | Rejected | Unverified
     liveness: Liveness
+    availability: Availability | Isolated
     now: int
+    rights: Rights | None
+    asked: Session | Call | CallFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +125,16 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log."""
+    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log.
+
+    `told` is what the caller is told besides, where there is something. `scopes` are what a token must have that
+    would have been let in, where a new consent could give such a one.
+    """
 
     reason: DenyReason
     claims: AccessClaims | None = None
+    told: str | None = None
+    scopes: tuple[str, ...] = ()
 
 
 def decide(facts: Facts) -> Allow | Deny:
@@ -100,9 +144,12 @@ def decide(facts: Facts) -> Allow | Deny:
     if facts.routed_as is not None and facts.routed_as != facts.service.name:
         # The route leads to one service and the URL names another: a token for the one would open the other.
         return Deny(DenyReason.ROUTE_MISMATCH)
+    if isinstance(facts.availability, Isolated):
+        # Before the token is looked at: nobody gets through, and no client should throw a good token away.
+        return Deny(DenyReason.SERVICE_ISOLATED, told=facts.availability.reason)
     match facts.token:
         case Verified(claims):
-            return _decide_on(claims, facts.service, facts.liveness, facts.now)
+            return _decide_on(claims, facts.service, facts)
         case Rejected(fault):
             return Deny(_fault_reason(fault))
         case Unverified.MISSING:
@@ -111,30 +158,73 @@ def decide(facts: Facts) -> Allow | Deny:
             return Deny(DenyReason.MALFORMED_AUTHORIZATION)
         case Unverified.IN_QUERY:
             return Deny(DenyReason.TOKEN_IN_QUERY)
-        case Unverified.NO_KEYS:
+        case Unverified.NO_KEYS | Unverified.BUSY:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN)
         case _:
             assert_never(facts.token)
 
 
-def _decide_on(claims: AccessClaims, service: Service, liveness: Liveness, now: int) -> Allow | Deny:
+def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
     """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
-    if now >= claims.exp:
+    if facts.now >= claims.exp:
         # It was looked at before Redis was asked, and may have expired while we waited.
         return Deny(DenyReason.EXPIRED, claims)
     if service.resource not in claims.aud:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
-    match liveness:
+    match facts.liveness:
         case Liveness.UNKNOWN:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)
         case Liveness.REVOKED:
             return Deny(DenyReason.REVOKED, claims)
         case Liveness.ACTIVE:
-            if service.scope in claims.scope.split(" "):
-                return Allow(claims)
-            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims)
+            return _decide_on_right(claims, service, facts)
         case _:
-            assert_never(liveness)
+            assert_never(facts.liveness)
+
+
+def _decide_on_right(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
+    """The decision on a token that is good here: is what is asked its right?"""
+    if facts.rights is None:
+        return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
+    match judge(service, facts.rights, facts.asked):
+        case Judgement.GRANTED if facts.availability is Availability.OPEN:
+            return Allow(claims)
+        case Judgement.GRANTED:
+            return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
+        case Judgement.FORBIDDEN:
+            return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
+        case Lacking(scopes):
+            return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)
+        case CallFault() as fault:
+            return Deny(_call_reason(fault), claims)
+        case _ as never:
+            assert_never(never)
+
+
+def _call_reason(fault: CallFault) -> DenyReason:
+    match fault:
+        case CallFault.MISSING:
+            return DenyReason.BODY_MISSING
+        case CallFault.PARTIAL:
+            return DenyReason.BODY_PARTIAL
+        case CallFault.ENCODED:
+            return DenyReason.BODY_ENCODED
+        case CallFault.NOT_JSON:
+            return DenyReason.BODY_NOT_JSON
+        case CallFault.UNREADABLE:
+            return DenyReason.BODY_UNREADABLE
+        case CallFault.BATCH:
+            return DenyReason.BODY_BATCH
+        case CallFault.NOT_A_MESSAGE:
+            return DenyReason.BODY_NOT_A_MESSAGE
+        case CallFault.AMBIGUOUS_NAME:
+            return DenyReason.AMBIGUOUS_NAME
+        case CallFault.HEADER_MISMATCH:
+            return DenyReason.HEADER_MISMATCH
+        case CallFault.WRONG_METHOD:
+            return DenyReason.WRONG_HTTP_METHOD
+        case _:
+            assert_never(fault)
 
 
 def _fault_reason(fault: TokenFault) -> DenyReason:

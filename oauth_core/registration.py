@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from oauth_core import client_keys, device, fetchable_urls, redirect_uris, scopes
+from oauth_core import client_keys, device, fetchable_urls, redirect_uris, registration_permissions, scopes
 from oauth_core.credentials import hash_secret, new_identifier, new_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import Client, ClientAuthMethod
@@ -48,9 +48,16 @@ class Registered:
     registration_token: str | None = field(repr=False)
 
 
-def register(document: object, *, now: int) -> Registered:
+def register(
+    document: object,
+    *,
+    now: int,
+    permissions: tuple[str, ...] = registration_permissions.ALL,
+    may_share: bool = False,
+) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
+    `permissions` are what its registration token will carry; with `may_share` identical ones may become one.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(document)
@@ -61,6 +68,8 @@ def register(document: object, *, now: int) -> Registered:
         issued_at=now,
         registration_token_hash=hash_secret(token),
         secret_hash=hash_secret(secret) if secret else None,
+        registration_permissions=permissions,
+        sharing="possible" if may_share and members["token_endpoint_auth_method"] == "none" else "never",
         **members,
     )
     return Registered(client, secret, token)
@@ -99,6 +108,7 @@ def update(client: Client, document: object) -> Registered:
         issued_at=client.issued_at,
         registration_token_hash=client.registration_token_hash,
         secret_hash=secret_hash,
+        registration_permissions=client.registration_permissions,
         **members,
     )
     return Registered(changed, secret, None)
@@ -110,13 +120,13 @@ def client_information(registered: Registered, *, issuer: str) -> dict[str, obje
     answer: dict[str, object] = {
         "client_id": client.client_id,
         "client_id_issued_at": client.issued_at,
-        "registration_client_uri": f"{issuer}/register/{client.client_id}",
         "redirect_uris": list(client.redirect_uris),
         "token_endpoint_auth_method": client.token_endpoint_auth_method,
         "grant_types": list(client.grant_types),
         "response_types": list(client.response_types),
     }
     if registered.registration_token:
+        answer["registration_client_uri"] = f"{issuer}/register/{client.client_id}"
         answer["registration_access_token"] = registered.registration_token
     if registered.secret:
         answer["client_secret"] = registered.secret

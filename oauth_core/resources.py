@@ -10,6 +10,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from oauth_core.permissions import implies
+from oauth_core.scopes import of_service
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,6 +27,10 @@ _AMBIGUOUS_PATH = re.compile(
     r"//|/\.{1,2}(?:/|$)|%(?:[01][0-9a-f]|2[5ef]|5c|7f|c[01])|[^\x21-\x7e]|[\\;?#]", re.IGNORECASE
 )
 
+# Services have few addresses, and callers ask for the same ones again and again.
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+
 
 def metadata_url(resource: str) -> str:
     """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
@@ -36,14 +43,21 @@ class ServiceIndex:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self.services = tuple(services)
+        self.scopes = frozenset(scope for service in self.services for scope in of_service(service))
+        """Every scope that a token may have here."""
         self._by_resource = {service.resource: service for service in self.services}
         self._by_name = {service.name: service for service in self.services}
+        self._by_request: dict[tuple[str, str], Service] = {}
         self._by_host: dict[str, list[tuple[str, Service]]] = {}
         for service in self.services:
             for host in self.hosts_of(service):
                 self._by_host.setdefault(host, []).append((urlsplit(service.resource).path, service))
         for places in self._by_host.values():
             places.sort(key=lambda place: len(place[0]), reverse=True)
+
+    def become(self, other: ServiceIndex) -> None:
+        """Know what `other` knows, from now on, for everybody who holds this one."""
+        self.__dict__.update(other.__dict__)
 
     @staticmethod
     def hosts_of(service: Service) -> tuple[str, ...]:
@@ -66,6 +80,17 @@ class ServiceIndex:
 
     def by_request(self, host: str, path: str) -> Service | None:
         """The service that a request for `path` (without its query) at `host` (as in `Host`) reaches."""
+        known = self._by_request.get((host, path))
+        if known is not None:
+            return known
+        found = self._look_up(host, path)
+        if found is not None and len(path) <= _LONGEST_REMEMBERED:
+            if len(self._by_request) >= _MOST_REMEMBERED:
+                self._by_request.clear()
+            self._by_request[host, path] = found
+        return found
+
+    def _look_up(self, host: str, path: str) -> Service | None:
         # Only ASCII: there are letters outside it whose lower case is a letter of somebody's host.
         if _AMBIGUOUS_PATH.search(path) or not host.isascii():
             return None
@@ -74,7 +99,17 @@ class ServiceIndex:
                 return service
         return None
 
+    def described(self, scopes: Iterable[str]) -> tuple[dict[str, str], ...]:
+        """What `scopes` open, for people: the title of each service, and which of the scopes are for it."""
+        asked = tuple(scopes)
+        return tuple(
+            {"title": service.title, "scope": " ".join(s for s in asked if s in of_service(service))}
+            for service in self.reached_by(asked)
+        )
+
     def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
-        """The services that `scopes` open, in the order of the settings."""
+        """The services that `scopes` open, in the order of the settings: those they have a permission for."""
         granted = frozenset(scopes)
-        return tuple(service for service in self.services if service.scope in granted)
+        return tuple(
+            service for service in self.services if any(implies(granted, name) for name in service.permissions)
+        )

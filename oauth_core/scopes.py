@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.permissions import implied_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from oauth_core.model import Service
 
 _LONGEST = 4096
 _TOKEN_CHARACTERS = frozenset(map(chr, (0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F))))
@@ -34,3 +37,9 @@ def parse(text: str | None) -> tuple[str, ...]:
 def join(scopes: Iterable[str]) -> str:
     """The `scope` parameter for `scopes`."""
     return " ".join(scopes)
+
+
+def of_service(service: Service) -> tuple[str, ...]:
+    """The scopes that have to do with `service`: its own, its permissions, and the bundles that these are in."""
+    bundles = (name for permission in service.named_permissions for name in implied_by(permission))
+    return tuple(dict.fromkeys((service.scope, *bundles)))

@@ -21,13 +21,7 @@ def parse(body: bytes) -> object:
     except UnicodeDecodeError:
         raise ValueError("the body is not UTF-8") from None
     try:
-        value: object = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_bounded,
-        )
+        value: object = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("the body is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -76,5 +70,12 @@ def _check(value: object, left: int) -> None:
 
 
 def _check_text(text: str) -> None:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("the body has half of a surrogate pair, which is not a character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("the body has half of a surrogate pair, which is not a character") from None
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_bounded
+)

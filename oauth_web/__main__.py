@@ -14,6 +14,7 @@ from hypercorn.config import Config
 
 from oauth_core import logs
 from oauth_core.errors import SettingsError, StoreUnavailableError
+from oauth_core.policy_file import PolicyFile
 from oauth_core.settings import WebSettings, load
 from oauth_core.store.keyring import KeyRingError
 from oauth_web.app import create_app
@@ -31,6 +32,10 @@ async def _serve(settings: WebSettings) -> None:
     deps = await _wire_patiently(settings, stopping)
     if deps is None:
         return
+    # Who may do what is read again when the file changes, or on SIGHUP.
+    policy_file = PolicyFile(WebSettings, os.environ, settings, deps.audit)
+    loop.add_signal_handler(signal.SIGHUP, policy_file.look_now)
+    following = asyncio.create_task(policy_file.follow(deps.policy.use))
     config = Config()
     config.bind = [settings.web_listen]
     config.umask = 0o177  # a Unix socket is for this user alone
@@ -39,7 +44,10 @@ async def _serve(settings: WebSettings) -> None:
     config.graceful_timeout = 5.0
     config.h11_max_incomplete_size = 64 * 1024
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
-    await serve(create_app(deps), config, shutdown_trigger=stopping.wait)
+    try:
+        await serve(create_app(deps), config, shutdown_trigger=stopping.wait)
+    finally:
+        following.cancel()
 
 
 async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Deps | None:

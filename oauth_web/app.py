@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from quart import Quart
 
 from oauth_web import (
+    account,
     authorize,
     callback,
     device,
@@ -20,6 +21,7 @@ from oauth_web import (
     security_headers,
     token,
 )
+from oauth_web.membership_checks import MembershipChecks
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
@@ -41,6 +43,7 @@ def create_app(deps: Deps) -> Quart:
         device_authorization,
         device,
         callback,
+        account,
         token,
         revoke,
         introspect,
@@ -48,6 +51,9 @@ def create_app(deps: Deps) -> Quart:
         app.register_blueprint(endpoint.blueprint(deps))
     errors.show_as_json(app)
     security_headers.add_to(app)
+    checks = MembershipChecks(deps)
     app.before_serving(deps.keys.start)
+    app.before_serving(checks.start)
+    app.after_serving(checks.stop)
     app.after_serving(deps.aclose)
     return app

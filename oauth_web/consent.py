@@ -53,14 +53,13 @@ async def ask(
         )
     )
     remembered_for = deps.settings.remembered_consent_lifetime if consents.may_be_remembered(asked) else 0
-    scopes = frozenset(asked.scopes)
     page = await render_template(
         "consent.html",
         handle=handle,
         client_name=client.client_name or "An app without a name",
         client_uri=client.client_uri,
         document_host=client_id_documents.host_of(client.client_id),
-        services=[service for service in deps.services.services if service.scope in scopes],
+        services=deps.services.described(asked.scopes),
         user=signed_in.user if signed_in else None,
         remembered_days=-(-remembered_for // _DAY),
         user_code=device.show_user_code(user_code) if user_code else None,

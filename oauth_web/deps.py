@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.assertions import AssertionStore
@@ -16,12 +17,17 @@ from oauth_core.store.consents import ConsentStore
 from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.leases import LeaseStore
+from oauth_core.store.revocation import Revocation
 from oauth_core.store.sessions import SessionStore
+from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
 from oauth_web.keys import Keys
+from oauth_web.live_policy import LivePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +45,7 @@ class Deps:
     settings: WebSettings
     redis: Redis
     services: ServiceIndex
+    policy: LivePolicy
     clients: Clients
     documents: ClientDocuments
     assertions: AssertionStore
@@ -48,6 +55,10 @@ class Deps:
     devices: DeviceStore
     grants: GrantStore
     sessions: SessionStore
+    initial_access_tokens: InitialAccessTokenStore
+    leases: LeaseStore
+    revocation: Revocation
+    users: UserStore
     keys: Keys
     github: GitHub
     audit: AuditSink
@@ -80,10 +91,13 @@ async def wire(settings: WebSettings) -> Deps:
     except BaseException:
         await redis.aclose()
         raise
+    grants = GrantStore(redis, grace=settings.refresh_grace)
+    services = ServiceIndex(settings.resolved_services)
     return Deps(
         settings=settings,
         redis=redis,
-        services=ServiceIndex(settings.resolved_services),
+        services=services,
+        policy=LivePolicy(settings.policy, services),
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
         assertions=AssertionStore(redis),
@@ -91,8 +105,12 @@ async def wire(settings: WebSettings) -> Deps:
         codes=CodeStore(redis),
         consents=ConsentStore(redis),
         devices=DeviceStore(redis),
-        grants=GrantStore(redis, grace=settings.refresh_grace),
         sessions=SessionStore(redis, idle=settings.session_idle_lifetime),
+        grants=grants,
+        initial_access_tokens=InitialAccessTokenStore(redis),
+        leases=LeaseStore(redis, holder=new_identifier()),
+        revocation=Revocation(redis, grants),
+        users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),
         audit=LogAuditSink(),

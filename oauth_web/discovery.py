@@ -22,7 +22,12 @@ def blueprint(deps: Deps) -> Blueprint:
     """The endpoints below `/.well-known`."""
     bp = Blueprint("discovery", __name__)
     issuer = deps.settings.issuer
-    server = authorization_server(issuer, deps.services.services)
+    server = authorization_server(
+        issuer,
+        deps.services.services,
+        registration=deps.settings.client_registration != "closed",
+        client_documents=deps.settings.client_documents == "fetched",
+    )
     # A resource's metadata lies at its own host and path; both come from the settings, and `Host` only selects.
     resources = {
         (host, urlsplit(service.resource).path): protected_resource(service, issuer)

@@ -1,7 +1,7 @@
 """How a sign-in ends: a client gets its answer by redirect, a device finds it when it next polls.
 
-Whoever only wanted to see their account gets there. Everything up to here is the same for all, so that no check can
-be there for the one and missing for the other.
+Whoever only wanted to see their account gets there. Everything up to here is the same for all, so that no check
+can be there for the one and missing for the other.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
     match asked:
         case AuthorizationRequest():
             code = await deps.codes.add(
-                AuthorizationCode(new_identifier(), asked, user, standing.sealed_github_token, standing.groups)
+                AuthorizationCode(
+                    new_identifier(), asked, user, standing.sealed_github_token, standing.groups, deps.clock()
+                )
             )
             return redirect_to_client(
                 asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
@@ -52,7 +54,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
             # Looked at again: the code may have expired while the person was at GitHub.
             found = await deps.devices.get(asked.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
-            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups)
+            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups, deps.clock())
             if expired or not await deps.devices.decide(asked.device_hash, decision):
                 raise DisplayedError(
                     ErrorCode.EXPIRED_TOKEN,

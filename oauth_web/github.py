@@ -2,10 +2,15 @@
 
 The user's GitHub token is used to ask who signed in, and kept, sealed, only where membership of an organisation
 or a team let somebody in: then it is asked again whether that still holds.
+
+GitHub may be slow, away, or answer with whatever stands before it. Nothing here waits longer than `deadline` in
+all, however slowly bytes come, and what is no proper answer means "unavailable", never "refused".
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -17,7 +22,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from oauth_core.model import User
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Collection
 
     from oauth_core.settings import WebSettings
 
@@ -26,6 +31,7 @@ _SCOPE = "read:user"
 _MEMBERSHIP_SCOPE = "read:org"
 _READS_ORGANIZATIONS = frozenset({"read:org", "write:org", "admin:org"})
 _NOT_FOUND = 404
+_TRIED_AGAIN = frozenset({502, 503, 504})
 _BAD_TOKEN = 401
 _DENIED = 403
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -65,6 +71,7 @@ class GitHub:
     api_url: str
     redirect_uri: str
     http: httpx2.AsyncClient
+    deadline: float = 10.0
 
     @classmethod
     def from_settings(cls, settings: WebSettings) -> GitHub:
@@ -77,6 +84,7 @@ class GitHub:
             api_url=settings.github_api_url.rstrip("/"),
             redirect_uri=f"{settings.issuer}/callback",
             http=httpx2.AsyncClient(timeout=_TIMEOUT),
+            deadline=settings.github_timeout,
         )
 
     def __repr__(self) -> str:
@@ -104,6 +112,58 @@ class GitHub:
 
     async def sign_in(self, *, code: str, code_verifier: str) -> SignedIn:
         """Who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
+        async with self._in_time():
+            access_token = await self._redeem(code, code_verifier)
+            return SignedIn(await self._who(access_token), access_token)
+
+    async def groups(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
+        """Which of the organisations and teams called `names` the `user` is an active member of.
+
+        Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
+        `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
+        Raises `GitHubUnavailableError`.
+        """
+        async with self._in_time():
+            return await self._active_among(token, user, names)
+
+    async def _active_among(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
+        login = user.login
+        if any("/" in name for name in names):
+            # Teams are asked about by login, and that may be another person's by now.
+            current = await self._who(token)
+            if current.github_id != user.github_id:
+                raise GitHubRefusedError("the token is another person's")
+            login = current.login
+        found = set()
+        for name in sorted(names):
+            organization, is_team, slug = (quote(part, safe="") for part in name.partition("/"))
+            path = (
+                f"/orgs/{organization}/teams/{slug}/memberships/{quote(login)}"
+                if is_team
+                else f"/user/memberships/orgs/{organization}"
+            )
+            if await self._is_active(path, token):
+                found.add(name)
+        return frozenset(found)
+
+    async def _who(self, token: str) -> User:
+        answer = await self._get("/user", token)
+        _check_not_refused(answer)
+        if not answer.is_success:
+            raise GitHubUnavailableError(f"/user answered {answer.status_code}")
+        return _user(_json(answer))
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Bound the whole of what is asked: a timeout for each read would let GitHub send a byte at a time."""
+        try:
+            async with asyncio.timeout(self.deadline):
+                yield
+        except TimeoutError:
+            raise GitHubUnavailableError(f"no answer within {self.deadline:g} seconds") from None
+
+    async def _redeem(self, code: str, code_verifier: str) -> str:
+        """The token that GitHub gives for `code`. Asked once: a code that was sent may have been used up."""
         try:
             async with self._oauth() as oauth:
                 token = await oauth.fetch_token(
@@ -112,34 +172,12 @@ class GitHub:
                     code_verifier=code_verifier,
                     headers={"Accept": "application/json"},
                 )
-            access_token = str(token["access_token"])
+            return str(token["access_token"])
         except AuthlibError as error:
             raise GitHubRefusedError(str(error.error)) from None
-        except (httpx2.HTTPError, ValueError, KeyError) as error:
+        # What is no JSON object trips Authlib in ways of its own.
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise GitHubUnavailableError(type(error).__name__) from error
-        answer = await self._get("/user", access_token)
-        if not answer.is_success:
-            raise GitHubUnavailableError(f"/user answered {answer.status_code}")
-        return SignedIn(_user(_json(answer)), access_token)
-
-    async def groups(self, token: str, user: User, names: Iterable[str]) -> frozenset[str]:
-        """Which of the organisations and teams called `names` the `user` is an active member of.
-
-        Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
-        `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
-        Raises `GitHubUnavailableError`.
-        """
-        found = set()
-        for name in sorted(names):
-            organization, is_team, slug = (quote(part, safe="") for part in name.partition("/"))
-            path = (
-                f"/orgs/{organization}/teams/{slug}/memberships/{quote(user.login)}"
-                if is_team
-                else f"/user/memberships/orgs/{organization}"
-            )
-            if await self._is_active(path, token):
-                found.add(name)
-        return frozenset(found)
 
     async def _is_active(self, path: str, token: str) -> bool:
         answer = await self._get(path, token)
@@ -149,23 +187,25 @@ class GitHub:
             raise MissingScopeError("GitHub did not grant read:org, so your memberships cannot be seen")
         if answer.status_code == _NOT_FOUND:
             return False
-        if answer.status_code == _BAD_TOKEN or (answer.status_code == _DENIED and not _is_rate_limit(answer)):
-            raise GitHubRefusedError(f"GitHub does not let us see memberships ({answer.status_code})")
+        _check_not_refused(answer)
         if not answer.is_success:
             raise GitHubUnavailableError(f"{path} answered {answer.status_code}")
         document = _json(answer)
         return isinstance(document, dict) and document.get("state") == "active"
 
     async def _get(self, path: str, token: str) -> httpx2.Response:
-        """Ask the API, once more if the first try got no answer. Raises `GitHubUnavailableError`."""
+        """Ask the API, once more if the first try got no answer of its own. Raises `GitHubUnavailableError`."""
         headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
         for last in (False, True):
             try:
-                return await self.http.get(f"{self.api_url}{path}", headers=headers)
+                answer = await self.http.get(f"{self.api_url}{path}", headers=headers)
             except httpx2.HTTPError as error:
                 if last:
                     raise GitHubUnavailableError(type(error).__name__) from error
-        raise AssertionError("one of the two tries returns or raises")
+                continue
+            if last or answer.status_code not in _TRIED_AGAIN:
+                return answer
+        raise AssertionError("the second try returns or raises")
 
     def _oauth(self) -> AsyncOAuth2Client:
         # A session per sign-in: Authlib's keeps the token it fetched, and ours must not be shared.
@@ -177,6 +217,11 @@ class GitHub:
             token_endpoint_auth_method="client_secret_post",
             timeout=_TIMEOUT,
         )
+
+
+def _check_not_refused(answer: httpx2.Response) -> None:
+    if answer.status_code == _BAD_TOKEN or (answer.status_code == _DENIED and not _is_rate_limit(answer)):
+        raise GitHubRefusedError(f"GitHub does not let us see that ({answer.status_code})")
 
 
 def _is_rate_limit(answer: httpx2.Response) -> bool:

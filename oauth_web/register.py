@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
 
-from oauth_core import registration, strict_json
+from oauth_core import identical_registrations, registration, registration_permissions, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.registration_permissions import DELETE, READ, WRITE
 from oauth_web.answers import NO_STORE, body, json_answer, one_header
+from oauth_web.leave_to_register import leave_to_register
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
@@ -29,34 +32,45 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/register")
     async def register() -> Response:
         try:
-            registered = registration.register(await _json_body(), now=deps.clock())
+            leave = await leave_to_register(deps, one_header("Authorization"))
+            registered = registration.register(
+                await _json_body(),
+                now=deps.clock(),
+                permissions=leave.registration_permissions,
+                may_share=leave.token_id is None,
+            )
+            await leave.use_up()
         except DisplayedError as error:
             deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
             raise
-        await deps.clients.add(registered.client)
-        deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTERED, client_id=registered.client.client_id))
+        client = await deps.clients.add_or_share(registered.client)
+        if client.client_id != registered.client.client_id:
+            # Several rely on it now, so nobody is told how to change it.
+            registered = registration.Registered(client, None, None)
+        reason = leave.reason if registered.registration_token else "registered before, exactly the same"
+        deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTERED, reason=reason, client_id=client.client_id))
         return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
 
     @bp.get("/register/<client_id>")
     async def read(client_id: str) -> Response:
-        client, token = await _managed(deps, client_id)
+        client, token = await _managed(deps, client_id, READ)
         deps.audit.record(AuditEvent(EventKind.CLIENT_READ, client_id=client_id))
         shown = registration.Registered(client, None, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
     @bp.put("/register/<client_id>")
     async def update(client_id: str) -> Response:
-        client, token = await _managed(deps, client_id)
+        client, token = await _managed(deps, client_id, WRITE)
         changed = registration.update(client, await _json_body())
-        if not await deps.clients.replace(changed.client):
-            raise _refused()
+        if not await deps.clients.swap(client, changed.client):
+            raise _overtaken()
         deps.audit.record(AuditEvent(EventKind.CLIENT_UPDATED, client_id=client_id))
         shown = registration.Registered(changed.client, changed.secret, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
     @bp.delete("/register/<client_id>")
     async def delete(client_id: str) -> Response:
-        await _managed(deps, client_id)
+        await _managed(deps, client_id, DELETE)
         for grant_id in await deps.clients.delete(client_id):
             if await deps.grants.end(grant_id):
                 deps.audit.record(
@@ -70,8 +84,8 @@ def blueprint(deps: Deps) -> Blueprint:
     return bp
 
 
-async def _managed(deps: Deps, client_id: str) -> tuple[Client, str]:
-    """The client and the registration token that proved who asks (RFC 7592 section 2).
+async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client, str]:
+    """The client and the registration token that proved who asks, and may do this (RFC 7592 section 2).
 
     An unknown client and a wrong token get one and the same answer, so that ids cannot be probed.
     """
@@ -81,7 +95,27 @@ async def _managed(deps: Deps, client_id: str) -> tuple[Client, str]:
     if client is None or scheme.lower() != "bearer" or not known:
         deps.audit.record(AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED))
         raise _refused()
+    try:
+        registration_permissions.require(client, permission)
+        identical_registrations.check_manageable(client, permission)
+    except DisplayedError as error:
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
+        )
+        raise
+    if client.sharing == "possible":
+        # Who manages a record keeps it: nobody who registers the same comes to rely on it any more.
+        kept = dataclasses.replace(client, sharing="never")
+        if not await deps.clients.swap(client, kept):
+            raise _overtaken()
+        client = kept
     return client, token
+
+
+def _overtaken() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.TEMPORARILY_UNAVAILABLE, "the registration changed at this very moment; try again", status=503
+    )
 
 
 def _refused() -> DisplayedError:

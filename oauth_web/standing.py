@@ -1,7 +1,8 @@
-"""Whether somebody may be here, and in which groups: asked when they sign in, and again at every refresh.
+"""Whether somebody may be here, and in which groups: asked when they sign in, at every refresh and on a schedule.
 
 A grant outlives the day on which its user left. So the rule is applied anew each time a client refreshes: a user
 taken off the list, out of the organisation or out of the team loses the grant then, half an hour later at most.
+`oauth_web.membership_checks` asks about those who do not refresh.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import KnownUser
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_web.github import GitHubRefusedError, GitHubUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from oauth_core.model import User
     from oauth_web.deps import Deps
     from oauth_web.github import SignedIn
+
+_MOST_OTHERS = 3
 
 
 class NotAdmittedError(Exception):
@@ -45,7 +51,9 @@ def groups_that_matter(deps: Deps) -> frozenset[str]:
 async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
     """Let `signed_in` in. Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
     user = signed_in.user
-    if not _groups_to_ask_about(deps, user):
+    await _check_not_blocked(deps, user)
+    await deps.users.remember(KnownUser(user, deps.clock()))
+    if not asks_github(deps, user):
         return Standing(await _admitted_groups(deps, user, ""))
     groups = await _admitted_groups(deps, user, signed_in.token)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
@@ -54,7 +62,7 @@ async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
 
 def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) -> bool:
     """Whether we can find out anew what we must know of `user`. If not, they have to sign in again."""
-    return sealed_github_token is not None or not _groups_to_ask_about(deps, user)
+    return sealed_github_token is not None or not asks_github(deps, user)
 
 
 async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
@@ -63,23 +71,57 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
     Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
-    if sealed_github_token is None or not _groups_to_ask_about(deps, user):
-        # Without a token from when they signed in they are in no group, until they sign in again.
-        if not deps.settings.admission.admits_by_name(user):
-            raise NotAdmittedError(user, "no longer on the list of allowed users")
-        return ()
+    await _check_not_blocked(deps, user)
+    if not asks_github(deps, user):
+        return await _admitted_groups(deps, user, "")
+    fault = None
+    async for sealed in _kept_tokens(deps, user, sealed_github_token):
+        try:
+            return await _admitted_groups(deps, user, _unsealed(deps, user, sealed))
+        except UnsealError:
+            fault = "the kept GitHub token cannot be opened"
+        except GitHubRefusedError as error:
+            fault = f"GitHub refused: {error}"
+        except GitHubUnavailableError:
+            raise DisplayedError(
+                ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
+            ) from None
+    # Somebody whose groups matter and who signed in when they did not has to sign in again: to be in no group may
+    # mean to be forbidden less.
+    unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
+    raise NotAdmittedError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
+
+
+def asks_github(deps: Deps, user: User) -> bool:
+    """Whether GitHub has to be asked to know the standing of `user`."""
+    return bool(_groups_to_ask_about(deps, user))
+
+
+async def _kept_tokens(deps: Deps, user: User, own: str | None) -> AsyncIterator[str]:
+    """Sealed GitHub tokens of `user`: that of the grant in question, then those of later sign-ins, the last first.
+
+    GitHub keeps ten tokens of a person and an app and drops the oldest, which says nothing about the person.
+    """
+    if own is not None:
+        yield own
+    later = {grant.sealed_github_token: None for grant in reversed(await deps.grants.of_user(user.github_id))}
+    for sealed in [token for token in later if token not in {None, own}][:_MOST_OTHERS]:
+        yield str(sealed)
+
+
+def _unsealed(deps: Deps, user: User, sealed_github_token: str) -> str:
+    """The GitHub token. Raises `UnsealError`."""
     try:
         sealed = base64.b64decode(sealed_github_token)
-        token = unseal(sealed, deps.settings.master_key_bytes, context=_context(user)).decode()
-        return await _admitted_groups(deps, user, token)
-    except (UnsealError, binascii.Error):
-        raise NotAdmittedError(user, "the kept GitHub token cannot be opened") from None
-    except GitHubRefusedError as error:
-        raise NotAdmittedError(user, f"GitHub refused: {error}") from None
-    except GitHubUnavailableError:
-        raise DisplayedError(
-            ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
-        ) from None
+    except binascii.Error:
+        raise UnsealError(_context(user)) from None
+    return unseal(sealed, deps.settings.master_key_bytes, context=_context(user)).decode()
+
+
+async def _check_not_blocked(deps: Deps, user: User) -> None:
+    """Pass when no operator shut `user` out; else raise `NotAdmittedError`."""
+    if await deps.users.block_of(user.github_id) is not None:
+        raise NotAdmittedError(user, "blocked by the operator")
 
 
 async def _admitted_groups(deps: Deps, user: User, token: str) -> tuple[str, ...]:
@@ -99,8 +141,8 @@ def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
     return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
 
 
-def _groups_of_policy(_deps: Deps) -> frozenset[str]:
-    return frozenset()
+def _groups_of_policy(deps: Deps) -> frozenset[str]:
+    return deps.policy.current.groups_mentioned
 
 
 def _context(user: User) -> str:

@@ -22,6 +22,9 @@ class StatusCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     Unauthorized: _ClassVar[StatusCode]
     Forbidden: _ClassVar[StatusCode]
     NotFound: _ClassVar[StatusCode]
+    MethodNotAllowed: _ClassVar[StatusCode]
+    PayloadTooLarge: _ClassVar[StatusCode]
+    UnsupportedMediaType: _ClassVar[StatusCode]
     ServiceUnavailable: _ClassVar[StatusCode]
 Empty: StatusCode
 OK: StatusCode
@@ -29,6 +32,9 @@ BadRequest: StatusCode
 Unauthorized: StatusCode
 Forbidden: StatusCode
 NotFound: StatusCode
+MethodNotAllowed: StatusCode
+PayloadTooLarge: StatusCode
+UnsupportedMediaType: StatusCode
 ServiceUnavailable: StatusCode
 
 class CheckRequest(_message.Message):

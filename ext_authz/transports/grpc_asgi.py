@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 CHECK = f"/{CHECK_SERVICE}/Check"
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _HEALTH_WATCH = "/grpc.health.v1.Health/Watch"
-_GRPC = (b"content-type", b"application/grpc")
+GRPC = (b"content-type", b"application/grpc")
 
 # Made once: a server only reads them.
-_BEGIN = {"type": "http.response.start", "status": 200, "headers": [_GRPC], "trailers": True}
-_END = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
+BEGIN = {"type": "http.response.start", "status": 200, "headers": [GRPC], "trailers": True}
+END = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 _MOVE_ON = {
     "type": "http.response.trailers",
     "headers": list(CallError(UNAVAILABLE, "this process is about to end").headers),
@@ -77,7 +77,7 @@ class GrpcApplication:
             return self._answer_check(headers, receive, send)
         if method := self._others.get(scope["path"]):
             return method(headers, receive, send)
-        return _end_with(CallError(UNIMPLEMENTED, "there is no such method"), send)
+        return end_with(CallError(UNIMPLEMENTED, "there is no such method"), send)
 
     async def _answer_check(self, headers: Headers, receive: Receive, send: Send) -> None:
         try:
@@ -88,11 +88,11 @@ class GrpcApplication:
             if answer is None:
                 answer = await self._check_in_time(message, headers)
         except CallError as error:
-            await _end_with(error, send)
+            await end_with(error, send)
             return
-        await send(_BEGIN)
+        await send(BEGIN)
         await send({"type": "http.response.body", "body": frame(answer)})
-        await send(_END)
+        await send(END)
 
     async def _check_in_time(self, message: bytes, headers: Headers) -> bytes:
         """The answer, or DEADLINE_EXCEEDED: who has stopped waiting must not be answered with an old decision."""
@@ -110,21 +110,21 @@ class GrpcApplication:
             if name not in NAMES:
                 raise CallError(NOT_FOUND, "there is no such service")
         except CallError as error:
-            await _end_with(error, send)
+            await end_with(error, send)
             return
-        await send(_BEGIN)
+        await send(BEGIN)
         await send({"type": "http.response.body", "body": _health_frame(self._health.is_serving)})
-        await send(_END)
+        await send(END)
 
     async def _watch_health(self, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             name = await _read_health_request(headers, receive)
         except CallError as error:
-            await _end_with(error, send)
+            await end_with(error, send)
             return
         if name is None:
             return
-        await send(_BEGIN)
+        await send(BEGIN)
         telling = asyncio.create_task(_tell_health(self._health if name in NAMES else None, send))
         gone = asyncio.create_task(_gone(receive))
         try:
@@ -200,8 +200,9 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
     return message_in(data)
 
 
-async def _end_with(error: CallError, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [_GRPC, *error.headers]})
+async def end_with(error: CallError, send: Send) -> None:
+    """End a call that has not begun to be answered with an error."""
+    await send({"type": "http.response.start", "status": 200, "headers": [GRPC, *error.headers]})
     await send(_NOTHING)
 
 

@@ -13,8 +13,8 @@ import structlog
 
 from ext_authz.parent_link import ParentLink
 from ext_authz.server import check_server
-from ext_authz.transports.grpc_asgi import GrpcApplication
 from ext_authz.transports.pyvoy_host import ADMIN_VARIABLE, DRAIN_SECONDS, STAT_PREFIX
+from ext_authz.transports.taskless import TasklessCalls
 from oauth_core import logs
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, load
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
     from ext_authz.server import CheckServer
     from ext_authz.transports.grpc_asgi import Receive, Scope, Send
+    from ext_authz.transports.taskless import Call
+
+_SWITCH_SECONDS = 0.0001
+"""How long the event loop may keep the interpreter from the thread that hands it requests; Python's own 5 ms is a
+latency that callers would feel."""
 
 _LOOK_AGAIN_SECONDS = 0.02
 _LAST_GOODBYE_SECONDS = 0.5
@@ -36,9 +41,9 @@ class Application:
     _asgi_single_callable = True  # by this, servers know that it is no ASGI 2 application, though not `async`
 
     def __init__(self) -> None:
-        self._calls: GrpcApplication | None = None
+        self._calls: TasklessCalls | None = None
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Call | Coroutine[Any, Any, None]:
         """The work for one scope. Requests come only once start-up is complete."""
         if scope["type"] == "http" and self._calls is not None:
             return self._calls(scope, receive, send)
@@ -49,10 +54,12 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
+            sys.setswitchinterval(_SWITCH_SECONDS)
             settings = load(AuthzSettings, None, os.environ)
             logs.configure("ext_authz", settings.log_level)
-            async with check_server(settings, logs.LogAuditSink()) as server:
-                self._calls = GrpcApplication(server)
+            async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
+                self._calls = TasklessCalls(server)
+                self._calls.prepare(asyncio.get_running_loop())
                 await send({"type": "lifespan.startup.complete"})
                 await _until_shutdown(server, settings, receive)
         except SettingsError as error:
@@ -67,7 +74,7 @@ async def _until_shutdown(server: CheckServer, settings: AuthzSettings, receive:
     """Keep the line to the parent until Envoy says that all is over."""
     link = ParentLink.from_environment(os.environ)
     obeying = asyncio.create_task(_obey(link, server, settings))
-    beating = asyncio.create_task(link.beat())
+    beating = asyncio.create_task(link.beat(server.figures))
     shutdown = asyncio.ensure_future(receive())
     try:
         await asyncio.wait((shutdown, server.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +93,7 @@ async def _obey(link: ParentLink, server: CheckServer, settings: AuthzSettings) 
     """Say when calls are answered; when told to, let no new ones come, wait for the last, and end the process."""
     admin = os.environ[ADMIN_VARIABLE]
     await _until(admin, "listener_manager.workers_started", 1)
-    link.ready()
+    await link.ready()
     await link.told_to_drain()
     log = structlog.get_logger("server")
     log.info("server.draining")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from oauth_core.public_urls import is_loopback
 from oauth_core.settings.gateway import CommaList, RedisSettings
 
 
@@ -33,6 +34,15 @@ class AuthzSettings(RedisSettings):
     authz_tls_client_ca: Path | None = None
     authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
     authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
+    metrics_listen: str | None = None
+    """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _on_this_machine(cls, value: str | None) -> str | None:
+        if value and not value.startswith("unix:/") and not is_loopback(f"http://{value}"):
+            raise ValueError("metrics_listen must be a loopback address or unix:/path")
+        return value or None
 
     @model_validator(mode="after")
     def _whole_identity(self) -> AuthzSettings:

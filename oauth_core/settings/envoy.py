@@ -22,6 +22,8 @@ class EnvoySettings(GatewaySettings):
     authz_upstream_key: Path | None = None
     standin_upstream: str | None = None
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+    max_checked_bytes: int = Field(default=128 * 1024, ge=1024, le=768 * 1024)
+    """What Envoy holds of a request before it is known who sends it. A whole Check must fit into one MiB."""
 
     @model_validator(mode="after")
     def _whole_client_identity(self) -> EnvoySettings:

@@ -10,13 +10,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from oauth_core.model import Service
 from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
+from oauth_core.roles import Policy
+from oauth_core.scopes import of_service
 from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
+from oauth_core.settings.policy_faults import PlacedError, policy_faults
+from oauth_core.settings.roles import ROLE_NAME, RoleSettings
 from oauth_core.settings.services import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WEB_PATHS = (
+    "/account",
     "/authorize",
     "/device",
     "/device_authorization",
@@ -50,6 +55,7 @@ class GatewaySettings(BaseModel):
     issuer: str
     base_domain: str | None = None
     services: tuple[ServiceSettings, ...]
+    roles: dict[Annotated[str, Field(pattern=ROLE_NAME)], RoleSettings] = Field(default_factory=dict)
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
     identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
@@ -67,6 +73,8 @@ class GatewaySettings(BaseModel):
     def _consistent(self) -> GatewaySettings:
         if faults := list(self._faults()):
             raise ValueError("\n".join(faults))
+        if placed := list(policy_faults(self.resolved_services, self.roles)):
+            raise PlacedError(placed)
         return self
 
     def _faults(self) -> Iterator[str]:
@@ -89,7 +97,7 @@ class GatewaySettings(BaseModel):
             yield from faults
             if not faults and not issuer_faults:
                 yield from self._path_faults(service)
-        known = {service.scope for service in self.resolved_services}
+        known = {scope for service in self.resolved_services for scope in of_service(service)}
         if unknown := [scope for scope in self.default_scopes if scope not in known]:
             yield f"default_scopes names scopes of no service: {' '.join(unknown)}"
 
@@ -98,6 +106,11 @@ class GatewaySettings(BaseModel):
         taken = any(f"{url.path}/".startswith(f"{path}/") for path in ("", *WEB_PATHS) if path or not url.path)
         if url.netloc == issuer.netloc and taken:
             yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
+
+    @property
+    def policy(self) -> Policy:
+        """Who may do what."""
+        return Policy.of((role.named(name) for name, role in self.roles.items()), self.resolved_services)
 
     @property
     def is_local(self) -> bool:
@@ -123,6 +136,8 @@ class GatewaySettings(BaseModel):
             resource=f"{self.issuer}{url}" if url.startswith("/") else url,
             upstream=service.upstream or f"unix:{self.service_socket(service.name)}:/mcp",
             scope=service.scope or f"mcp.{service.name}",
+            named_permissions=service.permissions.names if service.permissions else (),
+            rules=service.permissions.rules if service.permissions else None,
         )
 
 

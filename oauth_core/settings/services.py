@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from oauth_core.settings.roles import PermissionSettings
+
 
 class ServiceSettings(BaseModel):
     """One `[[services]]` table. Exactly one of `upstream` and `command` says where the service is.
@@ -23,6 +25,7 @@ class ServiceSettings(BaseModel):
     command: tuple[str, ...] | None = None
     transport: Literal["stdio", "http"] = "stdio"
     scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
+    permissions: PermissionSettings | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from oauth_core.errors import SettingsError
+from oauth_core.settings.policy_faults import PlacedError, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -20,6 +21,21 @@ Model = TypeVar("Model", bound=BaseModel)
 
 SECRET_FIELDS = frozenset({"master_key", "github_client_secret", "redis_password"})
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
+
+_TABLES = frozenset({"services", "roles"})
+"""Fields that are tables, which no variable can hold."""
+
+
+class Fault(str):
+    """A fault in words, with the place in the settings that it speaks of; empty when it speaks of them all."""
+
+    __slots__ = ("place",)
+    place: tuple[str | int, ...]
+
+    def __new__(cls, text: str, place: tuple[str | int, ...] = ()) -> Fault:
+        fault = super().__new__(cls, text)
+        fault.place = place
+        return fault
 
 
 def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[str, object]:
@@ -33,9 +49,12 @@ def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[s
         raise SettingsError([f"{config}: {error.strerror or error}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{config}: {error}"]) from None
-    faults += [f"{config}: unknown setting {name!r}" for name in values if name not in known]
+    faults += [Fault(f"{config}: unknown setting {name!r}", (name,)) for name in values if name not in known]
     faults += [
-        f"{config}: {name} is a secret; set {name.upper()} or {name.upper()}_FILE in the environment instead"
+        Fault(
+            f"{config}: {name} is a secret; set {name.upper()} or {name.upper()}_FILE in the environment instead",
+            (name,),
+        )
         for name in values
         if name in SECRET_FIELDS
     ]
@@ -47,7 +66,7 @@ def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: 
     values: dict[str, object] = {}
     for name in fields:
         variable = name.upper()
-        if name != "services" and variable in environ:
+        if name not in _TABLES and variable in environ:
             values[name] = environ[variable]
         if name in SECRET_FIELDS and (file := environ.get(f"{variable}_FILE")):
             if variable in environ:
@@ -73,12 +92,16 @@ def _in_words(error: ValidationError) -> list[str]:
     lines: list[str] = []
     for detail in error.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in detail["loc"])
+        cause = detail.get("ctx", {}).get("error")
         if detail["type"] == "missing":
-            lines.append(_missing(where))
+            lines.append(Fault(_missing(where), detail["loc"]))
+            continue
+        if isinstance(cause, PlacedError):
+            lines += [Fault(f"{dotted(place)}: {message}", place) for place, message in cause.faults]
             continue
         # A validator that looks at everything gives several faults at once, one a line.
         for message in detail["msg"].removeprefix("Value error, ").split("\n"):
-            lines.append(f"{where}: {message}" if where else message)
+            lines.append(Fault(f"{where}: {message}" if where else message, detail["loc"]))
     return lines
 
 

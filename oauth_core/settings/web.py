@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 
 from oauth_core.admission import Admission, check_organizations, check_teams
 from oauth_core.public_urls import is_loopback
+from oauth_core.registration_permissions import ALL, check_names
 from oauth_core.sealing import read_key
 from oauth_core.settings.gateway import CommaList, RedisSettings
 
@@ -38,13 +39,18 @@ class WebSettings(RedisSettings):
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
     client_lifetime: int = Field(default=7_776_000, ge=0)
+    client_registration: Literal["open", "token", "closed"] = "open"
+    client_registration_permissions: Annotated[CommaList, AfterValidator(check_names)] = ALL
     session_timeout: int = Field(default=600, ge=30, le=86400)
     session_lifetime: int = Field(default=43_200, ge=0, le=2_592_000)
     session_idle_lifetime: int = Field(default=3600, ge=60, le=2_592_000)
     remembered_consent_lifetime: int = Field(default=7_776_000, ge=0, le=31_536_000)
-    github_timeout: float = Field(default=10.0, ge=1, le=25)
+    github_timeout: float = Field(default=10.0, ge=1, le=14)
     refresh_grace: int = Field(default=10, ge=0, le=120)
+    membership_check_interval: int = Field(default=900, ge=0, le=86400)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    client_documents: Literal["fetched", "pinned"] = "fetched"
+    client_documents_max_age: int = Field(default=604_800, ge=3600)
     pinned_client_documents: Path | None = None
     client_documents_ca_file: Path | None = None
     allow_loopback_client_documents: bool = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.credentials import is_identifier
+from oauth_core.identical_registrations import fingerprint
 from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
@@ -16,12 +18,20 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CLIENT = Codec(Client)
+_MOST_TRIES = 3
 
 # Only ever lengthens: using a client that holds a year's grant must not cut its life to ninety days.
 _TOUCH = """
 local left = redis.call('TTL', KEYS[1])
 if left >= 0 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return left
+"""
+
+# KEYS: client. ARGV: the record as it was read, the one to put in its place.
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
 """
 
 
@@ -32,6 +42,7 @@ class ClientStore:
         self._redis = redis
         self._lifetime = lifetime
         self._touch = redis.register_script(_TOUCH)
+        self._swap = redis.register_script(_SWAP)
 
     async def add(self, client: Client) -> None:
         """Keep a new client. Raises `StoreUnavailableError`, as every method here does.
@@ -41,6 +52,42 @@ class ClientStore:
         lifetime = None if client.machine_scopes else self._lifetime or None
         async with guarded():
             await self._redis.set(keyspace.client(client.client_id), _CLIENT.dump(client), ex=lifetime)
+
+    async def add_or_share(self, client: Client) -> Client:
+        """Keep a new client, or answer the one that said exactly the same of itself and is shared from now on."""
+        name = fingerprint(client)
+        if name is None:
+            await self.add(client)
+            return client
+        async with guarded():
+            known = await self._redis.get(keyspace.registration(name))
+        if known is not None and (shared := await self._shared(str(known), name)) is not None:
+            return shared
+        await self.add(client)
+        async with guarded():
+            await self._redis.set(keyspace.registration(name), client.client_id, ex=self._lifetime or None)
+        return client
+
+    async def _shared(self, client_id: str, name: str) -> Client | None:
+        """The client with this fingerprint, which is shared from now on; `None` when it is not to be had."""
+        for _ in range(_MOST_TRIES):
+            found = await ClientStore.get(self, client_id)
+            if found is None or fingerprint(found) != name:
+                return None
+            shared = dataclasses.replace(found, sharing="shared")
+            # Whoever manages or shares it at this moment comes first, and is looked at again.
+            if found == shared or await self.swap(found, shared):
+                return shared
+        return None
+
+    async def swap(self, old: Client, new: Client) -> bool:
+        """Put `new` in the place of `old`; answers whether it was there, unchanged."""
+        key = keyspace.client(old.client_id)
+        async with guarded():
+            text = await self._redis.get(key)
+            if text is None or _CLIENT.load(text) != old:
+                return False
+            return bool(await self._swap([key], [text, _CLIENT.dump(new)]))
 
     async def get(self, client_id: str) -> Client | None:
         """The client, if it is registered. Looking it up is a use."""

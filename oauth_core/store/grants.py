@@ -24,7 +24,7 @@ from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
     from redis.asyncio import Redis
 
@@ -145,6 +145,19 @@ class GrantStore:
             record = await cast("Awaitable[str | None]", self._redis.hget(keyspace.grant(grant_id), "record"))
         return None if record is None else _GRANT.load(record)
 
+    async def all_ids(self) -> AsyncIterator[str]:
+        """The ids of all grants; one may come twice, and one that begins or ends meanwhile may be missing."""
+        prefix, _, suffix = keyspace.ALL_GRANTS.partition("*")
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_GRANTS, count=1000):
+                yield str(key).removeprefix(prefix).removesuffix(suffix)
+
+    async def all_user_ids(self) -> AsyncIterator[int]:
+        """The GitHub ids of people who may have grants; one may come twice."""
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_USER_GRANTS, count=1000):
+                yield int(str(key).rpartition(":")[2])
+
     async def of_user(self, github_id: int) -> tuple[Grant, ...]:
         """The grants that a person gave and that live at this moment, oldest first."""
         async with guarded():
@@ -153,6 +166,13 @@ class GrantStore:
         found = [await self.get(grant_id) for grant_id in grant_ids]
         living = [grant for grant in found if grant is not None]
         return tuple(sorted(living, key=lambda grant: (grant.created_at, grant.grant_id)))
+
+    async def refreshed_at(self, grant_id: str) -> int | None:
+        """When the refresh token of a grant was last rotated, if ever."""
+        async with guarded():
+            found = self._redis.hget(keyspace.grant(grant_id), "rotated_at")
+            rotated_at = await cast("Awaitable[str | None]", found)
+        return None if rotated_at is None else int(rotated_at)
 
     async def holds(self, presented: RefreshToken) -> bool:
         """Whether `presented` is the refresh token in force, or the one it replaced. Uses nothing up."""
@@ -213,6 +233,20 @@ class GrantStore:
             for jti in tokens:
                 await self._redis.delete(keyspace.token(jti))
         return changed if exists else None
+
+    async def tokens_of(self, grant_id: str) -> dict[str, int]:
+        """The access tokens of a grant that are alive: `jti` to the second of expiry."""
+        async with guarded():
+            noted = await cast(
+                "Awaitable[list[tuple[str, float]]]",
+                self._redis.zrange(keyspace.grant_tokens(grant_id), 0, -1, withscores=True),
+            )
+            return {jti: int(exp) for jti, exp in noted if await self._redis.exists(keyspace.token(jti))}
+
+    async def grant_of_token(self, jti: str) -> str | None:
+        """The id of the grant of an access token that is alive."""
+        async with guarded():
+            return cast("str | None", await self._redis.get(keyspace.token(jti)))
 
     async def token_lives(self, jti: str) -> bool:
         """Whether an access token is alive at this moment."""

@@ -3,6 +3,8 @@
 | key | value | lives |
 |---|---|---|
 | `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
+| `registration:<hash>` | the client that said exactly this of itself | as a client that nobody uses |
+| `initial-access-token:<id>` | hash: `record` (an `InitialAccessToken`), `left` (uses) | itself, or its uses |
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
 | `document-fetches:<hash>` | how often its host was asked lately | a minute |
@@ -21,9 +23,17 @@
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
 | `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
+| `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
+| `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
+| `cut:user:<GitHub id>` | the second up to which what a person allowed is void | an hour |
+| `cut:client:<id>` | the same of what a client was allowed | an hour |
+| `cut:all` | the same of everything | an hour |
 | `token:<jti>` | the grant's id | the access token |
+| `lease:<work>` | the process that does it for all | a minute, again and again |
+| `lease-rest:<work>` | the rules under which it was done last | until it is due again |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
+| `isolated-services` | services that an operator took out, and why, JSON | until all are back |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
 touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
@@ -36,9 +46,22 @@ from oauth_core.credentials import hash_secret, is_identifier
 
 KEYRING = "keyring"
 JWKS = "jwks"
+ISOLATED_SERVICES = "isolated-services"
+CUT_OF_ALL = "cut:all"
 DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
+
+ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
+ALL_GRANTS = "grant:{*}"
+ALL_USERS = "user:*"
+ALL_BLOCKS = "block:*"
+ALL_USER_GRANTS = "user-grants:*"
+"""Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
+every person."""
+
+CUT_LIFETIME = 3600
+"""Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
 
 CODE_LIFETIME = 60
 """Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
@@ -57,6 +80,16 @@ EXPIRED_DEVICE_LIFETIME = 600
 def client(client_id: str) -> str:
     """Key of a client's record."""
     return f"client:{_of_ours(client_id)}"
+
+
+def registration(fingerprint: str) -> str:
+    """Key that leads from what clients say of themselves to the one record they share."""
+    return f"registration:{fingerprint}"
+
+
+def initial_access_token(token_id: str) -> str:
+    """Key of somebody's leave to register clients."""
+    return f"initial-access-token:{token_id}"
 
 
 def client_grants(client_id: str) -> str:
@@ -87,6 +120,36 @@ def consents(github_id: int) -> str:
 def consent_field(client_id: str) -> str:
     """The field of a client in a person's consents."""
     return _of_ours(client_id)
+
+
+def user(github_id: int) -> str:
+    """Key of who somebody was when they last signed in."""
+    return f"user:{github_id}"
+
+
+def block(github_id: int) -> str:
+    """Key whose existence shuts somebody out."""
+    return f"block:{github_id}"
+
+
+def cut_of_user(github_id: int) -> str:
+    """Key of the second up to which what a person allowed is void."""
+    return f"cut:user:{github_id}"
+
+
+def cut_of_client(client_id: str) -> str:
+    """Key of the second up to which what a client was allowed is void."""
+    return f"cut:client:{_of_ours(client_id)}"
+
+
+def lease(work: str) -> str:
+    """Key of the process that does some work for all."""
+    return f"lease:{work}"
+
+
+def lease_rest(work: str) -> str:
+    """Key that is there until the work is due again."""
+    return f"lease-rest:{work}"
 
 
 def document(name_hash: str) -> str:

@@ -17,6 +17,7 @@ CHECK_ACL = (
     "resetkeys",
     f"~{keyspace.token('*')}",
     f"~{keyspace.JWKS}",
+    f"~{keyspace.ISOLATED_SERVICES}",
     "resetchannels",
     "nocommands",
     "+exists",
@@ -28,10 +29,10 @@ CHECK_ACL = (
 )
 """What the check service's own Redis user may do, as rules for `ACL SETUSER` or a `user` line of redis.conf.
 
-It can ask whether a token lives and read the public keys; it can neither write nor see a grant, a client or the
-key ring. It may ask to be told of changes to what it read (`CLIENT TRACKING`), on its own connection, so it needs
-no channel. Add `on` and a password. Works from Redis 6 on, which lacks read-only key patterns: that nothing can
-be written follows from the commands.
+It can ask whether a token lives and read the public keys and which services are isolated; it can neither write nor
+see a grant, a client or the key ring. It may ask to be told of changes to what it read (`CLIENT TRACKING`), on its
+own connection, so it needs no channel. Add `on` and a password. Works from Redis 6 on, which lacks read-only key
+patterns: that nothing can be written follows from the commands.
 """
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Never
 
 from redis.exceptions import RedisError
 
-from oauth_core.errors import StoreUnavailableError
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
 from oauth_core.store.link import open_link
 from oauth_core.store.liveness import RedisLiveness
-from oauth_core.store.public_keys import PublicKeysStore
 from oauth_core.store.view import View
+from oauth_core.store.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from oauth_core.store.view import Question
 
 _TOKEN_PREFIX = keyspace.token("").encode()
-_JWKS = keyspace.JWKS.encode()
 _RETRY_FIRST = 0.02
 _RETRY_LAST = 0.5
 
 
-def unsleeping_clock() -> float:
-    """Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+unsleeping_clock: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
 
 
 @dataclass(slots=True)
@@ -75,8 +75,6 @@ class LocalView:
         `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
         """
         self.counts = ViewCounts()
-        self.keys_changed = asyncio.Event()
-        """Set when the published keys may have changed; whoever reads them again clears it before."""
         self._redis = redis
         self._timeout = timeout
         self._bound = bound
@@ -90,14 +88,25 @@ class LocalView:
         # An answer that took longer than the bound may not be believed any more.
         self._deadline = min(timeout, bound)
         self._liveness = RedisLiveness(redis, timeout=self._deadline)
-        self._public_keys = PublicKeysStore(redis, timeout=self._deadline)
         self._asked_directly: dict[str, asyncio.Task[Liveness]] = {}
         self._report = report
+        self.published_keys = self._watched(keyspace.JWKS)
+        self.isolated_services = self._watched(keyspace.ISOLATED_SERVICES)
 
     @property
     def is_linked(self) -> bool:
         """Whether what is remembered counts at this moment."""
         return self._view.is_trusted(self._clock())
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since Redis last proved that no change was missed; infinite without a link."""
+        return self._clock() - self._view.trusted_until + self._bound
+
+    @property
+    def waiting(self) -> int:
+        """How many questions to Redis have no answer yet."""
+        return self._under_way
 
     def __len__(self) -> int:
         return len(self._view)
@@ -122,34 +131,6 @@ class LocalView:
         except TimeoutError:
             return Liveness.UNKNOWN
 
-    async def read(self) -> str | bytes | None:
-        """The published JWK set as JSON, or `None`. Raises `StoreUnavailableError`.
-
-        Read over the link when there is one, so that `keys_changed` tells of the next change.
-        """
-        if self._link is None:
-            return await self._public_keys.read()
-        document: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-
-        def answered(value: object) -> None:
-            if document.done():
-                return
-            if value is None or isinstance(value, bytes):
-                document.set_result(value)
-            else:
-                document.set_exception(ValueError("the published keys are no text"))
-
-        def lost() -> None:
-            if not document.done():
-                document.set_exception(StoreUnavailableError("the tracking link was lost"))
-
-        self._link.send("GET", keyspace.JWKS, on_answer=answered, on_lost=lost)
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await document
-        except TimeoutError:
-            raise StoreUnavailableError("Redis did not answer in time") from None
-
     async def keep(self) -> Never:
         """Keep a tracking link, for ever. Without it every check asks Redis, so nothing here is fatal."""
         pause = _RETRY_FIRST
@@ -163,7 +144,7 @@ class LocalView:
                 self._report(None)
                 is_news, pause = True, _RETRY_FIRST
                 # Whatever was published while there was no link went untold.
-                self.keys_changed.set()
+                self._may_have_changed()
                 await link.run()
             except (RedisError, OSError, TimeoutError) as error:
                 if is_news:
@@ -173,6 +154,7 @@ class LocalView:
             finally:
                 self._link = None
                 self._view.lost()
+                self._may_have_changed()
                 if link is not None:
                     await link.close()
             await asyncio.sleep(pause)
@@ -187,13 +169,33 @@ class LocalView:
         self.counts.invalidations += 1
         if keys is None:
             self._view.invalidate_all()
-            self.keys_changed.set()
+            self._may_have_changed()
             return
         for key in keys:
             if key.startswith(_TOKEN_PREFIX):
                 self._view.invalidate(key.removeprefix(_TOKEN_PREFIX).decode())
-            elif key == _JWKS:
-                self.keys_changed.set()
+            for watched in self._documents:
+                if key == watched.key:
+                    watched.may_have_changed()
+
+    @property
+    def _documents(self) -> tuple[Watched, ...]:
+        return self.published_keys, self.isolated_services
+
+    def _watched(self, key: str) -> Watched:
+        return Watched(
+            key,
+            self._redis,
+            link=lambda: self._link,
+            is_trusted=self._view.is_trusted,
+            deadline=self._deadline,
+            bound=self._bound,
+            clock=self._clock,
+        )
+
+    def _may_have_changed(self) -> None:
+        for watched in self._documents:
+            watched.may_have_changed()
 
     async def _ask(self, link: Link, jti: str, now: float) -> Liveness | None:
         """Ask on the link, or wait with whoever asked already. `None` when the link broke or was too slow."""

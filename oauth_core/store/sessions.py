@@ -43,7 +43,6 @@ class SessionStore:
         self._redis = redis
         self._idle = idle
         self._note = redis.register_script(_NOTE)
-        self._take_notes = redis.register_script(_TAKE_NOTES)
 
     async def begin(self, session: Session) -> str:
         """Keep a new session and answer the secret for its browser, which was never anybody's before."""
@@ -78,8 +77,10 @@ class SessionStore:
             await self._redis.zrem(keyspace.user_sessions(github_id), session_hash)
         return bool(existed)
 
-    async def end_all(self, github_id: int) -> int:
-        """End every session of a person, in whatever browser. Answers how many were alive."""
-        async with guarded():
-            noted = cast("list[str]", await self._take_notes([keyspace.user_sessions(github_id)], []))
-            return sum([await self._redis.delete(keyspace.session(session_hash)) for session_hash in noted])
+
+async def end_all(redis: Redis, github_id: int) -> int:
+    """End every session of a person, in whatever browser. Answers how many were alive."""
+    notes = keyspace.user_sessions(github_id)
+    async with guarded():
+        noted = cast("list[str]", await redis.register_script(_TAKE_NOTES)([notes], []))
+        return sum([await redis.delete(keyspace.session(session_hash)) for session_hash in noted])

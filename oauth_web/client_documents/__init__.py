@@ -32,6 +32,7 @@ class ClientDocuments:
 
     cache: DocumentCache
     pinned: Mapping[str, Client]
+    fetches: bool
     allow_loopback: bool
     clock: Callable[[], int]
 
@@ -44,19 +45,22 @@ class ClientDocuments:
         fetcher = GuardedFetcher(allow_loopback=allow_loopback, tls=tls_context(settings.client_documents_ca_file))
         folder = settings.pinned_client_documents
         return cls(
-            cache=DocumentCache(fetcher, store, clock=clock),
+            cache=DocumentCache(fetcher, store, clock=clock, max_age=settings.client_documents_max_age),
             pinned=pinned.read(folder) if folder is not None else {},
+            fetches=settings.client_documents == "fetched",
             allow_loopback=allow_loopback,
             clock=clock,
         )
 
-    async def client(self, url: str) -> Client:
-        """The client that the document at `url` describes.
+    async def client(self, url: str) -> Client | None:
+        """The client that the document at `url` describes; `None` when the operator wants pinned ones only.
 
         Raises `DisplayedError`: 400 when URL or document are not fit, 503 when there is no document to be had.
         """
         if url in self.pinned:
             return self.pinned[url]
+        if not self.fetches:
+            return None
         try:
             client_id_documents.check_url(url, loopback=self.allow_loopback)
         except ValueError as error:
@@ -88,7 +92,7 @@ class ClientDocuments:
 
     async def exists(self, url: str) -> bool:
         """Whether the client at `url` is known at this moment, without asking anybody outside."""
-        return url in self.pinned or await self.cache.store.exists(_name(url))
+        return url in self.pinned or (self.fetches and await self.cache.store.exists(_name(url)))
 
     async def keep_for(self, url: str, seconds: int) -> None:
         """Keep the last good copy at least `seconds` from now, because a grant lives that long."""

@@ -38,10 +38,13 @@ class DocumentRefusedError(Exception):
 
 
 class DocumentCache:
-    """`clock` answers whole seconds since the epoch."""
+    """`clock` answers whole seconds since the epoch; a copy older than `max_age` seconds is as good as none."""
 
-    def __init__(self, fetcher: GuardedFetcher, store: DocumentStore, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, fetcher: GuardedFetcher, store: DocumentStore, *, clock: Callable[[], int], max_age: int
+    ) -> None:
         self.store = store
+        self._max_age = max_age
         self._fetcher = fetcher
         self._clock = clock
         self._under_way: dict[str, asyncio.Task[str]] = {}
@@ -60,6 +63,9 @@ class DocumentCache:
             try:
                 return parse((await self._fetched_once(name, url, parse)).encode())
             except (DocumentUnavailableError, DocumentRefusedError):
+                # Whoever can keep us from its publisher must not make a key that was withdrawn last for ever.
+                if self._clock() > copy.fetched_at + self._max_age:
+                    raise
                 return kept
         return parse((await self._fetched_once(name, url, parse)).encode())
 

@@ -39,4 +39,4 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
     lifetime = deps.settings.refresh_token_lifetime
     grant = grants.grant_from(found.code, now=deps.clock(), lifetime=lifetime)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
-    return await begin_grant(deps, client, grant, audience=audience)
+    return await begin_grant(deps, client, grant, audience=audience, allowed_at=found.code.allowed_at)

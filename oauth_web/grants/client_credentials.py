@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import client_authentication, machine_clients
+from oauth_core import machine_clients
 from oauth_core.audit import EventKind
-from oauth_web.grants.issuing import end_grant, issue
+from oauth_web.grants.issuing import check_not_overtaken, issue
 
 if TYPE_CHECKING:
     from quart import Response
@@ -23,8 +23,5 @@ async def issue_to_machine(deps: Deps, client: Client, form: Parameters) -> Resp
     await deps.clients.remember_grant(client.client_id, grant.grant_id, grant.expires_at - grant.created_at)
     await deps.grants.create(grant, None)
     answer = await issue(deps, grant, None, audience=audience, scope=scope, kind=EventKind.TOKEN_ISSUED)
-    # A client deleted while it was being given a token keeps nothing.
-    if not await deps.clients.exists(client.client_id):
-        await end_grant(deps, grant.grant_id, client, "client deleted")
-        raise client_authentication.refused("the client was deleted", by_header=False)
+    await check_not_overtaken(deps, client, grant, allowed_at=grant.created_at)
     return answer

@@ -55,4 +55,4 @@ async def _redeem(
         raise invalid_grant("the device code is unknown or was used")
     lifetime = deps.settings.refresh_token_lifetime
     grant = device.grant_from(found.device, approved, now=deps.clock(), lifetime=lifetime)
-    return await begin_grant(deps, client, grant, audience=audience)
+    return await begin_grant(deps, client, grant, audience=audience, allowed_at=approved.allowed_at)

@@ -21,19 +21,34 @@ if TYPE_CHECKING:
 _MOST_TRIES = 3
 
 
-async def begin_grant(deps: Deps, client: Client, grant: Grant, *, audience: tuple[str, ...]) -> Response:
-    """Keep a grant that somebody just gave, and answer its first tokens."""
+async def begin_grant(
+    deps: Deps, client: Client, grant: Grant, *, audience: tuple[str, ...], allowed_at: int
+) -> Response:
+    """Keep a grant that its user gave at second `allowed_at`, and answer its first tokens."""
     token = refresh_tokens.first(grant.grant_id)
     lifetime = grant.expires_at - grant.created_at
     await deps.clients.remember_grant(client.client_id, grant.grant_id, lifetime)
     await deps.grants.create(grant, token)
     await deps.clients.keep_for(client.client_id, lifetime)
     answer = await issue(deps, grant, token, audience=audience, scope=grant.scopes, kind=EventKind.TOKEN_ISSUED)
-    # A client deleted while it was being given a grant keeps nothing.
+    await check_not_overtaken(deps, client, grant, allowed_at=allowed_at)
+    return answer
+
+
+async def check_not_overtaken(deps: Deps, client: Client, grant: Grant, *, allowed_at: int) -> None:
+    """Pass when nothing happened while `grant` was being made that must end it; else end it, and raise.
+
+    Asked after the grant exists: whoever deletes, revokes or blocks looks for grants after saying so.
+    """
     if not await deps.clients.exists(client.client_id):
         await end_grant(deps, grant.grant_id, client, "client deleted")
         raise client_authentication.refused("the client was deleted", by_header=False)
-    return answer
+    if grant.user is not None and await deps.users.block_of(grant.user.github_id) is not None:
+        await end_grant(deps, grant.grant_id, client, "the user is blocked")
+        raise invalid_grant("the user may not use this gateway")
+    if await deps.revocation.is_cut_off(grant, allowed_at=allowed_at):
+        await end_grant(deps, grant.grant_id, client, "revoked before it was redeemed")
+        raise invalid_grant("what was allowed has been revoked; sign in again")
 
 
 async def issue(

@@ -39,6 +39,7 @@ class Choices:
     envoy_workers: int = 1
     names: tuple[str, ...] = ()
     revocation: bool = False
+    floods: tuple[str, ...] = ()
     address: str | None = None
     token_file: Path | None = None
     owned: bool = False
@@ -74,6 +75,8 @@ class Choices:
             yield "jwt_authn is a part of Envoy: give --through-envoy too"
         if len(set(self.names)) < len(self.names):
             yield "a --peer is given twice"
+        if self.cold and self.floods:
+            yield "--flood needs callers whose tokens are known: leave --cold out"
         if self.cold and self.is_open:
             yield "--cold and --open-loop exclude each other"
         if self.cold and self.tokens < self.rounds:
@@ -101,6 +104,7 @@ class Choices:
             yield "--address needs --token-file: tokens that are alive there"
         ours = {
             "--revocation": self.revocation,
+            "--flood": self.floods,
             "--through-envoy": self.through_envoy,
             "--transport": self.transport,
             "--workers": self.workers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -106,6 +107,7 @@ def _work(load: Load, pipe: Connection[object, object]) -> None:
     """The life of a generator process."""
     with contextlib.suppress(BrokenPipeError, EOFError, KeyboardInterrupt):
         try:
+            os.nice(load.nice)
             with contextlib.closing(Generator(load)) as generator:
                 pipe.send(Tally())
                 begin = pipe.recv()

@@ -36,7 +36,8 @@ class Target:
 class Load:
     """The part of one generator process, number `number` of `processes`.
 
-    Tokens `first` up to `last` of the pool are asked with. `rate` is that of all processes together.
+    Tokens `first` up to `last` of the pool are asked with. `rate` is that of all processes together. `nice` is how
+    much the generator gives way to others on this machine.
     """
 
     target: Target
@@ -51,6 +52,7 @@ class Load:
     rate: float = 0.0
     number: int = 0
     processes: int = 1
+    nice: int = 0
 
 
 @dataclass(slots=True)

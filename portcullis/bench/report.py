@@ -14,6 +14,7 @@ from portcullis.bench.runner import PERCENTILES, ratios
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portcullis.bench.flood import Flooded
     from portcullis.bench.revocation import Propagation
     from portcullis.bench.runner import Course, Result
 
@@ -27,6 +28,7 @@ def document(
     course: Course,
     results: Sequence[Result],
     revocation: Propagation | None = None,
+    floods: Sequence[Flooded] = (),
     *,
     setting: dict[str, Any],
     started_at: str,
@@ -41,6 +43,7 @@ def document(
         "results": [_result(result) for result in results],
         "ratios": ratios(results) if results else {},
         "revocation": revocation.summary() if revocation else None,
+        "floods": [flooded.summary() for flooded in floods],
     }
 
 
@@ -77,6 +80,8 @@ def table(report: dict[str, Any]) -> str:
         lines += _grid([["", "throughput", "service CPU", "p50", "p99"], *rows])
     if report["revocation"]:
         lines += ["", *_revocation(report["revocation"])]
+    for flooded in report["floods"]:
+        lines += ["", *_flood(flooded)]
     return "\n".join(lines)
 
 
@@ -116,17 +121,30 @@ def _remarks(result: dict[str, Any], tokens: int) -> list[str]:
 
 
 def _revocation(summary: dict[str, Any]) -> list[str]:
-    figures = "  ".join(
-        f"{name.replace('_', '.')} {_ms(value)}" for name, value in summary["first_refused_ms"].items()
-    )
-    what = f"revocation, from DEL to the first refused answer, {summary['revocations']} times"
+    what = f"revocation, {summary['revocations']} times"
     beside = f"the others took p50 {_ms(summary['background_p50_ms'])}, p99 {_ms(summary['background_p99_ms'])}"
     return [
         f"{what} with {summary['background_rate']:,.0f} other answers/s:",
-        f"  {figures}",
+        f"  from DEL until requests that are sent are refused:  {_figures(summary['holds_ms'])}",
+        f"  from DEL until the first refused answer is there:  {_figures(summary['first_refused_ms'])}",
         f"  {beside}",
         f"  {summary['never_refused']} never refused; {summary['allowed_after_refused']} allowed again after that",
     ]
+
+
+def _flood(summary: dict[str, Any]) -> list[str]:
+    who = f"valid callers at {summary['rate']:,.0f} requests/s"
+    beside = f"a flood of {summary['kind']} ({summary['flood_rate']:,.0f} answers/s)"
+    return [
+        f"{who}, without and with {beside}:",
+        f"  quiet:    {_figures(summary['quiet_ms'])}",
+        f"  flooded:  {_figures(summary['flooded_ms'])}",
+        f"  p99 {summary['p99_ratio']:.2f}x; {summary['missed']} without an answer in time",
+    ]
+
+
+def _figures(latency: dict[str, float | None]) -> str:
+    return "  ".join(f"{name.replace('_', '.')} {_ms(value)}" for name, value in latency.items())
 
 
 def _ms(value: float | None) -> str:

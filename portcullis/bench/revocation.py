@@ -1,8 +1,9 @@
 """How soon a revocation holds: `DEL token:<jti>` by a plain Redis client, until the check refuses, under load.
 
 While a load of other tokens runs beside it, one token at a time is asked with again and again. At a moment a
-plain client deletes its key. The time counts from just before that command until the first refused answer has
-arrived, so it holds the command, the news on its way, and the check itself: never less than a caller would see.
+plain client deletes its key. Two times count from just before that command. *Holds*: until the first of those
+requests was sent that were refused, so that whatever is sent from then on is refused too; that is the command and
+the news on its way. *First refused*: until that answer has arrived, which is the check itself besides.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from portcullis.bench.connection import Answer
     from portcullis.bench.plan import Load, Tally
     from portcullis.bench.pool import Entry
 
@@ -44,6 +46,7 @@ _STREAMS = 2
 class Propagation:
     """What was seen. `allowed_after_refused` counts answers that let a token through that had been refused."""
 
+    holds: Histogram = field(default_factory=Histogram)
     first_refused: Histogram = field(default_factory=Histogram)
     never_refused: int = 0
     allowed_after_refused: int = 0
@@ -65,6 +68,7 @@ class Propagation:
         return {
             "sound": self.is_sound,
             "revocations": len(self.first_refused),
+            "holds_ms": {name: self.holds.percentile(share) for name, share in PERCENTILES.items()},
             "first_refused_ms": {
                 name: self.first_refused.percentile(share) for name, share in PERCENTILES.items()
             },
@@ -133,7 +137,7 @@ class _Prober:
         self._wire = Wire(replace(load, streams=_STREAMS))
         self._wire.socket.settimeout(LONGEST)
         self._address = load.target.address
-        self._verdicts: deque[str] = deque()
+        self._answers: deque[Answer] = deque()
 
     def close(self) -> None:
         """Close the connection."""
@@ -142,42 +146,43 @@ class _Prober:
     def revoke(self, entry: Entry, redis: Redis, seen: Propagation) -> None:
         """See that the token passes, revoke it, and wait until it does not."""
         for _ in range(_ASKED_BEFORE):
-            verdict = self._next_verdict(entry)
+            verdict = self._next(entry).verdict
             if verdict != ALLOWED:
                 raise GeneratorError(f"{self._address}: a live token was not let through: {verdict}")
         start = time.monotonic()
         redis.delete(keyspace.token(entry.jti.decode()))
-        while (verdict := self._next_verdict(entry)) == ALLOWED:
+        while (answer := self._next(entry)).verdict == ALLOWED:
             if time.monotonic() - start > LONGEST:
                 seen.never_refused += 1
                 self._drain()
                 return
-        if verdict != REFUSED:
-            raise GeneratorError(f"{self._address}: a revoked token was answered otherwise: {verdict}")
+        if answer.verdict != REFUSED:
+            raise GeneratorError(f"{self._address}: a revoked token was answered otherwise: {answer.verdict}")
+        seen.holds.record(max(0.0, answer.asked - start))
         seen.first_refused.record(time.monotonic() - start)
         for _ in range(_ASKED_AFTER):
-            seen.allowed_after_refused += self._next_verdict(entry) == ALLOWED
+            seen.allowed_after_refused += self._next(entry).verdict == ALLOWED
         self._drain()
 
     def _ask(self, entry: Entry) -> None:
-        self._wire.state.ask(entry, 0.0)
+        self._wire.state.ask(entry, time.monotonic())
 
-    def _next_verdict(self, entry: Entry) -> str:
+    def _next(self, entry: Entry) -> Answer:
         """One more answer. While one is awaited another is under way, so that no moment goes unwatched."""
-        while not self._verdicts:
+        while not self._answers:
             while self._wire.state.waiting < _STREAMS:
                 self._ask(entry)
             self._take_in()
-        return self._verdicts.popleft()
+        return self._answers.popleft()
 
     def _drain(self) -> None:
         """Take in what is under way, so that the next token's answers are its own."""
         while self._wire.state.waiting:
             self._take_in()
-        self._verdicts.clear()
+        self._answers.clear()
 
     def _take_in(self) -> None:
         self._wire.flush()
-        self._verdicts += [answer.verdict for answer in self._wire.read()]
+        self._answers += self._wire.read()
         if self._wire.is_broken:
             raise GeneratorError(f"{self._address}: connection lost, or no answer in {LONGEST:g} s")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portcullis.bench.subject import Subject
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
-_VISIT_SECONDS = 600.0
+_VISIT_SECONDS = 1800.0
 _FEW = 500
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portcullis.bench import external, gateway, peers, pool, report, revocation, runner, subject, world
+from portcullis.bench import external, flood, gateway, peers, pool, report, revocation, runner, subject, world
 from portcullis.bench.children import WorldError
 from portcullis.bench.plan import Target
 from portcullis.bench.subject import ServiceOptions, Subject
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from portcullis.bench.runner import Course
     from portcullis.bench.world import World
 
-_REVOCATION_SHARE = 0.5
+_REVOCATION_SHARE = 0.3
+_FLOOD_SHARE = 0.2
 _REVOCATION_SECONDS = 60.0
 _REVOCATIONS = 2000
 
@@ -37,7 +38,7 @@ def run(choices: Choices, tell: Callable[[str], None]) -> dict[str, Any]:
             place = None
             count = len(pool.Pool(subjects[0].pool))
         else:
-            spare = _REVOCATIONS if choices.revocation else 0
+            spare = max(_REVOCATIONS * choices.revocation, flood.TOKENS * ("distinct" in choices.floods))
             place = stack.enter_context(
                 world.made(tokens=choices.tokens + spare, algorithm=choices.algorithm, tell=tell)
             )
@@ -52,13 +53,21 @@ def run(choices: Choices, tell: Callable[[str], None]) -> dict[str, Any]:
         seen = None
         if choices.revocation and place is not None:
             seen = _revoke(subjects[0], place, course, results[0].rate, tell)
-        return report.document(course, results, seen, setting=_setting(choices), started_at=started_at)
+        floods = []
+        if choices.floods and place is not None:
+            quiet = course.rate or max(1.0, results[0].rate * _FLOOD_SHARE)
+            floods = [
+                flood.measure(kind, subjects[0], place, replace(course, rate=quiet), tell)
+                for kind in choices.floods
+            ]
+        return report.document(course, results, seen, floods, setting=_setting(choices), started_at=started_at)
 
 
 def is_sound(document: dict[str, Any]) -> bool:
     """Whether every answer of a run was the right one."""
     seen = document["revocation"]
-    return all(result["sound"] for result in document["results"]) and (seen is None or bool(seen["sound"]))
+    parts = [*document["results"], *document["floods"], *([] if seen is None else [seen])]
+    return all(part["sound"] for part in parts)
 
 
 def _here(choices: Choices, place: World, stack: ExitStack, tell: Callable[[str], None]) -> list[Subject]:
@@ -120,7 +129,7 @@ def _throughput(who: Subject, course: Course, tell: Callable[[str], None]) -> fl
 def _revoke(
     who: Subject, place: World, course: Course, rate: float, tell: Callable[[str], None]
 ) -> revocation.Propagation:
-    """Revoke under half of what the service can do, or at the rate that was asked for."""
+    """Revoke under a third of what the service can do, or at the rate that was asked for."""
     quiet = course.rate or max(1.0, rate * _REVOCATION_SHARE)
     seconds = min(course.seconds * course.rounds, _REVOCATION_SECONDS)
     share = replace(runner.load(who, course, mode="open", seconds=seconds), rate=quiet)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OURS = "portcullis"
 _HEALTH_SECONDS = 2.0
+_REMEMBERED = 100_000
 
 
 @dataclass
@@ -57,6 +58,8 @@ def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subj
         "AUTHZ_LISTEN": address,
         "REDIS_URL": world.redis_url,
         "RUN_DIR": str(world.folder),
+        # As an operator with so many tokens would set it.
+        "REMEMBERED_TOKENS": str(max(_REMEMBERED, world.tokens)),
     }
     command = [sys.executable, "-m", "ext_authz", *options.arguments()]
     with children.running("ext_authz", command, environment, world.folder, lambda: is_serving(address)) as pid:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from portcullis.bench import plot, pool, report, session
+from portcullis.bench import flood, goals, plot, pool, report, session
 from portcullis.bench.children import WorldError
 from portcullis.bench.choices import Choices
 from portcullis.bench.generator import GeneratorError
@@ -102,6 +102,13 @@ def command() -> None:
     help="Also revoke tokens under load, one after another, and tell how soon each was refused.",
 )
 @click.option(
+    "--flood",
+    "floods",
+    multiple=True,
+    type=click.Choice(flood.KINDS),
+    help="Also tell what valid callers feel while others send forged tokens, tokens never seen, or huge headers.",
+)
+@click.option(
     "--address", metavar="ADDRESS", help="Measure the check service that runs there (host:port or unix:/path)."
 )
 @click.option("--token-file", type=_FILE, help="Live tokens for --address, one a line.")
@@ -129,6 +136,20 @@ def check(**options: object) -> None:
     if isinstance(plot_file, Path):
         _write(plot_file, plot.draw(document))
     sys.exit(0 if session.is_sound(document) else 1)
+
+
+@command.command("goals")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default="bench-results")
+@click.option("--markdown", "file", type=_FILE, help="Write the table there too.")
+def show_goals(folder: Path, file: Path | None) -> None:
+    """Set the goals beside what the runs in FOLDER (`make bench`) measured, as Markdown."""
+    try:
+        text = goals.markdown(goals.read(folder))
+    except (OSError, ValueError, LookupError) as error:
+        raise click.ClickException(f"{folder} has something that is no report: {error}") from None
+    click.echo(text, nl=False)
+    if file is not None:
+        _write(file, text)
 
 
 def _pace(text: object) -> tuple[float | None, float | None]:

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
-from oauth_core import logs, machine_clients
+from oauth_core import client_id_documents, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.errors import StoreUnavailableError
+from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
-from oauth_core.store.connection import connect
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.revocation import Revocation
+from portcullis.commands import client_registration
 from portcullis.identifiers import ANY_ID
-from portcullis.operator_settings import operator_settings
+from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oauth_core.model import Client
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Client, Grant
     from oauth_core.settings import WebSettings
 
 T = TypeVar("T")
 _LONGEST_NAME = 512
 
 
-@click.group("clients")
-@click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path),
-    default=Path(".portcullis"),
-    show_default=True,
-    help="Where `portcullis up` keeps its state; used unless MASTER_KEY is in the environment.",
-)
-@click.pass_context
-def command(context: click.Context, config: Path | None, state_dir: Path) -> None:
+@operator_group("clients")
+def command() -> None:
     """Make machine clients, and look at or delete any client.
 
     A machine client is a program that acts as itself (OAuth 2.1 section 4.2). Clients that registered themselves
     never may, whatever they ask for.
     """
-    context.obj = operator_settings(config, state_dir, os.environ)
+
+
+for _more in client_registration.COMMANDS:
+    command.add_command(_more)
 
 
 @command.command()
@@ -61,7 +53,7 @@ def command(context: click.Context, config: Path | None, state_dir: Path) -> Non
     show_default=True,
     help="How it proves itself to the token endpoint.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 @click.pass_obj
 def create(
     settings: WebSettings, name: str, scopes: tuple[str, ...], method: machine_clients.Method, *, as_json: bool
@@ -69,7 +61,7 @@ def create(
     """Make a machine client. Its secret is printed now and never again."""
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
-    known = {service.scope for service in settings.resolved_services}
+    known = ServiceIndex(settings.resolved_services).scopes
     if unknown := [scope for scope in scopes if scope not in known]:
         raise click.UsageError(
             f"no service has the scope {' '.join(unknown)}; there are: {' '.join(sorted(known))}"
@@ -88,7 +80,7 @@ def create(
 
 @command.command("list")
 @click.option("--machine", is_flag=True, help="Only those that act as themselves.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 @click.pass_obj
 def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None:
     """Show every client, oldest first."""
@@ -103,7 +95,7 @@ def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None
 
 @command.command(context_settings=ANY_ID)
 @click.argument("client_id")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 @click.pass_obj
 def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Show the client CLIENT_ID."""
@@ -118,7 +110,7 @@ def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 
 @command.command(context_settings=ANY_ID)
 @click.argument("client_id")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 @click.pass_obj
 def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Delete the client CLIENT_ID. All its tokens are refused from then on."""
@@ -139,21 +131,50 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
         click.echo(f"Deleted {client_id} and ended {ended} of its grants.")
 
 
-def _with_stores(settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]]) -> T:
-    async def run() -> T:
-        redis = connect(settings)
-        try:
-            return await use(
-                ClientStore(redis, lifetime=settings.client_lifetime),
-                GrantStore(redis, grace=settings.refresh_grace),
-            )
-        finally:
-            await redis.aclose()
+@command.command(context_settings=ANY_ID)
+@click.argument("client_id")
+@why
+@as_json
+@click.pass_obj
+def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json: bool) -> None:
+    """End all that the client CLIENT_ID holds, and leave its registration: its users have to sign in again."""
 
-    try:
-        return asyncio.run(run())
-    except StoreUnavailableError as error:
-        raise click.ClickException(str(error)) from None
+    async def run(redis: Redis) -> tuple[bool, tuple[Grant, ...]]:
+        # A client that is known by its document has no record here.
+        known = client_id_documents.is_url(client_id) or await ClientStore(redis, lifetime=0).exists(client_id)
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        return known, await Revocation(redis, grants).of_client(client_id, now=int(time.time()))
+
+    known, ended = with_redis(settings, run)
+    if not known and not ended:
+        raise click.ClickException("there is no such client")
+    record(
+        AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=client_id),
+        *(
+            AuditEvent(
+                EventKind.GRANT_REVOKED,
+                reason=by_operator(reason),
+                client_id=client_id,
+                user=grant.user.login if grant.user else None,
+                user_id=grant.user.github_id if grant.user else None,
+                grant_id=grant.grant_id,
+            )
+            for grant in ended
+        ),
+    )
+    if as_json:
+        click.echo(json.dumps({"client_id": client_id, "grants_ended": len(ended)}))
+    else:
+        click.echo(f"Ended {len(ended)} grants of {client_id}.")
+
+
+def _with_stores(settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]]) -> T:
+    return with_redis(
+        settings,
+        lambda redis: use(
+            ClientStore(redis, lifetime=settings.client_lifetime), GrantStore(redis, grace=settings.refresh_grace)
+        ),
+    )
 
 
 def _shown(client: Client) -> dict[str, str | list[str] | None]:
@@ -161,7 +182,7 @@ def _shown(client: Client) -> dict[str, str | list[str] | None]:
     return {
         "client_id": client.client_id,
         "name": client.client_name,
-        "created": datetime.fromtimestamp(client.issued_at, UTC).isoformat(),
+        "created": shown_time(client.issued_at),
         "method": client.token_endpoint_auth_method,
         "grant_types": list(client.grant_types),
         "redirect_uris": list(client.redirect_uris),
@@ -176,6 +197,4 @@ def _show(client: Client) -> None:
 
 
 def _audit(kind: EventKind, client_id: str) -> None:
-    # On standard error, so that `--json` stays JSON.
-    logs.configure("portcullis clients", "info", stream=sys.stderr)
-    logs.LogAuditSink().record(AuditEvent(kind, reason="by the operator", client_id=client_id))
+    record(AuditEvent(kind, reason=by_operator(None), client_id=client_id))

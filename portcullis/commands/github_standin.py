@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import click
 
@@ -15,7 +16,8 @@ from portcullis.serving import parse_address, serve
 
 @click.command("github-standin")
 @click.option("--listen", required=True, metavar="ADDRESS", help="host:port or unix:/path.")
-def command(listen: str) -> None:
+@click.option("--people", type=click.Path(path_type=Path), help="A JSON file of who is where now; read each time.")
+def command(listen: str, people: Path | None) -> None:
     """Run the local stand-in for GitHub, for an issuer on this machine.
 
     Reads ISSUER, GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET (or GITHUB_CLIENT_SECRET_FILE).
@@ -23,4 +25,4 @@ def command(listen: str) -> None:
     settings = read_settings(os.environ)
     address = parse_address(listen)
     logs.configure("github-standin", "info")
-    asyncio.run(serve(create_app(settings), address))
+    asyncio.run(serve(create_app(settings, changes=people), address))

@@ -2,7 +2,8 @@
 
 CORS answers preflights; the origin rule refuses foreign web pages; ext_authz asks the check service; only what
 it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
-caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him.
+caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him. Where a service
+has tool rules the check needs the body; there Envoy holds it for anybody, so at most `max_checked_bytes`.
 
 The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
 """
@@ -32,6 +33,7 @@ from envoy_data_plane.envoy.config.route.v3 import FilterConfig, HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    BufferSettings,
     CheckSettings,
     ExtAuthz,
     ExtAuthzPerRoute,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
     from envoy_data_plane.google.protobuf import Any
 
+    from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
 
 CORS = "envoy.filters.http.cors"
@@ -84,7 +87,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     return [
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
-        _filter(CHECK, _check()),
+        _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         _filter(ROUTER, Router()),
     ]
@@ -95,11 +98,11 @@ def for_all(settings: EnvoySettings) -> dict[str, Any]:
     return {CORS: packed(_cors(_allowed_origins(settings)))}
 
 
-def for_service(name: str) -> dict[str, Any]:
-    """For a route to the MCP service `name`: the check learns which service the route leads to."""
-    return {
-        CHECK: packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions={SERVICE_EXTENSION: name})))
-    }
+def for_service(service: Service) -> dict[str, Any]:
+    """For a route to an MCP service: the check learns which one it is and, if that has tool rules, the body."""
+    settings = CheckSettings(context_extensions={SERVICE_EXTENSION: service.name})
+    settings.disable_request_body_buffering = service.rules is None
+    return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
 
 
 def for_clients() -> dict[str, Any]:
@@ -130,20 +133,34 @@ def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
     return HttpFilter(name=name, typed_config=packed(config))
 
 
-def _check() -> ExtAuthz:
+def _check(settings: EnvoySettings) -> ExtAuthz:
     return ExtAuthz(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ),
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ, skip_envoy_headers=True),
             timeout=seconds(CHECK_SECONDS),
             retry_policy=_another_process(),
         ),
         transport_api_version=ApiVersion.V3,
+        with_request_body=_checked_body(settings),
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         validate_mutations=True,
         clear_route_cache=False,
         include_peer_certificate=False,
         stat_prefix="portcullis",
+    )
+
+
+def _checked_body(settings: EnvoySettings) -> BufferSettings | None:
+    """How the check gets bodies, on routes that do not turn it off; nowhere when no service has tool rules.
+
+    Only here can be said that they come as bytes: as text, Envoy would replace what is not UTF-8, and the check
+    would read what was not sent. More than the limit is 413: what was not seen whole is not decided upon.
+    """
+    if all(service.rules is None for service in settings.resolved_services):
+        return None
+    return BufferSettings(
+        max_request_bytes=settings.max_checked_bytes, allow_partial_message=False, pack_as_bytes=True
     )
 
 

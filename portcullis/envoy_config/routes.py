@@ -52,7 +52,7 @@ _CLIENT_TREES = (
 )
 # ... and where people and probes go.
 _PEOPLE_PATHS = ("/", "/callback", "/device", "/healthz")
-_PEOPLE_TREES = ("/authorize",)
+_PEOPLE_TREES = ("/authorize", "/account")
 _ANYTHING = RouteMatch(prefix="/")
 _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
 """CONNECT, which has no path and so matches nothing else; unanswered it would wait for its time to run out."""
@@ -133,11 +133,15 @@ def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Ro
     # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
-        yield _service(service, upstream, RouteMatch(path=path or "/"), rewrite=upstream.path or "/")
-        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), rewrite=f"{upstream.path.rstrip('/')}/")
+        filters = for_service(service)
+        yield _service(service, upstream, RouteMatch(path=path or "/"), filters, rewrite=upstream.path or "/")
+        below = f"{upstream.path.rstrip('/')}/"
+        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), filters, rewrite=below)
 
 
-def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite: str) -> Route:
+def _service(
+    service: Service, upstream: Upstream, match: RouteMatch, filters: dict[str, Any], *, rewrite: str
+) -> Route:
     return Route(
         name=service.name,
         match=match,
@@ -150,7 +154,7 @@ def _service(service: Service, upstream: Upstream, match: RouteMatch, *, rewrite
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
         request_headers_to_remove=["origin"],
-        typed_per_filter_config=for_service(service.name),
+        typed_per_filter_config=filters,
     )
 
 

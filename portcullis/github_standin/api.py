@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from portcullis.github_standin.people import Membership, Person, Team, stable_id
 
 if TYPE_CHECKING:
     from portcullis.github_standin.memory import Memory, Token
+    from portcullis.github_standin.people import Changes
 
 _IMPLIES = {"user": {"read:user", "user:email", "user:follow"}, "admin:org": {"write:org", "read:org"}}
 _IMPLIES["write:org"] = {"read:org"}
@@ -27,7 +29,7 @@ class _RefusalError(Exception):
         self.status = status
 
 
-def blueprint(name: str, memory: Memory) -> Blueprint:
+def blueprint(name: str, memory: Memory, changes: Changes) -> Blueprint:
     """The API; mounted at the root of the stand-in and, as Enterprise Server has it, below `/api/v3`."""
     routes = Blueprint(name, __name__)
 
@@ -35,11 +37,12 @@ def blueprint(name: str, memory: Memory) -> Blueprint:
     async def authenticate() -> None:
         scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
         token = memory.token(credential.strip()) if scheme.lower() in {"bearer", "token"} else None
+        person = None if token is None else changes.of(token.person)
         g.accepted = ()
-        if token is None:
+        if token is None or person is None:
             g.granted = ()
             raise _RefusalError(401, "Bad credentials" if credential else "Requires authentication")
-        g.token, g.granted = token, token.scopes
+        g.token, g.granted = replace(token, person=person), token.scopes
 
     @routes.errorhandler(_RefusalError)
     async def refuse(error: _RefusalError) -> Response:

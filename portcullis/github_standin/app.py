@@ -8,9 +8,12 @@ from quart import Quart, Response, jsonify, render_template, request
 
 from portcullis.github_standin import api, sign_in
 from portcullis.github_standin.memory import Memory
+from portcullis.github_standin.people import Changes
 from portcullis.github_standin.settings import PREFIX
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from werkzeug.exceptions import HTTPException
 
     from portcullis.github_standin.settings import StandinSettings
@@ -20,18 +23,20 @@ _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestor
 _LARGEST_BODY = 64 * 1024
 
 
-def create_app(settings: StandinSettings, memory: Memory | None = None) -> Quart:
+def create_app(settings: StandinSettings, memory: Memory | None = None, changes: Path | None = None) -> Quart:
     """The stand-in as an ASGI application, everything below `/_github`.
 
-    `memory` is given by tests that need to move its clock.
+    `memory` is given by tests that need to move its clock; `changes` is the file of `people.Changes`.
     """
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.config["BODY_TIMEOUT"] = 10
     memory = memory or Memory()
     app.register_blueprint(sign_in.blueprint(settings, memory), url_prefix=f"{PREFIX}/login/oauth")
-    app.register_blueprint(api.blueprint("api", memory), url_prefix=PREFIX)
-    app.register_blueprint(api.blueprint("enterprise_api", memory), url_prefix=f"{PREFIX}/api/v3")
+    app.register_blueprint(api.blueprint("api", memory, Changes(changes)), url_prefix=PREFIX)
+    app.register_blueprint(
+        api.blueprint("enterprise_api", memory, Changes(changes)), url_prefix=f"{PREFIX}/api/v3"
+    )
 
     @app.get(f"{PREFIX}/healthz")
     async def health() -> Response:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
 
@@ -73,6 +77,30 @@ READY = (
     Person("tove", None, "tove@example.com", email_verified=False),
 )
 """An administrator, a member, somebody invited who has not accepted, and somebody on their own."""
+
+
+class Changes:
+    """What changed at the stand-in since people signed in: a JSON file, read each time, and none at first.
+
+    `{"marek": {"acme": ["platform"]}}` says of which organisations somebody is an active member now, and of
+    which of their teams; `{"marek": null}` says that they took the access away that they had given.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+
+    def of(self, person: Person) -> Person | None:
+        """`person` as they are now; `None` when their tokens are no longer good. Raises `ValueError`."""
+        if self._file is None or not self._file.exists():
+            return person
+        changes = json.loads(self._file.read_text(encoding="utf-8"))
+        if person.login.lower() not in changes:
+            return person
+        changed = changes[person.login.lower()]
+        if changed is None:
+            return None
+        memberships = [Membership(name, teams=tuple(map(Team, teams))) for name, teams in changed.items()]
+        return replace(person, memberships=tuple(memberships))
 
 
 def stable_id(name: str) -> int:

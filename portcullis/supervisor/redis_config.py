@@ -19,7 +19,7 @@ _RULES: Mapping[str, str] = {
     OPERATOR: "~* &* +@all",
     # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
     WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous",
-    # Learns whether a token lives, and the public keys; writes nothing.
+    # Learns whether a token lives, the public keys and which services are isolated; writes nothing.
     AUTHZ: " ".join(CHECK_ACL),
 }
 

@@ -15,8 +15,9 @@ from ext_authz.token_memory import TokenMemory
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.keys import public_jwks
 from oauth_core.model import Service
-from oauth_core.policy import DenyReason, Liveness
+from oauth_core.policy import Availability, DenyReason, Isolated, Liveness
 from oauth_core.resources import ServiceIndex
+from oauth_core.roles import Policy
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import ISSUER, TIME, claims, mint
 
@@ -62,6 +63,15 @@ class Said:
         return self.answer
 
 
+class AllOpen:
+    """Services of which none is isolated, until one is."""
+
+    said: Availability | Isolated = Availability.OPEN
+
+    def of(self, service: str) -> Availability | Isolated:  # noqa: ARG002
+        return self.said
+
+
 class Published:
     """A published key."""
 
@@ -77,14 +87,17 @@ async def authorizer(
     sink: Recorder | BrokenRecorder,
     liveness: Said | None = None,
     clock: Callable[[], int] = lambda: int(time.time()),
+    isolated: AllOpen | None = None,
 ) -> Authorizer:
     keys = KeyCache(Published(key))
     await keys.read()
     facts = FactFinder(
         services=ServiceIndex([SERVICE]),
+        policy=Policy.of((), [SERVICE]),
         keys=keys,
         tokens=TokenMemory(issuer=ISSUER, size=100),
         liveness=liveness or Said(),
+        isolated=isolated or AllOpen(),
         clock=clock,
     )
     return Authorizer(facts, sink)
@@ -130,8 +143,8 @@ async def test_a_sink_that_breaks_lets_nobody_through(key: SigningKey) -> None:
 async def test_a_token_that_expires_while_its_liveness_is_asked_is_refused(key: SigningKey) -> None:
     sink = Recorder()
     expiry = claims().exp
-    seconds = iter([expiry - 1, expiry])
-    subject = await authorizer(key, sink, clock=lambda: next(seconds))
+    redis = Said()
+    subject = await authorizer(key, sink, redis, clock=lambda: expiry if redis.asked else expiry - 1)
     assert read_answer(await subject.check(check_request(token=mint(key, exp=expiry)))).status == 401
     assert [event.reason for event in sink.events] == [DenyReason.EXPIRED]
 
@@ -152,3 +165,28 @@ async def test_what_the_caller_chose_is_recorded_only_in_part_when_it_is_long(ke
     assert event.path is not None
     assert event.method is not None
     assert len(event.path) == len(event.method) == LONGEST_LOGGED
+
+
+async def test_an_isolated_service_is_refused_with_its_reason_and_recorded_and_comes_back(key: SigningKey) -> None:
+    sink, doors, token = Recorder(), AllOpen(), mint(key)
+    subject = await authorizer(key, sink, isolated=doors)
+    assert read_answer(await subject.check(check_request(token=token))).status == 200
+    for reason in ("Being repaired.", "Still being repaired."):
+        doors.said = Isolated(reason, since=1)
+        for presented in (token, "garbage", None):
+            answer = read_answer(await subject.check(check_request(token=presented)))
+            assert answer.status == 503
+            assert reason in answer.body
+    assert [event.reason for event in sink.events[1:]] == [DenyReason.SERVICE_ISOLATED] * 6
+    doors.said = Availability.OPEN
+    assert read_answer(await subject.check(check_request(token=token))).status == 200
+
+
+async def test_a_service_of_which_nothing_is_known_is_not_open(key: SigningKey) -> None:
+    sink, doors = Recorder(), AllOpen()
+    subject = await authorizer(key, sink, isolated=doors)
+    await subject.check(check_request(token=mint(key)))
+    doors.said = Availability.UNKNOWN
+    assert read_answer(await subject.check(check_request(token=mint(key)))).status == 503
+    assert sink.events[-1].reason == DenyReason.SERVICE_STATE_UNKNOWN
+    assert read_answer(await subject.check(check_request())).status == 401

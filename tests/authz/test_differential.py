@@ -20,12 +20,14 @@ from ext_authz.facts import FactFinder, presented
 from ext_authz.key_cache import KeyCache
 from ext_authz.token_memory import TokenMemory
 from oauth_core import access_tokens
+from oauth_core.access import rights_of
 from oauth_core.access_tokens import Verified
 from oauth_core.challenge import refusal
 from oauth_core.keys import SigningKey, VerifyingKeys, public_jwks
 from oauth_core.model import Service
-from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
 from oauth_core.resources import ServiceIndex
+from oauth_core.roles import Policy
 from tests.support.check_messages import check_request
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
 
@@ -38,7 +40,18 @@ SERVICES = ServiceIndex(
         Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes"),
     ]
 )
+POLICY = Policy.of((), SERVICES.services)
 START = claims().iat
+
+
+class Doors:
+    """Which services are open; all, until something happens."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Availability | Isolated] = {}
+
+    def of(self, service: str) -> Availability | Isolated:
+        return self.said.get(service, Availability.OPEN)
 
 
 class World:
@@ -52,6 +65,7 @@ class World:
         self.alive: set[str] = set()
         self.is_down = False
         self.is_forgetful = False
+        self.doors = Doors()
         self.tokens: list[str] = []
 
     # -- for the fast path: a view that is always up to date, and sometimes has to be asked
@@ -92,14 +106,16 @@ class World:
             ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
-        match decide(Facts(service, request.routed_as, token, liveness, self.now)):
+        availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
+        rights = rights_of(POLICY, token.claims) if isinstance(token, Verified) else None
+        match decide(Facts(service, request.routed_as, token, liveness, availability, self.now, rights)):
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 return wire.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
-            case Deny(reason, whose):
+            case Deny(reason, whose, told, scopes):
                 metadata = wire.encode_metadata(reason, whose, service.name if service else None)
-                return wire.encode_refused(refusal(reason, service)) + metadata
+                return wire.encode_refused(refusal(reason, service, told, scopes)) + metadata
 
     # -- what happens between requests
 
@@ -140,6 +156,10 @@ class World:
             case 10 if self.rng.random() < 0.3:
                 self.ring = self.rng.sample(self.all_keys, self.rng.randrange(1, 4))
                 return True
+            case 11:
+                choices: list[Availability | Isolated] = [Availability.OPEN] * 5
+                said = self.rng.choice([*choices, Availability.UNKNOWN, Isolated("a", 1), Isolated("b", 2)])
+                self.doors.said[self.rng.choice(["time", "notes"])] = said
         return False
 
     def message(self) -> bytes:
@@ -193,7 +213,15 @@ async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCa
     keys = KeyCache(world)
     await keys.read()
     tokens = TokenMemory(issuer=ISSUER, size=remembered)
-    facts = FactFinder(services=SERVICES, keys=keys, tokens=tokens, liveness=world, clock=world.clock)
+    facts = FactFinder(
+        services=SERVICES,
+        policy=POLICY,
+        keys=keys,
+        tokens=tokens,
+        liveness=world,
+        isolated=world.doors,
+        clock=world.clock,
+    )
     return Authorizer(facts, world, Unrecorded()), keys
 
 

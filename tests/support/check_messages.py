@@ -35,6 +35,7 @@ def check_request(
     raw_headers: Sequence[tuple[str, bytes]] = (),
     extensions: Mapping[str, str] | None = None,
     token: str | None = None,
+    body: bytes = b"",
 ) -> bytes:
     """The bytes of a `CheckRequest` for an HTTP request. `token` is sent as Bearer credentials."""
     sent = {":method": method, ":path": path, ":authority": host, "user-agent": "test", **(headers or {})}
@@ -58,6 +59,7 @@ def check_request(
                         headers=sent,
                         header_map=HeaderMap(headers=raw) if raw else None,
                         size=-1,
+                        raw_body=body,
                     )
                 ),
                 context_extensions=dict(extensions or {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import socket
@@ -22,7 +23,7 @@ from tests.support.redis_server import RedisServer, running_redis
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 _CONFIG = """
 issuer = "{issuer}"
@@ -50,6 +51,12 @@ class WebServer:
     log: Path
     environment: Mapping[str, str]
 
+    def now_at_github(self, people: Mapping[str, Mapping[str, list[str]] | None]) -> None:
+        """Change who is where at the stand-in (`portcullis.github_standin.people.Changes`)."""
+        fresh = self.log.with_name("people.fresh")
+        fresh.write_text(json.dumps(people), encoding="utf-8")
+        fresh.rename(self.log.with_name("people.json"))
+
     @property
     def resource(self) -> str:
         """The resource identifier of the first service."""
@@ -70,15 +77,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer]:
-    """An authorization server with these settings in its environment; gone when the block ends."""
+def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") -> Iterator[WebServer]:
+    """An authorization server with these settings in its environment and `more` in its file, for the block."""
     port, github_port = free_port(), free_port()
     issuer, github = f"http://localhost:{port}", f"http://127.0.0.1:{github_port}/_github"
     with ExitStack() as stack:
         redis = stack.enter_context(running_redis(password="redis-password-of-tests"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="web-")))
         config, log = folder / "portcullis.toml", folder / "web.log"
-        config.write_text(_CONFIG.format(issuer=issuer), encoding="utf-8")
+        config.write_text(_CONFIG.format(issuer=issuer) + more, encoding="utf-8")
         environment = {
             "PATH": os.environ["PATH"],
             "PORTCULLIS_CONFIG": str(config),
@@ -95,7 +102,9 @@ def running_web(settings: Mapping[str, str] | None = None) -> Iterator[WebServer
             "ALLOWED_GITHUB_USERS": "octocat, Monalisa",
             **(settings or {}),
         }
+        people = ["--people", str(folder / "people.json")]
         standin = [sys.executable, "-m", "portcullis", "github-standin", "--listen", f"127.0.0.1:{github_port}"]
+        standin += people
         stack.enter_context(_process(standin, environment, folder / "github.log"))
         stack.enter_context(_process([sys.executable, "-m", "oauth_web"], environment, log))
         _wait_for(f"{issuer}/healthz", log)

@@ -164,3 +164,16 @@ def test_calls_that_wait_are_answered_after_the_word_to_stop(redis: RedisServer,
         assert len(answered) + len(errors) == len(futures)
         assert refused <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         assert authz.process.wait(15) == 0
+
+
+def test_settings_that_cannot_be_used_replace_no_worker_and_are_told(redis: RedisServer, transport: str) -> None:
+    with two_workers(redis, transport) as authz:
+        before = ready(authz)
+        config = Path(authz.address.removeprefix("unix:")).parent / "portcullis.toml"
+        config.write_text(config.read_text(encoding="utf-8") + "\n[roles.r]\npermissions = ['mcp.nothing']\n")
+        authz.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "workers.not_replaced" in authz.log_text())
+        # And each worker tells that it goes on with what it has.
+        eventually(lambda: authz.log_text().count('"event": "policy.refused"') >= 3)  # two of them audit events
+        assert read_answer(authz.check(check_request())).status == 401
+        assert ready(authz) == before

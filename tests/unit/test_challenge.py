@@ -61,12 +61,23 @@ def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
     assert f'resource_metadata="{METADATA}", scope="mcp.time"' in challenge
 
 
-@pytest.mark.parametrize("reason", [DenyReason.TOKEN_STATE_UNKNOWN, DenyReason.INTERNAL_ERROR])
+@pytest.mark.parametrize(
+    "reason", [DenyReason.TOKEN_STATE_UNKNOWN, DenyReason.SERVICE_STATE_UNKNOWN, DenyReason.INTERNAL_ERROR]
+)
 def test_what_is_unknown_is_503_with_retry_after_and_no_challenge(reason: DenyReason) -> None:
     answer = refusal(reason, TIME)
     assert answer.status == 503
     assert header(answer, "retry-after") == str(RETRY_AFTER_SECONDS)
     assert header(answer, "www-authenticate") is None
+
+
+def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -> None:
+    answer = refusal(DenyReason.SERVICE_ISOLATED, TIME, 'Back at "six", Zoë')
+    assert answer.status == 503
+    assert header(answer, "retry-after") == "60"
+    assert header(answer, "www-authenticate") is None
+    assert json.loads(answer.body)["error_description"].endswith('Back at "six", Zoë')
+    assert answer.body.isascii()
 
 
 @pytest.mark.parametrize("reason", [DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH])

@@ -103,8 +103,8 @@ def test_a_clock_that_went_back_is_no_licence_to_hurry() -> None:
 def test_a_decision_is_told_at_once_even_to_a_hasty_device() -> None:
     hasty = DevicePace(60, 1000)
     assert poll(DEVICE, DeviceDecision(OCTOCAT), hasty, now=1001) == Approved(OCTOCAT)
-    decision = DeviceDecision(OCTOCAT, "sealed", ("acme",))
-    assert poll(DEVICE, decision, hasty, now=1001) == Approved(OCTOCAT, "sealed", ("acme",))
+    decision = DeviceDecision(OCTOCAT, "sealed", ("acme",), 1000)
+    assert poll(DEVICE, decision, hasty, now=1001) == Approved(OCTOCAT, "sealed", ("acme",), 1000)
     assert poll(DEVICE, DeviceDecision(), hasty, now=1001) == Denied()
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from oauth_core.access import Rights, rights_of
 from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims, Service
-from oauth_core.policy import Allow, Deny, DenyReason, Facts, Liveness, Unverified, decide
+from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
+from oauth_core.roles import Policy
 
 NOW = 1_800_000_000
 TIME = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1/mcp", "mcp.time")
 NOTES = Service("notes", "Notes", "https://mcp.example/notes", "http://127.0.0.1:2/mcp", "mcp.notes")
+
+
+EVERYBODY = Policy.of((), (TIME, NOTES))
 
 
 def make_claims(
@@ -32,15 +39,22 @@ def make_claims(
     )
 
 
+def rights(token: Verified | Rejected | Unverified) -> Rights | None:
+    """What the token may do where there are no roles."""
+    return rights_of(EVERYBODY, token.claims) if isinstance(token, Verified) else None
+
+
 def make_facts(
     *,
     service: Service | None = TIME,
     routed_as: str | None = None,
     token: Verified | Rejected | Unverified | None = None,
     liveness: Liveness = Liveness.ACTIVE,
+    availability: Availability | Isolated = Availability.OPEN,
     now: int = NOW,
 ) -> Facts:
-    return Facts(service, routed_as, Verified(make_claims()) if token is None else token, liveness, now)
+    token = Verified(make_claims()) if token is None else token
+    return Facts(service, routed_as, token, liveness, availability, now, rights(token))
 
 
 def reason(facts: Facts) -> DenyReason:
@@ -132,11 +146,12 @@ _claims = st.builds(
 )
 _tokens = st.one_of(_claims.map(Verified), st.sampled_from(TokenFault).map(Rejected), st.sampled_from(Unverified))
 _facts = st.builds(
-    Facts,
+    make_facts,
     service=st.sampled_from([TIME, NOTES, None]),
     routed_as=st.sampled_from([None, "time", "notes", ""]),
     token=_tokens,
     liveness=st.sampled_from(Liveness),
+    availability=st.sampled_from([*Availability, Isolated("repairs", NOW)]),
     now=st.integers(NOW - 2, NOW + 2),
 )
 
@@ -153,11 +168,23 @@ def test_allowed_means_that_every_fact_says_yes(facts: Facts) -> None:
         and facts.service.resource in facts.token.claims.aud
         and facts.service.scope in facts.token.claims.scope.split()
         and facts.liveness is Liveness.ACTIVE
+        and facts.availability is Availability.OPEN
     )
     assert isinstance(decision, Allow) == everything_holds
 
 
 @given(_facts, st.sampled_from([Liveness.UNKNOWN, Liveness.REVOKED]))
 def test_no_fact_outweighs_a_token_that_is_not_known_to_live(facts: Facts, liveness: Liveness) -> None:
-    weaker = Facts(facts.service, facts.routed_as, facts.token, liveness, facts.now)
-    assert isinstance(decide(weaker), Deny)
+    assert isinstance(decide(replace(facts, liveness=liveness)), Deny)
+
+
+@given(_facts)
+def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
+    facts: Facts,
+) -> None:
+    decision = decide(replace(facts, availability=Isolated("repairs", NOW)))
+    assert isinstance(decision, Deny)
+    if decision.reason is DenyReason.SERVICE_ISOLATED:
+        assert decision.told == "repairs"
+    else:
+        assert decision.reason in {DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH}

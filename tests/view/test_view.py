@@ -10,6 +10,7 @@ import pytest
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
 from tests.view.conftest import (
+    BOUND,
     answers_until,
     bring_to_life,
     commands,
@@ -110,12 +111,12 @@ async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> Non
     async with view_of(redis) as view:
         await eventually(lambda: view.is_linked)
         for document in ("first", "second"):
-            view.keys_changed.clear()
-            await view.read()
+            view.published_keys.changed.clear()
+            await view.published_keys.read()
             with redis.client() as client:
                 client.set(keyspace.JWKS, document)
-            await asyncio.wait_for(view.keys_changed.wait(), 10)
-            assert await view.read() == document.encode()
+            await asyncio.wait_for(view.published_keys.changed.wait(), 10)
+            assert await view.published_keys.read() == document.encode()
 
 
 async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost_the_link(
@@ -126,7 +127,7 @@ async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost
         with redis.client() as client:
             client.lpush(keyspace.JWKS, "a list")
         with pytest.raises(ValueError, match="no text"):
-            await view.read()
+            await view.published_keys.read()
         assert view.known("live") is Liveness.ACTIVE
         assert view.counts.links == 1
 
@@ -179,3 +180,25 @@ async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(re
         revoke(redis, "live")
         assert await view.of("live") is Liveness.REVOKED
         assert view.counts.links == 0
+
+
+async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_the_bound_without(
+    redis: RedisServer,
+) -> None:
+    async with view_of(redis) as view:
+        document = view.isolated_services
+        await eventually(lambda: not document.is_current)  # it was never read
+        await eventually(lambda: view.is_linked)
+        assert await document.read() is None
+        await asyncio.sleep(BOUND * 1.5)
+        await eventually(lambda: document.is_current)  # nobody told of a change
+        document.changed.clear()
+        with redis.client() as client:
+            client.set(keyspace.ISOLATED_SERVICES, "{}")
+            await asyncio.wait_for(document.changed.wait(), 10)
+            await eventually(lambda: not document.is_current)
+            assert await document.read() == b"{}"
+            await eventually(lambda: document.is_current)
+            client.set(keyspace.JWKS, "another document")
+        await asyncio.wait_for(view.published_keys.changed.wait(), 10)
+        await eventually(lambda: document.is_current)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from oauth_web.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher
-from tests.support.web_process import WebServer, running_web
+from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -65,11 +66,12 @@ def local_web_settings(web: WebServer) -> WebSettings:
     return load(WebSettings, None, web.environment)
 
 
-def age(web: WebServer) -> None:
-    """Let every copy be stale, and every rest after a failure be over."""
+def age(web: WebServer, seconds: int = 3600) -> None:
+    """Let every copy be so old and stale, and every rest after a failure be over."""
+    then = int(time.time()) - seconds
     with web.redis.client() as redis:
         for name in redis.scan_iter("document:*"):
-            redis.hset(name, mapping={"fetched_at": 1, "fresh_until": 1})
+            redis.hset(name, mapping={"fetched_at": then, "fresh_until": then})
         for name in redis.scan_iter("document-failed:*"):
             redis.delete(name)
 
@@ -261,6 +263,40 @@ async def test_the_last_good_copy_serves_while_the_publisher_is_away(
         assert (await asked(local, client_id)).status_code == 200
         assert (await asked(local, client_id)).status_code == 200
     assert publisher.times_asked("/app/away.json") == 3
+
+
+async def test_the_last_good_copy_does_not_serve_for_ever(
+    publisher: Publisher, local_web: WebServer, local: OAuthClient
+) -> None:
+    """Whoever could keep us from the publisher would make a redirect URI or a key that was withdrawn last."""
+    client_id = publisher.client("/app/gone.json")
+    assert (await asked(local, client_id)).status_code == 200
+    publisher.pages["/app/gone.json"] = Page(b"{}", 500)
+    longest = local_web_settings(local_web).client_documents_max_age
+    for seconds, status in ((longest - 60, 200), (longest + 60, 503)):
+        age(local_web, seconds)
+        assert (await asked(local, client_id)).status_code == status
+
+
+async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_does_not_advertise(
+    publisher: Publisher, local_web: WebServer, local: OAuthClient
+) -> None:
+    client_id = publisher.client("/app/switched-off.json")
+    tokens = await local.tokens(client_id)
+    asked_before = len(publisher.asked)
+    with another_web(local_web, {"CLIENT_DOCUMENTS": "pinned"}) as address:
+        async with OAuthClient(address) as client:
+            metadata = (await client.http.get(f"{address}/.well-known/oauth-authorization-server")).json()
+            assert metadata["client_id_metadata_document_supported"] is False
+            for url in (client_id, publisher.client("/app/never-asked.json")):
+                page = await asked(client, url)
+                assert page.status_code == 400
+                assert "invalid_client" in page.text
+            # What it was given before does not live on by a refresh.
+            refused = await client.refresh(client_id, tokens["refresh_token"])
+            assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+            assert (await asked(client, PINNED)).status_code == 200
+    assert len(publisher.asked) == asked_before
 
 
 async def test_a_changed_document_counts_once_the_copy_is_stale(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 
+from oauth_core.sealing import read_key, seal
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.web_process import WebServer, another_web, free_port, running_web
 
@@ -25,6 +31,7 @@ def web() -> Iterator[WebServer]:
             "ALLOWED_GITHUB_USERS": "octocat",
             "ALLOWED_GITHUB_ORGS": "ACME",
             "ALLOWED_GITHUB_TEAMS": "birdwatchers/none",
+            "MEMBERSHIP_CHECK_INTERVAL": "0",  # what happens at refreshes is looked at here
         }
     ) as server:
         yield server
@@ -180,3 +187,73 @@ async def test_introspection_tells_the_groups(client: OAuthClient) -> None:
     for token in (tokens["access_token"], tokens["refresh_token"]):
         answer = await client.http.post(f"{client.issuer}/introspect", data={**proof, "token": token})
         assert answer.json()["groups"] == ["acme"]
+
+
+@contextmanager
+def github_that_answers(status: int, headers: dict[str, str]) -> Iterator[str]:
+    """A REST API that says the same to everything; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "X-OAuth-Scopes": "read:org", "Content-Length": "2"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "stays"),
+    [
+        (429, {}, True),
+        (403, {"Retry-After": "60"}, True),
+        (403, {"X-RateLimit-Remaining": "0"}, True),
+        (500, {}, True),
+        (403, {"X-RateLimit-Remaining": "7"}, False),
+        (401, {"X-RateLimit-Remaining": "0"}, False),
+    ],
+)
+async def test_a_limit_or_a_fault_of_github_is_an_outage_and_a_refusal_is_not(
+    web: WebServer, client: OAuthClient, status: int, headers: dict[str, str], stays: bool
+) -> None:
+    client_id, tokens = await signed_in(client, "marek")
+    with github_that_answers(status, headers) as api, another_web(web, {"GITHUB_API_URL": api}) as address:
+        answered, _ = await refresh_at(address, client_id, tokens["refresh_token"])
+    assert answered == (503 if stays else 400)
+    assert (await client.refresh(client_id, tokens["refresh_token"])).is_success is stays
+    with web.redis.client() as redis:  # else the next case would find this one's other sign-ins
+        for key in redis.scan_iter("user-grants:*"):
+            redis.delete(key)
+
+
+async def test_a_github_token_that_was_dropped_is_no_proof_while_a_later_sign_in_has_another(
+    web: WebServer, client: OAuthClient
+) -> None:
+    client_id, tokens = await signed_in(client, "marek")
+    key = f"grant:{{{tokens['refresh_token'].split('.')[0]}}}"
+    with web.redis.client() as redis:
+        record = json.loads(str(redis.hget(key, "record")))
+        context = f"portcullis github token {record['user']['github_id']}"
+        dropped = seal(b"gho_dropped", read_key(web.environment["MASTER_KEY"]), context=context)
+        record["sealed_github_token"] = base64.b64encode(dropped).decode()
+        redis.hset(key, "record", json.dumps(record))
+        await signed_in(client, "marek")
+        fresh = await client.refresh(client_id, tokens["refresh_token"])
+        assert fresh.is_success
+        for other in redis.scan_iter("user-grants:*"):
+            redis.delete(other)
+    refused = await client.refresh(client_id, fresh.json()["refresh_token"])
+    assert refused.json()["error"] == "invalid_grant"

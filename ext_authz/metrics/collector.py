@@ -1,0 +1,52 @@
+"""The parent's side: the latest figures of every worker, and what those that ended had counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ext_authz.metrics.families import Figures, exposition, joined, lasting
+
+if TYPE_CHECKING:
+    import asyncio
+
+PER_WORKER = "/metrics"
+SUMMED = "/metrics/sum"
+
+
+class Teller(Protocol):
+    """A worker that tells its figures again and again, until it has ended."""
+
+    figures: Figures
+    ended: asyncio.Task[int]
+
+
+class Collector:
+    """Counters never go back when a worker is replaced: its successor goes on from there, with the same number."""
+
+    def __init__(self) -> None:
+        self._present: dict[int, list[Teller]] = {}
+        self._past: dict[int, Figures] = {}
+
+    def add(self, number: int, worker: Teller) -> None:
+        """From now on `worker`, which is ready, is one of those with this number, until it ends."""
+        self._present.setdefault(number, []).append(worker)
+        start: Figures = {"portcullis_worker_starts_total": 1}
+        self._past[number] = joined((self._past.get(number, {}), start))
+        worker.ended.add_done_callback(lambda _: self._retire(number, worker))
+
+    def page(self, path: str) -> str | None:
+        """What there is to read at `path`; `None` when there is nothing."""
+        if path == PER_WORKER:
+            return exposition({str(number): self._of(number) for number in sorted(self._past)})
+        if path == SUMMED:
+            return exposition({"": joined(map(self._of, self._past))})
+        return None
+
+    def _of(self, number: int) -> Figures:
+        present = self._present.get(number, [])
+        up: Figures = {"portcullis_worker_up": sum(1 for worker in present if worker.figures)}
+        return joined((self._past.get(number, {}), up, *(worker.figures for worker in present)))
+
+    def _retire(self, number: int, worker: Teller) -> None:
+        self._present[number].remove(worker)
+        self._past[number] = joined((self._past[number], lasting(worker.figures)))

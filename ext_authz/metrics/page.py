@@ -1,0 +1,59 @@
+"""The page that Prometheus reads: a few lines of HTTP/1.1, for whoever may reach a loopback port or a socket.
+
+It is no way in: nothing a caller sends has any effect, and what it says names nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from ext_authz.addresses import UnixAddress, cannot_listen, parse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_LONGEST_HEAD = 16 * 1024
+_PATIENCE = 5.0
+_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@asynccontextmanager
+async def serving(address: str | None, page: Callable[[str], str | None]) -> AsyncIterator[None]:
+    """Answer `page(path)` at `address` inside the block, if there is one. Raises `ListenError`."""
+    if address is None:
+        yield
+        return
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(_PATIENCE):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(_response(head, page))
+                await writer.drain()
+        writer.close()
+
+    place = parse(address)
+    try:
+        if isinstance(place, UnixAddress):
+            server = await asyncio.start_unix_server(answer, place.path, limit=_LONGEST_HEAD)
+        else:
+            server = await asyncio.start_server(answer, place.host, place.port, limit=_LONGEST_HEAD)
+    except OSError:
+        raise cannot_listen(address) from None
+    try:
+        yield
+    finally:
+        server.close()
+        if isinstance(place, UnixAddress):
+            place.path.unlink(missing_ok=True)
+
+
+def _response(head: bytes, page: Callable[[str], str | None]) -> bytes:
+    method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+    text = page(rest.partition(" ")[0].partition("?")[0]) if method == "GET" else None
+    status = "404 Not Found" if text is None else "200 OK"
+    body = (text or "").encode()
+    fields = f"Content-Type: {_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return f"HTTP/1.1 {status}\r\n{fields}".encode() + body

@@ -1,0 +1,83 @@
+"""Permissions: names of what may be done, and which names stand for which others.
+
+A name is parts joined by dots: `mcp.fetch.read`. A name of two or more parts stands for itself and for everything
+below it, in scopes and in roles alike, so that `mcp.fetch` is a bundle of `mcp.fetch.read` and `mcp.fetch.write`.
+The first part alone stands for nothing but itself: a scope `mcp` would open every service there will ever be.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLIENT_REGISTER = "client.register"
+"""To make clients by other ways than the public registration. No service has to do with it."""
+
+OWN = (CLIENT_REGISTER,)
+"""Permissions of the authorization server itself."""
+
+RESERVED = ("client", "registration")
+"""First parts that no service's permission may have: they speak of clients."""
+
+EVERYTHING = "*"
+
+_PART = r"[a-z0-9][a-z0-9_:-]*"
+NAME = rf"^[a-z][a-z0-9_:-]*(\.{_PART})*$"
+"""A permission, as a pattern of pydantic and `re`."""
+
+_PATTERN = re.compile(rf"(?:\*|[a-z][a-z0-9_:-]*(?:\.{_PART})*(?:\.\*)?)\Z")
+
+
+@lru_cache(maxsize=4096)
+def implied_by(permission: str) -> tuple[str, ...]:
+    """The names that stand for `permission`: itself, and each above it that is a bundle."""
+    parts = permission.split(".")
+    return (permission, *(".".join(parts[:length]) for length in range(len(parts) - 1, 1, -1)))
+
+
+def implies(scopes: frozenset[str], permission: str) -> bool:
+    """Whether one of `scopes` stands for `permission`."""
+    return permission in scopes or any(name in scopes for name in implied_by(permission))
+
+
+def check_pattern(text: str) -> str:
+    """Return `text` when it is a permission, `NAME.*` or `*`; else raise `ValueError`."""
+    if not _PATTERN.match(text):
+        raise ValueError(f"{text!r} is not the name of a permission, NAME.* or *")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What somebody may do, as the patterns of their roles: `forbidden` outweighs `granted`.
+
+    A pattern is a name with all it stands for, `NAME.*` (the same, and for a name of one part all below it), or
+    `*`.
+    """
+
+    granted: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+
+    def allows(self, permission: str) -> bool:
+        """Whether `permission` is among them. What no pattern names is not."""
+        return matches(self.granted, permission) and not (self.forbidden and matches(self.forbidden, permission))
+
+
+def matches(patterns: frozenset[str], permission: str) -> bool:
+    """Whether one of `patterns` speaks of `permission`."""
+    if EVERYTHING in patterns:
+        return True
+    if any(name in patterns or f"{name}.*" in patterns for name in implied_by(permission)):
+        return True
+    # `mcp.*` is written on purpose, where `mcp` alone would stand for nothing.
+    return f"{permission.partition('.')[0]}.*" in patterns
+
+
+def allowed_among(permissions: Permissions, known: Iterable[str]) -> tuple[str, ...]:
+    """Those of `known` that `permissions` allow, in order."""
+    return tuple(name for name in known if permissions.allows(name))

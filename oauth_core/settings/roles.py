@@ -1,0 +1,101 @@
+"""How an operator says who may do what: roles, and the permissions that a service's methods and names need."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from oauth_core.admission import ANYBODY, check_teams
+from oauth_core.model import NameRule, ToolRules
+from oauth_core.permissions import NAME, RESERVED, Permissions, check_pattern
+from oauth_core.roles import Role
+
+ROLE_NAME = r"^[a-z][a-z0-9-]{0,62}$"
+_LONGEST = 128
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _not_reserved(permission: str) -> str:
+    if permission.split(".", maxsplit=1)[0] in RESERVED:
+        raise ValueError(f"{permission} is not for services: names that begin with it speak of clients")
+    return permission
+
+
+def _no_stars(names: tuple[str, ...]) -> tuple[str, ...]:
+    if ANYBODY in names:
+        raise ValueError("to give a role to everybody who may sign in, write everyone = true")
+    return names
+
+
+def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
+
+
+Name = Annotated[str, Field(pattern=NAME, max_length=_LONGEST), AfterValidator(_not_reserved)]
+Needs = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], BeforeValidator(_one_or_more)]
+Text = Annotated[str, Field(min_length=1)]
+People = Annotated[tuple[Text, ...], AfterValidator(_no_stars), AfterValidator(_lower)]
+Globs = dict[Text, Needs]
+
+
+class PermissionSettings(BaseModel):
+    """What a service's methods and names need. Keys are names or globs, values one permission or several."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    methods: Globs = Field(default_factory=dict)
+    tools: Globs = Field(default_factory=dict)
+    prompts: Globs = Field(default_factory=dict)
+    resources: Globs = Field(default_factory=dict)
+    otherwise: Needs | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_same_for_everything(cls, data: Any) -> Any:
+        """`permissions = "mcp.time.read"` says that everything there needs that."""
+        return {"otherwise": data} if isinstance(data, str | list | tuple) else data
+
+    @property
+    def rules(self) -> ToolRules | None:
+        """The rules; `None` when everything needs the same, so that nobody has to read what is asked."""
+        tables = {kind: _rules(getattr(self, kind)) for kind in ("methods", "tools", "prompts", "resources")}
+        return ToolRules(**tables, otherwise=self.otherwise or ()) if any(tables.values()) else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every permission that is mentioned."""
+        tables = (self.methods, self.tools, self.prompts, self.resources)
+        needed = [name for table in tables for needs in table.values() for name in needs]
+        return tuple(dict.fromkeys((*needed, *(self.otherwise or ()))))
+
+
+class RoleSettings(BaseModel):
+    """One `[roles.NAME]` table: permissions, and who has them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    permissions: Patterns = ()
+    forbids: Patterns = ()
+    users: People = ()
+    orgs: People = ()
+    teams: Annotated[People, AfterValidator(check_teams)] = ()
+    everyone: bool = False
+
+    def named(self, name: str) -> Role:
+        """The role that this describes."""
+        return Role(
+            name=name,
+            permissions=Permissions(frozenset(self.permissions), frozenset(self.forbids)),
+            users=frozenset(self.users),
+            groups=frozenset((*self.orgs, *self.teams)),
+            everyone=self.everyone,
+        )
+
+
+def _rules(table: dict[str, tuple[str, ...]]) -> tuple[NameRule, ...]:
+    return tuple(NameRule(pattern, needs) for pattern, needs in table.items())

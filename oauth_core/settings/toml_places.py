@@ -1,0 +1,75 @@
+"""On which line of a settings file something stands, found by reading the file statement by statement."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Place = tuple[str | int, ...]
+
+
+def lines_of(text: str) -> dict[Place, int]:
+    """The line, from 1, of every table and key in `text`; as far as it can be read."""
+    found: dict[Place, int] = {}
+    tables: dict[Place, int] = {}  # how many tables of an array there were so far, less one
+    current: Place = ()
+    for number, statement, value in _statements(text):
+        if statement.startswith("["):
+            current = _table(_first_path(value), tables, is_array=statement.startswith("[["))
+            found[current] = number
+        else:
+            for path in _paths(value):
+                found.setdefault((*current, *path), number)
+    return found
+
+
+def line_of(lines: dict[Place, int], place: Place) -> int | None:
+    """The line of `place`, or of the nearest thing around it."""
+    return next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), None)
+
+
+def _statements(text: str) -> Iterator[tuple[int, str, dict[str, object]]]:
+    """Every header and assignment: its first line, its text, and what it says by itself."""
+    begun, statement = 0, ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        begun = begun if statement else number
+        statement += f"{line}\n"
+        try:
+            value = tomllib.loads(statement)
+        except tomllib.TOMLDecodeError:
+            continue  # an array or a text that goes on
+        if value:
+            yield begun, statement.lstrip(), value
+        statement = ""
+
+
+def _first_path(value: dict[str, object]) -> tuple[str, ...]:
+    path: tuple[str, ...] = ()
+    inner: object = value
+    while isinstance(inner, dict) and inner:
+        name, inner = next(iter(inner.items()))
+        path += (name,)
+    return path
+
+
+def _table(names: tuple[str, ...], tables: dict[Place, int], *, is_array: bool) -> Place:
+    path: Place = ()
+    for name in names[:-1] if is_array else names:
+        path += (name,)
+        if path in tables:
+            path += (tables[path],)
+    if is_array:
+        path += (names[-1],)
+        tables[path] = tables.get(path, -1) + 1
+        path += (tables[path],)
+    return path
+
+
+def _paths(value: object) -> Iterator[Place]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield (name,)
+            yield from ((name, *path) for path in _paths(inner))

@@ -1,0 +1,73 @@
+"""The people who signed in here, as they were then, and those whom an operator blocked.
+
+A block has no end of its own and is under the number that stays when a login changes hands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.model import Block, KnownUser
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_KNOWN = Codec(KnownUser)
+_BLOCK = Codec(Block)
+
+
+class UserStore:
+    """`lifetime` is the seconds after their last sign-in that somebody is remembered.
+
+    Every method raises `StoreUnavailableError`.
+    """
+
+    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+        self._redis = redis
+        self._lifetime = lifetime
+
+    async def remember(self, known: KnownUser) -> None:
+        """Note that somebody signed in."""
+        async with guarded():
+            await self._redis.set(keyspace.user(known.user.github_id), _KNOWN.dump(known), ex=self._lifetime)
+
+    async def get(self, github_id: int) -> KnownUser | None:
+        """Somebody who signed in."""
+        async with guarded():
+            text = await self._redis.get(keyspace.user(github_id))
+        return None if text is None else _KNOWN.load(text)
+
+    async def all(self) -> list[KnownUser]:
+        """Everybody who signed in, by login. For an operator: it reads them one by one."""
+        async with guarded():
+            keys = [key async for key in self._redis.scan_iter(match=keyspace.ALL_USERS, count=1000)]
+            texts = [await self._redis.get(key) for key in keys]
+        found = [_KNOWN.load(text) for text in texts if text is not None]
+        by_id = {known.user.github_id: known for known in found}  # a scan may name a key twice
+        return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
+
+    async def block(self, block: Block) -> None:
+        """Shut somebody out. What they hold is for the caller to end, afterwards."""
+        async with guarded():
+            await self._redis.set(keyspace.block(block.github_id), _BLOCK.dump(block))
+
+    async def unblock(self, github_id: int) -> bool:
+        """Let somebody in again. Answers whether they were blocked."""
+        async with guarded():
+            return bool(await self._redis.delete(keyspace.block(github_id)))
+
+    async def block_of(self, github_id: int) -> Block | None:
+        """Whether and why somebody is blocked."""
+        async with guarded():
+            text = await self._redis.get(keyspace.block(github_id))
+        return None if text is None else _BLOCK.load(text)
+
+    async def blocks(self) -> list[Block]:
+        """Everybody who is blocked, the longest first."""
+        async with guarded():
+            keys = {key async for key in self._redis.scan_iter(match=keyspace.ALL_BLOCKS, count=1000)}
+            texts = [await self._redis.get(key) for key in keys]
+        return sorted((_BLOCK.load(text) for text in texts if text is not None), key=lambda block: block.since)

@@ -1,0 +1,74 @@
+"""Who may register a client at all: anybody, who has an initial access token, or nobody (RFC 7591 section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
+    from oauth_web.deps import Deps
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Somebody may register one client, whose registration token will carry `registration_permissions`."""
+
+    registration_permissions: tuple[str, ...]
+    token_id: str | None
+    _tokens: InitialAccessTokenStore
+
+    async def use_up(self) -> None:
+        """Use the leave for one registration. Raises `DisplayedError` when others were faster.
+
+        Called when the registration is known to be fit: a mistake in it does not cost a use.
+        """
+        if self.token_id is not None and not await self._tokens.use(self.token_id):
+            raise _not_good()
+
+    @property
+    def reason(self) -> str | None:
+        """For the audit log."""
+        return None if self.token_id is None else f"by initial access token {self.token_id}"
+
+
+async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
+    """What lets this caller register. Raises `DisplayedError`: 401 without a good token, 403 when nobody may."""
+    mode = deps.settings.client_registration
+    match mode:
+        case "open":
+            # A token is not looked at: it is not needed, and clients send what they have.
+            return Leave(deps.settings.client_registration_permissions, None, deps.initial_access_tokens)
+        case "closed":
+            raise DisplayedError(ErrorCode.ACCESS_DENIED, "clients cannot be registered here", status=403)
+        case "token":
+            return await _by_token(deps, authorization)
+        case _:
+            assert_never(mode)
+
+
+async def _by_token(deps: Deps, authorization: str | None) -> Leave:
+    scheme, _, text = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        # RFC 6750 section 3.1: no error code for a caller who did not know.
+        raise DisplayedError(
+            ErrorCode.INVALID_TOKEN,
+            "registering here needs an initial access token from the operator",
+            status=401,
+            challenge='Bearer realm="register"',
+        )
+    token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
+    if token is None:
+        raise _not_good()
+    return Leave(token.registration_permissions, token.token_id, deps.initial_access_tokens)
+
+
+def _not_good() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.INVALID_TOKEN,
+        "the initial access token is not good, or not any more",
+        status=401,
+        challenge='Bearer realm="register", error="invalid_token"',
+    )

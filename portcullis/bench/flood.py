@@ -1,0 +1,181 @@
+"""What valid callers feel while others send rubbish: the same open loop, without and with a flood beside it.
+
+Forged tokens have our key's name and a signature that is wrong, each another one, so that every one costs a check
+of it. Distinct ones are good, and were never seen. Huge headers carry credentials of twelve kilobytes. The flood's
+generator gives way to everybody else on this machine: in earnest it would be on another.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from portcullis.bench import fleet
+from portcullis.bench.generator import GeneratorError
+from portcullis.bench.pool import Entry, Pool, write
+from portcullis.bench.runner import PERCENTILES, load
+from portcullis.bench.verdict import ALLOWED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from portcullis.bench.plan import Load, Tally
+    from portcullis.bench.runner import Course
+    from portcullis.bench.subject import Subject
+    from portcullis.bench.world import World
+
+KINDS = ("garbage", "distinct", "headers")
+TOKENS = 20_000
+"""Distinct tokens of a flood; what has been sent is sent again after that many."""
+
+_REFUSED = ("refused with 401", "HTTP status 401")
+_BUSY = ("refused with 503", "HTTP status 503")
+_SIGNATURE_BYTES = 64
+_HUGE_BYTES = 9000
+_FEW = 200
+_AHEAD = 0.5
+"""Seconds by which the flood is there before the measurement, and stays after it."""
+
+_NICE = 10
+
+
+@dataclass
+class Flooded:
+    """The measurements of valid callers, and what became of the flood."""
+
+    kind: str
+    rate: float
+    quiet: list[Tally] = field(default_factory=list)
+    flooded: list[Tally] = field(default_factory=list)
+    flood: list[Tally] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether valid callers were let through all the time, and only tokens that are good besides."""
+        expected = {ALLOWED, *_BUSY} if self.kind == "distinct" else {*_REFUSED, *_BUSY}
+        return (
+            not any(tally.wrong for tally in (*self.quiet, *self.flooded))
+            and all(tally.answers for tally in (*self.quiet, *self.flooded, *self.flood))
+            and self._flood_verdicts.keys() <= expected
+        )
+
+    @property
+    def _flood_verdicts(self) -> Counter[str]:
+        return sum((tally.verdicts for tally in self.flood), Counter())
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON-ready data; latencies in milliseconds, medians of the rounds."""
+        quiet, flooded = _latency(self.quiet), _latency(self.flooded)
+        return {
+            "kind": self.kind,
+            "sound": self.is_sound,
+            "rate": self.rate,
+            "flood_rate": median(tally.answers / tally.seconds for tally in self.flood),
+            "flood_answers": dict(self._flood_verdicts),
+            "quiet_ms": quiet,
+            "flooded_ms": flooded,
+            "p99_ratio": flooded["p99"] / quiet["p99"] if flooded["p99"] and quiet["p99"] else 0.0,
+            "missed": sum(tally.missed for tally in self.flooded),
+            "wrong": dict(sum((Counter(tally.wrong) for tally in self.flooded), Counter())),
+        }
+
+
+def measure(
+    kind: str,
+    subject: Subject,
+    place: World,
+    course: Course,
+    tell: Callable[[str], None],
+) -> Flooded:
+    """Measure valid callers at the rate of `course`, in turns without and with a flood.
+
+    Raises `GeneratorError`.
+    """
+    seen = Flooded(kind, course.rate)
+    callers = load(subject, course, mode="open", seconds=course.seconds)
+    callers = replace(callers, warm_up=course.warm_up)
+    flood = _load(kind, subject, place, course)
+    for number in range(course.rounds):
+        tell(f"flood of {kind}, round {number + 1} of {course.rounds}: quiet")
+        seen.quiet.append(fleet.run(callers))
+        tell(f"flood of {kind}, round {number + 1} of {course.rounds}: flooded")
+        sent = _Flood(_share(flood, number, course.rounds))
+        try:
+            seen.flooded.append(fleet.run(callers))
+        finally:
+            seen.flood.append(sent.result())
+    return seen
+
+
+class _Flood:
+    """A load in a thread. Returns from its making when it is there."""
+
+    def __init__(self, share: Load) -> None:
+        self._result: Tally | GeneratorError | None = None
+        begun = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(share, begun))
+        self._thread.start()
+        begun.wait()
+
+    def _run(self, share: Load, begun: threading.Event) -> None:
+        try:
+            self._result = fleet.run(share, begun=begun.set)
+        except GeneratorError as error:
+            self._result = error
+        finally:
+            begun.set()
+
+    def result(self) -> Tally:
+        """Wait for its end; what it counted. Raises `GeneratorError`."""
+        self._thread.join()
+        if self._result is None or isinstance(self._result, GeneratorError):
+            raise self._result or GeneratorError("the flood did not run")
+        return self._result
+
+
+def _load(kind: str, subject: Subject, place: World, course: Course) -> Load:
+    """The flood as it is in every round: always as much under way as the callers' connections could carry."""
+    pool, first, last = subject.pool, course.tokens, course.tokens + TOKENS
+    if kind != "distinct":
+        pool, first, last = place.folder / f"flood-{kind}", 0, TOKENS if kind == "garbage" else _FEW
+        write(pool, _forged(subject.pool, last) if kind == "garbage" else _huge(last))
+    base = load(subject, course, mode="closed", seconds=course.seconds + course.warm_up + 2 * _AHEAD)
+    target = replace(subject.target, identity=False)
+    return replace(base, target=target, pool=pool, first=first, last=last, warm_up=_AHEAD, rate=0.0, nice=_NICE)
+
+
+def _share(flood: Load, number: int, rounds: int) -> Load:
+    """The tokens of one round, so that those of a later round were not seen in an earlier one."""
+    count = flood.last - flood.first
+    return replace(
+        flood, first=flood.first + count * number // rounds, last=flood.first + count * (number + 1) // rounds
+    )
+
+
+def _forged(pool: Path, count: int) -> Iterator[Entry]:
+    """A good token's first two parts, each time with another signature that is none."""
+    known = Pool(pool)
+    head, payload, _ = known[0].token.split(b".")
+    known.close()
+    for _ in range(count):
+        signature = base64.urlsafe_b64encode(os.urandom(_SIGNATURE_BYTES)).rstrip(b"=")
+        yield Entry(b".".join((head, payload, signature)), b"-", b"-")
+
+
+def _huge(count: int) -> Iterator[Entry]:
+    for _ in range(count):
+        yield Entry(base64.urlsafe_b64encode(os.urandom(_HUGE_BYTES)).rstrip(b"="), b"-", b"-")
+
+
+def _latency(tallies: list[Tally]) -> dict[str, float | None]:
+    told: dict[str, float | None] = {}
+    for name, share in PERCENTILES.items():
+        values = [value for tally in tallies if (value := tally.latency.percentile(share)) is not None]
+        told[name] = median(values) if values else None
+    return told

@@ -1,0 +1,183 @@
+"""`portcullis clients invite` and its like: who may register a client, and what clients may do with that."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core import initial_access_tokens
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.registration_permissions import ALL
+from oauth_core.store.clients import ClientStore
+from oauth_core.store.initial_access_tokens import InitialAccessTokenStore, Standing
+from portcullis.identifiers import ANY_ID
+from portcullis.operator_commands import as_json, by_operator, record, shown_time, why, with_redis
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Client
+    from oauth_core.settings import WebSettings
+
+_DAY = 86_400
+_LONGEST_NOTE = 200
+
+_permission = click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    type=click.Choice(ALL),
+    help="What its registration token carries. Repeat for more.",
+)
+_none = click.option("--no-permissions", is_flag=True, help="Its registration token carries nothing.")
+
+
+@click.command()
+@click.option("--uses", type=click.IntRange(1, initial_access_tokens.MOST_USES), default=1, show_default=True)
+@click.option(
+    "--days", type=click.IntRange(1, initial_access_tokens.LONGEST_LIFE // _DAY), default=7, show_default=True
+)
+@click.option("--note", help="For whom or what; appears in lists.")
+@_permission
+@_none
+@as_json
+@click.pass_obj
+def invite(
+    settings: WebSettings,
+    uses: int,
+    days: int,
+    note: str | None,
+    permissions: tuple[str, ...],
+    *,
+    no_permissions: bool,
+    as_json: bool,
+) -> None:
+    """Make an initial access token, which lets its holder register clients. It is printed now and never again."""
+    if note is not None and (not note.isprintable() or len(note) > _LONGEST_NOTE):
+        raise click.UsageError(f"--note must be at most {_LONGEST_NOTE} printable characters")
+    issued = initial_access_tokens.make(
+        now=int(time.time()),
+        lifetime=days * _DAY,
+        uses=uses,
+        registration_permissions=_chosen(
+            permissions, none=no_permissions, default=settings.client_registration_permissions
+        ),
+        note=note,
+    )
+    with_redis(settings, lambda redis: InitialAccessTokenStore(redis).add(issued))
+    record(
+        AuditEvent(
+            EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
+            reason=by_operator(note),
+            key=issued.token.token_id,
+            scope=" ".join(issued.token.registration_permissions),
+        )
+    )
+    if settings.client_registration != "token":
+        click.echo(f"client_registration is {settings.client_registration!r}: tokens do not count now.", err=True)
+    shown = _shown(Standing(issued.token, uses))
+    if as_json:
+        click.echo(json.dumps({**shown, "initial_access_token": issued.text}))
+        return
+    click.echo(
+        f"initial_access_token  {issued.text}\nKeep it now: it is stored as a hash and cannot be shown again."
+    )
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def invites(settings: WebSettings, *, as_json: bool) -> None:
+    """Show the initial access tokens that are still good, oldest first."""
+    rows = [_shown(row) for row in with_redis(settings, lambda redis: InitialAccessTokenStore(redis).all())]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['token_id']}  until {row['expires']}  {row['left']} of {row['uses']} left  "
+            f"{row['registration_permissions'] or '-'}  {row['issued_to'] or 'operator'}  {row['note'] or '-'}"
+        )
+
+
+@click.command("revoke-invite", context_settings=ANY_ID)
+@click.argument("token_id")
+@why
+@as_json
+@click.pass_obj
+def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, as_json: bool) -> None:
+    """End the initial access token TOKEN_ID. Clients that registered with it stay."""
+    if not with_redis(settings, lambda redis: InitialAccessTokenStore(redis).revoke(token_id)):
+        raise click.ClickException("there is no such initial access token")
+    record(AuditEvent(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id))
+    click.echo(json.dumps({"token_id": token_id, "revoked": True}) if as_json else f"Revoked {token_id}.")
+
+
+@click.command(context_settings=ANY_ID)
+@click.argument("client_id")
+@_permission
+@_none
+@as_json
+@click.pass_obj
+def permissions(
+    settings: WebSettings, client_id: str, permissions: tuple[str, ...], *, no_permissions: bool, as_json: bool
+) -> None:
+    """Set what the registration token of CLIENT_ID carries, from now on. Without options, show it."""
+
+    async def run(redis: Redis) -> Client | None:
+        clients = ClientStore(redis, lifetime=settings.client_lifetime)
+        client = await clients.look_at(client_id)
+        if client is None or not (permissions or no_permissions):
+            return client
+        chosen = _chosen(permissions, none=no_permissions, default=())
+        changed = dataclasses.replace(
+            client,
+            registration_permissions=chosen,
+            # It is not what others would register any more, unless they rely on it already.
+            sharing="shared" if client.sharing == "shared" else "never",
+        )
+        if not await clients.swap(client, changed):
+            raise click.ClickException("the client changed at this very moment; try again")
+        return changed
+
+    client = with_redis(settings, run)
+    if client is None:
+        raise click.ClickException("there is no such client")
+    carried = " ".join(client.registration_permissions)
+    if permissions or no_permissions:
+        record(
+            AuditEvent(
+                EventKind.CLIENT_PERMISSIONS_CHANGED, reason=by_operator(None), client_id=client_id, scope=carried
+            )
+        )
+    shown = {"client_id": client_id, "registration_permissions": list(client.registration_permissions)}
+    click.echo(json.dumps(shown) if as_json else carried or "none")
+
+
+COMMANDS = (invite, invites, revoke_invite, permissions)
+"""What `portcullis clients` has besides its own."""
+
+
+def _chosen(named: tuple[str, ...], *, none: bool, default: tuple[str, ...]) -> tuple[str, ...]:
+    if none and named:
+        raise click.UsageError("--permission and --no-permissions exclude each other")
+    return () if none else tuple(name for name in ALL if name in named) or default
+
+
+def _shown(standing: Standing) -> dict[str, str | int | None]:
+    """A token without anything secret, its hash included."""
+    token = standing.token
+    return {
+        "token_id": token.token_id,
+        "issued": shown_time(token.issued_at),
+        "expires": shown_time(token.expires_at),
+        "uses": token.uses,
+        "left": standing.left,
+        "registration_permissions": " ".join(token.registration_permissions),
+        "issued_to": token.issued_to.login if token.issued_to else None,
+        "note": token.note,
+    }

@@ -1,0 +1,104 @@
+"""`portcullis grants`: who allowed what to which client, and ending one of these."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.credentials import is_identifier
+from oauth_core.store.grants import GrantStore
+from portcullis.identifiers import ANY_ID
+from portcullis.operator_commands import (
+    as_json,
+    by_operator,
+    operator_group,
+    record,
+    shown_time,
+    why,
+    with_redis,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Grant
+    from oauth_core.settings import WebSettings
+
+
+@operator_group("grants")
+def command() -> None:
+    """Show who allowed what to which client, and end one of these.
+
+    A grant is one sign-in of one person with one client, and all the tokens that come of it.
+    """
+
+
+@command.command("list")
+@click.option("--user", "github_id", type=int, help="Only those of the person with this GitHub id.")
+@click.option("--client", "client_id", help="Only those of this client.")
+@as_json
+@click.pass_obj
+def list_grants(settings: WebSettings, github_id: int | None, client_id: str | None, *, as_json: bool) -> None:
+    """Show the grants there are, oldest first. Reads them one by one."""
+
+    async def run(redis: Redis) -> list[Grant]:
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        if github_id is not None:
+            return list(await grants.of_user(github_id))
+        ids = dict.fromkeys([grant_id async for grant_id in grants.all_ids()])
+        return [grant for grant_id in ids if (grant := await grants.get(grant_id)) is not None]
+
+    found = [grant for grant in with_redis(settings, run) if client_id in {None, grant.client_id}]
+    rows = [shown(grant) for grant in sorted(found, key=lambda grant: (grant.created_at, grant.grant_id))]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['grant_id']}  {row['since']}  {row['user'] or '(machine)'}  {row['client_id']}")
+
+
+@command.command(context_settings=ANY_ID)
+@click.argument("grant_id")
+@why
+@as_json
+@click.pass_obj
+def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json: bool) -> None:
+    """End the grant GRANT_ID, its refresh token and every access token it gave."""
+
+    async def run(redis: Redis) -> Grant | None:
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        # The id becomes part of a key, so it has to be one that we made.
+        grant = await grants.get(grant_id) if is_identifier(grant_id) else None
+        return grant if grant is not None and await grants.end(grant_id) else None
+
+    grant = with_redis(settings, run)
+    if grant is None:
+        raise click.ClickException("there is no such grant")
+    record(
+        AuditEvent(
+            EventKind.GRANT_REVOKED,
+            reason=by_operator(reason),
+            client_id=grant.client_id,
+            user=grant.user.login if grant.user else None,
+            user_id=grant.user.github_id if grant.user else None,
+            grant_id=grant_id,
+        )
+    )
+    click.echo(json.dumps(shown(grant)) if as_json else "The grant has ended.")
+
+
+def shown(grant: Grant) -> dict[str, Any]:
+    """A grant without anything secret."""
+    return {
+        "grant_id": grant.grant_id,
+        "user": grant.user.login if grant.user else None,
+        "user_id": grant.user.github_id if grant.user else None,
+        "client_id": grant.client_id,
+        "scope": " ".join(grant.scopes),
+        "groups": list(grant.groups),
+        "since": shown_time(grant.created_at),
+        "until": shown_time(grant.expires_at),
+    }

@@ -1,0 +1,217 @@
+"""`portcullis policy`: look over who may do what, ask why, and hold the file to expectations."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oauth_core.errors import SettingsError
+from oauth_core.explanation import Explanation, explain
+from oauth_core.mcp_request import Call, NameKind, Session
+from oauth_core.resources import ServiceIndex
+from oauth_core.settings import GatewaySettings, load
+from oauth_core.settings.policy_faults import dotted
+from oauth_core.settings.sources import Fault
+from oauth_core.settings.toml_places import line_of, lines_of
+
+if TYPE_CHECKING:
+    from oauth_core.model import Service
+
+
+class Expectation(BaseModel):
+    """One `[[expect]]` table. Without a name of anything it is about coming in at all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: Annotated[str, Field(min_length=1)]
+    groups: tuple[str, ...] = ()
+    service: str
+    method: str | None = None
+    tool: str | None = None
+    prompt: str | None = None
+    resource: str | None = None
+    scopes: tuple[str, ...] | None = None
+    allowed: bool
+
+    @property
+    def subject(self) -> str:
+        """What it is about, in words."""
+        named = [f"{kind} {name}" for kind, name in self._names if name]
+        member = f" of {', '.join(self.groups)}" if self.groups else ""
+        return f"{self.user}{member} at {self.service}" + (f", {' '.join(named)}" if named else "")
+
+    @property
+    def _names(self) -> tuple[tuple[str, str | None], ...]:
+        return (
+            ("method", self.method),
+            ("tool", self.tool),
+            ("prompt", self.prompt),
+            ("resource", self.resource),
+        )
+
+
+class Expectations(BaseModel):
+    """The file of `policy test`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expect: Annotated[tuple[Expectation, ...], Field(min_length=1)]
+
+
+@click.group("policy")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("portcullis.toml"),
+    envvar="PORTCULLIS_CONFIG",
+    show_default=True,
+    help="The settings file.",
+)
+@click.pass_context
+def command(context: click.Context, config: Path) -> None:
+    """Look over who may do what: check the file, explain a decision, test expectations.
+
+    Nothing that runs is asked, and nothing is changed.
+    """
+    context.obj = config
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def check(config: Path, *, as_json: bool) -> None:
+    """Say what is wrong in the settings file, and on which line. Exits with 2 if anything is."""
+    try:
+        settings = load(GatewaySettings, config, os.environ)
+    except SettingsError as error:
+        lines = lines_of(_text_of(config))
+        faults = [(_line(lines, fault), fault.removeprefix(f"{config}: ")) for fault in error.faults]
+        if as_json:
+            shown = [{"file": str(config), "line": line, "fault": fault} for line, fault in faults]
+            click.echo(json.dumps({"good": False, "faults": shown}))
+        else:
+            for line, fault in sorted(faults, key=lambda found: found[0] or 0):
+                click.echo(f"{config}:{line}: {fault}" if line else f"{config}: {fault}", err=True)
+        sys.exit(2)
+    if as_json:
+        click.echo(json.dumps({"good": True, "faults": []}))
+        return
+    roles = len(settings.roles)
+    told = f"{roles} role{'s' if roles > 1 else ''}" if roles else "no roles, so everybody may use every service"
+    click.echo(
+        f"{config} is good: {len(settings.services)} service{'s' if len(settings.services) > 1 else ''}, {told}."
+    )
+
+
+@command.command("explain")
+@click.option("--user", required=True, help="A GitHub login.")
+@click.option("--group", "groups", multiple=True, help="An organisation or org/team they are in. Repeat for more.")
+@click.option("--service", required=True, help="The name of a service.")
+@click.option("--tool", help="A tool they call.")
+@click.option("--prompt", help="A prompt they get.")
+@click.option("--resource", help="A resource they read, by its URI.")
+@click.option("--method", help="An MCP method they call.")
+@click.option("--scope", "scopes", multiple=True, help="A scope of their token; by default it has all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def explain_command(config: Path, /, *, as_json: bool, **given: object) -> None:
+    """Say whether somebody may do something, and why. Exits with 1 when they may not."""
+    asked = Expectation.model_validate({**given, "scopes": given["scopes"] or None, "allowed": True})
+    result = _judged(load(GatewaySettings, config, os.environ), asked)
+    if as_json:
+        click.echo(json.dumps({"allowed": result.allowed, "reasons": list(result.reasons)}))
+    else:
+        click.echo("allowed" if result.allowed else "refused")
+        for reason in result.reasons:
+            click.echo(f"  {reason}")
+    sys.exit(0 if result.allowed else 1)
+
+
+@command.command("test")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def test_command(config: Path, file: Path, *, as_json: bool) -> None:
+    """Hold the settings to the expectations in FILE. Exits with 1 when one is not met."""
+    settings = load(GatewaySettings, config, os.environ)
+    results = [(wanted, _judged(settings, wanted)) for wanted in _read_expectations(file).expect]
+    failed = [(wanted, result) for wanted, result in results if wanted.allowed != result.allowed]
+    if as_json:
+        shown = [
+            {"expectation": wanted.subject, "allowed": result.allowed, "met": wanted.allowed == result.allowed}
+            for wanted, result in results
+        ]
+        click.echo(json.dumps({"met": not failed, "results": shown}))
+    else:
+        for wanted, result in failed:
+            click.echo(f"{wanted.subject}: expected {_word(wanted.allowed)}, is {_word(result.allowed)}")
+            for reason in result.reasons:
+                click.echo(f"  {reason}")
+        click.echo(f"{len(results) - len(failed)} of {len(results)} expectations are met.")
+    sys.exit(1 if failed else 0)
+
+
+def _judged(settings: GatewaySettings, wanted: Expectation) -> Explanation:
+    services = ServiceIndex(settings.resolved_services)
+    service = services.by_name(wanted.service)
+    if service is None:
+        known = ", ".join(sorted(each.name for each in services.services))
+        raise click.UsageError(f"there is no service {wanted.service!r}; there are: {known}")
+    scopes = None if wanted.scopes is None else frozenset(wanted.scopes)
+    return explain(
+        settings.policy, service, _asked(service, wanted), user=wanted.user, groups=wanted.groups, scopes=scopes
+    )
+
+
+def _asked(service: Service, wanted: Expectation) -> Session | Call:
+    """The call that the names describe."""
+    named = [
+        call
+        for call in (
+            Call("tools/call", NameKind.TOOL, wanted.tool) if wanted.tool else None,
+            Call("prompts/get", NameKind.PROMPT, wanted.prompt) if wanted.prompt else None,
+            Call("resources/read", NameKind.RESOURCE, wanted.resource) if wanted.resource else None,
+            Call(wanted.method) if wanted.method else None,
+        )
+        if call is not None
+    ]
+    if len(named) > 1:
+        raise click.UsageError(f"name one thing at {service.name}: a tool, a prompt, a resource or a method")
+    return named[0] if named else Session.STREAM
+
+
+def _read_expectations(file: Path) -> Expectations:
+    try:
+        return Expectations.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError([f"{file}: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file}: {error}"]) from None
+    except ValidationError as error:
+        lines = lines_of(file.read_text(encoding="utf-8"))
+        found = [(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)]
+        raise SettingsError(
+            [f"{file}:{line_of(lines, place) or 1}: {dotted(place)}: {message}" for place, message in found]
+        ) from None
+
+
+def _word(allowed: bool) -> str:  # noqa: FBT001 - it is the whole question
+    return "allowed" if allowed else "refused"
+
+
+def _line(lines: dict[tuple[str | int, ...], int], fault: str) -> int | None:
+    return line_of(lines, fault.place) if isinstance(fault, Fault) else None
+
+
+def _text_of(config: Path) -> str:
+    try:
+        return config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

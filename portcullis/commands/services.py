@@ -1,0 +1,89 @@
+"""`portcullis services`: take a service out of use, and bring it back."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.policy import Isolated
+from oauth_core.store.isolation import IsolationStore
+from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, with_redis
+
+if TYPE_CHECKING:
+    from oauth_core.settings import WebSettings
+
+_LONGEST_REASON = 200
+
+
+@operator_group("services")
+def command() -> None:
+    """Take services out of use, and bring them back.
+
+    Callers of an isolated service are answered with 503 and the reason, whoever they are. Their tokens stay good,
+    for other services and for this one when it is back.
+    """
+
+
+@command.command("list")
+@as_json
+@click.pass_obj
+def list_services(settings: WebSettings, *, as_json: bool) -> None:
+    """Show every service, and which are isolated."""
+    isolated = with_redis(settings, lambda redis: IsolationStore(redis).read())
+    known = {service.name: service.resource for service in settings.resolved_services}
+    # One that is gone from the settings stays isolated until somebody says otherwise.
+    rows = [
+        {
+            "name": name,
+            "url": known.get(name),
+            "isolated": name in isolated,
+            "reason": isolated[name].reason if name in isolated else None,
+            "since": shown_time(isolated[name].since) if name in isolated else None,
+        }
+        for name in dict.fromkeys([*known, *isolated])
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        state = f"isolated since {row['since']}  {row['reason']}" if row["isolated"] else "open"
+        click.echo(f"{row['name']:<20} {row['url'] or '(not in the settings)'}  {state}".rstrip())
+
+
+@command.command()
+@click.argument("name")
+@click.option("--reason", default="", metavar="TEXT", help="What callers are told.")
+@as_json
+@click.pass_obj
+def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> None:
+    """Take the service NAME out of use: callers get 503 until it is restored."""
+    if name not in {service.name for service in settings.resolved_services}:
+        raise click.ClickException("there is no such service in the settings")
+    if len(reason) > _LONGEST_REASON or (reason and not reason.isprintable()):
+        raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
+    isolated = Isolated(reason, int(time.time()))
+    with_redis(settings, lambda redis: IsolationStore(redis).isolate(name, isolated))
+    record(AuditEvent(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name))
+    if as_json:
+        click.echo(json.dumps({"name": name, "isolated": True, "reason": reason}))
+    else:
+        click.echo(f"{name} is isolated. Bring it back with: portcullis services restore {name}")
+
+
+@command.command()
+@click.argument("name")
+@as_json
+@click.pass_obj
+def restore(settings: WebSettings, name: str, *, as_json: bool) -> None:
+    """Bring the service NAME back."""
+    if not with_redis(settings, lambda redis: IsolationStore(redis).restore(name)):
+        raise click.ClickException("that service is not isolated")
+    record(AuditEvent(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name))
+    if as_json:
+        click.echo(json.dumps({"name": name, "isolated": False}))
+    else:
+        click.echo(f"{name} is back.")

@@ -1,0 +1,209 @@
+"""`portcullis tokens`: which access tokens live, and ending one, or everybody's."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oauth_core import access_tokens, refresh_tokens
+from oauth_core.access_tokens import Rejected
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.credentials import is_identifier
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.keyring import KeyRingError, KeyRingStore
+from oauth_core.store.revocation import Revocation
+from portcullis.identifiers import ANY_ID
+from portcullis.operator_commands import (
+    as_json,
+    by_operator,
+    operator_group,
+    record,
+    shown_time,
+    why,
+    with_redis,
+    yes,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Grant
+    from oauth_core.settings import WebSettings
+
+_LONGEST = 16_384
+
+
+@operator_group("tokens")
+def command() -> None:
+    """Show which access tokens live, and end one, or everybody's.
+
+    TOKEN is the `jti` that logs and lists show, or `-`: then the token itself is read from standard input, so that
+    it is in no command line and no history. A refresh token that is read so stands for its whole grant.
+    """
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What an operator named: an access token, or the grant of a refresh token."""
+
+    grant: Grant | None
+    jti: str | None
+
+
+@command.command("list")
+@click.option("--user", "github_id", type=int, help="Only those of the person with this GitHub id.")
+@click.option("--client", "client_id", help="Only those of this client.")
+@as_json
+@click.pass_obj
+def list_tokens(settings: WebSettings, github_id: int | None, client_id: str | None, *, as_json: bool) -> None:
+    """Show the access tokens that live, by grant. Reads every grant, one by one."""
+
+    async def run(redis: Redis) -> list[dict[str, Any]]:
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        if github_id is not None:
+            ids = [grant.grant_id for grant in await grants.of_user(github_id)]
+        else:
+            ids = list(dict.fromkeys([grant_id async for grant_id in grants.all_ids()]))
+        found = [grant for grant_id in ids if (grant := await grants.get(grant_id)) is not None]
+        return [
+            _row(grant, jti, expires)
+            for grant in found
+            if client_id in {None, grant.client_id}
+            for jti, expires in (await grants.tokens_of(grant.grant_id)).items()
+        ]
+
+    rows = with_redis(settings, run)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['jti']}  {row['expires']}  {row['user'] or '(machine)'}  {row['client_id']}")
+
+
+@command.command(context_settings=ANY_ID)
+@click.argument("token")
+@as_json
+@click.pass_obj
+def show(settings: WebSettings, token: str, *, as_json: bool) -> None:
+    """Show whose TOKEN is, if it lives."""
+    named = _named(settings, token)
+    if named.grant is None:
+        raise click.ClickException("it does not live")
+    shown = _row(named.grant, named.jti, None)
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for name, value in shown.items():
+        if value:
+            click.echo(f"{name:<10} {' '.join(value) if isinstance(value, list) else value}")
+
+
+@command.command(context_settings=ANY_ID)
+@click.argument("token", required=False)
+@click.option(
+    "--all", "everybody", is_flag=True, help="Everybody's, with their refresh tokens: all sign in again."
+)
+@yes
+@why
+@as_json
+@click.pass_obj
+def revoke(
+    settings: WebSettings, token: str | None, reason: str | None, *, everybody: bool, yes: bool, as_json: bool
+) -> None:
+    """End TOKEN. With --all, end everything that was given to anybody."""
+    if everybody == (token is not None):
+        raise click.UsageError("name a token, or --all")
+    if token is None:
+        _revoke_everybody(settings, reason, yes=yes, as_json=as_json)
+        return
+    named = _named(settings, token)
+
+    async def run(redis: Redis) -> bool:
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        if named.jti is not None:
+            return await grants.end_token(named.jti)
+        return named.grant is not None and await grants.end(named.grant.grant_id)
+
+    if not with_redis(settings, run):
+        raise click.ClickException("it does not live")
+    user = named.grant.user if named.grant else None
+    record(
+        AuditEvent(
+            EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED,
+            reason=by_operator(reason),
+            client_id=named.grant.client_id if named.grant else None,
+            user=user.login if user else None,
+            user_id=user.github_id if user else None,
+            grant_id=named.grant.grant_id if named.grant else None,
+            jti=named.jti,
+        )
+    )
+    what = "grant" if named.jti is None else "token"
+    if as_json:
+        click.echo(json.dumps({"revoked": what, "jti": named.jti}))
+    else:
+        click.echo(f"The {what} has ended.")
+
+
+def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, as_json: bool) -> None:
+    if not yes:
+        click.confirm("This signs everybody out, machine clients too. Do it?", abort=True, err=True)
+
+    async def run(redis: Redis) -> int:
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        return await Revocation(redis, grants).of_everybody(now=int(time.time()))
+
+    ended = with_redis(settings, run)
+    record(AuditEvent(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason)))
+    click.echo(json.dumps({"revoked": "all", "grants_ended": ended}) if as_json else f"{ended} grants ended.")
+
+
+def _named(settings: WebSettings, text: str) -> _Named:
+    """What the operator named. Raises `ClickException` when it is nothing of ours."""
+    given = sys.stdin.read(_LONGEST).strip() if text == "-" else text
+
+    async def run(redis: Redis) -> _Named | None:
+        grants = GrantStore(redis, grace=settings.refresh_grace)
+        refresh = refresh_tokens.parse(given) if text == "-" else None
+        if refresh is not None:
+            grant = await grants.get(refresh.grant_id) if await grants.holds(refresh) else None
+            return _Named(grant, None)
+        jti = await _jti(redis, settings, given) if text == "-" else given
+        # The id becomes part of a key, so it has to be one that we made.
+        if jti is None or not is_identifier(jti):
+            return None
+        grant_id = await grants.grant_of_token(jti)
+        return _Named(None if grant_id is None else await grants.get(grant_id), jti)
+
+    try:
+        named = with_redis(settings, run)
+    except KeyRingError as error:
+        raise click.ClickException(str(error)) from None
+    if named is None:
+        raise click.ClickException("that is no token of this gateway; a token itself goes in by standard input: -")
+    return named
+
+
+async def _jti(redis: Redis, settings: WebSettings, token: str) -> str | None:
+    """The id of a genuine token: a forged one could name somebody else's."""
+    ring = await KeyRingStore(redis, master_key=settings.master_key_bytes).read()
+    verdict = access_tokens.verify(token, ring.verifying, issuer=settings.issuer, now=int(time.time()))
+    return None if isinstance(verdict, Rejected) else verdict.claims.jti
+
+
+def _row(grant: Grant, jti: str | None, expires: int | None) -> dict[str, Any]:
+    return {
+        "jti": jti,
+        "user": grant.user.login if grant.user else None,
+        "user_id": grant.user.github_id if grant.user else None,
+        "client_id": grant.client_id,
+        "scope": " ".join(grant.scopes),
+        "resources": list(grant.resources),
+        "grant_id": grant.grant_id,
+        "expires": shown_time(expires) if expires is not None else None,
+    }

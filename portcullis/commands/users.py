@@ -1,0 +1,208 @@
+"""`portcullis users`: who signed in, and shutting people out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.model import Block, User
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.revocation import Revocation
+from oauth_core.store.users import UserStore
+from portcullis.commands.grants import shown as shown_grant
+from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Grant, KnownUser
+    from oauth_core.settings import WebSettings
+
+
+@operator_group("users")
+def command() -> None:
+    """List people, end what they hold, and block them.
+
+    USER is a login or a GitHub id. A login finds only somebody who signed in here; `id:583231` and `login:583231`
+    say which is meant where a login is a number.
+    """
+
+
+@command.command("list")
+@as_json
+@click.pass_obj
+def list_users(settings: WebSettings, *, as_json: bool) -> None:
+    """Show everybody who signed in here or is blocked."""
+
+    async def run(redis: Redis) -> list[dict[str, Any]]:
+        users, grants = _stores(redis, settings)
+        known = await users.all()
+        seen = {one.user.github_id for one in known}
+        unseen = [block.github_id for block in await users.blocks() if block.github_id not in seen]
+        return [
+            await _row(users, grants, github_id) for github_id in [*(k.user.github_id for k in known), *unseen]
+        ]
+
+    rows = with_redis(settings, run)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        state = "blocked" if row["blocked"] else "-"
+        click.echo(
+            f"{row['id']:<12} {row['login'] or '?':<40} {state:<8} {row['grants']}  {row['last_sign_in'] or '-'}"
+        )
+
+
+@command.command()
+@click.argument("user")
+@as_json
+@click.pass_obj
+def show(settings: WebSettings, user: str, *, as_json: bool) -> None:
+    """Show USER and what they gave to which client."""
+
+    async def run(redis: Redis) -> dict[str, Any]:
+        users, grants = _stores(redis, settings)
+        github_id = await _find(users, user)
+        row = await _row(users, grants, github_id)
+        return {**row, "grants": [shown_grant(grant) for grant in await grants.of_user(github_id)]}
+
+    shown = with_redis(settings, run)
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for name in ("id", "login", "last_sign_in", "blocked", "blocked_reason"):
+        click.echo(f"{name:<15} {shown[name] if shown[name] is not None else '-'}")
+    for grant in shown["grants"]:
+        click.echo(
+            f"grant           {grant['grant_id']}  {grant['since']}  {grant['client_id']}  {grant['scope']}"
+        )
+
+
+@command.command()
+@click.argument("user")
+@why
+@as_json
+@click.pass_obj
+def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
+    """Shut USER out: all they hold ends now, and they cannot sign in until they are unblocked."""
+    now = int(time.time())
+
+    async def run(redis: Redis) -> tuple[User, tuple[Grant, ...]]:
+        users, grants = _stores(redis, settings)
+        who = await _as_user(users, await _find(users, user))
+        # Blocked first: whoever is signing in at this moment looks for the block when all else is done.
+        await users.block(Block(who.github_id, now, who.login or None, reason))
+        return who, await Revocation(redis, grants).of_user(who.github_id, now=now)
+
+    who, ended = with_redis(settings, run)
+    _conclude(EventKind.USER_BLOCKED, who, ended, reason, as_json=as_json)
+
+
+@command.command()
+@click.argument("user")
+@why
+@as_json
+@click.pass_obj
+def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
+    """Let USER in again, if the rules of the gateway do."""
+
+    async def run(redis: Redis) -> tuple[User, bool]:
+        users, _ = _stores(redis, settings)
+        who = await _as_user(users, await _find(users, user))
+        return who, await users.unblock(who.github_id)
+
+    who, was_blocked = with_redis(settings, run)
+    if not was_blocked:
+        raise click.ClickException("that user is not blocked")
+    _conclude(EventKind.USER_UNBLOCKED, who, (), reason, as_json=as_json)
+
+
+@command.command()
+@click.argument("user")
+@why
+@as_json
+@click.pass_obj
+def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
+    """End all that USER holds. They may sign in again."""
+
+    async def run(redis: Redis) -> tuple[User, tuple[Grant, ...]]:
+        users, grants = _stores(redis, settings)
+        who = await _as_user(users, await _find(users, user))
+        return who, await Revocation(redis, grants).of_user(who.github_id, now=int(time.time()))
+
+    who, ended = with_redis(settings, run)
+    _conclude(EventKind.USER_REVOKED, who, ended, reason, as_json=as_json)
+
+
+def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:
+    return UserStore(redis, lifetime=settings.refresh_token_lifetime), GrantStore(
+        redis, grace=settings.refresh_grace
+    )
+
+
+async def _find(users: UserStore, text: str) -> int:
+    """The GitHub id that `text` names. Raises `ClickException` unless it names one person for certain."""
+    kind, _, name = text.partition(":") if ":" in text else ("", "", text)
+    is_number = name.isascii() and name.isdecimal() and len(name) < 20  # noqa: PLR2004 - fits any id there is
+    if kind == "id" and is_number:
+        return int(name)
+    if kind not in {"", "login"}:
+        raise click.ClickException("write a login or a GitHub id, or login:NAME or id:NUMBER")
+    logins = {known.user.github_id: known.user.login for known in await users.all()}
+    # What somebody was called when they were blocked finds them even if they were forgotten since.
+    logins = {block.github_id: block.login or "" for block in await users.blocks()} | logins
+    found = [github_id for github_id, login in logins.items() if login.lower() == name.lower()]
+    if kind == "" and is_number:
+        if found:
+            raise click.ClickException(f"{name} is also a login: write id:{name} or login:{name}")
+        return int(name)
+    if len(found) > 1:
+        ids = ", ".join(map(str, sorted(found)))
+        raise click.ClickException(f"several people had the login {name}; write one of their ids: {ids}")
+    if not found:
+        raise click.ClickException(f"nobody with the login {name} signed in here; GitHub ids always work")
+    return found[0]
+
+
+async def _as_user(users: UserStore, github_id: int) -> User:
+    """Who has this id, as far as is known; the login may be empty."""
+    known, blocked = await users.get(github_id), await users.block_of(github_id)
+    if known is not None:
+        return known.user
+    return User(github_id, (blocked.login if blocked else None) or "")
+
+
+async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str, Any]:
+    known: KnownUser | None = await users.get(github_id)
+    blocked = await users.block_of(github_id)
+    return {
+        "id": github_id,
+        "login": known.user.login if known else (blocked.login if blocked else None),
+        "last_sign_in": shown_time(known.signed_in_at) if known else None,
+        "blocked": blocked is not None,
+        "blocked_since": shown_time(blocked.since) if blocked else None,
+        "blocked_reason": blocked.reason if blocked else None,
+        "grants": len(await grants.of_user(github_id)),
+    }
+
+
+def _conclude(kind: EventKind, who: User, ended: tuple[Grant, ...], reason: str | None, *, as_json: bool) -> None:
+    event = AuditEvent(kind, reason=by_operator(reason), user=who.login or None, user_id=who.github_id)
+    record(
+        event,
+        *(
+            replace(event, kind=EventKind.GRANT_REVOKED, client_id=grant.client_id, grant_id=grant.grant_id)
+            for grant in ended
+        ),
+    )
+    if as_json:
+        click.echo(json.dumps({"id": who.github_id, "login": who.login or None, "grants_ended": len(ended)}))
+    else:
+        done = kind.value.partition(".")[2]
+        click.echo(f"{who.login or '(login unknown)'} ({who.github_id}) {done}; {len(ended)} grants ended.")

@@ -1,0 +1,88 @@
+"""What every operator's command on a gateway's state has in common: its options, Redis, times, the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from oauth_core import logs
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.store.connection import connect
+from portcullis.operator_settings import operator_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.audit import AuditEvent
+    from oauth_core.settings import WebSettings
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes = click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
+why = click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
+
+
+def operator_group(name: str) -> Callable[[Callable[[], None]], click.Group]:
+    """A group of commands that work on a gateway's state; each is handed the settings."""
+
+    def decorate(described: Callable[[], None]) -> click.Group:
+        @click.group(name, help=described.__doc__)
+        @click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")
+        @click.option(
+            "--state-dir",
+            type=click.Path(path_type=Path),
+            default=Path(".portcullis"),
+            show_default=True,
+            help="Where `portcullis up` keeps its state; used unless MASTER_KEY is in the environment.",
+        )
+        @click.pass_context
+        def group(context: click.Context, config: Path | None, state_dir: Path) -> None:
+            context.obj = operator_settings(config, state_dir, os.environ)
+
+        return group
+
+    return decorate
+
+
+def with_redis(settings: WebSettings, use: Callable[[Redis], Awaitable[T]]) -> T:
+    """What `use` answers, given the gateway's Redis. Raises `ClickException` when Redis does not answer."""
+
+    async def run() -> T:
+        redis = connect(settings)
+        try:
+            return await use(redis)
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except StoreUnavailableError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def record(*events: AuditEvent) -> None:
+    """Note what an operator did, on standard error, so that `--json` stays JSON."""
+    logs.configure("portcullis", "info", stream=sys.stderr)
+    sink = logs.LogAuditSink()
+    for event in events:
+        sink.record(event)
+
+
+def by_operator(reason: str | None) -> str:
+    """The reason that the audit log is given."""
+    return f"by the operator: {reason}" if reason else "by the operator"
+
+
+def shown_time(seconds: int) -> str:
+    """A second since the epoch, for people and programs."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

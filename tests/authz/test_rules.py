@@ -1,0 +1,163 @@
+"""Tool rules and a policy that changes, at the check itself: nothing decided under another policy counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ext_authz.check import Authorizer
+from ext_authz.facts import FactFinder
+from ext_authz.key_cache import KeyCache
+from ext_authz.token_memory import TokenMemory
+from oauth_core.model import NameRule, ToolRules
+from oauth_core.permissions import Permissions
+from oauth_core.policy import DenyReason, Liveness
+from oauth_core.resources import ServiceIndex
+from oauth_core.roles import Policy, Role
+from tests.authz.test_check import SERVICE, AllOpen, Published, Recorder
+from tests.support.check_messages import check_request, read_answer
+from tests.support.tokens import ISSUER, mint
+
+if TYPE_CHECKING:
+    from oauth_core.keys import SigningKey
+    from oauth_core.model import Service
+
+READ, WRITE = "mcp.time.read", "mcp.time.write"
+RULED = replace(
+    SERVICE,
+    named_permissions=(READ, WRITE),
+    rules=ToolRules(tools=(NameRule("get_*", (READ,)), NameRule("*", (WRITE,)))),
+)
+JSON = {"content-type": "application/json"}
+
+
+def policy_of(*permissions: str, user: str = "octocat") -> Policy:
+    role = Role("r", Permissions(frozenset(permissions)), users=frozenset({user}))
+    return Policy.of((role,), (RULED,))
+
+
+class Slow:
+    """Knows about tokens at once or, while `held`, only once it is let go."""
+
+    def __init__(self) -> None:
+        self.held: asyncio.Event | None = None
+
+    def known(self, jti: str) -> Liveness | None:  # noqa: ARG002
+        return None if self.held else Liveness.ACTIVE
+
+    async def of(self, jti: str) -> Liveness:  # noqa: ARG002
+        if self.held:
+            await self.held.wait()
+        return Liveness.ACTIVE
+
+
+async def subject(
+    key: SigningKey, service: Service, policy: Policy, liveness: Slow | None = None
+) -> tuple[Authorizer, Recorder]:
+    keys = KeyCache(Published(key))
+    await keys.read()
+    facts = FactFinder(
+        services=ServiceIndex([service]),
+        policy=policy,
+        keys=keys,
+        tokens=TokenMemory(issuer=ISSUER, size=100),
+        liveness=liveness or Slow(),
+        isolated=AllOpen(),
+        clock=lambda: 1_800_000_000,
+    )
+    sink = Recorder()
+    return Authorizer(facts, sink), sink
+
+
+def token(key: SigningKey, scope: str = "mcp.time") -> str:
+    return mint(key, scope=scope, iat=1_799_999_990, exp=1_800_000_100)
+
+
+def call(token: str, tool: str) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}}).encode()
+    return check_request(token=token, body=body, headers=JSON)
+
+
+async def test_one_token_may_call_one_tool_and_not_the_other_however_often_it_asks(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    mine = token(key)
+    for _ in range(3):
+        assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 200
+        assert read_answer(await authorizer.check(call(mine, "set_time"))).status == 403
+        answer = authorizer.check_now(call(mine, "set_time"))
+        assert answer is not None
+        assert read_answer(answer).status == 403
+
+
+async def test_all_missing_scopes_are_told(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
+    refused = read_answer(await authorizer.check(call(token(key, READ), "set_time")))
+    assert refused.status == 403
+    assert f'scope="{READ} {WRITE}"' in refused.headers["www-authenticate"]
+
+
+async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: SigningKey) -> None:
+    authorizer, sink = await subject(key, SERVICE, Policy.of((), (SERVICE,)))
+    request = check_request(token=token(key))
+    for _ in range(2):
+        assert read_answer(await authorizer.check(request)).status == 200
+    nobody = Policy.of((Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,))
+    # The very same services: only the policy is another.
+    authorizer.use(ServiceIndex([SERVICE]), nobody)
+    for _ in range(2):
+        assert read_answer(await authorizer.check(request)).status == 403
+    assert sink.events[-1].reason == DenyReason.FORBIDDEN_BY_POLICY
+    authorizer.use(ServiceIndex([SERVICE]), Policy.of((), (SERVICE,)))
+    assert read_answer(await authorizer.check(request)).status == 200
+
+
+async def test_rules_that_a_service_gets_count_for_tokens_that_were_let_in_before(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, SERVICE, Policy.of((), (SERVICE,)))
+    mine = token(key)
+    assert read_answer(await authorizer.check(check_request(token=mine))).status == 200
+    authorizer.use(ServiceIndex([RULED]), policy_of(READ))
+    # Envoy does not send bodies yet: that is no way around the rules.
+    refused = read_answer(await authorizer.check(check_request(token=mine)))
+    assert refused.status == 400
+    assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 200
+
+
+async def test_a_check_that_waits_while_the_policy_changes_is_decided_by_the_new_one(key: SigningKey) -> None:
+    liveness = Slow()
+    liveness.held = asyncio.Event()
+    authorizer, _ = await subject(key, RULED, policy_of(READ), liveness)
+    mine = token(key)
+    waiting = asyncio.create_task(authorizer.check(call(mine, "get_time")))
+    await asyncio.sleep(0)
+    authorizer.use(ServiceIndex([RULED]), policy_of(READ, user="hubot"))
+    liveness.held.set()
+    assert read_answer(await waiting).status == 403
+    # Nor is anything remembered of the old one.
+    assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 403
+
+
+@pytest.mark.parametrize("partial", ["true", "TRUE", "1", ""])
+async def test_a_body_of_which_envoy_sent_only_a_part_is_413(key: SigningKey, partial: str) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    headers = JSON | {"x-envoy-auth-partial-body": partial}
+    assert (
+        read_answer(await authorizer.check(check_request(token=token(key), body=body, headers=headers))).status
+        == 413
+    )
+
+
+async def test_nobody_without_a_good_token_has_a_body_read(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the body was read")
+
+    monkeypatch.setattr("oauth_core.mcp_request.read", never)
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    for credentials in (None, "garbage", mint(key, exp=1)):
+        assert read_answer(await authorizer.check(check_request(token=credentials, body=b"{}"))).status == 401

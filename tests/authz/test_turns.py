@@ -1,0 +1,105 @@
+"""Costly work takes turns: what is quick goes in between, sources alternate, and who comes too late is told."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from ext_authz.turns import Turns
+
+
+def test_whoever_waits_gets_a_turn_in_order() -> None:
+    async def scenario() -> list[int]:
+        turns, done = Turns(100), []
+
+        async def work(number: int) -> None:
+            assert await turns.wait("192.0.2.1")
+            done.append(number)
+
+        await asyncio.gather(*(work(number) for number in range(20)))
+        assert turns.waiting == 0
+        return done
+
+    assert asyncio.run(scenario()) == list(range(20))
+
+
+def test_quick_work_goes_between_two_turns() -> None:
+    async def scenario() -> str:
+        turns, order = Turns(100), []
+
+        async def costly() -> None:
+            assert await turns.wait(None)
+            order.append("C")
+
+        async def quick() -> None:
+            for _ in range(8):
+                order.append("q")
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(costly() for _ in range(4)), quick())
+        return "".join(order)
+
+    order = asyncio.run(scenario())
+    assert "CC" not in order.rstrip("C") + "C"
+    assert order.index("C") < order.rindex("q")
+
+
+def test_sources_alternate_however_many_tokens_one_of_them_sends() -> None:
+    async def scenario() -> list[str]:
+        turns, done = Turns(1000), []
+
+        async def work(source: str) -> None:
+            assert await turns.wait(source)
+            done.append(source)
+
+        flood = [asyncio.create_task(work("flood")) for _ in range(200)]
+        await asyncio.sleep(0)
+        await work("other")
+        seen = len(done)
+        await asyncio.gather(*flood)
+        return done[:seen]
+
+    assert len(asyncio.run(scenario())) <= 4
+
+
+def test_who_comes_when_too_many_wait_is_sent_away_at_once() -> None:
+    async def scenario() -> tuple[int, int]:
+        turns = Turns(8)
+        first = await asyncio.gather(*(turns.wait(f"192.0.2.{number}") for number in range(20)))
+        return first.count(True), first.count(False)
+
+    assert asyncio.run(scenario()) == (8, 12)
+
+
+def test_one_source_cannot_take_every_place() -> None:
+    async def scenario() -> tuple[int, bool]:
+        turns = Turns(8)
+        flood = [asyncio.create_task(turns.wait("flood")) for _ in range(20)]
+        await asyncio.sleep(0)
+        other = await turns.wait("other")
+        return (await asyncio.gather(*flood)).count(True), other
+
+    served, other = asyncio.run(scenario())
+    assert served == 2
+    assert other
+
+
+def test_a_caller_that_gives_up_costs_nobody_a_turn() -> None:
+    async def scenario() -> list[int]:
+        turns, done = Turns(100), []
+
+        async def work(number: int) -> None:
+            await turns.wait(None)
+            done.append(number)
+
+        tasks = [asyncio.create_task(work(number)) for number in range(6)]
+        await asyncio.sleep(0)
+        for task in tasks[1:5]:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        assert turns.waiting == 0
+        return done
+
+    assert asyncio.run(scenario()) == [0, 5]

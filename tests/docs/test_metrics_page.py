@@ -1,0 +1,39 @@
+"""`docs/metrics.md` and the alert rules name the metrics that there are, and no others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ext_authz.metrics.families import FAMILIES, family_of
+from oauth_core.policy import DenyReason
+
+DOCS = Path(__file__).parents[2] / "docs"
+RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))
+EXPRESSIONS = {
+    rule.get("alert") or rule["record"]: str(rule["expr"]) for group in RULES["groups"] for rule in group["rules"]
+}
+
+
+def test_the_page_lists_every_metric_with_its_kind() -> None:
+    rows = re.findall(r"^\| `(portcullis_\w+)` \| (\w+) \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    assert dict(rows) == {family.name: family.kind for family in FAMILIES}
+
+
+def test_rules_ask_for_metrics_that_exist() -> None:
+    assert len(EXPRESSIONS) > 10
+    for expression in EXPRESSIONS.values():
+        names = re.findall(r"\bportcullis_\w+", expression)
+        assert names
+        for name in names:
+            family_of(name)
+
+
+def test_rules_ask_for_reasons_that_exist() -> None:
+    known = set(DenyReason)
+    for expression in EXPRESSIONS.values():
+        for listed in re.findall(r'reason=~?"([^"]+)"', expression):
+            assert set(listed.split("|")) <= known

@@ -1,0 +1,95 @@
+"""What an operator does when something is wrong, felt by a live MCP session through Envoy (rows R65, R66, R69)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests.support.knocking import claims_of, knock
+from tests.support.mcp_user import McpUser, whoami
+from tests.support.operator import operate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx2
+
+    from tests.support.gateway import RunningGateway
+
+
+EVERYBODY = ("tokens", "revoke", "--all", "--yes")
+
+
+async def answered(http: httpx2.AsyncClient, resource: str, token: str | None, status: int) -> httpx2.Response:
+    """The first answer of that status: what was done reaches the check service a moment later."""
+    async with asyncio.timeout(15):
+        while (answer := await knock(http, resource, token)).status_code != status:
+            pass
+    return answer
+
+
+@contextmanager
+def isolated(gateway: RunningGateway, service: str, reason: str) -> Iterator[None]:
+    operate(gateway, "services", "isolate", service, "--reason", reason)
+    try:
+        yield
+    finally:
+        operate(gateway, "services", "restore", service)
+
+
+async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_is_back(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    user = McpUser(gateway.resource("whoami"))
+    async with user.connected() as client:
+        before = await whoami(client)
+        token = user.access_token
+        with isolated(gateway, "whoami", "Being repaired until noon."):
+            for presented in (token, None):
+                refused = await answered(http, user.resource, presented, 503)
+                assert refused.json()["error"] == "service_isolated"
+                assert "Being repaired until noon." in refused.json()["error_description"]
+                assert int(refused.headers["retry-after"]) > 0
+            (row,) = [row for row in operate(gateway, "services", "list") if row["name"] == "whoami"]
+            assert (row["isolated"], row["reason"]) == (True, "Being repaired until noon.")
+        await answered(http, user.resource, token, 200)
+        assert await whoami(client) == before
+    assert user.access_token == token, "its token stayed good"
+    assert len(user.visits) == 1
+
+
+async def test_a_blocked_person_in_a_live_session_is_refused_at_once_and_comes_back_when_unblocked(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    user, bystander = McpUser(gateway.resource("whoami"), login="tove"), McpUser(gateway.resource("whoami"))
+    async with user.connected() as client, bystander.connected() as other:
+        assert (await whoami(client))["user_name"] == "tove"
+        unaffected = await whoami(other)
+        token = user.access_token
+        operate(gateway, "users", "block", "tove", "--reason", "test")
+        try:
+            refused = await answered(http, user.resource, token, 401)
+            assert refused.json()["error"] == "invalid_token"
+            assert await whoami(other) == unaffected
+            assert len(bystander.visits) == 1
+        finally:
+            operate(gateway, "users", "unblock", "tove")
+        assert (await whoami(client))["user_name"] == "tove", "the client signs in again by itself"
+    assert user.access_token != token
+    assert len(user.visits) == 2
+
+
+async def test_a_revoked_client_and_everybody_sign_in_again(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    user = McpUser(gateway.resource("whoami"))
+    async with user.connected() as client:
+        before = await whoami(client)
+        for command in (("clients", "revoke", claims_of(user.access_token)["client_id"]), EVERYBODY):
+            token = user.access_token
+            assert operate(gateway, *command)["grants_ended"] >= 1
+            await answered(http, user.resource, token, 401)
+            await asyncio.sleep(1)  # what is allowed in the same second is void as well
+            assert await whoami(client) == before
+    assert len(user.visits) == 3

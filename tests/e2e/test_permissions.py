@@ -1,0 +1,275 @@
+"""Who may do what, through a real Envoy with real clients: roles, tool rules, and a policy that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.knocking import MCP_HEADERS, bearer, challenge, claims_of, knock
+from tests.support.mcp_user import McpUser
+from tests.support.oauth_client import OAuthClient, Pkce
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+SERVICES = """
+issuer = "http://localhost:8080"
+
+[[services]]
+name = "plain"
+command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
+transport = "http"
+
+[[services]]
+name = "ruled"
+command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
+transport = "http"
+[services.permissions]
+tools = { whoami = "mcp.ruled.read", "*" = "mcp.ruled.write" }
+"""
+ROLES = """
+[roles.reader]
+permissions = ["mcp.plain", "mcp.ruled.read"]
+users = ["octocat"]
+
+[roles.writer]
+permissions = ["mcp.ruled"]
+users = ["hubot"]
+"""
+READ = "mcp.ruled.read"
+WRITE = "mcp.ruled.write"
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[RunningGateway]:
+    """A gateway with roles and tool rules. A test that changes its file puts it back."""
+    with running_gateway(config=SERVICES + ROLES) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx2.AsyncClient]:
+    """Plain HTTP, to send exactly what a test wants sent."""
+    async with httpx2.AsyncClient(timeout=20.0) as http:
+        yield http
+
+
+def config_of(gateway: RunningGateway) -> Path:
+    return gateway.state_dir.parent / "portcullis.toml"
+
+
+async def token_of(gateway: RunningGateway, login: str, scope: str, service: str = "ruled") -> str:
+    """An access token for `service`, after a sign-in by hand."""
+    async with OAuthClient(gateway.url) as client:
+        registered = await client.register()
+        pkce = Pkce.fresh()
+        asked = {"scope": scope, "resource": gateway.resource(service)}
+        came_back = await client.authorize(
+            client.authorize_url(registered.client_id, pkce.challenge, **asked), login
+        )
+        answer = await client.redeem(registered.client_id, came_back["code"], pkce.verifier)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+
+def call(tool: str, **arguments: object) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
+async def send(
+    http: httpx2.AsyncClient,
+    gateway: RunningGateway,
+    token: str,
+    body: bytes | dict[str, Any] | list[Any],
+    headers: dict[str, str] | None = None,
+) -> httpx2.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {**MCP_HEADERS, **bearer(token), **(headers or {})}
+    return await http.post(gateway.resource("ruled"), content=content, headers=sent)
+
+
+async def test_a_user_may_use_one_service_and_not_another(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    reader = await token_of(gateway, "octocat", "mcp.plain", "plain")
+    writer = await token_of(gateway, "hubot", "mcp.plain", "plain")
+    assert (await knock(http, gateway.resource("plain"), reader)).status_code == 200
+    refused = await knock(http, gateway.resource("plain"), writer)
+    assert refused.status_code == 403
+    assert refused.json()["error"] == "access_denied"
+    # No consent would help, so the client is not sent for one.
+    assert "WWW-Authenticate" not in refused.headers
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_sdk_calls_the_tools_that_its_user_may_use(gateway: RunningGateway, mode: str) -> None:
+    user = McpUser(gateway.resource("ruled"), login="octocat")
+    async with user.connected(mode) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == {"whoami", "echo"}
+        told = await client.call_tool("whoami", {})
+        assert not told.is_error
+        with pytest.raises(BaseException) as refused:  # noqa: PT011 - which one it is, is the SDK's to choose
+            await client.call_tool("echo", {"text": "x"})
+    assert "AssertionError" not in repr(refused.value)
+    denied = [event for event in gateway.audit("ext_authz") if event["event"] == "access.denied"]
+    assert denied[-1]["reason"] == "forbidden_by_policy"
+    assert denied[-1]["call"] == "tools/call echo"
+    assert len(user.visits) == 1
+
+
+async def test_what_a_new_consent_can_give_is_asked_for_all_at_once(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    narrow = await token_of(gateway, "hubot", READ)
+    assert (await send(http, gateway, narrow, call("whoami"))).status_code in {200, 400}  # 400 by the server
+    refused = await send(http, gateway, narrow, call("echo", text="x"))
+    assert refused.status_code == 403
+    told = challenge(refused)
+    assert told["error"] == "insufficient_scope"
+    assert told["scope"].split() == [READ, WRITE]
+    assert told["resource_metadata"].endswith("/.well-known/oauth-protected-resource/ruled/mcp")
+    wide = await token_of(gateway, "hubot", told["scope"])
+    assert claims_of(wide)["scope"].split() == [READ, WRITE]
+    assert (await send(http, gateway, wide, call("echo", text="x"))).status_code != 403
+
+
+TWICE = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","name":"echo"}}'
+ESCAPED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","n\\u0061me":"echo"}}'
+FOLDED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","Name":"echo"}}'
+PLAIN = json.dumps(call("whoami")).encode()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (b"[" + PLAIN + b"]", {}, 400, "body_batch"),
+        (TWICE, {}, 400, "body_unreadable"),
+        (ESCAPED, {}, 400, "body_unreadable"),
+        (FOLDED, {}, 400, "body_not_a_message"),
+        (PLAIN + b"{}", {}, 400, "body_unreadable"),
+        (b"\xef\xbb\xbf" + PLAIN, {}, 400, "body_unreadable"),
+        (PLAIN.replace(b"whoami", b"whoami\xff"), {}, 400, "body_unreadable"),
+        (PLAIN.replace(b'"arguments": {}', b'"arguments": NaN'), {}, 400, "body_unreadable"),
+        (PLAIN.replace(b'"arguments": {}', b'"arguments": ' + b"[" * 40 + b"]" * 40), {}, 400, "body_unreadable"),
+        (PLAIN.replace(b'"id": 1', b'"id": 1e999'), {}, 400, "body_unreadable"),
+        (PLAIN.decode().encode("utf-16"), {}, 400, "body_unreadable"),
+        (b"", {}, 400, "body_missing"),
+        (gzip.compress(PLAIN), {"Content-Encoding": "gzip"}, 415, "body_encoded"),
+        (PLAIN, {"Content-Type": "text/plain"}, 415, "body_not_json"),
+        (PLAIN, {"Mcp-Method": "tools/list"}, 400, "header_mismatch"),
+        (PLAIN, {"Mcp-Name": "echo"}, 400, "header_mismatch"),
+        (PLAIN, {"Mcp-Name": "=?base64?ZWNobw==?="}, 400, "header_mismatch"),
+        (json.dumps(call("whoami "))[:-1].encode() + b"}", {}, 400, "ambiguous_name"),
+    ],
+)
+async def test_what_two_programs_could_read_differently_is_refused(
+    gateway: RunningGateway, http: httpx2.AsyncClient, case: tuple[bytes, dict[str, str], int, str]
+) -> None:
+    body, headers, status, reason = case
+    answer = await send(http, gateway, await shared_token(gateway), body, headers)
+    assert answer.status_code == status
+    denied = [event for event in gateway.audit("ext_authz") if event["event"] == "access.denied"]
+    assert denied[-1]["reason"] == reason
+
+
+_tokens: dict[str, str] = {}
+
+
+async def shared_token(gateway: RunningGateway) -> str:
+    """One that may do everything at `ruled`, signed in for once."""
+    if gateway.url not in _tokens:
+        _tokens[gateway.url] = await token_of(gateway, "hubot", "mcp.ruled")
+    return _tokens[gateway.url]
+
+
+async def test_headers_that_agree_are_welcome(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+    agreeing = {"Mcp-Method": "tools/call", "Mcp-Name": "=?base64?d2hvYW1p?="}
+    token = await shared_token(gateway)
+    answer = await send(http, gateway, token, PLAIN, agreeing)
+    # The service may want a session, and say so by 400; the gateway lets the call through.
+    assert "JSON-RPC message" not in answer.text
+    assert answer.status_code not in {401, 403, 413, 415}
+
+
+async def test_a_body_over_the_limit_is_413_whoever_sends_it(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    large = json.dumps(call("echo", text="x" * 200_000)).encode()
+    assert (await send(http, gateway, await shared_token(gateway), large)).status_code == 413
+    # Where there are no rules a request may be as large as ever.
+    reader = await token_of(gateway, "octocat", "mcp.plain", "plain")
+    sent = {**MCP_HEADERS, **bearer(reader)}
+    answer = await http.post(gateway.resource("plain"), content=large, headers=sent)
+    assert answer.status_code not in {401, 403, 413}
+
+
+async def test_a_body_just_under_the_limit_is_decided_upon(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    body = json.dumps(call("echo", text="x" * 120_000)).encode()
+    narrow = await token_of(gateway, "octocat", "mcp.ruled")
+    assert (await send(http, gateway, narrow, body)).status_code == 403
+    allowed = await send(http, gateway, await shared_token(gateway), body)
+    assert allowed.status_code not in {401, 403, 413}
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
+async def test_other_methods_reach_no_service_with_rules(
+    gateway: RunningGateway, http: httpx2.AsyncClient, method: str
+) -> None:
+    headers = {**MCP_HEADERS, **bearer(await shared_token(gateway))}
+    answer = await http.request(method, gateway.resource("ruled"), content=PLAIN, headers=headers)
+    assert answer.status_code == 405
+
+
+async def until_status(
+    http: httpx2.AsyncClient, gateway: RunningGateway, token: str, tool: str, wanted: set[int]
+) -> None:
+    """Wait until every worker answers so."""
+    async with asyncio.timeout(20):
+        in_a_row = 0
+        while in_a_row < 10:
+            answer = await send(http, gateway, token, call(tool, text="x"))
+            in_a_row = in_a_row + 1 if answer.status_code in wanted else 0
+            await asyncio.sleep(0.02)
+
+
+async def until_told(gateway: RunningGateway, event: str, *, since: int) -> None:
+    """Wait for an audit event of the check service after the first `since`."""
+    async with asyncio.timeout(20):
+        while all(each["event"] != event for each in gateway.audit("ext_authz")[since:]):  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.05)
+
+
+async def test_a_change_of_the_file_changes_what_tokens_already_issued_may_do(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    token = await token_of(gateway, "octocat", "mcp.ruled")
+    assert (await send(http, gateway, token, call("echo", text="x"))).status_code == 403
+    file = config_of(gateway)
+    changed = ROLES.replace('users = ["hubot"]', 'users = ["hubot", "octocat"]')
+    try:
+        file.write_text(SERVICES + changed, encoding="utf-8")
+        await until_status(http, gateway, token, "echo", {200, 202, 400})
+        # A bad file changes nothing, and is told.
+        file.write_text(SERVICES + changed.replace("mcp.ruled.read", "mcp.ruled.raed"), encoding="utf-8")
+        await until_told(gateway, "policy.refused", since=0)
+        refusals = [event for event in gateway.audit("ext_authz") if event["event"] == "policy.refused"]
+        assert "mcp.ruled.raed" in refusals[-1]["reason"]
+        assert (await send(http, gateway, token, call("echo", text="x"))).status_code != 403
+        # Nor does half a file, in which the roles are not there yet.
+        seen = len(gateway.audit("ext_authz"))
+        file.write_text(SERVICES, encoding="utf-8")
+        await until_told(gateway, "policy.refused", since=seen)
+        writer = await token_of(gateway, "hubot", "mcp.plain", "plain")
+        assert (await knock(http, gateway.resource("plain"), writer)).status_code == 403
+    finally:
+        file.write_text(SERVICES + ROLES, encoding="utf-8")
+    await until_status(http, gateway, token, "echo", {403})

@@ -1,0 +1,175 @@
+"""`portcullis policy`, as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from portcullis.commands.policy import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = """issuer = "http://localhost:8080"
+
+[[services]]
+name = "time"
+upstream = "http://127.0.0.1:1/mcp"
+
+[[services]]
+name = "fetch"
+upstream = "http://127.0.0.1:1/mcp"
+[services.permissions]
+tools = { "get_*" = "mcp.fetch.read", "*" = "mcp.fetch.write" }
+
+[roles.reader]
+permissions = [
+  "mcp.fetch.read",
+]
+everyone = true
+
+[roles.editor]
+permissions = ["mcp.*"]
+teams = ["Acme/Platform"]
+
+[roles.contractor]
+forbids = ["mcp.time"]
+orgs = ["umbrella"]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A good settings file."""
+    path = tmp_path / "portcullis.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def run(config: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code, and all that was printed."""
+    result = CliRunner().invoke(command, ["--config", str(config), *arguments])
+    return result.exit_code, result.output
+
+
+def test_a_good_file_is_called_good(config: Path) -> None:
+    assert run(config, "check") == (0, f"{config} is good: 2 services, 3 roles.\n")
+    assert json.loads(run(config, "check", "--json")[1]) == {"good": True, "faults": []}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "fault"),
+    [
+        ('  "mcp.fetch.read",', '  "mcp.fetch.raed",', 14, "'mcp.fetch.raed' is no permission"),
+        ('forbids = ["mcp.time"]', 'forbids = ["mcp.tiem"]', 24, "'mcp.tiem' is no permission"),
+        ("everyone = true", "everybody = true", 17, "roles.reader.everybody"),
+        ('["Acme/Platform"]', '["acme"]', 21, "organisation/team"),
+        ('"*" = "mcp.fetch.write"', '"*" = "client.register"', 11, "client.register is not for services"),
+        ('"*" = "mcp.fetch.write"', '"*" = []', 11, "services.1.permissions.tools"),
+        ("[roles.editor]", "[roles.Editor]", 19, "roles.Editor"),
+        ('orgs = ["umbrella"]', 'users = ["*"]', 25, "everyone = true"),
+    ],
+)
+def test_faults_are_told_with_the_line_they_stand_on(
+    config: Path, old: str, new: str, line: int, fault: str
+) -> None:
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new), encoding="utf-8")
+    code, told = run(config, "check")
+    assert code == 2
+    found = [each for each in told.splitlines() if fault in each]
+    assert found, told
+    assert found[0].startswith(f"{config}:{line}:"), told
+    shown = json.loads(run(config, "check", "--json")[1])
+    assert shown["good"] is False
+    assert any(fault in each["fault"] for each in shown["faults"])
+
+
+def test_the_scope_must_stand_for_something_at_its_service(config: Path) -> None:
+    config.write_text(CONFIG.replace('name = "fetch"', 'name = "fetch"\nscope = "web"'), encoding="utf-8")
+    code, told = run(config, "check")
+    assert code == 2
+    assert "stands for none of its permissions" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("--user", "x", "--service", "fetch", "--tool", "get_a"), 0, "role reader: everyone"),
+        (("--user", "x", "--service", "fetch", "--tool", "drop"), 1, "mcp.fetch.write: not given"),
+        (("--user", "x", "--service", "fetch"), 0, "needs mcp.fetch.read or mcp.fetch.write"),
+        (("--user", "x", "--service", "fetch", "--prompt", "p"), 1, "nobody may"),
+        (("--user", "x", "--service", "time"), 1, "mcp.time: not given"),
+        (("--user", "x", "--service", "time", "--group", "ACME/platform"), 0, "given by editor"),
+        (
+            ("--user", "x", "--service", "time", "--group", "acme/platform", "--group", "umbrella"),
+            1,
+            "forbidden by contractor",
+        ),
+        (
+            ("--user", "x", "--service", "fetch", "--tool", "get_a", "--scope", "mcp.time"),
+            1,
+            "not in the token's scopes",
+        ),
+    ],
+)
+def test_a_decision_is_explained(config: Path, arguments: tuple[str, ...], code: int, reason: str) -> None:
+    result = run(config, "explain", *arguments)
+    assert result[0] == code
+    assert result[1].startswith("refused\n" if code else "allowed\n")
+    assert reason in result[1]
+    shown = json.loads(run(config, "explain", *arguments, "--json")[1])
+    assert shown["allowed"] is not bool(code)
+
+
+def test_an_unknown_service_or_two_names_at_once_are_wrong_usage(config: Path) -> None:
+    assert run(config, "explain", "--user", "x", "--service", "nothing")[0] == 2
+    assert run(config, "explain", "--user", "x", "--service", "fetch", "--tool", "a", "--prompt", "b")[0] == 2
+
+
+EXPECTATIONS = """
+[[expect]]
+user = "x"
+service = "fetch"
+tool = "get_a"
+allowed = true
+
+[[expect]]
+user = "x"
+groups = ["umbrella", "acme/platform"]
+service = "time"
+allowed = false
+"""
+
+
+def test_expectations_are_held_against_the_file(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "expectations.toml"
+    file.write_text(EXPECTATIONS, encoding="utf-8")
+    assert run(config, "test", str(file)) == (0, "2 of 2 expectations are met.\n")
+    file.write_text(EXPECTATIONS.replace("allowed = false", "allowed = true"), encoding="utf-8")
+    code, told = run(config, "test", str(file))
+    assert code == 1
+    assert "x of umbrella, acme/platform at time: expected allowed, is refused" in told
+    assert "forbidden by contractor" in told
+    assert json.loads(run(config, "test", str(file), "--json")[1])["met"] is False
+
+
+def test_a_bad_file_of_expectations_exits_with_2_and_names_the_line(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "expectations.toml"
+    file.write_text(EXPECTATIONS.replace('tool = "get_a"', 'toll = "get_a"'), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "portcullis", "policy", "--config", str(config), "test", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert result.returncode == 2
+    assert f"{file}:5: expect.0.toll" in result.stderr

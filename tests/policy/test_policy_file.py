@@ -1,0 +1,141 @@
+"""The settings file of a running program: a good change counts, a bad one is told and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.policy_file import PolicyFile
+from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SERVICE = 'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
+ROLE = '[roles.r]\npermissions = ["mcp.time"]\nusers = ["{}"]\n'
+
+
+class Recorder:
+    """Keeps what is told, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[AuditEvent] = asyncio.Queue()
+        self.applied: list[GatewaySettings] = []
+
+    def record(self, event: AuditEvent) -> None:
+        self.told.put_nowait(event)
+
+    async def next(self) -> AuditEvent:
+        async with asyncio.timeout(20):
+            return await self.told.get()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often, so that nobody waits."""
+    monkeypatch.setattr("oauth_core.policy_file.LOOK_EVERY", 0.01)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A good file with one role."""
+    file = tmp_path / "portcullis.toml"
+    file.write_text(SERVICE + ROLE.format("octocat"), encoding="utf-8")
+    return file
+
+
+def write(file: Path, text: str) -> None:
+    """Write all of the file."""
+    file.write_text(text, encoding="utf-8")
+
+
+def remove(file: Path) -> None:
+    """Take it away."""
+    file.unlink()
+
+
+@asynccontextmanager
+async def followed(file: Path) -> AsyncIterator[tuple[PolicyFile[GatewaySettings], Recorder]]:
+    environ = {CONFIG_VARIABLE: str(file)}
+    recorder = Recorder()
+    subject = PolicyFile(GatewaySettings, environ, load(GatewaySettings, None, environ), recorder)
+    task = asyncio.create_task(subject.follow(recorder.applied.append))
+    try:
+        yield subject, recorder
+    finally:
+        task.cancel()
+
+
+def may(recorder: Recorder, user: str) -> bool:
+    return recorder.applied[-1].policy.permissions_of(user, ()).allows("mcp.time")
+
+
+async def test_a_change_is_handed_on_and_told(file: Path) -> None:
+    async with followed(file) as (_, recorder):
+        write(file, SERVICE + ROLE.format("hubot"))
+        assert (await recorder.next()).kind is EventKind.POLICY_CHANGED
+        assert (may(recorder, "hubot"), may(recorder, "octocat")) == (True, False)
+
+
+async def test_a_file_that_was_put_in_the_place_of_the_old_one_counts(file: Path) -> None:
+    async with followed(file) as (_, recorder):
+        fresh = file.with_suffix(".new")
+        fresh.write_text(SERVICE + ROLE.format("hubot"), encoding="utf-8")
+        fresh.replace(file)
+        assert (await recorder.next()).kind is EventKind.POLICY_CHANGED
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("not toml [", "portcullis.toml"),
+        (SERVICE + ROLE.format("x").replace("mcp.time", "mcp.tmie"), "mcp.tmie"),
+        (SERVICE + ROLE.format("x").replace("users", "usrs"), "roles.r.usrs"),
+        (SERVICE, "the last role is gone"),
+        ("", "issuer"),
+        ((SERVICE + ROLE.format("x")).replace("localhost:8080", "localhost:9090"), "issuer has changed"),
+    ],
+)
+async def test_what_cannot_be_used_is_told_and_changes_nothing(file: Path, text: str, told: str) -> None:
+    async with followed(file) as (_, recorder):
+        write(file, text)
+        event = await recorder.next()
+        assert event.kind is EventKind.POLICY_REFUSED
+        assert event.reason is not None
+        assert told in event.reason
+        assert recorder.applied == []
+        # It is mended, and counts again.
+        write(file, SERVICE + ROLE.format("hubot"))
+        while (await recorder.next()).kind is not EventKind.POLICY_CHANGED:
+            pass
+        assert may(recorder, "hubot")
+
+
+async def test_a_file_that_is_gone_is_told(file: Path) -> None:
+    async with followed(file) as (_, recorder):
+        remove(file)
+        assert (await recorder.next()).kind is EventKind.POLICY_REFUSED
+        assert recorder.applied == []
+
+
+async def test_who_asks_is_answered_even_when_nothing_changed(file: Path) -> None:
+    write(file, SERVICE + ROLE.format("octocat"))
+    async with followed(file) as (subject, recorder):
+        write(file, "broken [")
+        await recorder.next()
+        subject.look_now()
+        assert (await recorder.next()).kind is EventKind.POLICY_REFUSED
+
+
+async def test_other_settings_change_nothing(file: Path) -> None:
+    async with followed(file) as (_, recorder):
+        write(file, f'log_level = "debug"\n{SERVICE}{ROLE.format("octocat")}')
+        await asyncio.sleep(0.2)  # nothing is to happen, so there is nothing to wait for
+        write(file, SERVICE + ROLE.format("hubot"))
+        assert (await recorder.next()).kind is EventKind.POLICY_CHANGED
+        assert len(recorder.applied) == 1

@@ -1,0 +1,228 @@
+"""Roles, permissions, scopes and tool rules: as sentences, and as laws that hold whatever they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.access import Judgement, Lacking, Rights, judge
+from oauth_core.mcp_request import Call, CallFault, NameKind, Session
+from oauth_core.model import NameRule, Service, ToolRules
+from oauth_core.permissions import Permissions, check_pattern, implied_by, implies
+from oauth_core.roles import UNLIMITED, Policy, Role
+from oauth_core.tool_rules import NOBODY, glob_matches, need_of
+
+READ, WRITE, ADMIN = "mcp.fetch.read", "mcp.fetch.write", "mcp.fetch.admin"
+PLAIN = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1", "mcp.time")
+RULES = ToolRules(
+    methods=(NameRule("tasks/*", (WRITE,)),),
+    tools=(
+        NameRule("*", (WRITE,)),
+        NameRule("get_*", (READ,)),
+        NameRule("get_secret", (READ, ADMIN)),
+        NameRule("*_page", (READ,)),
+        NameRule("drop_*", (ADMIN,)),
+    ),
+    resources=(NameRule("file:///public/*", (READ,)),),
+)
+RULED = Service(
+    "fetch", "Fetch", "https://mcp.example/f", "http://127.0.0.1:1", "mcp.fetch", (READ, WRITE, ADMIN), RULES
+)
+
+
+def tool(name: str) -> Call:
+    return Call("tools/call", NameKind.TOOL, name)
+
+
+def judged(*scopes: str, asked: Session | Call, granted: tuple[str, ...] = ("mcp.fetch",)) -> object:
+    return judge(RULED, Rights(frozenset(scopes), Permissions(frozenset(granted))), asked)
+
+
+def test_a_name_stands_for_all_below_it_but_its_first_part_alone_for_nothing() -> None:
+    assert implied_by("mcp.fetch.read") == ("mcp.fetch.read", "mcp.fetch")
+    assert implies(frozenset({"mcp.fetch"}), "mcp.fetch.read")
+    assert not implies(frozenset({"mcp"}), "mcp.fetch")
+    assert not implies(frozenset({"mcp.fetch.read"}), "mcp.fetch")
+    assert not implies(frozenset({"mcp.fet"}), "mcp.fetch")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "permission", "allowed"),
+    [
+        ("mcp.fetch", READ, True),
+        ("mcp.fetch.*", READ, True),
+        ("mcp.fetch.*", "mcp.fetch", True),
+        ("mcp.*", READ, True),
+        ("mcp", READ, False),
+        ("*", "client.register", True),
+        (READ, WRITE, False),
+        (READ, "mcp.fetch", False),
+    ],
+)
+def test_what_a_pattern_of_a_role_gives(pattern: str, permission: str, allowed: bool) -> None:
+    assert Permissions(frozenset({pattern})).allows(permission) is allowed
+
+
+@pytest.mark.parametrize("text", ["", "mcp.", ".mcp", "mcp..x", "mcp.f*", "*.read", "MCP", "mcp.*.read", "a b"])
+def test_what_is_no_pattern_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not the name"):
+        check_pattern(text)
+
+
+def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None:
+    permissions = Policy.of((), (PLAIN, RULED)).permissions_of("anybody", ())
+    assert permissions.allows("mcp.time")
+    assert permissions.allows(ADMIN)
+    assert not permissions.allows("client.register")
+    assert not permissions.allows("mcp.other")
+
+
+def test_as_soon_as_there_is_a_role_only_roles_count() -> None:
+    role = Role("r", Permissions(frozenset({READ})), users=frozenset({"octocat"}))
+    policy = Policy.of((role,), (PLAIN, RULED))
+    assert policy.permissions_of("OctoCat", ()).allows(READ)
+    assert not policy.permissions_of("octocat", ()).allows("mcp.time")
+    assert policy.permissions_of("hubot", ()) == Permissions()
+
+
+def test_a_role_comes_by_login_organisation_or_team() -> None:
+    role = Role("r", Permissions(frozenset({READ})), frozenset({"octocat"}), frozenset({"acme", "umbrella/lab"}))
+    assert role.given_by("octocat", ()) == "user octocat"
+    assert role.given_by("hubot", ("acme",)) == "organisation acme"
+    assert role.given_by("hubot", ("umbrella/lab",)) == "team umbrella/lab"
+    assert role.given_by("hubot", ("acme/lab", "umbrella")) is None
+    assert Policy.of((role,), ()).groups_mentioned == {"acme", "umbrella/lab"}
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("get_time", (READ,)),
+        ("get_secret", (READ, ADMIN)),
+        ("anything", (WRITE,)),
+        ("drop_page", (READ, ADMIN)),  # two globs are equally exact, so both count
+        ("", (WRITE,)),
+    ],
+)
+def test_the_most_exact_rule_decides_and_of_equals_all(name: str, needs: tuple[str, ...]) -> None:
+    assert set(need_of(RULED, tool(name)).permissions) == set(needs)
+
+
+def test_what_no_rule_names_nobody_may_do() -> None:
+    for asked in (
+        Call("resources/read", NameKind.RESOURCE, "file:///etc/passwd"),
+        Call("prompts/get", NameKind.PROMPT, "hello"),
+        Call("sampling/createMessage"),
+        Call("tool/call"),
+    ):
+        assert need_of(RULED, asked) == NOBODY
+        assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is Judgement.FORBIDDEN
+
+
+def test_otherwise_speaks_for_the_rest() -> None:
+    service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
+    assert need_of(service, Call("prompts/get", NameKind.PROMPT, "hello")).permissions == (ADMIN,)
+    assert need_of(service, Call("ping")).any_is_enough
+
+
+def test_a_rule_for_a_method_and_one_for_its_tool_both_count() -> None:
+    service = replace(RULED, rules=replace(RULES, methods=(NameRule("tools/*", (ADMIN,)),)))
+    assert set(need_of(service, tool("get_time")).permissions) == {READ, ADMIN}
+    # A rule for the method alone must not open tools that no rule for tools names.
+    bare = replace(
+        RULED, rules=ToolRules(methods=(NameRule("tools/*", (READ,)),), tools=(NameRule("x", (READ,)),))
+    )
+    assert need_of(bare, tool("y")) == NOBODY
+
+
+@pytest.mark.parametrize(
+    "asked", [Session.STREAM, Session.END, Session.ANSWER, Call("initialize"), Call("tools/list")]
+)
+def test_any_permission_of_the_service_opens_it(asked: Session | Call) -> None:
+    assert judged(READ, asked=asked, granted=(READ,)) is Judgement.GRANTED
+    assert judged("mcp.other", asked=asked, granted=("mcp.other",)) is Judgement.FORBIDDEN
+    assert judged("mcp.other", asked=asked, granted=(READ,)) == Lacking(("mcp.fetch",))
+
+
+def test_everything_that_is_missing_is_asked_for_and_what_is_there_is_kept() -> None:
+    assert judged(READ, asked=tool("anything")) == Lacking((READ, WRITE))
+    assert judged("mcp.other", asked=tool("get_secret")) == Lacking((READ, ADMIN))
+    # One of the two no consent can give, so none is asked for.
+    assert judged("mcp.other", asked=tool("get_secret"), granted=(READ,)) is Judgement.FORBIDDEN
+
+
+def test_with_rules_a_request_that_was_not_looked_at_is_refused() -> None:
+    assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), None) is CallFault.MISSING
+
+
+def test_a_long_text_costs_no_more_than_its_length() -> None:
+    assert not glob_matches("*a" * 50 + "b", "a" * 100_000)
+
+
+_names = st.sampled_from([READ, WRITE, ADMIN, "mcp.fetch", "mcp.time", "mcp", "*", "client.register", "mcp.*"])
+_sets = st.frozensets(_names)
+_asked = st.one_of(
+    st.sampled_from(Session),
+    st.sampled_from(["get_a", "get_secret", "x", "drop_page"]).map(tool),
+    st.sampled_from(["ping", "tasks/get", "odd"]).map(Call),
+    st.sampled_from(CallFault),
+    st.none(),
+)
+_services = st.sampled_from([PLAIN, RULED])
+
+
+@given(_services, _sets, _sets, _sets, _asked)
+def test_granted_means_that_policy_and_token_both_say_yes(
+    service: Service, scopes: frozenset[str], granted: frozenset[str], forbidden: frozenset[str], asked: object
+) -> None:
+    permissions = Permissions(granted, forbidden)
+    result = judge(service, Rights(scopes, permissions), asked)  # type: ignore[arg-type] # sampled from its union
+    if result is not Judgement.GRANTED:
+        return
+    need = need_of(service, asked).permissions if service.rules else service.permissions  # type: ignore[arg-type]
+    entry = bool(service.rules) and need_of(service, asked).any_is_enough  # type: ignore[arg-type]
+    held = [name for name in need if permissions.allows(name) and implies(scopes, name)]
+    assert held
+    assert entry or held == list(need)
+
+
+@given(_services, _sets, _sets, _sets, _sets, _asked)
+def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # noqa: PLR0917 - a law of them all
+    service: Service,
+    scopes: frozenset[str],
+    granted: frozenset[str],
+    forbidden: frozenset[str],
+    more: frozenset[str],
+    asked: object,
+) -> None:
+    def allowed(scopes: frozenset[str], permissions: Permissions) -> bool:
+        return judge(service, Rights(scopes, permissions), asked) is Judgement.GRANTED  # type: ignore[arg-type]
+
+    before = allowed(scopes, Permissions(granted, forbidden))
+    assert allowed(scopes | more, Permissions(granted, forbidden)) >= before
+    assert allowed(scopes, Permissions(granted | more, forbidden)) >= before
+    assert allowed(scopes, Permissions(granted, forbidden | more)) <= before
+
+
+@given(_services, _sets, _sets, st.sampled_from(CallFault) | st.none())
+def test_what_is_not_known_is_never_allowed_where_there_are_rules(
+    service: Service, scopes: frozenset[str], granted: frozenset[str], asked: CallFault | None
+) -> None:
+    result = judge(service, Rights(scopes, Permissions(granted)), asked)
+    assert service.rules is None or isinstance(result, CallFault)
+
+
+@given(st.text("ab*"), st.text("ab"))
+def test_a_glob_means_what_it_means_everywhere(pattern: str, text: str) -> None:
+    def plainly(pattern: str, text: str) -> bool:
+        if not pattern:
+            return not text
+        if pattern[0] == "*":
+            return plainly(pattern[1:], text) or (bool(text) and plainly(pattern, text[1:]))
+        return bool(text) and pattern[0] == text[0] and plainly(pattern[1:], text[1:])
+
+    if pattern.count("*") <= 4:
+        assert glob_matches(pattern, text) == plainly(pattern, text)

@@ -1,0 +1,259 @@
+"""What a request asks, read from its body: one meaning, or none at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from oauth_core.mcp_request import Call, CallFault, Message, NameKind, Session, read
+
+JSON = {"content-type": "application/json"}
+
+
+def sent(body: bytes | str, **headers: str) -> Session | Call | CallFault:
+    """What is read from a POST of `body`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read(Message("POST", JSON | named, body.encode() if isinstance(body, str) else body))
+
+
+def message(method: str = "tools/call", **params: Any) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+
+TOOL = message(name="get_time")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (TOOL, Call("tools/call", NameKind.TOOL, "get_time")),
+        (message("prompts/get", name="hi"), Call("prompts/get", NameKind.PROMPT, "hi")),
+        (
+            message("resources/read", uri="file:///a%20b"),
+            Call("resources/read", NameKind.RESOURCE, "file:///a%20b"),
+        ),
+        (
+            message("completion/complete", ref={"type": "ref/prompt", "name": "hi"}),
+            Call("completion/complete", NameKind.PROMPT, "hi"),
+        ),
+        (
+            message("completion/complete", ref={"type": "ref/resource", "uri": "file:///{name}"}),
+            Call("completion/complete", NameKind.RESOURCE, "file:///{name}"),
+        ),
+        (message("ping"), Call("ping")),
+        ('{"jsonrpc":"2.0","method":"notifications/initialized"}', Call("notifications/initialized")),
+        ('{"jsonrpc":"2.0","id":"a","result":{}}', Session.ANSWER),
+        ('{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}', Session.ANSWER),
+        (f" \r\n\t{TOOL} \n", Call("tools/call", NameKind.TOOL, "get_time")),
+    ],
+)
+def test_what_honest_clients_send_is_read(body: str, expected: Session | Call) -> None:
+    assert sent(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("", CallFault.MISSING),
+        ("[]", CallFault.BATCH),
+        (f"[{TOOL}]", CallFault.BATCH),
+        (f"{TOOL}{TOOL}", CallFault.UNREADABLE),
+        (f"{TOOL}\0", CallFault.UNREADABLE),
+        (f"\ufeff{TOOL}", CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "n\\u0061me": "b"'), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "x": {"y": 1, "y": 2}'), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "x": -Infinity'), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "x": 1e400'), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "x": "\\ud800"'), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "x": ' + "[" * 5000 + "]" * 5000), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', "'name': 'a'"), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", // b\n'), CallFault.UNREADABLE),
+        (TOOL.replace('"params"', '"Method": "x", "params"'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "NAME": "b"'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "name\\u0000": "b"'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", " name": "b"'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace("2.0", "1.0"), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"id": 1', '"id": null'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"id": 1', '"id": true'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"id": 1', '"id": 1.0'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"id": 1', '"id": 1, "result": {}'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"get_time"', '["get_time"]'), CallFault.NOT_A_MESSAGE),
+        (message(), CallFault.NOT_A_MESSAGE),
+        ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["get_time"]}', CallFault.NOT_A_MESSAGE),
+        (message("completion/complete", ref={"type": "ref/x", "name": "a"}), CallFault.NOT_A_MESSAGE),
+        (message("tools/call\n", name="a"), CallFault.NOT_A_MESSAGE),
+        ('"tools/call"', CallFault.NOT_A_MESSAGE),
+        ("null", CallFault.NOT_A_MESSAGE),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_not_read_at_all(body: str, fault: CallFault) -> None:
+    assert sent(body) is fault
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "a\0b", "a\nb", "\ufb01le", "\uff41", "a\u200b", "e\u0301", "x" * 3000]
+)
+def test_a_name_that_folds_into_another_is_refused(name: str) -> None:
+    assert sent(message(name=name)) is CallFault.AMBIGUOUS_NAME
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///public/../etc/passwd",
+        "file:///public/./x",
+        "file:///public/..",
+        "file:///public/%2e%2e/etc",
+        "file:///public/%2Fetc",
+        "file:///public%5Cx",
+        "file:///public//x",
+        "file:///public\\x",
+        "FILE:///public/x",
+        "https://EXAMPLE.com/x",
+        "file:///%70ublic",
+        "file:///a%c3%a9",
+        "file:///a%00",
+        "file:///a%2",
+        "file:///a b",
+        "file:///é",
+        "/etc/passwd",
+        "",
+    ],
+)
+def test_a_uri_with_a_second_spelling_is_refused(uri: str) -> None:
+    assert sent(message("resources/read", uri=uri)) is CallFault.AMBIGUOUS_NAME
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["file:///a/b.txt", "https://example.com/a?q=../x#..", "note://x", "urn:isbn:1", "db://t/r%C3%A9", "a:b..c"],
+)
+def test_a_uri_that_is_plain_is_taken(uri: str) -> None:
+    assert sent(message("resources/read", uri=uri)) == Call("resources/read", NameKind.RESOURCE, uri)
+
+
+@pytest.mark.parametrize(
+    ("headers", "fits"),
+    [
+        ({"mcp_method": "tools/call", "mcp_name": "get_time"}, True),
+        ({"mcp_name": "=?base64?Z2V0X3RpbWU=?="}, True),
+        ({"mcp_method": "tools/list"}, False),
+        ({"mcp_method": "TOOLS/CALL"}, False),
+        ({"mcp_method": "tools/call,tools/call"}, False),
+        ({"mcp_name": "get_time,other"}, False),
+        ({"mcp_name": "=?base64?!!!?="}, False),
+        ({"mcp_name": "=?base64?/w==?="}, False),
+        ({"mcp_name": ""}, False),
+    ],
+)
+def test_headers_must_agree_with_the_body(headers: dict[str, str], fits: bool) -> None:
+    assert (sent(TOOL, **headers) is not CallFault.HEADER_MISMATCH) is fits
+
+
+def test_a_header_with_a_name_where_the_body_has_none_agrees_with_nothing() -> None:
+    assert sent(message("ping"), mcp_name="get_time") is CallFault.HEADER_MISMATCH
+    assert sent('{"jsonrpc":"2.0","id":1,"result":{}}', mcp_method="ping") is CallFault.HEADER_MISMATCH
+    assert sent(message("tasks/get", taskId="t1"), mcp_name="t1") == Call("tasks/get")
+
+
+@pytest.mark.parametrize(
+    ("headers", "fault"),
+    [
+        ({"content_encoding": "gzip"}, CallFault.ENCODED),
+        ({"content_encoding": "identity, gzip"}, CallFault.ENCODED),
+        ({"content_type": "text/plain"}, CallFault.NOT_JSON),
+        ({"content_type": "application/json; charset=utf-16"}, CallFault.NOT_JSON),
+        ({"content_type": "application/json,text/plain"}, CallFault.NOT_JSON),
+        ({"content_type": "application/jsonx"}, CallFault.NOT_JSON),
+        ({"content_length": "7"}, CallFault.PARTIAL),
+    ],
+)
+def test_a_body_in_another_form_is_refused(headers: dict[str, str], fault: CallFault) -> None:
+    assert sent(TOOL, **headers) is fault
+
+
+def test_only_part_of_a_body_decides_nothing() -> None:
+    assert read(Message("POST", JSON, TOOL.encode(), is_partial=True)) is CallFault.PARTIAL
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE", "post", "", "CONNECT"])
+def test_no_other_method_carries_a_call(method: str) -> None:
+    assert read(Message(method, JSON, TOOL.encode())) is CallFault.WRONG_METHOD
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_stream_and_its_end_have_no_body(method: str) -> None:
+    assert isinstance(read(Message(method, {}, b"")), Session)
+    assert read(Message(method, {}, b"x")) is CallFault.WRONG_METHOD
+    assert read(Message(method, {"content-length": "9"}, b"")) is CallFault.WRONG_METHOD
+
+
+# -- laws --------------------------------------------------------------------------------------------------------
+
+
+class Lenient:
+    """Every reading of a body that some program might have: of repeated members the first, the last, any case."""
+
+    def __init__(self, text: str) -> None:
+        self.pairs: list[list[tuple[str, Any]]] = []
+        json.loads(text, object_pairs_hook=self._keep)
+
+    def _keep(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self.pairs.append(pairs)
+        return dict(pairs)
+
+    def names(self) -> set[str]:
+        """Every text that stands under something like `name`, anywhere a call has it."""
+        top = self.pairs[-1]
+        params = [value for key, value in top if key.casefold() == "params" and isinstance(value, dict)]
+        return {
+            value
+            for each in params
+            for key, value in each.items()
+            if key.casefold() == "name" and isinstance(value, str)
+        }
+
+
+_keys = st.sampled_from(["name", "Name", "n\\u0061me", "NAME", "arguments", "params", "x", "name\\u0000"])
+_values = st.recursive(
+    st.sampled_from(['"a"', '"b"', "1", "null", "NaN", '"\\ud800"', "1e999", "[]"]),
+    lambda inner: st.lists(st.tuples(_keys, inner), max_size=3).map(
+        lambda pairs: "{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}"
+    ),
+    max_leaves=6,
+)
+_tops = st.sampled_from(["jsonrpc", "id", "method", "params", "Params", "par\\u0061ms", "result", "METHOD"])
+_bodies = st.lists(
+    st.one_of(
+        st.sampled_from(['"jsonrpc":"2.0"', '"id":1', '"method":"tools/call"']),
+        st.tuples(_tops, _values).map(lambda pair: f'"{pair[0]}":{pair[1]}'),
+    ),
+    min_size=3,
+    max_size=6,
+).map(lambda members: "{" + ",".join(members) + "}")
+
+
+@given(_bodies)
+@example('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}')
+def test_no_program_reads_another_tool_than_the_one_that_was_decided_upon(body: str) -> None:
+    found = sent(body)
+    if isinstance(found, Call) and found.kind is NameKind.TOOL:
+        assert Lenient(body).names() == {found.name}
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_there_is_an_answer(body: bytes) -> None:
+    assert isinstance(sent(body), Session | Call | CallFault)
+
+
+@given(st.text(max_size=60), st.integers(0, 80), st.text(max_size=2))
+def test_a_changed_body_names_the_same_tool_or_none_or_plainly_another(name: str, place: int, put: str) -> None:
+    whole = message(name=name)
+    changed = whole[:place] + put + whole[place + 1 :]
+    found = sent(changed.encode("utf-8", "surrogatepass"))
+    if isinstance(found, Call) and found.kind is NameKind.TOOL:
+        assert json.loads(changed)["params"]["name"] == found.name

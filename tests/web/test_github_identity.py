@@ -1,0 +1,56 @@
+"""Memberships are of the person with the GitHub id, whoever has their login by now."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import httpx2
+import pytest
+
+from oauth_core.model import User
+from oauth_web.github import GitHub, GitHubRefusedError, GitHubUnavailableError
+
+MAREK = User(7, "marek")
+ASKED: dict[str, tuple[int, dict[str, object]]] = {
+    "/user": (200, {"id": 7, "login": "marek-the-second"}),
+    "/orgs/acme/teams/platform/memberships/marek": (200, {"state": "active"}),
+    "/orgs/acme/teams/platform/memberships/marek-the-second": (404, {}),
+    "/orgs/acme/teams/on-call/memberships/marek-the-second": (200, {"state": "active"}),
+    "/user/memberships/orgs/acme": (200, {"state": "pending"}),
+}
+
+
+def github(answers: dict[str, tuple[int, dict[str, object]]]) -> GitHub:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        status, document = answers[request.url.path]
+        return httpx2.Response(status, json=document, headers={"X-OAuth-Scopes": "read:org"})
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    url = "https://github.example"
+    return GitHub("id", "secret", url, url, url, f"{url}/callback", http)
+
+
+async def test_a_team_is_asked_about_by_the_login_of_today() -> None:
+    # Somebody else is called `marek` now, and is in the platform team.
+    asked = ["acme", "acme/platform", "acme/on-call"]
+    assert await github(ASKED).groups("token", MAREK, asked) == {"acme/on-call"}
+
+
+async def test_a_token_of_another_person_says_nothing() -> None:
+    with pytest.raises(GitHubRefusedError):
+        await github(ASKED).groups("token", dataclasses.replace(MAREK, github_id=8), ["acme/on-call"])
+
+
+@pytest.mark.parametrize(
+    ("who", "error"),
+    [
+        ((401, {}), GitHubRefusedError),
+        ((403, {}), GitHubRefusedError),
+        ((500, {}), GitHubUnavailableError),
+        ((404, {}), GitHubUnavailableError),
+        ((200, {"id": "7", "login": "marek"}), GitHubUnavailableError),
+    ],
+)
+async def test_who_it_is_must_be_known_first(who: tuple[int, dict[str, object]], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await github({**ASKED, "/user": who}).groups("token", MAREK, ["acme/on-call"])

@@ -1,0 +1,219 @@
+"""What operators end by command: a person, a client, a token, everybody (row R65), and races against it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from redis.asyncio import Redis
+
+from oauth_core.model import Block
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.revocation import Revocation
+from oauth_core.store.users import UserStore
+from tests.support import device_flow
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.operator import run
+from tests.support.web_process import WebServer, running_web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    """A server of its own: some of these tests end what everybody holds."""
+    with running_web({"ALLOWED_GITHUB_USERS": "*"}) as server:
+        yield server
+
+
+@pytest.fixture
+async def redis(web: WebServer) -> AsyncIterator[Redis]:
+    async with Redis(
+        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
+    ) as client:
+        yield client
+
+
+def operate(web: WebServer, *arguments: str, given: str = "", expect: int = 0) -> Any:
+    done = run([sys.executable, "-m", "portcullis", *arguments, "--json"], web.environment, given=given)
+    assert done.returncode == expect, done.stderr
+    return json.loads(done.stdout) if expect == 0 else done.stderr
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+async def signed_in(client: OAuthClient, login: str) -> tuple[str, dict[str, Any]]:
+    registration, pkce = await client.register(), Pkce.fresh()
+    came_back = await client.authorize(client.authorize_url(registration.client_id, pkce.challenge), login)
+    return registration.client_id, (
+        await client.redeem(registration.client_id, came_back["code"], pkce.verifier)
+    ).json()
+
+
+async def lives(redis: Redis, tokens: dict[str, Any]) -> bool:
+    return bool(await redis.exists(f"token:{claims_of(tokens['access_token'])['jti']}"))
+
+
+async def test_a_blocked_person_loses_everything_at_once_and_cannot_come_back_until_unblocked(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "blockhead")
+    _, others = await signed_in(client, "bystander")
+    answer = operate(web, "users", "block", "BlockHead", "--reason", "stolen laptop")
+    assert (answer["login"], answer["grants_ended"]) == ("blockhead", 1)
+    assert not await lives(redis, tokens)
+    assert await lives(redis, others)
+    assert (await client.refresh(client_id, tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    async with OAuthClient(web.issuer) as elsewhere:
+        registration = await elsewhere.register()
+        url = elsewhere.authorize_url(registration.client_id, Pkce.fresh().challenge)
+        assert (await elsewhere.authorize(url, "blockhead"))["error"] == "access_denied"
+    shown = operate(web, "users", "show", str(answer["id"]))
+    assert (shown["blocked"], shown["blocked_reason"], shown["grants"]) == (True, "stolen laptop", [])
+    assert answer["id"] in {row["id"] for row in operate(web, "users", "list") if row["blocked"]}
+    operate(web, "users", "unblock", "blockhead")
+    operate(web, "users", "unblock", "blockhead", expect=1)
+    async with OAuthClient(web.issuer) as elsewhere:
+        _, again = await signed_in(elsewhere, "blockhead")
+    assert await lives(redis, again)
+
+
+async def test_revoking_a_person_ends_codes_on_their_way_too_and_they_may_sign_in_again(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    _, tokens = await signed_in(client, "rhea")
+    registration, pkce = await client.register(), Pkce.fresh()
+    came_back = await client.authorize(client.authorize_url(registration.client_id, pkce.challenge), "rhea")
+    assert operate(web, "users", "revoke", "rhea")["grants_ended"] == 1
+    assert not await lives(redis, tokens)
+    late = await client.redeem(registration.client_id, came_back["code"], pkce.verifier)
+    assert (late.status_code, late.json()["error"]) == (400, "invalid_grant")
+    assert operate(web, "users", "show", "rhea")["grants"] == []
+    await redis.delete(f"cut:user:{claims_of(tokens['access_token'])['sub']}")  # the second it was made is over
+    _, again = await signed_in(client, "rhea")
+    assert await lives(redis, again)
+
+
+async def test_a_device_that_a_blocked_person_had_allowed_gets_nothing(
+    web: WebServer, client: OAuthClient
+) -> None:
+    client_id = await device_flow.registered(client)
+    codes = await device_flow.started(client, client_id)
+    await device_flow.approved(client, codes["user_code"], "dora")
+    operate(web, "users", "block", str(operate(web, "users", "show", "dora")["id"]))
+    answer = await device_flow.polled(client, client_id, codes["device_code"])
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert operate(web, "users", "show", "dora")["grants"] == []
+
+
+async def test_revoking_a_client_ends_what_it_holds_and_leaves_its_registration(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "carl")
+    _, others = await signed_in(client, "carl")
+    assert operate(web, "clients", "revoke", client_id)["grants_ended"] == 1
+    assert not await lives(redis, tokens)
+    assert await lives(redis, others)
+    assert (await client.refresh(client_id, tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    assert operate(web, "clients", "show", client_id)["client_id"] == client_id
+    operate(web, "clients", "revoke", "x" * 22, expect=1)
+
+
+async def test_a_token_is_found_and_ended_by_its_id_or_by_itself_and_a_forged_one_names_nobody(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "toni")
+    jti = claims_of(tokens["access_token"])["jti"]
+    forged = jwt.encode(claims_of(tokens["access_token"]), "x" * 32, "HS256", headers={"typ": "at+jwt"})
+    operate(web, "tokens", "revoke", "-", given=forged, expect=1)
+    assert await lives(redis, tokens)
+    assert operate(web, "tokens", "show", "-", given=tokens["access_token"])["client_id"] == client_id
+    assert jti in {row["jti"] for row in operate(web, "tokens", "list", "--client", client_id)}
+    assert operate(web, "tokens", "revoke", jti) == {"revoked": "token", "jti": jti}
+    assert not await lives(redis, tokens)
+    operate(web, "tokens", "revoke", jti, expect=1)
+    fresh = (await client.refresh(client_id, tokens["refresh_token"])).json()
+    operate(web, "tokens", "revoke", "-", given=fresh["access_token"])
+    assert not await lives(redis, fresh)
+    assert operate(web, "tokens", "revoke", "-", given=f"{fresh['refresh_token']}\n")["revoked"] == "grant"
+    assert (await client.refresh(client_id, fresh["refresh_token"])).status_code == 400
+
+
+async def test_one_grant_is_found_and_ended_and_the_persons_others_stay(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "greta")
+    _, others = await signed_in(client, "greta")
+    (grant,) = operate(web, "grants", "list", "--client", client_id)
+    assert grant["user"] == "greta"
+    assert len(operate(web, "grants", "list", "--user", str(grant["user_id"]))) == 2
+    assert operate(web, "grants", "revoke", grant["grant_id"]) == grant
+    assert not await lives(redis, tokens)
+    assert await lives(redis, others)
+    operate(web, "grants", "revoke", grant["grant_id"], expect=1)
+    operate(web, "grants", "revoke", "*", expect=1)
+
+
+async def test_a_login_that_is_a_number_is_never_taken_for_an_id(web: WebServer, client: OAuthClient) -> None:
+    _, tokens = await signed_in(client, "583231")
+    github_id = claims_of(tokens["access_token"])["github_id"]
+    assert "login:583231" in operate(web, "users", "block", "583231", expect=1)
+    assert operate(web, "users", "show", "login:583231")["id"] == github_id
+    assert operate(web, "users", "show", "id:583231")["login"] is None
+    for nobody in ("never-seen", "login:", "id:x", "id:-1", "team:acme", "id:" + "9" * 30):
+        operate(web, "users", "revoke", nobody, expect=1)
+
+
+@pytest.mark.parametrize("text", ["", "*", "token:*", "a.b.c", "x" * 21, "../../x"])
+async def test_what_is_no_id_of_ours_is_never_looked_up(web: WebServer, text: str) -> None:
+    operate(web, "tokens", "revoke", text or "-", given=text, expect=1)
+
+
+async def test_everybody_is_ended_only_when_it_is_meant(web: WebServer, client: OAuthClient, redis: Redis) -> None:
+    held = [(await signed_in(client, login))[1] for login in ("eve", "ezra")]
+    operate(web, "tokens", "revoke", "--all", given="n\n", expect=130)
+    operate(web, "tokens", "revoke", expect=2)
+    operate(web, "tokens", "revoke", "x", "--all", "--yes", expect=2)
+    assert all([await lives(redis, tokens) for tokens in held])
+    assert operate(web, "tokens", "revoke", "--all", "--yes")["grants_ended"] >= 2
+    assert [key async for key in redis.scan_iter("token:*")] == []
+    assert [key async for key in redis.scan_iter("grant:*")] == []
+    await redis.delete("cut:all")
+    _, again = await signed_in(client, "eve")
+    assert await lives(redis, again)
+
+
+async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    users, grants = UserStore(redis, lifetime=600), GrantStore(redis, grace=10)
+    client_id, tokens = await signed_in(client, "racer")
+    github_id = claims_of(tokens["access_token"])["github_id"]
+    for pause in (0.0, 0.002, 0.005, 0.01, 0.02):
+        registration, pkce = await client.register(), Pkce.fresh()
+        url = client.authorize_url(registration.client_id, pkce.challenge)
+        code = (await client.authorize(url, "racer"))["code"]
+
+        async def block(pause: float = pause) -> None:
+            await asyncio.sleep(pause)
+            await users.block(Block(github_id, 1))
+            await Revocation(redis, grants).of_user(github_id, now=1)
+
+        answers = await asyncio.gather(
+            client.redeem(registration.client_id, code, pkce.verifier),
+            *(client.refresh(client_id, tokens["refresh_token"]) for _ in range(3)),
+            block(),
+        )
+        given = [answer.json() for answer in answers if answer is not None and answer.is_success]
+        assert not any([await lives(redis, answer) for answer in given])
+        assert await grants.of_user(github_id) == ()
+        await users.unblock(github_id)
+        client_id, tokens = await signed_in(client, "racer")

@@ -1,0 +1,111 @@
+"""A token on its way into life while its grant changes or ends: every order of the steps, none left to chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from oauth_core.grants import claims_for
+from oauth_core.model import Grant, User
+from oauth_core.store import keyspace
+from oauth_core.store.grants import GrantStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from oauth_core.model import AccessClaims
+    from tests.support.web_process import WebServer
+
+NOW = 1_900_000_000
+USER = User(7_000_001, "racer")
+STEPS = ("before the note", "before it lives", "before the last look", "afterwards")
+
+
+class Interrupted:
+    """Redis, with something that happens just before one step of bringing a token to life."""
+
+    def __init__(self, redis: Redis, step: str, event: Callable[[], Awaitable[Any]]) -> None:
+        self._redis = redis
+        self._step = step
+        self._event = event
+
+    def register_script(self, text: str) -> Any:
+        script = self._redis.register_script(text)
+
+        async def run(keys: list[str], arguments: list[Any]) -> Any:
+            if "ZADD" in text:
+                await self._happen("before the note")
+            return await script(keys, arguments)
+
+        return run
+
+    async def set(self, *arguments: Any, **options: Any) -> Any:
+        await self._happen("before it lives")
+        return await self._redis.set(*arguments, **options)
+
+    async def hget(self, *arguments: Any) -> Any:
+        await self._happen("before the last look")
+        return await self._redis.hget(*arguments)
+
+    async def delete(self, *arguments: Any) -> Any:
+        return await self._redis.delete(*arguments)
+
+    async def _happen(self, step: str) -> None:
+        if step == self._step:
+            self._step = ""
+            await self._event()
+
+
+@pytest.fixture
+async def redis(web: WebServer) -> AsyncIterator[Redis]:
+    async with Redis(
+        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
+    ) as client:
+        yield client
+
+
+def grant_for(step: str) -> Grant:
+    name = f"race-{STEPS.index(step)}"
+    return Grant(name, "client", ("mcp.time",), ("r",), NOW, NOW + 600, USER, groups=("acme",))
+
+
+def claims_of(grant: Grant) -> AccessClaims:
+    return claims_for(
+        grant, issuer="i", jti=f"jti-{grant.grant_id}", audience=("r",), scope=(), now=NOW, lifetime=60
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_no_token_with_groups_of_yesterday_is_left_whenever_they_change(redis: Redis, step: str) -> None:
+    store, grant = GrantStore(redis, grace=10), grant_for(step)
+    await store.create(grant, None)
+    claims = claims_of(grant)
+    interrupted: Any = Interrupted(redis, step, lambda: store.regroup(grant, ()))
+    came_to_life = await GrantStore(interrupted, grace=10).add_token(grant, claims)
+    assert came_to_life is (step == "afterwards")
+    if step == "afterwards":
+        await store.regroup(grant, ())
+    assert not await redis.exists(keyspace.token(claims.jti))
+    current = await store.get(grant.grant_id)
+    assert current is not None
+    assert current.groups == ()
+    assert await store.add_token(current, claims_of(current)), "and with those of today it lives"
+    await store.end(grant.grant_id)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_no_token_outlives_a_grant_whenever_that_ends(redis: Redis, step: str) -> None:
+    store, grant = GrantStore(redis, grace=10), grant_for(step)
+    await store.create(grant, None)
+    claims = claims_of(grant)
+    interrupted: Any = Interrupted(redis, step, lambda: store.end(grant.grant_id))
+    came_to_life = await GrantStore(interrupted, grace=10).add_token(grant, claims)
+    assert came_to_life is (step == "afterwards")
+    if step == "afterwards":
+        await store.end(grant.grant_id)
+    assert not await redis.exists(keyspace.token(claims.jti))
+    assert not await store.add_token(grant, claims)
+    assert await store.regroup(grant, ()) is None, "nor does a change bring it back"
+    assert not await redis.exists(keyspace.grant(grant.grant_id))
