@@ -54,6 +54,7 @@ class EventKind(StrEnum):
     SERVICE_RESTORED = "service.restored"
     POLICY_CHANGED = "policy.changed"
     POLICY_REFUSED = "policy.refused"
+    RATE_LIMITED = "rate.limited"
     ACCESS_ALLOWED = "access.allowed"
     ACCESS_DENIED = "access.denied"
 

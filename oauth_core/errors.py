@@ -42,6 +42,8 @@ class ErrorCode(StrEnum):
     EXPIRED_TOKEN = "expired_token"
     LOGIN_REQUIRED = "login_required"
     CONSENT_REQUIRED = "consent_required"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    """Ours: no specification has a name for 429."""
 
 
 # Not frozen: a context manager that an error passes through sets its `__traceback__`, and must be able to.
@@ -63,11 +65,13 @@ class OAuthError(Exception):
 class DisplayedError(OAuthError):
     """Answered in place: JSON with an HTTP status, or a page for people at `/authorize`.
 
-    `status` is the HTTP status. `challenge` is the value of `WWW-Authenticate`, when there is one.
+    `status` is the HTTP status. `challenge` is the value of `WWW-Authenticate`, when there is one, and
+    `retry_after` the seconds after which to come again.
     """
 
     status: int = 400
     challenge: str | None = None
+    retry_after: int | None = None
 
 
 @dataclass(eq=False)

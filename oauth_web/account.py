@@ -14,10 +14,12 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccountVisit, PendingAuthorization
+from oauth_core.rate_limits import Limit
 from oauth_web import account_page, browser_session, journey
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
+from oauth_web.rates import hold_back_address
 
 if TYPE_CHECKING:
     from oauth_core.model import Grant
@@ -48,6 +50,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def sign_in() -> Response:
         if not comes_from_our_page(deps.settings.issuer) or not deps.settings.session_lifetime:
             raise _refused()
+        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         browser = cookie.value()
         answer = await journey.to_github(deps, PendingAuthorization(AccountVisit(), hash_secret(browser)))
         cookie.set_on(answer, browser)

@@ -10,10 +10,12 @@ from oauth_core import authorization, prompts
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
 from oauth_core.prompts import Prompt
+from oauth_core.rate_limits import Limit
 from oauth_web import browser_session, consent, endings, in_session, journey
 from oauth_web.answers import form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load
 from oauth_web.errors import show_as_pages
+from oauth_web.rates import hold_back_address
 
 if TYPE_CHECKING:
     from oauth_core.model import AuthorizationRequest, Client
@@ -35,6 +37,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/authorize")
     async def ask() -> Response:
+        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         parameters = query_parameters()
         client = await deps.clients.get(parameters.require("client_id"))
         if client is None:

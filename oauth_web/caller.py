@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from oauth_core import client_assertions, client_authentication, client_keys
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.client_assertions import AssertionFault, Unchecked
-from oauth_core.errors import DisplayedError
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.rate_limits import Limit
 from oauth_web.answers import one_header
+from oauth_web.rates import caller_address, count_failure, hold_back, hold_back_failures
 
 if TYPE_CHECKING:
     from oauth_core.client_keys import ClientKeys
@@ -20,17 +22,26 @@ if TYPE_CHECKING:
 async def authenticated(deps: Deps, form: Parameters) -> Client:
     """The client that proved to be calling (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it."""
     who = client_authentication.presented(one_header("Authorization"), form)
+    await hold_back_failures(deps, who.client_id)
     try:
         client = await deps.clients.get(who.client_id)
         if who.assertion is not None:
-            return await _proven(deps, client, who.assertion)
-        return client_authentication.authenticate(client, who)
+            client = await _proven(deps, client, who.assertion)
+        else:
+            client = client_authentication.authenticate(client, who)
     except DisplayedError as error:
         # The id is the caller's claim; its length is bounded by the form, its spelling by the log's JSON.
         deps.audit.record(
             AuditEvent(EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id)
         )
+        if error.code is ErrorCode.INVALID_CLIENT:  # not when its keys could not be fetched
+            await count_failure(deps, who.client_id)
         raise
+    # Anybody can call themselves a public client: who does so elsewhere must not use up its share.
+    proven = client.token_endpoint_auth_method != "none"
+    subject = client.client_id if proven else f"{client.client_id} {caller_address()}"
+    await hold_back(deps, Limit.REQUESTS_PER_CLIENT, subject)
+    return client
 
 
 async def _proven(deps: Deps, client: Client | None, assertion: str) -> Client:

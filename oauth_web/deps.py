@@ -20,6 +20,7 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
+from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.sessions import SessionStore
 from oauth_core.store.users import UserStore
@@ -57,6 +58,7 @@ class Deps:
     sessions: SessionStore
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
+    rates: RateLimitStore
     revocation: Revocation
     users: UserStore
     keys: Keys
@@ -108,6 +110,7 @@ async def wire(settings: WebSettings) -> Deps:
         sessions=SessionStore(redis, idle=settings.session_idle_lifetime),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
+        rates=RateLimitStore(redis),
         leases=LeaseStore(redis, holder=new_identifier()),
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),

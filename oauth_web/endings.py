@@ -20,7 +20,9 @@ from oauth_core.model import (
     DeviceDecision,
     DeviceRequest,
 )
+from oauth_core.rate_limits import Limit
 from oauth_web.answers import NO_STORE, redirect_to_client
+from oauth_web.rates import hold_back
 
 if TYPE_CHECKING:
     from oauth_core.model import User
@@ -39,7 +41,11 @@ def client_of(asked: Asked) -> str | None:
 
 
 async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> Response:
-    """`user` agreed, signed in and is admitted, as `standing` says."""
+    """`user` agreed, signed in and is admitted, as `standing` says.
+
+    Raises `DisplayedError` when they do so too often.
+    """
+    await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
     match asked:
         case AuthorizationRequest():
             code = await deps.codes.add(

@@ -24,6 +24,7 @@ _TITLES = {
     ErrorCode.INVALID_REDIRECT_URI: "This app asked to send you somewhere it did not register",
     ErrorCode.INVALID_CLIENT_METADATA: "This app does not describe itself properly",
     ErrorCode.TEMPORARILY_UNAVAILABLE: "Sign-in is not available right now",
+    ErrorCode.TOO_MANY_REQUESTS: "Too many attempts",
     ErrorCode.SERVER_ERROR: "Something went wrong on our side",
 }
 
@@ -31,8 +32,7 @@ _TITLES = {
 def displayed_as_json(error: DisplayedError) -> Response:
     """`error` in place, for programs (RFC 6749 section 5.2)."""
     headers = {"WWW-Authenticate": error.challenge} if error.challenge else {}
-    if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE:
-        headers["Retry-After"] = _RETRY_AFTER
+    headers |= _when_to_come_again(error)
     return json_answer({"error": error.code, "error_description": error.description}, error.status, headers)
 
 
@@ -40,10 +40,14 @@ async def displayed_as_page(error: DisplayedError) -> Response:
     """`error` in place, for people."""
     title = _TITLES.get(error.code, "This sign-in cannot go on")
     page = await render_template("error.html", title=title, code=error.code, description=error.description)
-    headers = dict(NO_STORE)
-    if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE:
-        headers["Retry-After"] = _RETRY_AFTER
+    headers = {**NO_STORE, **_when_to_come_again(error)}
     return Response(page, error.status, headers, content_type="text/html; charset=utf-8")
+
+
+def _when_to_come_again(error: DisplayedError) -> dict[str, str]:
+    if error.retry_after is not None:
+        return {"Retry-After": str(error.retry_after)}
+    return {"Retry-After": _RETRY_AFTER} if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE else {}
 
 
 def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:

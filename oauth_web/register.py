@@ -11,9 +11,11 @@ from oauth_core import identical_registrations, registration, registration_permi
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.rate_limits import Limit
 from oauth_core.registration_permissions import DELETE, READ, WRITE
 from oauth_web.answers import NO_STORE, body, json_answer, one_header
 from oauth_web.leave_to_register import leave_to_register
+from oauth_web.rates import hold_back_address
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
@@ -31,6 +33,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/register")
     async def register() -> Response:
+        await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS)
         try:
             leave = await leave_to_register(deps, one_header("Authorization"))
             registered = registration.register(

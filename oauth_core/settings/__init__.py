@@ -16,6 +16,7 @@ from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
 from oauth_core.settings.sources import SECRET_FIELDS, from_environment, from_file, validated
+from oauth_core.settings.tls import TlsSettings
 from oauth_core.settings.web import WebSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "GatewaySettings",
     "RedisSettings",
     "ServiceSettings",
+    "TlsSettings",
     "WebSettings",
     "CommaList",
     "CONFIG_VARIABLE",

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from oauth_core.settings.gateway import CommaList, GatewaySettings
+from oauth_core.settings.gateway import CommaList
+from oauth_core.settings.tls import TlsSettings
 
 
-class EnvoySettings(GatewaySettings):
+class EnvoySettings(TlsSettings):
     """What the rendered Envoy configuration needs. Addresses are `host:port` or `unix:/path`."""
 
     envoy_listen: CommaList = ("127.0.0.1:8080",)
@@ -24,6 +25,11 @@ class EnvoySettings(GatewaySettings):
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
     max_checked_bytes: int = Field(default=128 * 1024, ge=1024, le=768 * 1024)
     """What Envoy holds of a request before it is known who sends it. A whole Check must fit into one MiB."""
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies of the operator's stand before Envoy and name the caller in `X-Forwarded-For`."""
+    web_rate: int = Field(default=500, ge=1, le=1_000_000)
+    """Requests a second that each path of the authorization server takes from everybody."""
+    web_rate_per_address: int = Field(default=100, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _whole_client_identity(self) -> EnvoySettings:

@@ -12,6 +12,7 @@ from oauth_core.public_urls import is_loopback
 from oauth_core.registration_permissions import ALL, check_names
 from oauth_core.sealing import read_key
 from oauth_core.settings.gateway import CommaList, RedisSettings
+from oauth_core.settings.rates import RateSettings
 
 SHORTEST_ACCESS_TOKEN = 300
 
@@ -22,7 +23,7 @@ def _master_key(value: object) -> object:
     return value
 
 
-class WebSettings(RedisSettings):
+class WebSettings(RedisSettings, RateSettings):
     """What the authorization server needs. Lifetimes are seconds."""
 
     web_listen: str = "127.0.0.1:9000"

@@ -28,6 +28,7 @@
 | `cut:user:<GitHub id>` | the second up to which what a person allowed is void | an hour |
 | `cut:client:<id>` | the same of what a client was allowed | an hour |
 | `cut:all` | the same of everything | an hour |
+| `rate:<limit>:<hash>` | when what one subject asked for is worked off, in microseconds | until then |
 | `token:<jti>` | the grant's id | the access token |
 | `lease:<work>` | the process that does it for all | a minute, again and again |
 | `lease-rest:<work>` | the rules under which it was done last | until it is due again |
@@ -210,6 +211,11 @@ def grant(grant_id: str) -> str:
 def grant_tokens(grant_id: str) -> str:
     """Key of the access tokens a grant gave."""
     return f"grant:{{{grant_id}}}:tokens"
+
+
+def rate(limit: str, subject_hash: str) -> str:
+    """Key of what a limit remembers of one subject."""
+    return f"rate:{limit}:{subject_hash}"
 
 
 def token(jti: str) -> str:

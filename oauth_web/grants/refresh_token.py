@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from oauth_core import grants, refresh_tokens
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
 from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
+from oauth_web.rates import hold_back
 from oauth_web.standing import NotAdmittedError, check_still_admitted
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     # A machine client's grant has no user and never had a refresh token.
     if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
         raise invalid_grant("the refresh token is not valid")
+    await hold_back(deps, Limit.TOKENS_PER_GRANT, grant.grant_id)
     scope = grants.narrow_scopes(grant.scopes, form)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
     grant = await _with_standing(deps, client, grant, presented)

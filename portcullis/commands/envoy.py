@@ -9,7 +9,9 @@ from typing import Literal
 
 import click
 
+from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, load
+from portcullis.certificates import secret
 from portcullis.envoy_config import SYSTEM_CAS, to_yaml
 from portcullis.envoy_config import render as render_bootstrap
 
@@ -17,6 +19,24 @@ from portcullis.envoy_config import render as render_bootstrap
 @click.group()
 def command() -> None:
     """Render the Envoy configuration."""
+
+
+@command.command("secret")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
+)
+def show_secret(config: Path | None) -> None:
+    """Print what Envoy must find in the file `tls_secret` when it is to use `tls_cert` and `tls_key`.
+
+    The file names the two and holds no key itself. Envoy follows when they are renewed in place. With acme_email
+    nothing of this is needed: `portcullis acme` writes its own.
+    """
+    settings = load(EnvoySettings, config, os.environ)
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise SettingsError(["tls_cert and tls_key are not set"])
+    click.echo(json.dumps(secret.of_files(settings.tls_cert.absolute(), settings.tls_key.absolute()), indent=2))
 
 
 @command.command()

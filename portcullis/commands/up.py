@@ -15,10 +15,13 @@ import click
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
+from portcullis.certificates import secret
+from portcullis.certificates.folder import CertificateFolder
 from portcullis.supervisor import operator_environment, plan, redis_config, telling
 from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.environment import search_path
 from portcullis.supervisor.fleet import Fleet, StartFailedError
+from portcullis.supervisor.ground import Ground
 from portcullis.supervisor.launch import adopt_orphans, kill_children
 from portcullis.supervisor.redis_config import OwnRedis
 from portcullis.supervisor.state import StateDir, hold
@@ -76,17 +79,18 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
     telling.stopped()
 
 
-def _prepare(choices: Choices, config: Path, state: StateDir) -> plan.Ground:
+def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
     """Make what the plan stands on: secrets and configuration files. Every program's settings are checked."""
     environ = os.environ
     own_key = not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE")
-    ground = plan.Ground(
+    ground = Ground(
         config=config,
         environ=environ,
         run_dir=state.run_dir,
         redis=_own_redis(state) if choices.own_redis else None,
         master_key_file=state.master_key() if own_key else None,
         standin_secret_file=state.password("github-standin-secret") if choices.standin else None,
+        acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         redis_server=_redis_server() if choices.own_redis else "",
         envoy=_envoy(),
     )
@@ -98,6 +102,11 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> plan.Ground:
 
     state.write_private(operator_environment.path(state.root), operator_environment.render(choices, ground))
     state.write_private(ground.envoy_file, json.dumps(render(envoy_settings)))
+    if envoy_settings.tls_cert and envoy_settings.tls_key:
+        document = secret.of_files(envoy_settings.tls_cert.absolute(), envoy_settings.tls_key.absolute())
+        state.write_private(ground.tls_secret_file, json.dumps(document))
+    if envoy_settings.uses_acme:
+        CertificateFolder(ground.acme_dir).show_something(envoy_settings.certificate_names)
     return ground
 
 
@@ -108,7 +117,7 @@ def _own_redis(state: StateDir) -> OwnRedis:
     return OwnRedis(state.run_dir / "redis.sock", state.redis, passwords)
 
 
-def _check_settings(choices: Choices, ground: plan.Ground) -> EnvoySettings:
+def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
     """Load each program's settings as it will, so that every fault of all of them is told at once."""
     faults: list[str] = []
     envoy = None

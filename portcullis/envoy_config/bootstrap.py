@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from betterproto2 import Casing
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
@@ -13,18 +14,26 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
 )
 
 from portcullis.envoy_config.clusters import clusters
-from portcullis.envoy_config.connection import connection_manager
+from portcullis.envoy_config.connection import connection_manager, redirect_manager
 from portcullis.envoy_config.filters import CHECK
-from portcullis.envoy_config.messages import address, packed
+from portcullis.envoy_config.messages import address, packed, seconds
+from portcullis.envoy_config.tls import transport_socket
 from portcullis.envoy_config.topology import Topology, topology
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
+
     from oauth_core.settings import EnvoySettings
+    from portcullis.envoy_config.topology import HostPort
 
 SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu, Alpine and Envoy's own image keep the authorities that everybody trusts."""
 
 _MOST_CONNECTIONS = 20_000
+_NODE = "portcullis"
+_HANDSHAKE_SECONDS = 10
 _BUFFER_BYTES = 32 * 1024
 """What Envoy holds for one connection before it stops reading; a request's own limit is another."""
 
@@ -45,8 +54,10 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
     """The same as a typed message."""
     places = topology(settings)
     return Bootstrap(
+        # Envoy asks for its certificate (SDS) only when it has a name to ask under.
+        node=Node(id=_NODE, cluster=_NODE),
         static_resources=BootstrapStaticResources(
-            listeners=[_listener(settings, places)], clusters=clusters(settings, places, trusted_cas)
+            listeners=list(_listeners(settings, places)), clusters=clusters(settings, places, trusted_cas)
         ),
         overload_manager=OverloadManager(
             resource_monitors=[
@@ -62,19 +73,30 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
     )
 
 
-def _listener(settings: EnvoySettings, places: Topology) -> Listener:
-    first, *others = places.listen
-    manager = Filter(
-        name="envoy.filters.network.http_connection_manager",
-        typed_config=packed(connection_manager(settings, places)),
-    )
+def _listeners(settings: EnvoySettings, places: Topology) -> Iterator[Listener]:
+    gateway = FilterChain(filters=[_manager(connection_manager(settings, places))])
+    if settings.terminates_tls:
+        gateway.transport_socket = transport_socket(settings)
+        # A caller who connects and then says nothing must not keep the connection.
+        gateway.transport_socket_connect_timeout = seconds(_HANDSHAKE_SECONDS)
+    yield _listener("gateway", places.listen, gateway)
+    if places.redirect:
+        yield _listener("redirect", places.redirect, FilterChain(filters=[_manager(redirect_manager(settings))]))
+
+
+def _listener(name: str, places: Sequence[HostPort], chain: FilterChain) -> Listener:
+    first, *others = places
     return Listener(
-        name="gateway",
+        name=name,
         address=address(first),
         additional_addresses=[AdditionalAddress(address=address(other)) for other in others],
         per_connection_buffer_limit_bytes=_BUFFER_BYTES,
-        filter_chains=[FilterChain(filters=[manager])],
+        filter_chains=[chain],
     )
+
+
+def _manager(manager: HttpConnectionManager) -> Filter:
+    return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
 
 
 def _spell_out_the_check(value: object) -> None:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 AUTHZ = "ext_authz"
 WEB = "oauth_web"
 STANDIN = "github_standin"
+ACME = "acme"
 
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER_BYTES = 32 * 1024
@@ -79,6 +80,7 @@ def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> l
         _authz(settings, topology.authz),
         _cluster(WEB, [topology.web], _http1()),
         *([_cluster(STANDIN, [topology.standin], _http1())] if topology.standin else []),
+        *([_cluster(ACME, [topology.acme], _http1())] if topology.acme else []),
         *(_service(service, upstream, trusted_cas) for service, upstream in topology.services),
     ]
 

@@ -6,7 +6,7 @@ spelling, or refused when two programs could read them differently; sizes, count
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -19,22 +19,25 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
+    HttpConnectionManagerForwardClientCertDetails,
     HttpConnectionManagerInternalAddressConfig,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerSetCurrentClientCertDetails,
 )
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     HeaderMutation as EarlyHeaderMutation,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from portcullis.envoy_config.filters import http_filters
+from portcullis.envoy_config.filters import http_filters, router
 from portcullis.envoy_config.messages import matching, packed, seconds
+from portcullis.envoy_config.redirect import redirect_routes
 from portcullis.envoy_config.replies import access_log, local_replies
 from portcullis.envoy_config.routes import route_configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
@@ -42,8 +45,11 @@ if TYPE_CHECKING:
 _BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override")
 """Other headers that some program behind could take for the proxy's word."""
 
-_BELIEVED_PREFIXES = ("x-envoy-", "x-forwarded-", "x-original-", "x-portcullis-")
+_BELIEVED_PREFIXES = ("x-envoy-", "x-original-", "x-portcullis-")
 """Families of them. `x-envoy-upstream-rq-timeout-ms`, for one, decides how long a stream may live."""
+
+_SAID_BY_PROXIES = ("for", "proto")
+"""The two of the `x-forwarded-` family that Envoy itself reads, from a proxy that it is told to trust."""
 
 _HEADERS_KIB = 32
 _HEADER_COUNT = 100
@@ -54,12 +60,40 @@ _CONNECTION_IDLE_SECONDS = 300
 
 
 def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConnectionManager:
-    """The HTTP connection manager of every listener; HTTP/1.1 and HTTP/2, told apart by their first bytes."""
-    return HttpConnectionManager(
+    """The HTTP connection manager of the gateway."""
+    return _bounded(
+        settings,
         stat_prefix="gateway",
+        route_config=route_configuration(settings, topology),
+        http_filters=http_filters(settings),
+        **_client_certificates(settings),
+    )
+
+
+def redirect_manager(settings: EnvoySettings) -> HttpConnectionManager:
+    """The one of the plain HTTP listener beside TLS: as careful, but leading nowhere."""
+    return _bounded(
+        settings, stat_prefix="redirect", route_config=redirect_routes(settings), http_filters=[router()]
+    )
+
+
+def _client_certificates(settings: EnvoySettings) -> dict[str, Any]:
+    """Where callers may show a certificate: its hash in `x-forwarded-client-cert`, in place of whatever came."""
+    if settings.tls_client_ca is None:
+        return {}
+    return {
+        "forward_client_cert_details": HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET,
+        "set_current_client_cert_details": HttpConnectionManagerSetCurrentClientCertDetails(),
+    }
+
+
+def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManager:
+    """A connection manager that cleans and bounds; HTTP/1.1 and HTTP/2, told apart by their first bytes."""
+    return HttpConnectionManager(
         codec_type=HttpConnectionManagerCodecType.AUTO,
         early_header_mutation_extensions=[_clean_headers(settings)],
         use_remote_address=True,
+        xff_num_trusted_hops=settings.trusted_proxies,
         internal_address_config=_nobody(),
         normalize_path=True,
         merge_slashes=True,
@@ -80,15 +114,18 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
         request_timeout=seconds(_REQUEST_SECONDS),  # until the request is complete; answers may stream on
         stream_idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        route_config=route_configuration(settings, topology),
-        http_filters=http_filters(settings),
         local_reply_config=local_replies(),
         access_log=[access_log()],
+        **particulars,
     )
 
 
 def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
-    families = (StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES)
+    families = [StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES]
+    if settings.trusted_proxies:
+        families.append(matching(f"(?i)x-forwarded-{_other_than(_SAID_BY_PROXIES)}"))
+    else:
+        families.append(StringMatcher(prefix="x-forwarded-", ignore_case=True))
     removals = [
         *(HeaderMutation(remove=name) for name in (*settings.identity_headers.guarded, *_BELIEVED)),
         *(
@@ -105,6 +142,17 @@ def _lookalikes(names: Iterable[str]) -> StringMatcher:
     """What a service could take for one of `names`: CGI and its heirs read `x.user.id` and `x-user-id` as one."""
     spelled = "|".join(sorted(name.replace("-", "[^a-z0-9]") for name in names))
     return matching(f"(?i)(?:{spelled})")
+
+
+def _other_than(words: Sequence[str]) -> str:
+    """An RE2 pattern of every text but `words` and the empty one; RE2 has nothing to say "not" with."""
+    first = sorted({word[0] for word in words if word})
+    branches = [f"[^{''.join(first)}].*"]
+    for letter in first:
+        rest = [word[1:] for word in words if word.startswith(letter)]
+        longer = _other_than([word for word in rest if word]) if any(rest) else ".+"
+        branches.append(f"{letter}(?:{longer}){'' if '' in rest else '?'}")
+    return f"(?:{'|'.join(branches)})"
 
 
 def _nobody() -> HttpConnectionManagerInternalAddressConfig:

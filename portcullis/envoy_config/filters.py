@@ -1,9 +1,10 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
-CORS answers preflights; the origin rule refuses foreign web pages; ext_authz asks the check service; only what
-it allowed is buffered, up to the size limit; then the router. The check stands before the buffer on purpose: a
-caller without a token is refused by headers alone and cannot make Envoy hold megabytes for him. Where a service
-has tool rules the check needs the body; there Envoy holds it for anybody, so at most `max_checked_bytes`.
+CORS answers preflights; the origin rule refuses foreign web pages; the rate limit keeps floods from the
+authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit;
+then the router. The check stands before the buffer on purpose: a caller without a token is refused by headers
+alone and cannot make Envoy hold megabytes for him. Where a service has tool rules the check needs the body; there
+Envoy holds it for anybody, so at most `max_checked_bytes`.
 
 The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
@@ -38,6 +40,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     ExtAuthzPerRoute,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -45,7 +48,8 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from portcullis.envoy_config.clusters import AUTHZ
-from portcullis.envoy_config.messages import exactly, matching, packed, seconds
+from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
+from portcullis.envoy_config.rate_limit import limited, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +61,10 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
 
+TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
+RATE = "envoy.filters.http.local_ratelimit"
 CHECK = "envoy.filters.http.ext_authz"
 BUFFER = "envoy.filters.http.buffer"
 ROUTER = "envoy.filters.http.router"
@@ -85,12 +91,19 @@ _UNCHECKED = packed(ExtAuthzPerRoute(disabled=True))
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters of every request, first to last."""
     return [
+        *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        _filter(RATE, unlimited()),
         _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
-        _filter(ROUTER, Router()),
+        router(),
     ]
+
+
+def router() -> HttpFilter:
+    """The last filter: it sends the request on its way."""
+    return _filter(ROUTER, Router())
 
 
 def for_all(settings: EnvoySettings) -> dict[str, Any]:
@@ -105,23 +118,38 @@ def for_service(service: Service) -> dict[str, Any]:
     return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
 
 
-def for_clients() -> dict[str, Any]:
+def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
-    return {CHECK: _UNCHECKED, BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES)))}
+    return {
+        RATE: packed(limited(settings)),
+        CHECK: _UNCHECKED,
+        BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES))),
+    }
 
 
-def for_people() -> dict[str, Any]:
+def for_people(settings: EnvoySettings) -> dict[str, Any]:
     """For the pages of the authorization server: no script of another origin reads them.
 
     The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
     authorization server guards its forms itself.
     """
-    return {CORS: _OFF, ORIGINS: _OFF, **for_clients()}
+    return {CORS: _OFF, ORIGINS: _OFF, **for_clients(settings)}
 
 
 def for_own_answers() -> dict[str, Any]:
     """For answers that Envoy gives by itself, where there is nothing to protect."""
     return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
+
+
+def _is_https(settings: EnvoySettings) -> bool:
+    # Not on loopback: a browser would from then on refuse plain http to everything on this machine.
+    return settings.issuer.startswith("https://") and settings.hsts_max_age > 0 and not settings.is_local
+
+
+def _only_https(seconds: int) -> HeaderMutation:
+    """HSTS (RFC 6797) on every answer, whoever gave it: this filter is the last to see one on its way out."""
+    header = overwrite("strict-transport-security", f"max-age={seconds}")
+    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
 
 
 def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:

@@ -8,12 +8,14 @@ check service refuses when host and path say otherwise, so that no confusion of 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
+    HeaderMatcher,
     RetryPolicy,
     Route,
     RouteAction,
@@ -25,11 +27,12 @@ from envoy_data_plane.envoy.config.route.v3 import (
 
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
-from portcullis.envoy_config.messages import overwrite, seconds
+from portcullis.envoy_config.messages import exactly, matching, overwrite, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption
     from envoy_data_plane.google.protobuf import Any
 
     from oauth_core.model import Service
@@ -40,6 +43,10 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WEB_SECONDS = 30
 _STREAM_IDLE_SECONDS = 3600
 """How long an event stream may be silent. How long it may live at all is the check service's to say."""
+
+MCP_METHODS = ("GET", "POST", "DELETE")
+_METHODS = matching("|".join((*MCP_METHODS, "OPTIONS")))  # the last for preflights, which a filter answers
+_JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 # Where an MCP client goes, perhaps one that lives in a web page ...
@@ -59,6 +66,9 @@ _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
 
 _STANDIN = "/_github"
 
+ADDRESS = "x-portcullis-address"
+"""Tells the authorization server the address of the caller."""
+
 
 def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteConfiguration:
     """Every virtual host of the gateway, and a last one that refuses unknown hosts with 421."""
@@ -77,8 +87,8 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                     name=host,
                     domains=_domains(host, schemes[host]),
                     routes=[
-                        *(_issuer_routes(topology) if host == issuer else _metadata_routes()),
-                        *_service_routes(services),
+                        *(_issuer_routes(settings, topology) if host == issuer else _metadata_routes(settings)),
+                        *_service_routes(services, beside_sign_in=host == issuer),
                         _answer(404, "not_found", _ANYTHING),
                         _answer(405, "method_not_allowed", _TUNNELS),
                     ],
@@ -86,18 +96,28 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                 )
                 for host, services in hosts.items()
             ),
-            VirtualHost(
-                name="unknown-hosts",
-                domains=["*"],
-                routes=[
-                    _answer(421, "misdirected_request", _ANYTHING),
-                    _answer(421, "misdirected_request", _TUNNELS),
-                ],
-            ),
+            unknown_hosts(),
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
-        response_headers_to_remove=["server", "x-powered-by", "x-envoy-upstream-service-time"],
+        response_headers_to_remove=[
+            "server",
+            "x-powered-by",
+            "x-envoy-ratelimited",
+            "x-envoy-upstream-service-time",
+        ],
+    )
+
+
+def unknown_hosts() -> VirtualHost:
+    """Where requests for hosts that are not ours end."""
+    return VirtualHost(
+        name="unknown-hosts",
+        domains=["*"],
+        routes=[
+            _answer(421, "misdirected_request", _ANYTHING),
+            _answer(421, "misdirected_request", _TUNNELS),
+        ],
     )
 
 
@@ -108,39 +128,64 @@ def _domains(host: str, schemes: set[str]) -> list[str]:
     return [host, *(f"{host}:{_DEFAULT_PORTS[scheme]}" for scheme in sorted(schemes))]
 
 
-def _issuer_routes(topology: Topology) -> Iterator[Route]:
+def _issuer_routes(settings: EnvoySettings, topology: Topology) -> Iterator[Route]:
     for path in _CLIENT_PATHS:
-        yield _web(RouteMatch(path=path), for_clients())
+        yield _web(RouteMatch(path=path), for_clients(settings))
     for tree in _CLIENT_TREES:
-        yield _web(_at_or_below(tree), for_clients())
+        yield _web(_at_or_below(tree), for_clients(settings))
     for path in _PEOPLE_PATHS:
-        yield _web(RouteMatch(path=path), for_people())
+        yield _web(RouteMatch(path=path), for_people(settings))
     for tree in _PEOPLE_TREES:
-        yield _web(_at_or_below(tree), for_people())
+        yield _web(_at_or_below(tree), for_people(settings))
     if topology.standin is not None:
-        yield _web(_at_or_below(_STANDIN), for_people(), cluster=STANDIN)
+        yield _web(_at_or_below(_STANDIN), for_people(settings), cluster=STANDIN)
 
 
-def _metadata_routes() -> Iterator[Route]:
+def _metadata_routes(settings: EnvoySettings) -> Iterator[Route]:
     """On a host that carries only services: the one document clients look for there (RFC 9728 section 3)."""
-    yield _web(_at_or_below(_RESOURCE_METADATA), for_clients())
+    yield _web(_at_or_below(_RESOURCE_METADATA), for_clients(settings))
 
 
-def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Route]:
+def _service_routes(services: Iterable[tuple[Service, Upstream]], *, beside_sign_in: bool) -> Iterator[Route]:
     def length(pair: tuple[Service, Upstream]) -> int:
         return len(urlsplit(pair[0].resource).path)
 
     # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
+        exact, below = RouteMatch(path=path or "/"), RouteMatch(prefix=f"{path}/")
         filters = for_service(service)
-        yield _service(service, upstream, RouteMatch(path=path or "/"), filters, rewrite=upstream.path or "/")
-        below = f"{upstream.path.rstrip('/')}/"
-        yield _service(service, upstream, RouteMatch(prefix=f"{path}/"), filters, rewrite=below)
+        yield from _refusals(filters, exact, below)
+        # Cookies of the issuer's host are a person's session here, and no service's business.
+        withheld = ("cookie",) if beside_sign_in else ()
+        for place, rewrite in ((exact, upstream.path or "/"), (below, f"{upstream.path.rstrip('/')}/")):
+            yield _service(service, upstream, place, filters, rewrite=rewrite, withheld=withheld)
+
+
+def _refusals(checked: dict[str, Any], *matches: RouteMatch) -> Iterator[Route]:
+    """What no MCP service is sent: other methods, and calls that are not JSON.
+
+    The check comes first all the same, so that who has no token learns that and nothing else.
+    """
+    for match in matches:
+        other = replace(match, headers=[HeaderMatcher(name=":method", string_match=_METHODS, invert_match=True)])
+        allow = overwrite("allow", ", ".join(MCP_METHODS))
+        yield _answer(405, "method_not_allowed", other, checked, allow)
+        not_json = HeaderMatcher(
+            name="content-type", string_match=_JSON, invert_match=True, treat_missing_header_as_empty=True
+        )
+        call = HeaderMatcher(name=":method", string_match=exactly("POST"))
+        yield _answer(415, "unsupported_media_type", replace(match, headers=[call, not_json]), checked)
 
 
 def _service(
-    service: Service, upstream: Upstream, match: RouteMatch, filters: dict[str, Any], *, rewrite: str
+    service: Service,
+    upstream: Upstream,
+    match: RouteMatch,
+    filters: dict[str, Any],
+    *,
+    rewrite: str,
+    withheld: tuple[str, ...],
 ) -> Route:
     return Route(
         name=service.name,
@@ -153,7 +198,8 @@ def _service(
             idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
-        request_headers_to_remove=["origin"],
+        # A client certificate binds a token at the check; the service hears of the caller by our headers only.
+        request_headers_to_remove=["origin", "x-forwarded-client-cert", *withheld],
         typed_per_filter_config=filters,
     )
 
@@ -163,6 +209,8 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
         name=cluster,
         match=match,
         route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS)),
+        # Whom the rate limits count: not what the caller says, and the last proxy only if it is trusted.
+        request_headers_to_add=[overwrite(ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
         typed_per_filter_config=filters,
     )
 
@@ -172,7 +220,13 @@ def _retries() -> RetryPolicy:
     return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
 
 
-def _answer(status: int, error: str, match: RouteMatch) -> Route:
+def _answer(
+    status: int,
+    error: str,
+    match: RouteMatch,
+    filters: dict[str, Any] | None = None,
+    *headers: HeaderValueOption,
+) -> Route:
     """An answer that Envoy gives by itself."""
     return Route(
         name=error,
@@ -183,8 +237,9 @@ def _answer(status: int, error: str, match: RouteMatch) -> Route:
         response_headers_to_add=[
             overwrite("content-type", "application/json"),
             overwrite("cache-control", "no-store"),
+            *headers,
         ],
-        typed_per_filter_config=for_own_answers(),
+        typed_per_filter_config=for_own_answers() if filters is None else filters,
     )
 
 

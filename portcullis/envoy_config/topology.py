@@ -78,6 +78,8 @@ class Topology:
     web: Place
     authz: tuple[Place, ...]
     standin: Place | None
+    acme: Place | None
+    redirect: tuple[HostPort, ...]
     services: tuple[tuple[Service, Upstream], ...]
 
 
@@ -153,6 +155,12 @@ def topology(settings: EnvoySettings) -> Topology:
     if settings.authz_upstream_ca and not settings.authz_upstream_name and not _one_host(authz):
         faults.append("authz_upstream_name is not set: say which name the check service's certificate carries")
     standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
+    acme = place("acme_upstream", settings.acme_upstream) if settings.uses_acme else None
+    redirect = [
+        read("http_redirect_listen", _listener, text, HostPort(text, 0)) for text in settings.http_redirect_listen
+    ]
+    if len({*listen, *redirect}) < len(set(listen)) + len(redirect):
+        faults.append("http_redirect_listen names an address twice, or one of envoy_listen")
     services = []
     for service in settings.resolved_services:
         try:
@@ -167,6 +175,8 @@ def topology(settings: EnvoySettings) -> Topology:
         web=web,
         authz=tuple(authz),
         standin=standin,
+        acme=acme,
+        redirect=tuple(redirect),
         services=tuple(services),
     )
 

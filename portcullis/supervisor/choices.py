@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ext_authz.cores import usable_cores
 from oauth_core.errors import SettingsError
-from oauth_core.settings import CommaList, GatewaySettings, load
+from oauth_core.settings import CommaList, TlsSettings, load
 from portcullis.serving import Address, check_free, parse_address
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - Envoy with TLS is what the world is meant to reach
 
 
-class UpSettings(GatewaySettings):
+class UpSettings(TlsSettings):
     """What `portcullis up` itself must know; each program reads the rest for itself."""
 
     redis_url: str | None = None
@@ -72,7 +73,7 @@ def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> 
         settings = load(UpSettings, config, {**environ, "ISSUER": _with_port(settings.issuer, port)})
     listen = _envoy_listen(settings, port)
     faults: list[str] = []
-    for address in listen:
+    for address in [*listen, *map(parse_address, settings.http_redirect_listen)]:
         try:
             check_free(address)
         except SettingsError as error:
@@ -90,6 +91,8 @@ def _envoy_listen(settings: UpSettings, port: int | None) -> list[Address]:
             addresses = [Address(host=address.host, port=port) for address in addresses]
         return addresses
     if not settings.is_local:
+        if settings.terminates_tls:
+            return [Address(host=_EVERYWHERE, port=_DEFAULT_PORTS["https"])]
         return [Address(host="127.0.0.1", port=8080)]
     parts = urlsplit(settings.issuer)
     port = parts.port or _DEFAULT_PORTS[parts.scheme]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.supervisor.choices import Choices
-    from portcullis.supervisor.plan import Ground
+    from portcullis.supervisor.ground import Ground
 
 _NAME = "operator.env"
 

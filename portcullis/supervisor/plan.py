@@ -12,65 +12,17 @@ from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
 from portcullis.github_standin.settings import PREFIX
 from portcullis.supervisor import environment, redis_config
 from portcullis.supervisor.child import ChildSpec
-from portcullis.supervisor.probes import ChallengeProbe, GrpcProbe, HttpProbe, RedisProbe
+from portcullis.supervisor.probes import CertificateProbe, ChallengeProbe, GrpcProbe, HttpProbe, RedisProbe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from oauth_core.settings.services import ServiceSettings
     from portcullis.supervisor.choices import Choices
+    from portcullis.supervisor.ground import Ground
     from portcullis.supervisor.redis_config import OwnRedis
 
 _STANDIN_CLIENT = "portcullis-local"
 # Without -P Python would import modules from the folder that one happens to stand in.
 _PYTHON = (sys.executable, "-P", "-m")
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What the plan stands on: folders, files and programs that are there already.
-
-    `redis`, `master_key_file` and `standin_secret_file` are `None` when the operator brings their own.
-    """
-
-    config: Path
-    environ: Mapping[str, str]
-    run_dir: Path
-    redis: OwnRedis | None
-    master_key_file: Path | None
-    standin_secret_file: Path | None
-    redis_server: str
-    envoy: str
-
-    @property
-    def web_socket(self) -> Path:
-        """Where `oauth_web` listens."""
-        return self.run_dir / "web.sock"
-
-    @property
-    def authz_socket(self) -> Path:
-        """Where the first worker of `ext_authz` listens; the others have theirs beside it."""
-        return self.run_dir / "authz.sock"
-
-    @property
-    def standin_socket(self) -> Path:
-        """Where the GitHub stand-in listens."""
-        return self.run_dir / "github.sock"
-
-    @property
-    def admin_socket(self) -> Path:
-        """Where Envoy's admin interface listens: a file, so that only this user reaches it."""
-        return self.run_dir / "envoy-admin.sock"
-
-    @property
-    def envoy_file(self) -> Path:
-        """The rendered Envoy configuration."""
-        return self.run_dir / "envoy.json"
-
-    @property
-    def redis_file(self) -> Path:
-        """The rendered Redis configuration."""
-        return self.run_dir / "redis.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +50,12 @@ def make_plan(choices: Choices, ground: Ground) -> Plan:
             *(_service(s, s.command, choices, ground) for s in choices.settings.services if s.command),
         ),
         (_envoy(ground),),
+        # The authority asks its questions through Envoy.
+        (_acme(choices, ground),) if choices.settings.uses_acme else (),
     )
     challenges = tuple(
-        ChallengeProbe(choices.envoy_listen[0], service.resource) for service in choices.settings.resolved_services
+        ChallengeProbe(choices.envoy_listen[0], service.resource, tls=choices.settings.terminates_tls)
+        for service in choices.settings.resolved_services
     )
     return Plan(tuple(stage for stage in stages if stage), challenges)
 
@@ -162,6 +117,19 @@ def envoy_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         WEB_UPSTREAM=f"unix:{ground.web_socket}",
         AUTHZ_UPSTREAM=",".join(f"unix:{socket}" for socket in _authz_sockets(choices, ground)),
         STANDIN_UPSTREAM=f"unix:{ground.standin_socket}" if choices.standin else None,
+        TLS_SECRET=str(ground.tls_secret_file),
+        ACME_UPSTREAM=f"unix:{ground.acme_socket}",
+        ACME_DIR=str(ground.acme_dir),
+    )
+
+
+def acme_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+    """What `portcullis acme` is given: the settings of the edge, and how to reach the outside."""
+    return (
+        environment.plain(ground.environ)
+        | environment.outside(ground.environ)
+        | envoy_environment(choices, ground)
+        | {"ACME_LISTEN": f"unix:{ground.acme_socket}"}
     )
 
 
@@ -257,4 +225,15 @@ def _envoy(ground: Ground) -> ChildSpec:
         environment=environment.plain(ground.environ),
         probe=HttpProbe(ground.admin_socket, "/ready"),
         sockets=(ground.admin_socket,),
+    )
+
+
+def _acme(choices: Choices, ground: Ground) -> ChildSpec:
+    return ChildSpec(
+        name="acme",
+        command=(*_PYTHON, "portcullis", "acme", "run"),
+        environment=acme_environment(choices, ground),
+        probe=CertificateProbe(ground.acme_dir, choices.settings.certificate_names),
+        essential=False,  # with the authority away, a certificate that is still good goes on serving
+        sockets=(ground.acme_socket,),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from portcullis.certificates.folder import CertificateFolder, FolderError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,11 +109,13 @@ class ChallengeProbe:
     """A call to a service without a token, through Envoy, is refused with 401 and a challenge.
 
     `address` is where Envoy listens (`host:port`) and `url` the service's public URL, whose name need not
-    resolve on this machine.
+    resolve on this machine. Behind TLS the certificate is not looked at: whether the gateway answers
+    is one question, whether the authority has signed already another.
     """
 
     address: str
     url: str
+    tls: bool = False
 
     async def __call__(self) -> str | None:
         public = httpx2.URL(self.url)
@@ -120,10 +125,11 @@ class ChallengeProbe:
             "Accept": "application/json, text/event-stream",
         }
         try:
-            async with httpx2.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+            async with httpx2.AsyncClient(timeout=PROBE_SECONDS, trust_env=False, verify=False) as client:
                 answer = await client.post(
-                    f"http://{self.address}{public.path}",
+                    f"{'https' if self.tls else 'http'}://{self.address}{public.path}",
                     headers=headers,
+                    extensions={"sni_hostname": public.host},
                     json={"jsonrpc": "2.0", "id": 1, "method": "ping"},
                 )
         except httpx2.HTTPError as error:
@@ -131,3 +137,20 @@ class ChallengeProbe:
         if answer.status_code == httpx2.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
             return None
         return f"through Envoy: {answer.status_code} instead of 401 with a challenge"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateProbe:
+    """There is a certificate in the folder that is good now and carries every one of the names."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    async def __call__(self) -> str | None:
+        try:
+            certificate = await asyncio.to_thread(CertificateFolder(self.folder).certificate)
+        except FolderError as error:
+            return str(error)
+        if certificate is None or not certificate.names.issuperset(self.names):
+            return "no certificate from the authority yet"
+        return None if certificate.validity.is_good(time.time()) else "the certificate is not good now"

@@ -3,6 +3,7 @@
 lock            held by the one `portcullis up` that uses the folder
 secrets/        the master key and passwords, each a file for its owner only
 redis/          Redis' configuration and data
+acme/           the certificate, where one comes from an ACME authority
 logs/           one file for each child, and the one before
 run/            sockets and the rendered Envoy configuration
 """
@@ -38,8 +39,9 @@ class StateDir:
         self.run_dir = run_dir
         self.logs = root / "logs"
         self.redis = root / "redis"
+        self.acme = root / "acme"
         self._secrets = root / "secrets"
-        for folder in (self.logs, self.redis, self._secrets):
+        for folder in (self.logs, self.redis, self.acme, self._secrets):
             _private_folder(folder)
 
     def master_key(self) -> Path:

@@ -56,12 +56,14 @@ class Gate:
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterator[bytes] | None = None,
     ) -> Answer:
-        """Send a request with exactly this path; an iterator as body is sent in chunks."""
+        """Send a request with exactly this path; an iterator as body is sent in chunks. Bodies are JSON."""
         with contextlib.closing(self.connect()) as connection:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", self.host if host is None else host)
             for name, value in (headers or {}).items():
                 connection.putheader(name, value)
+            if body is not None and "content-type" not in {name.lower() for name in headers or {}}:
+                connection.putheader("Content-Type", "application/json")
             if isinstance(body, bytes):
                 connection.putheader("Content-Length", str(len(body)))
                 connection.endheaders(body)

@@ -28,7 +28,8 @@ def test_an_event_arrives_while_the_stream_is_still_open(world: World) -> None:
 def test_the_answer_to_a_post_may_be_a_stream_too(world: World) -> None:
     time = next(upstream for upstream in world.upstreams if upstream.name == "time")
     with contextlib.closing(world.gate.connect()) as connection:
-        connection.request("POST", "/time/mcp/stream", body=b"{}", headers=GOOD | {"Host": world.gate.host})
+        json = {"Host": world.gate.host, "Content-Type": "application/json"}
+        connection.request("POST", "/time/mcp/stream", body=b"{}", headers=GOOD | json)
         response = connection.getresponse()
         assert response.read1() == b"data: first\n\n"
         time.more.set()

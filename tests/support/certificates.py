@@ -35,10 +35,11 @@ class Authority:
         certificate = self._builder(self._name, self._key, ca=True).sign(self._key, hashes.SHA256())
         self.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def identity(self, name: str) -> Identity:
-        """An identity for a host of this name, and for 127.0.0.1."""
+    def identity(self, name: str, *more: str) -> Identity:
+        """An identity for a host of this name, for `more` and for 127.0.0.1, in files named after the first."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ip_address("127.0.0.1"))])
+        hosts = [x509.DNSName(host) for host in (name, *more)]
+        names = x509.SubjectAlternativeName([*hosts, x509.IPAddress(ip_address("127.0.0.1"))])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = self._builder(subject, key, ca=False).add_extension(names, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())

@@ -1,0 +1,101 @@
+"""TLS at Envoy's edge: where the certificate comes from, which versions, and whose client certificates count."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from oauth_core.settings.gateway import CommaList, GatewaySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HASH = re.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){31}")
+_SPKI_BYTES = 32
+
+
+def _check_pins(pins: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not (_HASH.fullmatch(pin) or is_spki_pin(pin)) for pin in pins):
+        raise ValueError("each pin is the SHA-256 of a certificate in hex, or of its public key in base64")
+    return pins
+
+
+def is_spki_pin(pin: str) -> bool:
+    """Whether `pin` is the base64 SHA-256 of a public key (as in RFC 7469), not the hex one of a certificate."""
+    try:
+        return len(base64.b64decode(pin, validate=True)) == _SPKI_BYTES
+    except binascii.Error:
+        return False
+
+
+class TlsSettings(GatewaySettings):
+    """How Envoy speaks TLS to callers. Without `tls_cert` and `acme_email` it speaks plain HTTP."""
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    acme_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
+    acme_directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    acme_ca_file: Path | None = None
+    acme_dir: Path = Path("/var/lib/portcullis/acme")
+    acme_listen: str = "127.0.0.1:9003"
+    acme_upstream: str = "127.0.0.1:9003"
+    tls_secret: Path = Path("/var/lib/portcullis/tls/secret.json")
+    tls_min_version: Literal["1.2", "1.3"] = "1.3"
+    tls_client_ca: Path | None = None
+    tls_client_required: bool = False
+    tls_client_pins: Annotated[CommaList, AfterValidator(_check_pins)] = ()
+    http_redirect_listen: CommaList = ()
+    hsts_max_age: int = Field(default=31_536_000, ge=0)
+
+    @property
+    def terminates_tls(self) -> bool:
+        """Whether Envoy itself speaks TLS to callers."""
+        return self.tls_cert is not None or self.uses_acme
+
+    @property
+    def uses_acme(self) -> bool:
+        """Whether certificates come from an ACME authority."""
+        return self.acme_email is not None
+
+    @property
+    def secret_path(self) -> Path:
+        """The file in which Envoy finds the certificate, by SDS."""
+        return self.acme_dir / "secret.json" if self.uses_acme else self.tls_secret
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Every host name that a certificate must carry: the issuer's and each service's that https reaches."""
+        urls = (self.issuer, *(service.resource for service in self.resolved_services))
+        hosts = (urlsplit(url).hostname or "" for url in urls if url.startswith("https://"))
+        return tuple(dict.fromkeys(hosts))
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> TlsSettings:
+        if faults := list(self._tls_faults()):
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _tls_faults(self) -> Iterator[str]:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            yield "tls_cert and tls_key belong together"
+        if self.tls_cert is not None and self.uses_acme:
+            yield "tls_cert and acme_email are both set: a certificate comes from one place"
+        if self.uses_acme and not self.http_redirect_listen:
+            yield "acme_email needs http_redirect_listen: the authority asks on port 80 (RFC 8555 section 8.3)"
+        if self.terminates_tls and not self.issuer.startswith("https://"):
+            yield f"TLS is on, but the issuer is {self.issuer!r}: it must begin with https://"
+        if not self.terminates_tls:
+            for name, value in (
+                ("http_redirect_listen", self.http_redirect_listen),
+                ("tls_client_ca", self.tls_client_ca),
+            ):
+                if value:
+                    yield f"{name} needs tls_cert and tls_key, or acme_email"
+        if (self.tls_client_required or self.tls_client_pins) and self.tls_client_ca is None:
+            yield "tls_client_required and tls_client_pins need tls_client_ca"

@@ -1,0 +1,62 @@
+"""Holds back who asks too often: 429 with `Retry-After`, and a line in the audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import request
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.rate_limits import Limit, subject_of_address
+
+if TYPE_CHECKING:
+    from oauth_web.deps import Deps
+
+_ADDRESS = "X-Portcullis-Address"
+_TOO_MANY_REQUESTS = 429
+
+
+def caller_address() -> str:
+    """Whom to count for the address that this request came from.
+
+    Envoy says which it is, and removes what callers say under that name. Without Envoy it is the peer.
+    """
+    return subject_of_address(request.headers.get(_ADDRESS) or request.remote_addr)
+
+
+async def hold_back(deps: Deps, limit: Limit, subject: str) -> None:
+    """Count one for `subject`. Raises `DisplayedError` when it has had its share."""
+    _refuse(deps, limit, await deps.rates.take(limit, deps.settings.rate_of(limit), subject))
+
+
+async def hold_back_address(deps: Deps, limit: Limit) -> None:
+    """Count one for the address of this request. Raises `DisplayedError`."""
+    await hold_back(deps, limit, caller_address())
+
+
+async def hold_back_failures(deps: Deps, client_id: str) -> None:
+    """Raises `DisplayedError` when this address failed too often to prove that it is `client_id`."""
+    limit = Limit.FAILURES_PER_ADDRESS
+    _refuse(deps, limit, await deps.rates.wait_of(limit, deps.settings.rate_of(limit), _pair(client_id)))
+
+
+async def count_failure(deps: Deps, client_id: str) -> None:
+    """Somebody at this address failed to prove that they are `client_id`."""
+    limit = Limit.FAILURES_PER_ADDRESS
+    await deps.rates.take(limit, deps.settings.rate_of(limit), _pair(client_id))
+
+
+def _pair(client_id: str) -> str:
+    return f"{caller_address()} {client_id}"
+
+
+def _refuse(deps: Deps, limit: Limit, wait: int) -> None:
+    if wait:
+        deps.audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=limit))
+        raise DisplayedError(
+            ErrorCode.TOO_MANY_REQUESTS,
+            f"too many requests; try again in {wait} seconds",
+            status=_TOO_MANY_REQUESTS,
+            retry_after=wait,
+        )

@@ -1,0 +1,96 @@
+"""Answers an authority's HTTP-01 questions (RFC 8555 section 8.3), which Envoy passes on from port 80."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portcullis.serving import Address
+
+_PREFIX = "/.well-known/acme-challenge/"
+_SECONDS = 10
+_OWNER_ONLY = 0o177
+
+
+class Challenges:
+    """The answers that are expected at the moment, by path. A path that nobody is waiting for is not found."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, bytes] = {}
+
+    @contextlib.contextmanager
+    def expecting(self, answers: dict[str, str]) -> Iterator[None]:
+        """Give these answers, by token, inside the block."""
+        self._answers = {f"{_PREFIX}{token}": answer.encode() for token, answer in answers.items()}
+        try:
+            yield
+        finally:
+            self._answers = {}
+
+    def find(self, path: str) -> bytes | None:
+        """What to answer at `path`."""
+        return self._answers.get(path)
+
+
+@contextlib.contextmanager
+def serving(challenges: Challenges, address: Address) -> Iterator[None]:
+    """Answer at `address` inside the block. Raises `OSError` when that cannot be listened on."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _SECONDS
+
+        def do_GET(self) -> None:
+            answer = challenges.find(self.path)
+            self.send_response(200 if answer is not None else 404)
+            body = answer if answer is not None else b"nobody is asking\n"
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "-"  # a Unix socket has none
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing: Envoy's log has it."""
+
+    server = _server(address, Handler)
+    thread = threading.Thread(target=server.serve_forever, name="challenges", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        if address.path is not None:
+            address.path.unlink(missing_ok=True)
+
+
+def _server(address: Address, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = _listening(address)
+    return server
+
+
+def _listening(address: Address) -> socket.socket:
+    if address.path is None:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return socket.create_server((address.host, address.port), family=family)
+    address.path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    mask = os.umask(_OWNER_ONLY)
+    try:
+        listening.bind(str(address.path))
+    finally:
+        os.umask(mask)
+    listening.listen()
+    return listening

@@ -1,0 +1,150 @@
+"""What is kept between runs, all or nothing: the account's key, the certificate with its key, and Envoy's copy.
+
+account.pem     the key of the account at the authority
+certificate.pem the private key and the certificate chain in use, in one file so that they always fit
+secret.json     the same as Envoy reads it; made again from the others whenever it differs
+
+A file is written beside its place, flushed to disk and moved. When the disk is full, the old one stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from portcullis.certificates import secret
+from portcullis.certificates.keys import new_private_key, self_signed
+from portcullis.certificates.schedule import Validity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_CERTIFICATE_BEGINS = "-----BEGIN CERTIFICATE-----"
+
+
+class FolderError(Exception):
+    """The folder cannot be used. The message says why."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A chain and its key, both PEM. `repr` shows neither."""
+
+    chain: str
+    key: str
+    names: frozenset[str]
+    validity: Validity
+
+    def __repr__(self) -> str:
+        return f"Certificate(names={sorted(self.names)!r}, validity={self.validity!r})"
+
+    @classmethod
+    def read(cls, text: str) -> Certificate:
+        """The certificate in `text`, a private key followed by a chain. Raises `ValueError` if it is none."""
+        key, begin, rest = text.partition(_CERTIFICATE_BEGINS)
+        leaf = x509.load_pem_x509_certificate((begin + rest).encode())
+        private = serialization.load_pem_private_key(key.encode(), None)
+        if private.public_key() != leaf.public_key():
+            raise ValueError("key and certificate do not belong together")
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return cls(
+            chain=begin + rest,
+            key=key,
+            names=frozenset(names.get_values_for_type(x509.DNSName)),
+            validity=Validity(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()),
+        )
+
+
+class CertificateFolder:
+    """One folder, held by one process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.secret = root / "secret.json"
+        self._account = root / "account.pem"
+        self._certificate = root / "certificate.pem"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder for this process alone; made if need be. Raises `FolderError`."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise FolderError(f"{self.root}: {error.strerror or error}") from None
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise FolderError(f"another process keeps the certificates in {self.root}") from None
+            yield
+        finally:
+            os.close(lock)
+
+    def certificate(self) -> Certificate | None:
+        """The one in use, if there is one. Raises `FolderError` when it is damaged."""
+        try:
+            return Certificate.read(self._certificate.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, x509.ExtensionNotFound) as error:
+            raise FolderError(f"{self._certificate}: {error}") from None
+
+    def install(self, certificate: Certificate) -> None:
+        """Put `certificate` in use: keep it, and let Envoy see it. Raises `OSError`; the old one then stays."""
+        self._write(self._certificate, certificate.key + certificate.chain)
+        self._show(certificate)
+
+    def show_something(self, names: Sequence[str]) -> None:
+        """Let Envoy see the certificate in use, or for lack of one a self-signed stopgap.
+
+        Envoy needs some certificate to start with, and must run for the authority to find us.
+        """
+        certificate = self.certificate()
+        if certificate is not None:
+            self._show(certificate)
+        elif not self.secret.exists():
+            key = new_private_key()
+            self._write(self.secret, json.dumps(secret.of_texts(self_signed(key, names), key)))
+
+    def account_key(self) -> str:
+        """The account's key as PEM; made when there is none. Raises `FolderError`."""
+        try:
+            return self._account.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            key = new_private_key()
+        except OSError as error:
+            raise FolderError(f"{self._account}: {error.strerror or error}") from None
+        try:
+            self._write(self._account, key)
+        except OSError as error:
+            raise FolderError(f"{self._account}: {error.strerror or error}") from None
+        return key
+
+    def _show(self, certificate: Certificate) -> None:
+        text = json.dumps(secret.of_texts(certificate.chain, certificate.key))
+        with contextlib.suppress(FileNotFoundError):
+            if self.secret.read_text(encoding="utf-8") == text:
+                return
+        self._write(self.secret, text)
+
+    def _write(self, path: Path, text: str) -> None:
+        handle, temporary = tempfile.mkstemp(dir=self.root, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise

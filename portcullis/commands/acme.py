@@ -1,0 +1,122 @@
+"""`portcullis acme`: get the gateway's certificate from an ACME authority, and keep it renewed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+
+import click
+
+from oauth_core import logs
+from oauth_core.errors import SettingsError
+from oauth_core.settings import EnvoySettings, TlsSettings, load
+from portcullis.certificates.authority import Authority
+from portcullis.certificates.challenges import Challenges, serving
+from portcullis.certificates.folder import CertificateFolder, FolderError
+from portcullis.certificates.keeper import Keeper
+from portcullis.serving import parse_address
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
+)
+
+
+@click.group("acme")
+def command() -> None:
+    """Get the gateway's certificate from an ACME authority (Let's Encrypt), and keep it renewed.
+
+    `portcullis up` does this by itself when acme_email is set.
+    """
+
+
+@command.command()
+@_CONFIG
+def run(config: Path | None) -> None:
+    """Keep a good certificate in acme_dir until stopped.
+
+    Envoy finds it in acme_dir/secret.json and must pass /.well-known/acme-challenge/ on from port 80, as the
+    rendered configuration does. Before the first certificate a self-signed one stands there, so that Envoy can
+    start. A certificate is renewed when two thirds of its life are over, or when its authority asks for it.
+    """
+    settings = _settings(config)
+    folder, challenges = CertificateFolder(settings.acme_dir), Challenges()
+    logs.configure("acme", settings.log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        with folder.held(), serving(challenges, parse_address(settings.acme_listen)):
+            folder.show_something(settings.certificate_names)
+            authority = Authority(
+                settings.acme_directory,
+                account_key=folder.account_key(),
+                email=str(settings.acme_email),
+                ca_file=settings.acme_ca_file,
+            )
+            Keeper(folder, authority, challenges, settings.certificate_names).keep(stopping)
+    except FolderError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or settings.acme_listen}: {error.strerror}") from None
+
+
+@command.command()
+@_CONFIG
+def prepare(config: Path | None) -> None:
+    """Put a self-signed certificate in acme_dir unless there is one, so that Envoy can start."""
+    settings = _settings(config)
+    folder = CertificateFolder(settings.acme_dir)
+    try:
+        with folder.held():
+            folder.show_something(settings.certificate_names)
+    except (FolderError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@command.command()
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(config: Path | None, *, as_json: bool) -> None:
+    """Show the certificate in use. Exits with 1 unless there is one that is good now and has every name."""
+    settings = _settings(config)
+    try:
+        certificate = CertificateFolder(settings.acme_dir).certificate()
+    except FolderError as error:
+        raise click.ClickException(str(error)) from None
+    if certificate is None:
+        raise click.ClickException(f"there is no certificate in {settings.acme_dir} yet")
+    missing = sorted(set(settings.certificate_names) - certificate.names)
+    good = certificate.validity.is_good(time()) and not missing
+    shown = {
+        "names": sorted(certificate.names),
+        "missing": missing,
+        "begins": _day(certificate.validity.begins),
+        "ends": _day(certificate.validity.ends),
+        "good": good,
+    }
+    if as_json:
+        click.echo(json.dumps(shown))
+    else:
+        click.echo(f"{' '.join(sorted(certificate.names))}: good from {shown['begins']} to {shown['ends']}")
+        if missing:
+            click.echo(f"It lacks: {' '.join(missing)}")
+    sys.exit(0 if good else 1)
+
+
+def _settings(config: Path | None) -> TlsSettings:
+    settings = load(EnvoySettings, config, os.environ)
+    if not settings.uses_acme:
+        raise SettingsError(["acme_email is not set: certificates do not come from an ACME authority"])
+    return settings
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

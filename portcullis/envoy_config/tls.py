@@ -1,0 +1,84 @@
+"""TLS towards callers: versions, the certificate that Envoy is given by file, and whose client certificates count.
+
+The certificate reaches Envoy through SDS from a file that it watches: when a new one is moved into its place, new
+connections get it and no open one notices. `portcullis.certificates.secret` says what stands in that file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    PathConfigSource,
+    TransportSocket,
+    WatchedDirectory,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    DownstreamTlsContext,
+    SdsSecretConfig,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+)
+
+from oauth_core.settings.tls import is_spki_pin
+from portcullis.certificates import secret
+from portcullis.envoy_config.messages import packed
+
+if TYPE_CHECKING:
+    from oauth_core.settings import EnvoySettings
+
+_SECRET = "gateway"
+_VERSIONS = {"1.2": TlsParametersTlsProtocol.TLSv1_2, "1.3": TlsParametersTlsProtocol.TLSv1_3}
+_FORWARD_SECRET = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+]
+"""For TLS 1.2, where it is allowed: forward secrecy and authenticated encryption only (RFC 9325 section 4.2)."""
+
+
+def transport_socket(settings: EnvoySettings) -> TransportSocket:
+    """The transport socket of the listener that callers reach by https."""
+    context = DownstreamTlsContext(
+        common_tls_context=CommonTlsContext(
+            tls_params=TlsParameters(
+                tls_minimum_protocol_version=_VERSIONS[settings.tls_min_version],
+                tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
+                cipher_suites=_FORWARD_SECRET,
+            ),
+            alpn_protocols=["h2", "http/1.1"],
+            tls_certificate_sds_secret_configs=[SdsSecretConfig(name=secret.NAME, sds_config=_watched(settings))],
+            validation_context=_client_certificates(settings),
+        ),
+        require_client_certificate=settings.tls_client_required,
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _watched(settings: EnvoySettings) -> ConfigSource:
+    path = settings.secret_path
+    return ConfigSource(
+        path_config_source=PathConfigSource(
+            path=str(path), watched_directory=WatchedDirectory(path=str(path.parent))
+        ),
+        resource_api_version=ApiVersion.V3,
+    )
+
+
+def _client_certificates(settings: EnvoySettings) -> CertificateValidationContext | None:
+    """Which client certificates are good: of these authorities and, where there are pins, only those pinned."""
+    if settings.tls_client_ca is None:
+        return None
+    return CertificateValidationContext(
+        trusted_ca=DataSource(filename=str(settings.tls_client_ca)),
+        verify_certificate_spki=[pin for pin in settings.tls_client_pins if is_spki_pin(pin)],
+        verify_certificate_hash=[pin for pin in settings.tls_client_pins if not is_spki_pin(pin)],
+    )
