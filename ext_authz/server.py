@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from oauth_core.audit import AuditSink
     from oauth_core.settings import AuthzSettings
 
-LARGEST_MESSAGE = 1024 * 1024
-"""Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
-
 _FIRST_KEYS_SECONDS = 5.0
 
 

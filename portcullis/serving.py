@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
-
 from oauth_core.errors import SettingsError
 from oauth_core.public_urls import is_loopback
 
@@ -82,6 +79,10 @@ async def serve(app: object, address: Address, stop: asyncio.Event | None = None
 
     A Unix socket that a dead process left behind is removed first. The socket is for its owner only.
     """
+    # Imported here: `up` and others only spell addresses with this module, and Hypercorn takes its time to load.
+    from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415
+    from hypercorn.config import Config  # noqa: PLC0415
+
     if address.path is not None:
         _remove_stale_socket(address.path)
     else:

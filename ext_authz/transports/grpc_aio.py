@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from ext_authz.addresses import cannot_listen
 from ext_authz.generated import envoy_ext_authz_pb2
 from ext_authz.health import CHECK_SERVICE, NAMES
-from ext_authz.server import LARGEST_MESSAGE
+from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     from ext_authz.health import Health

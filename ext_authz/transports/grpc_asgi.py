@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from ext_authz.health import CHECK_SERVICE, NAMES
-from ext_authz.server import LARGEST_MESSAGE
 from ext_authz.transports.grpc_frames import (
     DEADLINE_EXCEEDED,
     INTERNAL,
+    LARGEST_MESSAGE,
     NOT_FOUND,
     PREFIX,
     UNAVAILABLE,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ext_authz.addresses import TcpAddress
-from ext_authz.server import LARGEST_MESSAGE
+from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     from ext_authz.addresses import Address

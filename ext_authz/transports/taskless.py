@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ext_authz.server import LARGEST_MESSAGE
 from ext_authz.transports.grpc_asgi import BEGIN, CHECK, END, GRPC, GrpcApplication, end_with
-from ext_authz.transports.grpc_frames import INTERNAL, PREFIX, CallError, frame
+from ext_authz.transports.grpc_frames import INTERNAL, LARGEST_MESSAGE, PREFIX, CallError, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

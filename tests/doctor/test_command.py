@@ -106,7 +106,11 @@ def test_another_user_can_be_the_one_who_signs_in(gateway: RunningGateway) -> No
     assert "the service was told hubot" in result.stdout
 
 
-@pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}", "gateway", "http://["])
+@pytest.mark.parametrize(
+    "url",
+    [f"http://127.0.0.1:{free_port()}", "gateway", "http://["],
+    ids=["a closed port", "no URL", "half a URL"],  # the same in every process of a run
+)
 def test_an_address_where_nobody_answers_is_one_line_and_exit_code_1(url: str) -> None:
     line = _refused_in_one_line(_doctor("--url", url))
     assert url in line

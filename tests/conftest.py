@@ -1,0 +1,30 @@
+"""How `make test` deals the tests out to several processes: what shares something slow to start stays together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+ONE_GATEWAY = frozenset({"clients", "doctor", "e2e"})
+"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run."""
+
+LONGEST_FIRST = ("e2e", "up", "view", "transports", "doctor", "envoy", "authz", "web", "bench", "standin")
+"""Folders, so that no process is left at the end with something long of which it has just begun."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it must stay together with: its file, or its folder."""
+    for item in items:
+        place = item.path.relative_to(HERE)
+        together = place.parts[0] if place.parts[0] in ONE_GATEWAY else place.as_posix()
+        item.add_marker(pytest.mark.xdist_group(together))
+    items.sort(key=_turn)  # stable, so that what pytest put in order stays so
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(HERE).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)

@@ -1,0 +1,1 @@
+"""What must happen once, tried by many at the same moment: several processes, and two servers on one Redis."""
