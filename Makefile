@@ -21,6 +21,7 @@ up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http
 	@exec $(BIN)/portcullis up
 
 test: $(VENV)/.dev ## Install what is needed and run every test
+	@tests/programs.sh
 	@$(BIN)/pytest
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md

@@ -89,7 +89,9 @@ def blueprint(deps: Deps) -> Blueprint:
             return await journey.to_github(deps, pending, remembers=remembers, picks_account=picks_account)
         answer = await in_session.accept(deps, asked, signed_in)
         if remembers:
-            await in_session.remember(deps, asked, pending.client_fingerprint, signed_in.user)
+            await in_session.remember(
+                deps, asked, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at
+            )
         return answer
 
     return bp

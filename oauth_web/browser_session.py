@@ -30,6 +30,9 @@ class SignedInBrowser:
 
     session_hash: str
     session: Session
+    seen_at: int
+    """Second at which the session was alive: what is done in it counts from there, and falls with a later cut."""
+
     form_token: str = field(repr=False)
     """What forms of our own pages carry, so that nobody else's page can send them (a synchronizer token)."""
 
@@ -48,23 +51,25 @@ async def current(deps: Deps) -> SignedInBrowser | None:
     secret = _cookie(deps).read()
     if secret is None or not deps.settings.session_lifetime:
         return None
-    session_hash = hash_secret(secret)
-    session = await deps.sessions.get(session_hash, now=deps.clock())
+    session_hash, now = hash_secret(secret), deps.clock()
+    session = await deps.sessions.get(session_hash, now=now)
     if session is None or not can_be_asked_about(deps, session.user, session.sealed_github_token):
         return None
-    return SignedInBrowser(session_hash, session, _form_token(secret))
+    return SignedInBrowser(session_hash, session, now, _form_token(secret))
 
 
-async def begin(deps: Deps, user: User, standing: Standing, *, answer: Response) -> None:
-    """Sign `user` in, in the browser that gets `answer`: with a new secret, and no session it had before.
+async def begin(deps: Deps, user: User, standing: Standing, *, at: int, answer: Response) -> None:
+    """Sign `user` in as of second `at`, in the browser that gets `answer`: with a new secret.
+
+    The session that it had before ends.
 
     A secret that somebody planted in this browser beforehand is worth nothing afterwards (session fixation).
     """
-    now, lifetime = deps.clock(), deps.settings.session_lifetime
+    lifetime = deps.settings.session_lifetime
     await _end_earlier(deps)
     if not lifetime:
         return
-    session = Session(user, now, now + lifetime, standing.sealed_github_token, standing.groups)
+    session = Session(user, at, at + lifetime, standing.sealed_github_token, standing.groups)
     _cookie(deps).set_on(answer, await deps.sessions.begin(session))
     deps.audit.record(AuditEvent(EventKind.SESSION_STARTED, user=user.login, user_id=user.github_id))
 
@@ -91,10 +96,10 @@ async def _end_earlier(deps: Deps) -> None:
     secret = _cookie(deps).read()
     if secret is None:
         return
-    session_hash = hash_secret(secret)
-    earlier = await deps.sessions.get(session_hash, now=deps.clock())
+    session_hash, now = hash_secret(secret), deps.clock()
+    earlier = await deps.sessions.get(session_hash, now=now)
     if earlier is not None:
-        await end(deps, SignedInBrowser(session_hash, earlier, ""), reason="signed in again")
+        await end(deps, SignedInBrowser(session_hash, earlier, now, ""), reason="signed in again")
 
 
 def _cookie(deps: Deps) -> SecretCookie:

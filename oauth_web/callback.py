@@ -42,7 +42,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 "This sign-in was finished already, took too long, or began in another browser. "
                 "Go back to the app and connect again.",
             )
-        asked = sign_in.pending.request
+        asked, allowed_at = sign_in.pending.request, deps.clock()
         try:
             signed_in = await _signed_in(deps, sign_in, parameters)
             standing = await admit(deps, signed_in)
@@ -58,10 +58,12 @@ def blueprint(deps: Deps) -> Blueprint:
             _audit_failure(deps, asked, f"GitHub unavailable: {error}")
             raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
         _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-        answer = await endings.accepted(deps, asked, signed_in.user, standing)
+        answer = await endings.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
         if sign_in.remembers:
-            await in_session.remember(deps, asked, sign_in.pending.client_fingerprint, signed_in.user)
-        await browser_session.begin(deps, signed_in.user, standing, answer=answer)
+            await in_session.remember(
+                deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at
+            )
+        await browser_session.begin(deps, signed_in.user, standing, at=allowed_at, answer=answer)
         return answer
 
     return bp

@@ -40,8 +40,8 @@ def client_of(asked: Asked) -> str | None:
     return None if isinstance(asked, AccountVisit) else asked.client_id
 
 
-async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> Response:
-    """`user` agreed, signed in and is admitted, as `standing` says.
+async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, allowed_at: int) -> Response:
+    """`user` agreed, signed in and is admitted, as `standing` says; at `allowed_at` nothing spoke against it.
 
     Raises `DisplayedError` when they do so too often.
     """
@@ -50,7 +50,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
         case AuthorizationRequest():
             code = await deps.codes.add(
                 AuthorizationCode(
-                    new_identifier(), asked, user, standing.sealed_github_token, standing.groups, deps.clock()
+                    new_identifier(), asked, user, standing.sealed_github_token, standing.groups, allowed_at
                 )
             )
             return redirect_to_client(
@@ -60,7 +60,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
             # Looked at again: the code may have expired while the person was at GitHub.
             found = await deps.devices.get(asked.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
-            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups, deps.clock())
+            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups, allowed_at)
             if expired or not await deps.devices.decide(asked.device_hash, decision):
                 raise DisplayedError(
                     ErrorCode.EXPIRED_TOKEN,

@@ -42,7 +42,7 @@ async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response
         return await endings.declined(deps, asked, f"{user.login} may not use this gateway")
     except DisplayedError as error:
         raise endings.postponed(asked, error.description) from None
-    return await endings.accepted(deps, asked, user, Standing(groups, kept))
+    return await endings.accepted(deps, asked, user, Standing(groups, kept), allowed_at=browser.seen_at)
 
 
 async def need_not_be_asked(
@@ -55,11 +55,11 @@ async def need_not_be_asked(
     return consents.covers(known, asked, consents.fingerprint(client), now=deps.clock())
 
 
-async def remember(deps: Deps, asked: Asked, client_fingerprint: str, user: User) -> None:
-    """Do not ask `user` again about what they just allowed, where that may be remembered at all."""
+async def remember(deps: Deps, asked: Asked, client_fingerprint: str, user: User, *, allowed_at: int) -> None:
+    """Do not ask `user` again about what they allowed then, where that may be remembered at all."""
     lifetime = deps.settings.remembered_consent_lifetime
     if not lifetime or not isinstance(asked, AuthorizationRequest) or not consents.may_be_remembered(asked):
         return
     known = await deps.consents.get(user.github_id, asked.client_id)
-    consent = consents.remember(asked, client_fingerprint, known, now=deps.clock(), lifetime=lifetime)
+    consent = consents.remember(asked, client_fingerprint, known, now=allowed_at, lifetime=lifetime)
     await deps.consents.keep(user.github_id, consent)

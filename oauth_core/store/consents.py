@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.model import RememberedConsent
-from oauth_core.store import keyspace
+from oauth_core.store import cuts, keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 
@@ -45,6 +45,9 @@ class ConsentStore:
         field = keyspace.consent_field(consent.client_id)
         async with guarded():
             await self._keep([keyspace.consents(github_id)], [field, _CONSENT.dump(consent), lifetime])
+        # Whoever took everything back meanwhile may have looked before this was there.
+        if await cuts.reach(self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id):
+            await self.forget(github_id, consent.client_id)
 
     async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
         """Everything a person need not be asked again, latest first."""
@@ -60,7 +63,23 @@ class ConsentStore:
             found = self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id))
             return bool(await found)
 
-    async def forget_all(self, github_id: int) -> bool:
-        """Ask again about every client."""
-        async with guarded():
-            return bool(await self._redis.delete(keyspace.consents(github_id)))
+
+async def forget_person(redis: Redis, github_id: int) -> bool:
+    """Ask a person again about every client. Answers whether there was something to forget."""
+    async with guarded():
+        return bool(await redis.delete(keyspace.consents(github_id)))
+
+
+async def forget_client(redis: Redis, client_id: str) -> None:
+    """Ask everybody again about a client."""
+    field = keyspace.consent_field(client_id)
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
+            await redis.hdel(key, field)
+
+
+async def forget_everybody(redis: Redis) -> None:
+    """Ask everybody again about every client."""
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
+            await redis.delete(key)

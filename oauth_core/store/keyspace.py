@@ -58,8 +58,11 @@ ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
 ALL_USER_GRANTS = "user-grants:*"
+ALL_SESSIONS = "session:*"
+ALL_USER_SESSIONS = "user-sessions:*"
+ALL_CONSENTS = "consents:*"
 """Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
-every person."""
+every person, every session, the sessions of every person, the consents of every person."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""

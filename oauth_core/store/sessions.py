@@ -1,8 +1,8 @@
 """Browsers' sessions, by the hash of their cookie. Found by their person as well, so that all can be ended.
 
 As with grants, two steps that are not one can be overtaken: a session is noted with its person *before* it exists,
-and after it exists we look whether the note still does. Whoever ends all sessions of a person takes the notes away
-first, so that no session which was just being made is left over.
+and after it exists we look for cuts (`oauth_core.store.revocation`). Whoever ends sessions makes the cut first, so
+either the session was there to be found, or its maker finds the cut. Until all are found a cut counts already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from oauth_core.credentials import hash_secret, new_secret
 from oauth_core.model import Session
-from oauth_core.store import keyspace
+from oauth_core.store import cuts, keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 
@@ -53,8 +53,8 @@ class SessionStore:
             await self._note([notes], [session_hash, session.expires_at, session.signed_in_at])
             lifetime = min(self._idle, session.expires_at - session.signed_in_at)
             await self._redis.set(keyspace.session(session_hash), _SESSION.dump(session), ex=lifetime)
-            if await self._redis.zscore(notes, session_hash) is None:
-                await self._redis.delete(keyspace.session(session_hash))
+        if await self._is_cut_off(session):
+            await self.end(session_hash, session.user.github_id)
         return secret
 
     async def get(self, session_hash: str, *, now: int) -> Session | None:
@@ -64,9 +64,10 @@ class SessionStore:
             text = await self._redis.get(key)
             if text is None:
                 return None
-            session = _SESSION.load(text)
-            if now >= session.expires_at:
-                return None
+        session = _SESSION.load(text)
+        if now >= session.expires_at or await self._is_cut_off(session):
+            return None
+        async with guarded():
             await self._redis.expire(key, min(self._idle, session.expires_at - now))
         return session
 
@@ -77,6 +78,9 @@ class SessionStore:
             await self._redis.zrem(keyspace.user_sessions(github_id), session_hash)
         return bool(existed)
 
+    async def _is_cut_off(self, session: Session) -> bool:
+        return await cuts.reach(self._redis, at=session.signed_in_at, github_id=session.user.github_id)
+
 
 async def end_all(redis: Redis, github_id: int) -> int:
     """End every session of a person, in whatever browser. Answers how many were alive."""
@@ -84,3 +88,11 @@ async def end_all(redis: Redis, github_id: int) -> int:
     async with guarded():
         noted = cast("list[str]", await redis.register_script(_TAKE_NOTES)([notes], []))
         return sum([await redis.delete(keyspace.session(session_hash)) for session_hash in noted])
+
+
+async def end_everybodys(redis: Redis) -> None:
+    """End every session there is."""
+    async with guarded():
+        for pattern in (keyspace.ALL_SESSIONS, keyspace.ALL_USER_SESSIONS):
+            async for key in redis.scan_iter(match=pattern, count=1000):
+                await redis.delete(key)
