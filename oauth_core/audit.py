@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     CONSENT_DENIED = "consent.denied"
     CONSENT_REUSED = "consent.reused"
     CONSENT_FORGOTTEN = "consent.forgotten"
+    IDENTITY_ASSERTED = "identity.asserted"
     SIGN_IN_SUCCEEDED = "sign_in.succeeded"
     SIGN_IN_REFUSED = "sign_in.refused"
     SIGN_IN_FAILED = "sign_in.failed"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from oauth_core import grants
 from oauth_core.credentials import hash_secret, new_identifier, new_secret
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.identity_assertions import GRANT_TYPE as ASSERTED
 from oauth_core.model import Client, Grant
 from oauth_core.permissions import implies
 from oauth_core.registration import Registered
@@ -29,8 +30,17 @@ _GRANT_LIFETIME = 86_400
 """Seconds; as long as any access token may live, so that the grant still knows each that can be alive."""
 
 
-def create(name: str, method: Method, scopes: tuple[str, ...], *, now: int) -> Registered:
-    """A new machine client and its secret. No registration token fits it: only the operator manages it."""
+def create(
+    name: str, method: Method, scopes: tuple[str, ...], *, now: int, identity_assertions: bool = False
+) -> Registered:
+    """A new machine client and its secret. No registration token fits it: only the operator manages it.
+
+    With `identity_assertions` it is meant to act for people whom an identity provider vouches for, and with no
+    scopes for them alone.
+    """
+    grant_types = (GRANT_TYPE,) if scopes else ()
+    if identity_assertions:
+        grant_types = (*grant_types, ASSERTED)
     secret = new_secret()
     client = Client(
         client_id=new_identifier(),
@@ -38,13 +48,18 @@ def create(name: str, method: Method, scopes: tuple[str, ...], *, now: int) -> R
         registration_token_hash=hash_secret(new_secret()),
         token_endpoint_auth_method=method,
         redirect_uris=(),
-        grant_types=(GRANT_TYPE,),
+        grant_types=grant_types,
         response_types=(),
         secret_hash=hash_secret(secret),
         client_name=name,
         machine_scopes=scopes,
     )
     return Registered(client, secret, None)
+
+
+def is_of_operator(client: Client) -> bool:
+    """Whether an operator made `client`: nothing that arrives over HTTP sets either of these."""
+    return bool(client.machine_scopes) or ASSERTED in client.grant_types
 
 
 def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.client_keys import ALGORITHMS
+from oauth_core.identity_assertions import GRANT_TYPE, PROFILE
 from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
 
 if TYPE_CHECKING:
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
 
 
 def authorization_server(
-    issuer: str, services: Sequence[Service], *, registration: bool = True, client_documents: bool = True
+    issuer: str,
+    services: Sequence[Service],
+    *,
+    registration: bool = True,
+    client_documents: bool = True,
+    identity_assertions: bool = False,
 ) -> dict[str, object]:
     """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery.
 
-    Without `registration` or `client_documents` nobody is told of a way that would only refuse.
+    Without `registration`, `client_documents` or `identity_assertions` nobody is told of a way that would only
+    refuse.
     """
     return {
         "issuer": issuer,
@@ -37,7 +44,8 @@ def authorization_server(
         "scopes_supported": sorted({service.scope for service in services}),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": list(GRANT_TYPES),
+        "grant_types_supported": [*GRANT_TYPES, *([GRANT_TYPE] if identity_assertions else [])],
+        **({"authorization_grant_profiles_supported": [PROFILE]} if identity_assertions else {}),
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),

@@ -27,6 +27,7 @@ from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
+from oauth_web.identity_providers import IdentityProviders
 from oauth_web.keys import Keys
 from oauth_web.live_policy import LivePolicy
 
@@ -49,6 +50,7 @@ class Deps:
     policy: LivePolicy
     clients: Clients
     documents: ClientDocuments
+    identity_providers: IdentityProviders
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
@@ -88,6 +90,7 @@ async def wire(settings: WebSettings) -> Deps:
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
     documents = ClientDocuments.from_settings(settings, document_store, clock=now)
     try:
+        identity_providers = IdentityProviders.from_settings(settings, documents)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
     except BaseException:
@@ -102,6 +105,7 @@ async def wire(settings: WebSettings) -> Deps:
         policy=LivePolicy(settings.policy, services),
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
+        identity_providers=identity_providers,
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import device, machine_clients
+from oauth_core import device, identity_assertions, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import form_parameters
@@ -14,6 +14,7 @@ from oauth_web.caller import authenticated
 from oauth_web.grants.authorization_code import redeem
 from oauth_web.grants.client_credentials import issue_to_machine
 from oauth_web.grants.device_code import poll
+from oauth_web.grants.identity_assertion import exchange
 from oauth_web.grants.refresh_token import refresh
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def blueprint(deps: Deps) -> Blueprint:
                     return await poll(deps, client, form)
                 case machine_clients.GRANT_TYPE:
                     return await issue_to_machine(deps, client, form)
+                case identity_assertions.GRANT_TYPE if deps.identity_providers.trusted:
+                    return await exchange(deps, client, form)
                 case _:
                     raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")
         except DisplayedError as error:

@@ -26,8 +26,8 @@ BELONGS = {
     "josepy": ("portcullis.certificates.authority",),
     "jwt": (
         "oauth_core.access_tokens",
-        "oauth_core.client_assertions",
         "oauth_core.client_keys",
+        "oauth_core.foreign_jwts",
         "oauth_core.keys",
     ),
     "mcp": ("portcullis",),

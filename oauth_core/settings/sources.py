@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 SECRET_FIELDS = frozenset({"master_key", "github_client_secret", "redis_password"})
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
 
-_TABLES = frozenset({"services", "roles"})
+_TABLES = frozenset({"services", "roles", "trusted_issuers"})
 """Fields that are tables, which no variable can hold."""
 
 

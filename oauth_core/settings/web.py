@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from oauth_core.admission import Admission, check_organizations, check_teams
 from oauth_core.public_urls import is_loopback
@@ -13,6 +21,10 @@ from oauth_core.registration_permissions import ALL, check_names
 from oauth_core.sealing import read_key
 from oauth_core.settings.gateway import CommaList, RedisSettings
 from oauth_core.settings.rates import RateSettings
+from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
+
+if TYPE_CHECKING:
+    from oauth_core.identity_assertions import TrustedIssuer
 
 SHORTEST_ACCESS_TOKEN = 300
 
@@ -55,6 +67,7 @@ class WebSettings(RedisSettings, RateSettings):
     pinned_client_documents: Path | None = None
     client_documents_ca_file: Path | None = None
     allow_loopback_client_documents: bool = False
+    trusted_issuers: tuple[TrustedIssuerSettings, ...] = ()
 
     @field_validator("access_token_lifetime")
     @classmethod
@@ -71,6 +84,21 @@ class WebSettings(RedisSettings, RateSettings):
         if value and not is_loopback(str(info.data.get("issuer"))):
             raise ValueError("is only for an issuer on a loopback address")
         return value
+
+    @model_validator(mode="after")
+    def _issuers_are_others(self) -> WebSettings:
+        names = [one.issuer for one in self.trusted_issuers]
+        if len(set(names)) != len(names):
+            raise ValueError("trusted_issuers names an issuer twice")
+        # Who vouches for people to itself would turn any token it gives into all that they may do.
+        if self.issuer in names:
+            raise ValueError("trusted_issuers names the issuer of this gateway itself")
+        return self
+
+    @property
+    def resolved_trusted_issuers(self) -> tuple[TrustedIssuer, ...]:
+        """The identity providers that may vouch for people."""
+        return tuple(one.resolved for one in self.trusted_issuers)
 
     @property
     def admission(self) -> Admission:

@@ -1,4 +1,4 @@
-"""Client assertions that were used. Each may be used once (RFC 7523 section 3, point 7)."""
+"""Assertions that were used, of clients and of identity providers: each is good once (RFC 7523 section 3)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class AssertionStore:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def use(self, client_id: str, jti: str, *, until: int) -> bool:
-        """Use up `jti` of `client_id`; of any number of callers one is answered True.
+    async def use(self, maker: str, jti: str, *, until: int) -> bool:
+        """Use up `jti` of `maker`, who signed it; of any number of callers one is answered True.
 
         `until` is the second since the epoch at which it may be forgotten. Raises `StoreUnavailableError`.
         """
-        # A client_id has no NUL, so no two pairs make one name.
-        key = keyspace.assertion(hash_secret(f"{client_id}\0{jti}"))
+        # No maker has a NUL, so no two pairs make one name.
+        key = keyspace.assertion(hash_secret(f"{maker}\0{jti}"))
         async with guarded():
             return bool(await self._redis.set(key, "used", nx=True, exat=until))

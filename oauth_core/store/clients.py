@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, cast
 
 from oauth_core.credentials import is_identifier
 from oauth_core.identical_registrations import fingerprint
+from oauth_core.machine_clients import is_of_operator
 from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
+from oauth_core.store.noted_grants import NOTE_GRANT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from redis.asyncio import Redis
+
+    from oauth_core.model import Grant
 
 _CLIENT = Codec(Client)
 _MOST_TRIES = 3
@@ -43,13 +47,14 @@ class ClientStore:
         self._lifetime = lifetime
         self._touch = redis.register_script(_TOUCH)
         self._swap = redis.register_script(_SWAP)
+        self._note_grant = redis.register_script(NOTE_GRANT)
 
     async def add(self, client: Client) -> None:
         """Keep a new client. Raises `StoreUnavailableError`, as every method here does.
 
         One that an operator made stays until an operator deletes it.
         """
-        lifetime = None if client.machine_scopes else self._lifetime or None
+        lifetime = None if is_of_operator(client) else self._lifetime or None
         async with guarded():
             await self._redis.set(keyspace.client(client.client_id), _CLIENT.dump(client), ex=lifetime)
 
@@ -145,14 +150,15 @@ class ClientStore:
         """
         async with guarded():
             await self._redis.delete(keyspace.client(client_id))
-            members = cast("Awaitable[set[str]]", self._redis.smembers(keyspace.client_grants(client_id)))
+            key = keyspace.client_grants(client_id)
+            members = cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
             grants = tuple(await members)
-            await self._redis.delete(keyspace.client_grants(client_id))
+            await self._redis.delete(key)
         return grants
 
-    async def remember_grant(self, client_id: str, grant_id: str, seconds: int) -> None:
-        """Note that the client holds a grant, before the grant is made, so that `delete` finds it."""
-        key = keyspace.client_grants(client_id)
+    async def remember_grant(self, grant: Grant) -> None:
+        """Note that its client holds a grant, before the grant is made, so that `delete` finds it."""
         async with guarded():
-            await self._redis.sadd(key, grant_id)
-            await self._redis.expire(key, seconds)
+            await self._note_grant(
+                [keyspace.client_grants(grant.client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
+            )

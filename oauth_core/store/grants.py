@@ -22,6 +22,7 @@ from oauth_core.model import Grant
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
+from oauth_core.store.noted_grants import NOTE_GRANT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -71,14 +72,6 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1])
 return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
 """
 
-# KEYS: the grants of a person. ARGV: grant, its expiry, now. The set lives as long as its longest member.
-_NOTE_FOR_USER = """
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-local longest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
-return redis.call('EXPIREAT', KEYS[1], longest[2])
-"""
-
 _END = """
 local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
 local record = redis.call('HGET', KEYS[1], 'record')
@@ -122,7 +115,7 @@ class GrantStore:
         self._rotate = redis.register_script(_ROTATE)
         self._note = redis.register_script(_NOTE)
         self._replace = redis.register_script(_REPLACE)
-        self._note_for_user = redis.register_script(_NOTE_FOR_USER)
+        self._note_for_user = redis.register_script(NOTE_GRANT)
         self._end = redis.register_script(_END)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:

@@ -53,12 +53,12 @@ class Revocation:
         await consents.forget_client(self._redis, client_id)
         key = keyspace.client_grants(client_id)
         async with guarded():
-            noted = await cast("Awaitable[set[str]]", self._redis.smembers(key))
+            noted = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
         found = [await self._grants.get(grant_id) for grant_id in noted]
         ended = await self._end(grant for grant in found if grant is not None)
         async with guarded():
             if noted:
-                await self._redis.srem(key, *noted)
+                await self._redis.zrem(key, *noted)
         return ended
 
     async def of_everybody(self, *, now: int) -> int:

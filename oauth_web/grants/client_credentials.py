@@ -20,7 +20,7 @@ async def issue_to_machine(deps: Deps, client: Client, form: Parameters) -> Resp
     """Answer an access token and no refresh token: the client can always ask again (section 4.2.2)."""
     grant = machine_clients.grant_for(client, deps.services, now=deps.clock())
     scope, audience = machine_clients.narrowed(grant, form, deps.services)
-    await deps.clients.remember_grant(client.client_id, grant.grant_id, grant.expires_at - grant.created_at)
+    await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, None)
     answer = await issue(deps, grant, None, audience=audience, scope=scope, kind=EventKind.TOKEN_ISSUED)
     await check_not_overtaken(deps, client, grant, allowed_at=grant.created_at)

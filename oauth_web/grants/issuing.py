@@ -27,7 +27,7 @@ async def begin_grant(
     """Keep a grant that its user gave at second `allowed_at`, and answer its first tokens."""
     token = refresh_tokens.first(grant.grant_id)
     lifetime = grant.expires_at - grant.created_at
-    await deps.clients.remember_grant(client.client_id, grant.grant_id, lifetime)
+    await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, token)
     await deps.clients.keep_for(client.client_id, lifetime)
     answer = await issue(deps, grant, token, audience=audience, scope=grant.scopes, kind=EventKind.TOKEN_ISSUED)

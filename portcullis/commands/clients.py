@@ -45,7 +45,12 @@ for _more in client_registration.COMMANDS:
 
 @command.command()
 @click.option("--name", required=True, help="What people call it; appears in lists.")
-@click.option("--scope", "scopes", multiple=True, required=True, help="What it may reach. Repeat for more.")
+@click.option("--scope", "scopes", multiple=True, help="What it may reach as itself. Repeat for more.")
+@click.option(
+    "--identity-assertions",
+    is_flag=True,
+    help="For people whom an identity provider vouches for; name the client in trusted_issuers as well.",
+)
 @click.option(
     "--method",
     type=click.Choice(get_args(machine_clients.Method)),
@@ -56,17 +61,31 @@ for _more in client_registration.COMMANDS:
 @as_json
 @click.pass_obj
 def create(
-    settings: WebSettings, name: str, scopes: tuple[str, ...], method: machine_clients.Method, *, as_json: bool
+    settings: WebSettings,
+    name: str,
+    scopes: tuple[str, ...],
+    method: machine_clients.Method,
+    *,
+    identity_assertions: bool,
+    as_json: bool,
 ) -> None:
     """Make a machine client. Its secret is printed now and never again."""
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
+    if not scopes and not identity_assertions:
+        raise click.UsageError("--scope says what it may reach; without it, --identity-assertions")
     known = ServiceIndex(settings.resolved_services).scopes
     if unknown := [scope for scope in scopes if scope not in known]:
         raise click.UsageError(
             f"no service has the scope {' '.join(unknown)}; there are: {' '.join(sorted(known))}"
         )
-    made = machine_clients.create(name, method, tuple(dict.fromkeys(scopes)), now=int(time.time()))
+    made = machine_clients.create(
+        name,
+        method,
+        tuple(dict.fromkeys(scopes)),
+        now=int(time.time()),
+        identity_assertions=identity_assertions,
+    )
     _with_stores(settings, lambda clients, _: clients.add(made.client))
     _audit(EventKind.CLIENT_REGISTERED, made.client.client_id)
     if as_json:

@@ -18,6 +18,7 @@ _RULES: Mapping[str, str] = {
     # A person with the password, who may want to `DEL token:<jti>` or look around.
     OPERATOR: "~* &* +@all",
     # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
+    # The time is what rate limits count by: that of Redis, for the clocks of replicas differ.
     WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous +time",
     # Learns whether a token lives, the public keys and which services are isolated; writes nothing.
     AUTHZ: " ".join(CHECK_ACL),

@@ -1,0 +1,74 @@
+"""How an operator says which identity providers may vouch for people, to which clients, and for whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from oauth_core import fetchable_urls
+from oauth_core.identity_assertions import TrustedIssuer
+from oauth_core.model import User
+from oauth_core.public_urls import is_loopback
+
+_LONGEST = 2048
+
+Text = Annotated[str, Field(min_length=1, max_length=_LONGEST)]
+
+
+class AssertedUser(BaseModel):
+    """Who a subject of an identity provider is at GitHub."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    github_id: int = Field(gt=0, strict=True)
+    github_user: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
+
+
+class TrustedIssuerSettings(BaseModel):
+    """One `[[trusted_issuers]]` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: Text
+    clients: Annotated[tuple[Text, ...], Field(min_length=1)]
+    jwks_uri: Text | None = None
+    jwks_file: Path | None = None
+    tenant: Text | None = None
+    users: dict[Text, AssertedUser] = Field(default_factory=dict)
+    github_id_claim: Text | None = None
+    github_user_claim: Text | None = None
+
+    @model_validator(mode="after")
+    def _usable(self) -> TrustedIssuerSettings:
+        # Not the one spelling that our own URLs have: others end theirs in a slash, and all compare byte for byte.
+        parts = urlsplit(self.issuer)
+        if not parts.hostname or parts.query or parts.fragment or not self.issuer.isprintable():
+            raise ValueError("issuer must be a URL without query and fragment")
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(self.issuer)):
+            raise ValueError("issuer must use https")
+        if (self.jwks_uri is None) == (self.jwks_file is None):
+            raise ValueError("needs exactly one of jwks_uri and jwks_file")
+        if self.jwks_uri is not None:
+            fetchable_urls.check(self.jwks_uri, what="jwks_uri", loopback=True)
+        if (self.github_id_claim is None) != (self.github_user_claim is None):
+            raise ValueError("github_id_claim and github_user_claim belong together: the one may not stand alone")
+        if not self.users and self.github_id_claim is None:
+            raise ValueError("needs users, or github_id_claim and github_user_claim: else nobody is known by it")
+        return self
+
+    @property
+    def resolved(self) -> TrustedIssuer:
+        """The issuer that this describes."""
+        return TrustedIssuer(
+            issuer=self.issuer,
+            clients=frozenset(self.clients),
+            jwks_uri=self.jwks_uri,
+            jwks_file=self.jwks_file,
+            tenant=self.tenant,
+            users={name: User(user.github_id, user.github_user) for name, user in self.users.items()},
+            github_id_claim=self.github_id_claim,
+            github_user_claim=self.github_user_claim,
+        )

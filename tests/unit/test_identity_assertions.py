@@ -1,0 +1,274 @@
+"""Identity assertions: which are believed, of whom they speak, and what they open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core import client_keys
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.identity_assertions import (
+    Asserted,
+    IdentityFault,
+    TrustedIssuer,
+    Unchecked,
+    check,
+    narrowed,
+    read,
+    user_of,
+)
+from oauth_core.model import User
+from oauth_core.parameters import Parameters
+from tests.support.assertions import jwks, key
+from tests.support.identity_provider import ISSUER as PROVIDER
+from tests.support.identity_provider import KEY_NAME, SUBJECT, asserted
+from tests.unit.conftest import BARE, ISSUER, NOTES, SERVICES, TIME
+
+if TYPE_CHECKING:
+    from oauth_core.keys import Algorithm
+
+NOW = 1_800_000_000
+CLIENT = "client-one"
+KEYS = client_keys.parse(jwks(key(name=KEY_NAME)))
+OCTOCAT = User(583231, "octocat")
+TRUSTED = TrustedIssuer(PROVIDER, frozenset({CLIENT}), users={SUBJECT: OCTOCAT})
+BY_CLAIMS = replace(TRUSTED, users={}, github_id_claim="gh_id", github_user_claim="gh_login")
+
+
+def verdict(
+    assertion: str,
+    *,
+    keys: client_keys.ClientKeys = KEYS,
+    trusted: TrustedIssuer = TRUSTED,
+    client_id: str = CLIENT,
+    now: int = NOW,
+) -> Asserted | IdentityFault:
+    return check(assertion, keys, trusted, client_id=client_id, audience=ISSUER, now=now)
+
+
+def made(**given_: Any) -> str:
+    return asserted(given_.pop("client_id", CLIENT), given_.pop("aud", ISSUER), **{"now": NOW, **given_})
+
+
+def believed(**claims: Any) -> Asserted:
+    found = verdict(made(**claims))
+    assert isinstance(found, Asserted), found
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA"])
+def test_each_algorithm_is_believed_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
+    own = key(algorithm)
+    found = verdict(made(by=own, jti="one"), keys=client_keys.parse(jwks(own)))
+    assert isinstance(found, Asserted)
+    assert (found.subject, found.jti, found.issued_at, found.until) == (SUBJECT, "one", NOW, NOW + 300 + 31)
+    assert (found.scopes, found.resources) == (("mcp.time",), None)
+
+
+@pytest.mark.parametrize("audience", [ISSUER, [ISSUER]])
+def test_the_audience_is_our_issuer_alone(audience: Any) -> None:
+    assert isinstance(verdict(made(aud=audience)), Asserted)
+
+
+@pytest.mark.parametrize(
+    ("given_", "fault"),
+    [
+        *(
+            ({"aud": wrong}, IdentityFault.WRONG_AUDIENCE)
+            for wrong in ("", f"{ISSUER}/", f"{ISSUER}/token", [], [ISSUER, "https://other.example"],
+                          [ISSUER, ISSUER], [[ISSUER]], {"a": ISSUER}, 5, None)
+        ),
+        *(({"client_id": wrong}, IdentityFault.WRONG_CLIENT) for wrong in ("another", "", None, [CLIENT])),
+        *(
+            ({"iss": wrong}, IdentityFault.WRONG_ISSUER)
+            for wrong in ("https://idp.example", "https://IDP.example/", ISSUER, "https://other.example/")
+        ),
+        *(({"sub": wrong}, IdentityFault.NO_SUBJECT) for wrong in (None, "", "line\nbreak", "nul\0")),
+        *(({"jti": wrong}, IdentityFault.NO_ID) for wrong in (None, "", "x" * 257)),
+        ({"tenant": "acme"}, IdentityFault.WRONG_TENANT),
+        ({"tenant": ""}, IdentityFault.WRONG_TENANT),
+        ({"iat": None}, IdentityFault.BAD_TIMES),
+        ({"exp": None}, IdentityFault.BAD_TIMES),
+        ({"exp": "soon"}, IdentityFault.BAD_TIMES),
+        ({"exp": True}, IdentityFault.BAD_TIMES),
+        ({"exp": NOW + 3700}, IdentityFault.BAD_TIMES),
+        ({"exp": NOW - 31, "iat": NOW - 300}, IdentityFault.EXPIRED),
+        ({"iat": NOW + 31}, IdentityFault.NOT_YET_VALID),
+        ({"nbf": NOW + 31}, IdentityFault.NOT_YET_VALID),
+        ({"cnf": {"jkt": "x"}}, IdentityFault.NOT_UNDERSTOOD),
+        ({"authorization_details": [{"type": "x"}]}, IdentityFault.NOT_UNDERSTOOD),
+        ({"scope": None}, IdentityFault.BAD_LIMITS),
+        ({"scope": ["mcp.time"]}, IdentityFault.BAD_LIMITS),
+        ({"scope": 'mcp."time'}, IdentityFault.BAD_LIMITS),
+        ({"resource": {}}, IdentityFault.BAD_LIMITS),
+        ({"resource": [TIME.resource, 5]}, IdentityFault.BAD_LIMITS),
+        *(
+            ({"headers": {"typ": wrong}}, IdentityFault.WRONG_TYPE)
+            for wrong in (None, "JWT", "at+jwt", "client-authentication+jwt", "dpop+jwt")
+        ),
+        ({"headers": {"crit": ["b64"], "b64": True}}, IdentityFault.MALFORMED),
+        ({"headers": {"crit": ["exp"], "exp": 1}}, IdentityFault.MALFORMED),
+        ({"headers": {"kid": "another"}}, IdentityFault.UNKNOWN_KEY),
+    ],
+)  # fmt: skip
+def test_what_is_not_for_us_from_a_trusted_provider_is_not_believed(
+    given_: dict[str, Any], fault: IdentityFault
+) -> None:
+    assert verdict(made(**given_)) is fault
+
+
+def test_clocks_may_differ_by_half_a_minute() -> None:
+    assert isinstance(verdict(made(exp=NOW - 29, iat=NOW - 300)), Asserted)
+    assert isinstance(verdict(made(iat=NOW + 30)), Asserted)
+
+
+def test_a_key_of_somebody_else_with_the_right_name_is_not_believed() -> None:
+    stranger = key(name="stranger")
+    forged = made(by=stranger, headers={"kid": key(name=KEY_NAME).kid})
+    assert verdict(forged) is IdentityFault.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+def test_unsigned_and_symmetric_are_no_signatures(algorithm: str) -> None:
+    claims = jwt.decode(made(), options={"verify_signature": False})
+    secret = "" if algorithm == "none" else str(jwks(key(name=KEY_NAME)))
+    token = jwt.encode(claims, secret, algorithm, headers={"typ": "oauth-id-jag+jwt"})
+    assert read(token) in {IdentityFault.WRONG_ALGORITHM, IdentityFault.MALFORMED}
+    assert verdict(token) in {IdentityFault.WRONG_ALGORITHM, IdentityFault.MALFORMED}
+
+
+def test_a_client_that_the_operator_did_not_name_is_refused_though_the_assertion_names_it() -> None:
+    assert verdict(made(client_id="another"), client_id="another") is IdentityFault.WRONG_ISSUER
+
+
+def test_only_the_named_tenant_of_an_issuer_is_trusted() -> None:
+    acme = replace(TRUSTED, tenant="acme")
+    assert isinstance(verdict(made(tenant="acme"), trusted=acme), Asserted)
+    for other in ("evil", None, ["acme"]):
+        assert verdict(made(tenant=other), trusted=acme) is IdentityFault.WRONG_TENANT
+
+
+@given(st.one_of(st.text(max_size=200), st.from_regex(r"\A[A-Za-z0-9_-]{1,40}(\.[A-Za-z0-9_-]{1,40}){2}\Z")))
+def test_no_text_is_more_than_refused(text: str) -> None:
+    assert isinstance(read(text), IdentityFault | Unchecked)
+    assert isinstance(verdict(text), IdentityFault)
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+_NAMES = st.sampled_from(
+    ["iss", "sub", "aud", "client_id", "jti", "exp", "iat", "nbf", "scope", "resource", "tenant"]
+)
+
+
+@given(st.dictionaries(_NAMES, _JSON, min_size=1, max_size=4))
+def test_whatever_a_signed_assertion_says_it_is_judged(claims: dict[str, Any]) -> None:
+    """A provider with a fault must not be a fault here; and what passes was for us, for the client and in time."""
+    found = verdict(made(**claims))
+    if isinstance(found, Asserted):
+        said = found.claims
+        assert (said["iss"], said["client_id"]) == (PROVIDER, CLIENT)
+        assert said["aud"] in (ISSUER, [ISSUER])
+        assert said["exp"] > NOW - 31
+        user_of(found, BY_CLAIMS)
+
+
+# -- of whom it speaks -------------------------------------------------------------------------------------------
+
+
+def test_the_operator_s_list_says_who_a_subject_is() -> None:
+    assert user_of(believed(), TRUSTED) == OCTOCAT
+    assert user_of(believed(sub="somebody else"), TRUSTED) is None
+
+
+@pytest.mark.parametrize("number", [42, "42"])
+def test_claims_may_say_it_for_those_who_are_not_listed(number: object) -> None:
+    by_both = replace(BY_CLAIMS, users={SUBJECT: OCTOCAT})
+    claims = {"gh_id": number, "gh_login": "hubot"}
+    assert user_of(believed(**claims), BY_CLAIMS) == User(42, "hubot")
+    assert user_of(believed(**claims), by_both) == OCTOCAT
+    assert user_of(believed(**claims), TRUSTED) == OCTOCAT
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"gh_id": 42},
+        {"gh_login": "hubot"},
+        *(
+            {"gh_id": wrong, "gh_login": "hubot"}
+            for wrong in (True, 0, -1, 4.2, "042", "0", "4 2", "", [42], "9" * 19)
+        ),
+        *({"gh_id": 42, "gh_login": wrong} for wrong in ("", "*", "a b", "a\r\nx-user-id: 1", "é", 5, "-x")),
+    ],
+)  # fmt: skip
+def test_half_an_account_is_nobody(claims: dict[str, Any]) -> None:
+    assert user_of(believed(**claims), BY_CLAIMS) is None
+
+
+# -- what it opens -----------------------------------------------------------------------------------------------
+
+
+def opened(claims: dict[str, Any], **form: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    pairs = [(name, one) for name, value in form.items() for one in ([value] if isinstance(value, str) else value)]
+    return narrowed(believed(**claims), Parameters(pairs), SERVICES)
+
+
+BOTH = {"scope": "mcp.time mcp.notes", "resource": [TIME.resource, NOTES.resource]}
+
+
+@pytest.mark.parametrize(
+    ("claims", "form", "scopes", "audience"),
+    [
+        ({}, {}, ("mcp.time",), (TIME,)),
+        ({"resource": TIME.resource}, {}, ("mcp.time",), (TIME,)),
+        ({"scope": None, "resource": TIME.resource}, {}, ("mcp.time",), (TIME,)),
+        (BOTH, {}, ("mcp.time", "mcp.notes"), (TIME, NOTES)),
+        (BOTH, {"resource": NOTES.resource}, ("mcp.notes",), (NOTES,)),
+        (BOTH, {"scope": "mcp.time"}, ("mcp.time",), (TIME,)),
+        ({"resource": f"{BARE.resource}/", "scope": "mcp.bare"}, {}, ("mcp.bare",), (BARE,)),
+        # The intersection: what is asked for beyond it is left out.
+        (BOTH, {"scope": "mcp.time mcp.bare offline_access"}, ("mcp.time",), (TIME,)),
+        ({"scope": "mcp.time mcp.unheard"}, {}, ("mcp.time",), (TIME,)),
+        ({"resource": [TIME.resource, "https://elsewhere.example"]}, {}, ("mcp.time",), (TIME,)),
+    ],
+)
+def test_a_token_is_no_wider_than_assertion_and_request(
+    claims: dict[str, Any], form: dict[str, Any], scopes: tuple[str, ...], audience: tuple[Any, ...]
+) -> None:
+    assert opened(claims, **form) == (scopes, tuple(service.resource for service in audience))
+
+
+@pytest.mark.parametrize(
+    ("claims", "form", "code"),
+    [
+        ({"resource": TIME.resource}, {"resource": NOTES.resource}, ErrorCode.INVALID_TARGET),
+        ({"resource": TIME.resource}, {"resource": "https://elsewhere.example"}, ErrorCode.INVALID_TARGET),
+        ({"resource": "https://elsewhere.example"}, {}, ErrorCode.INVALID_TARGET),
+        ({"resource": []}, {}, ErrorCode.INVALID_TARGET),
+        ({"scope": "mcp.time", "resource": NOTES.resource}, {}, ErrorCode.INVALID_SCOPE),
+        ({}, {"resource": NOTES.resource}, ErrorCode.INVALID_SCOPE),
+        ({}, {"scope": "mcp.notes"}, ErrorCode.INVALID_SCOPE),
+        ({"scope": ""}, {}, ErrorCode.INVALID_SCOPE),
+        ({"scope": "mcp"}, {}, ErrorCode.INVALID_SCOPE),
+    ],
+)
+def test_an_assertion_opens_nothing_that_it_does_not_name(
+    claims: dict[str, Any], form: dict[str, Any], code: ErrorCode
+) -> None:
+    with pytest.raises(DisplayedError) as refused:
+        opened(claims, **form)
+    assert refused.value.code is code

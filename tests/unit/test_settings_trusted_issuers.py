@@ -1,0 +1,70 @@
+"""Identity providers in the settings: what an operator may say, and what is refused before anybody is believed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from oauth_core.errors import SettingsError
+from oauth_core.model import User
+from oauth_core.settings import WebSettings, load
+from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
+from tests.unit.test_settings import ENVIRONMENT, LOCAL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD: dict[str, Any] = {
+    "issuer": "https://idp.example/",
+    "jwks_uri": "https://idp.example/keys",
+    "clients": ["one"],
+    "users": {"U1": {"github_id": 5, "github_user": "octocat"}},
+}
+
+
+def test_a_provider_and_whom_it_knows() -> None:
+    trusted = TrustedIssuerSettings.model_validate(GOOD).resolved
+    assert (trusted.issuer, trusted.clients) == ("https://idp.example/", frozenset({"one"}))
+    assert trusted.users == {"U1": User(5, "octocat")}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"issuer": "http://idp.example"},
+        {"issuer": "https://idp.example/?a=b"},
+        {"issuer": "idp.example"},
+        {"issuer": ""},
+        {"clients": []},
+        {"clients": [""]},
+        {"jwks_uri": None},
+        {"jwks_file": "/keys.json"},
+        {"jwks_uri": "http://idp.example/keys"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"github_id_claim": "id"},
+        {"github_user_claim": "login"},
+        {"users": {}},
+        {"users": {"U1": {"github_id": 0, "github_user": "octocat"}}},
+        {"users": {"U1": {"github_id": True, "github_user": "octocat"}}},
+        {"users": {"U1": {"github_id": 5, "github_user": "*"}}},
+        {"users": {"U1": {"github_id": 5}}},
+        {"audience": "https://elsewhere.example"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TrustedIssuerSettings.model_validate({**GOOD, **wrong})
+
+
+@pytest.mark.parametrize("issuers", [["https://idp.example", "https://idp.example"], ["http://localhost:8080"]])
+def test_an_issuer_is_named_once_and_is_not_this_gateway(config: Path, issuers: list[str]) -> None:
+    tables = "".join(
+        f'\n[[trusted_issuers]]\nissuer = "{issuer}"\njwks_file = "/k"\nclients = ["one"]\n'
+        'github_id_claim = "id"\ngithub_user_claim = "login"\n'
+        for issuer in issuers
+    )
+    config.write_text(LOCAL + tables)
+    with pytest.raises(SettingsError, match="trusted_issuers names"):
+        load(WebSettings, config, ENVIRONMENT)
