@@ -133,13 +133,13 @@ def app(gateway: RunningGateway, port: int, request: pytest.FixtureRequest) -> A
     return App(gateway.url, f"App of {request.node.name[:60]}", port)
 
 
-def sign_in_at_github(somebody: Person, login: str = "octocat") -> None:
+def sign_in_at_github(somebody: Person, login: str = "octavia") -> None:
     """On the stand-in's page."""
     assert "/login/oauth/authorize" in somebody.page.url
     somebody.press(login)
 
 
-def signed_in(somebody: Person, app: App, login: str = "octocat") -> dict[str, Any]:
+def signed_in(somebody: Person, app: App, login: str = "octavia") -> dict[str, Any]:
     """Connect `app`, with the keyboard alone; answers its tokens."""
     somebody.go(app.authorize_url())
     somebody.press("Allow and sign in")
@@ -159,7 +159,7 @@ def test_signing_in_with_the_keyboard_alone_and_again_without_a_trip_to_github(
     trips = at_github(somebody)
     another = App(gateway.url, "Another app", port)
     somebody.go(another.authorize_url())
-    somebody.press("Allow as octocat")
+    somebody.press("Allow as octavia")
     assert another.redeem(somebody.page.url)["access_token"]
     assert at_github(somebody) == trips
 
@@ -197,9 +197,9 @@ def test_a_device_is_connected_with_the_keyboard_alone(somebody: Person, app: Ap
 
 
 def test_the_account_page_disconnects_and_signs_out_with_the_keyboard_alone(somebody: Person, app: App) -> None:
-    tokens = signed_in(somebody, app, "monalisa")
+    tokens = signed_in(somebody, app, "marek")
     somebody.go(f"{app.gateway}/account")
-    assert "monalisa" in somebody.page.inner_text("main")
+    assert "marek" in somebody.page.inner_text("main")
     somebody.press("Disconnect App of")
     assert somebody.page.inner_text("[role=status]").startswith("The app is disconnected")
     answer = httpx2.get(f"{app.gateway}/whoami/mcp", headers={"Authorization": f"Bearer {tokens['access_token']}"})
@@ -209,7 +209,7 @@ def test_the_account_page_disconnects_and_signs_out_with_the_keyboard_alone(some
     assert not [c for c in somebody.context.cookies(app.gateway) if c["name"].startswith("portcullis")]
     somebody.page.go_back()
     somebody.page.reload()
-    assert "monalisa" not in somebody.page.inner_text("main")
+    assert "marek" not in somebody.page.inner_text("main")
 
 
 def test_a_page_of_somebody_else_cannot_frame_ours(browser: Browser, app: App, port: int) -> None:
@@ -296,7 +296,7 @@ def test_every_page_is_readable(
         page.goto(codes["verification_uri_complete"])
         page.get_by_role("button", name="Continue").click()
         page.get_by_role("button", name="Allow and sign in").click()
-        page.get_by_role("button", name="octocat").click()
+        page.get_by_role("button", name="octavia").click()
         page.wait_for_url(f"{url}/**")
         look("connected")
         app.poll(codes["device_code"])
