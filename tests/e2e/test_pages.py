@@ -219,7 +219,9 @@ def test_a_page_of_somebody_else_cannot_frame_ours(browser: Browser, app: App, p
             somebody.go(f"http://127.0.0.1:{port}/?{urlencode({'frame': ours})}")
             assert any("frame-ancestors" in told or "X-Frame-Options" in told for told in somebody.complaints)
             frame = somebody.page.frames[1]
-            assert "form" not in frame.content()
+            assert "form_token" not in frame.content()
+            assert 'name="handle"' not in frame.content()
+            assert 'name="user_code"' not in frame.content()
             somebody.complaints.clear()
 
 
