@@ -20,9 +20,11 @@ help: ## Show what can be made
 up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http://localhost:8080
 	@exec $(BIN)/portcullis up
 
-test: $(VENV)/.dev ## Install what is needed and run every test
+# tests/conftest.py says what stays together. With JOBS=0 there is one process, and a debugger works.
+JOBS ?= 2
+test: $(VENV)/.dev ## Install what is needed and run every test, in two processes
 	@tests/programs.sh
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md
 	@$(BIN)/pytest tests/clients

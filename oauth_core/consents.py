@@ -9,15 +9,28 @@ is asked each time (RFC 8252 section 8.6, RFC 6749 section 10.2).
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oauth_core import redirect_uris
 from oauth_core.credentials import hash_secret
-from oauth_core.model import AuthorizationRequest, RememberedConsent
+from oauth_core.model import AuthorizationRequest
 
 if TYPE_CHECKING:
     from oauth_core.model import AccountVisit, Client, DeviceRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedConsent:
+    """What a user allowed a client and wants not to be asked again, until the client changes or time runs out."""
+
+    client_id: str
+    client_fingerprint: str
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    given_at: int
+    expires_at: int
 
 
 def fingerprint(client: Client) -> str:

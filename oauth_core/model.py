@@ -199,33 +199,6 @@ class SignIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """Somebody who signed in with GitHub, in one browser, until `expires_at` at the latest.
-
-    `groups` and `sealed_github_token` are as in `Grant`.
-    """
-
-    user: User
-    signed_in_at: int
-    expires_at: int
-    sealed_github_token: str | None = field(default=None, repr=False)
-    groups: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RememberedConsent:
-    """What a user allowed a client and wants not to be asked again, until the client changes or time runs out."""
-
-    client_id: str
-    client_fingerprint: str
-    redirect_uri: str
-    scopes: tuple[str, ...]
-    resources: tuple[str, ...]
-    given_at: int
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class AuthorizationCode:
     """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant.
 

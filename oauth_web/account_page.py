@@ -11,7 +11,8 @@ from quart import render_template
 from oauth_core import client_id_documents
 
 if TYPE_CHECKING:
-    from oauth_core.model import Grant, RememberedConsent
+    from oauth_core.consents import RememberedConsent
+    from oauth_core.model import Grant
     from oauth_web.browser_session import SignedInBrowser
     from oauth_web.deps import Deps
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret
-from oauth_core.model import Session
+from oauth_core.sessions import Session
 from oauth_web.browser import BrowserCookie, SecretCookie
 from oauth_web.standing import can_be_asked_about
 

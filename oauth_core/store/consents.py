@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from oauth_core.model import RememberedConsent
+from oauth_core.consents import RememberedConsent
 from oauth_core.store import cuts, keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded

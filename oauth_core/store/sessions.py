@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.credentials import hash_secret, new_secret
-from oauth_core.model import Session
+from oauth_core.sessions import Session
 from oauth_core.store import cuts, keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded

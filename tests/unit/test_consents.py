@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from oauth_core import consents
-from oauth_core.model import AccountVisit, AuthorizationRequest, Client, DeviceRequest, RememberedConsent
+from oauth_core.consents import RememberedConsent
+from oauth_core.model import AccountVisit, AuthorizationRequest, Client, DeviceRequest
 
 CLIENT = Client(
     client_id="c" * 22,

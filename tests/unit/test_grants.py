@@ -45,16 +45,19 @@ def resources(*values: str) -> Parameters:
     return Parameters([("resource", value) for value in values])
 
 
+@pytest.mark.requirement("rfc7636:bind")
 def test_the_right_client_with_the_right_verifier_redeems_its_code() -> None:
     redeem()
 
 
+@pytest.mark.requirement("oauth21:code-bound")
 def test_another_client_does_not() -> None:
     with pytest.raises(DisplayedError, match="not this client's") as caught:
         redeem(client=make_client(CALLBACK, client_id="another"))
     assert caught.value.code is ErrorCode.INVALID_GRANT
 
 
+@pytest.mark.requirement("rfc7636:compare")
 @pytest.mark.parametrize(
     "verifier",
     [
@@ -75,6 +78,7 @@ def test_without_the_right_verifier_nobody_does(verifier: str) -> None:
     assert caught.value.code is ErrorCode.INVALID_GRANT
 
 
+@pytest.mark.requirement("rfc7636:verifier-length")
 @pytest.mark.parametrize("length", [42, 129])
 def test_a_verifier_of_a_wrong_length_is_refused_though_it_fits_the_challenge(length: int) -> None:
     verifier = "v" * length
@@ -88,6 +92,7 @@ def test_no_other_text_is_the_verifier(verifier: str) -> None:
     assert (refusal(lambda: redeem(verifier=verifier)) is None) is (verifier == VERIFIER)
 
 
+@pytest.mark.requirement("oauth21:code-bound", "oauth21:redirect-in-token")
 @pytest.mark.parametrize("uri", [f"{CALLBACK}/", "https://evil.example/", "http://localhost/callback"])
 def test_the_redirect_uri_must_be_that_of_the_request(uri: str) -> None:
     with pytest.raises(DisplayedError, match="redirect_uri") as caught:
@@ -120,10 +125,12 @@ def test_a_resource_narrows_the_audience() -> None:
     assert narrow_resources(granted, resources(NOTES.resource), SERVICES) == (NOTES.resource,)
 
 
+@pytest.mark.requirement("complaints:python-sdk-1919")
 def test_a_bare_origin_with_a_slash_is_answered_in_our_spelling() -> None:
     assert narrow_resources((BARE.resource,), resources(f"{BARE.resource}/"), SERVICES) == (BARE.resource,)
 
 
+@pytest.mark.requirement("rfc8707:subset")
 @pytest.mark.parametrize(
     "asked",
     [
@@ -147,6 +154,7 @@ def test_a_scope_narrows_what_a_refresh_gives() -> None:
     assert narrow_scopes(granted, Parameters([("scope", "offline_access")])) == granted
 
 
+@pytest.mark.requirement("oauth21:refresh-scope")
 @given(st.lists(st.sampled_from(["mcp.time", "mcp.notes", "mcp.bare", "MCP.TIME", "offline_access"])))
 def test_a_refresh_never_gives_more_than_was_granted(asked: list[str]) -> None:
     form = Parameters([("scope", " ".join(asked))])

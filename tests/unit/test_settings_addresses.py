@@ -64,6 +64,7 @@ def test_a_url_in_its_one_spelling_is_fit(url: str) -> None:
     assert check_public_url(url, what="it") == url
 
 
+@pytest.mark.requirement("rfc8414:issuer")
 @pytest.mark.parametrize(
     "url",
     [
@@ -125,6 +126,7 @@ def test_checking_any_url_gives_it_back_or_a_value_error(host: str, path: str) -
         assert url.isprintable()
 
 
+@pytest.mark.requirement("mcp:https", "oauth21:tls", "rfc6750:tls")
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

@@ -30,6 +30,7 @@ async def registered(client: OAuthClient, document: dict[str, Any]) -> dict[str,
     return made
 
 
+@pytest.mark.requirement("complaints:mcphub-1174")
 async def test_the_same_again_is_the_same_client_and_works(web: WebServer, client: OAuthClient) -> None:
     document = public()
     first = await registered(client, document)
@@ -50,6 +51,7 @@ async def test_unknown_members_and_their_order_make_no_difference(client: OAuthC
     assert (await registered(client, reordered))["client_id"] == first["client_id"]
 
 
+@pytest.mark.requirement("rfc7591:id-unique")
 @pytest.mark.parametrize(
     "change",
     [
