@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from oauth_core.model import User
+from oauth_core.model import User  # noqa: TC001 - the codec reads the types of fields
 
 
 @dataclass(frozen=True, slots=True)

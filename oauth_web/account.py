@@ -15,14 +15,14 @@ from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccountVisit, PendingAuthorization
 from oauth_core.rate_limits import Limit
-from oauth_web import account_page, browser_session, journey
+from oauth_web import account_invitation, account_page, browser_session, journey
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
 from oauth_web.rates import hold_back_address
 
 if TYPE_CHECKING:
-    from oauth_core.model import Grant
+    from oauth_core.model import Grant, User
     from oauth_core.parameters import Parameters
     from oauth_web.browser_session import SignedInBrowser
     from oauth_web.deps import Deps
@@ -87,20 +87,34 @@ def blueprint(deps: Deps) -> Blueprint:
         # Somebody else's is answered like one that ended: that tells nothing.
         return _back("disconnected")
 
+    @bp.post("/account/disconnect-all")
+    async def disconnect_all() -> Response:
+        signed_in, _ = await _own_form(deps)
+        await deps.consents.forget_all(signed_in.user.github_id)
+        for grant in await deps.grants.of_user(signed_in.user.github_id):
+            if await deps.grants.end(grant.grant_id):
+                _audit_end(deps, grant, "disconnected by the user")
+        return _back("all-disconnected")
+
     @bp.post("/account/forget")
     async def forget() -> Response:
         signed_in, form = await _own_form(deps)
         client_id = form.require("client")
         if await deps.consents.forget(signed_in.user.github_id, client_id):
-            deps.audit.record(
-                AuditEvent(
-                    EventKind.CONSENT_FORGOTTEN,
-                    client_id=client_id,
-                    user=signed_in.user.login,
-                    user_id=signed_in.user.github_id,
-                )
-            )
+            _audit_forgotten(deps, signed_in.user, client_id)
         return _back("forgotten")
+
+    @bp.post("/account/forget-all")
+    async def forget_all() -> Response:
+        signed_in, _ = await _own_form(deps)
+        if await deps.consents.forget_all(signed_in.user.github_id):
+            _audit_forgotten(deps, signed_in.user, None)
+        return _back("all-forgotten")
+
+    @bp.post("/account/registration-token")
+    async def registration_token() -> Response:
+        signed_in, _ = await _own_form(deps)
+        return _page(await account_invitation.render(deps, signed_in))
 
     return bp
 
@@ -126,6 +140,11 @@ def _refused() -> DisplayedError:
         "This form is not from your present account page. Open the account page and try again.",
         status=_FORBIDDEN,
     )
+
+
+def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:
+    event = AuditEvent(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user.login, user_id=user.github_id)
+    deps.audit.record(event)
 
 
 def _audit_end(deps: Deps, grant: Grant, reason: str) -> None:

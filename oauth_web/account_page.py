@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from quart import render_template
 
 from oauth_core import client_id_documents
+from oauth_web import account_invitation
 
 if TYPE_CHECKING:
     from oauth_core.consents import RememberedConsent
@@ -48,6 +49,7 @@ async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) ->
         form_token=signed_in.form_token,
         connected=[await _connected(deps, grant) for grant in await deps.grants.of_user(github_id)],
         remembered=[await _remembered(deps, consent) for consent in consents],
+        offers_registration=account_invitation.is_offered(deps, signed_in.user, signed_in.session.groups),
         done=done,
     )
 

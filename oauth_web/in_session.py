@@ -25,24 +25,36 @@ async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response
 
     GitHub being away decides nothing and ends nothing. Raises what `endings` raises.
     """
+    try:
+        standing = await standing_now(deps, browser, client_id=endings.client_of(asked))
+    except NotAdmittedError:
+        return await endings.declined(deps, asked, f"{browser.user.login} may not use this gateway")
+    except DisplayedError as error:
+        raise endings.postponed(asked, error.description) from None
+    return await endings.accepted(deps, asked, browser.user, standing, allowed_at=browser.seen_at)
+
+
+async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str | None = None) -> Standing:
+    """What holds of the user of the session at this moment.
+
+    Raises `NotAdmittedError` when they may not be here, and then the session has ended, and `DisplayedError` (503)
+    when GitHub cannot say.
+    """
     user, kept = browser.user, browser.session.sealed_github_token
     try:
-        groups = await check_still_admitted(deps, user, kept)
+        return Standing(await check_still_admitted(deps, user, kept), kept)
     except NotAdmittedError as error:
         await browser_session.end(deps, browser, reason=str(error))
         deps.audit.record(
             AuditEvent(
                 EventKind.SIGN_IN_REFUSED,
                 reason=str(error),
-                client_id=endings.client_of(asked),
+                client_id=client_id,
                 user=user.login,
                 user_id=user.github_id,
             )
         )
-        return await endings.declined(deps, asked, f"{user.login} may not use this gateway")
-    except DisplayedError as error:
-        raise endings.postponed(asked, error.description) from None
-    return await endings.accepted(deps, asked, user, Standing(groups, kept), allowed_at=browser.seen_at)
+        raise
 
 
 async def need_not_be_asked(

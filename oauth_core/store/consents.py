@@ -63,9 +63,13 @@ class ConsentStore:
             found = self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id))
             return bool(await found)
 
+    async def forget_all(self, github_id: int) -> bool:
+        """Ask a person again about every client. Answers whether there was something to forget."""
+        return await forget_person(self._redis, github_id)
+
 
 async def forget_person(redis: Redis, github_id: int) -> bool:
-    """Ask a person again about every client. Answers whether there was something to forget."""
+    """The same, for those who have no settings to make a store of."""
     async with guarded():
         return bool(await redis.delete(keyspace.consents(github_id)))
 

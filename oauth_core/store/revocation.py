@@ -34,6 +34,10 @@ class Revocation:
         github_id = None if grant.user is None else grant.user.github_id
         return await cuts.reach(self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id)
 
+    async def reached_person(self, github_id: int, *, at: int) -> bool:
+        """Whether what a person had at second `at` was taken back since."""
+        return await cuts.reach(self._redis, at=at, github_id=github_id)
+
     async def of_user(self, github_id: int, *, now: int) -> tuple[Grant, ...]:
         """End all that a person allowed up to second `now`; answers the grants that ended.
 

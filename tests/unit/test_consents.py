@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from oauth_core import consents
-from oauth_core.consents import RememberedConsent
 from oauth_core.model import AccountVisit, AuthorizationRequest, Client, DeviceRequest
+
+if TYPE_CHECKING:
+    from oauth_core.consents import RememberedConsent
 
 CLIENT = Client(
     client_id="c" * 22,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from redis.asyncio import Redis
 
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
+from tests.support.web_process import running_web
 from tests.web.test_revoke_and_introspect import alive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import httpx2
 
     from tests.support.web_process import WebServer
 
@@ -193,3 +194,73 @@ async def test_an_operator_who_revokes_a_person_ends_their_sessions(web: WebServ
         for user in users:
             await Revocation(redis, GrantStore(redis, grace=10)).of_user(user, now=1)
     assert "Sign in with GitHub" in await account(client)
+
+
+async def test_everything_can_be_disconnected_and_forgotten_at_once(web: WebServer, client: OAuthClient) -> None:
+    _, one = await connected(client)
+    _, two = await connected(client)
+    token = form_value(await account(client), "form_token")
+    assert (await send(client, "disconnect-all", {"form_token": "x" * 43})).status_code == 403
+    assert alive(web, one["access_token"])
+    done = await send(client, "disconnect-all", {"form_token": token})
+    assert done.headers["Location"] == "/account?done=all-disconnected"
+    assert not alive(web, one["access_token"])
+    assert not alive(web, two["access_token"])
+    page = await account(client)
+    assert "No app acts for you" in page
+    assert "<strong>octocat</strong>" in page, "the session stays"
+    forgotten = await send(client, "forget-all", {"form_token": token})
+    assert forgotten.headers["Location"] == "/account?done=all-forgotten"
+
+
+_ROLES = """
+[roles.everybody]
+permissions = ["mcp.*"]
+everyone = true
+
+[roles.integrator]
+permissions = ["client.register"]
+users = ["octocat"]
+"""
+
+
+async def signed_in_at_the_page(browser: OAuthClient, login: str) -> str:
+    """The token of the forms on the account page of `login`."""
+    to_github = await send(browser, "sign-in")
+    assert (await browser.http.get(await browser.from_github(to_github, login))).status_code == 303
+    return form_value(await account(browser), "form_token")
+
+
+async def registers(server: WebServer, token: str) -> int:
+    asked = {"redirect_uris": ["http://127.0.0.1:1/cb"], "token_endpoint_auth_method": "none"}
+    async with httpx2.AsyncClient() as http:
+        headers = {"Authorization": f"Bearer {token}"}
+        return (await http.post(f"{server.issuer}/register", json=asked, headers=headers)).status_code
+
+
+async def test_a_registration_token_is_for_who_may_register_is_good_once_and_falls_with_its_holder() -> None:
+    with running_web({"CLIENT_REGISTRATION": "token"}, more=_ROLES) as server:
+        async with OAuthClient(server.issuer) as holder, OAuthClient(server.issuer) as other:
+            theirs = {"form_token": await signed_in_at_the_page(other, "monalisa")}
+            assert "Make a registration token" not in await account(other)
+            refused = await send(other, "registration-token", theirs)
+            assert refused.status_code == 403
+            assert "may not register clients" in refused.text
+            mine = {"form_token": await signed_in_at_the_page(holder, "octocat")}
+            assert "Make a registration token" in await account(holder)
+            assert (await send(holder, "registration-token", theirs)).status_code == 403
+            tokens = []
+            for _ in range(2):
+                given = await send(holder, "registration-token", mine)
+                assert (given.status_code, given.headers["Cache-Control"]) == (200, "no-store")
+                found = re.search(r"<code>([\w-]{22}\.[\w-]{43})</code>", given.text)
+                assert found is not None
+                tokens.append(found[1])
+                assert found[1] not in await account(holder)
+            assert [await registers(server, tokens[0]) for _ in range(2)] == [201, 401]
+            with server.redis.client() as redis:
+                for key in redis.keys("user:*"):
+                    github_id = int(str(key).partition(":")[2])
+                    redis.set(f"block:{github_id}", json.dumps({"github_id": github_id, "since": 1}))
+            assert await registers(server, tokens[1]) == 401
+            assert tokens[0].partition(".")[2] not in server.log.read_text()
