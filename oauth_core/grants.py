@@ -88,8 +88,9 @@ def claims_for(
     scope: tuple[str, ...],
     now: int,
     lifetime: int,
+    certificate: str | None = None,
 ) -> AccessClaims:
-    """The claims of an access token under `grant`. It never outlives the grant."""
+    """The claims of an access token under `grant`, bound to `certificate`. It never outlives the grant."""
     return AccessClaims(
         iss=issuer,
         sub=grant.subject,
@@ -102,6 +103,7 @@ def claims_for(
         github_user=grant.user.login if grant.user else None,
         github_id=grant.user.github_id if grant.user else None,
         groups=grant.groups if grant.user else (),
+        certificate=certificate,
     )
 
 

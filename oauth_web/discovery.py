@@ -28,6 +28,7 @@ def blueprint(deps: Deps) -> Blueprint:
         registration=deps.settings.client_registration != "closed",
         client_documents=deps.settings.client_documents == "fetched",
         identity_assertions=bool(deps.identity_providers.trusted),
+        bound_tokens=deps.settings.certificate_bound_tokens != "off",
     )
     # A resource's metadata lies at its own host and path; both come from the settings, and `Host` only selects.
     resources = {

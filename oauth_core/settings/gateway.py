@@ -44,6 +44,11 @@ def _comma_list(value: object) -> object:
     return value
 
 
+def _lower_case(value: object) -> object:
+    """`INFO`, as other programs have it, is `info`."""
+    return value.lower() if isinstance(value, str) else value
+
+
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 
 
@@ -59,8 +64,9 @@ class GatewaySettings(BaseModel):
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
     identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
+    certificate_bound_tokens: Literal["off", "asked", "required"] = "off"
     run_dir: Path = Path("/run/portcullis")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower_case)] = "info"
 
     @model_validator(mode="before")
     @classmethod

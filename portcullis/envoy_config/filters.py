@@ -174,7 +174,7 @@ def _check(settings: EnvoySettings) -> ExtAuthz:
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         validate_mutations=True,
         clear_route_cache=False,
-        include_peer_certificate=False,
+        include_peer_certificate=settings.certificate_bound_tokens != "off",
         stat_prefix="portcullis",
     )
 

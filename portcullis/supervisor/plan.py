@@ -204,7 +204,9 @@ def _service(service: ServiceSettings, command: tuple[str, ...], choices: Choice
     return ChildSpec(
         name=f"service-{service.name}",
         command=command,
-        environment=environment.plain(ground.environ) | environment.outside(ground.environ),
+        environment={name: ground.environ[name] for name in service.pass_environment if name in ground.environ}
+        | environment.plain(ground.environ)
+        | environment.outside(ground.environ),
         probe=HttpProbe(socket, "/mcp", healthy=False),
         essential=False,
         sockets=(socket,),

@@ -194,6 +194,7 @@ def test_claims_say_who_may_do_what_where_and_until_when() -> None:
         "github_user": "octocat",
         "github_id": 583231,
         "groups": ("acme",),
+        "certificate": None,
     }
 
 

@@ -26,8 +26,9 @@ def test_a_base_domain_names_the_issuer_and_the_services(config: Path) -> None:
 
 
 def test_an_issuer_that_is_said_is_stronger_than_the_base_domain(config: Path) -> None:
-    config.write_text(f'issuer = "https://login.example.org"\n{ONE_SERVICE}')
-    assert load(AuthzSettings, config, {"BASE_DOMAIN": "example.com"}).issuer == "https://login.example.org"
+    # In the same place; a BASE_DOMAIN in the environment is stronger than an issuer in the file.
+    config.write_text(f'base_domain = "example.com"\nissuer = "https://login.example.org"\n{ONE_SERVICE}')
+    assert load(AuthzSettings, config, {}).issuer == "https://login.example.org"
 
 
 def test_a_service_has_sensible_defaults(config: Path) -> None:
