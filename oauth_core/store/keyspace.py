@@ -65,7 +65,7 @@ ALL_USER_SESSIONS = "user-sessions:*"
 ALL_CONSENTS = "consents:*"
 ALL_CLIENT_GRANTS = "client-grants:*"
 """Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
-every person, every session, the sessions of every person, the consents of every person, the grants of every client."""
+every person, every session, the sessions and the consents of every person, and the grants of every client."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
