@@ -1,4 +1,4 @@
-"""URLs of the settings: what identifies something for ever, in the one spelling that all compare, and Redis."""
+"""URLs of the settings that identify something for ever, in the one spelling that all compare."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 _ONE_SPELLING = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[1-9][0-9]*)?(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*\Z"
 )
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of `url`, in the spelling of the header `Origin` if it is a URL of the settings."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def path_of(url: str) -> str:
+    """The path of `url`: empty, or beginning with a slash and not ending in one if it is a URL of the settings."""
+    return urlsplit(url).path
+
+
+def well_known(url: str, name: str) -> str:
+    """Where document `name` about `url` is: the well-known part goes before the path (RFC 8414 section 3.1)."""
+    return f"{origin_of(url)}/.well-known/{name}{path_of(url)}"
 
 
 def is_loopback(url: str) -> bool:
@@ -62,16 +78,3 @@ def faults_of(url: str, *, what: str) -> Iterator[str]:
         check_public_url(url, what=what)
     except ValueError as error:
         yield str(error)
-
-
-def check_redis_url(url: str) -> str:
-    """Return `url` when it can be the address of a Redis server; else raise `ValueError` without repeating it."""
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"redis", "rediss", "unix"} and (parts.port is None or parts.port > 0)
-    except ValueError:
-        known = False
-    if not known:
-        # Without what was given: it may hold a password.
-        raise ValueError("is not the address of a Redis server: redis://, rediss:// or unix://")
-    return url

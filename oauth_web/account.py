@@ -14,6 +14,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccountVisit, PendingAuthorization
+from oauth_core.public_urls import path_of
 from oauth_core.rate_limits import Limit
 from oauth_web import account_invitation, account_page, browser_session, journey
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
@@ -59,7 +60,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/account/sign-out")
     async def sign_out() -> Response:
         signed_in, _ = await _own_form(deps)
-        answer = _back("signed-out")
+        answer = _back(deps, "signed-out")
         await browser_session.end(deps, signed_in, reason="signed out", answer=answer)
         return answer
 
@@ -70,7 +71,7 @@ def blueprint(deps: Deps) -> Blueprint:
         ended = await deps.revocation.of_user(signed_in.user.github_id, now=deps.clock())
         for grant in ended:
             _audit_end(deps, grant, "signed out everywhere")
-        answer = _back("signed-out-everywhere")
+        answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
         browser_session.drop_cookies(deps, answer)
         return answer
@@ -85,7 +86,7 @@ def blueprint(deps: Deps) -> Blueprint:
             if await deps.grants.end(grant.grant_id):
                 _audit_end(deps, grant, "disconnected by the user")
         # Somebody else's is answered like one that ended: that tells nothing.
-        return _back("disconnected")
+        return _back(deps, "disconnected")
 
     @bp.post("/account/disconnect-all")
     async def disconnect_all() -> Response:
@@ -94,7 +95,7 @@ def blueprint(deps: Deps) -> Blueprint:
         for grant in await deps.grants.of_user(signed_in.user.github_id):
             if await deps.grants.end(grant.grant_id):
                 _audit_end(deps, grant, "disconnected by the user")
-        return _back("all-disconnected")
+        return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")
     async def forget() -> Response:
@@ -102,14 +103,14 @@ def blueprint(deps: Deps) -> Blueprint:
         client_id = form.require("client")
         if await deps.consents.forget(signed_in.user.github_id, client_id):
             _audit_forgotten(deps, signed_in.user, client_id)
-        return _back("forgotten")
+        return _back(deps, "forgotten")
 
     @bp.post("/account/forget-all")
     async def forget_all() -> Response:
         signed_in, _ = await _own_form(deps)
         if await deps.consents.forget_all(signed_in.user.github_id):
             _audit_forgotten(deps, signed_in.user, None)
-        return _back("all-forgotten")
+        return _back(deps, "all-forgotten")
 
     @bp.post("/account/registration-token")
     async def registration_token() -> Response:
@@ -164,5 +165,7 @@ def _page(text: str) -> Response:
     return Response(text, 200, NO_STORE, content_type="text/html; charset=utf-8")
 
 
-def _back(done: str) -> Response:
-    return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": f"/account?done={done}"})
+def _back(deps: Deps, done: str) -> Response:
+    return Response(
+        b"", _SEE_OTHER, {**NO_STORE, "Location": f"{path_of(deps.settings.issuer)}/account?done={done}"}
+    )

@@ -20,6 +20,7 @@ from oauth_core.model import (
     DeviceDecision,
     DeviceRequest,
 )
+from oauth_core.public_urls import path_of
 from oauth_core.rate_limits import Limit
 from oauth_web.answers import NO_STORE, redirect_to_client
 from oauth_web.rates import hold_back
@@ -69,7 +70,9 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, 
             _audit_device(deps, EventKind.DEVICE_APPROVED, asked, user)
             return await _device_page(connected=True)
         case AccountVisit():
-            return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": asked.page})
+            return Response(
+                b"", _SEE_OTHER, {**NO_STORE, "Location": f"{path_of(deps.settings.issuer)}{asked.page}"}
+            )
         case _:
             assert_never(asked)
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from oauth_core.model import Service
-from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
+from oauth_core.public_urls import faults_of, is_loopback, origin_of, path_of
+from oauth_core.redis_address import check_redis_url
 from oauth_core.roles import Policy
 from oauth_core.scopes import of_service
 from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
@@ -19,6 +20,9 @@ from oauth_core.settings.services import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+HOST_PATHS = ("/.well-known", "/_github", "/healthz")
+"""Paths at the root of the issuer's host that belong to the authorization server, whatever path the issuer has."""
 
 WEB_PATHS = (
     "/account",
@@ -30,11 +34,9 @@ WEB_PATHS = (
     "/revoke",
     "/introspect",
     "/callback",
-    "/.well-known",
-    "/_github",
-    "/healthz",
+    *HOST_PATHS,
 )
-"""Paths of the issuer's host that belong to the authorization server, so no service may claim them."""
+"""Those of an issuer without a path, so no service may claim them. Below a path everything is the issuer's."""
 
 
 def _comma_list(value: object) -> object:
@@ -86,8 +88,8 @@ class GatewaySettings(BaseModel):
     def _faults(self) -> Iterator[str]:
         """What is wrong with values that are each well-formed, one line a fault."""
         issuer_faults = list(faults_of(self.issuer, what="issuer"))
-        if not issuer_faults and urlsplit(self.issuer).path:
-            issuer_faults.append(f"issuer {self.issuer!r} must not have a path")
+        if not issuer_faults and _is_at_or_below(path_of(self.issuer), HOST_PATHS):
+            issuer_faults.append(f"issuer {self.issuer!r} must not lie at or below {' '.join(HOST_PATHS)}")
         yield from issuer_faults
         if not self.services:
             yield "services is empty: name at least one service"
@@ -97,7 +99,7 @@ class GatewaySettings(BaseModel):
                 if key in seen:
                     yield f"services {seen[key]} and {service.name} are both {key!r}"
                 seen[key] = service.name
-            if issuer_faults and service.resource.startswith(self.issuer):
+            if issuer_faults and service.resource.startswith(origin_of(self.issuer)):
                 continue  # said already
             faults = list(faults_of(service.resource, what=f"url of service {service.name}"))
             yield from faults
@@ -109,7 +111,11 @@ class GatewaySettings(BaseModel):
 
     def _path_faults(self, service: Service) -> Iterator[str]:
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
-        taken = any(f"{url.path}/".startswith(f"{path}/") for path in ("", *WEB_PATHS) if path or not url.path)
+        taken = not url.path or _is_at_or_below(url.path, WEB_PATHS)
+        if issuer.path:
+            # Neither below the issuer nor around it: what is not the one's must not become the other's.
+            apart = not _is_at_or_below(url.path, (issuer.path,)) and not _is_at_or_below(issuer.path, (url.path,))
+            taken = not url.path or not apart or _is_at_or_below(url.path, HOST_PATHS)
         if url.netloc == issuer.netloc and taken:
             yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
 
@@ -139,7 +145,8 @@ class GatewaySettings(BaseModel):
         return Service(
             name=service.name,
             title=service.title or service.name,
-            resource=f"{self.issuer}{url}" if url.startswith("/") else url,
+            # At the issuer's host but not below its path, where everything is the authorization server's.
+            resource=f"{origin_of(self.issuer)}{url}" if url.startswith("/") else url,
             upstream=service.upstream or f"unix:{self.service_socket(service.name)}:/mcp",
             scope=service.scope or f"mcp.{service.name}",
             named_permissions=service.permissions.names if service.permissions else (),
@@ -147,9 +154,15 @@ class GatewaySettings(BaseModel):
         )
 
 
+def _is_at_or_below(path: str, places: tuple[str, ...]) -> bool:
+    return any(f"{path}/".startswith(f"{place}/") for place in places)
+
+
 class RedisSettings(GatewaySettings):
-    """How to reach Redis. `redis_password` counts unless the URL carries a password."""
+    """How to reach Redis (`oauth_core.redis_address`). `redis_password` counts unless the URL carries one."""
 
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     redis_password: SecretStr | None = None
+    redis_sentinel_user: str | None = None
+    redis_sentinel_password: SecretStr | None = None
     redis_timeout: float = Field(default=1.0, gt=0, le=30)

@@ -35,7 +35,7 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     if grant.certificate is not None and grant.certificate != shown(deps):
         # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
         raise invalid_grant("the refresh token is bound to another certificate (RFC 8705 section 4)")
-    scope = grants.narrow_scopes(grant.scopes, form)
+    scope = grants.narrow_scopes(grant.scopes, form, deps.services)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
     grant = await _with_standing(deps, client, grant, presented)
     successor = await _successor(deps, client, presented)

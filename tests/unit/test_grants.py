@@ -13,6 +13,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.grants import check_redemption, claims_for, grant_from, narrow_resources, narrow_scopes
 from oauth_core.model import AuthorizationCode, AuthorizationRequest, Client, User
 from oauth_core.parameters import Parameters
+from oauth_core.resources import ServiceIndex
 from tests.unit.conftest import BARE, CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client, refusal
 
 VERIFIER = "v" * 43
@@ -149,18 +150,40 @@ def test_a_resource_beyond_the_grant_is_refused(asked: tuple[str, ...]) -> None:
 
 def test_a_scope_narrows_what_a_refresh_gives() -> None:
     granted = REQUEST.scopes
-    assert narrow_scopes(granted, Parameters([])) == granted
-    assert narrow_scopes(granted, Parameters([("scope", "mcp.notes")])) == ("mcp.notes",)
-    assert narrow_scopes(granted, Parameters([("scope", "offline_access")])) == granted
+    assert narrow_scopes(granted, Parameters([]), SERVICES) == granted
+    assert narrow_scopes(granted, Parameters([("scope", "mcp.notes")]), SERVICES) == ("mcp.notes",)
+    assert narrow_scopes(granted, Parameters([("scope", "offline_access")]), SERVICES) == granted
+
+
+def test_a_part_of_a_bundle_that_was_granted_may_be_asked_for_and_nothing_beside_it() -> None:
+    fetch = dataclasses.replace(TIME, named_permissions=("mcp.fetch.read", "mcp.fetch.write", "mcp.other.read"))
+    services = ServiceIndex([fetch])
+
+    def narrowed(granted: str, asked: str) -> tuple[str, ...]:
+        return narrow_scopes((granted,), Parameters([("scope", asked)]), services)
+
+    assert narrowed("mcp.fetch", "mcp.fetch.read") == ("mcp.fetch.read",)
+    assert narrowed("mcp.fetch", "mcp.fetch mcp.fetch.read") == ("mcp.fetch", "mcp.fetch.read")
+    for granted, asked in (
+        ("mcp.fetch", "mcp.other.read"),
+        ("mcp.fetch", "mcp.fetch.unheard"),
+        ("mcp.fetch", "mcp.fetch.read mcp.other.read"),
+        ("mcp.fetch.read", "mcp.fetch"),
+        ("mcp.fetch.read", "mcp.fetch.write"),
+        ("mcp", "mcp.fetch.read"),
+    ):
+        error = refusal(lambda granted=granted, asked=asked: narrowed(granted, asked))  # type: ignore[misc]
+        assert error is not None
+        assert error.code is ErrorCode.INVALID_SCOPE
 
 
 @pytest.mark.requirement("oauth21:refresh-scope")
 @given(st.lists(st.sampled_from(["mcp.time", "mcp.notes", "mcp.bare", "MCP.TIME", "offline_access"])))
 def test_a_refresh_never_gives_more_than_was_granted(asked: list[str]) -> None:
     form = Parameters([("scope", " ".join(asked))])
-    error = refusal(lambda: narrow_scopes(("mcp.time",), form))
+    error = refusal(lambda: narrow_scopes(("mcp.time",), form, SERVICES))
     if set(asked) <= {"mcp.time", "offline_access"}:
-        assert narrow_scopes(("mcp.time",), form) == ("mcp.time",)
+        assert narrow_scopes(("mcp.time",), form, SERVICES) == ("mcp.time",)
     else:
         assert error is not None
         assert error.code is ErrorCode.INVALID_SCOPE
