@@ -1,7 +1,7 @@
 # Two images from one file. `services` holds the authorization server and the check service:
 #   python -m oauth_web, python -m ext_authz
 # `gateway` adds what serves MCP and renders Envoy's configuration:
-#   portcullis bridge | example-server | github-standin | envoy render
+#   portcullis bridge | example-server | github-standin | envoy render | acme run
 #
 # Any base with Python 3.11 or later as `python3` and its venv module will do. Settings of pip for the build, such
 # as PIP_INDEX_URL and PIP_CERT, can be given as build arguments; nothing of them stays in the images.
@@ -44,7 +44,9 @@ RUN pip install --no-deps /wheels/*.whl
 # A number, not a name, so that an orchestrator can see that it is not root.
 FROM base AS gateway
 COPY --from=install-gateway /opt/portcullis /opt/portcullis
-RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy
+# New volumes take over who may write there.
+RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy \
+ && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme
 ENV HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001

@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test test-clients check bench bench-million format lint types generated protos lock clean
+.PHONY: help up test test-clients test-containers check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,11 +20,16 @@ help: ## Show what can be made
 up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http://localhost:8080
 	@exec $(BIN)/portcullis up
 
-test: $(VENV)/.dev ## Install what is needed and run every test
-	@$(BIN)/pytest
+# tests/conftest.py says what stays together. With JOBS=0 there is one process, and a debugger works.
+JOBS ?= 2
+test: $(VENV)/.dev ## Install what is needed and run every test, in two processes
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md
 	@$(BIN)/pytest tests/clients
+
+test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes
+	@START_ENGINE=1 $(BIN)/pytest tests/containers
 
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
 

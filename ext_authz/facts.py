@@ -99,8 +99,8 @@ class FactFinder:
         """The permission for a request that is to be allowed because one just like it was.
 
         Everything that can differ between two requests with one token is looked at: the service and whether it is
-        open, the route, how the token was sent, the keys, the time, and whether the token is alive. `None` is no
-        refusal: it means that `gather` and a decision are needed.
+        open, the route, how the token was sent, the certificate it is bound to, the keys, the time, and whether
+        the token is alive. `None` is no refusal: it means that `gather` and a decision are needed.
         """
         service = self._services.by_request(request.host, request.path)
         keys = self._keys.current
@@ -119,6 +119,8 @@ class FactFinder:
         answer = remembered.answer_at(service, now)
         claims = remembered.verified.claims
         if answer is None or fault_of_time(claims, now) is not None:
+            return None
+        if claims.certificate is not None and claims.certificate != wire.certificate_of(request):
             return None
         if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
             return None
@@ -163,6 +165,9 @@ class FactFinder:
             asked=None
             if remembered is None or service is None or service.rules is None
             else mcp_request.read(wire.message_of(request)),
+            certificate=None
+            if remembered is None or remembered.verified.claims.certificate is None
+            else wire.certificate_of(request),
         )
         return Gathered(facts, remembered)
 

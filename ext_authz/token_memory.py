@@ -158,4 +158,5 @@ def _sharing_texts(claims: AccessClaims) -> AccessClaims:
         github_user=None if claims.github_user is None else sys.intern(claims.github_user),
         github_id=claims.github_id,
         groups=tuple(map(sys.intern, claims.groups)),
+        certificate=claims.certificate,
     )

@@ -19,6 +19,7 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core import certificates
 from oauth_core.mcp_request import Message
 from oauth_core.settings.identity import IdentityHeaders
 
@@ -97,7 +98,8 @@ class IncomingRequest(NamedTuple):
 
     `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
     as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself. `http` is
-    the request as it came, for those few of which the body matters.
+    the request as it came, for those few of which the body matters; `peer` is the caller's end of the connection,
+    for those whose token is bound to a certificate.
     """
 
     method: str
@@ -110,6 +112,7 @@ class IncomingRequest(NamedTuple):
     source: str | None
     request_id: str | None
     http: pb.AttributeContext.HttpRequest | None = None
+    peer: pb.AttributeContext.Peer | None = None
 
 
 def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None:
@@ -123,6 +126,7 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
     if not (method and host and target.startswith("/")):
         return None
     path, _, query = target.partition("?")
+    peer = attributes.source
     authorization, lookalikes = _credentials(http, names)
     return IncomingRequest(
         method,
@@ -132,10 +136,22 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
         authorization,
         lookalikes,
         attributes.context_extensions.get(ROUTE_SERVICE),
-        _address(attributes.source.address),
+        _address(peer.address),
         http.id or None,
         http,
+        peer,
     )
+
+
+def certificate_of(request: IncomingRequest) -> str | None:
+    """The thumbprint of the certificate that the caller showed to Envoy.
+
+    From what Envoy says of the connection. The header `x-forwarded-client-cert` is not looked at: whether a caller
+    can write it depends on how an Envoy is set, and not every Envoy is ours.
+    """
+    if request.peer is None or not request.peer.certificate:
+        return None
+    return certificates.of_escaped_pem(request.peer.certificate)
 
 
 def message_of(request: IncomingRequest) -> Message:

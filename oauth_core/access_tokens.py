@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
+from oauth_core import certificates
 from oauth_core.model import AccessClaims
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def spelled(claims: AccessClaims) -> dict[str, Any]:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
     if claims.groups:
         payload["groups"] = list(claims.groups)
+    if claims.certificate is not None:
+        payload["cnf"] = certificates.confirmation(claims.certificate)
     return payload
 
 
@@ -174,6 +177,10 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
     groups = payload.get("groups", [])
     if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
         return None
+    try:
+        certificate = certificates.confirmed(payload.get("cnf"))
+    except ValueError:
+        return None
     return AccessClaims(
         iss=payload["iss"],
         sub=payload["sub"],
@@ -186,6 +193,7 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         github_user=payload.get("github_user"),
         github_id=payload.get("github_id"),
         groups=tuple(groups),
+        certificate=certificate,
     )
 
 

@@ -64,6 +64,7 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
             | DenyReason.EXPIRED
             | DenyReason.NOT_YET_VALID
             | DenyReason.WRONG_AUDIENCE
+            | DenyReason.WRONG_CERTIFICATE
             | DenyReason.REVOKED
         ):
             description = "The access token is not valid here."

@@ -7,12 +7,17 @@ validated that URI, so redirecting to an unvalidated address cannot be written b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+# What RFC 6749 lets an error_description contain is printable ASCII without these two (sections 4.1.2.1 and 5.2).
+_NOT_IN_DESCRIPTIONS = re.compile(r"[^\x20-\x7e]|\\")
 
 
 class ErrorCode(StrEnum):
@@ -56,6 +61,11 @@ class OAuthError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.description}"
+
+    @property
+    def error_description(self) -> str:
+        """`description` in the characters of the parameter; it may repeat what a caller sent."""
+        return _NOT_IN_DESCRIPTIONS.sub("?", self.description).replace('"', "'")
 
 
 @dataclass(eq=False)

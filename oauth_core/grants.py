@@ -13,6 +13,7 @@ from oauth_core import scopes
 from oauth_core.credentials import pkce_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccessClaims, Grant
+from oauth_core.permissions import implies
 
 if TYPE_CHECKING:
     from oauth_core.model import AuthorizationCode, Client
@@ -56,10 +57,14 @@ def narrow_resources(granted: tuple[str, ...], form: Parameters, services: Servi
     return tuple(asked) or granted
 
 
-def narrow_scopes(granted: tuple[str, ...], form: Parameters) -> tuple[str, ...]:
-    """The scopes of a refreshed token: no more than was granted (RFC 6749 section 6)."""
+def narrow_scopes(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
+    """The scopes of a refreshed token: no more than was granted (RFC 6749 section 6).
+
+    Of a bundle that was granted, a part may be asked for.
+    """
     asked = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
-    if any(scope not in granted for scope in asked):
+    parts = services.scopes & frozenset(scope for scope in asked if implies(frozenset(granted), scope))
+    if any(scope not in granted and scope not in parts for scope in asked):
         raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope asks for more than was granted")
     return asked or granted
 
@@ -88,8 +93,9 @@ def claims_for(
     scope: tuple[str, ...],
     now: int,
     lifetime: int,
+    certificate: str | None = None,
 ) -> AccessClaims:
-    """The claims of an access token under `grant`. It never outlives the grant."""
+    """The claims of an access token under `grant`, bound to `certificate`. It never outlives the grant."""
     return AccessClaims(
         iss=issuer,
         sub=grant.subject,
@@ -102,6 +108,7 @@ def claims_for(
         github_user=grant.user.login if grant.user else None,
         github_id=grant.user.github_id if grant.user else None,
         groups=grant.groups if grant.user else (),
+        certificate=certificate,
     )
 
 

@@ -13,7 +13,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from oauth_core import registration_permissions
+from oauth_core import redirect_uris, registration_permissions
 from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 
@@ -28,6 +28,9 @@ def fingerprint(client: Client) -> str | None:
     if client.sharing == "never" or client.token_endpoint_auth_method != "none" or client.machine_scopes:
         return None
     said = {name: value for name, value in dataclasses.asdict(client).items() if name not in _OF_ONE_ALONE}
+    # A native app registers with the port it got this time, and any port of loopback is the same to us
+    # (RFC 8252 section 7.3). Which of them it is sent to, its authorization request says.
+    said["redirect_uris"] = sorted({redirect_uris.for_any_port(uri) for uri in client.redirect_uris})
     return hash_secret(json.dumps(said, sort_keys=True))
 
 

@@ -90,7 +90,7 @@ def narrowed(grant: Grant, form: Parameters, services: ServiceIndex) -> tuple[tu
 
     Raises `DisplayedError`: `invalid_scope` or `invalid_target`.
     """
-    scopes = grants.narrow_scopes(grant.scopes, form)
+    scopes = grants.narrow_scopes(grant.scopes, form, services)
     reached = tuple(service.resource for service in services.reached_by(scopes))
     audience = grants.narrow_resources(reached, form, services)
     targets = [service for service in services.services if service.resource in audience]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.client_keys import ALGORITHMS
 from oauth_core.identity_assertions import GRANT_TYPE, PROFILE
-from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
+from oauth_core.registration import AUTH_METHODS, CERTIFICATE_BOUND, GRANT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +24,12 @@ def authorization_server(
     registration: bool = True,
     client_documents: bool = True,
     identity_assertions: bool = False,
+    bound_tokens: bool = False,
 ) -> dict[str, object]:
     """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery.
 
-    Without `registration`, `client_documents` or `identity_assertions` nobody is told of a way that would only
-    refuse.
+    Without `registration`, `client_documents`, `identity_assertions` or `bound_tokens` (RFC 8705) nobody is told
+    of a way that would only refuse.
     """
     return {
         "issuer": issuer,
@@ -55,6 +56,7 @@ def authorization_server(
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "client_id_metadata_document_supported": client_documents,
+        **({CERTIFICATE_BOUND: True} if bound_tokens else {}),
     }
 
 

@@ -115,6 +115,8 @@ class Client:
     jwks_uri: str | None = None
     registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
     """What its registration token lets it do (`oauth_core.registration_permissions`)."""
+    certificate_bound: bool = False
+    """Whether its tokens are to count only with the certificate it showed (RFC 8705 section 3.4)."""
     sharing: Literal["possible", "shared", "never"] = "never"
     """Whether identical registrations are answered with this record (`oauth_core.identical_registrations`)."""
 
@@ -250,6 +252,8 @@ class Grant:
     user: User | None = None
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
+    certificate: str | None = None
+    """The certificate that its refresh token counts with (`oauth_core.certificates`), if it is bound to one."""
 
     @property
     def subject(self) -> str:
@@ -276,3 +280,5 @@ class AccessClaims:
     github_user: str | None
     github_id: int | None
     groups: tuple[str, ...] = ()
+    certificate: str | None = None
+    """The thumbprint of the certificate that the token counts with (`oauth_core.certificates`), if any."""

@@ -78,6 +78,7 @@ class DenyReason(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     WRONG_AUDIENCE = "wrong_audience"
+    WRONG_CERTIFICATE = "wrong_certificate"
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     FORBIDDEN_BY_POLICY = "forbidden_by_policy"
@@ -103,7 +104,8 @@ class Facts:
     `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
     `now` is the second at which the decision is taken, after every fact was gathered. `rights` are those of the
     token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
-    service has tool rules.
+    service has tool rules. `certificate` is the thumbprint of the one that the caller showed; it was looked
+    at only where the token is bound to one.
     """
 
     service: Service | None
@@ -114,6 +116,7 @@ class Facts:
     now: int
     rights: Rights | None
     asked: Session | Call | CallFault | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,9 @@ def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | 
         return Deny(DenyReason.EXPIRED, claims)
     if service.resource not in claims.aud:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
+    if claims.certificate is not None and claims.certificate != facts.certificate:
+        # Somebody holds the token who does not hold the key (RFC 8705 section 3).
+        return Deny(DenyReason.WRONG_CERTIFICATE, claims)
     match facts.liveness:
         case Liveness.UNKNOWN:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)

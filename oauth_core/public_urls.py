@@ -16,6 +16,22 @@ _ONE_SPELLING = re.compile(
 )
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of `url`, in the spelling of the header `Origin` if it is a URL of the settings."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def path_of(url: str) -> str:
+    """The path of `url`: empty, or beginning with a slash and not ending in one if it is a URL of the settings."""
+    return urlsplit(url).path
+
+
+def well_known(url: str, name: str) -> str:
+    """Where document `name` about `url` is: the well-known part goes before the path (RFC 8414 section 3.1)."""
+    return f"{origin_of(url)}/.well-known/{name}{path_of(url)}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether the host of `url` names this machine only (RFC 8252 section 7.3, and `localhost`)."""
     host = urlsplit(url).hostname or ""

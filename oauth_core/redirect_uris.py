@@ -71,6 +71,11 @@ def matches(registered: Iterable[str], requested: str) -> bool:
     )
 
 
+def for_any_port(uri: str) -> str:
+    """`uri` as it is compared: on loopback without its port."""
+    return _without_port(uri) or uri
+
+
 def host_of(uri: str) -> str:
     """What to show a person as the place they will be sent to: the host, or the scheme of an app."""
     parts = urlsplit(uri)

@@ -33,6 +33,7 @@ _MOST_REDIRECT_URIS = 20
 _MOST_CONTACTS = 10
 _LONGEST_TEXT = 512
 _URI_MEMBERS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
+CERTIFICATE_BOUND = "tls_client_certificate_bound_access_tokens"
 _TEXT_MEMBERS = ("client_name", "application_type", "software_id", "software_version")
 
 
@@ -137,6 +138,8 @@ def client_information(registered: Registered, *, issuer: str) -> dict[str, obje
             answer[name] = value
     if client.contacts:
         answer["contacts"] = list(client.contacts)
+    if client.certificate_bound:
+        answer[CERTIFICATE_BOUND] = True
     if client.jwks:
         answer["jwks"] = json.loads(client.jwks)
     if client.jwks_uri:
@@ -169,6 +172,7 @@ def chosen_members(document: object) -> dict[str, Any]:
         "grant_types": grant_types,
         "response_types": ("code",) if redirects else (),
         "scope": _scope(document),
+        "certificate_bound": _flag(document, CERTIFICATE_BOUND),
         "contacts": _texts(document, "contacts")[:_MOST_CONTACTS],
         **{name: _text(document, name) for name in _TEXT_MEMBERS},
         **{name: _uri(document, name) for name in _URI_MEMBERS},
@@ -229,6 +233,13 @@ def _text(document: Mapping[str, object], name: str) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not value.isprintable():
         raise _invalid(f"{name} must be a string of at most {_LONGEST_TEXT} printable characters")
+    return value
+
+
+def _flag(document: Mapping[str, object], name: str) -> bool:
+    value = document.get(name, False)
+    if not isinstance(value, bool):
+        raise _invalid(f"{name} must be true or false")
     return value
 
 

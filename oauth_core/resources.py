@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from oauth_core.permissions import implies
+from oauth_core.public_urls import well_known
 from oauth_core.scopes import of_service
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Service
 
-_WELL_KNOWN = "/.well-known/oauth-protected-resource"
+_METADATA = "oauth-protected-resource"
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 # Spellings of one path that a proxy and a service may read differently; Envoy normalises them before us, and
 # what still arrives was meant to confuse: empty and dotted segments; separators, dots, percent signs and control
@@ -34,8 +35,7 @@ _LONGEST_REMEMBERED = 256
 
 def metadata_url(resource: str) -> str:
     """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
-    parts = urlsplit(resource)
-    return f"{parts.scheme}://{parts.netloc}{_WELL_KNOWN}{parts.path}"
+    return well_known(resource, _METADATA)
 
 
 class ServiceIndex:

@@ -17,6 +17,7 @@ from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.policy_file import PolicyFile
 from oauth_core.settings import WebSettings, load
 from oauth_core.store.keyring import KeyRingError
+from oauth_core.store.schema import SchemaError
 from oauth_web.app import create_app
 from oauth_web.deps import Deps, wire
 
@@ -74,7 +75,7 @@ def main() -> None:
         for fault in error.faults:
             sys.stderr.write(f"oauth_web: {fault}\n")
         sys.exit(2)
-    except KeyRingError as error:
+    except (KeyRingError, SchemaError) as error:
         sys.stderr.write(f"oauth_web: {error}\n")
         sys.exit(2)
 

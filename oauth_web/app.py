@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Quart
 
+from oauth_core.public_urls import path_of
 from oauth_web import (
     authorize,
     callback,
@@ -34,9 +35,10 @@ def create_app(deps: Deps) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.config["BODY_TIMEOUT"] = 10
+    below = path_of(deps.settings.issuer)
+    app.register_blueprint(home.blueprint(deps))
+    app.register_blueprint(discovery.blueprint(deps))
     for endpoint in (
-        home,
-        discovery,
         register,
         authorize,
         device_authorization,
@@ -46,7 +48,8 @@ def create_app(deps: Deps) -> Quart:
         revoke,
         introspect,
     ):
-        app.register_blueprint(endpoint.blueprint(deps))
+        app.register_blueprint(endpoint.blueprint(deps), url_prefix=below or None)
+    app.jinja_env.globals["below"] = below
     errors.show_as_json(app)
     security_headers.add_to(app)
     checks = MembershipChecks(deps)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from quart import request
 
 from oauth_core.credentials import hash_secret, new_secret
+from oauth_core.public_urls import origin_of
 
 if TYPE_CHECKING:
     from quart import Response
@@ -51,4 +52,4 @@ class BrowserCookie:
 
 def comes_from_our_page(issuer: str) -> bool:
     """Whether the form of this request was sent by a page of ours, as far as the browser says."""
-    return request.headers.get("Origin") in {None, issuer}
+    return request.headers.get("Origin") in {None, origin_of(issuer)}

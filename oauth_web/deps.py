@@ -21,6 +21,7 @@ from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
+from oauth_core.store.schema import SchemaStore
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
@@ -80,12 +81,15 @@ def now() -> int:
 async def wire(settings: WebSettings) -> Deps:
     """Connect everything.
 
-    Raises `SettingsError`, `StoreUnavailableError` and `oauth_core.store.keyring.KeyRingError`.
+    Raises `SettingsError`, `StoreUnavailableError`, `oauth_core.store.keyring.KeyRingError` and
+    `oauth_core.store.schema.SchemaError`.
     """
     redis = connect(settings)
+    leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
     documents = ClientDocuments.from_settings(settings, document_store, clock=now)
     try:
+        await SchemaStore(redis).migrate(leases)
         identity_providers = IdentityProviders.from_settings(settings, documents)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
@@ -109,7 +113,7 @@ async def wire(settings: WebSettings) -> Deps:
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
         rates=RateLimitStore(redis),
-        leases=LeaseStore(redis, holder=new_identifier()),
+        leases=leases,
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from quart import Blueprint, Response, request
 
 from oauth_core.metadata import authorization_server, protected_resource
+from oauth_core.public_urls import path_of, well_known
 from oauth_web.answers import json_answer
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def blueprint(deps: Deps) -> Blueprint:
         registration=deps.settings.client_registration != "closed",
         client_documents=deps.settings.client_documents == "fetched",
         identity_assertions=bool(deps.identity_providers.trusted),
+        bound_tokens=deps.settings.certificate_bound_tokens != "off",
     )
     # A resource's metadata lies at its own host and path; both come from the settings, and `Host` only selects.
     resources = {
@@ -36,10 +38,18 @@ def blueprint(deps: Deps) -> Blueprint:
         for host in deps.services.hosts_of(service)
     }
 
-    @bp.get("/.well-known/oauth-authorization-server")
-    @bp.get("/.well-known/openid-configuration")
+    below = path_of(issuer)
+    # For an issuer with a path, the well-known part goes before it (RFC 8414 section 3.1) or after it (OpenID
+    # Connect Discovery section 4.1); clients try both.
+    documents = ("oauth-authorization-server", "openid-configuration")
+    places = {path_of(well_known(issuer, name)) for name in documents}
+    places |= {f"{below}/.well-known/{name}" for name in documents}
+
     async def authorization_server_metadata() -> Response:
         return _public(json.dumps(server))
+
+    for place in sorted(places):
+        bp.add_url_rule(place, view_func=authorization_server_metadata)
 
     @bp.get("/.well-known/oauth-protected-resource")
     async def root_resource_metadata() -> Response:
@@ -55,7 +65,7 @@ def blueprint(deps: Deps) -> Blueprint:
             return _not_found("no such resource")
         return _public(json.dumps(document))
 
-    @bp.get("/.well-known/jwks.json")
+    @bp.get(f"{below}/.well-known/jwks.json")
     async def jwks() -> Response:
         return _public(deps.keys.jwks)
 

@@ -33,7 +33,7 @@ def displayed_as_json(error: DisplayedError) -> Response:
     """`error` in place, for programs (RFC 6749 section 5.2)."""
     headers = {"WWW-Authenticate": error.challenge} if error.challenge else {}
     headers |= _when_to_come_again(error)
-    return json_answer({"error": error.code, "error_description": error.description}, error.status, headers)
+    return json_answer({"error": error.code, "error_description": error.error_description}, error.status, headers)
 
 
 async def displayed_as_page(error: DisplayedError) -> Response:
@@ -56,7 +56,7 @@ def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
     def redirected(error: RedirectedError) -> Response:
         return redirect_to_client(
             error.redirect_uri,
-            {"error": error.code, "error_description": error.description, "state": error.state},
+            {"error": error.code, "error_description": error.error_description, "state": error.state},
             issuer=issuer,
         )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template
 
+from oauth_core.public_urls import path_of, well_known
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
 from oauth_web.answers import json_answer
@@ -18,9 +19,14 @@ def blueprint(deps: Deps) -> Blueprint:
     """The endpoints `/` and `/healthz`."""
     bp = Blueprint("home", __name__)
 
-    @bp.get("/")
+    issuer = deps.settings.issuer
+    metadata = well_known(issuer, "oauth-authorization-server")
+
+    @bp.get(f"{path_of(issuer)}/", strict_slashes=False)
     async def home() -> str:
-        return await render_template("home.html", services=deps.services.services, issuer=deps.settings.issuer)
+        return await render_template("home.html", services=deps.services.services, metadata=path_of(metadata))
+
+    # At the root of the host, whatever path the issuer has: supervisors need not know it.
 
     @bp.get("/healthz")
     async def health() -> Response:

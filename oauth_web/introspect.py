@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import access_tokens, client_authentication, scopes
+from oauth_core import access_tokens, certificates, client_authentication, scopes
 from oauth_web.answers import form_parameters, json_answer
 from oauth_web.caller import authenticated
 from oauth_web.presented_token import GivenAccess, GivenRefresh, recognise
@@ -53,6 +53,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         "scope": scopes.join(grant.scopes),
                         **({"username": grant.user.login} if grant.user else {}),
                         **({"groups": list(grant.groups)} if grant.groups else {}),
+                        **({"cnf": certificates.confirmation(grant.certificate)} if grant.certificate else {}),
                     }
                 )
             case None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
@@ -48,8 +49,10 @@ def blueprint(deps: Deps) -> Blueprint:
             raise
         client = await deps.clients.add_or_share(registered.client)
         if client.client_id != registered.client.client_id:
-            # Several rely on it now, so nobody is told how to change it.
-            registered = registration.Registered(client, None, None)
+            # Several rely on it now, so nobody is told how to change it. The ports of loopback may be another's:
+            # any is as good, and a client may insist on what it said.
+            shown = replace(client, redirect_uris=registered.client.redirect_uris)
+            registered = registration.Registered(shown, None, None)
         reason = leave.reason if registered.registration_token else "registered before, exactly the same"
         deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTERED, reason=reason, client_id=client.client_id))
         return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)

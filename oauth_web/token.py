@@ -11,6 +11,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import form_parameters
 from oauth_web.caller import authenticated
+from oauth_web.caller_certificate import to_bind
 from oauth_web.grants.authorization_code import redeem
 from oauth_web.grants.client_credentials import issue_to_machine
 from oauth_web.grants.device_code import poll
@@ -35,6 +36,8 @@ def blueprint(deps: Deps) -> Blueprint:
         form.check_unique()
         client = await authenticated(deps, form)
         try:
+            # Before anything is used up: who only forgot the certificate may come again with it.
+            to_bind(deps, client)
             match form.require("grant_type"):
                 case "authorization_code":
                     return await redeem(deps, client, form)

@@ -17,6 +17,7 @@ from oauth_core.errors import SettingsError
 _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
     "envoy": "Render the Envoy configuration.",
+    "config": "Show every setting, where it came from, and what is unsafe.",
     "acme": "Get the certificate from an ACME authority, and keep it renewed.",
     "keys": "List, rotate and retire signing keys.",
     "clients": "Make machine clients, invite others; list, show, revoke and delete clients.",
@@ -25,6 +26,9 @@ _COMMANDS = {
     "tokens": "Show which access tokens live; end one, or everybody's.",
     "services": "Take a service out of use, and bring it back.",
     "policy": "Check, explain and test who may do what.",
+    "backup": "Write clients, sign-ins and keys into one encrypted file.",
+    "restore": "Put such a file into an empty Redis.",
+    "migrate": "Bring the records in Redis to this version.",
     "doctor": "Check a running gateway from outside, attacks included.",
     "bench": "Measure how fast the check path is, beside others.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",

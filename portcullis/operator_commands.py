@@ -14,6 +14,7 @@ import click
 from oauth_core import logs
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store.connection import connect
+from oauth_core.store.schema import SchemaError, SchemaStore
 from portcullis.operator_settings import operator_settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.audit import AuditEvent
-    from oauth_core.settings import WebSettings
+    from oauth_core.settings import BackupSettings, WebSettings
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -32,41 +33,57 @@ yes = click.option("--yes", is_flag=True, help="Do not ask whether this is meant
 why = click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
 
 
+def which_gateway(command: F) -> F:
+    """The options that say which gateway a command works on."""
+    command = click.option(
+        "--state-dir",
+        type=click.Path(path_type=Path),
+        default=Path(".portcullis"),
+        show_default=True,
+        help="Where `portcullis up` keeps its state; used unless MASTER_KEY is in the environment.",
+    )(command)
+    return click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")(command)
+
+
 def operator_group(name: str) -> Callable[[Callable[[], None]], click.Group]:
     """A group of commands that work on a gateway's state; each is handed the settings."""
 
     def decorate(described: Callable[[], None]) -> click.Group:
         @click.group(name, help=described.__doc__)
-        @click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")
-        @click.option(
-            "--state-dir",
-            type=click.Path(path_type=Path),
-            default=Path(".portcullis"),
-            show_default=True,
-            help="Where `portcullis up` keeps its state; used unless MASTER_KEY is in the environment.",
-        )
+        @which_gateway
         @click.pass_context
         def group(context: click.Context, config: Path | None, state_dir: Path) -> None:
-            context.obj = operator_settings(config, state_dir, os.environ)
+            context.obj = given_settings(config, state_dir)
 
         return group
 
     return decorate
 
 
-def with_redis(settings: WebSettings, use: Callable[[Redis], Awaitable[T]]) -> T:
-    """What `use` answers, given the gateway's Redis. Raises `ClickException` when Redis does not answer."""
+def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
+    """The settings of the gateway that `which_gateway` names. Raises `SettingsError`."""
+    return operator_settings(config, state_dir, os.environ)
+
+
+def with_redis(settings: WebSettings, use: Callable[[Redis], Awaitable[T]], *, any_version: bool = False) -> T:
+    """What `use` answers, given the gateway's Redis.
+
+    Raises `ClickException` when Redis does not answer, or, unless `any_version` will do, when what stands there is
+    of a newer version than this program.
+    """
 
     async def run() -> T:
         redis = connect(settings)
         try:
+            if not any_version:
+                await SchemaStore(redis).version()
             return await use(redis)
         finally:
             await redis.aclose()
 
     try:
         return asyncio.run(run())
-    except StoreUnavailableError as error:
+    except (StoreUnavailableError, SchemaError) as error:
         raise click.ClickException(str(error)) from None
 
 

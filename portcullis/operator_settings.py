@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.settings import WebSettings, load
+from oauth_core.settings import BackupSettings, load
 from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str, str]) -> WebSettings:
+def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str, str]) -> BackupSettings:
     """What reaches the gateway's Redis and opens its key ring. Raises `SettingsError`.
 
     The environment counts when it has a master key; else the state folder of `portcullis up` is asked. These
@@ -22,4 +22,4 @@ def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str
     if "MASTER_KEY" not in environ and "MASTER_KEY_FILE" not in environ:
         given |= operator_environment.read(state_dir)
     given.pop("GITHUB_CLIENT_SECRET_FILE", None)
-    return load(WebSettings, config, {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **given})
+    return load(BackupSettings, config, {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **given})

@@ -9,7 +9,12 @@ BELONGS = {
     "authlib": ("oauth_web.github",),
     "betterproto2": ("portcullis.envoy_config",),
     "click": ("portcullis",),
-    "cryptography": ("oauth_core.keys", "oauth_core.sealing", "portcullis.certificates"),
+    "cryptography": (
+        "oauth_core.keys",
+        "oauth_core.sealed_stream",
+        "oauth_core.sealing",
+        "portcullis.certificates",
+    ),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
@@ -41,7 +46,9 @@ BELONGS = {
         "oauth_core.store",
         "oauth_web.clients",
         "oauth_web.deps",
+        "portcullis.backup",
         "portcullis.bench",
+        "portcullis.config_check",
         # Operators' commands hand it on to the stores.
         "portcullis.commands",
         "portcullis.operator_commands",

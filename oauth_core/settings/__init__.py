@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings.authz import AuthzSettings
+from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
 from oauth_core.settings.sources import SECRET_FIELDS, from_environment, from_file, validated
 from oauth_core.settings.tls import TlsSettings
+from oauth_core.settings.unsafe import refusals
 from oauth_core.settings.web import WebSettings
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "load",
     "AuthzSettings",
+    "BackupSettings",
     "EnvoySettings",
     "GatewaySettings",
     "RedisSettings",
@@ -33,6 +36,8 @@ __all__ = [
     "WebSettings",
     "CommaList",
     "CONFIG_VARIABLE",
+    "FIELDS",
+    "KINDS",
     "SECRETS",
     "WEB_PATHS",
 ]
@@ -40,8 +45,8 @@ __all__ = [
 CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
-_KINDS: tuple[type[GatewaySettings], ...] = (WebSettings, AuthzSettings, EnvoySettings)
-_FIELDS = frozenset(name for kind in _KINDS for name in kind.model_fields)
+KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, EnvoySettings)
+FIELDS = frozenset(name for kind in KINDS for name in kind.model_fields)
 SECRETS = SECRET_FIELDS
 
 
@@ -54,12 +59,18 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     if config is None and environ.get(CONFIG_VARIABLE):
         config = Path(environ[CONFIG_VARIABLE])
     faults: list[str] = []
-    values = from_file(config, _FIELDS, faults) if config is not None else {}
-    values |= from_environment(kind.model_fields, environ, faults)
+    values = from_file(config, FIELDS, faults) if config is not None else {}
+    given = from_environment(kind.model_fields, environ, faults)
+    if given.get("base_domain") and "issuer" not in given:
+        # Whoever names another domain means the issuer that goes with it.
+        values.pop("issuer", None)
+    values |= given
     # What every program needs is looked at by itself first: pydantic compares values with each other only when
     # each is well-formed, and a missing secret must not hide a bad address.
     validated(GatewaySettings, values, faults)
     settings = validated(kind, values, faults)
+    if settings is not None:
+        faults += refusals(settings)
     if settings is None or faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     return settings

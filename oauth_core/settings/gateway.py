@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from oauth_core.model import Service
-from oauth_core.public_urls import check_redis_url, faults_of, is_loopback
+from oauth_core.public_urls import check_redis_url, faults_of, is_loopback, origin_of, path_of
 from oauth_core.roles import Policy
 from oauth_core.scopes import of_service
 from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
@@ -20,6 +20,9 @@ from oauth_core.settings.services import ServiceSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HOST_PATHS = ("/.well-known", "/_github", "/healthz")
+"""Paths at the root of the issuer's host that belong to the authorization server, whatever path the issuer has."""
+
 WEB_PATHS = (
     "/authorize",
     "/device",
@@ -29,11 +32,9 @@ WEB_PATHS = (
     "/revoke",
     "/introspect",
     "/callback",
-    "/.well-known",
-    "/_github",
-    "/healthz",
+    *HOST_PATHS,
 )
-"""Paths of the issuer's host that belong to the authorization server, so no service may claim them."""
+"""Those of an issuer without a path, so no service may claim them. Below a path everything is the issuer's."""
 
 
 def _comma_list(value: object) -> object:
@@ -41,6 +42,11 @@ def _comma_list(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _lower_case(value: object) -> object:
+    """`INFO`, as other programs have it, is `info`."""
+    return value.lower() if isinstance(value, str) else value
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
@@ -58,8 +64,9 @@ class GatewaySettings(BaseModel):
     default_scopes: CommaList = ()
     allowed_origins: CommaList = ()
     identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
+    certificate_bound_tokens: Literal["off", "asked", "required"] = "off"
     run_dir: Path = Path("/run/portcullis")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower_case)] = "info"
 
     @model_validator(mode="before")
     @classmethod
@@ -79,8 +86,8 @@ class GatewaySettings(BaseModel):
     def _faults(self) -> Iterator[str]:
         """What is wrong with values that are each well-formed, one line a fault."""
         issuer_faults = list(faults_of(self.issuer, what="issuer"))
-        if not issuer_faults and urlsplit(self.issuer).path:
-            issuer_faults.append(f"issuer {self.issuer!r} must not have a path")
+        if not issuer_faults and _is_at_or_below(path_of(self.issuer), HOST_PATHS):
+            issuer_faults.append(f"issuer {self.issuer!r} must not lie at or below {' '.join(HOST_PATHS)}")
         yield from issuer_faults
         if not self.services:
             yield "services is empty: name at least one service"
@@ -90,7 +97,7 @@ class GatewaySettings(BaseModel):
                 if key in seen:
                     yield f"services {seen[key]} and {service.name} are both {key!r}"
                 seen[key] = service.name
-            if issuer_faults and service.resource.startswith(self.issuer):
+            if issuer_faults and service.resource.startswith(origin_of(self.issuer)):
                 continue  # said already
             faults = list(faults_of(service.resource, what=f"url of service {service.name}"))
             yield from faults
@@ -102,7 +109,11 @@ class GatewaySettings(BaseModel):
 
     def _path_faults(self, service: Service) -> Iterator[str]:
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
-        taken = any(f"{url.path}/".startswith(f"{path}/") for path in ("", *WEB_PATHS) if path or not url.path)
+        taken = not url.path or _is_at_or_below(url.path, WEB_PATHS)
+        if issuer.path:
+            # Neither below the issuer nor around it: what is not the one's must not become the other's.
+            apart = not _is_at_or_below(url.path, (issuer.path,)) and not _is_at_or_below(issuer.path, (url.path,))
+            taken = not url.path or not apart or _is_at_or_below(url.path, HOST_PATHS)
         if url.netloc == issuer.netloc and taken:
             yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
 
@@ -132,12 +143,17 @@ class GatewaySettings(BaseModel):
         return Service(
             name=service.name,
             title=service.title or service.name,
-            resource=f"{self.issuer}{url}" if url.startswith("/") else url,
+            # At the issuer's host but not below its path, where everything is the authorization server's.
+            resource=f"{origin_of(self.issuer)}{url}" if url.startswith("/") else url,
             upstream=service.upstream or f"unix:{self.service_socket(service.name)}:/mcp",
             scope=service.scope or f"mcp.{service.name}",
             named_permissions=service.permissions.names if service.permissions else (),
             rules=service.permissions.rules if service.permissions else None,
         )
+
+
+def _is_at_or_below(path: str, places: tuple[str, ...]) -> bool:
+    return any(f"{path}/".startswith(f"{place}/") for place in places)
 
 
 class RedisSettings(GatewaySettings):

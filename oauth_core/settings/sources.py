@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SECRET_FIELDS = frozenset({"master_key", "github_client_secret", "redis_password"})
+SECRET_FIELDS = frozenset({"backup_key", "master_key", "github_client_secret", "redis_password"})
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
 
-_TABLES = frozenset({"services", "roles", "trusted_issuers"})
+TABLES = frozenset({"services", "roles", "trusted_issuers"})
 """Fields that are tables, which no variable can hold."""
 
 
@@ -66,7 +66,7 @@ def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: 
     values: dict[str, object] = {}
     for name in fields:
         variable = name.upper()
-        if name not in _TABLES and variable in environ:
+        if name not in TABLES and variable in environ:
             values[name] = environ[variable]
         if name in SECRET_FIELDS and (file := environ.get(f"{variable}_FILE")):
             if variable in environ:

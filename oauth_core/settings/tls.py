@@ -97,5 +97,7 @@ class TlsSettings(GatewaySettings):
             ):
                 if value:
                     yield f"{name} needs tls_cert and tls_key, or acme_email"
+        if self.certificate_bound_tokens != "off" and self.tls_client_ca is None:
+            yield "certificate_bound_tokens needs tls_client_ca: nobody could show a certificate"
         if (self.tls_client_required or self.tls_client_pins) and self.tls_client_ca is None:
             yield "tls_client_required and tls_client_pins need tls_client_ca"

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SHORTEST_ACCESS_TOKEN = 300
 
 
-def _master_key(value: object) -> object:
+def check_key(value: object) -> object:
+    """A text that must be a 256-bit key, as it stands. Raises `ValueError`."""
     if isinstance(value, str):
         read_key(value)
     return value
@@ -39,7 +40,7 @@ class WebSettings(RedisSettings, RateSettings):
     """What the authorization server needs. Lifetimes are seconds."""
 
     web_listen: str = "127.0.0.1:9000"
-    master_key: Annotated[SecretStr, BeforeValidator(_master_key)]
+    master_key: Annotated[SecretStr, BeforeValidator(check_key)]
     github_client_id: str
     github_client_secret: SecretStr
     github_url: str = "https://github.com"

@@ -124,13 +124,17 @@ class GrantStore:
         Raises `StoreUnavailableError`.
         """
         family = [] if token is None else [token.family_hash, token.secret_hash]
+        await self.index(grant)
         async with guarded():
-            if grant.user is not None:
-                await self._note_for_user(
-                    [keyspace.user_grants(grant.user.github_id)],
-                    [grant.grant_id, grant.expires_at, grant.created_at],
-                )
             await self._create([keyspace.grant(grant.grant_id)], [_GRANT.dump(grant), grant.expires_at, *family])
+
+    async def index(self, grant: Grant) -> None:
+        """Note whose grant it is, so that `of_user` finds it."""
+        if grant.user is None:
+            return
+        keys = [keyspace.user_grants(grant.user.github_id)]
+        async with guarded():
+            await self._note_for_user(keys, [grant.grant_id, grant.expires_at, grant.created_at])
 
     async def get(self, grant_id: str) -> Grant | None:
         """The grant, while it lives."""

@@ -32,6 +32,7 @@
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
 | `isolated-services` | services that an operator took out, and why, JSON | until all are back |
+| `schema` | the version of all this (`oauth_core.store.schema`), or that a backup is being restored | for ever |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
 touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
@@ -45,6 +46,7 @@ from oauth_core.credentials import hash_secret, is_identifier
 KEYRING = "keyring"
 JWKS = "jwks"
 ISOLATED_SERVICES = "isolated-services"
+SCHEMA = "schema"
 CUT_OF_ALL = "cut:all"
 DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"
@@ -55,8 +57,9 @@ ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
 ALL_USER_GRANTS = "user-grants:*"
+ALL_CLIENT_GRANTS = "client-grants:*"
 """Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
-every person."""
+every person, and of every client."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""

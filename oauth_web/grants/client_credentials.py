@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core import machine_clients
 from oauth_core.audit import EventKind
+from oauth_web.caller_certificate import to_bind
 from oauth_web.grants.issuing import check_not_overtaken, issue
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ async def issue_to_machine(deps: Deps, client: Client, form: Parameters) -> Resp
     scope, audience = machine_clients.narrowed(grant, form, deps.services)
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, None)
-    answer = await issue(deps, grant, None, audience=audience, scope=scope, kind=EventKind.TOKEN_ISSUED)
+    answer = await issue(
+        deps,
+        grant,
+        None,
+        audience=audience,
+        scope=scope,
+        kind=EventKind.TOKEN_ISSUED,
+        certificate=to_bind(deps, client),
+    )
     await check_not_overtaken(deps, client, grant, allowed_at=grant.created_at)
     return answer

@@ -15,6 +15,7 @@ from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.identity_assertions import IdentityFault
 from oauth_core.model import Grant, KnownUser
+from oauth_web.caller_certificate import to_bind
 from oauth_web.grants.issuing import check_not_overtaken, invalid_grant, issue
 from oauth_web.standing import NotAdmittedError, check_still_admitted
 
@@ -72,7 +73,15 @@ async def exchange(deps: Deps, client: Client, form: Parameters) -> Response:
             grant_id=grant.grant_id,
         )
     )
-    answer = await issue(deps, grant, None, audience=audience, scope=scope, kind=EventKind.TOKEN_ISSUED)
+    answer = await issue(
+        deps,
+        grant,
+        None,
+        audience=audience,
+        scope=scope,
+        kind=EventKind.TOKEN_ISSUED,
+        certificate=to_bind(deps, client),
+    )
     # What was vouched for before somebody was cut off is as void as a code that they had not redeemed.
     await check_not_overtaken(deps, client, grant, allowed_at=min(asserted.issued_at, now))
     return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oauth_core import access_tokens, client_authentication, grants, refresh_tokens, scopes
@@ -9,6 +10,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import json_answer
+from oauth_web.caller_certificate import to_bind
 
 if TYPE_CHECKING:
     from quart import Response
@@ -26,11 +28,20 @@ async def begin_grant(
 ) -> Response:
     """Keep a grant that its user gave at second `allowed_at`, and answer its first tokens."""
     token = refresh_tokens.first(grant.grant_id)
+    grant = replace(grant, certificate=to_bind(deps, client))
     lifetime = grant.expires_at - grant.created_at
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, token)
     await deps.clients.keep_for(client.client_id, lifetime)
-    answer = await issue(deps, grant, token, audience=audience, scope=grant.scopes, kind=EventKind.TOKEN_ISSUED)
+    answer = await issue(
+        deps,
+        grant,
+        token,
+        audience=audience,
+        scope=grant.scopes,
+        kind=EventKind.TOKEN_ISSUED,
+        certificate=grant.certificate,
+    )
     await check_not_overtaken(deps, client, grant, allowed_at=allowed_at)
     return answer
 
@@ -59,8 +70,9 @@ async def issue(
     audience: tuple[str, ...],
     scope: tuple[str, ...],
     kind: EventKind,
+    certificate: str | None,
 ) -> Response:
-    """Mint an access token, bring it to life, and answer it with `token` (RFC 6749 section 5.1)."""
+    """Mint an access token, bound to `certificate`, bring it to life, and answer it (RFC 6749 section 5.1)."""
     for _ in range(_MOST_TRIES):
         claims = grants.claims_for(
             grant,
@@ -70,6 +82,7 @@ async def issue(
             scope=scope,
             now=deps.clock(),
             lifetime=deps.settings.access_token_lifetime,
+            certificate=certificate,
         )
         access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
         if await deps.grants.add_token(grant, claims):

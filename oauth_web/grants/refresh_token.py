@@ -9,6 +9,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
 from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
+from oauth_web.caller_certificate import shown, to_bind
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
 from oauth_web.rates import hold_back
 from oauth_web.standing import NotAdmittedError, check_still_admitted
@@ -30,11 +31,23 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
         raise invalid_grant("the refresh token is not valid")
     await hold_back(deps, Limit.TOKENS_PER_GRANT, grant.grant_id)
-    scope = grants.narrow_scopes(grant.scopes, form)
+    certificate = grant.certificate or to_bind(deps, client)
+    if grant.certificate is not None and grant.certificate != shown(deps):
+        # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
+        raise invalid_grant("the refresh token is bound to another certificate (RFC 8705 section 4)")
+    scope = grants.narrow_scopes(grant.scopes, form, deps.services)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
     grant = await _with_standing(deps, client, grant, presented)
     successor = await _successor(deps, client, presented)
-    return await issue(deps, grant, successor, audience=audience, scope=scope, kind=EventKind.TOKEN_REFRESHED)
+    return await issue(
+        deps,
+        grant,
+        successor,
+        audience=audience,
+        scope=scope,
+        kind=EventKind.TOKEN_REFRESHED,
+        certificate=certificate,
+    )
 
 
 async def _with_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> Grant:

@@ -12,7 +12,7 @@ import click
 import httpx2
 
 from oauth_core.errors import SettingsError
-from oauth_core.public_urls import is_loopback
+from oauth_core.public_urls import is_loopback, origin_of
 from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import Finding, Outcome, examine
 from portcullis.doctor.forge import Forger
@@ -90,7 +90,7 @@ async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list
 
 async def _browser(issuer: str, user: str, http: httpx2.AsyncClient) -> Browser:
     """By itself at the local stand-in, which only ever runs on loopback; else with the user's own browser."""
-    if is_loopback(issuer) and (await http.get(f"{issuer}/_github/healthz")).is_success:
+    if is_loopback(issuer) and (await http.get(f"{origin_of(issuer)}/_github/healthz")).is_success:
         return LocalBrowser(user)
     return SystemBrowser(lambda line: click.echo(line, err=True))
 

@@ -139,12 +139,18 @@ def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
 
 
 def _check_commands(choices: Choices) -> None:
-    """A misspelt command is told before anything starts."""
+    """A misspelt command, and a variable that nobody set, are told before anything starts."""
     path = search_path(os.environ)
     missing = [
         f"service {service.name}: command {service.command[0]!r} is not on PATH"
         for service in choices.settings.services
         if service.command and shutil.which(service.command[0], path=path) is None
+    ]
+    missing += [
+        f"service {service.name}: {name} of its pass_environment is not set"
+        for service in choices.settings.services
+        for name in service.pass_environment
+        if name not in os.environ
     ]
     if missing:
         raise SettingsError(missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -100,7 +101,13 @@ async def connected(
         )
 
     metadata = OAuthClientMetadata.model_validate(
-        {"client_name": "Portcullis doctor", "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none"}
+        {
+            "client_name": "Portcullis doctor",
+            "redirect_uris": [redirect_uri],
+            "token_endpoint_auth_method": "none",
+            # Like nobody else's: what identical registrations share, none of them may delete again.
+            "software_version": secrets.token_urlsafe(16),
+        }
     )
     provider = OAuthClientProvider(
         resource, metadata, wallet, redirect_handler=redirect, callback_handler=callback

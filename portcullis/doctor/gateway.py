@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from oauth_core.public_urls import well_known
 from oauth_core.resources import metadata_url
 
 _INITIALIZE = {
@@ -65,7 +66,7 @@ class Gateway:
 async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
     """Find the gateway at `url`. Raises `UnreachableError`."""
     issuer = url.rstrip("/")
-    where = f"{issuer}/.well-known/oauth-authorization-server"
+    where = well_known(issuer, "oauth-authorization-server")
     try:
         answer = await http.get(where)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:

@@ -47,6 +47,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
+from oauth_core.public_urls import origin_of
 from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
 from portcullis.envoy_config.rate_limit import limited, unlimited
@@ -154,7 +155,7 @@ def _only_https(seconds: int) -> HeaderMutation:
 
 def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
     local = [matching(_LOOPBACK_ORIGIN)] if settings.is_local else []
-    return [*(exactly(origin) for origin in (settings.issuer, *settings.allowed_origins)), *local]
+    return [*(exactly(origin) for origin in (origin_of(settings.issuer), *settings.allowed_origins)), *local]
 
 
 def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
@@ -174,7 +175,7 @@ def _check(settings: EnvoySettings) -> ExtAuthz:
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         validate_mutations=True,
         clear_route_cache=False,
-        include_peer_certificate=False,
+        include_peer_certificate=settings.certificate_bound_tokens != "off",
         stat_prefix="portcullis",
     )
 

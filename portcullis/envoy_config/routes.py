@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
+from oauth_core.public_urls import path_of, well_known
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
 from portcullis.envoy_config.messages import exactly, matching, overwrite, seconds
@@ -49,17 +50,15 @@ _METHODS = matching("|".join((*MCP_METHODS, "OPTIONS")))  # the last for preflig
 _JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
-# Where an MCP client goes, perhaps one that lives in a web page ...
+# Below the issuer's path: where an MCP client goes, perhaps one that lives in a web page ...
 _CLIENT_PATHS = ("/token", "/device_authorization", "/revoke", "/introspect", "/.well-known/jwks.json")
-_CLIENT_TREES = (
-    "/register",
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/openid-configuration",
-    _RESOURCE_METADATA,
-)
+_DOCUMENTS = ("oauth-authorization-server", "openid-configuration")
+_CLIENT_TREES = ("/register", *(f"/.well-known/{document}" for document in _DOCUMENTS))
 # ... and where people and probes go.
-_PEOPLE_PATHS = ("/", "/callback", "/device", "/healthz")
+_PEOPLE_PATHS = ("/", "/callback", "/device")
 _PEOPLE_TREES = ("/authorize",)
+# The same at the root of the host, whatever path the issuer has.
+_HEALTH = "/healthz"
 _ANYTHING = RouteMatch(prefix="/")
 _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
 """CONNECT, which has no path and so matches nothing else; unanswered it would wait for its time to run out."""
@@ -129,14 +128,21 @@ def _domains(host: str, schemes: set[str]) -> list[str]:
 
 
 def _issuer_routes(settings: EnvoySettings, topology: Topology) -> Iterator[Route]:
+    below = path_of(settings.issuer)
     for path in _CLIENT_PATHS:
-        yield _web(RouteMatch(path=path), for_clients(settings))
+        yield _web(RouteMatch(path=f"{below}{path}"), for_clients(settings))
     for tree in _CLIENT_TREES:
-        yield _web(_at_or_below(tree), for_clients(settings))
+        yield _web(_at_or_below(f"{below}{tree}"), for_clients(settings))
+    yield _web(_at_or_below(_RESOURCE_METADATA), for_clients(settings))
+    if below:
+        for document in _DOCUMENTS:
+            yield _web(RouteMatch(path=path_of(well_known(settings.issuer, document))), for_clients(settings))
+        yield _web(RouteMatch(path=below), for_people(settings))
     for path in _PEOPLE_PATHS:
-        yield _web(RouteMatch(path=path), for_people(settings))
+        yield _web(RouteMatch(path=f"{below}{path}"), for_people(settings))
+    yield _web(RouteMatch(path=_HEALTH), for_people(settings))
     for tree in _PEOPLE_TREES:
-        yield _web(_at_or_below(tree), for_people(settings))
+        yield _web(_at_or_below(f"{below}{tree}"), for_people(settings))
     if topology.standin is not None:
         yield _web(_at_or_below(_STANDIN), for_people(settings), cluster=STANDIN)
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from quart import Blueprint, Response, redirect, render_template, request
 
 from oauth_core.credentials import pkce_matches
-from oauth_core.public_urls import is_loopback
+from oauth_core.public_urls import is_loopback, origin_of
 from portcullis.github_standin import people
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class SignInRequest:
 def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
     """The routes below `/login/oauth`."""
     routes = Blueprint("sign_in", __name__)
+    ours = origin_of(settings.issuer)
 
     @routes.get("/authorize")
     async def show() -> Response | tuple[str, int]:
@@ -61,7 +62,7 @@ def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
     @routes.post("/authorize")
     async def choose() -> BaseResponse | tuple[str, int]:
         # A page elsewhere could post this form for its visitor; browsers say where a post comes from.
-        if request.headers.get("Origin", settings.issuer) != settings.issuer:
+        if request.headers.get("Origin", ours) != ours:
             return await _problem("This form was sent from another site.", 403)
         form = await request.form
         asked = _read_request(form, settings)

@@ -114,7 +114,7 @@ def _has_ipv6() -> bool:
 def _with_port(issuer: str, port: int) -> str:
     parts = urlsplit(issuer)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}" + ("" if port == _DEFAULT_PORTS[parts.scheme] else f":{port}")
+    return f"{parts.scheme}://{host}{'' if port == _DEFAULT_PORTS[parts.scheme] else f':{port}'}{parts.path}"
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ext_authz.addresses import spell_out
+from oauth_core.public_urls import origin_of
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
 from portcullis.github_standin.settings import PREFIX
 from portcullis.supervisor import environment, redis_config
@@ -67,7 +68,7 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     if choices.standin:
         # Reached through Envoy, as by browsers; no proxy has a part in talking to this machine.
         outside = {}
-        url = f"{choices.settings.issuer}{PREFIX}"
+        url = f"{origin_of(choices.settings.issuer)}{PREFIX}"
         github = {
             "GITHUB_CLIENT_ID": _STANDIN_CLIENT,
             "GITHUB_CLIENT_SECRET_FILE": str(ground.standin_secret_file),
@@ -204,7 +205,9 @@ def _service(service: ServiceSettings, command: tuple[str, ...], choices: Choice
     return ChildSpec(
         name=f"service-{service.name}",
         command=command,
-        environment=environment.plain(ground.environ) | environment.outside(ground.environ),
+        environment={name: ground.environ[name] for name in service.pass_environment if name in ground.environ}
+        | environment.plain(ground.environ)
+        | environment.outside(ground.environ),
         probe=HttpProbe(socket, "/mcp", healthy=False),
         essential=False,
         sockets=(socket,),

@@ -11,6 +11,7 @@ import dataclasses
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -19,7 +20,7 @@ from ext_authz.check import Authorizer, Unrecorded
 from ext_authz.facts import FactFinder, presented
 from ext_authz.key_cache import KeyCache
 from ext_authz.token_memory import TokenMemory
-from oauth_core import access_tokens
+from oauth_core import access_tokens, certificates
 from oauth_core.access import rights_of
 from oauth_core.access_tokens import Verified
 from oauth_core.challenge import refusal
@@ -42,6 +43,11 @@ SERVICES = ServiceIndex(
 )
 POLICY = Policy.of((), SERVICES.services)
 START = claims().iat
+CERTIFICATES = [
+    quote(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n", safe="")
+    for body in ("AAAA", "BBBB")
+]
+"""As Envoy writes them; nobody here looks into one."""
 
 
 class Doors:
@@ -108,7 +114,11 @@ class World:
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
         availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
         rights = rights_of(POLICY, token.claims) if isinstance(token, Verified) else None
-        match decide(Facts(service, request.routed_as, token, liveness, availability, self.now, rights)):
+        shown = wire.certificate_of(request)
+        facts = Facts(
+            service, request.routed_as, token, liveness, availability, self.now, rights, certificate=shown
+        )
+        match decide(facts):
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
@@ -129,6 +139,7 @@ class World:
             exp=self.now + self.rng.choice([1, 30] + [600] * 8),
             iss=self.rng.choice([ISSUER] * 19 + ["https://evil.example"]),
             github_user=self.rng.choice(["octocat", "Zoë", "a b", ""]),
+            certificate=self.rng.choice([None, None, *map(certificates.of_escaped_pem, CERTIFICATES)]),
         )
         if self.rng.random() < 0.03:
             made = dataclasses.replace(made, jti=7)  # type: ignore[arg-type]
@@ -166,8 +177,10 @@ class World:
         """A request, mostly with a good token, mostly well-formed."""
         rng = self.rng
         token = rng.choice(self.tokens[-8:])
+        certificate = rng.choice(["", *CERTIFICATES * 4, "no certificate"])
         if rng.random() < 0.5:
-            return check_request(path=rng.choice(["/time/mcp", "/notes/mcp"]), token=token)
+            path = rng.choice(["/time/mcp", "/notes/mcp"])
+            return check_request(path=path, token=token, certificate=certificate)
         match rng.randrange(30):
             case 0:
                 token = mangled(rng, token)
@@ -199,7 +212,14 @@ class World:
             + ["/time", "//time/mcp", "/time/mcp/../x", "/other", "time"]
         )
         host = rng.choice(["localhost:8080"] * 24 + ["LOCALHOST:8080", "evil.example", ""])
-        message = check_request(path=path, host=host, headers=headers, raw_headers=raw, extensions=extensions)
+        message = check_request(
+            path=path,
+            host=host,
+            headers=headers,
+            raw_headers=raw,
+            extensions=extensions,
+            certificate=certificate,
+        )
         return message[: rng.randrange(len(message))] if rng.random() < 0.02 else message
 
 
@@ -247,4 +267,5 @@ async def test_the_fast_path_answers_byte_for_byte_what_the_plain_one_does(
         seen["allowed" if b"x-user-id" in expected else "refused"] += 1
         assert answer == expected
         assert await fast.check(message) == expected, "and once more"
-    assert min(seen[what] for what in ("at once", "later", "allowed", "refused")) > 100, seen
+        seen["other certificate"] += b"wrong_certificate" in expected
+    assert min(seen[what] for what in ("at once", "later", "allowed", "refused", "other certificate")) > 100, seen

@@ -93,6 +93,7 @@ async def test_one_token_may_call_one_tool_and_not_the_other_however_often_it_as
         assert read_answer(answer).status == 403
 
 
+@pytest.mark.requirement("mcp:insufficient-scope-all")
 async def test_all_missing_scopes_are_told(key: SigningKey) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
     refused = read_answer(await authorizer.check(call(token(key, READ), "set_time")))

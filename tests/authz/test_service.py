@@ -28,6 +28,7 @@ def ask(authz: AuthzProcess, **request: Any) -> Answer:
     return read_answer(authz.check(check_request(**request)))
 
 
+@pytest.mark.requirement("oauth21:header-token", "rfc6750:header")
 def test_a_live_token_passes_and_the_service_learns_who_it_is(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue())
     assert answer.status == 200
@@ -48,6 +49,7 @@ def test_a_machine_client_passes_as_itself(authz: AuthzProcess, issue: Issue) ->
     assert "x-user-name" in answer.removed
 
 
+@pytest.mark.requirement("mcp:header-token")
 @pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp?x=y", "/time/mcp/", "/time/mcp/messages"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 def test_the_service_and_what_is_below_it_need_a_token_whatever_the_method(
@@ -57,6 +59,7 @@ def test_the_service_and_what_is_below_it_need_a_token_whatever_the_method(
     assert ask(authz, path=path, method=method).status == 401
 
 
+@pytest.mark.requirement("mcp:challenge-on-401", "oauth21:www-authenticate", "rfc6750:challenge")
 def test_without_a_token_the_caller_is_told_where_to_get_one(authz: AuthzProcess) -> None:
     answer = ask(authz)
     assert (answer.status, answer.grpc_code) == (401, grpc.StatusCode.UNAUTHENTICATED.value[0])
@@ -81,6 +84,7 @@ def signed_with_the_public_key(token: str, key: SigningKey) -> str:
     return jwt.encode(payload, secret, "HS256", headers={"typ": "at+jwt", "kid": key.kid})
 
 
+@pytest.mark.requirement("mcp:validate", "oauth21:validate")
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -111,6 +115,7 @@ def assert_invalid(answer: Answer) -> None:
     assert answer.json["error"] == "invalid_token"
 
 
+@pytest.mark.requirement("mcp:validate")
 def test_forged_tokens_are_invalid(authz: AuthzProcess, issue: Issue, key: SigningKey) -> None:
     token = issue()
     head, payload, signature = token.split(".")
@@ -130,6 +135,7 @@ def test_forged_tokens_are_invalid(authz: AuthzProcess, issue: Issue, key: Signi
     assert ask(authz, token=token).status == 200
 
 
+@pytest.mark.requirement("rfc6750:one-method")
 def test_two_credentials_are_refused_even_when_both_are_good(authz: AuthzProcess, issue: Issue) -> None:
     token = issue()
     assert_invalid(ask(authz, headers={"authorization": f"Bearer {token},Bearer {token}"}))
@@ -138,12 +144,14 @@ def test_two_credentials_are_refused_even_when_both_are_good(authz: AuthzProcess
     assert_invalid(ask(authz, raw_headers=raw * 2))
 
 
+@pytest.mark.requirement("mcp:no-token-in-query")
 def test_a_token_in_the_url_is_refused_and_not_logged(authz: AuthzProcess, issue: Issue) -> None:
     token = issue()
     assert ask(authz, path=f"/time/mcp?access_token={token}").status == 400
     assert token not in authz.log_text()
 
 
+@pytest.mark.requirement("oauth21:validate")
 def test_a_token_without_the_scope_is_403_and_told_which(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue(scope="mcp.notes"))
     assert (answer.status, answer.grpc_code) == (403, grpc.StatusCode.PERMISSION_DENIED.value[0])
@@ -153,6 +161,7 @@ def test_a_token_without_the_scope_is_403_and_told_which(authz: AuthzProcess, is
     assert f'resource_metadata="{METADATA}"' in challenge
 
 
+@pytest.mark.requirement("mcp:audience")
 def test_a_token_for_one_service_does_not_open_another(authz: AuthzProcess, issue: Issue) -> None:
     token = issue(aud=(TIME,), scope="mcp.time mcp.notes")
     assert ask(authz, token=token).status == 200

@@ -50,6 +50,7 @@ def test_a_good_token_gets_through_and_becomes_an_identity(envoy: AuthzEnvoy, is
     assert reply.values("authorization") == []
 
 
+@pytest.mark.requirement("complaints:semantic-router-1445")
 @pytest.mark.parametrize("name", ["x-user-id", "X-User-Name", "X-CLIENT-ID", "x-token-scope"])
 def test_a_forged_identity_never_arrives(envoy: AuthzEnvoy, issue: Issue, name: str) -> None:
     reply = envoy.post("/time/mcp", [(name, "forged"), bearer(issue()), (name, "forged too")])
@@ -80,6 +81,7 @@ def test_two_authorization_headers_do_not_get_through(envoy: AuthzEnvoy, issue: 
     assert reply.status == 401
 
 
+@pytest.mark.requirement("rfc6750:challenge-once")
 def test_the_challenge_reaches_the_client_whole(envoy: AuthzEnvoy) -> None:
     reply = envoy.post("/time/mcp")
     assert reply.status == 401

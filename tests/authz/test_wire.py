@@ -105,6 +105,7 @@ def test_no_damage_to_a_real_message_makes_decoding_fail(data: st.DataObject) ->
     wire.decode(bytes(message))
 
 
+@pytest.mark.requirement("rfc6750:one-method")
 @pytest.mark.parametrize(
     ("credentials", "expected"),
     [
@@ -137,6 +138,7 @@ def test_no_credentials_are_missing_ones() -> None:
     assert presented(decode(check_request())) is Unverified.MISSING
 
 
+@pytest.mark.requirement("oauth21:query-token", "rfc6750:query")
 @pytest.mark.parametrize(
     "query",
     [

@@ -11,6 +11,7 @@ from tests.clients import table
 from tests.clients.person import Person
 from tests.clients.programs import KINDS, Kind
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
+from tests.support.publisher import Publisher, running_publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +33,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(scope="session")
-def gateway() -> Iterator[RunningGateway]:
-    """A gateway like the one users start with."""
-    with running_gateway(config=_TWO_SERVICES) as gateway:
+def publisher() -> Iterator[Publisher]:
+    """Where clients publish their metadata documents."""
+    with running_publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture(scope="session")
+def gateway(publisher: Publisher) -> Iterator[RunningGateway]:
+    """A gateway like the one users start with, except that it may fetch documents from this machine."""
+    environ = {
+        "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
+        "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
+    }
+    with running_gateway(config=_TWO_SERVICES, environ=environ) as gateway:
         yield gateway
 
 

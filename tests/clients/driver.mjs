@@ -11,8 +11,11 @@ export class MemoryProvider {
   #callbacks = [];
   #waiting = [];
 
+  // With `--client-metadata-url URL` on the command line, the URL of the document that the client is known by.
   static async listening() {
     const provider = new MemoryProvider();
+    const option = process.argv.indexOf("--client-metadata-url");
+    if (option > 0) provider.clientMetadataUrl = process.argv[option + 1];
     provider.server = createServer((request, response) => {
       response.end("Connected.");
       const parameters = new URL(request.url, "http://127.0.0.1").searchParams;

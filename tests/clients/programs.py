@@ -60,14 +60,21 @@ class Kind:
         return str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
 
     @asynccontextmanager
-    async def connected(self, url: str, person: Person) -> AsyncIterator[ConnectedClient]:
-        """This client, connected to `url`. Raises `ClientFailedError` when it does not come to that."""
+    async def connected(
+        self, url: str, person: Person, document: str | None = None
+    ) -> AsyncIterator[ConnectedClient]:
+        """This client, connected to `url`. Raises `ClientFailedError` when it does not come to that.
+
+        `document` is the URL of its metadata document, where it is to be known by that.
+        """
         home = person.browser.parent
         environ = {"PATH": node.path(), "HOME": str(home), "BROWSER": str(person.browser)}
+        options = ("--client-metadata-url", document) if document else ()
         if self.package == "@modelcontextprotocol/inspector":
-            yield await _Inspector.connecting(url, environ, home)
+            yield await _Inspector.connecting(url, environ, home, options)
             return
-        async with _running(_command(self.package, url), environ, home / "client.log") as program:
+        command = (*_command(self.package, url), *options)
+        async with _running(command, environ, home / "client.log") as program:
             client = _McpRemote(program) if self.package == "mcp-remote" else _LineProgram(program)
             await client.connect()
             yield client
@@ -207,14 +214,16 @@ class _McpRemote(ConnectedClient):
 class _Inspector(ConnectedClient):
     """The Inspector's command line: a new process for each request, and what it learnt kept in files."""
 
-    def __init__(self, url: str, environ: dict[str, str], home: Path) -> None:
-        self._url, self._log = url, home / "client.log"
+    def __init__(self, url: str, environ: dict[str, str], home: Path, options: tuple[str, ...]) -> None:
+        self._url, self._log, self._options = url, home / "client.log", options
         # A terminal is what it would otherwise want, and the keychain of a desktop.
         self._environ = environ | {"MCP_AUTO_OPEN_ENABLED": "true", "MCP_INSPECTOR_SECRET_STORE": "file"}
 
     @classmethod
-    async def connecting(cls, url: str, environ: dict[str, str], home: Path) -> _Inspector:
-        client = cls(url, environ, home)
+    async def connecting(
+        cls, url: str, environ: dict[str, str], home: Path, options: tuple[str, ...]
+    ) -> _Inspector:
+        client = cls(url, environ, home, options)
         client.tools = [tool["name"] for tool in (await client._run("tools/list"))["tools"]]
         return client
 
@@ -232,7 +241,7 @@ class _Inspector(ConnectedClient):
         with self._log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 *("node", str(program), "--cli", "--transport", "http", "--server-url", self._url),
-                *("--format", "json", "--method", method, *arguments),
+                *("--format", "json", *self._options, "--method", method, *arguments),
                 env=self._environ,
                 cwd=_ROOT,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -1,5 +1,7 @@
 """The Python SDK's client, unmodified: `python -m tests.clients.python_sdk_program URL`.
 
+`--client-metadata-url URL` after that lets it be known by its metadata document.
+
 It speaks with the test as `tests.support.fastmcp_program` does: a line of tools, then a line for each call.
 """
 
@@ -22,7 +24,7 @@ from portcullis.doctor.client import Wallet
 _DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nConnected."
 
 
-async def _serve(url: str) -> None:
+async def _serve(url: str, document: str | None) -> None:
     came_back: asyncio.Queue[str] = asyncio.Queue()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,7 +48,12 @@ async def _serve(url: str) -> None:
             {"client_name": "Example app", "redirect_uris": [f"http://127.0.0.1:{port}/callback"]}
         )
         provider = OAuthClientProvider(
-            url, metadata, Wallet(), redirect_handler=redirect, callback_handler=callback
+            url,
+            metadata,
+            Wallet(),
+            redirect_handler=redirect,
+            callback_handler=callback,
+            client_metadata_url=document,
         )
         async with (
             httpx2.AsyncClient(auth=provider, timeout=30.0) as http,
@@ -65,4 +72,4 @@ def _tell(value: object) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(sys.argv[1], sys.argv[3] if sys.argv[3:] else None))

@@ -23,6 +23,7 @@ RESULTS = _DOCS / "clients.json"
 STEPS = {
     "discover": "knows only the URL of an MCP service; finds the authorization server by the 401 and its metadata",
     "register": "registers itself (RFC 7591); the method of client authentication that it ended up with",
+    "document": "where it is given the URL of its metadata document, is known by that and registers nothing",
     "sign in": "opens the browser and takes the code back",
     "list": "lists the tools",
     "call": "calls a tool, and the service is told who called",

@@ -10,7 +10,7 @@ import yaml
 
 from oauth_core.settings import EnvoySettings, load
 from oauth_core.store.liveness import CHECK_ACL
-from tests.containers.conftest import ROOT
+from tests.containers.stack import ROOT
 
 
 def _compose() -> dict[str, Any]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.containers.conftest import ROOT
+from tests.containers.stack import ROOT
 
 if TYPE_CHECKING:
-    from tests.containers.conftest import Stack
+    from collections.abc import Callable
+
+    from tests.containers.stack import Stack
 
 pytestmark = pytest.mark.timeout(2400)  # the first test waits for the images to be built
 
@@ -38,20 +43,36 @@ SECRETS = {
 }
 _REACHED = """
 import socket
-reached = []
-for name, host, port in {targets!r}:
+from concurrent.futures import ThreadPoolExecutor
+HELLO = b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+NOWHERE = "203.0.113.77"
+def answer(host, port):
+    # Every server says something to this, be it that it did not understand.
+    said = b""
     try:
-        socket.create_connection((host, port), timeout=1).close()
+        with socket.create_connection((host, port), timeout=3) as connection:
+            connection.sendall(HELLO)
+            while len(said) < 33 and (more := connection.recv(33 - len(said))):
+                said += more
     except OSError:
-        continue
-    reached.append(name)
-print(" ".join(reached))
+        pass
+    return said
+def is_reached(target):
+    # There are networks whose gateway answers for any address whatever; so what nobody says is no answer.
+    return answer(*target[1:]) not in (b"", answer(NOWHERE, target[2]))
+targets = {targets!r}
+with ThreadPoolExecutor(len(targets)) as pool:
+    print(" ".join(target[0] for target, yes in zip(targets, pool.map(is_reached, targets)) if yes))
 """
 
 
+def _places(stack: Stack) -> list[tuple[str, str, int]]:
+    """Everything behind Envoy: name, address, port."""
+    return [(name, stack.address(name, n), port) for name, port in PORTS.items() for n in NETWORKS[name]]
+
+
 def _reached_from(stack: Stack, network: str) -> set[str]:
-    targets = [(name, stack.address(name, n), port) for name, port in PORTS.items() for n in NETWORKS[name]]
-    return set(stack.run_on(network, _REACHED.format(targets=targets)).split())
+    return set(stack.run_on(network, _REACHED.format(targets=_places(stack))).split())
 
 
 def test_a_real_client_signs_in_and_calls_a_tool_and_every_attack_is_refused(stack: Stack) -> None:
@@ -99,6 +120,15 @@ def test_redis_is_reached_from_the_data_network(stack: Stack) -> None:
     assert _reached_from(stack, "data") == {"redis", "oauth_web", "ext_authz"}
 
 
+def test_the_host_reaches_envoy_and_nothing_behind_it(stack: Stack) -> None:
+    """The engine's own machine is a neighbour too: what runs there must not find an unguarded side door."""
+    inside = ("envoy within", stack.address("envoy", "service"), 8080)
+    front = ("envoy", stack.address("envoy", "edge"), 8080)
+    script = _REACHED.format(targets=[*_places(stack), inside, front])
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["envoy"]
+
+
 @pytest.mark.parametrize(("network", "internal"), [("edge", False), ("service", True), ("data", True)])
 def test_the_engine_keeps_the_inner_networks_from_the_outside(stack: Stack, network: str, internal: bool) -> None:
     assert stack.client.networks.get(f"{stack.project}_{network}").attrs["Internal"] is internal
@@ -112,6 +142,25 @@ def test_every_process_is_confined(stack: Stack) -> None:
         assert host["CapDrop"] == ["ALL"], name
         assert host["SecurityOpt"] == ["no-new-privileges:true"], name
         assert not host["Privileged"], name
+
+
+def test_no_container_can_use_the_machine_up(stack: Stack) -> None:
+    for name, container in stack.containers().items():
+        host = container.attrs["HostConfig"]
+        assert 0 < host["Memory"] <= 1 << 30, name
+        assert 0 < host["NanoCpus"] <= 1_000_000_000, name
+        assert 0 < host["PidsLimit"] <= 512, name
+        assert "max-size" in host["LogConfig"]["Config"], name
+
+
+def test_every_program_that_stays_is_watched_and_well(stack: Stack) -> None:
+    def states() -> dict[str, str]:
+        containers = {name: c for name, c in stack.containers().items() if name != "config"}
+        return {
+            name: c.attrs["State"].get("Health", {}).get("Status", "unwatched") for name, c in containers.items()
+        }
+
+    _eventually(lambda: set(states().values()) == {"healthy"}, states)
 
 
 def test_each_container_is_given_the_secrets_it_needs_and_no_other(stack: Stack) -> None:
@@ -135,13 +184,44 @@ def test_the_check_services_user_of_redis_can_change_nothing(stack: Stack) -> No
 import os, redis
 password = open(os.environ["REDIS_PASSWORD_FILE"]).read().strip()
 client = redis.Redis.from_url(os.environ["REDIS_URL"], password=password)
-print(client.exists("token:x"), client.exists("jwks"))
-for command in (["SET", "token:x", "1"], ["DEL", "token:x"], ["GET", "keyring"], ["KEYS", "*"], ["FLUSHALL"]):
+print(client.exists("token:x"), client.exists("jwks"), client.get("isolated-services"))
+for command in (
+    ["SET", "token:x", "1"], ["DEL", "token:x"], ["DEL", "isolated-services"], ["GET", "keyring"], ["KEYS", "*"],
+    ["CONFIG", "GET", "*"], ["ACL", "LIST"], ["FLUSHALL"],
+):
     try:
         print("did", client.execute_command(*command))
     except redis.exceptions.NoPermissionError:
         print("refused")
 """
-    _, output = stack.containers()["ext_authz"].exec_run(["python3", "-c", script])
-    assert isinstance(output, bytes)
-    assert output.decode().splitlines() == ["0 1", *["refused"] * 5]
+    output = stack.execute("ext_authz", "python3", "-c", script)
+    assert output.splitlines() == ["0 1 None", *["refused"] * 8]
+
+
+def test_an_operator_isolates_a_service_from_inside_and_brings_it_back(stack: Stack) -> None:
+    stack.execute("oauth_web", "portcullis", "services", "isolate", "whoami", "--reason", "Being repaired.")
+    _eventually(lambda: _status(stack, "/whoami/mcp") == 503)
+    assert _status(stack, "/time/mcp") == 401
+    stack.execute("oauth_web", "portcullis", "services", "restore", "whoami")
+    _eventually(lambda: _status(stack, "/whoami/mcp") == 401)
+
+
+def test_both_programs_follow_the_mounted_settings_file(stack: Stack) -> None:
+    text = stack.settings_file.read_text(encoding="utf-8")
+    everything = '\n[roles.tester]\npermissions = ["*"]\neveryone = true\n'
+    stack.settings_file.write_text(text + everything, encoding="utf-8")
+    for name in ("oauth_web", "ext_authz"):
+        _eventually(lambda name=name: b"policy.changed" in stack.containers()[name].logs())  # type: ignore[misc]
+
+
+def _status(stack: Stack, path: str) -> int:
+    with closing(http.client.HTTPConnection(stack.issuer.removeprefix("http://"), timeout=10)) as connection:
+        connection.request("POST", path, body=b"{}", headers={"Content-Type": "application/json"})
+        return connection.getresponse().status
+
+
+def _eventually(happens: Callable[[], bool], told: Callable[[], object] = str) -> None:
+    deadline = time.monotonic() + 120
+    while not happens():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.2)

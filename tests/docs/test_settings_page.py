@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
-from oauth_core.settings import SECRETS, AuthzSettings, EnvoySettings, WebSettings
+from oauth_core.settings import SECRETS, AuthzSettings, BackupSettings, EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 FIELDS = {
     name: field
-    for kind in (WebSettings, AuthzSettings, EnvoySettings, ServiceSettings)
+    for kind in (BackupSettings, AuthzSettings, EnvoySettings, ServiceSettings)
     for name, field in kind.model_fields.items()
 }
 ROWS = {

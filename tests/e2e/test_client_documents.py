@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from mcp.client.auth import OAuthClientProvider
 from mcp.shared.auth import OAuthClientMetadata
 
@@ -10,6 +11,7 @@ from tests.support.mcp_user import McpUser, whoami
 from tests.support.publisher import running_publisher
 
 
+@pytest.mark.requirement("mcp:cimd")
 async def test_the_sdk_signs_in_with_the_url_of_its_document_and_does_not_register() -> None:
     with running_publisher() as publisher:
         client_id = publisher.client("/sdk/client.json", client_name="SDK client")

@@ -50,6 +50,7 @@ async def token(gateway: RunningGateway, oauth: OAuthClient) -> str:
     return str((await oauth.tokens(registration.client_id, resource=gateway.resource("whoami")))["access_token"])
 
 
+@pytest.mark.requirement("complaints:glycemicgpt-720")
 async def test_a_silent_redis_is_503_with_retry_after_never_401_and_it_recovers(
     gateway: RunningGateway, redis: Redis, http: httpx2.AsyncClient, token: str
 ) -> None:

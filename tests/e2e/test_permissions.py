@@ -124,6 +124,7 @@ async def test_the_sdk_calls_the_tools_that_its_user_may_use(gateway: RunningGat
     assert len(user.visits) == 1
 
 
+@pytest.mark.requirement("mcp:scope-consistency")
 async def test_what_a_new_consent_can_give_is_asked_for_all_at_once(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
@@ -146,6 +147,7 @@ FOLDED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoam
 PLAIN = json.dumps(call("whoami")).encode()
 
 
+@pytest.mark.requirement("mcp:header-body")
 @pytest.mark.parametrize(
     "case",
     [

@@ -44,6 +44,7 @@ async def test_a_service_is_told_who_signed_in(gateway: RunningGateway, mode: st
     assert told["token_scope"] == "mcp.whoami"
 
 
+@pytest.mark.requirement("mcp:only-own-tokens", "mcp:no-passthrough")
 async def test_neither_forged_identity_nor_the_token_reaches_a_service(gateway: RunningGateway, mode: str) -> None:
     user = McpUser(gateway.resource("whoami"), login="hubot")
     async with user.connected(mode, FORGED) as client:

@@ -30,6 +30,7 @@ def short_lived() -> Iterator[RunningGateway]:
         yield gateway
 
 
+@pytest.mark.requirement("mcp:invalid-is-401")
 async def test_an_expired_token_is_refused_and_the_sdks_client_refreshes(
     short_lived: RunningGateway, http: httpx2.AsyncClient
 ) -> None:

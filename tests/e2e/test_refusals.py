@@ -32,6 +32,7 @@ async def _token(gateway: RunningGateway, oauth: OAuthClient, **parameters: str)
     return str((await oauth.tokens(registration.client_id, **parameters))["access_token"])
 
 
+@pytest.mark.requirement("mcp:challenge-on-401", "mcp:metadata-discovery")
 async def test_without_a_token_the_client_learns_where_to_sign_in(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
@@ -47,6 +48,7 @@ async def test_without_a_token_the_client_learns_where_to_sign_in(
     assert metadata["scopes_supported"] == ["mcp.time"]
 
 
+@pytest.mark.requirement("mcp:audience", "rfc9728:audience")
 async def test_a_token_for_one_service_does_not_open_another(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
@@ -57,6 +59,7 @@ async def test_a_token_for_one_service_does_not_open_another(
     assert challenge(refused)["scope"] == "mcp.whoami"
 
 
+@pytest.mark.requirement("mcp:insufficient-scope")
 async def test_a_token_that_lacks_the_scope_is_told_which_one(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
@@ -69,6 +72,7 @@ async def test_a_token_that_lacks_the_scope_is_told_which_one(
     assert told["resource_metadata"] == f"{gateway.url}/.well-known/oauth-protected-resource/time/mcp"
 
 
+@pytest.mark.requirement("mcp:invalid-is-401")
 async def test_what_is_no_token_of_ours_is_refused_as_one_that_is_no_longer_good(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
@@ -96,6 +100,7 @@ async def test_a_foreign_host_is_refused_even_with_a_good_token(
         assert refused.status_code == 421, host
 
 
+@pytest.mark.requirement("mcp:origin-403")
 async def test_a_page_of_a_foreign_origin_is_refused_even_with_a_good_token(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
@@ -104,6 +109,7 @@ async def test_a_page_of_a_foreign_origin_is_refused_even_with_a_good_token(
     assert "Access-Control-Allow-Origin" not in refused.headers
 
 
+@pytest.mark.requirement("complaints:ai-gateway-2307")
 async def test_a_preflight_passes_without_a_token(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
     asked = "authorization,content-type,mcp-protocol-version,mcp-session-id,mcp-method,mcp-name,last-event-id"
     headers = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.oauth_client import OAuthClient
 
 
+@pytest.mark.requirement("complaints:envoy-39366", "rfc7009:immediate")
 async def test_the_next_request_after_the_operator_deleted_the_token_is_refused(
     gateway: RunningGateway, redis: Redis, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
@@ -61,6 +62,7 @@ async def test_the_sdks_client_signs_in_again_by_itself(gateway: RunningGateway,
     assert len(user.visits) == 2
 
 
+@pytest.mark.requirement("rfc7592:delete-tokens")
 async def test_deleting_a_client_ends_its_tokens_at_once(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:

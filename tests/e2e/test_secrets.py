@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.oauth_client import OAuthClient
 
 
+@pytest.mark.requirement("mcp:secure-storage")
 async def test_no_credential_that_passed_through_is_in_any_log(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:

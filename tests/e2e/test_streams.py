@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.knocking import MCP_HEADERS, bearer, knock
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ async def test_a_legacy_client_opens_an_event_stream_that_ends_with_its_session(
     assert gone.status_code == 404, "the service's own answer: the session is no more"
 
 
+@pytest.mark.requirement("mcp:header-token")
 async def test_an_event_stream_needs_a_token(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
     answer = await http.get(gateway.resource("whoami"), headers={"Accept": "text/event-stream"})
     assert answer.status_code == 401

@@ -40,6 +40,7 @@ def _names(value: str) -> set[str]:
     return {name.strip().lower() for name in value.split(",")}
 
 
+@pytest.mark.requirement("complaints:ai-gateway-2307")
 @pytest.mark.parametrize("path", CLIENT_PATHS)
 def test_a_preflight_is_answered_without_a_token(world: World, path: str) -> None:
     answer = world.ask(path, method="OPTIONS", headers=_preflight(APP))
@@ -52,6 +53,7 @@ def test_a_preflight_is_answered_without_a_token(world: World, path: str) -> Non
     assert world.checks.asked == []
 
 
+@pytest.mark.requirement("oauth21:cors-token")
 @pytest.mark.parametrize("headers", [GOOD, {}])
 def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
     world: World, headers: dict[str, str]
@@ -62,6 +64,7 @@ def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
     assert _names(answer.headers["access-control-expose-headers"]) >= {"www-authenticate", "mcp-session-id"}
 
 
+@pytest.mark.requirement("mcp:origin-403")
 @pytest.mark.parametrize("path", CLIENT_PATHS)
 @pytest.mark.parametrize(
     "origin", [FOREIGN, "null", "https://app.example.com.evil.example", "http://app.example.com", f"{APP}:444", ""]
@@ -102,6 +105,7 @@ def test_on_one_machine_other_pages_may_not(local: World, origin: str) -> None:
     assert local.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
 
 
+@pytest.mark.requirement("oauth21:cors-authorize")
 @pytest.mark.parametrize("origin", [APP, FOREIGN, "null"])
 @pytest.mark.parametrize("path", ["/authorize", "/authorize/consent", "/callback", "/"])
 def test_no_script_reads_the_pages_for_people_but_their_forms_can_be_sent(

@@ -16,6 +16,7 @@ FORGED = "forged"
 IDENTITY_HEADERS = IdentityHeaders().guarded
 
 
+@pytest.mark.requirement("complaints:semantic-router-1445")
 @pytest.mark.parametrize("name", [*IDENTITY_HEADERS, *(name.title() for name in IDENTITY_HEADERS), "X-USER-ID"])
 def test_a_forged_identity_header_is_replaced_by_the_true_one(world: World, name: str) -> None:
     world.ask("/time/mcp", headers=GOOD | {name: FORGED})
@@ -67,6 +68,7 @@ def test_the_true_identity_cannot_be_declared_a_header_of_the_connection(world: 
         assert world.received == []
 
 
+@pytest.mark.requirement("mcp:no-passthrough")
 def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_server(world: World) -> None:
     world.ask("/time/mcp", headers=GOOD)
     assert "authorization" not in world.only_received().headers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.races.conftest import PROCESSES
 from tests.support.knocking import claims_of
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
@@ -31,6 +33,7 @@ def _winner(answers: Answers) -> dict[str, str]:
     return won
 
 
+@pytest.mark.requirement("oauth21:code-once")
 async def test_of_fifty_from_several_processes_exactly_one_uses_the_code_up(
     client: OAuthClient, race: Race
 ) -> None:
@@ -45,6 +48,7 @@ async def test_of_fifty_from_several_processes_exactly_one_uses_the_code_up(
     assert (status, body.get("error_description")) in ((200, None), (400, "the grant has ended"))
 
 
+@pytest.mark.requirement("oauth21:code-replay")
 async def test_those_without_the_verifier_cannot_win_nor_end_what_the_owner_got(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:

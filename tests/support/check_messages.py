@@ -36,6 +36,7 @@ def check_request(
     extensions: Mapping[str, str] | None = None,
     token: str | None = None,
     body: bytes = b"",
+    certificate: str = "",
 ) -> bytes:
     """The bytes of a `CheckRequest` for an HTTP request. `token` is sent as Bearer credentials."""
     sent = {":method": method, ":path": path, ":authority": host, "user-agent": "test", **(headers or {})}
@@ -46,7 +47,8 @@ def check_request(
         CheckRequest(
             attributes=AttributeContext(
                 source=AttributeContextPeer(
-                    address=Address(socket_address=SocketAddress(address="203.0.113.7", port_value=4711))
+                    address=Address(socket_address=SocketAddress(address="203.0.113.7", port_value=4711)),
+                    certificate=certificate,
                 ),
                 request=AttributeContextRequest(
                     http=AttributeContextHttpRequest(

@@ -1,5 +1,7 @@
 """FastMCP's client, unmodified, as a program of its own: `python -m tests.support.fastmcp_program URL`.
 
+`--client-metadata-url URL` after that lets it be known by its metadata document.
+
 It signs in through whatever `BROWSER` names. Then each line of standard input, `["tool", {arguments}]`, is
 called, and what came of it is printed as a line of JSON: `{"structured": …, "text": […]}`. The first line printed
 is the list of tools.
@@ -12,10 +14,11 @@ import json
 import sys
 
 from fastmcp import Client
+from fastmcp.client.auth import OAuth
 
 
-async def _serve(url: str) -> None:
-    async with Client(url, auth="oauth") as client:
+async def _serve(url: str, document: str | None) -> None:
+    async with Client(url, auth=OAuth(client_metadata_url=document) if document else "oauth") as client:
         _tell([tool.name for tool in await client.list_tools()])
         while line := await asyncio.to_thread(sys.stdin.readline):
             tool, arguments = json.loads(line)
@@ -30,4 +33,4 @@ def _tell(value: object) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(sys.argv[1], sys.argv[3] if sys.argv[3:] else None))

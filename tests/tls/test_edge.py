@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HSTS = "strict-transport-security"
 
 
+@pytest.mark.requirement("mcp:https")
 def test_tls_1_3_is_spoken_with_http_2_offered(a_gateway: Edge) -> None:
     context = a_gateway.context()
     context.set_alpn_protocols(["h2", "http/1.1"])

@@ -41,6 +41,7 @@ def judged(*scopes: str, asked: Session | Call, granted: tuple[str, ...] = ("mcp
     return judge(RULED, Rights(frozenset(scopes), Permissions(frozenset(granted))), asked)
 
 
+@pytest.mark.requirement("mcp:scope-hierarchy")
 def test_a_name_stands_for_all_below_it_but_its_first_part_alone_for_nothing() -> None:
     assert implied_by("mcp.fetch.read") == ("mcp.fetch.read", "mcp.fetch")
     assert implies(frozenset({"mcp.fetch"}), "mcp.fetch.read")
@@ -147,6 +148,7 @@ def test_any_permission_of_the_service_opens_it(asked: Session | Call) -> None:
     assert judged("mcp.other", asked=asked, granted=(READ,)) == Lacking(("mcp.fetch",))
 
 
+@pytest.mark.requirement("mcp:insufficient-scope-all")
 def test_everything_that_is_missing_is_asked_for_and_what_is_there_is_kept() -> None:
     assert judged(READ, asked=tool("anything")) == Lacking((READ, WRITE))
     assert judged("mcp.other", asked=tool("get_secret")) == Lacking((READ, ADMIN))

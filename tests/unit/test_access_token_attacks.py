@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # -- one spelling ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc6750:integrity")
 @settings(max_examples=500)
 @given(st.integers(0, len(TOKEN) - 1), st.characters(codec="ascii"))
 def test_no_token_with_any_character_changed_is_believed(position: int, character: str) -> None:
@@ -73,6 +74,7 @@ def test_a_token_too_long_to_be_ours_costs_nothing() -> None:
 # -- keys and algorithms -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc9068:signed")
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "nOnE", "", None])
 def test_an_unsigned_token_is_rejected(algorithm: str | None) -> None:
     header = segment({"typ": "at+jwt", "kid": KEY.kid, "alg": algorithm})
@@ -80,6 +82,7 @@ def test_an_unsigned_token_is_rejected(algorithm: str | None) -> None:
         assert fault(f"{header}.{BODY}.{signature}") in {TokenFault.WRONG_ALGORITHM, TokenFault.MALFORMED}
 
 
+@pytest.mark.requirement("rfc9068:verify-signature")
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
 def test_a_token_signed_with_the_public_key_as_a_secret_is_rejected(
     algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]
@@ -103,6 +106,7 @@ def test_a_token_signed_with_the_public_key_as_a_secret_is_rejected(
             }
 
 
+@pytest.mark.requirement("rfc9068:verify-signature")
 def test_a_token_names_its_key_but_cannot_choose_the_algorithm(signing_keys: dict[Algorithm, SigningKey]) -> None:
     rsa = signing_keys["RS256"]
     keys = VerifyingKeys.from_jwks(public_jwks([rsa, KEY]))

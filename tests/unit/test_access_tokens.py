@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # -- what we mint ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc9068:rs256")
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA"])
 def test_what_was_minted_is_verified_with_every_algorithm(
     algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]
@@ -42,6 +43,7 @@ def test_what_was_minted_is_verified_with_every_algorithm(
     assert verify(mint(CLAIMS, signing_keys[algorithm]), keys, issuer=ISSUER, now=NOW) == Verified(CLAIMS)
 
 
+@pytest.mark.requirement("rfc9068:typ")
 def test_the_header_says_type_key_and_algorithm() -> None:
     assert jwt.get_unverified_header(TOKEN) == {"typ": "at+jwt", "kid": KEY.kid, "alg": "ES256"}
     assert key_id(TOKEN) == KEY.kid
@@ -82,6 +84,7 @@ def test_claims_survive_the_journey(claims: AccessClaims) -> None:
 # -- type and claims ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc9068:verify-typ", "rfc9068:no-mixing")
 @pytest.mark.parametrize(
     "typ", ["JWT", "jwt", "AT+JWT", "application/at+jwt", "id_token", "", None, 5, ["at+jwt"]]
 )
@@ -98,6 +101,7 @@ def test_a_header_that_asks_for_what_we_do_not_understand_is_rejected() -> None:
     assert fault(signed(header={"crit": ["b64"], "b64": False})) is TokenFault.MALFORMED
 
 
+@pytest.mark.requirement("rfc9068:claims")
 @pytest.mark.parametrize("name", sorted(PAYLOAD))
 def test_every_claim_must_be_there(name: str) -> None:
     assert (
@@ -113,6 +117,7 @@ def test_every_claim_must_be_of_its_own_type(name: str, value: object) -> None:
     assert fault(signed({**PAYLOAD, name: value})) is TokenFault.BAD_CLAIMS
 
 
+@pytest.mark.requirement("rfc9068:groups")
 def test_groups_are_a_list_of_names_or_not_there_at_all() -> None:
     assert "groups" not in PAYLOAD
     token = mint(dataclasses.replace(CLAIMS, groups=("acme", "acme/platform")), KEY)
@@ -139,6 +144,7 @@ def test_a_signed_payload_that_is_no_object_is_rejected(payload: bytes) -> None:
     assert fault(token) is TokenFault.MALFORMED
 
 
+@pytest.mark.requirement("mcp:only-own-tokens", "rfc9068:verify-iss")
 @pytest.mark.parametrize("issuer", [f"{ISSUER}/", ISSUER.upper(), "https://evil.example", ""])
 def test_another_issuer_is_rejected_byte_for_byte(issuer: str) -> None:
     assert fault(mint(dataclasses.replace(CLAIMS, iss=issuer), KEY)) is TokenFault.WRONG_ISSUER
@@ -147,6 +153,7 @@ def test_another_issuer_is_rejected_byte_for_byte(issuer: str) -> None:
 # -- time --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc9068:verify-exp")
 def test_a_token_ends_at_its_very_second() -> None:
     assert fault(TOKEN, now=CLAIMS.exp - 1) is None
     assert fault(TOKEN, now=CLAIMS.exp) is TokenFault.EXPIRED

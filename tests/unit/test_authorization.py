@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,7 @@ def test_what_older_clients_leave_out_is_tolerated(missing: str) -> None:
     assert ask({missing: None}).redirect_uri == CALLBACK
 
 
+@pytest.mark.requirement("oauth21:ignore-unknown")
 def test_what_is_unknown_is_ignored() -> None:
     assert ask({}, ("prompt", "consent"), ("nonce", "x"), ("response_mode", "query")) == ask()
 
@@ -97,6 +99,14 @@ def test_two_redirect_uris_are_redirected_to_neither() -> None:
         ask({}, ("redirect_uri", CALLBACK))
 
 
+@pytest.mark.parametrize("uris", [("http://localhost:4000/cb",), ("http://127.0.0.1/cb",), ()])
+def test_a_client_that_shares_its_record_has_to_say_which_port_it_listens_on(uris: tuple[str, ...]) -> None:
+    shared = dataclasses.replace(make_client(*uris), redirect_uris=uris, sharing="shared")
+    with pytest.raises(DisplayedError) as caught:
+        validate(Parameters([("response_type", "code")]), shared, SERVICES, ())
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+
+
 def test_a_redirect_uri_may_be_left_out_only_when_there_is_one() -> None:
     assert ask({"redirect_uri": None}).redirect_uri == CALLBACK
     with pytest.raises(DisplayedError, match="registered several"):
@@ -111,6 +121,7 @@ def test_on_loopback_the_port_that_was_asked_for_is_used() -> None:
 # -- afterwards, they are sent there -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("oauth21:pkce", "oauth21:code-challenge-error", "rfc7636:required", "rfc7636:unsupported")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -153,6 +164,7 @@ def test_a_duplicate_is_reported_and_a_doubtful_state_is_not_echoed(name: str) -
     assert caught.value.state == (None if name == "state" else "the state")
 
 
+@pytest.mark.requirement("rfc8707:invalid-target")
 def test_one_unknown_resource_among_known_ones_is_refused() -> None:
     with pytest.raises(RedirectedError) as caught:
         ask({}, ("resource", "https://evil.example/mcp"))
@@ -165,6 +177,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.requirement("mcp:redirect-trust", "oauth21:open-redirect")
 @given(st.lists(st.tuples(st.sampled_from([*GOOD, "response_mode", "request"]), VALUES), max_size=12))
 @example([("redirect_uri", CALLBACK), ("resource", "http://[/")])
 def test_no_request_is_ever_redirected_to_what_was_not_registered(pairs: list[tuple[str, str]]) -> None:
@@ -231,6 +244,7 @@ def test_offline_access_alone_counts_as_no_scope() -> None:
     assert ask({"scope": "offline_access"}).scopes == ("mcp.time",)
 
 
+@pytest.mark.requirement("complaints:python-sdk-1919", "mcp:trailing-slash")
 def test_a_bare_origin_may_be_asked_for_with_a_slash_and_is_answered_without() -> None:
     asked = ask({"resource": f"{BARE.resource}/", "scope": "mcp.bare"}, ("resource", BARE.resource))
     assert asked.resources == (BARE.resource,)

@@ -35,12 +35,14 @@ def header(answer: Refusal, name: str) -> str | None:
     return values[0] if values else None
 
 
+@pytest.mark.requirement("mcp:challenge-scope", "rfc6750:no-error-without-token", "rfc9728:challenge")
 def test_without_a_token_the_challenge_says_where_to_go_and_what_to_ask_for_and_no_error() -> None:
     answer = refusal(DenyReason.MISSING_TOKEN, TIME)
     assert answer.status == 401
     assert header(answer, "www-authenticate") == f'Bearer resource_metadata="{METADATA}", scope="mcp.time"'
 
 
+@pytest.mark.requirement("mcp:error-status", "rfc6750:invalid-token")
 @pytest.mark.parametrize("reason", sorted(INVALID_TOKEN))
 def test_every_bad_token_is_401_invalid_token_and_looks_the_same(reason: DenyReason) -> None:
     answer = refusal(reason, TIME)
@@ -52,6 +54,7 @@ def test_every_bad_token_is_401_invalid_token_and_looks_the_same(reason: DenyRea
     assert answer == refusal(DenyReason.REVOKED, TIME), "which check failed is nobody's business"
 
 
+@pytest.mark.requirement("mcp:error-status", "mcp:insufficient-scope", "rfc6750:insufficient")
 def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
     answer = refusal(DenyReason.INSUFFICIENT_SCOPE, TIME)
     assert answer.status == 403
@@ -87,6 +90,7 @@ def test_no_service_is_404_without_a_challenge(reason: DenyReason) -> None:
     assert header(answer, "www-authenticate") is None
 
 
+@pytest.mark.requirement("mcp:error-status", "rfc6750:invalid-request")
 def test_a_token_in_the_url_is_an_invalid_request() -> None:
     answer = refusal(DenyReason.TOKEN_IN_QUERY, TIME)
     assert answer.status == 400
@@ -108,6 +112,7 @@ def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
         assert reason.value not in answer.body
 
 
+@pytest.mark.requirement("rfc6750:challenge-once")
 def test_a_quote_in_a_url_does_not_end_its_parameter() -> None:
     odd = Service("odd", "Odd", 'https://mcp.example/a"b\\c', "http://127.0.0.1:1/mcp", "mcp.odd")
     challenge = header(refusal(DenyReason.MISSING_TOKEN, odd), "www-authenticate")

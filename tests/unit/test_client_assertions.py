@@ -57,11 +57,13 @@ def test_an_rsa_key_that_names_no_algorithm_may_sign_either_way() -> None:
         assert isinstance(verdict(assertion, named), Proven) == (algorithm == "RS256")
 
 
+@pytest.mark.requirement("rfc7523:aud")
 @pytest.mark.parametrize("audience", [ISSUER, f"{ISSUER}/token", [ISSUER], [ISSUER, f"{ISSUER}/token"]])
 def test_the_audience_is_the_issuer_or_its_token_endpoint(audience: str | list[str]) -> None:
     assert isinstance(verdict(made(audience)), Proven)
 
 
+@pytest.mark.requirement("rfc7523:aud")
 @pytest.mark.parametrize(
     "audience",
     [None, "", [], f"{ISSUER}/", "https://other.example", [ISSUER, "https://other.example"], 5, {"a": ISSUER},
@@ -71,6 +73,7 @@ def test_an_assertion_for_somebody_else_as_well_is_none_for_us(audience: Any) ->
     assert verdict(made(aud=audience)) is AssertionFault.WRONG_AUDIENCE
 
 
+@pytest.mark.requirement("rfc7523:iss", "rfc7523:sub")
 @pytest.mark.parametrize("claims", [{"iss": "another"}, {"iss": None}])
 def test_issuer_and_subject_are_the_client(claims: dict[str, Any]) -> None:
     assert verdict(made(**claims)) is AssertionFault.WRONG_CLIENT
@@ -82,6 +85,7 @@ def test_a_jti_is_required(jti: Any) -> None:
     assert verdict(made(jti=jti)) in {AssertionFault.NO_ID, AssertionFault.MALFORMED}
 
 
+@pytest.mark.requirement("rfc7523:exp", "rfc7523:exp-far", "rfc7523:nbf")
 @pytest.mark.parametrize(
     ("claims", "fault"),
     [
@@ -130,6 +134,7 @@ def test_other_types_and_critical_extensions_are_refused(headers: dict[str, Any]
     assert read(f"{header}.{made().split('.')[1]}.c2ln") in {AssertionFault.WRONG_TYPE, AssertionFault.MALFORMED}
 
 
+@pytest.mark.requirement("rfc7523:signed")
 def test_another_key_and_a_changed_payload_are_refused() -> None:
     stranger = key("ES256", "stranger")
     assert verdict(made(by=stranger)) is AssertionFault.UNKNOWN_KEY
@@ -160,6 +165,7 @@ CLAIMS = st.dictionaries(
 )
 
 
+@pytest.mark.requirement("rfc7523:signed")
 @given(HEADER, CLAIMS | st.lists(st.text()))
 def test_any_unsigned_jwt_is_refused(header: dict[str, Any], claims: Any) -> None:
     text = f"{b64({'alg': 'ES256', **header})}.{b64(claims)}.c2ln"

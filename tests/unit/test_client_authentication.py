@@ -90,6 +90,7 @@ def test_the_name_of_the_scheme_is_understood_in_any_case() -> None:
     assert presented(basic("c:s").replace("Basic", "bAsIc"), form()).client_id == "c"
 
 
+@pytest.mark.requirement("oauth21:basic")
 @given(PRINTABLE, st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
 def test_what_was_encoded_as_the_rfc_says_is_read_again(client_id: str, secret: str) -> None:
     who = presented(basic(f"{quote_plus(client_id)}:{quote_plus(secret)}"), form())

@@ -29,6 +29,7 @@ def parsed(**members: object) -> Client:
 # -- the URL -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:url")
 @pytest.mark.parametrize(
     "url", [URL, "https://a.example:8443/x", "https://a.example/x/", "https://a.example/x?v=1", "https://[2001:db8::1]/x"]
 )  # fmt: skip
@@ -36,6 +37,7 @@ def test_an_https_url_with_a_path_may_name_a_client(url: str) -> None:
     assert check_url(url, loopback=False) == url
 
 
+@pytest.mark.requirement("cimd:url", "cimd:query")
 @pytest.mark.parametrize(
     "url",
     [
@@ -79,6 +81,7 @@ def test_whatever_passes_the_rule_has_one_reading(text: str) -> None:
     assert host_of(text) == parts.netloc
 
 
+@pytest.mark.requirement("cimd:no-https-ids")
 def test_ids_of_our_making_have_no_host() -> None:
     assert host_of("A" * 22) is None
 
@@ -86,6 +89,7 @@ def test_ids_of_our_making_have_no_host() -> None:
 # -- the document ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:no-shared-secret")
 def test_a_document_makes_a_client_without_secrets() -> None:
     client = parsed()
     assert (client.client_id, client.client_name) == (URL, "An app")
@@ -101,6 +105,7 @@ def test_a_client_with_keys_says_where_they_are() -> None:
     assert by_address.jwks_uri == "https://app.example/keys"
 
 
+@pytest.mark.requirement("cimd:match", "cimd:no-shared-secret", "mcp:cimd-match", "mcp:cimd-structure")
 @pytest.mark.parametrize(
     "members",
     [
@@ -161,6 +166,7 @@ def test_any_document_makes_a_safe_client_or_is_refused(members: dict[str, Any])
     assert client.redirect_uris
 
 
+@pytest.mark.requirement("mcp:cimd-structure")
 @given(st.binary() | st.text().map(str.encode))
 def test_any_bytes_make_a_client_or_are_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -175,6 +181,7 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(address)
 
 
+@pytest.mark.requirement("cimd:ssrf")
 @pytest.mark.parametrize(
     "address",
     [

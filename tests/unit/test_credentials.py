@@ -23,6 +23,14 @@ from oauth_core.credentials import (
 )
 
 
+@pytest.mark.requirement(
+    "oauth21:brute-force",
+    "oauth21:guessing",
+    "rfc7591:unique-secret",
+    "rfc7636:hidden",
+    "rfc7662:rate",
+    "rfc8628:device-code",
+)
 def test_secrets_have_256_bits_and_identifiers_128() -> None:
     assert len(base64.urlsafe_b64decode(new_secret() + "=")) == 32
     assert len(base64.urlsafe_b64decode(new_identifier() + "==")) == 16
@@ -54,6 +62,7 @@ def test_a_hash_does_not_match_itself_nor_an_empty_one() -> None:
     assert not secret_matches("", "")
 
 
+@pytest.mark.requirement("rfc7636:s256")
 def test_the_challenge_is_that_of_the_rfc() -> None:
     # RFC 7636 appendix B
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -72,6 +81,7 @@ def test_a_challenge_made_in_another_way_does_not_match(method: str) -> None:
     assert not pkce_matches(verifier, challenge)
 
 
+@pytest.mark.requirement("oauth21:client-id-sub")
 @pytest.mark.parametrize("text", ["", "x" * 21, "x" * 23, "../../../keyring/aaaaa", "x" * 21 + "\n", "é" * 22])
 def test_what_we_did_not_make_is_no_identifier(text: str) -> None:
     assert is_identifier(new_identifier())

@@ -35,6 +35,7 @@ codes = st.text(st.sampled_from(ALPHABET), min_size=LENGTH, max_size=LENGTH)
 # -- user codes --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc8628:charset")
 @given(codes, st.data())
 def test_a_code_is_understood_however_a_person_types_it(code: str, data: st.DataObject) -> None:
     typed = "".join(
@@ -85,6 +86,7 @@ def test_whoever_waits_for_the_interval_keeps_it() -> None:
     assert poll(DEVICE, None, DevicePace(5, 1000), now=1005) == Pending(DevicePace(5, 1005))
 
 
+@pytest.mark.requirement("rfc8628:slow-down")
 def test_whoever_does_not_wait_must_wait_five_seconds_longer_from_now_on() -> None:
     first = poll(DEVICE, None, DevicePace(5, 1000), now=1004)
     assert first == TooFast(DevicePace(10, 1004))

@@ -6,6 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, SettingsError
 
@@ -56,3 +58,15 @@ def test_a_displayed_error_is_no_redirected_one() -> None:
 
 def test_a_settings_error_keeps_every_fault() -> None:
     assert SettingsError(["one", "two"]).faults == ("one", "two")
+
+
+@given(st.text(max_size=50))
+def test_a_description_goes_out_in_the_characters_that_the_parameter_may_have(text: str) -> None:
+    told = DisplayedError(ErrorCode.INVALID_REDIRECT_URI, text).error_description
+    assert set(told) <= set(map(chr, (0x20, 0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F))))
+    assert len(told) == len(text)
+
+
+def test_a_description_that_is_fit_goes_out_as_it_is() -> None:
+    text = "redirect URI http://app.example/cb uses http; only loopback addresses may"
+    assert DisplayedError(ErrorCode.INVALID_REDIRECT_URI, text).error_description == text

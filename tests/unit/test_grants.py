@@ -13,6 +13,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.grants import check_redemption, claims_for, grant_from, narrow_resources, narrow_scopes
 from oauth_core.model import AuthorizationCode, AuthorizationRequest, Client, User
 from oauth_core.parameters import Parameters
+from oauth_core.resources import ServiceIndex
 from tests.unit.conftest import BARE, CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client, refusal
 
 VERIFIER = "v" * 43
@@ -45,16 +46,19 @@ def resources(*values: str) -> Parameters:
     return Parameters([("resource", value) for value in values])
 
 
+@pytest.mark.requirement("rfc7636:bind")
 def test_the_right_client_with_the_right_verifier_redeems_its_code() -> None:
     redeem()
 
 
+@pytest.mark.requirement("oauth21:code-bound")
 def test_another_client_does_not() -> None:
     with pytest.raises(DisplayedError, match="not this client's") as caught:
         redeem(client=make_client(CALLBACK, client_id="another"))
     assert caught.value.code is ErrorCode.INVALID_GRANT
 
 
+@pytest.mark.requirement("rfc7636:compare")
 @pytest.mark.parametrize(
     "verifier",
     [
@@ -75,6 +79,7 @@ def test_without_the_right_verifier_nobody_does(verifier: str) -> None:
     assert caught.value.code is ErrorCode.INVALID_GRANT
 
 
+@pytest.mark.requirement("rfc7636:verifier-length")
 @pytest.mark.parametrize("length", [42, 129])
 def test_a_verifier_of_a_wrong_length_is_refused_though_it_fits_the_challenge(length: int) -> None:
     verifier = "v" * length
@@ -88,6 +93,7 @@ def test_no_other_text_is_the_verifier(verifier: str) -> None:
     assert (refusal(lambda: redeem(verifier=verifier)) is None) is (verifier == VERIFIER)
 
 
+@pytest.mark.requirement("oauth21:code-bound", "oauth21:redirect-in-token")
 @pytest.mark.parametrize("uri", [f"{CALLBACK}/", "https://evil.example/", "http://localhost/callback"])
 def test_the_redirect_uri_must_be_that_of_the_request(uri: str) -> None:
     with pytest.raises(DisplayedError, match="redirect_uri") as caught:
@@ -120,10 +126,12 @@ def test_a_resource_narrows_the_audience() -> None:
     assert narrow_resources(granted, resources(NOTES.resource), SERVICES) == (NOTES.resource,)
 
 
+@pytest.mark.requirement("complaints:python-sdk-1919")
 def test_a_bare_origin_with_a_slash_is_answered_in_our_spelling() -> None:
     assert narrow_resources((BARE.resource,), resources(f"{BARE.resource}/"), SERVICES) == (BARE.resource,)
 
 
+@pytest.mark.requirement("rfc8707:subset")
 @pytest.mark.parametrize(
     "asked",
     [
@@ -142,17 +150,40 @@ def test_a_resource_beyond_the_grant_is_refused(asked: tuple[str, ...]) -> None:
 
 def test_a_scope_narrows_what_a_refresh_gives() -> None:
     granted = REQUEST.scopes
-    assert narrow_scopes(granted, Parameters([])) == granted
-    assert narrow_scopes(granted, Parameters([("scope", "mcp.notes")])) == ("mcp.notes",)
-    assert narrow_scopes(granted, Parameters([("scope", "offline_access")])) == granted
+    assert narrow_scopes(granted, Parameters([]), SERVICES) == granted
+    assert narrow_scopes(granted, Parameters([("scope", "mcp.notes")]), SERVICES) == ("mcp.notes",)
+    assert narrow_scopes(granted, Parameters([("scope", "offline_access")]), SERVICES) == granted
 
 
+def test_a_part_of_a_bundle_that_was_granted_may_be_asked_for_and_nothing_beside_it() -> None:
+    fetch = dataclasses.replace(TIME, named_permissions=("mcp.fetch.read", "mcp.fetch.write", "mcp.other.read"))
+    services = ServiceIndex([fetch])
+
+    def narrowed(granted: str, asked: str) -> tuple[str, ...]:
+        return narrow_scopes((granted,), Parameters([("scope", asked)]), services)
+
+    assert narrowed("mcp.fetch", "mcp.fetch.read") == ("mcp.fetch.read",)
+    assert narrowed("mcp.fetch", "mcp.fetch mcp.fetch.read") == ("mcp.fetch", "mcp.fetch.read")
+    for granted, asked in (
+        ("mcp.fetch", "mcp.other.read"),
+        ("mcp.fetch", "mcp.fetch.unheard"),
+        ("mcp.fetch", "mcp.fetch.read mcp.other.read"),
+        ("mcp.fetch.read", "mcp.fetch"),
+        ("mcp.fetch.read", "mcp.fetch.write"),
+        ("mcp", "mcp.fetch.read"),
+    ):
+        error = refusal(lambda granted=granted, asked=asked: narrowed(granted, asked))  # type: ignore[misc]
+        assert error is not None
+        assert error.code is ErrorCode.INVALID_SCOPE
+
+
+@pytest.mark.requirement("oauth21:refresh-scope")
 @given(st.lists(st.sampled_from(["mcp.time", "mcp.notes", "mcp.bare", "MCP.TIME", "offline_access"])))
 def test_a_refresh_never_gives_more_than_was_granted(asked: list[str]) -> None:
     form = Parameters([("scope", " ".join(asked))])
-    error = refusal(lambda: narrow_scopes(("mcp.time",), form))
+    error = refusal(lambda: narrow_scopes(("mcp.time",), form, SERVICES))
     if set(asked) <= {"mcp.time", "offline_access"}:
-        assert narrow_scopes(("mcp.time",), form) == ("mcp.time",)
+        assert narrow_scopes(("mcp.time",), form, SERVICES) == ("mcp.time",)
     else:
         assert error is not None
         assert error.code is ErrorCode.INVALID_SCOPE
@@ -186,6 +217,7 @@ def test_claims_say_who_may_do_what_where_and_until_when() -> None:
         "github_user": "octocat",
         "github_id": 583231,
         "groups": ("acme",),
+        "certificate": None,
     }
 
 

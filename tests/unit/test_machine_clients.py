@@ -37,6 +37,7 @@ def test_the_secret_shows_in_no_repr_and_is_kept_hashed() -> None:
     assert MACHINE.registration_token is None
 
 
+@pytest.mark.requirement("rfc9068:sub-machine")
 def test_its_tokens_speak_for_the_client() -> None:
     claims = claims_for(GRANT, issuer=ISSUER, jti="j", audience=("a",), scope=("s",), now=NOW, lifetime=60)
     assert claims.sub == claims.client_id == MACHINE.client.client_id
@@ -82,6 +83,7 @@ def test_an_update_over_http_leaves_no_right_to_act_as_itself() -> None:
     assert "client_credentials" not in changed.client.grant_types
 
 
+@pytest.mark.requirement("oauth21:client-id-sub")
 def test_a_machine_s_token_is_verified_and_names_no_person() -> None:
     token = mint(MACHINE_CLAIMS, KEY)
     assert verify(token, KEYS, issuer=ISSUER, now=NOW) == Verified(MACHINE_CLAIMS)

@@ -136,6 +136,7 @@ def test_a_uri_that_is_plain_is_taken(uri: str) -> None:
     assert sent(message("resources/read", uri=uri)) == Call("resources/read", NameKind.RESOURCE, uri)
 
 
+@pytest.mark.requirement("mcp:header-body")
 @pytest.mark.parametrize(
     ("headers", "fits"),
     [

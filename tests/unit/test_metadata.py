@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
+import pytest
+
 from oauth_core.metadata import authorization_server, protected_resource
 from oauth_core.registration import AUTH_METHODS, GRANT_TYPES
 from tests.unit.conftest import BARE, ISSUER, NOTES, TIME
@@ -12,11 +14,13 @@ from tests.unit.conftest import BARE, ISSUER, NOTES, TIME
 SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE))
 
 
+@pytest.mark.requirement("mcp:metadata-issuer", "rfc8414:issuer-identical")
 def test_the_issuer_is_byte_for_byte_the_one_in_the_settings() -> None:
     assert SERVER["issuer"] == ISSUER
     assert protected_resource(TIME, ISSUER)["authorization_servers"] == [ISSUER]
 
 
+@pytest.mark.requirement("rfc7009:https", "rfc7591:https", "rfc7662:tls", "rfc8414:response-types")
 def test_every_endpoint_is_at_the_issuer() -> None:
     endpoints = {name: value for name, value in SERVER.items() if name.endswith(("_endpoint", "_uri"))}
     assert set(endpoints) == {
@@ -31,6 +35,7 @@ def test_every_endpoint_is_at_the_issuer() -> None:
     assert {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, map(str, endpoints.values()))} == {ISSUER}
 
 
+@pytest.mark.requirement("rfc8414:response-types")
 def test_only_what_is_offered_is_advertised() -> None:
     assert SERVER["code_challenge_methods_supported"] == ["S256"]
     assert SERVER["response_types_supported"] == ["code"]
@@ -41,10 +46,12 @@ def test_only_what_is_offered_is_advertised() -> None:
     assert SERVER["client_id_metadata_document_supported"] is True
 
 
+@pytest.mark.requirement("mcp:offline-access")
 def test_the_scopes_are_those_of_the_services_and_offline_access_is_not_among_them() -> None:
     assert SERVER["scopes_supported"] == ["mcp.bare", "mcp.notes", "mcp.time"]
 
 
+@pytest.mark.requirement("rfc9728:resource", "rfc9728:scopes", "rfc9728:identical")
 def test_a_resource_is_named_as_its_tokens_name_it_and_asks_for_the_least() -> None:
     document = protected_resource(TIME, ISSUER)
     assert document["resource"] == TIME.resource
@@ -52,6 +59,7 @@ def test_a_resource_is_named_as_its_tokens_name_it_and_asks_for_the_least() -> N
     assert document["bearer_methods_supported"] == ["header"]
 
 
+@pytest.mark.requirement("rfc8414:no-empty", "rfc9728:no-empty")
 def test_no_document_has_an_unset_member() -> None:
     for document in (SERVER, protected_resource(BARE, ISSUER)):
         assert "null" not in json.dumps(document)

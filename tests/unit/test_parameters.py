@@ -32,6 +32,7 @@ def test_an_empty_parameter_counts_as_absent(encoded: bytes) -> None:
         parameters.require("state")
 
 
+@pytest.mark.requirement("oauth21:once")
 @pytest.mark.parametrize("encoded", [b"state=a&state=b", b"state=a&state=a", b"state=a&%73tate=b"])
 def test_a_parameter_sent_twice_is_refused(encoded: bytes) -> None:
     parameters = Parameters.decode(encoded)
@@ -42,6 +43,7 @@ def test_a_parameter_sent_twice_is_refused(encoded: bytes) -> None:
         parameters.check_unique()
 
 
+@pytest.mark.requirement("rfc8707:several")
 def test_only_resource_may_repeat() -> None:
     parameters = Parameters.decode(b"resource=a&resource=b&resource=a&resource=")
     parameters.check_unique()
@@ -87,6 +89,7 @@ def test_a_name_the_caller_made_up_is_not_repeated(name: str) -> None:
     assert caught.value.description == "a parameter was sent more than once"
 
 
+@pytest.mark.requirement("oauth21:injection")
 @given(st.binary(max_size=200))
 def test_decoding_anything_gives_parameters_or_invalid_request(encoded: bytes) -> None:
     error = refusal(lambda: Parameters.decode(encoded).check_unique())

@@ -99,6 +99,7 @@ def test_every_fault_of_a_token_has_a_reason_of_its_own() -> None:
     assert len(reasons) == len(TokenFault)
 
 
+@pytest.mark.requirement("rfc6750:audience", "rfc9068:verify-aud")
 def test_a_token_for_another_service_is_refused() -> None:
     assert reason(make_facts(token=Verified(make_claims(aud=(NOTES.resource,))))) == DenyReason.WRONG_AUDIENCE
 

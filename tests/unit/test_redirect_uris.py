@@ -14,6 +14,7 @@ from oauth_core.redirect_uris import check, host_of, is_loopback, matches
 from tests.unit.conftest import refusal
 
 
+@pytest.mark.requirement("mcp:redirect-https")
 @pytest.mark.parametrize(
     "uri",
     [
@@ -34,6 +35,9 @@ def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
     assert check(uri) == uri
 
 
+@pytest.mark.requirement(
+    "mcp:redirect-https", "oauth21:tls", "oauth21:redirect-absolute", "rfc7591:redirect-validated"
+)
 @pytest.mark.parametrize(
     ("uri", "fault"),
     [
@@ -126,6 +130,7 @@ def test_an_identical_uri_matches() -> None:
     assert matches(["https://a.example/cb", "app:/cb"], "app:/cb")
 
 
+@pytest.mark.requirement("oauth21:redirect-compare")
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
 def test_on_loopback_any_port_matches(host: str) -> None:
     registered = [f"http://{host}:1234/callback"]
@@ -134,6 +139,7 @@ def test_on_loopback_any_port_matches(host: str) -> None:
     assert matches([f"http://{host}/callback"], f"http://{host}:1/callback")
 
 
+@pytest.mark.requirement("mcp:redirect-exact", "oauth21:redirect-compare")
 @pytest.mark.parametrize(
     ("registered", "requested"),
     [

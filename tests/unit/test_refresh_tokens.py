@@ -25,6 +25,7 @@ def test_whatever_was_never_a_token_is_none(text: str) -> None:
     assert found is None or str(found) == text
 
 
+@pytest.mark.requirement("oauth21:refresh-secret")
 @given(st.integers(0, 88), st.characters())
 def test_a_changed_token_is_another_token_or_none(position: int, character: str) -> None:
     text = str(TOKEN)

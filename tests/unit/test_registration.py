@@ -28,6 +28,7 @@ def made(**members: object) -> Registered:
 # -- what is accepted --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc7591:defaults")
 def test_redirect_uris_are_all_a_client_needs_to_send() -> None:
     client = made().client
     assert client.redirect_uris == (CALLBACK,)
@@ -46,6 +47,7 @@ def test_a_public_client_gets_no_secret_and_a_confidential_one_does() -> None:
         assert secret_matches(registered.secret, registered.client.secret_hash)
 
 
+@pytest.mark.requirement("rfc7592:secret-hashed")
 def test_secrets_are_kept_as_hashes_only_and_not_shown_by_repr() -> None:
     registered = made()
     assert registered.secret
@@ -56,6 +58,7 @@ def test_secrets_are_kept_as_hashes_only_and_not_shown_by_repr() -> None:
         assert secret not in repr(registered.client)
 
 
+@pytest.mark.requirement("rfc7591:id-unique")
 def test_two_registrations_share_nothing() -> None:
     one, other = made(), made()
     assert one.client.client_id != other.client.client_id
@@ -63,6 +66,7 @@ def test_two_registrations_share_nothing() -> None:
     assert one.registration_token != other.registration_token
 
 
+@pytest.mark.requirement("rfc7591:ignore-unknown")
 @pytest.mark.parametrize(
     "members",
     [
@@ -98,6 +102,7 @@ def test_repeated_redirect_uris_are_kept_once() -> None:
 # -- what is refused ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc7591:redirect-register")
 @pytest.mark.parametrize(
     "uris", [None, [], "https://client.example/cb", {}, 1, [1], [None], [[CALLBACK]], ["http://evil.example/"]]
 )
@@ -119,6 +124,7 @@ def test_more_than_twenty_redirect_uris_are_refused() -> None:
         made(redirect_uris=uris)
 
 
+@pytest.mark.requirement("rfc7591:grant-response")
 @pytest.mark.parametrize(
     "members",
     [
@@ -213,6 +219,7 @@ def test_a_client_can_send_back_what_it_was_told(members: dict[str, Any]) -> Non
 # -- what is answered --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("complaints:hydra-4116", "rfc7591:all-metadata")
 def test_the_answer_says_all_that_was_registered_and_nothing_unset() -> None:
     registered = made(client_name="An app", token_endpoint_auth_method="none", contacts=["me@client.example"])
     assert client_information(registered, issuer=ISSUER) == {
@@ -229,6 +236,7 @@ def test_the_answer_says_all_that_was_registered_and_nothing_unset() -> None:
     }
 
 
+@pytest.mark.requirement("rfc7591:secret-expiry")
 def test_a_secret_comes_with_its_expiry_which_is_never() -> None:
     registered = made()
     answer = client_information(registered, issuer=ISSUER)
@@ -236,6 +244,7 @@ def test_a_secret_comes_with_its_expiry_which_is_never() -> None:
     assert answer["client_secret_expires_at"] == 0
 
 
+@pytest.mark.requirement("rfc7592:secret-hashed")
 def test_no_hash_is_ever_answered() -> None:
     registered = made()
     answer = json.dumps(client_information(registered, issuer=ISSUER))

@@ -22,6 +22,7 @@ def test_an_update_replaces_everything_but_identity() -> None:
     assert changed.registration_token_hash == client.registration_token_hash
 
 
+@pytest.mark.requirement("rfc7592:update-id")
 @pytest.mark.parametrize("client_id", [None, "", "another", 5, ["x"]])
 def test_an_update_must_name_its_own_client(client_id: object) -> None:
     with pytest.raises(DisplayedError, match="client_id"):
@@ -34,6 +35,7 @@ def test_an_update_without_a_client_id_is_refused(body: object) -> None:
         update(made().client, body)
 
 
+@pytest.mark.requirement("rfc7592:update-ours")
 @pytest.mark.parametrize(
     "member",
     ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"],
@@ -44,6 +46,7 @@ def test_an_update_must_not_bring_what_only_we_may_say(member: str) -> None:
         update(client, document(client_id=client.client_id, **{member: None}))
 
 
+@pytest.mark.requirement("rfc7592:update-secret")
 def test_an_update_may_repeat_the_secret_but_not_choose_one() -> None:
     registered = made()
     client = registered.client

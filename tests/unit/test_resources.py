@@ -20,10 +20,12 @@ def test_a_service_is_found_by_its_exact_identifier() -> None:
     assert SERVICES.by_resource(BARE.resource) is BARE
 
 
+@pytest.mark.requirement("mcp:trailing-slash")
 def test_a_trailing_slash_on_a_bare_origin_is_ignored() -> None:
     assert SERVICES.by_resource(f"{BARE.resource}/") is BARE
 
 
+@pytest.mark.requirement("rfc8707:absolute", "rfc8707:query")
 @pytest.mark.parametrize(
     "resource",
     [
@@ -215,6 +217,7 @@ def test_a_service_is_found_by_its_name() -> None:
     assert SERVICES.by_name("Time") is None
 
 
+@pytest.mark.requirement("mcp:metadata-discovery", "rfc9728:location")
 def test_the_metadata_of_a_resource_lies_before_its_path() -> None:
     assert metadata_url(TIME.resource) == "https://mcp.example.com/.well-known/oauth-protected-resource/time"
     assert metadata_url(BARE.resource) == "https://bare.example.com/.well-known/oauth-protected-resource"

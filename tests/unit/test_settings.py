@@ -14,6 +14,7 @@ from oauth_core.settings import (
     CONFIG_VARIABLE,
     SECRETS,
     AuthzSettings,
+    BackupSettings,
     EnvoySettings,
     GatewaySettings,
     WebSettings,
@@ -97,12 +98,12 @@ def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_may_come_from_a_file_that_the_environment_names(name: str, config: Path, tmp_path: Path) -> None:
-    value = MASTER_KEY if name == "master_key" else "from-a-file"
+    value = MASTER_KEY if name.endswith("_key") else "from-a-file"
     secret = tmp_path / "secret"
     secret.write_text(f"{value}\n")
     config.write_text(LOCAL)
     environ = {key: text for key, text in ENVIRONMENT.items() if key != name.upper()}
-    settings = load(WebSettings, config, {**environ, f"{name.upper()}_FILE": str(secret)})
+    settings = load(BackupSettings, config, {**environ, f"{name.upper()}_FILE": str(secret)})
     assert getattr(settings, name).get_secret_value() == value
 
 

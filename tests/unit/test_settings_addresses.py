@@ -26,8 +26,9 @@ def test_a_base_domain_names_the_issuer_and_the_services(config: Path) -> None:
 
 
 def test_an_issuer_that_is_said_is_stronger_than_the_base_domain(config: Path) -> None:
-    config.write_text(f'issuer = "https://login.example.org"\n{ONE_SERVICE}')
-    assert load(AuthzSettings, config, {"BASE_DOMAIN": "example.com"}).issuer == "https://login.example.org"
+    # In the same place; a BASE_DOMAIN in the environment is stronger than an issuer in the file.
+    config.write_text(f'base_domain = "example.com"\nissuer = "https://login.example.org"\n{ONE_SERVICE}')
+    assert load(AuthzSettings, config, {}).issuer == "https://login.example.org"
 
 
 def test_a_service_has_sensible_defaults(config: Path) -> None:
@@ -43,9 +44,36 @@ def test_neither_an_issuer_nor_a_domain_is_a_fault(config: Path) -> None:
     assert fault.startswith("issuer is not set")
 
 
-def test_an_issuer_has_no_path(config: Path) -> None:
-    (fault,) = faults(AuthzSettings, config, f'issuer = "https://example.com/auth"\n{ONE_SERVICE}', {})
-    assert "must not have a path" in fault
+def test_an_issuer_may_have_a_path_and_services_are_beside_it(config: Path) -> None:
+    config.write_text(f'issuer = "https://example.com/auth"\n{ONE_SERVICE}')
+    (service,) = load(AuthzSettings, config, {}).resolved_services
+    assert service.resource == "https://example.com/time/mcp"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/.well-known", "/.well-known/x", "/_github/x", "/healthz", "/auth/", "/a//b", "/a/../b", "/%61", "/a?b"],
+)
+def test_not_every_path_is_fit_for_an_issuer(config: Path, path: str) -> None:
+    (fault,) = faults(AuthzSettings, config, f'issuer = "https://example.com{path}"\n{ONE_SERVICE}', {})
+    assert "issuer" in fault
+
+
+@pytest.mark.parametrize(
+    "url", ["/auth", "/auth/mcp", "/auth/token", "/.well-known/mcp", "/_github", "https://example.com", "/a"]
+)
+def test_no_service_is_below_the_path_of_an_issuer_nor_around_it(config: Path, url: str) -> None:
+    issuer = "https://example.com/a/auth" if url == "/a" else "https://example.com/auth"
+    text = f'issuer = "{issuer}"\n{ONE_SERVICE}url = "{url}"\n'
+    (fault,) = faults(AuthzSettings, config, text, {})
+    assert "takes a path of the authorization server" in fault
+
+
+@pytest.mark.parametrize("url", ["/authority", "/token", "/authorize", "/callback/mcp"])
+def test_beside_the_path_of_an_issuer_every_path_is_free(config: Path, url: str) -> None:
+    config.write_text(f'issuer = "https://example.com/auth"\n{ONE_SERVICE}url = "{url}"\n')
+    (service,) = load(AuthzSettings, config, {}).resolved_services
+    assert service.resource == f"https://example.com{url}"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +92,7 @@ def test_a_url_in_its_one_spelling_is_fit(url: str) -> None:
     assert check_public_url(url, what="it") == url
 
 
+@pytest.mark.requirement("rfc8414:issuer")
 @pytest.mark.parametrize(
     "url",
     [
@@ -125,6 +154,7 @@ def test_checking_any_url_gives_it_back_or_a_value_error(host: str, path: str) -
         assert url.isprintable()
 
 
+@pytest.mark.requirement("mcp:https", "oauth21:tls", "rfc6750:tls")
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 CHALLENGE = Pkce.fresh().challenge
 
 
+@pytest.mark.requirement(
+    "mcp:redirect-automatic",
+    "mcp:deputy-consent",
+    "mcp:redirect-shown",
+    "oauth21:consent-phishing",
+    "rfc7591:shown",
+)
 async def test_the_page_says_who_asks_for_what_and_where_it_leads(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register(
         client_name="<b>Time</b> & more", redirect_uris=["https://app.example/cb"]
@@ -32,6 +39,7 @@ async def test_the_page_says_who_asks_for_what_and_where_it_leads(web: WebServer
     assert "Notes" not in page.text
 
 
+@pytest.mark.requirement("complaints:fastmcp-2302", "oauth21:clickjacking")
 async def test_the_page_cannot_be_framed_and_its_policy_lets_the_redirect_through(client: OAuthClient) -> None:
     registration = await client.register()
     page = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE))
@@ -43,6 +51,7 @@ async def test_the_page_cannot_be_framed_and_its_policy_lets_the_redirect_throug
     assert page.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.requirement("mcp:localhost-warning")
 async def test_an_app_on_this_device_is_shown_with_a_warning(client: OAuthClient) -> None:
     here = await client.register()
     there = await client.register(redirect_uris=["https://app.example/cb"])
@@ -54,6 +63,7 @@ async def test_an_app_on_this_device_is_shown_with_a_warning(client: OAuthClient
     assert "runs on your own device" not in unwarned.text
 
 
+@pytest.mark.requirement("oauth21:get")
 async def test_asking_twice_changes_nothing(client: OAuthClient) -> None:
     """A real client fetches the page first to see whether its registration is still known."""
     registration = await client.register()
@@ -69,6 +79,9 @@ async def test_an_unknown_client_is_a_page_with_400(client: OAuthClient) -> None
     assert "connect again" in answer.text
 
 
+@pytest.mark.requirement(
+    "mcp:redirect-exact", "mcp:redirect-trust", "oauth21:register-redirect", "oauth21:bad-redirect-page"
+)
 @pytest.mark.parametrize(
     "uri",
     [
@@ -95,6 +108,7 @@ async def test_nothing_is_sent_to_an_address_that_is_not_registered(client: OAut
     assert "Location" not in answer.headers
 
 
+@pytest.mark.requirement("complaints:claude-code-42301", "oauth21:loopback-port")
 @pytest.mark.parametrize(
     ("registered", "requested"),
     [
@@ -109,6 +123,7 @@ async def test_on_loopback_any_port_will_do(client: OAuthClient, registered: str
     assert "code" in await client.authorize(url)
 
 
+@pytest.mark.requirement("complaints:python-sdk-897", "oauth21:private-scheme")
 async def test_an_app_scheme_is_accepted(client: OAuthClient) -> None:
     uri = "cursor://anysphere.cursor-retrieval/oauth/callback"
     registration = await client.register(redirect_uris=[uri])
@@ -117,6 +132,7 @@ async def test_an_app_scheme_is_accepted(client: OAuthClient) -> None:
     assert done.headers["Location"].startswith(f"{uri}?code=")
 
 
+@pytest.mark.requirement("mcp:oauth-2-1", "mcp:iss", "oauth21:error-redirect", "rfc9207:iss")
 @pytest.mark.parametrize(
     ("parameters", "error"),
     [
@@ -170,6 +186,7 @@ async def test_what_real_clients_leave_out_or_add_is_tolerated(web: WebServer, c
         assert "code" in came_back
 
 
+@pytest.mark.requirement("rfc9207:iss")
 async def test_refusing_consent_goes_back_as_access_denied(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE), "deny")
@@ -177,6 +194,7 @@ async def test_refusing_consent_goes_back_as_access_denied(client: OAuthClient) 
     assert (came_back["error"], came_back["iss"]) == ("access_denied", client.issuer)
 
 
+@pytest.mark.requirement("oauth21:owner-consent")
 async def test_a_form_counts_once(client: OAuthClient) -> None:
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
@@ -189,6 +207,7 @@ async def test_a_form_counts_once(client: OAuthClient) -> None:
     assert sorted(answer.status_code for answer in answers) == [303] + [400] * 9
 
 
+@pytest.mark.requirement("mcp:deputy-consent", "oauth21:csrf")
 async def test_another_browser_cannot_answer_the_form_nor_use_it_up(client: OAuthClient) -> None:
     registration = await client.register()
     form = {
@@ -202,6 +221,7 @@ async def test_another_browser_cannot_answer_the_form_nor_use_it_up(client: OAut
     assert (await client.http.post(f"{client.issuer}/authorize/consent", data=form)).status_code == 303
 
 
+@pytest.mark.requirement("oauth21:csrf")
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost"])
 async def test_a_form_from_another_origin_is_refused(client: OAuthClient, origin: str) -> None:
     registration = await client.register()

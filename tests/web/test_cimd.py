@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.credentials import hash_secret
-from oauth_core.errors import SettingsError
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
-from oauth_web.client_documents import pinned
 from oauth_web.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
@@ -23,7 +21,6 @@ from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     import httpx2
 
@@ -79,6 +76,7 @@ def age(web: WebServer, seconds: int = 3600) -> None:
 # -- signing in --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:fetch", "mcp:cimd")
 async def test_a_published_client_signs_in_refreshes_and_gives_its_token_back(
     publisher: Publisher, local: OAuthClient
 ) -> None:
@@ -93,6 +91,7 @@ async def test_a_published_client_signs_in_refreshes_and_gives_its_token_back(
     assert publisher.times_asked("/app/signs-in.json") == 1
 
 
+@pytest.mark.requirement("cimd:hostname")
 async def test_the_consent_page_shows_the_host_that_vouches_for_the_client(
     publisher: Publisher, local: OAuthClient
 ) -> None:
@@ -102,6 +101,7 @@ async def test_the_consent_page_shows_the_host_that_vouches_for_the_client(
     assert "<b>Everything" not in page
 
 
+@pytest.mark.requirement("mcp:cimd-fetch")
 async def test_the_fetch_carries_no_cookie_and_names_the_host(publisher: Publisher, local: OAuthClient) -> None:
     client_id = publisher.client("/app/headers.json")
     await asked(local, client_id)
@@ -111,6 +111,7 @@ async def test_the_fetch_carries_no_cookie_and_names_the_host(publisher: Publish
     assert not {"cookie", "authorization", "referer"} & headers.keys()
 
 
+@pytest.mark.requirement("cimd:registered-method")
 @pytest.mark.parametrize("by_address", [True, False])
 async def test_a_published_client_with_keys_must_sign(
     publisher: Publisher, local: OAuthClient, by_address: bool
@@ -125,6 +126,7 @@ async def test_a_published_client_with_keys_must_sign(
     assert (await local.redeem(client_id, code, pkce.verifier, **proof)).status_code == 200
 
 
+@pytest.mark.requirement("cimd:redirect", "mcp:cimd-redirect")
 async def test_a_redirect_uri_that_is_not_in_the_document_is_refused_on_a_page(
     publisher: Publisher, local: OAuthClient
 ) -> None:
@@ -145,6 +147,7 @@ async def test_the_url_is_not_readable_in_any_key(local_web: WebServer, publishe
     assert not any("localhost" in name or "/" in name for name in names)
 
 
+@pytest.mark.requirement("cimd:advertised")
 async def test_support_is_advertised(local: OAuthClient) -> None:
     document = (await local.http.get(f"{local.issuer}/.well-known/oauth-authorization-server")).json()
     assert document["client_id_metadata_document_supported"] is True
@@ -164,6 +167,7 @@ async def test_a_url_cannot_be_managed_as_a_registration(publisher: Publisher, l
 # -- documents that are not fit ----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:no-cached-errors", "mcp:cimd-match")
 @pytest.mark.parametrize(
     "members",
     [
@@ -192,6 +196,7 @@ async def test_a_document_that_is_not_fit_is_refused_on_a_page(
 PLAIN = {"Content-Type": "application/json"}
 
 
+@pytest.mark.requirement("cimd:only-200", "cimd:no-redirect", "cimd:fetch-fails", "cimd:size")
 @pytest.mark.parametrize(
     "page",
     [
@@ -252,6 +257,7 @@ async def test_many_requests_for_one_document_share_one_fetch(publisher: Publish
     assert publisher.times_asked("/app/shared.json") == 1
 
 
+@pytest.mark.requirement("cimd:no-cached-errors")
 async def test_the_last_good_copy_serves_while_the_publisher_is_away(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
@@ -299,6 +305,7 @@ async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_doe
     assert len(publisher.asked) == asked_before
 
 
+@pytest.mark.requirement("mcp:cimd-cache")
 async def test_a_changed_document_counts_once_the_copy_is_stale(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
@@ -337,6 +344,7 @@ async def test_deleting_a_published_client_ends_its_grants(
     assert answer.json()["error"] == "invalid_grant"
 
 
+@pytest.mark.requirement("mcp:cimd-abuse")
 async def test_thousands_of_made_up_urls_do_not_reach_one_host(publisher: Publisher) -> None:
     settings = {
         "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
@@ -352,6 +360,7 @@ async def test_thousands_of_made_up_urls_do_not_reach_one_host(publisher: Publis
 # -- what this machine keeps to itself ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("cimd:ssrf", "mcp:cimd-security")
 @pytest.mark.parametrize(
     "host",
     [
@@ -386,14 +395,3 @@ async def test_to_allow_loopback_allows_no_other_special_address(
 async def test_a_pinned_document_is_used_and_nothing_is_fetched(local: OAuthClient) -> None:
     tokens = await local.tokens(PINNED)
     assert (await local.refresh(PINNED, tokens["refresh_token"])).status_code == 200
-
-
-def test_every_fault_of_pinned_documents_is_told_at_once(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "b.json").write_text('{"client_id": "https://b.example/c"}')
-    (tmp_path / "c.json").write_text("[]")
-    with pytest.raises(SettingsError) as caught:
-        pinned.read(tmp_path)
-    assert len(caught.value.faults) == 3
-    with pytest.raises(SettingsError, match="not a folder"):
-        pinned.read(tmp_path / "a.json")

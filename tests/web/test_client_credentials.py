@@ -103,6 +103,7 @@ async def test_a_machine_gets_nothing_beyond_what_the_operator_chose(web: WebSer
     assert_refused(both, "invalid_target")
 
 
+@pytest.mark.requirement("oauth21:client-credentials")
 async def test_a_wrong_secret_is_refused(web: WebServer, client: OAuthClient) -> None:
     machine = made(web)
     assert_refused(await asked(client, {**machine, "client_secret": "wrong"}), "invalid_client", 401)
@@ -110,6 +111,7 @@ async def test_a_wrong_secret_is_refused(web: WebServer, client: OAuthClient) ->
     assert_refused(await client.token(bare), "invalid_client", 401)
 
 
+@pytest.mark.requirement("oauth21:client-credentials")
 @pytest.mark.parametrize("method", ["none", "client_secret_post"])
 async def test_who_registered_by_itself_may_never_act_as_itself(client: OAuthClient, method: str) -> None:
     """Anybody may register: rights of its own would be rights for everybody."""

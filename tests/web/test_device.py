@@ -43,6 +43,7 @@ def _no_attempts_so_far(web: WebServer) -> Iterator[None]:
 # -- the way it is meant to go -----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc8628:answer", "rfc8628:pending")
 async def test_a_device_gets_tokens_after_its_person_signed_in(web: WebServer, client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id, resource=web.resource)
@@ -65,6 +66,7 @@ async def test_a_device_gets_tokens_after_its_person_signed_in(web: WebServer, c
     assert refreshed.status_code == 200, refreshed.text
 
 
+@pytest.mark.requirement("rfc8628:advertised")
 async def test_the_endpoint_is_advertised_and_the_grant_too(client: OAuthClient) -> None:
     document = (await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")).json()
     assert document["device_authorization_endpoint"] == f"{client.issuer}/device_authorization"
@@ -88,6 +90,7 @@ async def test_a_device_need_not_register_a_redirect_uri(client: OAuthClient) ->
     await started(client, answer.json()["client_id"])
 
 
+@pytest.mark.requirement("rfc8628:confirm")
 async def test_the_link_with_the_code_fills_in_the_form_and_does_nothing_else(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -101,6 +104,7 @@ async def test_the_link_with_the_code_fills_in_the_form_and_does_nothing_else(
     assert (await typed(client, codes["user_code"])).status_code == 200
 
 
+@pytest.mark.requirement("oauth21:injection")
 @pytest.mark.parametrize("query", ["user_code=%22%3E%3Cscript%3E", "user_code=AAAA", "", "user_code="])
 async def test_a_link_can_put_nothing_but_a_code_into_the_page(client: OAuthClient, query: str) -> None:
     page = await client.http.get(f"{client.issuer}/device?{query}")
@@ -108,6 +112,7 @@ async def test_a_link_can_put_nothing_but_a_code_into_the_page(client: OAuthClie
     assert 'value=""' in page.text
 
 
+@pytest.mark.requirement("rfc8628:show-code", "rfc8628:phishing")
 async def test_the_consent_page_says_who_asks_for_what_and_warns(client: OAuthClient) -> None:
     codes = await started(client, await registered(client), scope="mcp.notes")
     page = await typed(client, codes["user_code"].lower().replace("-", " "))
@@ -121,6 +126,7 @@ async def test_the_consent_page_says_who_asks_for_what_and_warns(client: OAuthCl
 # -- no, and too late --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc8628:denied")
 async def test_a_person_who_cancels_denies_the_device_for_good(client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)
@@ -165,6 +171,7 @@ async def test_of_two_people_with_one_code_the_first_decides(web: WebServer, cli
     assert claims["github_user"] == "octocat"
 
 
+@pytest.mark.requirement("rfc8628:expired")
 async def test_an_expired_code_is_told_to_the_device_and_looks_unknown_to_people(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -211,6 +218,7 @@ async def test_the_user_code_leaves_redis_in_time_and_the_device_code_a_little_l
 # -- polling -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("rfc8628:slow-down")
 async def test_polling_too_fast_makes_the_interval_longer_each_time(web: WebServer, client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)

@@ -41,6 +41,7 @@ async def test_whoever_finds_a_device_code_can_neither_use_nor_slow_nor_burn_it(
     assert (await polled(client, client_id, codes["device_code"])).status_code == 200
 
 
+@pytest.mark.requirement("rfc8628:authenticate")
 async def test_a_confidential_device_must_prove_itself_at_both_endpoints(client: OAuthClient) -> None:
     registration = await client.register(grant_types=[GRANT_TYPE], token_endpoint_auth_method="client_secret_post")
     url = f"{client.issuer}/device_authorization"
@@ -63,6 +64,7 @@ async def test_who_did_not_register_for_a_flow_cannot_use_it(client: OAuthClient
     assert "error=unauthorized_client" in location
 
 
+@pytest.mark.requirement("rfc8628:once")
 @pytest.mark.parametrize(
     ("form", "error"),
     [
@@ -80,6 +82,7 @@ async def test_a_device_is_asked_for_as_a_client_is(
     assert_refused(answer, error)
 
 
+@pytest.mark.requirement("rfc8628:brute-force")
 async def test_a_browser_may_try_ten_codes_and_no_more_even_a_right_one(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -94,6 +97,7 @@ async def test_a_browser_may_try_ten_codes_and_no_more_even_a_right_one(
         assert (await typed(person, codes["user_code"])).status_code == 200
 
 
+@pytest.mark.requirement("rfc8628:brute-force")
 async def test_browsers_that_forget_their_cookie_share_one_limit(web: WebServer, client: OAuthClient) -> None:
     codes = await started(client, await registered(client))
     with web.redis.client() as redis:

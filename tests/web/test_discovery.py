@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from tests.support.web_process import WebServer
 
 
+@pytest.mark.requirement(
+    "mcp:as-metadata",
+    "mcp:iss-advertised",
+    "mcp:pkce-advertised",
+    "rfc7636:no-plain",
+    "rfc8414:location",
+    "rfc8414:json",
+    "rfc9207:advertised",
+)
 @pytest.mark.parametrize("path", ["oauth-authorization-server", "openid-configuration"])
 async def test_metadata_names_the_issuer_byte_for_byte_and_requires_s256(
     web: WebServer, client: OAuthClient, path: str
@@ -26,6 +35,7 @@ async def test_metadata_names_the_issuer_byte_for_byte_and_requires_s256(
     assert document["protected_resources"] == [web.resource, web.other_resource]
 
 
+@pytest.mark.requirement("mcp:resource-metadata", "mcp:resource-metadata-as", "rfc9728:location", "rfc9728:json")
 async def test_each_service_has_metadata_at_its_own_path(web: WebServer, client: OAuthClient) -> None:
     document = (await client.http.get(f"{web.issuer}/.well-known/oauth-protected-resource/time/mcp")).json()
     assert document["resource"] == web.resource
@@ -46,6 +56,7 @@ async def test_a_foreign_host_gets_no_resource_metadata(web: WebServer, client: 
     assert answer.status_code == 404
 
 
+@pytest.mark.requirement("complaints:ai-gateway-2690", "rfc8414:host")
 async def test_the_host_header_never_shapes_a_url(web: WebServer, client: OAuthClient) -> None:
     headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     answer = await client.http.get(f"{web.issuer}/.well-known/oauth-authorization-server", headers=headers)

@@ -56,6 +56,7 @@ async def with_resolver(
         fetcher.close()
 
 
+@pytest.mark.requirement("mcp:cimd-security")
 async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Publisher) -> None:
     """A name that changes after the check, as in DNS rebinding, is not asked about a second time."""
     answers = iter([["127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"]])
@@ -98,6 +99,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(publisher: Publi
         await fetched(publisher, publisher.url("/a.json"), "127.0.0.1", tls=tls_context(None))
 
 
+@pytest.mark.requirement("mcp:cimd-abuse")
 async def test_a_document_that_drips_is_given_up_in_time(publisher: Publisher) -> None:
     publisher.pages["/drip"] = Page(b"{", drip=True)
     with pytest.raises(FetchError, match="too long"):
@@ -121,6 +123,7 @@ async def test_plain_http_is_for_this_machine_only(publisher: Publisher) -> None
             await fetched(plain, url, "8.8.8.8")
 
 
+@pytest.mark.requirement("cimd:cache-headers", "mcp:cimd-cache")
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.credentials import new_identifier
-from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Registration
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration
 
 if TYPE_CHECKING:
     from tests.support.web_process import WebServer
@@ -30,6 +30,7 @@ async def registered(client: OAuthClient, document: dict[str, Any]) -> dict[str,
     return made
 
 
+@pytest.mark.requirement("complaints:mcphub-1174")
 async def test_the_same_again_is_the_same_client_and_works(web: WebServer, client: OAuthClient) -> None:
     document = public()
     first = await registered(client, document)
@@ -50,6 +51,32 @@ async def test_unknown_members_and_their_order_make_no_difference(client: OAuthC
     assert (await registered(client, reordered))["client_id"] == first["client_id"]
 
 
+async def test_a_port_that_the_system_chose_makes_no_difference_and_each_is_sent_to_its_own(
+    client: OAuthClient,
+) -> None:
+    """FastMCP listens on another port each time and registers again; any port of loopback is right (RFC 8252)."""
+    document = public()
+    made = []
+    for port in (40001, 40002, 40003):
+        uri = f"http://localhost:{port}/callback"
+        made.append(await registered(client, {**document, "redirect_uris": [uri]}))
+        assert made[-1]["redirect_uris"] == [uri]
+    (client_id,) = {one["client_id"] for one in made}
+    pkce = Pkce.fresh()
+    uri = "http://localhost:40003/callback"
+    code = (await client.authorize(client.authorize_url(client_id, pkce.challenge, redirect_uri=uri)))["code"]
+    form = {"grant_type": "authorization_code", "code": code, "client_id": client_id}
+    proof = {"code_verifier": pkce.verifier, "redirect_uri": uri}
+    other = await client.token({**form, **proof, "redirect_uri": "http://localhost:40001/callback"})
+    assert other.json()["error"] == "invalid_grant"
+    assert (await client.token({**form, **proof})).status_code == 200
+    # Left out, it would be the port of whoever came first.
+    silent = await client.http.get(client.authorize_url(client_id, pkce.challenge, redirect_uri=None))
+    assert silent.status_code == 400
+    assert not silent.has_redirect_location
+
+
+@pytest.mark.requirement("rfc7591:id-unique")
 @pytest.mark.parametrize(
     "change",
     [

@@ -101,6 +101,7 @@ def events(web: WebServer, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("event") == kind]
 
 
+@pytest.mark.requirement("id-jag:metadata")
 async def test_the_metadata_tells_that_assertions_are_taken_and_not_from_whom(client: OAuthClient) -> None:
     answer = await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")
     document = answer.json()
@@ -109,6 +110,7 @@ async def test_the_metadata_tells_that_assertions_are_taken_and_not_from_whom(cl
     assert "idp" not in answer.text
 
 
+@pytest.mark.requirement("id-jag:no-refresh")
 async def test_an_assertion_gives_a_token_for_its_person_and_nothing_to_refresh(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
@@ -144,6 +146,7 @@ async def test_keys_at_an_address_are_fetched_and_followed(
     assert_refused(await presented(client, client_id, mixed), "invalid_grant")
 
 
+@pytest.mark.requirement("id-jag:replay")
 async def test_an_assertion_is_good_once_however_many_present_it_at_once(
     client: OAuthClient, client_id: str
 ) -> None:
@@ -166,6 +169,7 @@ async def test_what_was_asked_wrongly_may_be_asked_again_with_the_same_assertion
     assert (await presented(client, client_id, assertion, resource=web.resource)).status_code == 200
 
 
+@pytest.mark.requirement("id-jag:confidential")
 async def test_a_public_client_may_not_present_one(
     publisher: Publisher, client: OAuthClient, client_id: str
 ) -> None:
@@ -177,6 +181,7 @@ async def test_a_public_client_may_not_present_one(
     assert_refused(stolen, "unauthorized_client")
 
 
+@pytest.mark.requirement("id-jag:client")
 async def test_an_assertion_for_another_client_is_refused(client: OAuthClient, client_id: str) -> None:
     assert_refused(await presented(client, client_id, asserted("another", client.issuer)), "invalid_grant")
 

@@ -39,6 +39,7 @@ def invited(web: WebServer, *arguments: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.requirement("rfc7591:initial-token-needed")
 async def test_without_a_token_nobody_registers_and_the_answer_says_what_is_missing(guarded: str) -> None:
     answer = await registering(guarded, None)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")

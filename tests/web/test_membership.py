@@ -150,6 +150,7 @@ def groups_in(access_token: str) -> list[str] | None:
     return groups
 
 
+@pytest.mark.requirement("rfc9068:groups")
 async def test_a_token_names_the_groups_that_let_its_user_in_and_no_others(client: OAuthClient) -> None:
     # Octavia is in birdwatchers too, but nothing here depends on that; octocat needs no group.
     for login, groups in (("octavia", ["acme"]), ("marek", ["acme"]), ("octocat", None)):

@@ -39,6 +39,7 @@ async def test_a_registration_with_keys_gets_no_secret_and_is_told_its_keys(clie
     assert "client_secret" not in document
 
 
+@pytest.mark.requirement("rfc7523:client-id")
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("audience", ["{}", "{}/token"])
 async def test_an_assertion_gets_tokens_with_or_without_the_client_id_beside_it(
@@ -50,6 +51,7 @@ async def test_an_assertion_gets_tokens_with_or_without_the_client_id_beside_it(
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.requirement("rfc7523:invalid-client")
 async def test_without_an_assertion_it_is_not_taken_for_a_public_client(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     for form in ({"client_id": client_id}, {"client_id": client_id, "client_secret": "made up"}):
@@ -57,6 +59,7 @@ async def test_without_an_assertion_it_is_not_taken_for_a_public_client(client: 
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
+@pytest.mark.requirement("rfc7523:jti")
 async def test_a_replayed_assertion_is_refused(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     assertion = signed(client_id, client.issuer)
@@ -66,6 +69,7 @@ async def test_a_replayed_assertion_is_refused(client: OAuthClient) -> None:
     assert "used before" in answer.json()["error_description"]
 
 
+@pytest.mark.requirement("rfc7523:jti")
 async def test_of_fifty_uses_of_one_assertion_at_once_one_wins(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     form = {"token": "x", **as_form(signed(client_id, client.issuer))}
@@ -114,6 +118,7 @@ async def test_an_assertion_is_no_proof_for_a_client_without_keys(client: OAuthC
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
+@pytest.mark.requirement("oauth21:one-auth", "rfc7523:invalid-client")
 async def test_a_second_way_of_authentication_beside_the_assertion_is_refused(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
@@ -127,6 +132,7 @@ async def test_a_second_way_of_authentication_beside_the_assertion_is_refused(cl
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.requirement("rfc8414:signing-algs")
 async def test_methods_and_algorithms_are_advertised(client: OAuthClient) -> None:
     document = (await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")).json()
     for endpoint in ("token", "revocation", "introspection"):
@@ -215,6 +221,7 @@ async def test_a_key_set_that_cannot_be_had_is_unavailable_and_one_that_is_none_
             assert (answer.status_code, answer.json()["error"]) == (status, error)
 
 
+@pytest.mark.requirement("cimd:ssrf-inner")
 async def test_a_jwks_uri_on_this_machine_is_not_fetched_unless_that_was_allowed(
     publisher: Publisher, web: WebServer, client: OAuthClient
 ) -> None:

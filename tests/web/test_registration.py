@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GOOD = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
 
 
+@pytest.mark.requirement("mcp:registration-2026", "oauth21:native-secret")
 async def test_a_public_client_gets_no_secret(client: OAuthClient) -> None:
     document = (await client.register()).document
     assert "client_secret" not in document
@@ -29,11 +30,13 @@ async def test_a_confidential_client_gets_a_secret_that_does_not_expire(client: 
     assert document["client_secret_expires_at"] == 0
 
 
+@pytest.mark.requirement("rfc7591:defaults")
 async def test_the_method_defaults_to_basic_as_the_rfc_says(client: OAuthClient) -> None:
     answer = await client.http.post(f"{client.issuer}/register", json={"redirect_uris": [REDIRECT_URI]})
     assert answer.json()["token_endpoint_auth_method"] == "client_secret_basic"
 
 
+@pytest.mark.requirement("mcp:registration", "rfc7591:initial-token")
 async def test_what_real_clients_send_is_accepted(client: OAuthClient) -> None:
     registration = await client.register(
         scope="",
@@ -47,6 +50,7 @@ async def test_what_real_clients_send_is_accepted(client: OAuthClient) -> None:
     assert "contacts" not in registration.document
 
 
+@pytest.mark.requirement("rfc7592:read", "rfc7592:delete", "rfc7592:answer")
 async def test_a_client_reads_changes_and_deletes_its_registration(client: OAuthClient) -> None:
     registration = await client.register()
     url = registration.document["registration_client_uri"]
@@ -61,6 +65,7 @@ async def test_a_client_reads_changes_and_deletes_its_registration(client: OAuth
     assert (await client.http.get(url, headers=registration.management)).status_code == 401
 
 
+@pytest.mark.requirement("rfc7592:update-replaces")
 async def test_an_update_replaces_what_it_leaves_out(client: OAuthClient) -> None:
     registration = await client.register(client_uri="https://app.example")
     changed = await client.http.put(
@@ -95,6 +100,7 @@ async def test_an_update_cannot_change_what_is_ours(client: OAuthClient, change:
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
 
 
+@pytest.mark.requirement("rfc7592:token", "rfc7592:same-answer")
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_an_unknown_client_and_a_wrong_token_get_the_same_answer(client: OAuthClient, method: str) -> None:
     registration = await client.register()
@@ -117,6 +123,7 @@ async def test_an_unknown_client_and_a_wrong_token_get_the_same_answer(client: O
     assert answers[0].headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
+@pytest.mark.requirement("rfc7592:delete-tokens")
 async def test_deleting_a_client_ends_its_tokens(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
@@ -129,6 +136,7 @@ async def test_deleting_a_client_ends_its_tokens(web: WebServer, client: OAuthCl
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
+@pytest.mark.requirement("rfc7591:error")
 @pytest.mark.parametrize(
     ("members", "error"),
     [
@@ -152,12 +160,14 @@ async def test_bad_metadata_is_refused_by_name(client: OAuthClient, members: dic
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
+@pytest.mark.requirement("rfc7591:error")
 async def test_the_one_bad_redirect_uri_is_named(client: OAuthClient) -> None:
     uris = ["https://ok.example/cb", "http://app.example/cb"]
     answer = await client.http.post(f"{client.issuer}/register", json={**GOOD, "redirect_uris": uris})
     assert "http://app.example/cb" in answer.json()["error_description"]
 
 
+@pytest.mark.requirement("rfc7591:json")
 @pytest.mark.parametrize(
     "body",
     [
@@ -178,6 +188,7 @@ async def test_a_body_that_is_not_plain_json_is_a_clear_error(client: OAuthClien
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
 
 
+@pytest.mark.requirement("rfc7591:json")
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
 async def test_only_json_is_taken(client: OAuthClient, kind: str) -> None:
     answer = await client.http.post(

@@ -38,6 +38,7 @@ def alive(web: WebServer, access_token: str) -> bool:
         return bool(redis.exists(f"token:{jti}"))
 
 
+@pytest.mark.requirement("rfc7009:refresh", "rfc7009:cascade")
 async def test_revoking_a_refresh_token_ends_all_it_led_to(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
@@ -48,6 +49,7 @@ async def test_revoking_a_refresh_token_ends_all_it_led_to(web: WebServer, clien
     assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 400
 
 
+@pytest.mark.requirement("rfc7009:access", "rfc7009:hint")
 async def test_revoking_an_access_token_leaves_the_sign_in_alone(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
@@ -57,6 +59,7 @@ async def test_revoking_an_access_token_leaves_the_sign_in_alone(web: WebServer,
     assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 200
 
 
+@pytest.mark.requirement("rfc7009:owner", "rfc7009:unknown-200")
 async def test_nobody_revokes_what_is_not_theirs(web: WebServer, client: OAuthClient) -> None:
     owner, stranger = await client.register(), await client.register()
     tokens = await client.tokens(owner.client_id)
@@ -72,6 +75,7 @@ async def test_nobody_revokes_what_is_not_theirs(web: WebServer, client: OAuthCl
     assert (await client.refresh(owner.client_id, tokens["refresh_token"])).status_code == 200
 
 
+@pytest.mark.requirement("rfc7009:authenticate", "rfc7662:authorize")
 @pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
 async def test_a_confidential_client_must_prove_itself(client: OAuthClient, endpoint: str) -> None:
     registration, _, tokens = await confidential(client)
@@ -81,6 +85,7 @@ async def test_a_confidential_client_must_prove_itself(client: OAuthClient, endp
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
+@pytest.mark.requirement("rfc7662:active", "rfc7662:inactive-bare", "rfc7662:checks")
 async def test_a_live_token_is_described_and_a_revoked_one_is_only_inactive(client: OAuthClient) -> None:
     _, proof, tokens = await confidential(client)
     document = await introspect(client, proof, tokens["access_token"])
@@ -93,6 +98,7 @@ async def test_a_live_token_is_described_and_a_revoked_one_is_only_inactive(clie
         assert await introspect(client, proof, token) == {"active": False}
 
 
+@pytest.mark.requirement("rfc7662:inactive-bare")
 async def test_another_clients_token_is_only_inactive(client: OAuthClient) -> None:
     _, _, tokens = await confidential(client)
     _, stranger, _ = await confidential(client)
@@ -100,12 +106,14 @@ async def test_another_clients_token_is_only_inactive(client: OAuthClient) -> No
     assert await introspect(client, stranger, tokens["refresh_token"]) == {"active": False}
 
 
+@pytest.mark.requirement("rfc7662:authorize")
 async def test_a_public_client_cannot_introspect(client: OAuthClient) -> None:
     registration = await client.register()
     form = {"client_id": registration.client_id, "token": "x"}
     assert (await client.http.post(f"{client.issuer}/introspect", data=form)).status_code == 401
 
 
+@pytest.mark.requirement("rfc7662:post")
 @pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
 async def test_a_missing_token_is_named(client: OAuthClient, endpoint: str) -> None:
     _, proof, _ = await confidential(client)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.oauth_client import Pkce
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from tests.support.web_process import WebServer
 
 
+@pytest.mark.requirement("mcp:secure-storage", "rfc6750:no-cookies")
 async def test_no_secret_is_readable_in_redis_or_in_the_log(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     pkce = Pkce.fresh()

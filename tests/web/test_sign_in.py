@@ -27,6 +27,7 @@ async def test_github_is_asked_with_our_own_state_and_pkce(client: OAuthClient) 
     assert asked["state"] != ["state-of-the-client"]
 
 
+@pytest.mark.requirement("mcp:iss", "rfc9207:iss", "rfc9207:identical")
 async def test_the_client_gets_code_state_and_issuer(client: OAuthClient) -> None:
     registration = await client.register()
     came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE))

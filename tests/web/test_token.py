@@ -41,6 +41,15 @@ def assert_refused(answer: httpx2.Response, error: str, status: int = 400) -> No
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.requirement(
+    "mcp:short-lived",
+    "oauth21:short",
+    "rfc6750:lifetime",
+    "rfc8707:audience",
+    "rfc9068:claims",
+    "rfc9068:scope",
+    "rfc9068:audience",
+)
 async def test_the_token_has_the_promised_claims_and_lives_in_redis_as_long(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -60,6 +69,7 @@ async def test_the_token_has_the_promised_claims_and_lives_in_redis_as_long(
         assert abs(redis.ttl(f"token:{claims['jti']}") - (claims["exp"] - time.time())) < 3
 
 
+@pytest.mark.requirement("rfc9068:default-audience")
 async def test_without_a_resource_the_audience_is_every_service_the_scopes_reach(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -69,6 +79,7 @@ async def test_without_a_resource_the_audience_is_every_service_the_scopes_reach
     assert claims["aud"] == [web.resource, web.other_resource]
 
 
+@pytest.mark.requirement("oauth21:code-once", "oauth21:code-replay")
 async def test_a_code_is_redeemed_once_and_its_replay_revokes_what_it_gave(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -91,6 +102,7 @@ async def test_of_fifty_redemptions_of_one_code_one_wins(client: OAuthClient) ->
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
 
 
+@pytest.mark.requirement("oauth21:pkce", "rfc7636:compare", "rfc8707:invalid-target")
 async def test_whoever_finds_a_code_can_neither_use_nor_burn_it(web: WebServer, client: OAuthClient) -> None:
     registration, stranger, pkce = await client.register(), await client.register(), Pkce.fresh()
     code = await client.code(registration.client_id, pkce)
@@ -122,6 +134,7 @@ async def test_a_made_up_code_is_refused(client: OAuthClient) -> None:
     assert_refused(await client.redeem(registration.client_id, "made-up", Pkce.fresh().verifier), "invalid_grant")
 
 
+@pytest.mark.requirement("mcp:rotate")
 async def test_refreshing_rotates_and_both_access_tokens_live(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     first = await client.tokens(registration.client_id)
@@ -131,6 +144,7 @@ async def test_refreshing_rotates_and_both_access_tokens_live(web: WebServer, cl
         assert (await claims_of(client, answer["access_token"]))["jti"] in live_tokens(web)
 
 
+@pytest.mark.requirement("complaints:claude-code-85236")
 async def test_concurrent_refreshes_all_end_with_the_same_successor(client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
@@ -143,6 +157,7 @@ async def test_concurrent_refreshes_all_end_with_the_same_successor(client: OAut
     assert (await client.refresh(registration.client_id, successors.pop())).status_code == 200
 
 
+@pytest.mark.requirement("mcp:rotate", "oauth21:refresh-rotation")
 async def test_an_older_refresh_token_ends_the_family(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     first = await client.tokens(registration.client_id)
@@ -165,6 +180,7 @@ async def test_a_repeat_after_the_grace_ends_the_family(web: WebServer, client: 
     assert_refused(await client.refresh(registration.client_id, successor["refresh_token"]), "invalid_grant")
 
 
+@pytest.mark.requirement("oauth21:refresh-secret")
 async def test_a_guess_that_knows_the_grant_ends_nothing(client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
@@ -181,6 +197,7 @@ async def test_a_guess_that_knows_the_grant_ends_nothing(client: OAuthClient) ->
     assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 200
 
 
+@pytest.mark.requirement("oauth21:refresh-bound")
 async def test_another_client_cannot_refresh_nor_end_a_family(client: OAuthClient) -> None:
     registration, stranger = await client.register(), await client.register()
     tokens = await client.tokens(registration.client_id)
@@ -188,6 +205,7 @@ async def test_another_client_cannot_refresh_nor_end_a_family(client: OAuthClien
     assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 200
 
 
+@pytest.mark.requirement("oauth21:refresh-bound", "rfc8707:subset")
 async def test_a_refresh_narrows_but_never_widens(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id, scope="mcp.time mcp.notes")
@@ -212,6 +230,7 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
 
 
+@pytest.mark.requirement("mcp:oauth-2-1", "oauth21:basic")
 async def test_a_confidential_client_proves_itself_in_any_of_the_usual_ways(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_basic")
     me, secret = registration.client_id, registration.secret
@@ -239,6 +258,7 @@ async def test_a_confidential_client_proves_itself_in_any_of_the_usual_ways(clie
         assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.requirement("oauth21:invalid-client-401", "oauth21:refresh-auth")
 async def test_a_confidential_client_that_does_not_prove_itself_is_refused(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     public = await client.register()
@@ -263,12 +283,14 @@ async def test_a_confidential_client_that_does_not_prove_itself_is_refused(clien
         assert ("WWW-Authenticate" in answer.headers) is ("Authorization" in headers)
 
 
+@pytest.mark.requirement("oauth21:one-auth")
 async def test_contradicting_credentials_are_refused(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_basic")
     form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "somebody-else"}
     assert_refused(await client.token(form, basic(registration.client_id, registration.secret)), "invalid_request")
 
 
+@pytest.mark.requirement("oauth21:no-store", "oauth21:token-errors")
 @pytest.mark.parametrize(
     ("form", "error"),
     [
@@ -288,6 +310,7 @@ async def test_malformed_requests_are_named(
     assert_refused(await client.token({"client_id": registration.client_id, **form}), error)
 
 
+@pytest.mark.requirement("oauth21:token-post")
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x", None])
 async def test_only_forms_are_taken(client: OAuthClient, kind: str | None) -> None:
     headers = {"Content-Type": kind} if kind else {}

@@ -1,0 +1,63 @@
+"""Which certificate a caller showed, as RFC 8705 names one: the SHA-256 of it in base64url, its thumbprint.
+
+A token that is bound to a certificate counts only with the key of that certificate: a stolen one is worth nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+_MEMBER = "x5t#S256"
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----\n?\Z")
+# Our own Envoy writes the hash alone. Others may name more, but only one certificate: of a chain of proxies we
+# would not know which of them to believe.
+_FORWARDED = re.compile(r'(?:By=[^;,="]*;)?Hash=([0-9a-f]{64})(?:;[^,]*)?\Z')
+
+
+def confirmation(thumbprint: str) -> dict[str, str]:
+    """The claim `cnf` (RFC 8705 section 3.1)."""
+    return {_MEMBER: thumbprint}
+
+
+def confirmed(claim: object) -> str | None:
+    """The thumbprint in a claim `cnf`; `None` when there is no claim.
+
+    Raises `ValueError` for any other: a token bound in a way that we cannot check must not pass as unbound.
+    """
+    if claim is None:
+        return None
+    if not isinstance(claim, dict) or claim.keys() != {_MEMBER}:
+        raise ValueError("cnf names no certificate alone")
+    thumbprint = claim[_MEMBER]
+    if not isinstance(thumbprint, str) or not _THUMBPRINT.match(thumbprint):
+        raise ValueError("cnf has no thumbprint")
+    return thumbprint
+
+
+def of_forwarded(header: str) -> str | None:
+    """The thumbprint in `x-forwarded-client-cert`, which Envoy writes; `None` when it does not name just one."""
+    found = _FORWARDED.match(header)
+    return _thumbprint(bytes.fromhex(found[1])) if found else None
+
+
+@lru_cache(maxsize=4096)
+def of_escaped_pem(text: str) -> str | None:
+    """The thumbprint of a certificate in PEM, percent-encoded as Envoy sends it; `None` when it is not one."""
+    found = _PEM.match(unquote(text))
+    if found is None:
+        return None
+    try:
+        der = base64.b64decode(found[1].replace("\n", ""), validate=True)
+    except binascii.Error:
+        return None
+    return _thumbprint(hashlib.sha256(der).digest())
+
+
+def _thumbprint(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")

@@ -1,0 +1,127 @@
+"""What to look at before others rely on a gateway: settings that work, and that an operator should not leave so.
+
+Pure: what files and Redis say is for `portcullis.config_check` to look up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from oauth_core.public_urls import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oauth_core.settings.authz import AuthzSettings
+    from oauth_core.settings.envoy import EnvoySettings
+    from oauth_core.settings.gateway import GatewaySettings, RedisSettings
+    from oauth_core.settings.web import WebSettings
+
+_LONG_ACCESS_TOKEN = 3600
+_SHORT_ACCESS_TOKEN = 300
+_LONG_BOUND = 5.0
+_LONG_GRACE = 60
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something about one setting. `unsafe` should not go into production, `note` says who must see to what."""
+
+    kind: Literal["unsafe", "note"]
+    setting: str
+    text: str
+
+
+def of_everybody(settings: GatewaySettings) -> Iterator[Advice]:
+    """About what all programs share."""
+    if settings.is_local:
+        yield Advice("unsafe", "issuer", "is on a loopback address: this gateway serves this machine only")
+    if settings.log_level == "debug":
+        yield Advice("unsafe", "log_level", "debug tells more about people than a log should keep")
+    if not settings.roles:
+        yield Advice("note", "roles", "there are none: everybody who is admitted may do everything")
+    for service in settings.resolved_services:
+        parts = urlsplit(service.upstream)
+        if parts.scheme == "http" and not is_loopback(service.upstream):
+            yield Advice(
+                "note",
+                "services",
+                f"{service.name} is reached by plain HTTP at {parts.netloc}: that network must be yours alone, "
+                "and must let nobody but Envoy reach it",
+            )
+
+
+def of_redis(settings: RedisSettings) -> Iterator[Advice]:
+    """About how Redis is reached."""
+    parts = urlsplit(settings.redis_url)
+    if parts.scheme == "unix":
+        return
+    if parts.password:
+        yield Advice("unsafe", "redis_url", "carries a password, which belongs in REDIS_PASSWORD_FILE")
+    if not parts.password and settings.redis_password is None:
+        yield Advice("unsafe", "redis_password", "is not set: any program on that machine can make tokens live")
+    if parts.scheme == "redis" and not is_loopback(settings.redis_url):
+        yield Advice("unsafe", "redis_url", "goes to another machine without TLS; use rediss://")
+
+
+def of_web(settings: WebSettings) -> Iterator[Advice]:
+    """About the authorization server."""
+    if "*" in settings.allowed_github_users:
+        yield Advice("unsafe", "allowed_github_users", "* lets everybody with a GitHub account in")
+    elif not (settings.allowed_github_users or settings.allowed_github_orgs or settings.allowed_github_teams):
+        yield Advice("unsafe", "allowed_github_users", "nobody may sign in: name people, organisations or teams")
+    if settings.access_token_lifetime < _SHORT_ACCESS_TOKEN:
+        yield Advice("unsafe", "access_token_lifetime", "is so short that clients refresh all the time")
+    if settings.access_token_lifetime > _LONG_ACCESS_TOKEN:
+        yield Advice("note", "access_token_lifetime", "is over an hour: groups and scopes are as old as the token")
+    if settings.membership_check_interval == 0 and (settings.allowed_github_orgs or settings.allowed_github_teams):
+        yield Advice("unsafe", "membership_check_interval", "0: who left an organisation stays until they refresh")
+    if settings.refresh_grace > _LONG_GRACE:
+        yield Advice("unsafe", "refresh_grace", "a stolen refresh token goes unnoticed for so long")
+    if settings.client_registration == "open":
+        yield Advice("note", "client_registration", "anybody may register clients (people still have to consent)")
+    yield from _listens("web_listen", settings.web_listen)
+
+
+def of_authz(settings: AuthzSettings) -> Iterator[Advice]:
+    """About the check service."""
+    if settings.audit_allowed == "none":
+        yield Advice("unsafe", "audit_allowed", "none: nobody can tell afterwards who called what")
+    if settings.revocation_bound > _LONG_BOUND:
+        yield Advice("unsafe", "revocation_bound", "a revoked token may pass for so long when Redis falls silent")
+    if settings.authz_tls_cert is None:
+        for address in settings.authz_listen:
+            yield from _listens("authz_listen", address)
+    if settings.metrics_listen is None:
+        yield Advice("note", "metrics_listen", "is not set: nothing can be watched or alerted on")
+
+
+def of_envoy(settings: EnvoySettings) -> Iterator[Advice]:
+    """About the edge."""
+    if not settings.terminates_tls and not settings.is_local:
+        yield Advice(
+            "note",
+            "tls_cert",
+            "TLS does not end here: what stands before Envoy must end it, pass the Host on, and let nobody past",
+        )
+    if settings.terminates_tls and settings.hsts_max_age == 0:
+        yield Advice("unsafe", "hsts_max_age", "0: browsers may be made to come by plain HTTP")
+    if settings.terminates_tls and not settings.http_redirect_listen:
+        yield Advice("note", "http_redirect_listen", "is not set: people who type http:// find nothing")
+    if settings.tls_min_version == "1.2":
+        yield Advice("note", "tls_min_version", "1.2 is for clients that cannot do better")
+    if settings.uses_acme and "staging" in settings.acme_directory:
+        yield Advice("unsafe", "acme_directory", "is for trying out: nobody trusts its certificates")
+    if settings.standin_upstream:
+        yield Advice("unsafe", "standin_upstream", "anybody can sign in as anybody")
+
+
+def _listens(setting: str, address: str) -> Iterator[Advice]:
+    if not address.startswith("unix:") and not is_loopback(f"http://{address}"):
+        yield Advice(
+            "note",
+            setting,
+            f"{address} is open to other machines: only Envoy may reach it (a network of their own)",
+        )

@@ -1,0 +1,66 @@
+"""What no gateway that others can reach may be set to: programs refuse to start with it, each with the reason.
+
+Here stands only what cannot be meant. What can be meant, but should be looked at before others rely on the
+gateway, is `oauth_core.settings.production`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from oauth_core.public_urls import is_loopback
+from oauth_core.settings.envoy import EnvoySettings
+from oauth_core.settings.gateway import RedisSettings
+from oauth_core.settings.web import WebSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oauth_core.settings.gateway import GatewaySettings
+
+STANDIN_PATH = "/_github"
+"""Where the local stand-in for GitHub is served; anybody can sign in there as anybody."""
+
+
+def refusals(settings: GatewaySettings) -> list[str]:
+    """Why `settings` are not to be used, one line each."""
+    if settings.is_local:
+        return []
+    faults: list[str] = []
+    if isinstance(settings, RedisSettings):
+        faults += _redis(settings)
+    if isinstance(settings, WebSettings):
+        faults += _github(settings)
+    if isinstance(settings, EnvoySettings) and settings.standin_upstream:
+        faults.append(
+            "standin_upstream lets anybody sign in as anybody: it is only for an issuer on a loopback address"
+        )
+    return faults
+
+
+def is_open_redis(settings: RedisSettings) -> bool:
+    """Whether Redis is on another machine and asks for no password."""
+    parts = urlsplit(settings.redis_url)
+    if parts.scheme == "unix" or is_loopback(settings.redis_url):
+        return False
+    return not parts.password and settings.redis_password is None
+
+
+def _redis(settings: RedisSettings) -> Iterator[str]:
+    if is_open_redis(settings):
+        yield (
+            "redis_url names another machine and there is no password: whoever reaches that Redis "
+            "can make tokens live; set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)"
+        )
+
+
+def _github(settings: WebSettings) -> Iterator[str]:
+    for name in ("github_url", "github_api_url", "github_backchannel_url"):
+        url = getattr(settings, name)
+        if url is None:
+            continue
+        if url.startswith("http://"):
+            yield f"{name} must use https: who signs in, and the app's secret, would be open on the way"
+        if urlsplit(url).path.startswith(STANDIN_PATH):
+            yield f"{name} is the local stand-in, where anybody can sign in as anybody"

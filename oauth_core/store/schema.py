@@ -1,0 +1,137 @@
+"""Which version of the layout in `keyspace` stands in Redis, and bringing an older one to this version.
+
+A program of an older version must not work on a newer layout: it would write records that lack what others rely
+on. So whoever writes asks first, and stops with a reason. (The check service reads three keys and writes none;
+what those mean does not change within a major version.)
+
+A migration is a function that may be done twice and be stopped in the middle. One process at a time does it, under
+a lease; if the lease is lost and two do, nothing is harmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.store import keyspace
+from oauth_core.store.clients import ClientStore
+from oauth_core.store.connection import guarded
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from redis.asyncio import Redis
+
+    from oauth_core.store.leases import LeaseStore
+
+VERSION = 1
+"""What this program reads and writes."""
+
+_UNNUMBERED = 0
+_RESTORING = "restoring"
+_LEASE_SECONDS = 60.0
+_PAUSE = 0.2
+
+# KEYS: schema. ARGV: the version that was migrated, the one it is now.
+_ADVANCE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class SchemaError(Exception):
+    """This program may not work on what stands in Redis. The message says why, and what to do."""
+
+
+async def index_grants(redis: Redis) -> int:
+    """Make `user-grants` and `client-grants` agree with the grants there are; answers how many these were."""
+    grants, clients = GrantStore(redis, grace=0), ClientStore(redis, lifetime=0)
+    count = 0
+    async for grant_id in grants.all_ids():
+        grant = await grants.get(grant_id)
+        if grant is not None:
+            count += 1
+            await grants.index(grant)
+            await clients.remember_grant(grant)
+    return count
+
+
+async def _number_indexes(redis: Redis) -> None:
+    """0 to 1: grants were once not noted with their person, and with their client in a set that had no ends.
+
+    Blocking that person would not end those, and noting another grant of that client would fail.
+    """
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
+            if await redis.type(key) == "set":
+                await redis.delete(key)
+    await index_grants(redis)
+
+
+_STEPS: Mapping[int, Callable[[Redis], Awaitable[None]]] = {_UNNUMBERED: _number_indexes}
+"""By the version they begin from; each leads to the next."""
+
+
+class SchemaStore:
+    """The version in Redis. Every method raises `SchemaError` and `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._advance = redis.register_script(_ADVANCE)
+
+    async def version(self) -> int:
+        """The version that stands there. An empty Redis is given this program's."""
+        text = await self._get()
+        if text is None:
+            first = VERSION if await Snapshot(self._redis).is_empty() else _UNNUMBERED
+            async with guarded():
+                await self._redis.set(keyspace.SCHEMA, first, nx=True)
+            text = await self._get()
+        if text == _RESTORING:
+            raise SchemaError(
+                "a backup is being restored into this Redis, or restoring it was interrupted; "
+                "wait for `portcullis restore`, or run it again with --force"
+            )
+        if text is None or not text.isdecimal():
+            raise SchemaError(f"the key {keyspace.SCHEMA!r} in Redis is {text!r}, which no version of ours wrote")
+        if int(text) > VERSION:
+            raise SchemaError(
+                f"Redis holds version {text} of our records and this program knows version {VERSION}: "
+                "upgrade this program, or restore a backup of its own time"
+            )
+        return int(text)
+
+    async def migrate(self, leases: LeaseStore) -> tuple[int, ...]:
+        """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind."""
+        left: list[int] = []
+        while (version := await self.version()) != VERSION:
+            if not await leases.acquire("migration", seconds=_LEASE_SECONDS):
+                await asyncio.sleep(_PAUSE)
+                continue
+            try:
+                # Between the look and the lease somebody may have finished.
+                if await self.version() == version:
+                    await _STEPS[version](self._redis)
+                    async with guarded():
+                        if await self._advance([keyspace.SCHEMA], [version, version + 1]):
+                            left.append(version)
+            finally:
+                await leases.release("migration")
+        return tuple(left)
+
+    async def begin_restore(self) -> None:
+        """Keep every program out until `end_restore`."""
+        async with guarded():
+            await self._redis.set(keyspace.SCHEMA, _RESTORING)
+
+    async def end_restore(self, version: int) -> None:
+        """What was restored is of this version."""
+        async with guarded():
+            await self._redis.set(keyspace.SCHEMA, version)
+
+    async def _get(self) -> str | None:
+        async with guarded():
+            return cast("str | None", await self._redis.get(keyspace.SCHEMA))

@@ -1,0 +1,111 @@
+"""Writing a gateway's state into a file, and restoring it, with word of how far it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from oauth_core.store.schema import VERSION, SchemaStore, index_grants
+from oauth_core.store.snapshot import Entry, Snapshot
+from portcullis.backup.file import BackupError, BackupWriter, Header, read_header, read_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis.asyncio import Redis
+
+    from portcullis.backup.key import BackupKey
+
+STANDARD = Path("-")
+_MOST_IN_A_PIECE = 1000
+_SPOOLED = 16 * 1024 * 1024
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path`, for its owner only, once everything is in it and on the disk."""
+    if path == STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """A backup that can be read twice. What comes through a pipe is kept meanwhile, sealed as it is."""
+    if path != STANDARD:
+        with path.open("rb") as file:
+            yield file
+        return
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOLED) as spooled:
+        while piece := sys.stdin.buffer.read(1024 * 1024):
+            spooled.write(piece)
+        spooled.seek(0)
+        yield spooled
+
+
+async def back_up(
+    redis: Redis, file: IO[bytes], key: BackupKey, *, issuer: str, progress: Callable[[int], None]
+) -> int:
+    """Write everything worth keeping into `file`; answers how many records that were."""
+    schema = await SchemaStore(redis).version()
+    writer = BackupWriter(file, Header.new(key, schema=schema, issuer=issuer, created_at=int(time.time())), key)
+    batch: list[Entry] = []
+    count = 0
+    async for entry in Snapshot(redis).entries():
+        batch.append(entry)
+        if len(batch) == _MOST_IN_A_PIECE:
+            writer.add(batch)
+            count += len(batch)
+            progress(count)
+            batch = []
+    writer.add(batch)
+    writer.end()
+    return count + len(batch)
+
+
+def examine(file: IO[bytes], key: BackupKey) -> Header:
+    """Read `file` to its end, so that nothing is believed of one that is not whole. Raises `BackupError`."""
+    header, line = read_header(file)
+    for _ in read_pieces(file, header, line, key):
+        pass
+    if header.schema > VERSION:
+        raise BackupError(f"its records are of version {header.schema}, and this program knows version {VERSION}")
+    file.seek(0)
+    return header
+
+
+async def restore(redis: Redis, file: IO[bytes], key: BackupKey, *, progress: Callable[[int], None]) -> int:
+    """Put what `file` holds into Redis in the place of everything; answers how many records had not expired.
+
+    The file must have been examined. Programs that start meanwhile, or after this was interrupted, refuse to.
+    What shuts somebody or something out at this moment stays as it is.
+    """
+    schema, snapshot = SchemaStore(redis), Snapshot(redis)
+    await schema.begin_restore()
+    await snapshot.clear()
+    kept = await snapshot.shut_out_now()
+    header, line = read_header(file)
+    count = 0
+    for entries in read_pieces(file, header, line, key):
+        count += await snapshot.put([entry for entry in entries if entry.key not in kept])
+        progress(count)
+    await index_grants(redis)
+    await schema.end_restore(header.schema)
+    return count

@@ -1,0 +1,47 @@
+"""`portcullis backup`: a gateway's state in one encrypted file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.audit import AuditEvent, EventKind
+from portcullis.backup.key import BackupKey
+from portcullis.backup.progress import Progress
+from portcullis.backup.state import STANDARD, back_up, writing
+from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@which_gateway
+@as_json
+def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+    """Write clients, sign-ins, consents, blocks and signing keys into FILE, or with - to standard output.
+
+    The file is encrypted under BACKUP_KEY, or under MASTER_KEY where that is not set; keep the key elsewhere than
+    the file. MASTER_KEY is needed again in any case: the signing keys in the file are sealed with it. The gateway
+    may be running. Access tokens are not in it: after `portcullis restore` clients fetch new ones by themselves.
+    """
+    settings = given_settings(config, state_dir)
+    key = BackupKey.of(settings)
+
+    async def run(redis: Redis) -> int:
+        with writing(file) as output:
+            return await back_up(redis, output, key, issuer=settings.issuer, progress=Progress("Written").tell)
+
+    try:
+        count = with_redis(settings, run)
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None
+    record(AuditEvent(EventKind.STATE_BACKED_UP, reason="by the operator"))
+    if as_json:
+        click.echo(json.dumps({"records": count, "key": key.name}), err=file == STANDARD)
+    else:
+        click.echo(f"{count} records, sealed with {key.name}.", err=True)

@@ -1,0 +1,116 @@
+"""`portcullis config`: what the settings are, where each comes from, and what is unsafe about them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.settings import (
+    CONFIG_VARIABLE,
+    AuthzSettings,
+    EnvoySettings,
+    GatewaySettings,
+    RedisSettings,
+    WebSettings,
+)
+from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everybody, of_redis, of_web
+from portcullis.config_check.files import look_at_files
+from portcullis.config_check.redis import look_at_redis
+from portcullis.config_check.survey import Survey, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@click.group("config")
+def command() -> None:
+    """Look at the settings that the programs would start with."""
+
+
+@command.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
+)
+@click.option("--production", is_flag=True, help="Exit with 1 if anything is unsafe for production.")
+@click.option("--offline", is_flag=True, help="Do not ask Redis whether it keeps what it is given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(config: Path | None, *, production: bool, offline: bool, as_json: bool) -> None:
+    """List every setting of every program, where it came from, and what is unsafe for production.
+
+    Run it with the environment that the programs have. Secrets are not shown. Exits with 2 when a program would
+    refuse to start.
+    """
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
+    found = survey(config, os.environ)
+    advice = list(_advice(config, found, os.environ))
+    if not offline:
+        advice += _of_redis_itself(found)
+    unsafe = [item for item in advice if item.kind == "unsafe"]
+    if as_json:
+        shown = {
+            "settings": [asdict(setting) for setting in found.settings],
+            "advice": [asdict(item) for item in advice],
+            "faults": list(found.faults),
+        }
+        click.echo(json.dumps(shown))
+    else:
+        _tell(found, advice)
+    if found.faults:
+        sys.exit(2)
+    sys.exit(1 if production and unsafe else 0)
+
+
+def _advice(config: Path | None, found: Survey, environ: Mapping[str, str]) -> Iterator[Advice]:
+    seen: set[Advice] = set()
+    for settings in found.loaded.values():
+        for item in _of(settings):
+            if item not in seen:
+                seen.add(item)
+                yield item
+    yield from look_at_files(config, environ, found.loaded)
+
+
+def _of(settings: GatewaySettings) -> Iterator[Advice]:
+    yield from of_everybody(settings)
+    if isinstance(settings, WebSettings):
+        yield from of_redis(settings)
+        yield from of_web(settings)
+    if isinstance(settings, AuthzSettings):
+        yield from of_authz(settings)
+    if isinstance(settings, EnvoySettings):
+        yield from of_envoy(settings)
+
+
+def _of_redis_itself(found: Survey) -> list[Advice]:
+    settings = next((kind for kind in found.loaded.values() if isinstance(kind, RedisSettings)), None)
+    if settings is None:
+        return []
+    try:
+        return asyncio.run(look_at_redis(settings))
+    except StoreUnavailableError as error:
+        return [Advice("unsafe", "redis_url", f"does not answer: {error}")]
+
+
+def _tell(found: Survey, advice: list[Advice]) -> None:
+    names = max((len(setting.name) for setting in found.settings), default=0)
+    values = min(max((len(setting.value) for setting in found.settings), default=0), 40)
+    for setting in sorted(found.settings, key=lambda setting: setting.name):
+        click.echo(f"{setting.name:<{names}}  {setting.value:<{values}}  {setting.origin}")
+    if advice or found.faults:
+        click.echo()
+    for item in sorted(advice, key=lambda item: item.kind, reverse=True):
+        mark = click.style(f"{item.kind:<7}", fg="red" if item.kind == "unsafe" else "yellow")
+        click.echo(f"{mark} {item.setting}{' ' if item.setting else ''}{item.text}")
+    for fault in found.faults:
+        click.echo(f"{click.style('fault  ', fg='red')} {fault}")

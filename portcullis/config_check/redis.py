@@ -1,0 +1,61 @@
+"""What Redis says of itself that matters to records which must not be lost: writing them down, room, eviction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from oauth_core.settings.production import Advice
+from oauth_core.store.connection import connect, guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from oauth_core.settings import RedisSettings
+
+_SETTING = "redis_url"
+_NEARLY_FULL = 0.8
+
+
+async def look_at_redis(settings: RedisSettings) -> list[Advice]:
+    """Ask the Redis of `settings`. Raises `StoreUnavailableError`."""
+    redis = connect(settings)
+    try:
+        async with guarded():
+            try:
+                about: dict[str, Any] = await redis.info("everything")
+            except ResponseError:
+                return [
+                    Advice("note", _SETTING, "this user may not ask Redis about itself (INFO); ask with another")
+                ]
+            try:
+                saves: str | None = (await redis.config_get("save")).get("save")
+            except ResponseError:
+                saves = None  # managed ones do not say
+        return list(advice(about, saves))
+    finally:
+        await redis.aclose()
+
+
+def advice(about: Mapping[str, Any], saves: str | None) -> Iterator[Advice]:
+    """What `INFO` says that an operator should know, and `CONFIG GET save`: `None` when Redis will not say."""
+    if not about.get("aof_enabled"):
+        if saves:
+            text = "writes records down only now and then (save): set appendonly yes, or a crash loses sign-ins"
+            yield Advice("unsafe", _SETTING, text)
+        elif saves is not None:
+            text = "keeps records in memory only: set appendonly yes, or a restart signs everybody out"
+            yield Advice("unsafe", _SETTING, text)
+        else:
+            yield Advice("note", _SETTING, "has no append-only file: make sure that it is persistent otherwise")
+    if about.get("aof_last_write_status", "ok") != "ok" or about.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield Advice("unsafe", _SETTING, "could not write its last file: look at its disk and its log")
+    policy, most = about.get("maxmemory_policy", "noeviction"), int(about.get("maxmemory", 0))
+    if policy != "noeviction":
+        text = f"evicts records when memory runs out ({policy}): set maxmemory-policy noeviction"
+        yield Advice("unsafe", _SETTING, text)
+    if most == 0:
+        yield Advice("note", _SETTING, "has no maxmemory: the kernel may end it when the machine runs out")
+    elif int(about.get("used_memory", 0)) > most * _NEARLY_FULL:
+        yield Advice("unsafe", _SETTING, "is nearly full: soon nobody can sign in; raise maxmemory")

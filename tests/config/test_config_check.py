@@ -1,0 +1,140 @@
+"""`portcullis config check`: every setting with its origin, secrets masked, and what is unsafe is said."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from oauth_core.settings import KINDS, SECRETS
+from portcullis.config_check.redis import advice
+from tests.support.operator import run
+from tests.support.redis_server import running_redis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = base64.b64encode(b"k" * 32).decode()
+SECRET_VALUES = {name: KEY if name.endswith("_key") else f"hush-{name}" for name in SECRETS}
+GOOD = """
+base_domain = "example.com"
+access_token_lifetime = 900
+allowed_github_orgs = ["example"]
+client_registration = "token"
+metrics_listen = "127.0.0.1:9102"
+tls_cert = "/nowhere/cert.pem"
+tls_key = "/nowhere/key.pem"
+http_redirect_listen = "0.0.0.0:80"
+
+[[services]]
+name = "time"
+upstream = "http://127.0.0.1:1/mcp"
+"""
+
+
+def check(tmp_path: Path, text: str, environ: dict[str, str], *options: str) -> tuple[int, dict[str, Any], str]:
+    """The exit code, the report, and all that was printed."""
+    config = tmp_path / "portcullis.toml"
+    config.write_text(text)
+    command = [sys.executable, "-m", "portcullis", "config", "check", "--config", str(config), *options]
+    shown, done = run(command, environ), run([*command, "--json"], environ)
+    assert shown.returncode == done.returncode
+    return done.returncode, json.loads(done.stdout), shown.stdout + done.stdout + shown.stderr + done.stderr
+
+
+def secret_files(folder: Path) -> dict[str, str]:
+    """Every secret in a file of its own, for its owner only."""
+    environ = {"GITHUB_CLIENT_ID": "app"}
+    for name, value in SECRET_VALUES.items():
+        file = folder / name
+        file.write_text(value)
+        file.chmod(0o600)
+        environ[f"{name.upper()}_FILE"] = str(file)
+    return environ
+
+
+def unsafe(report: dict[str, Any]) -> dict[str, str]:
+    return {item["setting"]: item["text"] for item in report["advice"] if item["kind"] == "unsafe"}
+
+
+def test_every_setting_is_listed_with_its_origin_and_no_secret_is_shown(tmp_path: Path) -> None:
+    environ = {**secret_files(tmp_path), "CLIENT_LIFETIME": "86400"}
+    code, report, printed = check(tmp_path, GOOD, environ, "--production", "--offline")
+    assert (code, unsafe(report), report["faults"]) == (0, {}, [])
+    settings = {setting["name"]: setting for setting in report["settings"]}
+    assert settings.keys() == {name for kind in KINDS for name in kind.model_fields}
+    assert settings["issuer"]["value"] == "https://auth.example.com"
+    origins = {name: setting["origin"].removeprefix(f"{tmp_path}/") for name, setting in settings.items()}
+    assert origins["issuer"] == "portcullis.toml:2"
+    assert origins["access_token_lifetime"] == "portcullis.toml:3"
+    assert origins["services"] == "portcullis.toml:11"
+    assert origins["client_lifetime"] == "CLIENT_LIFETIME"
+    assert origins["refresh_grace"] == "default"
+    for name, value in SECRET_VALUES.items():
+        assert origins[name] == f"{name.upper()}_FILE: {tmp_path}/{name}"
+        assert value not in printed
+
+
+def test_what_is_unsafe_is_said_and_only_production_minds(tmp_path: Path) -> None:
+    environ = secret_files(tmp_path)
+    (tmp_path / "master_key").chmod(0o644)
+    text = GOOD.replace('orgs = ["example"]', 'users = "*"').replace("= 900", "= 60")
+    environ |= {"REDIS_URL": "redis://:hush-in-url@redis.example:6379", "ALLOW_SHORT_ACCESS_TOKENS": "true"}
+    environ |= {"AUDIT_ALLOWED": "none", "HSTS_MAX_AGE": "0", "LOG_LEVEL": "DEBUG"}
+    code, report, printed = check(tmp_path, text, environ, "--production", "--offline")
+    assert code == 1
+    assert unsafe(report).keys() == {
+        "allowed_github_users",
+        "access_token_lifetime",
+        "redis_url",
+        "audit_allowed",
+        "hsts_max_age",
+        "log_level",
+        "master_key",
+    }
+    assert "hush" not in printed.replace("hush-in-url", "hush") or "hush-in-url" not in printed
+    assert check(tmp_path, text, environ, "--offline")[0] == 0
+
+
+def test_a_gateway_that_would_not_start_is_told_with_every_reason(tmp_path: Path) -> None:
+    environ = {name: value for name, value in secret_files(tmp_path).items() if "REDIS" not in name}
+    environ |= {"REDIS_URL": "redis://redis.example:6379", "STANDIN_UPSTREAM": "127.0.0.1:1"}
+    environ |= {"GITHUB_URL": "http://auth.example.com/_github"}
+    code, report, _ = check(tmp_path, GOOD, environ, "--offline")
+    assert code == 2
+    for told in ("REDIS_PASSWORD", "standin_upstream", "github_url must use https", "github_url is the local"):
+        assert any(told in fault for fault in report["faults"]), told
+
+
+def test_redis_itself_is_asked(tmp_path: Path) -> None:
+    with running_redis(password=SECRET_VALUES["redis_password"]) as redis:
+        environ = {**secret_files(tmp_path), "REDIS_URL": redis.url(), "REDIS_TIMEOUT": "20"}
+        code, report, _ = check(tmp_path, GOOD, environ, "--production")
+        assert code == 1
+        assert "in memory only" in unsafe(report)["redis_url"]
+        with redis.client() as client:
+            client.config_set("appendonly", "yes")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+        _, report, _ = check(tmp_path, GOOD, environ, "--production")
+        assert "evicts" in unsafe(report)["redis_url"]
+    _, report, _ = check(tmp_path, GOOD, environ)
+    assert "does not answer" in unsafe(report)["redis_url"]
+
+
+@pytest.mark.parametrize(
+    ("about", "saves", "kinds"),
+    [
+        ({"aof_enabled": 1, "maxmemory": 100, "used_memory": 10}, "", []),
+        ({"aof_enabled": 1, "maxmemory": 0}, "", ["note"]),
+        ({"aof_enabled": 0, "maxmemory": 100}, "3600 1", ["unsafe"]),
+        ({"aof_enabled": 0, "maxmemory": 100}, None, ["note"]),
+        ({"aof_enabled": 1, "maxmemory": 100, "used_memory": 90}, "", ["unsafe"]),
+        ({"aof_enabled": 1, "maxmemory": 100, "aof_last_write_status": "err"}, "", ["unsafe"]),
+        ({"aof_enabled": 1, "maxmemory": 100, "maxmemory_policy": "volatile-ttl"}, "", ["unsafe"]),
+    ],
+)
+def test_what_redis_says_is_weighed(about: dict[str, Any], saves: str | None, kinds: list[str]) -> None:
+    assert [item.kind for item in advice(about, saves)] == kinds

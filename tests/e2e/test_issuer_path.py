@@ -1,0 +1,123 @@
+"""An issuer with a path: the official SDK's client finds it, signs in and calls, and every address is below it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
+from tests.support.mcp_user import McpUser, whoami
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.operator import operate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATH = "/sign/in"
+
+
+@pytest.fixture(scope="module")
+def below() -> Iterator[RunningGateway]:
+    """A gateway whose issuer is `http://localhost:PORT/sign/in`."""
+    config = WHOAMI_ALONE.replace('issuer = "http://localhost:8080"', f'issuer = "http://localhost:8080{PATH}"')
+    _, table, service = config.partition("[[services]]")
+    other = (table + service).replace("whoami", "another")  # so that the doctor can take one's token to the other
+    with running_gateway(config=config + other) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def origin(below: RunningGateway) -> str:
+    assert below.url.endswith(PATH)
+    return below.url.removesuffix(PATH)
+
+
+async def test_the_sdks_client_signs_in_calls_and_refreshes(below: RunningGateway, origin: str) -> None:
+    user = McpUser(f"{origin}/whoami/mcp")
+    async with user.connected() as client:
+        before = await whoami(client)
+        first = user.access_token
+        user.provider.context.token_expiry_time = 1.0  # as a client that looks at its clock would find
+        assert await whoami(client) == before
+    assert user.access_token != first
+    (visit,) = user.visits
+    assert visit.startswith(f"{below.url}/authorize?")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"/.well-known/oauth-authorization-server{PATH}",
+        f"/.well-known/openid-configuration{PATH}",
+        f"{PATH}/.well-known/openid-configuration",
+    ],
+)
+def test_all_three_forms_lead_to_the_same_metadata_with_every_address_below_the_path(
+    below: RunningGateway, origin: str, place: str
+) -> None:
+    document: dict[str, Any] = httpx2.get(f"{origin}{place}").json()
+    assert document["issuer"] == below.url
+    addresses = {name: value for name, value in document.items() if name.endswith(("_endpoint", "_uri"))}
+    assert len(addresses) == 7
+    for name, address in addresses.items():
+        assert address.startswith(f"{below.url}/"), name
+        assert httpx2.get(address).status_code != 404, name
+    assert httpx2.get(document["jwks_uri"]).json()["keys"]
+    assert document["protected_resources"] == [f"{origin}/whoami/mcp", f"{origin}/another/mcp"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/.well-known/oauth-authorization-server", "/authorize", "/token", "/register", "/"]
+)
+def test_nothing_of_it_is_at_the_root_of_the_host(below: RunningGateway, origin: str, path: str) -> None:
+    assert httpx2.get(f"{origin}{path}").status_code == 404
+
+
+def test_resources_lead_to_the_issuer_byte_for_byte(below: RunningGateway, origin: str) -> None:
+    document = httpx2.get(f"{origin}/.well-known/oauth-protected-resource/whoami/mcp").json()
+    assert document["authorization_servers"] == [below.url]
+    challenge = httpx2.post(f"{origin}/whoami/mcp", json={}).headers["WWW-Authenticate"]
+    assert f'resource_metadata="{origin}/.well-known/oauth-protected-resource/whoami/mcp"' in challenge
+
+
+async def test_success_and_error_carry_the_issuer_and_forms_stay_below_it(below: RunningGateway) -> None:
+    async with OAuthClient(below.url) as client:
+        registration = await client.register()
+        assert registration.document["registration_client_uri"].startswith(f"{below.url}/register/")
+        pkce = Pkce.fresh()
+        url = client.authorize_url(registration.client_id, pkce.challenge)
+        page = await client.http.get(url)
+        assert f'action="{PATH}/authorize/consent"' in page.text
+        answer = await client.authorize(url)
+        assert answer["iss"] == below.url
+        declined = await client.consent(client.authorize_url(registration.client_id, pkce.challenge), "deny")
+        told = parse_qs(urlsplit(declined.headers["Location"]).query)
+        assert (told["error"], told["iss"]) == (["access_denied"], [below.url])
+
+
+async def test_a_browser_says_the_origin_without_the_path_and_others_are_refused(
+    below: RunningGateway, origin: str
+) -> None:
+    async with OAuthClient(below.url) as client:
+        registration = await client.register()
+        url = client.authorize_url(registration.client_id, Pkce.fresh().challenge)
+        for sender, status in (("https://evil.example", 400), (below.url, 400), (origin, 303)):
+            form = await client.consent_form(url)
+            answer = await client.http.post(
+                f"{below.url}/authorize/consent", data={**form, "decision": "allow"}, headers={"Origin": sender}
+            )
+            assert answer.status_code == status, sender
+    page = httpx2.get(f"{below.url}/device")
+    assert f'action="{PATH}/device"' in page.text
+
+
+def test_the_home_page_is_at_the_path_and_the_doctor_finds_all_in_order(below: RunningGateway) -> None:
+    for address in (below.url, f"{below.url}/"):
+        page = httpx2.get(address)
+        assert page.status_code == 200
+        assert f"/.well-known/oauth-authorization-server{PATH}" in page.text
+    findings = operate(below, "doctor", "--url", below.url)
+    assert {finding["outcome"] for finding in findings} == {"ok"}

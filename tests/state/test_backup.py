@@ -1,0 +1,240 @@
+"""`portcullis backup` and `restore`: what comes back, what must not, and files that are not to be believed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis as AsyncRedis
+
+from oauth_core.model import Client, Grant, User
+from oauth_core.store import keyspace, snapshot
+from oauth_core.store.clients import ClientStore
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.schema import VERSION
+from tests.support.operator import run
+from tests.support.redis_server import RedisServer, running_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+NOW = int(time.time())
+CLIENT = Client(
+    client_id="c" * 22,
+    issued_at=NOW,
+    registration_token_hash="h",
+    token_endpoint_auth_method="none",
+    redirect_uris=("http://127.0.0.1/callback",),
+    grant_types=("authorization_code",),
+    response_types=("code",),
+)
+GRANT = Grant(
+    grant_id="g" * 22,
+    client_id=CLIENT.client_id,
+    scopes=("mcp.time",),
+    resources=("https://time.example/mcp",),
+    created_at=NOW,
+    expires_at=NOW + 1000,
+    user=User(42, "octocat"),
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(server: RedisServer) -> Iterator[Redis]:
+    """An empty one."""
+    with server.client() as redis:
+        redis.flushall()
+        yield redis
+
+
+@pytest.fixture
+def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
+    config = tmp_path / "portcullis.toml"
+    config.write_text(
+        'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
+    )
+    return {
+        "PORTCULLIS_CONFIG": str(config),
+        "REDIS_URL": server.url(),
+        "REDIS_TIMEOUT": "20",
+        "MASTER_KEY": new_key(),
+    }
+
+
+def new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def portcullis(environment: dict[str, str], *arguments: str, fails: bool = False) -> str:
+    done = run([sys.executable, "-m", "portcullis", *arguments], environment)
+    assert (done.returncode != 0) is fails, done.stderr
+    return done.stderr
+
+
+def populate(server: RedisServer) -> None:
+    """A client with a grant, as a gateway would have them; without a key ring."""
+    asyncio.run(_populate(server))
+
+
+async def _populate(server: RedisServer) -> None:
+    async with AsyncRedis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
+        clients, grants = ClientStore(redis, lifetime=5000), GrantStore(redis, grace=10)
+        await clients.add(CLIENT)
+        await clients.remember_grant(GRANT)
+        await grants.create(GRANT, None)
+
+
+def everything(redis: Redis) -> dict[str, Any]:
+    """Every key with its value and the second of its end, as near as a test can tell."""
+    readers: dict[str, Any] = {
+        "string": redis.get,
+        "hash": redis.hgetall,
+        "set": redis.smembers,
+        "zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
+    }
+    return {key: readers[str(redis.type(key))](key) for key in redis.scan_iter()}
+
+
+def test_everything_worth_keeping_comes_back_with_the_end_it_had(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    redis.set("block:7", '{"github_id":7,"since":1}')
+    redis.set("somebody-else", "not ours")
+    redis.set(keyspace.SCHEMA, VERSION)
+    redis.set(keyspace.token("j" * 22), GRANT.grant_id, ex=500)
+    before, ends = everything(redis), {key: redis.pttl(key) for key in redis.scan_iter()}
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
+    assert CLIENT.client_id.encode() not in (tmp_path / "backup").read_bytes()
+    redis.flushall()
+    # The key ring is missing, and oauth_web would make one; here nobody does.
+    assert "no key ring" in portcullis(environment, "restore", str(tmp_path / "backup"), fails=True)
+    after = everything(redis)
+    del before["somebody-else"], before[keyspace.token("j" * 22)]
+    assert after == before
+    for key in before:
+        assert redis.pttl(key) <= ends[key] or ends[key] == -1
+        assert redis.pttl(key) == ends[key] == -1 or redis.pttl(key) > ends[key] - 60_000
+
+
+def test_what_expired_meanwhile_stays_expired(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    redis.pexpire(keyspace.client(CLIENT.client_id), 1)
+    redis.pexpire(keyspace.grant(GRANT.grant_id), 3000)
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    until = time.monotonic() + 10
+    while redis.exists(keyspace.grant(GRANT.grant_id)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    redis.flushall()
+    portcullis(environment, "restore", str(tmp_path / "backup"), fails=True)
+    assert set(redis.scan_iter()) == {keyspace.SCHEMA}
+
+
+def test_a_redis_with_something_in_it_is_replaced_only_by_force_and_blocks_stay(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    redis.set("block:7", "as it was")
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    redis.set("block:7", "as it is")
+    redis.set("block:8", "since then")
+    redis.set("client:" + "x" * 22, "since then")
+    redis.set("somebody-else", "not ours")
+    redis.set(keyspace.token("j" * 22), GRANT.grant_id, ex=500)
+    before = everything(redis)
+    assert "not empty" in portcullis(environment, "restore", str(tmp_path / "backup"), fails=True)
+    assert everything(redis) == before
+    portcullis(environment, "restore", "--force", str(tmp_path / "backup"), fails=True)
+    del before["client:" + "x" * 22], before[keyspace.token("j" * 22)]
+    assert everything(redis) == before
+
+
+def test_a_file_that_is_not_whole_changes_nothing(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    good = (tmp_path / "backup").read_bytes()
+    middle = good.index(b"\n") + (len(good) - good.index(b"\n")) // 2
+    changed = bytes([good[middle] ^ 1])
+    bad = {
+        "cut off": good[:-1],
+        "cut off in its middle": good[:middle],
+        "changed": good[:middle] + changed + good[middle + 1 :],
+        "header changed": good.replace(b"localhost", b"localhosT", 1),
+        "longer": good + b"\0",
+        "empty": b"",
+        "something else": b"hello\n",
+    }
+    redis.flushall()
+    for name, content in bad.items():
+        (tmp_path / "bad").write_bytes(content)
+        told = portcullis(environment, "restore", str(tmp_path / "bad"), fails=True)
+        assert "Traceback" not in told, name
+        assert set(redis.scan_iter()) == set(), name
+
+
+def test_another_key_does_not_open_it_and_the_reason_is_told(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    with_key = {**environment, "BACKUP_KEY": new_key()}
+    portcullis(with_key, "backup", str(tmp_path / "backup"))
+    redis.flushall()
+    for wrong in (environment, {**environment, "BACKUP_KEY": new_key()}):
+        told = portcullis(wrong, "restore", str(tmp_path / "backup"), fails=True)
+        assert "written with BACKUP_KEY" in told
+        assert set(redis.scan_iter()) == set()
+    portcullis(with_key, "restore", str(tmp_path / "backup"), fails=True)
+    assert redis.exists(keyspace.client(CLIENT.client_id))
+
+
+def test_a_backup_that_fails_leaves_the_file_that_was_there(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "backup").write_text("yesterday's")
+    nowhere = {**environment, "REDIS_URL": f"unix://{tmp_path}/nowhere"}
+    assert "Traceback" not in portcullis(nowhere, "backup", str(tmp_path / "backup"), fails=True)
+    assert (tmp_path / "backup").read_text() == "yesterday's"
+    assert {path.name for path in tmp_path.iterdir()} == {"backup", "portcullis.toml"}
+
+
+def test_many_records_go_through_a_pipe(server: RedisServer, redis: Redis, environment: dict[str, str]) -> None:
+    populate(server)
+    with redis.pipeline(transaction=False) as pipeline:
+        for number in range(5000):
+            pipeline.set(f"user:{number}", "x" * 500, ex=1000)
+        pipeline.execute()
+    command = [sys.executable, "-m", "portcullis"]
+    written = subprocess.run([*command, "backup", "-"], env=environment, capture_output=True, check=True)
+    redis.flushall()
+    subprocess.run(
+        [*command, "restore", "-"], env=environment, input=written.stdout, capture_output=True, check=False
+    )
+    assert len(list(redis.scan_iter("user:*"))) == 5000
+
+
+def test_every_family_of_keys_is_kept_or_left_out_for_a_reason() -> None:
+    rows = [line for line in (keyspace.__doc__ or "").splitlines() if line.startswith("| `")]
+    families = {snapshot.family(row.split("`")[1]) for row in rows}
+    known = (set(snapshot.KEPT), snapshot.FOUND_AGAIN, snapshot.SHORT_LIVED, {keyspace.SCHEMA})
+    assert families - set().union(*known) == set()
+    assert sum(len(group) for group in known) == len(set().union(*known)), "each in one place"
+    assert snapshot.KEPT.keys() >= snapshot.SHUTS_OUT

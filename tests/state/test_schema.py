@@ -1,0 +1,80 @@
+"""The version of the records in Redis: older ones are brought up to date, newer ones are left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.asyncio import Redis
+
+from oauth_core.store import keyspace
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.leases import LeaseStore
+from oauth_core.store.schema import VERSION, SchemaError, SchemaStore
+from tests.state.test_backup import GRANT, environment, populate, portcullis, server
+from tests.support.operator import run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.redis_server import RedisServer
+
+__all__ = ["environment", "server"]
+
+
+@pytest.fixture
+async def redis(server: RedisServer) -> AsyncIterator[Redis]:
+    async with Redis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
+        await redis.flushall()
+        yield redis
+
+
+async def test_an_empty_redis_is_given_this_version(redis: Redis) -> None:
+    assert await SchemaStore(redis).version() == VERSION
+    assert await redis.get(keyspace.SCHEMA) == str(VERSION)
+
+
+async def test_records_from_before_there_were_versions_are_migrated_by_one_of_many(
+    server: RedisServer, redis: Redis
+) -> None:
+    await asyncio.to_thread(populate, server)
+    assert GRANT.user is not None
+    await redis.delete(keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id))
+    await redis.sadd(keyspace.client_grants(GRANT.client_id), "as it was once")
+    migrated = await asyncio.gather(
+        *(SchemaStore(redis).migrate(LeaseStore(redis, holder=str(number))) for number in range(8))
+    )
+    assert sorted(migrated) == [()] * 7 + [(0,)]
+    assert await GrantStore(redis, grace=0).of_user(GRANT.user.github_id) == (GRANT,)
+    for index in (keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id)):
+        assert await redis.zrange(index, 0, -1) == [GRANT.grant_id]
+        assert 0 < await redis.ttl(index) <= 1000
+    assert await SchemaStore(redis).migrate(LeaseStore(redis, holder="late")) == ()
+
+
+async def test_the_command_migrates(server: RedisServer, redis: Redis, environment: dict[str, str]) -> None:
+    await asyncio.to_thread(populate, server)
+    done = run([sys.executable, "-m", "portcullis", "migrate", "--json"], environment)
+    assert json.loads(done.stdout) == {"version": VERSION, "migrated_from": [0]}
+    assert "state.migrated" in done.stderr
+    assert await redis.get(keyspace.SCHEMA) == str(VERSION)
+
+
+@pytest.mark.parametrize("stands", [str(VERSION + 1), "restoring", "-1", "what"])
+async def test_a_newer_version_or_half_a_restore_is_refused_by_commands_and_by_the_server(
+    redis: Redis, environment: dict[str, str], stands: str
+) -> None:
+    await redis.set(keyspace.SCHEMA, stands)
+    with pytest.raises(SchemaError):
+        await SchemaStore(redis).version()
+    for command in (["clients", "list"], ["backup", "/nowhere/backup"], ["migrate"]):
+        told = portcullis(environment, *command, fails=True)
+        assert "Traceback" not in told
+    web = {**environment, "GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "x", "WEB_LISTEN": "127.0.0.1:1"}
+    done = run([sys.executable, "-m", "oauth_web"], web)
+    assert done.returncode == 2
+    assert done.stderr.startswith("oauth_web: ")
+    assert await redis.get(keyspace.SCHEMA) == stands

@@ -1,0 +1,72 @@
+"""Which certificate a caller showed, and which a token is bound to: exactly one, or none at all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from urllib.parse import quote
+
+import pytest
+
+from oauth_core import access_tokens, certificates
+from oauth_core.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.keys import VerifyingKeys, public_jwks
+from tests.support.tokens import ISSUER, claims, new_key
+
+DER = bytes(range(200))
+THUMBPRINT = base64.urlsafe_b64encode(hashlib.sha256(DER).digest()).rstrip(b"=").decode()
+HEX = hashlib.sha256(DER).hexdigest()
+PEM = "-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(DER).decode() + "-----END CERTIFICATE-----\n"
+KEY = new_key()
+KEYS = VerifyingKeys.from_jwks(public_jwks([KEY]))
+
+
+def test_what_envoy_says_in_both_ways_is_one_thumbprint() -> None:
+    assert certificates.of_escaped_pem(quote(PEM, safe="")) == THUMBPRINT
+    assert certificates.of_forwarded(f"Hash={HEX}") == THUMBPRINT
+    assert certificates.of_forwarded(f'By=spiffe://a;Hash={HEX};Subject="CN=x"') == THUMBPRINT
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        HEX,
+        f"Hash={HEX[:-1]}",
+        f"Hash={HEX.upper()}",
+        f"Hash={HEX},Hash={HEX}",
+        f"Hash={'0' * 64},By=x;Hash={HEX}",
+        f'Subject="Hash={HEX}"',
+        f'Subject="x;Hash={HEX};"',
+        f"Hash={HEX}\n",
+    ],
+)
+def test_a_header_that_does_not_name_just_one_names_none(header: str) -> None:
+    assert certificates.of_forwarded(header) is None
+
+
+@pytest.mark.parametrize("text", ["", "x", PEM[:-10], PEM + PEM, PEM.replace("AAEC", "AAE")])
+def test_what_is_not_one_certificate_is_none(text: str) -> None:
+    assert certificates.of_escaped_pem(quote(text, safe="")) is None
+
+
+def test_a_token_says_which_certificate_it_is_bound_to_and_is_read_back() -> None:
+    bound = claims(certificate=THUMBPRINT)
+    assert access_tokens.spelled(bound)["cnf"] == {"x5t#S256": THUMBPRINT}
+    token = access_tokens.mint(bound, KEY)
+    assert access_tokens.verify(token, KEYS, issuer=ISSUER, now=bound.iat) == Verified(bound)
+    assert "cnf" not in access_tokens.spelled(claims())
+
+
+@pytest.mark.parametrize(
+    "cnf",
+    [{}, [], "", 0, {"jkt": "x"}, {"x5t#S256": None}, {"x5t#S256": "short"}, {"x5t#S256": THUMBPRINT, "jkt": "x"}],
+)
+def test_a_token_bound_in_a_way_that_cannot_be_checked_is_refused(
+    cnf: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = claims()
+    spelled = access_tokens.spelled(good)
+    monkeypatch.setattr(access_tokens, "spelled", lambda _: spelled | {"cnf": cnf})
+    token = access_tokens.mint(good, KEY)
+    assert access_tokens.verify(token, KEYS, issuer=ISSUER, now=good.iat) == Rejected(TokenFault.BAD_CLAIMS)

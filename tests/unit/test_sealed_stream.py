@@ -1,0 +1,64 @@
+"""A sealed stream opens as a whole, in order, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from oauth_core.credentials import new_key
+from oauth_core.sealed_stream import StreamCipher
+from oauth_core.sealing import UnsealError
+
+KEY, SALT = new_key(), new_key()
+PIECES = [b"one", b"two", b"", b"three" * 1000]
+
+
+def cipher(*, key: bytes = KEY, salt: bytes = SALT, header: bytes = b"header") -> StreamCipher:
+    return StreamCipher(key, salt=salt, header=header)
+
+
+def sealed() -> list[bytes]:
+    stream = cipher()
+    return [stream.seal(piece, last=piece is PIECES[-1]) for piece in PIECES]
+
+
+def opened(pieces: list[bytes], stream: StreamCipher | None = None) -> list[bytes]:
+    stream = stream or cipher()
+    return [stream.open(piece, last=number == len(pieces)) for number, piece in enumerate(pieces, start=1)]
+
+
+def test_what_was_sealed_opens_again() -> None:
+    assert opened(sealed()) == PIECES
+
+
+@pytest.mark.parametrize(
+    "other",
+    [cipher(key=new_key()), cipher(salt=new_key()), cipher(header=b"header of another")],
+    ids=["key", "salt", "header"],
+)
+def test_another_key_salt_or_header_does_not_open_it(other: StreamCipher) -> None:
+    with pytest.raises(UnsealError):
+        opened(sealed(), other)
+
+
+def test_a_stream_that_was_cut_off_does_not_end() -> None:
+    for kept in range(1, len(PIECES)):
+        with pytest.raises(UnsealError):
+            opened(sealed()[:kept])
+
+
+def test_pieces_cannot_be_left_out_moved_or_repeated() -> None:
+    one, two, three, four = sealed()
+    for order in ([one, three, four], [two, one, three, four], [one, one, two, three, four], [two, three, four]):
+        with pytest.raises(UnsealError):
+            opened(order)
+
+
+def test_nothing_follows_the_last_piece() -> None:
+    stream = cipher()
+    opened(sealed(), stream)
+    with pytest.raises(UnsealError):
+        stream.open(sealed()[0], last=False)
+    stream = cipher()
+    stream.seal(b"", last=True)
+    with pytest.raises(UnsealError):
+        stream.seal(b"more", last=False)

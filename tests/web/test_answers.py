@@ -1,0 +1,82 @@
+"""What specifications ask of answers whatever they say: status, type, caching, and how long something counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.credentials import hash_secret
+from oauth_core.store import keyspace
+from tests.support.oauth_client import Pkce
+
+if TYPE_CHECKING:
+    from tests.support.oauth_client import OAuthClient
+    from tests.support.web_process import WebServer
+
+CHALLENGE = Pkce.fresh().challenge
+
+
+@pytest.mark.requirement("rfc7591:ignore-unknown", "rfc7591:created")
+async def test_a_registration_is_201_with_json_that_nobody_keeps(client: OAuthClient) -> None:
+    answer = await client.http.post(
+        f"{client.issuer}/register", json={"redirect_uris": ["http://127.0.0.1/answers"], "unheard_of": {"x": 1}}
+    )
+    assert answer.status_code == 201
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "unheard_of" not in answer.json()
+
+
+@pytest.mark.requirement("rfc7591:jwks-either")
+async def test_keys_by_value_and_by_address_at_once_are_refused(client: OAuthClient) -> None:
+    document = {
+        "redirect_uris": ["http://127.0.0.1/answers"],
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": {"keys": []},
+        "jwks_uri": "https://client.example/jwks.json",
+    }
+    answer = await client.http.post(f"{client.issuer}/register", json=document)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+@pytest.mark.requirement("oauth21:no-store")
+async def test_tokens_are_json_that_nobody_keeps(client: OAuthClient) -> None:
+    client_id, pkce = (await client.register()).client_id, Pkce.fresh()
+    answer = await client.redeem(client_id, await client.code(client_id, pkce), pkce.verifier)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.requirement("oauth21:code-expires")
+async def test_a_code_counts_for_a_minute_at_most(web: WebServer, client: OAuthClient) -> None:
+    code = await client.code((await client.register()).client_id, Pkce.fresh())
+    with web.redis.client() as redis:
+        assert 0 < redis.ttl(keyspace.code(hash_secret(code))) <= 60
+        assert redis.delete(keyspace.code(hash_secret(code))) == 1, "which is what the end of the minute does"
+    refused = await client.redeem((await client.register()).client_id, code, Pkce.fresh().verifier)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+@pytest.mark.requirement("oauth21:see-other")
+@pytest.mark.parametrize("decision", ["allow", "deny"])
+async def test_after_a_form_the_browser_is_sent_on_by_303(client: OAuthClient, decision: str) -> None:
+    """By 307 it would send the form again, to whoever comes next."""
+    url = client.authorize_url((await client.register()).client_id, CHALLENGE)
+    assert (await client.consent(url, decision)).status_code == 303
+
+
+@pytest.mark.requirement("oauth21:token-post", "rfc7662:post")
+@pytest.mark.parametrize("endpoint", ["token", "revoke", "introspect", "register"])
+async def test_what_changes_or_tells_something_is_not_asked_for_by_get(client: OAuthClient, endpoint: str) -> None:
+    answer = await client.http.get(f"{client.issuer}/{endpoint}?token=x&client_id=x")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.requirement("rfc7591:unique-secret")
+async def test_two_clients_of_one_kind_have_different_identifiers_and_secrets(client: OAuthClient) -> None:
+    one, other = [await client.register(token_endpoint_auth_method="client_secret_basic") for _ in range(2)]
+    assert one.client_id != other.client_id
+    assert one.secret != other.secret

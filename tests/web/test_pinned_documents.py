@@ -1,0 +1,24 @@
+"""What an operator is told of pinned client documents that are not fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.errors import SettingsError
+from oauth_web.client_documents import pinned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_every_fault_of_pinned_documents_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text('{"client_id": "https://b.example/c"}')
+    (tmp_path / "c.json").write_text("[]")
+    with pytest.raises(SettingsError) as caught:
+        pinned.read(tmp_path)
+    assert len(caught.value.faults) == 3
+    with pytest.raises(SettingsError, match="not a folder"):
+        pinned.read(tmp_path / "a.json")
