@@ -25,8 +25,8 @@ from oauth_core.errors import SettingsError
 from oauth_core.policy_file import PolicyFile
 from oauth_core.resources import ServiceIndex
 from oauth_core.settings import AuthzSettings
-from oauth_core.store.connection import connect
-from oauth_core.store.local_view import LocalView
+from oauth_core.store.connection import roster
+from oauth_core.store.local_view import LocalView, unsleeping_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -85,12 +85,12 @@ async def assembled(
     Redis that is none.
     """
     try:
-        redis = connect(settings)
+        servers = roster(settings, bound=settings.revocation_bound, clock=unsleeping_clock)
     except ValueError:
         # Without what was said: it may repeat the address, and that may hold a password.
         raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
     view = LocalView(
-        redis,
+        servers,
         timeout=settings.redis_timeout,
         bound=settings.revocation_bound,
         remembered=settings.remembered_tokens,
@@ -141,7 +141,7 @@ async def assembled(
         failed.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         log.close()
-        await redis.aclose()
+        await servers.aclose()
 
 
 def _tell_of_link(error: str | None) -> None:

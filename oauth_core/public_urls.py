@@ -1,4 +1,4 @@
-"""URLs of the settings: what identifies something for ever, in the one spelling that all compare, and Redis."""
+"""URLs of the settings that identify something for ever, in the one spelling that all compare."""
 
 from __future__ import annotations
 
@@ -78,16 +78,3 @@ def faults_of(url: str, *, what: str) -> Iterator[str]:
         check_public_url(url, what=what)
     except ValueError as error:
         yield str(error)
-
-
-def check_redis_url(url: str) -> str:
-    """Return `url` when it can be the address of a Redis server; else raise `ValueError` without repeating it."""
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"redis", "rediss", "unix"} and (parts.port is None or parts.port > 0)
-    except ValueError:
-        known = False
-    if not known:
-        # Without what was given: it may hold a password.
-        raise ValueError("is not the address of a Redis server: redis://, rediss:// or unix://")
-    return url

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from oauth_core.model import Service
-from oauth_core.public_urls import check_redis_url, faults_of, is_loopback, origin_of, path_of
+from oauth_core.public_urls import faults_of, is_loopback, origin_of, path_of
+from oauth_core.redis_address import check_redis_url
 from oauth_core.roles import Policy
 from oauth_core.scopes import of_service
 from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
@@ -157,8 +158,10 @@ def _is_at_or_below(path: str, places: tuple[str, ...]) -> bool:
 
 
 class RedisSettings(GatewaySettings):
-    """How to reach Redis. `redis_password` counts unless the URL carries a password."""
+    """How to reach Redis (`oauth_core.redis_address`). `redis_password` counts unless the URL carries one."""
 
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     redis_password: SecretStr | None = None
+    redis_sentinel_user: str | None = None
+    redis_sentinel_password: SecretStr | None = None
     redis_timeout: float = Field(default=1.0, gt=0, le=30)

@@ -3,37 +3,73 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.redis_address import Topology, read_redis_url
+from oauth_core.store.cluster import ClusterNodes, NodeClient
+from oauth_core.store.rosters import OneServer, Sentinels
+from oauth_core.store.sentinels import (
+    FollowingConnection,
+    FollowingRedis,
+    FollowingTlsConnection,
+    MajoritySentinel,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from oauth_core.redis_address import RedisAddress
     from oauth_core.settings import RedisSettings
+    from oauth_core.store.rosters import Roster
+    from oauth_core.store.votes import Address
+
+Client = TypeVar("Client", bound=Redis)
 
 
 def connect(settings: RedisSettings) -> Redis:
     """A client that connects when first used and gives each attempt `redis_timeout` seconds.
 
-    A call on a connection that turns out to be closed is tried once more; one that timed out is not.
+    It finds the server that counts, wherever that is. A call on a connection that turns out to be closed is tried
+    once more; one that timed out is not.
     """
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return Redis.from_url(
-        settings.redis_url,
-        password=password,
-        decode_responses=True,
-        protocol=2,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
+    address = read_redis_url(settings.redis_url)
+    match address.topology:
+        case Topology.ONE:
+            return Redis.from_url(settings.redis_url, **_options(settings))
+        case Topology.SENTINEL:
+            options = _sentinel_options(settings, address)
+            sentinel: Any = MajoritySentinel(address.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+            options = _server_options(settings, address)
+            kind = FollowingTlsConnection if options.pop("ssl", False) else FollowingConnection
+            found = sentinel.master_for(address.service, FollowingRedis, connection_class=kind, **options)
+            return cast("FollowingRedis", found)
+        case Topology.CLUSTER:
+            return _cluster(settings, address)
+
+
+def roster(settings: RedisSettings, *, bound: float, clock: Callable[[], float]) -> Roster:
+    """Which servers there are, for a view of them. `bound` is that of the view, in seconds of `clock`."""
+    address = read_redis_url(settings.redis_url)
+    match address.topology:
+        case Topology.ONE:
+            return OneServer(connect(settings))
+        case Topology.SENTINEL:
+            options = _sentinel_options(settings, address)
+            sentinels = [((host, port), Redis(host=host, port=port, **options)) for host, port in address.hosts]
+            return Sentinels(
+                address.service, sentinels, _single(Redis, settings, address), bound=bound, clock=clock
+            )
+        case Topology.CLUSTER:
+            return ClusterNodes(address.hosts, _single(NodeClient, settings, address), bound=bound, clock=clock)
 
 
 @asynccontextmanager
@@ -43,5 +79,56 @@ async def guarded() -> AsyncIterator[None]:
         yield
     except AuthenticationError as error:
         raise StoreUnavailableError(f"Redis refused our password: {error}") from error
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
         raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+def _options(settings: RedisSettings) -> dict[str, Any]:
+    """What every connection to a server has."""
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    return {
+        "password": password,
+        "decode_responses": True,
+        "protocol": 2,
+        "socket_timeout": settings.redis_timeout,
+        "socket_connect_timeout": settings.redis_timeout,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    }
+
+
+def _server_options(settings: RedisSettings, address: RedisAddress) -> dict[str, Any]:
+    """What a connection to one of several servers has, but for its place."""
+    in_url: dict[str, Any] = dict(parse_url(address.url))
+    del in_url["host"]
+    tls = {"ssl": True} if in_url.pop("connection_class", None) else {}
+    return {**_options(settings), **in_url, **tls}
+
+
+def _sentinel_options(settings: RedisSettings, address: RedisAddress) -> dict[str, Any]:
+    """What a connection to a Sentinel has: the servers' TLS, and a user of its own."""
+    of_servers = _server_options(settings, address)
+    password = settings.redis_sentinel_password
+    return {
+        **{name: value for name, value in of_servers.items() if name not in {"db", "username"}},
+        "username": settings.redis_sentinel_user,
+        "password": password.get_secret_value() if password else None,
+    }
+
+
+def _single(kind: type[Client], settings: RedisSettings, address: RedisAddress) -> Callable[[Address], Client]:
+    options = _server_options(settings, address)
+
+    def connect_to(place: Address) -> Client:
+        host, port = place
+        return kind(host=host, port=port, **options)
+
+    return connect_to
+
+
+def _cluster(settings: RedisSettings, address: RedisAddress) -> Redis:
+    options = {name: value for name, value in _server_options(settings, address).items() if name != "db"}
+    # A primary that is gone has a successor within moments; whoever writes meanwhile asks for the slots again.
+    options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.25), 3)
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]
+    client: Any = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
+    return cast("Redis", client)  # the same commands, of one key or of keys with one hash tag

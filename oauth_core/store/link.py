@@ -76,14 +76,16 @@ class Link:
 
     async def run(self) -> Never:
         """Carry until the link is lost. Raises a `RedisError` or `OSError` that says why."""
+        # No task group: before Python 3.13 one that is told to stop while an error ends it forgets the former.
+        tasks = [asyncio.create_task(work) for work in (self._read(), self._write(), self._beat())]
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read())
-                group.create_task(self._write())
-                group.create_task(self._beat())
-        except BaseExceptionGroup as group_of_errors:
-            # One of the three failed and the others were stopped for it; the first is the reason.
-            raise group_of_errors.exceptions[0] from None
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
         raise AssertionError("none of the three ends by itself")
 
     async def close(self) -> None:
@@ -157,6 +159,14 @@ async def open_link(redis: Redis, listener: Listener, *, bound: float, clock: Ca
         await connection.disconnect(nowait=True)
         raise
     return Link(connection, listener, bound=bound, clock=clock)
+
+
+async def rest(seconds: float) -> None:
+    """Sleep. Raises `CancelledError` also when this task was told to stop and an error at that moment hid it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    await asyncio.sleep(seconds)
 
 
 async def _invalidated(push: list[Any]) -> _Invalidated:

@@ -25,14 +25,19 @@ CHECK_ACL = (
     "+get",
     "+ping",
     "+select",
+    "+role",
+    "+cluster|slots",
+    "+asking",
     "+client|tracking",
 )
 """What the check service's own Redis user may do, as rules for `ACL SETUSER` or a `user` line of redis.conf.
 
 It can ask whether a token lives and read the public keys and which services are isolated; it can neither write nor
 see a grant, a client or the key ring. It may ask to be told of changes to what it read (`CLIENT TRACKING`), on its
-own connection, so it needs no channel. Add `on` and a password. Works from Redis 6 on, which lacks read-only key
-patterns: that nothing can be written follows from the commands.
+own connection, so it needs no channel. With Sentinels it asks a server whether it is the primary (`ROLE`), in a
+cluster who owns which slots (`CLUSTER SLOTS`) and, while a slot moves, for the key at its next place (`ASKING`).
+Add `on` and a password. Works from Redis 6.2 on, which lacks read-only key patterns: that nothing can be written
+follows from the commands.
 """
 
 

@@ -1,37 +1,29 @@
-"""This process's view of Redis: what it remembers while the tracking link is good, and Redis itself otherwise.
+"""This process's view of Redis, wherever it is: one server, servers behind Sentinels, or a cluster.
 
-The rules are in `oauth_core.store.view`; here is the input and output around them: the link is kept, callers
-wait for shared answers, and without a link each question goes to Redis by another connection, with a deadline.
+What each server says is a `NodeView`; which of them counts for a key, and until when, is the roster's to say. An
+answer is given only while both hold. The rules are in `oauth_core.store.view`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Never
 
-from redis.exceptions import RedisError
-
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
-from oauth_core.store.link import open_link
-from oauth_core.store.liveness import RedisLiveness
-from oauth_core.store.view import View
+from oauth_core.store.connection import guarded
+from oauth_core.store.node_view import NodeView, ViewCounts
 from oauth_core.store.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis.asyncio import Redis
-
     from oauth_core.store.link import Link
-    from oauth_core.store.view import Question
-
-_TOKEN_PREFIX = keyspace.token("").encode()
-_RETRY_FIRST = 0.02
-_RETRY_LAST = 0.5
+    from oauth_core.store.rosters import Roster
+    from oauth_core.store.votes import Address
 
 
 unsleeping_clock: Callable[[], float] = (
@@ -40,27 +32,12 @@ unsleeping_clock: Callable[[], float] = (
 """Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
 
 
-@dataclass(slots=True)
-class ViewCounts:
-    """What happened since the start."""
-
-    misses: int = 0
-    """Questions that were sent to Redis."""
-    shared: int = 0
-    """Callers that waited for somebody else's question."""
-    refused: int = 0
-    """Callers that were told UNKNOWN because too many questions were under way."""
-    invalidations: int = 0
-    links: int = 0
-    """Links that were opened; all but the first after one was lost."""
-
-
 class LocalView:
     """Tells whether tokens are alive, mostly without asking. Run `keep` for as long as it is used."""
 
     def __init__(
         self,
-        redis: Redis,
+        roster: Roster,
         *,
         timeout: float,
         bound: float,
@@ -71,182 +48,140 @@ class LocalView:
         clock: Callable[[], float] = unsleeping_clock,
     ) -> None:
         """`timeout` is the longest a caller waits and `bound` the longest that a change may go unnoticed, both
-        in seconds; the rest are numbers of tokens: remembered, remembered as dead, and asked for at once.
-        `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
+        in seconds; the rest are numbers of tokens: remembered, remembered as dead, and asked for at once, of each
+        server. `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
         """
         self.counts = ViewCounts()
-        self._redis = redis
-        self._timeout = timeout
+        self._roster = roster
         self._bound = bound
-        self._concurrent = concurrent
-        self._clock = clock
-        self._view: View[asyncio.Future[Liveness | None]] = View(
-            bound=bound, size=remembered, dead_size=remembered_dead
-        )
-        self._link: Link | None = None
-        self._under_way = 0
-        # An answer that took longer than the bound may not be believed any more.
         self._deadline = min(timeout, bound)
-        self._liveness = RedisLiveness(redis, timeout=self._deadline)
-        self._asked_directly: dict[str, asyncio.Task[Liveness]] = {}
-        self._report = report
+        self._clock = clock
+        self._make = partial(
+            NodeView,
+            timeout=timeout,
+            bound=bound,
+            remembered=remembered,
+            remembered_dead=remembered_dead,
+            concurrent=concurrent,
+            counts=self.counts,
+            report=report,
+            changed=self._keys_changed,
+            clock=clock,
+        )
+        self._nodes: dict[Address, NodeView] = {}
+        self._keeping: dict[Address, asyncio.Task[Never]] = {}
         self.published_keys = self._watched(keyspace.JWKS)
         self.isolated_services = self._watched(keyspace.ISOLATED_SERVICES)
+        for address in roster.addresses:
+            self._nodes[address] = self._make(roster.client(address))
 
     @property
     def is_linked(self) -> bool:
-        """Whether what is remembered counts at this moment."""
-        return self._view.is_trusted(self._clock())
+        """Whether what is remembered counts at this moment, whatever server it came from."""
+        return self._clock() < self._trusted_until
 
     @property
     def staleness(self) -> float:
         """Seconds since Redis last proved that no change was missed; infinite without a link."""
-        return self._clock() - self._view.trusted_until + self._bound
+        return self._clock() - self._trusted_until + self._bound
 
     @property
     def waiting(self) -> int:
         """How many questions to Redis have no answer yet."""
-        return self._under_way
+        return sum(node.waiting for node in self._nodes.values())
 
     def __len__(self) -> int:
-        return len(self._view)
+        return sum(len(node) for node in self._nodes.values())
 
     def known(self, jti: str) -> Liveness | None:
         """What may be said of the token `jti` without asking Redis; `None` when it must be asked."""
-        return self._view.known(jti, self._clock())
+        now = self._clock()
+        address, until = self._roster.owner(keyspace.token(jti))
+        if address is None or now >= until:
+            return None
+        node = self._nodes.get(address)
+        return None if node is None else node.known(jti, now)
 
     async def of(self, jti: str) -> Liveness:
         """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
-        now = self._clock()
-        known = self._view.known(jti, now)
-        if known is not None:
-            return known
-        try:
-            async with asyncio.timeout(self._timeout):
-                if self._link is not None and self._view.is_trusted(now):
-                    answer = await self._ask(self._link, jti, now)
-                    if answer is not None:
-                        return answer
-                return await self._ask_directly(jti)
-        except TimeoutError:
+        key = keyspace.token(jti)
+        address, until = self._roster.owner(key)
+        node = None if address is None or self._clock() >= until else self._nodes.get(address)
+        if node is None:
             return Liveness.UNKNOWN
+        answer = await node.of(jti)
+        # It may have become somebody else's to say while we waited, or have lost the others' confidence.
+        return answer if self._counts_still(key, node) else Liveness.UNKNOWN
 
     async def keep(self) -> Never:
-        """Keep a tracking link, for ever. Without it every check asks Redis, so nothing here is fatal."""
-        pause = _RETRY_FIRST
-        is_news = True
-        while True:
-            link = None
-            try:
-                link = await open_link(self._redis, self, bound=self._bound, clock=self._clock)
-                self._link = link
-                self.counts.links += 1
-                self._report(None)
-                is_news, pause = True, _RETRY_FIRST
-                # Whatever was published while there was no link went untold.
-                self._may_have_changed()
-                await link.run()
-            except (RedisError, OSError, TimeoutError) as error:
-                if is_news:
-                    # The type only: a message may repeat an address.
-                    self._report(type(error).__name__)
-                is_news = False
-            finally:
-                self._link = None
-                self._view.lost()
-                self._may_have_changed()
-                if link is not None:
-                    await link.close()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _RETRY_LAST)
+        """Keep a tracking link to every server that counts, for ever."""
+        async with asyncio.TaskGroup() as group:
 
-    def answered(self, sent_at: float) -> None:
-        """For the link: a heartbeat was answered."""
-        self._view.answered(sent_at)
+            def changed() -> None:
+                self._follow(group)
 
-    def invalidated(self, keys: list[bytes] | None) -> None:
-        """For the link: Redis says that these keys, or all, may have changed."""
-        self.counts.invalidations += 1
-        if keys is None:
-            self._view.invalidate_all()
-            self._may_have_changed()
-            return
-        for key in keys:
-            if key.startswith(_TOKEN_PREFIX):
-                self._view.invalidate(key.removeprefix(_TOKEN_PREFIX).decode())
-            for watched in self._documents:
-                if key == watched.key:
-                    watched.may_have_changed()
+            self._follow(group)
+            group.create_task(self._roster.keep(changed))
+        raise AssertionError("none of them ends by itself")
 
     @property
-    def _documents(self) -> tuple[Watched, ...]:
-        return self.published_keys, self.isolated_services
+    def _trusted_until(self) -> float:
+        return min([self._roster.until, *(node.trusted_until for node in self._nodes.values())])
+
+    def _follow(self, group: asyncio.TaskGroup) -> None:
+        """Who owns what may have changed: forget what was learned before, and have a view of each that counts."""
+        wanted = self._roster.addresses
+        for address in self._nodes.keys() - wanted:
+            del self._nodes[address]
+            if address in self._keeping:
+                self._keeping.pop(address).cancel()
+        for address in wanted:
+            if address in self._nodes:
+                self._nodes[address].forget()
+            else:
+                self._nodes[address] = self._make(self._roster.client(address))
+            if address not in self._keeping:
+                self._keeping[address] = group.create_task(self._nodes[address].keep())
+        self._keys_changed(None)
+
+    def _counts_still(self, key: str, node: NodeView) -> bool:
+        address, until = self._roster.owner(key)
+        return address is not None and self._clock() < until and self._nodes.get(address) is node
+
+    def _keys_changed(self, keys: list[bytes] | None) -> None:
+        for watched in (self.published_keys, self.isolated_services):
+            if keys is None or watched.key in keys:
+                watched.may_have_changed()
 
     def _watched(self, key: str) -> Watched:
         return Watched(
             key,
-            self._redis,
-            link=lambda: self._link,
-            is_trusted=self._view.is_trusted,
+            partial(self._read_directly, key),
+            link=lambda: self._link_for(key),
+            is_trusted=lambda now: self._is_trusted_for(key, now),
             deadline=self._deadline,
             bound=self._bound,
             clock=self._clock,
         )
 
-    def _may_have_changed(self) -> None:
-        for watched in self._documents:
-            watched.may_have_changed()
+    def _node_for(self, key: str, now: float) -> NodeView | None:
+        address, until = self._roster.owner(key)
+        return None if address is None or now >= until else self._nodes.get(address)
 
-    async def _ask(self, link: Link, jti: str, now: float) -> Liveness | None:
-        """Ask on the link, or wait with whoever asked already. `None` when the link broke or was too slow."""
-        question = self._view.under_way(jti)
-        if question is None:
-            if self._is_full():
-                return Liveness.UNKNOWN
-            question = self._view.ask(jti, now, asyncio.get_running_loop().create_future())
-            self._send(link, question)
-        else:
-            self.counts.shared += 1
-        # Shielded: a caller that gives up must not take the others' answer along.
-        return await asyncio.shield(question.waiter)
+    def _link_for(self, key: str) -> Link | None:
+        node = self._node_for(key, self._clock())
+        return None if node is None else node.link
 
-    def _send(self, link: Link, question: Question[asyncio.Future[Liveness | None]]) -> None:
-        def tell(liveness: Liveness | None) -> None:
-            self._under_way -= 1
-            question.waiter.set_result(liveness)
+    def _is_trusted_for(self, key: str, now: float) -> bool:
+        node = self._node_for(key, now)
+        return node is not None and now < node.trusted_until
 
-        def answered(milliseconds: object) -> None:
-            if isinstance(milliseconds, int):
-                tell(self._view.learn(question, milliseconds, self._clock()))
-            else:  # an error, for instance that a failover is under way
-                self._view.withdraw(question)
-                tell(None)
-
-        self._under_way += 1
-        self.counts.misses += 1
-        link.send("PTTL", keyspace.token(question.jti), on_answer=answered, on_lost=lambda: tell(None))
-
-    async def _ask_directly(self, jti: str) -> Liveness:
-        asking = self._asked_directly.get(jti)
-        if asking is None:
-            if self._is_full():
-                return Liveness.UNKNOWN
-            self._under_way += 1
-            self.counts.misses += 1
-            asking = asyncio.create_task(self._liveness.of(jti))
-            self._asked_directly[jti] = asking
-            asking.add_done_callback(lambda _: self._direct_done(jti))
-        else:
-            self.counts.shared += 1
-        return await asyncio.shield(asking)
-
-    def _direct_done(self, jti: str) -> None:
-        self._under_way -= 1
-        del self._asked_directly[jti]
-
-    def _is_full(self) -> bool:
-        """Whether so many questions are under way that one more would only make all of them late."""
-        if self._under_way < self._concurrent:
-            return False
-        self.counts.refused += 1
-        return True
+    async def _read_directly(self, key: str) -> str | bytes | None:
+        node = self._node_for(key, self._clock())
+        if node is None:
+            raise StoreUnavailableError("it is not certain which Redis server counts")
+        async with guarded(), asyncio.timeout(self._deadline):
+            document: str | bytes | None = await node.redis.get(key)
+        if not self._counts_still(key, node):
+            raise StoreUnavailableError("another Redis server counts now")
+        return document

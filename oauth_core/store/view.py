@@ -36,6 +36,21 @@ asks for the key's remaining life (`PTTL`), and the memory ends with it, counted
 
 **Dead tokens.** That a token does not exist is remembered too, in a memory of its own, briefly: garbage must
 neither ask Redis each time nor push good tokens out. If the token comes to life, an invalidation says so.
+
+**Several servers.** Behind Sentinels, or in a cluster, all of the above holds for each server by itself: a
+link, a view and trust of its own. Besides, it must be certain that this server's word counts for this key. A
+server that was cut off and replaced answers heartbeats as well as ever, calls itself a primary, and knows of no
+revocation that its successor was told of. So other witnesses are asked at the pace of the heartbeat: every
+Sentinel who is the primary, or every primary of the cluster who owns which slots. A server counts until `bound`
+after the moment at which a majority of *all* witnesses, and the server itself, last began to be asked and said
+so. (The server itself, because a majority may not have heard yet of a slot that it gave away, or of an
+operator's `REPLICAOF`.) Two majorities share a witness, so a successor that a majority agrees on is noticed
+within `bound`. Whoever writes finds the server in the same way, through a majority of the Sentinels or the
+cluster's own redirections. Without that certainty nobody is asked at all: the answer is unknown. When any
+witness says anything new, all is forgotten, because keys may have changed hands untold.
+
+What that cannot give back: replication is asynchronous, so a change that the old primary acknowledged and did
+not hand on before it died is lost on fail-over, here as for every reader (`docs/redis.md`).
 """
 
 from __future__ import annotations

@@ -11,12 +11,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis.asyncio import Redis
+    from collections.abc import Awaitable, Callable
 
     from oauth_core.store.link import Link
 
@@ -29,7 +26,7 @@ class Watched:
     def __init__(
         self,
         key: str,
-        redis: Redis,
+        read_directly: Callable[[], Awaitable[str | bytes | None]],
         *,
         link: Callable[[], Link | None],
         is_trusted: Callable[[float], bool],
@@ -37,12 +34,14 @@ class Watched:
         bound: float,
         clock: Callable[[], float],
     ) -> None:
-        """`link` is the link of this moment and `is_trusted` whether it counts at a time; seconds of `clock`."""
+        """`read_directly` asks without a link; `link` is that of this moment, `is_trusted` whether it counts at a
+        time, in seconds of `clock`.
+        """
         self.key = key.encode()
         self.changed = asyncio.Event()
         """Set when the document may have changed; whoever reads it again clears it before."""
         self._key = key
-        self._redis = redis
+        self._read_directly = read_directly
         self._link = link
         self._is_trusted = is_trusted
         self._deadline = deadline
@@ -71,13 +70,12 @@ class Watched:
         """
         link, news, sent_at = self._link(), self._news, self._clock()
         document = await (self._read_directly() if link is None else self._read_over(link))
+        if link is not None and self._link() is not link:
+            # It was lost, or its server is not the one that counts any more.
+            raise StoreUnavailableError("the tracking link was lost")
         self._good_until = sent_at + self._bound
         self._tells = link is not None and news == self._news
         return document
-
-    async def _read_directly(self) -> str | bytes | None:
-        async with guarded(), asyncio.timeout(self._deadline):
-            return await self._redis.get(self._key)
 
     async def _read_over(self, link: Link) -> bytes | None:
         document: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()

@@ -41,19 +41,35 @@ def redis_binary() -> str:
 class RedisServer:
     """One Redis server. `socket` stays the same when it is stopped and started."""
 
-    def __init__(self, folder: Path, *, password: str | None, users: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        password: str | None,
+        users: Mapping[str, Sequence[str]],
+        lines: Sequence[str] = (),
+        is_sentinel: bool = False,
+    ) -> None:
+        """`lines` are further ones of its configuration, which count more than ours."""
         self.socket = folder / "redis.sock"
         self.password = password
         self._config = folder / "redis.conf"
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
-        lines = ["port 0", f"unixsocket {self.socket}", "unixsocketperm 700", 'save ""', f"dir {folder}"]
+        self._arguments = ["--sentinel"] if is_sentinel else []
+        config = ["port 0", f"unixsocket {self.socket}", "unixsocketperm 700", 'save ""', f"dir {folder}"]
         if password:
-            lines.append(f"requirepass {password}")
-        lines += [f"user {name} {' '.join(rules)}" for name, rules in users.items()]
+            config.append(f"requirepass {password}")
+        config += lines
+        config += [f"user {name} {' '.join(rules)}" for name, rules in users.items()]
         # In a file, because a command line is there for everybody on the machine to read.
-        self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._config.write_text("\n".join(config) + "\n", encoding="utf-8")
         self._config.chmod(0o600)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, be it paused."""
+        return self._process is not None
 
     def url(self, *, user: str | None = None) -> str:
         """The address without a password, for `REDIS_URL`."""
@@ -68,7 +84,10 @@ class RedisServer:
         assert self._process is None, "already running"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [redis_binary(), str(self._config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [redis_binary(), str(self._config), *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + _PATIENCE
         while not self._answers():

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
 from oauth_core.policy import Liveness
+from oauth_core.settings.gateway import RedisSettings
 from oauth_core.store import keyspace
+from oauth_core.store.connection import roster
 from oauth_core.store.liveness import CHECK_ACL
-from oauth_core.store.local_view import LocalView
+from oauth_core.store.local_view import LocalView, unsleeping_clock
+from oauth_core.store.rosters import OneServer
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+ADMIN_PASSWORD = "admin-password-of-tests"
 PASSWORD = "check-password-of-tests"
 USERS = {
     "check": ("on", f">{PASSWORD}", *CHECK_ACL),
@@ -29,21 +33,28 @@ BOUND = 0.4
 PATIENCE = 20.0
 
 
+class Written(Protocol):
+    """One server or several: what tokens are written to."""
+
+    def client(self) -> Any:
+        """A blocking client with every right."""
+
+
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
     """A Redis of the test's own, in which the token `live` is alive."""
-    with running_redis(password="admin-password-of-tests", users=USERS) as server:
+    with running_redis(password=ADMIN_PASSWORD, users=USERS) as server:
         bring_to_life(server, "live")
         yield server
 
 
-def bring_to_life(redis: RedisServer, jti: str, **how_long: int) -> None:
+def bring_to_life(redis: Written, jti: str, **how_long: int) -> None:
     """Make the token `jti` alive, for ten minutes if nothing else is said (`px`, `ex`)."""
     with redis.client() as client:
         client.set(keyspace.token(jti), "grant-1", **(how_long or {"ex": 600}))
 
 
-def revoke(redis: RedisServer, jti: str) -> None:
+def revoke(redis: Written, jti: str) -> None:
     """What an operator does."""
     with redis.client() as client:
         assert client.delete(keyspace.token(jti)) == 1
@@ -63,7 +74,7 @@ async def view_of(
         socket_timeout=changes.get("timeout", BOUND),
         socket_connect_timeout=changes.get("timeout", BOUND),
     )
-    view = LocalView(client, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    view = LocalView(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:
         yield view
@@ -106,3 +117,32 @@ def commands(redis: RedisServer, name: str) -> int:
     with redis.client() as client:
         stats: Any = client.info("commandstats")
     return int(stats.get(f"cmdstat_{name}", {}).get("calls", 0))
+
+
+def redis_settings(url: str, *, password: str) -> RedisSettings:
+    """Settings that lead to several servers."""
+    return RedisSettings.model_validate(
+        {
+            "base_domain": "example.com",
+            "services": [{"name": "alpha", "upstream": "http://127.0.0.1:9"}],
+            "redis_url": url,
+            "redis_password": password,
+            "redis_sentinel_password": ADMIN_PASSWORD,
+            "redis_timeout": BOUND,
+        }
+    )
+
+
+@asynccontextmanager
+async def view_over(url: str, **changes: Any) -> AsyncIterator[LocalView]:
+    """A view of several servers, from the settings on as the check service makes it."""
+    settings = redis_settings(url, password=PASSWORD)
+    servers = roster(settings, bound=BOUND, clock=unsleeping_clock)
+    view = LocalView(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    keeping = asyncio.create_task(view.keep())
+    try:
+        yield view
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await servers.aclose()

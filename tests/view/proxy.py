@@ -65,11 +65,12 @@ class Proxy:
             pass
         finally:
             self.connections.remove(connection)
-            for end in (writer, far_writer):
-                if end is not None:
-                    end.close()
-                    with suppress(OSError):
-                        await end.wait_closed()
+            ends = [end for end in (writer, far_writer) if end is not None]
+            for end in ends:  # all of them first: waiting may be cut short
+                end.close()
+            for end in ends:
+                with suppress(OSError):
+                    await end.wait_closed()
 
     async def stop(self) -> None:
         """Cut everything."""

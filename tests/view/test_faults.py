@@ -23,11 +23,13 @@ from tests.view.conftest import (
 from tests.view.proxy import bad_link
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from oauth_core.store.local_view import LocalView
     from tests.support.redis_server import RedisServer
 
 
-def assert_never_passes_again(answers: list[Liveness]) -> None:
+def assert_never_passes_again(answers: Sequence[Liveness]) -> None:
     """After the first answer that is not ACTIVE, none is."""
     refused = [answer is not Liveness.ACTIVE for answer in answers]
     assert refused == sorted(refused), answers
