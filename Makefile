@@ -23,6 +23,7 @@ up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http
 # tests/conftest.py says what stays together. With JOBS=0 there is one process, and a debugger works.
 JOBS ?= 2
 test: $(VENV)/.dev ## Install what is needed and run every test, in two processes
+	@tests/programs.sh
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md

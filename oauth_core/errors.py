@@ -23,7 +23,8 @@ _NOT_IN_DESCRIPTIONS = re.compile(r"[^\x20-\x7e]|\\")
 class ErrorCode(StrEnum):
     """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707.
 
-    And of RFC 8628 section 3.5, for devices that poll, and of RFC 6750 section 3.1, for bearer tokens.
+    And of RFC 8628 section 3.5, for devices that poll, of RFC 6750 section 3.1, for bearer tokens, and of OpenID
+    Connect Core section 3.1.2.6, for `prompt=none`.
     """
 
     INVALID_REQUEST = "invalid_request"
@@ -44,6 +45,8 @@ class ErrorCode(StrEnum):
     AUTHORIZATION_PENDING = "authorization_pending"
     SLOW_DOWN = "slow_down"
     EXPIRED_TOKEN = "expired_token"
+    LOGIN_REQUIRED = "login_required"
+    CONSENT_REQUIRED = "consent_required"
     TOO_MANY_REQUESTS = "too_many_requests"
     """Ours: no specification has a name for 429."""
 

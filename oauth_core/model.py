@@ -165,14 +165,26 @@ class DeviceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountVisit:
+    """Somebody signs in to look at their own account; no client asks for anything."""
+
+    page: Literal["/account"] = "/account"
+
+
+@dataclass(frozen=True, slots=True)
 class PendingAuthorization:
     """A request that waits for its user, bound to the browser that started it.
 
-    `browser_hash` is the hash of that browser's cookie.
+    `browser_hash` is the hash of that browser's cookie. `session_hash` names the session whose user the page
+    spoke to; without one the way leads through GitHub, to whose account picker if `picks_account`.
+    `client_fingerprint` is the client as the page showed it.
     """
 
-    request: AuthorizationRequest | DeviceRequest
+    request: AuthorizationRequest | DeviceRequest | AccountVisit
     browser_hash: str
+    session_hash: str | None = None
+    client_fingerprint: str = ""
+    picks_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +192,12 @@ class SignIn:
     """A journey to GitHub under way: found again by GitHub's `state`, once.
 
     `code_verifier` is ours towards GitHub (RFC 7636) and leaves Redis with the record; `repr` leaves it out.
+    `remembers` says that the user wants not to be asked about this client again.
     """
 
     pending: PendingAuthorization
     code_verifier: str = field(repr=False)
+    remembers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,11 @@ def is_loopback(uri: str) -> bool:
     return _LOOPBACK.match(uri) is not None
 
 
+def is_https(uri: str) -> bool:
+    """Whether only whoever serves a web address gets what is sent to `uri`."""
+    return uri.startswith("https://")
+
+
 def _without_port(uri: str) -> str | None:
     found = _LOOPBACK.match(uri)
     return None if found is None else f"http://{found[1]}{uri[found.end() :]}"

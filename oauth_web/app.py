@@ -8,6 +8,7 @@ from quart import Quart
 
 from oauth_core.public_urls import path_of
 from oauth_web import (
+    account,
     authorize,
     callback,
     device,
@@ -44,6 +45,7 @@ def create_app(deps: Deps) -> Quart:
         device_authorization,
         device,
         callback,
+        account,
         token,
         revoke,
         introspect,

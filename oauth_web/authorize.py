@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import authorization
+from oauth_core import authorization, prompts
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import new_secret
-from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
-from oauth_core.model import SignIn
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
+from oauth_core.prompts import Prompt
 from oauth_core.rate_limits import Limit
-from oauth_web import consent, endings
-from oauth_web.answers import NO_STORE, form_parameters, query_parameters
-from oauth_web.browser import BrowserCookie, comes_from_our_page
+from oauth_web import browser_session, consent, endings, in_session, journey
+from oauth_web.answers import form_parameters, query_parameters
+from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load
 from oauth_web.errors import show_as_pages
 from oauth_web.rates import hold_back_address
-from oauth_web.standing import groups_that_matter
 
 if TYPE_CHECKING:
+    from oauth_core.model import AuthorizationRequest, Client
+    from oauth_core.parameters import Parameters
+    from oauth_web.browser_session import SignedInBrowser
     from oauth_web.deps import Deps
+    from oauth_web.endings import Asked
 
-_SEE_OTHER = 303
+_ALLOW, _ALLOW_AS_ANOTHER = "allow", "other"
+_ANOTHER_LOGIN = frozenset({Prompt.LOGIN, Prompt.SELECT_ACCOUNT})
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -42,14 +45,20 @@ def blueprint(deps: Deps) -> Blueprint:
                 ErrorCode.INVALID_CLIENT,
                 "The app's registration is unknown or has expired. Go back to the app and connect again.",
             )
-        try:
-            asked = authorization.validate(parameters, client, deps.services, settings.default_scopes)
-        except OAuthError as error:
-            deps.audit.record(
-                AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
-            )
-            raise
-        return await consent.ask(deps, cookie, asked, client)
+        asked, wishes = _validated(deps, parameters, client)
+        signed_in = None if wishes & _ANOTHER_LOGIN else await browser_session.current(deps)
+        if signed_in is not None and Prompt.CONSENT not in wishes and is_page_load():
+            remembered = await in_session.need_not_be_asked(deps, asked, client, signed_in)
+        else:
+            remembered = False
+        if Prompt.NONE in wishes and not remembered:
+            raise _not_without_asking(asked, signed_in)
+        if signed_in is not None and remembered:
+            _audit_consent(deps, EventKind.CONSENT_REUSED, asked, signed_in)
+            return await in_session.accept(deps, asked, signed_in)
+        return await consent.ask(
+            deps, cookie, asked, client, signed_in=signed_in, picks_account=bool(wishes & _ANOTHER_LOGIN)
+        )
 
     @bp.post("/authorize/consent")
     async def decide() -> Response:
@@ -61,28 +70,72 @@ def blueprint(deps: Deps) -> Blueprint:
         ours = comes_from_our_page(settings.issuer)
         if pending is None or not cookie.belongs_to(pending.browser_hash) or not ours:
             raise _stale()
+        signed_in = await browser_session.current(deps) if pending.session_hash is not None else None
+        # A page that spoke to one user must not act for another, nor for nobody: they signed out since, perhaps.
+        if pending.session_hash is not None and (
+            signed_in is None or signed_in.session_hash != pending.session_hash
+        ):
+            raise _stale()
         if await deps.authorizations.take_pending(handle) is None:
             raise _stale()
-        asked = pending.request
-        if form.get("decision") != "allow":
-            deps.audit.record(AuditEvent(EventKind.CONSENT_DENIED, client_id=asked.client_id))
+        asked, decision = pending.request, form.get("decision")
+        if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
+            _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
             return await endings.declined(deps, asked, "the user did not consent")
-        deps.audit.record(
-            AuditEvent(EventKind.CONSENT_GIVEN, client_id=asked.client_id, scope=" ".join(asked.scopes))
-        )
-        state, code_verifier = new_secret(), new_secret()
-        await deps.authorizations.add_sign_in(state, SignIn(pending, code_verifier))
-        location = deps.github.sign_in_url(
-            state=state, code_verifier=code_verifier, with_groups=bool(groups_that_matter(deps))
-        )
-        return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": location})
+        _audit_consent(deps, EventKind.CONSENT_GIVEN, asked, signed_in)
+        remembers = form.get("remember") == "yes"
+        if signed_in is None or decision == _ALLOW_AS_ANOTHER:
+            picks_account = pending.picks_account or decision == _ALLOW_AS_ANOTHER
+            return await journey.to_github(deps, pending, remembers=remembers, picks_account=picks_account)
+        answer = await in_session.accept(deps, asked, signed_in)
+        if remembers:
+            await in_session.remember(
+                deps, asked, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at
+            )
+        return answer
 
     return bp
+
+
+def _validated(
+    deps: Deps, parameters: Parameters, client: Client
+) -> tuple[AuthorizationRequest, frozenset[Prompt]]:
+    """What the client asks for, and how it wants the user to be asked. Raises `OAuthError`, and audits it."""
+    try:
+        asked = authorization.validate(parameters, client, deps.services, deps.settings.default_scopes)
+        return asked, prompts.read(parameters, asked)
+    except OAuthError as error:
+        deps.audit.record(
+            AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
+        )
+        raise
+
+
+def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser | None) -> RedirectedError:
+    """The answer to `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
+    code, missing = (
+        (ErrorCode.LOGIN_REQUIRED, "nobody is signed in")
+        if signed_in is None
+        else (ErrorCode.CONSENT_REQUIRED, "the user has to be asked")
+    )
+    return RedirectedError(code, missing, asked.redirect_uri, asked.state)
+
+
+def _audit_consent(deps: Deps, kind: EventKind, asked: Asked, signed_in: SignedInBrowser | None) -> None:
+    deps.audit.record(
+        AuditEvent(
+            kind,
+            client_id=endings.client_of(asked),
+            user=signed_in.user.login if signed_in else None,
+            user_id=signed_in.user.github_id if signed_in else None,
+            scope=" ".join(getattr(asked, "scopes", ())) or None,
+        )
+    )
 
 
 def _stale() -> DisplayedError:
     return DisplayedError(
         ErrorCode.INVALID_REQUEST,
-        "This page is no longer valid: it was used already, waited too long, or belongs to another browser. "
-        "Go back to the app and connect again.",
+        "This page is no longer valid: it was used already, waited too long, or belongs to another browser or a "
+        "session that has ended. Go back to the app and connect again.",
     )

@@ -1,6 +1,7 @@
-"""The browser's cookie: it ties a consent form and GitHub's answer to the browser that asked.
+"""The browser's cookies: one ties a consent form and GitHub's answer to who asked; the other is its session.
 
-Without it, somebody could have a victim finish a sign-in that they began themselves, or the other way round.
+Without the first, somebody could have a victim finish a sign-in that they began themselves, or the reverse.
+The second is who is signed in, and changes at every sign-in (`oauth_web.browser_session`).
 """
 
 from __future__ import annotations
@@ -18,38 +19,67 @@ if TYPE_CHECKING:
 
     from oauth_core.settings import WebSettings
 
+_SECRET_LENGTH = len(new_secret())
 
-class BrowserCookie:
-    """Reads and sets the cookie. `__Host-` wherever there is TLS; plain http is only ever loopback."""
 
-    def __init__(self, settings: WebSettings) -> None:
+class SecretCookie:
+    """A secret in a cookie. `__Host-` wherever there is TLS; plain http is only ever loopback.
+
+    The prefix makes browsers refuse it from anybody but this very host, so that no neighbour below the same domain
+    can plant a value of theirs.
+    """
+
+    def __init__(self, settings: WebSettings, name: str, *, lifetime: int) -> None:
         self._secure = settings.issuer.startswith("https://")
-        self._name = "__Host-portcullis" if self._secure else "portcullis"
-        self._lifetime = settings.session_timeout
+        self._name = f"__Host-{name}" if self._secure else name
+        self._lifetime = lifetime
 
-    def value(self) -> str:
-        """This browser's secret, or a fresh one for a browser that has none."""
+    def read(self) -> str | None:
+        """This browser's secret, if it sent what could be one."""
         found = request.cookies.get(self._name, "")
-        return found if len(found) == len(new_secret()) and found.isascii() else new_secret()
+        return found if len(found) == _SECRET_LENGTH and found.isascii() else None
 
     def set_on(self, answer: Response, value: str) -> None:
         """Give the browser its secret."""
         answer.set_cookie(
             self._name,
             value,
-            max_age=self._lifetime * 2,
+            max_age=self._lifetime,
             path="/",
             secure=self._secure,
             httponly=True,
             samesite="Lax",  # GitHub's redirect back is a cross-site navigation, and must carry it
         )
 
+    def drop_on(self, answer: Response) -> None:
+        """Take the browser's secret away."""
+        answer.delete_cookie(self._name, path="/", secure=self._secure, httponly=True, samesite="Lax")
+
+
+class BrowserCookie(SecretCookie):
+    """The cookie that every browser gets with its first form."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        super().__init__(settings, "portcullis", lifetime=settings.session_timeout * 2)
+
+    def value(self) -> str:
+        """This browser's secret, or a fresh one for a browser that has none."""
+        return self.read() or new_secret()
+
     def belongs_to(self, browser_hash: str) -> bool:
         """Whether this request comes from the browser with that hash."""
-        found = request.cookies.get(self._name)
+        found = self.read()
         return found is not None and hmac.compare_digest(hash_secret(found), browser_hash)
 
 
 def comes_from_our_page(issuer: str) -> bool:
     """Whether the form of this request was sent by a page of ours, as far as the browser says."""
     return request.headers.get("Origin") in {None, origin_of(issuer)}
+
+
+def is_page_load() -> bool:
+    """Whether the browser loads this as a page of its own, not in a frame or for a script, as far as it says."""
+    return (
+        request.headers.get("Sec-Fetch-Dest", "document") == "document"
+        and request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    )

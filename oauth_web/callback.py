@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_web import endings
+from oauth_web import browser_session, endings, in_session
 from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
@@ -42,7 +42,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 "This sign-in was finished already, took too long, or began in another browser. "
                 "Go back to the app and connect again.",
             )
-        asked = sign_in.pending.request
+        asked, allowed_at = sign_in.pending.request, deps.clock()
         try:
             signed_in = await _signed_in(deps, sign_in, parameters)
             standing = await admit(deps, signed_in)
@@ -58,7 +58,13 @@ def blueprint(deps: Deps) -> Blueprint:
             _audit_failure(deps, asked, f"GitHub unavailable: {error}")
             raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
         _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-        return await endings.accepted(deps, asked, signed_in.user, standing)
+        answer = await endings.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
+        if sign_in.remembers:
+            await in_session.remember(
+                deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at
+            )
+        await browser_session.begin(deps, signed_in.user, standing, at=allowed_at, answer=answer)
+        return answer
 
     return bp
 
@@ -72,10 +78,12 @@ async def _signed_in(deps: Deps, sign_in: SignIn, parameters: Parameters) -> Sig
 
 
 def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:
-    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=asked.client_id))
+    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=endings.client_of(asked)))
 
 
 def _audit_user(deps: Deps, kind: EventKind, user: User, asked: Asked, reason: str | None) -> None:
     deps.audit.record(
-        AuditEvent(kind, reason=reason, client_id=asked.client_id, user=user.login, user_id=user.github_id)
+        AuditEvent(
+            kind, reason=reason, client_id=endings.client_of(asked), user=user.login, user_id=user.github_id
+        )
     )

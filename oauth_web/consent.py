@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Response, render_template
 
-from oauth_core import client_id_documents, device, redirect_uris
+from oauth_core import client_id_documents, consents, device, redirect_uris
 from oauth_core.credentials import hash_secret
 from oauth_core.model import AuthorizationRequest, PendingAuthorization
 from oauth_web.answers import NO_STORE
@@ -18,7 +18,11 @@ from oauth_web.answers import NO_STORE
 if TYPE_CHECKING:
     from oauth_core.model import Client, DeviceRequest
     from oauth_web.browser import BrowserCookie
+    from oauth_web.browser_session import SignedInBrowser
     from oauth_web.deps import Deps
+
+
+_DAY = 86_400
 
 
 async def ask(
@@ -27,14 +31,28 @@ async def ask(
     asked: AuthorizationRequest | DeviceRequest,
     client: Client,
     *,
+    signed_in: SignedInBrowser | None,
     user_code: str | None = None,
+    picks_account: bool = False,
 ) -> Response:
     """Keep `asked`, bound to this browser, and show the page whose button sends it on.
+
+    Who is `signed_in` is told as whom the app would act, and the form counts in that very session only. Without a
+    session the way leads through GitHub.
 
     `user_code` is what the person typed to get here, for them to compare with their device (RFC 8628 section 5.4).
     """
     browser = cookie.value()
-    handle = await deps.authorizations.add_pending(PendingAuthorization(asked, hash_secret(browser)))
+    handle = await deps.authorizations.add_pending(
+        PendingAuthorization(
+            asked,
+            hash_secret(browser),
+            session_hash=signed_in.session_hash if signed_in else None,
+            client_fingerprint=consents.fingerprint(client),
+            picks_account=picks_account,
+        )
+    )
+    remembered_for = deps.settings.remembered_consent_lifetime if consents.may_be_remembered(asked) else 0
     page = await render_template(
         "consent.html",
         handle=handle,
@@ -42,6 +60,8 @@ async def ask(
         client_uri=client.client_uri,
         document_host=client_id_documents.host_of(client.client_id),
         services=deps.services.described(asked.scopes),
+        user=signed_in.user if signed_in else None,
+        remembered_days=-(-remembered_for // _DAY),
         user_code=device.show_user_code(user_code) if user_code else None,
         **_destination(asked),
     )
@@ -56,5 +76,5 @@ def _destination(asked: AuthorizationRequest | DeviceRequest) -> dict[str, objec
         return {"redirect_host": None, "on_this_device": False}
     return {
         "redirect_host": redirect_uris.host_of(asked.redirect_uri),
-        "on_this_device": redirect_uris.is_loopback(asked.redirect_uri),
+        "on_this_device": not redirect_uris.is_https(asked.redirect_uri),
     }

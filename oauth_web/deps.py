@@ -13,6 +13,7 @@ from oauth_core.store.assertions import AssertionStore
 from oauth_core.store.authorizations import AuthorizationStore
 from oauth_core.store.codes import CodeStore
 from oauth_core.store.connection import connect
+from oauth_core.store.consents import ConsentStore
 from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
@@ -22,6 +23,7 @@ from oauth_core.store.leases import LeaseStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore
+from oauth_core.store.sessions import SessionStore
 from oauth_core.store.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
@@ -53,8 +55,10 @@ class Deps:
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
+    consents: ConsentStore
     devices: DeviceStore
     grants: GrantStore
+    sessions: SessionStore
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
     rates: RateLimitStore
@@ -109,7 +113,9 @@ async def wire(settings: WebSettings) -> Deps:
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
+        consents=ConsentStore(redis),
         devices=DeviceStore(redis),
+        sessions=SessionStore(redis, idle=settings.session_idle_lifetime),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
         rates=RateLimitStore(redis),

@@ -17,7 +17,7 @@ from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import DeviceRequest
 from oauth_core.rate_limits import Limit
-from oauth_web import consent
+from oauth_web import browser_session, consent
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
@@ -69,7 +69,8 @@ def blueprint(deps: Deps) -> Blueprint:
             return await _form(cookie, fault=_NOT_VALID, browser=browser, status=_BAD_REQUEST)
         waiting = found.device
         asked = DeviceRequest(found.device_hash, waiting.client_id, waiting.scopes, waiting.resources)
-        return await consent.ask(deps, cookie, asked, client, user_code=code)
+        signed_in = await browser_session.current(deps)
+        return await consent.ask(deps, cookie, asked, client, signed_in=signed_in, user_code=code)
 
     return bp
 

@@ -1,6 +1,7 @@
 """How a sign-in ends: a client gets its answer by redirect, a device finds it when it next polls.
 
-Everything up to here is the same for both, so that no check can be there for the one and missing for the other.
+Whoever only wanted to see their account gets there. Everything up to here is the same for all, so that no check
+can be there for the one and missing for the other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from quart import Response, render_template
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
-from oauth_core.model import AuthorizationCode, AuthorizationRequest, DeviceDecision, DeviceRequest
+from oauth_core.model import (
+    AccountVisit,
+    AuthorizationCode,
+    AuthorizationRequest,
+    DeviceDecision,
+    DeviceRequest,
+)
+from oauth_core.public_urls import path_of
 from oauth_core.rate_limits import Limit
 from oauth_web.answers import NO_STORE, redirect_to_client
 from oauth_web.rates import hold_back
@@ -22,11 +30,19 @@ if TYPE_CHECKING:
     from oauth_web.deps import Deps
     from oauth_web.standing import Standing
 
-Asked = AuthorizationRequest | DeviceRequest
+Asked = AuthorizationRequest | DeviceRequest | AccountVisit
+
+_FORBIDDEN = 403
+_SEE_OTHER = 303
 
 
-async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> Response:
-    """`user` agreed, signed in and is admitted, as `standing` says.
+def client_of(asked: Asked) -> str | None:
+    """The client that asks, if one does."""
+    return None if isinstance(asked, AccountVisit) else asked.client_id
+
+
+async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, allowed_at: int) -> Response:
+    """`user` agreed, signed in and is admitted, as `standing` says; at `allowed_at` nothing spoke against it.
 
     Raises `DisplayedError` when they do so too often.
     """
@@ -35,7 +51,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
         case AuthorizationRequest():
             code = await deps.codes.add(
                 AuthorizationCode(
-                    new_identifier(), asked, user, standing.sealed_github_token, standing.groups, deps.clock()
+                    new_identifier(), asked, user, standing.sealed_github_token, standing.groups, allowed_at
                 )
             )
             return redirect_to_client(
@@ -45,7 +61,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
             # Looked at again: the code may have expired while the person was at GitHub.
             found = await deps.devices.get(asked.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
-            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups, deps.clock())
+            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups, allowed_at)
             if expired or not await deps.devices.decide(asked.device_hash, decision):
                 raise DisplayedError(
                     ErrorCode.EXPIRED_TOKEN,
@@ -53,6 +69,10 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing) -> 
                 )
             _audit_device(deps, EventKind.DEVICE_APPROVED, asked, user)
             return await _device_page(connected=True)
+        case AccountVisit():
+            return Response(
+                b"", _SEE_OTHER, {**NO_STORE, "Location": f"{path_of(deps.settings.issuer)}{asked.page}"}
+            )
         case _:
             assert_never(asked)
 
@@ -66,6 +86,8 @@ async def declined(deps: Deps, asked: Asked, description: str) -> Response:
             if await deps.devices.decide(asked.device_hash, DeviceDecision()):
                 _audit_device(deps, EventKind.DEVICE_DENIED, asked, None)
             return await _device_page(connected=False, description=description)
+        case AccountVisit():
+            raise DisplayedError(ErrorCode.ACCESS_DENIED, f"{description}.", status=_FORBIDDEN)
         case _:
             assert_never(asked)
 
@@ -75,7 +97,7 @@ def postponed(asked: Asked, description: str) -> DisplayedError | RedirectedErro
     match asked:
         case AuthorizationRequest():
             return RedirectedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, asked.redirect_uri, asked.state)
-        case DeviceRequest():
+        case DeviceRequest() | AccountVisit():
             return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, status=503)
         case _:
             assert_never(asked)

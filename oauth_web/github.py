@@ -2,10 +2,15 @@
 
 The user's GitHub token is used to ask who signed in, and kept, sealed, only where membership of an organisation
 or a team let somebody in: then it is asked again whether that still holds.
+
+GitHub may be slow, away, or answer with whatever stands before it. Nothing here waits longer than `deadline` in
+all, however slowly bytes come, and what is no proper answer means "unavailable", never "refused".
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -17,7 +22,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from oauth_core.model import User
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection
 
     from oauth_core.settings import WebSettings
 
@@ -26,6 +31,7 @@ _SCOPE = "read:user"
 _MEMBERSHIP_SCOPE = "read:org"
 _READS_ORGANIZATIONS = frozenset({"read:org", "write:org", "admin:org"})
 _NOT_FOUND = 404
+_TRIED_AGAIN = frozenset({502, 503, 504})
 _BAD_TOKEN = 401
 _DENIED = 403
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -65,6 +71,7 @@ class GitHub:
     api_url: str
     redirect_uri: str
     http: httpx2.AsyncClient
+    deadline: float = 10.0
 
     @classmethod
     def from_settings(cls, settings: WebSettings) -> GitHub:
@@ -77,6 +84,7 @@ class GitHub:
             api_url=settings.github_api_url.rstrip("/"),
             redirect_uri=f"{settings.issuer}/callback",
             http=httpx2.AsyncClient(timeout=_TIMEOUT),
+            deadline=settings.github_timeout,
         )
 
     def __repr__(self) -> str:
@@ -86,32 +94,27 @@ class GitHub:
         """Close the connections."""
         await self.http.aclose()
 
-    def sign_in_url(self, *, state: str, code_verifier: str, with_groups: bool) -> str:
-        """Where to send the browser; `with_groups` when we shall ask which groups the user is in."""
+    def sign_in_url(
+        self, *, state: str, code_verifier: str, with_groups: bool, picks_account: bool = False
+    ) -> str:
+        """Where to send the browser; `with_groups` when we shall ask which groups the user is in.
+
+        Without `picks_account` GitHub takes whoever is signed in there.
+        """
         url, _ = self._oauth().create_authorization_url(
             f"{self.url}/login/oauth/authorize",
             state=state,
             code_verifier=code_verifier,
             scope=f"{_SCOPE} {_MEMBERSHIP_SCOPE}" if with_groups else _SCOPE,
+            **({"prompt": "select_account"} if picks_account else {}),
         )
         return str(url)
 
     async def sign_in(self, *, code: str, code_verifier: str) -> SignedIn:
         """Who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
-        try:
-            async with self._oauth() as oauth:
-                token = await oauth.fetch_token(
-                    f"{self.backchannel_url}/login/oauth/access_token",
-                    code=code,
-                    code_verifier=code_verifier,
-                    headers={"Accept": "application/json"},
-                )
-            access_token = str(token["access_token"])
-        except AuthlibError as error:
-            raise GitHubRefusedError(str(error.error)) from None
-        except (httpx2.HTTPError, ValueError, KeyError) as error:
-            raise GitHubUnavailableError(type(error).__name__) from error
-        return SignedIn(await self._who(access_token), access_token)
+        async with self._in_time():
+            access_token = await self._redeem(code, code_verifier)
+            return SignedIn(await self._who(access_token), access_token)
 
     async def groups(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
         """Which of the organisations and teams called `names` the `user` is an active member of.
@@ -120,6 +123,10 @@ class GitHub:
         `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
         Raises `GitHubUnavailableError`.
         """
+        async with self._in_time():
+            return await self._active_among(token, user, names)
+
+    async def _active_among(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
         login = user.login
         if any("/" in name for name in names):
             # Teams are asked about by login, and that may be another person's by now.
@@ -146,6 +153,32 @@ class GitHub:
             raise GitHubUnavailableError(f"/user answered {answer.status_code}")
         return _user(_json(answer))
 
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Bound the whole of what is asked: a timeout for each read would let GitHub send a byte at a time."""
+        try:
+            async with asyncio.timeout(self.deadline):
+                yield
+        except TimeoutError:
+            raise GitHubUnavailableError(f"no answer within {self.deadline:g} seconds") from None
+
+    async def _redeem(self, code: str, code_verifier: str) -> str:
+        """The token that GitHub gives for `code`. Asked once: a code that was sent may have been used up."""
+        try:
+            async with self._oauth() as oauth:
+                token = await oauth.fetch_token(
+                    f"{self.backchannel_url}/login/oauth/access_token",
+                    code=code,
+                    code_verifier=code_verifier,
+                    headers={"Accept": "application/json"},
+                )
+            return str(token["access_token"])
+        except AuthlibError as error:
+            raise GitHubRefusedError(str(error.error)) from None
+        # What is no JSON object trips Authlib in ways of its own.
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise GitHubUnavailableError(type(error).__name__) from error
+
     async def _is_active(self, path: str, token: str) -> bool:
         answer = await self._get(path, token)
         # Tokens of GitHub Apps have permissions instead of scopes, and no such header.
@@ -161,15 +194,18 @@ class GitHub:
         return isinstance(document, dict) and document.get("state") == "active"
 
     async def _get(self, path: str, token: str) -> httpx2.Response:
-        """Ask the API, once more if the first try got no answer. Raises `GitHubUnavailableError`."""
+        """Ask the API, once more if the first try got no answer of its own. Raises `GitHubUnavailableError`."""
         headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
         for last in (False, True):
             try:
-                return await self.http.get(f"{self.api_url}{path}", headers=headers)
+                answer = await self.http.get(f"{self.api_url}{path}", headers=headers)
             except httpx2.HTTPError as error:
                 if last:
                     raise GitHubUnavailableError(type(error).__name__) from error
-        raise AssertionError("one of the two tries returns or raises")
+                continue
+            if last or answer.status_code not in _TRIED_AGAIN:
+                return answer
+        raise AssertionError("the second try returns or raises")
 
     def _oauth(self) -> AsyncOAuth2Client:
         # A session per sign-in: Authlib's keeps the token it fetched, and ours must not be shared.

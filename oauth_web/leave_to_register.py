@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from oauth_core.errors import DisplayedError, ErrorCode
 
 if TYPE_CHECKING:
+    from oauth_core.model import User
     from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
     from oauth_web.deps import Deps
 
@@ -60,9 +61,15 @@ async def _by_token(deps: Deps, authorization: str | None) -> Leave:
             challenge='Bearer realm="register"',
         )
     token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
-    if token is None:
+    if token is None or (token.issued_to is not None and await _fell(deps, token.issued_to, token.issued_at)):
         raise _not_good()
     return Leave(token.registration_permissions, token.token_id, deps.initial_access_tokens)
+
+
+async def _fell(deps: Deps, holder: User, issued_at: int) -> bool:
+    """Whether somebody lost what they had since: a token from their account page falls with them."""
+    blocked = await deps.users.block_of(holder.github_id) is not None
+    return blocked or await deps.revocation.reached_person(holder.github_id, at=issued_at)
 
 
 def _not_good() -> DisplayedError:

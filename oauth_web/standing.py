@@ -60,6 +60,11 @@ async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
     return Standing(groups, base64.b64encode(sealed).decode())
 
 
+def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) -> bool:
+    """Whether we can find out anew what we must know of `user`. If not, they have to sign in again."""
+    return sealed_github_token is not None or not asks_github(deps, user)
+
+
 async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
     """Pass when the user of a grant may still be here; answers the groups they are in now.
 

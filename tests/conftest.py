@@ -11,7 +11,20 @@ HERE = Path(__file__).parent
 ONE_GATEWAY = frozenset({"clients", "doctor", "e2e"})
 """Folders whose tests share one whole gateway, which takes longer to start than most tests take to run."""
 
-LONGEST_FIRST = ("e2e", "up", "view", "transports", "doctor", "envoy", "authz", "web", "bench", "standin")
+LONGEST_FIRST = (
+    "e2e",
+    "up",
+    "view",
+    "transports",
+    "doctor",
+    "realms",
+    "edge",
+    "envoy",
+    "authz",
+    "web",
+    "bench",
+    "standin",
+)
 """Folders, so that no process is left at the end with something long of which it has just begun."""
 
 

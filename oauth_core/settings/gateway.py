@@ -25,6 +25,7 @@ HOST_PATHS = ("/.well-known", "/_github", "/healthz")
 """Paths at the root of the issuer's host that belong to the authorization server, whatever path the issuer has."""
 
 WEB_PATHS = (
+    "/account",
     "/authorize",
     "/device",
     "/device_authorization",

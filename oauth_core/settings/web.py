@@ -56,6 +56,10 @@ class WebSettings(RedisSettings, RateSettings):
     client_registration: Literal["open", "token", "closed"] = "open"
     client_registration_permissions: Annotated[CommaList, AfterValidator(check_names)] = ALL
     session_timeout: int = Field(default=600, ge=30, le=86400)
+    session_lifetime: int = Field(default=43_200, ge=0, le=2_592_000)
+    session_idle_lifetime: int = Field(default=3600, ge=60, le=2_592_000)
+    remembered_consent_lifetime: int = Field(default=7_776_000, ge=0, le=31_536_000)
+    github_timeout: float = Field(default=10.0, ge=1, le=14)
     refresh_grace: int = Field(default=10, ge=0, le=120)
     membership_check_interval: int = Field(default=900, ge=0, le=86400)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"

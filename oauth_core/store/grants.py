@@ -164,6 +164,13 @@ class GrantStore:
         living = [grant for grant in found if grant is not None]
         return tuple(sorted(living, key=lambda grant: (grant.created_at, grant.grant_id)))
 
+    async def refreshed_at(self, grant_id: str) -> int | None:
+        """When the refresh token of a grant was last rotated, if ever."""
+        async with guarded():
+            found = self._redis.hget(keyspace.grant(grant_id), "rotated_at")
+            rotated_at = await cast("Awaitable[str | None]", found)
+        return None if rotated_at is None else int(rotated_at)
+
     async def holds(self, presented: RefreshToken) -> bool:
         """Whether `presented` is the refresh token in force, or the one it replaced. Uses nothing up."""
         async with guarded():

@@ -19,6 +19,9 @@
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
+| `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
+| `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
+| `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
 | `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
@@ -57,9 +60,12 @@ ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
 ALL_USER_GRANTS = "user-grants:*"
+ALL_SESSIONS = "session:*"
+ALL_USER_SESSIONS = "user-sessions:*"
+ALL_CONSENTS = "consents:*"
 ALL_CLIENT_GRANTS = "client-grants:*"
 """Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
-every person, and of every client."""
+every person, every session, the sessions and the consents of every person, and the grants of every client."""
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
@@ -101,6 +107,26 @@ def client_grants(client_id: str) -> str:
 def user_grants(github_id: int) -> str:
     """Key of the set of a person's grants."""
     return f"user-grants:{github_id}"
+
+
+def session(session_hash: str) -> str:
+    """Key of a browser's session."""
+    return f"session:{session_hash}"
+
+
+def user_sessions(github_id: int) -> str:
+    """Key of the set of a person's sessions."""
+    return f"user-sessions:{github_id}"
+
+
+def consents(github_id: int) -> str:
+    """Key of what a person wants not to be asked again."""
+    return f"consents:{github_id}"
+
+
+def consent_field(client_id: str) -> str:
+    """The field of a client in a person's consents."""
+    return _of_ours(client_id)
 
 
 def user(github_id: int) -> str:

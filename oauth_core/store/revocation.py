@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from oauth_core.store import keyspace
+from oauth_core.store import consents, cuts, keyspace, sessions
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
@@ -31,21 +31,30 @@ class Revocation:
 
     async def is_cut_off(self, grant: Grant, *, allowed_at: int) -> bool:
         """Whether `grant`, which a person or an operator allowed at that second, must not be."""
-        keys = [keyspace.CUT_OF_ALL, keyspace.cut_of_client(grant.client_id)]
-        if grant.user is not None:
-            keys.append(keyspace.cut_of_user(grant.user.github_id))
-        async with guarded():
-            cuts = [await self._redis.get(key) for key in keys]  # one by one: they lie on different nodes
-        return any(cut is not None and allowed_at <= int(cut) for cut in cuts)
+        github_id = None if grant.user is None else grant.user.github_id
+        return await cuts.reach(self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id)
+
+    async def reached_person(self, github_id: int, *, at: int) -> bool:
+        """Whether what a person had at second `at` was taken back since."""
+        return await cuts.reach(self._redis, at=at, github_id=github_id)
 
     async def of_user(self, github_id: int, *, now: int) -> tuple[Grant, ...]:
-        """End all that a person allowed up to second `now`; answers the grants that ended."""
-        await self._cut(keyspace.cut_of_user(github_id), now)
+        """End all that a person allowed up to second `now`; answers the grants that ended.
+
+        Their sessions end too, in every browser, and what they did not want to be asked again is asked again.
+        """
+        await cuts.make(self._redis, keyspace.cut_of_user(github_id), now)
+        await sessions.end_all(self._redis, github_id)
+        await consents.forget_person(self._redis, github_id)
         return await self._end(await self._grants.of_user(github_id))
 
     async def of_client(self, client_id: str, *, now: int) -> tuple[Grant, ...]:
-        """End all that a client was allowed up to second `now`, and leave its registration; answers the grants."""
-        await self._cut(keyspace.cut_of_client(client_id), now)
+        """End all that a client was allowed up to second `now`, and leave its registration; answers the grants.
+
+        Everybody is asked about it again.
+        """
+        await cuts.make(self._redis, keyspace.cut_of_client(client_id), now)
+        await consents.forget_client(self._redis, client_id)
         key = keyspace.client_grants(client_id)
         async with guarded():
             noted = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
@@ -57,8 +66,13 @@ class Revocation:
         return ended
 
     async def of_everybody(self, *, now: int) -> int:
-        """End all that was allowed to anybody up to second `now`; answers how many grants that were."""
-        await self._cut(keyspace.CUT_OF_ALL, now)
+        """End all that was allowed to anybody up to second `now`; answers how many grants that were.
+
+        Everybody's sessions end too, and everybody is asked about every client again.
+        """
+        await cuts.make(self._redis, keyspace.CUT_OF_ALL, now)
+        await sessions.end_everybodys(self._redis)
+        await consents.forget_everybody(self._redis)
         ended = 0
         async for grant_id in self._grants.all_ids():
             ended += await self._grants.end(grant_id)
@@ -67,10 +81,6 @@ class Revocation:
             async for key in self._redis.scan_iter(match=keyspace.token("*"), count=1000):
                 await self._redis.delete(key)
         return ended
-
-    async def _cut(self, key: str, now: int) -> None:
-        async with guarded():
-            await self._redis.set(key, now, ex=keyspace.CUT_LIFETIME)
 
     async def _end(self, grants: Iterable[Grant]) -> tuple[Grant, ...]:
         return tuple([grant for grant in grants if await self._grants.end(grant.grant_id)])

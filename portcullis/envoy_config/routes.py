@@ -56,7 +56,7 @@ _DOCUMENTS = ("oauth-authorization-server", "openid-configuration")
 _CLIENT_TREES = ("/register", *(f"/.well-known/{document}" for document in _DOCUMENTS))
 # ... and where people and probes go.
 _PEOPLE_PATHS = ("/", "/callback", "/device")
-_PEOPLE_TREES = ("/authorize",)
+_PEOPLE_TREES = ("/authorize", "/account")
 # The same at the root of the host, whatever path the issuer has.
 _HEALTH = "/healthz"
 _ANYTHING = RouteMatch(prefix="/")
@@ -87,7 +87,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                     domains=_domains(host, schemes[host]),
                     routes=[
                         *(_issuer_routes(settings, topology) if host == issuer else _metadata_routes(settings)),
-                        *_service_routes(services),
+                        *_service_routes(services, beside_sign_in=host == issuer),
                         _answer(404, "not_found", _ANYTHING),
                         _answer(405, "method_not_allowed", _TUNNELS),
                     ],
@@ -152,7 +152,7 @@ def _metadata_routes(settings: EnvoySettings) -> Iterator[Route]:
     yield _web(_at_or_below(_RESOURCE_METADATA), for_clients(settings))
 
 
-def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Route]:
+def _service_routes(services: Iterable[tuple[Service, Upstream]], *, beside_sign_in: bool) -> Iterator[Route]:
     def length(pair: tuple[Service, Upstream]) -> int:
         return len(urlsplit(pair[0].resource).path)
 
@@ -162,8 +162,10 @@ def _service_routes(services: Iterable[tuple[Service, Upstream]]) -> Iterator[Ro
         exact, below = RouteMatch(path=path or "/"), RouteMatch(prefix=f"{path}/")
         filters = for_service(service)
         yield from _refusals(filters, exact, below)
-        yield _service(service, upstream, exact, filters, rewrite=upstream.path or "/")
-        yield _service(service, upstream, below, filters, rewrite=f"{upstream.path.rstrip('/')}/")
+        # Cookies of the issuer's host are a person's session here, and no service's business.
+        withheld = ("cookie",) if beside_sign_in else ()
+        for place, rewrite in ((exact, upstream.path or "/"), (below, f"{upstream.path.rstrip('/')}/")):
+            yield _service(service, upstream, place, filters, rewrite=rewrite, withheld=withheld)
 
 
 def _refusals(checked: dict[str, Any], *matches: RouteMatch) -> Iterator[Route]:
@@ -183,7 +185,13 @@ def _refusals(checked: dict[str, Any], *matches: RouteMatch) -> Iterator[Route]:
 
 
 def _service(
-    service: Service, upstream: Upstream, match: RouteMatch, filters: dict[str, Any], *, rewrite: str
+    service: Service,
+    upstream: Upstream,
+    match: RouteMatch,
+    filters: dict[str, Any],
+    *,
+    rewrite: str,
+    withheld: tuple[str, ...],
 ) -> Route:
     return Route(
         name=service.name,
@@ -197,7 +205,7 @@ def _service(
         ),
         # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
         # A client certificate binds a token at the check; the service hears of the caller by our headers only.
-        request_headers_to_remove=["origin", "x-forwarded-client-cert"],
+        request_headers_to_remove=["origin", "x-forwarded-client-cert", *withheld],
         typed_per_filter_config=filters,
     )
 

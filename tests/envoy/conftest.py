@@ -13,7 +13,7 @@ import pytest
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import Check, CheckService, checking
-from tests.envoy.process import Answer, Gate, free_port, running
+from tests.envoy.process import Answer, Change, Gate, free_port, running, unchanged
 from tests.envoy.upstream import Received, Upstream, serving
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class World:
 
 
 @contextlib.contextmanager
-def _world(*, issuer: str, local: bool) -> Iterator[World]:
+def world_of(*, issuer: str, local: bool, change: Change = unchanged, **fields: object) -> Iterator[World]:
+    """A gateway with further settings; `change` may do to the rendered configuration what no setting does."""
     with contextlib.ExitStack() as stack:
         # Not pytest's own folder: its path may be too long for a Unix socket.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pc-")))
@@ -74,7 +75,7 @@ def _world(*, issuer: str, local: bool) -> Iterator[World]:
         port = free_port()
         base = issuer.format(port=port)
         files = f"http://127.0.0.1:{port}" if local else f"https://{FILES}"
-        settings = EnvoySettings(
+        usual = EnvoySettings(
             issuer=base,
             services=(
                 ServiceSettings(name="time", url="/time/mcp", upstream=f"{time_.address}:/mcp"),
@@ -89,20 +90,21 @@ def _world(*, issuer: str, local: bool) -> Iterator[World]:
             standin_upstream=standin.address if local else None,
             max_request_bytes=REQUEST_LIMIT,
         )
+        settings = usual.model_copy(update=fields)
         checks = stack.enter_context(checking(folder / "authz.sock", settings.resolved_services))
-        gate = stack.enter_context(running(settings, folder))
+        gate = stack.enter_context(running(settings, folder, change=change))
         yield World(settings, gate, (web, time_, deep, root, standin), checks)
 
 
 @pytest.fixture(scope="session")
 def _production() -> Iterator[World]:
-    with _world(issuer="https://gate.example.com", local=False) as world:
+    with world_of(issuer="https://gate.example.com", local=False) as world:
         yield world
 
 
 @pytest.fixture(scope="session")
 def _local() -> Iterator[World]:
-    with _world(issuer="http://localhost:{port}", local=True) as world:
+    with world_of(issuer="http://localhost:{port}", local=True) as world:
         yield world
 
 

@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
 
 _STARTING_SECONDS = 20
+Change = Callable[[dict[str, Any]], None]
 _LONGEST_ANSWER = 10
 
 
@@ -104,11 +106,20 @@ def free_port() -> int:
         return port
 
 
+def unchanged(_: dict[str, Any]) -> None:
+    """The configuration of the HTTP connection manager as it is."""
+
+
 @contextlib.contextmanager
-def running(settings: EnvoySettings, folder: Path, *, trusted_cas: str = SYSTEM_CAS) -> Iterator[Gate]:
+def running(
+    settings: EnvoySettings, folder: Path, *, trusted_cas: str = SYSTEM_CAS, change: Change = unchanged
+) -> Iterator[Gate]:
     """Run Envoy for these settings until the context ends; `envoy_admin` must be a Unix socket."""
     config = folder / "envoy.json"
-    config.write_text(json.dumps(render(settings, trusted_cas=trusted_cas)), encoding="utf-8")
+    rendered: Any = render(settings, trusted_cas=trusted_cas)
+    for listener in rendered["static_resources"]["listeners"]:
+        change(listener["filter_chains"][0]["filters"][0]["typed_config"])
+    config.write_text(json.dumps(rendered), encoding="utf-8")
     options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")
     log = folder / "envoy.log"
     with log.open("wb") as output:

@@ -16,6 +16,7 @@ from envoy_data_plane.google.rpc import Status
 
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
+from portcullis.envoy_config import SYSTEM_CAS
 from tests.envoy.check_service import GOOD, checking
 from tests.envoy.process import Gate, free_port, running
 from tests.envoy.upstream import Upstream, serving
@@ -139,7 +140,7 @@ def test_an_https_service_must_prove_who_it_is(
     context.load_cert_chain(chain, key)
     with serving("tls", tls=context) as server:
         port = server.address.rpartition(":")[2]
-        cas = {"trusted_cas": str(chain)} if trusted else {}
+        cas = str(chain) if trusted else SYSTEM_CAS
         gate_port = free_port()
         settings = EnvoySettings(
             issuer=f"http://localhost:{gate_port}",
@@ -150,7 +151,7 @@ def test_an_https_service_must_prove_who_it_is(
         )
         with (
             checking(folder / "authz.sock", settings.resolved_services),
-            running(settings, folder, **cas) as gate,
+            running(settings, folder, trusted_cas=cas) as gate,
         ):
             assert gate.ask("/time/mcp", headers=GOOD).status == status
         assert [request.headers["host"] for request in server.received] == (

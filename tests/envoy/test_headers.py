@@ -126,3 +126,11 @@ def test_an_answer_of_the_check_service_that_would_split_a_header_lets_nobody_th
     world.checks.decide = lambda _: allow({"x-extra": "a\r\nx-user-id: 2"})
     assert world.ask("/time/mcp", headers=GOOD).status >= 500
     assert world.received == []
+
+
+def test_a_cookie_of_the_sign_in_is_not_told_to_a_service_on_the_same_host(world: World) -> None:
+    session = {"Cookie": "__Host-portcullis-session=secret; other=1"}
+    world.ask("/time/mcp", headers=GOOD | session)
+    assert "cookie" not in world.only_received().headers
+    world.ask("/account", headers=session)
+    assert "cookie" in world.only_received().headers

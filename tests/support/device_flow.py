@@ -54,6 +54,7 @@ async def consented(person: OAuthClient, user_code: str, decision: str = "allow"
 
 async def at_callback(person: OAuthClient, user_code: str, login: str = "octocat") -> str:
     """A person consents and signs in with the stand-in; answers the address of our callback, not yet visited."""
+    person.forget_session()
     to_github = await consented(person, user_code)
     assert to_github.status_code == 303, to_github.text
     page = await person.http.get(to_github.headers["Location"])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 REDIRECT_URI = "http://127.0.0.1:7777/callback"
+SESSION = "portcullis-session"
+"""The name that the session's cookie ends with."""
 
 
 @dataclass
@@ -104,9 +106,18 @@ class OAuthClient:
         form = await self.consent_form(url)
         return await self.http.post(f"{self.issuer}/authorize/consent", data={**form, "decision": decision})
 
+    def forget_session(self) -> None:
+        """Be signed out as far as this browser knows."""
+        for cookie in [cookie for cookie in self.http.cookies.jar if cookie.name.endswith(SESSION)]:
+            self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
+
     async def at_callback(self, url: str, login: str = "octocat") -> str:
         """Consent and sign in with the stand-in; answers the URL of our callback without visiting it."""
-        to_github = await self.consent(url)
+        self.forget_session()
+        return await self.from_github(await self.consent(url), login)
+
+    async def from_github(self, to_github: httpx2.Response, login: str = "octocat") -> str:
+        """Follow a redirect to GitHub and sign in there; answers the URL of our callback without visiting it."""
         assert to_github.status_code == 303, to_github.text
         page = await self.http.get(self.rewrite_github(to_github.headers["Location"]))
         fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))

@@ -217,3 +217,38 @@ async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
         assert await grants.of_user(github_id) == ()
         await users.unblock(github_id)
         client_id, tokens = await signed_in(client, "racer")
+
+
+async def test_ending_everybody_ends_sessions_and_what_need_not_be_asked(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    await signed_in(client, "sleeper")
+    page = f"{web.issuer}/account"
+    assert "<strong>sleeper</strong>" in (await client.http.get(page)).text
+    await redis.hset("consents:1", "some-client", "{}")
+    operate(web, "tokens", "revoke", "--all", "--yes")
+    assert "Sign in with GitHub" in (await client.http.get(page)).text
+    assert not [key async for key in redis.scan_iter("consents:*")]
+    assert not [key async for key in redis.scan_iter("session:*")]
+    await redis.delete("cut:all")
+
+
+async def test_a_session_from_before_a_cut_is_dead_even_if_it_was_not_found(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    await signed_in(client, "overlooked")
+    held = {key: await redis.get(key) for key in [key async for key in redis.scan_iter("session:*")]}
+    operate(web, "users", "revoke", "overlooked")
+    for key, record in held.items():
+        await redis.set(key, str(record))
+    assert "Sign in with GitHub" in (await client.http.get(f"{web.issuer}/account")).text
+
+
+async def test_ending_a_client_lets_everybody_be_asked_about_it_again(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, _ = await signed_in(client, "asker")
+    await redis.hset("consents:1", mapping={client_id: "{}", "another-client": "{}"})
+    operate(web, "clients", "revoke", client_id)
+    assert await redis.hkeys("consents:1") == ["another-client"]
+    await redis.delete("consents:1")

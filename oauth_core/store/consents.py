@@ -1,0 +1,89 @@
+"""What people want not to be asked again: one Redis hash for each person, one field for each client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.consents import RememberedConsent
+from oauth_core.store import cuts, keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+_CONSENT = Codec(RememberedConsent)
+
+# KEYS: a person's consents. ARGV: field, record, its life. A shorter life does not cut that of the others.
+_KEEP = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local left = redis.call('TTL', KEYS[1])
+if left < tonumber(ARGV[3]) then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+return 1
+"""
+
+
+class ConsentStore:
+    """Whether a consent still counts is for `oauth_core.consents` to say. Raises `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._keep = redis.register_script(_KEEP)
+
+    async def get(self, github_id: int, client_id: str) -> RememberedConsent | None:
+        """What a person allowed a client."""
+        async with guarded():
+            found = self._redis.hget(keyspace.consents(github_id), keyspace.consent_field(client_id))
+            text = await cast("Awaitable[str | None]", found)
+        return None if text is None else _CONSENT.load(text)
+
+    async def keep(self, github_id: int, consent: RememberedConsent) -> None:
+        """Keep `consent` in the place of what that client was allowed before."""
+        lifetime = consent.expires_at - consent.given_at
+        field = keyspace.consent_field(consent.client_id)
+        async with guarded():
+            await self._keep([keyspace.consents(github_id)], [field, _CONSENT.dump(consent), lifetime])
+        # Whoever took everything back meanwhile may have looked before this was there.
+        if await cuts.reach(self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id):
+            await self.forget(github_id, consent.client_id)
+
+    async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
+        """Everything a person need not be asked again, latest first."""
+        async with guarded():
+            found = self._redis.hvals(keyspace.consents(github_id))
+            texts = await cast("Awaitable[list[str]]", found)
+        consents = [consent for consent in map(_CONSENT.load, texts) if now < consent.expires_at]
+        return tuple(sorted(consents, key=lambda consent: consent.given_at, reverse=True))
+
+    async def forget(self, github_id: int, client_id: str) -> bool:
+        """Ask again about a client. Answers whether there was something to forget."""
+        async with guarded():
+            found = self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id))
+            return bool(await found)
+
+    async def forget_all(self, github_id: int) -> bool:
+        """Ask a person again about every client. Answers whether there was something to forget."""
+        return await forget_person(self._redis, github_id)
+
+
+async def forget_person(redis: Redis, github_id: int) -> bool:
+    """The same, for those who have no settings to make a store of."""
+    async with guarded():
+        return bool(await redis.delete(keyspace.consents(github_id)))
+
+
+async def forget_client(redis: Redis, client_id: str) -> None:
+    """Ask everybody again about a client."""
+    field = keyspace.consent_field(client_id)
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
+            await redis.hdel(key, field)
+
+
+async def forget_everybody(redis: Redis) -> None:
+    """Ask everybody again about every client."""
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
+            await redis.delete(key)

@@ -1,0 +1,98 @@
+"""Browsers' sessions, by the hash of their cookie. Found by their person as well, so that all can be ended.
+
+As with grants, two steps that are not one can be overtaken: a session is noted with its person *before* it exists,
+and after it exists we look for cuts (`oauth_core.store.revocation`). Whoever ends sessions makes the cut first, so
+either the session was there to be found, or its maker finds the cut. Until all are found a cut counts already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.credentials import hash_secret, new_secret
+from oauth_core.sessions import Session
+from oauth_core.store import cuts, keyspace
+from oauth_core.store.codec import Codec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_SESSION = Codec(Session)
+
+# KEYS: the sessions of a person. ARGV: session, its expiry, now. The set lives as long as its longest member.
+_NOTE = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+local longest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+return redis.call('EXPIREAT', KEYS[1], longest[2])
+"""
+
+# KEYS: the sessions of a person.
+_TAKE_NOTES = """
+local noted = redis.call('ZRANGE', KEYS[1], 0, -1)
+redis.call('DEL', KEYS[1])
+return noted
+"""
+
+
+class SessionStore:
+    """`idle` is the seconds without a use after which a session ends. Raises `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis, *, idle: int) -> None:
+        self._redis = redis
+        self._idle = idle
+        self._note = redis.register_script(_NOTE)
+
+    async def begin(self, session: Session) -> str:
+        """Keep a new session and answer the secret for its browser, which was never anybody's before."""
+        secret = new_secret()
+        session_hash = hash_secret(secret)
+        notes = keyspace.user_sessions(session.user.github_id)
+        async with guarded():
+            await self._note([notes], [session_hash, session.expires_at, session.signed_in_at])
+            lifetime = min(self._idle, session.expires_at - session.signed_in_at)
+            await self._redis.set(keyspace.session(session_hash), _SESSION.dump(session), ex=lifetime)
+        if await self._is_cut_off(session):
+            await self.end(session_hash, session.user.github_id)
+        return secret
+
+    async def get(self, session_hash: str, *, now: int) -> Session | None:
+        """The session, while it lives. Looking it up is a use, and puts its idle end off."""
+        key = keyspace.session(session_hash)
+        async with guarded():
+            text = await self._redis.get(key)
+            if text is None:
+                return None
+        session = _SESSION.load(text)
+        if now >= session.expires_at or await self._is_cut_off(session):
+            return None
+        async with guarded():
+            await self._redis.expire(key, min(self._idle, session.expires_at - now))
+        return session
+
+    async def end(self, session_hash: str, github_id: int) -> bool:
+        """End one session. Answers whether it was alive."""
+        async with guarded():
+            existed = await self._redis.delete(keyspace.session(session_hash))
+            await self._redis.zrem(keyspace.user_sessions(github_id), session_hash)
+        return bool(existed)
+
+    async def _is_cut_off(self, session: Session) -> bool:
+        return await cuts.reach(self._redis, at=session.signed_in_at, github_id=session.user.github_id)
+
+
+async def end_all(redis: Redis, github_id: int) -> int:
+    """End every session of a person, in whatever browser. Answers how many were alive."""
+    notes = keyspace.user_sessions(github_id)
+    async with guarded():
+        noted = cast("list[str]", await redis.register_script(_TAKE_NOTES)([notes], []))
+        return sum([await redis.delete(keyspace.session(session_hash)) for session_hash in noted])
+
+
+async def end_everybodys(redis: Redis) -> None:
+    """End every session there is."""
+    async with guarded():
+        for pattern in (keyspace.ALL_SESSIONS, keyspace.ALL_USER_SESSIONS):
+            async for key in redis.scan_iter(match=pattern, count=1000):
+                await redis.delete(key)

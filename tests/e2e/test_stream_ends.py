@@ -1,0 +1,88 @@
+"""A real event stream through Envoy ends with its token, and when its token was revoked soon after."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from oauth_core import access_tokens
+from oauth_core.store import keyspace
+from tests.realms.credentials import signing_key
+from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
+from tests.support.knocking import MCP_HEADERS, bearer, knock
+from tests.support.tokens import claims
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.oauth_client import OAuthClient
+
+STREAM_SECONDS = 8
+SHORT_LIFE = 4
+_PATIENCE = 30.0
+CUT_OFF = (httpx2.RemoteProtocolError, httpx2.ReadError)
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[RunningGateway]:
+    """A gateway where a stream lives for eight seconds, for all that its token would live for half an hour."""
+    with running_gateway(config=WHOAMI_ALONE, environ={"STREAM_SECONDS": str(STREAM_SECONDS)}) as gateway:
+        yield gateway
+
+
+async def _short_token(gateway: RunningGateway) -> str:
+    """A token as the authorization server gives them, but for how long it is good."""
+    now, resource = int(time.time()), gateway.resource("whoami")
+    like = {"iss": gateway.url, "aud": (resource,), "scope": "mcp.whoami", "jti": "short-lived-token-0000"}
+    token = access_tokens.mint(claims(**like, iat=now, exp=now + SHORT_LIFE), await signing_key(gateway))
+    with gateway.operator_redis() as redis:
+        redis.set(keyspace.token("short-lived-token-0000"), "a-grant", ex=600)
+    return token
+
+
+async def _session(http: httpx2.AsyncClient, resource: str, token: str) -> dict[str, str]:
+    opened = await knock(http, resource, token)
+    assert opened.status_code == 200, opened.text
+    session = {
+        **bearer(token),
+        "Mcp-Session-Id": opened.headers["Mcp-Session-Id"],
+        "Mcp-Protocol-Version": "2025-06-18",
+    }
+    initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert (await http.post(resource, json=initialized, headers={**MCP_HEADERS, **session})).status_code == 202
+    return session
+
+
+async def test_streams_end_with_their_token_and_soon_after_it_is_revoked(
+    gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    resource = gateway.resource("whoami")
+    registration = await oauth.register()
+    long = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
+    lasting, passing = (
+        await _session(http, resource, long),
+        await _session(http, resource, await _short_token(gateway)),
+    )
+    accept = {"Accept": "text/event-stream"}
+    async with (
+        http.stream("GET", resource, headers=accept | lasting) as first,
+        http.stream("GET", resource, headers=accept | passing) as second,
+    ):
+        assert (first.status_code, second.status_code) == (200, 200)
+        first_ends, second_ends = asyncio.create_task(first.aread()), asyncio.create_task(second.aread())
+        mine = {"token": long, "client_id": registration.client_id}
+        assert (await http.post(f"{gateway.url}/revoke", data=mine)).status_code == 200
+        # Who opens one now is refused; who has one open loses it when it would have to be checked again.
+        assert (await http.get(resource, headers=accept | lasting)).status_code == 401
+        done, _ = await asyncio.wait({first_ends, second_ends}, timeout=_PATIENCE, return_when="FIRST_COMPLETED")
+        assert done == {second_ends}, "the one whose token ended, long before any stream has to"
+        assert isinstance(second_ends.exception(), CUT_OFF)
+        assert (await http.get(resource, headers=accept | passing)).status_code == 401
+        await asyncio.wait({first_ends}, timeout=_PATIENCE)
+        assert first_ends.done()
+        assert isinstance(first_ends.exception(), CUT_OFF)
+        assert (await http.get(resource, headers=accept | lasting)).status_code == 401

@@ -1,0 +1,202 @@
+"""One of every kind of credential that there is, all good in their own place, and some that are good nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from oauth_core import access_tokens
+from oauth_core.device import GRANT_TYPE
+from oauth_core.store.connection import connect
+from oauth_core.store.keyring import KeyRingStore
+from portcullis.operator_settings import operator_settings
+from tests.support import assertions, device_flow
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered
+from tests.support.operator import operate
+from tests.support.tokens import claims, new_key
+
+if TYPE_CHECKING:
+    from oauth_core.keys import SigningKey
+    from tests.support.gateway import RunningGateway
+
+ACCESS_A, ACCESS_B = "access token for whoami", "access token for other"
+EXPIRED, REVOKED, FOREIGN, UNKNOWN = (
+    "expired access token",
+    "revoked access token",
+    "access token of a foreign key",
+    "access token of our key that was never given out",
+)
+REGISTRATION, REGISTRATION_OF_ANOTHER = "registration token", "registration token of another client"
+INITIAL, INITIAL_USED = "initial access token", "initial access token that is used up"
+SECRET, SECRET_OF_ANOTHER = "client secret", "client secret of another client"
+ASSERTION, ASSERTION_OF_FOREIGN_KEY = "client assertion", "client assertion of a foreign key"
+REFRESH, REFRESH_REVOKED = "refresh token", "revoked refresh token"
+CODE, CODE_USED = "authorization code", "authorization code that was redeemed"
+DEVICE_CODE, USER_CODE = "device code", "user code"
+BROWSER, HANDLE, STATE = "browser cookie", "consent handle", "state of a sign-in"
+GITHUB = "GitHub token"
+NONE, GARBAGE = "none", "garbage"
+
+KINDS = (
+    *(NONE, GARBAGE, ACCESS_A, ACCESS_B, EXPIRED, REVOKED, FOREIGN, UNKNOWN),
+    *(REGISTRATION, REGISTRATION_OF_ANOTHER, INITIAL, INITIAL_USED, SECRET, SECRET_OF_ANOTHER),
+    *(ASSERTION, ASSERTION_OF_FOREIGN_KEY, REFRESH, REFRESH_REVOKED, CODE, CODE_USED, DEVICE_CODE, USER_CODE),
+    *(BROWSER, HANDLE, STATE, GITHUB),
+)
+
+_STANDIN = "portcullis-local"
+_FRESH_SECONDS = 25
+"""A code is good for a minute; one that is older than this is replaced before it is used."""
+
+
+@dataclass
+class Wallet:
+    """All of them, for one gateway. `client` is who they were given to, where they were given to somebody."""
+
+    gateway: RunningGateway
+    oauth: OAuthClient
+    client: Registration
+    another: Registration
+    signer: Registration
+    """A client that authenticates with assertions."""
+    kept: dict[str, str] = field(default_factory=dict)
+    verifier: str = ""
+    code_made: float = 0.0
+
+    async def text(self, kind: str) -> str:
+        """A credential of this kind. What is good only once, or only for seconds, is made anew."""
+        if kind == ASSERTION:
+            return self._assertion(assertions.key())
+        if kind == ASSERTION_OF_FOREIGN_KEY:
+            return self._assertion(assertions.key(name="foreign"))
+        if kind == CODE and time.monotonic() > self.code_made + _FRESH_SECONDS:
+            self.kept[CODE] = await self._code(self.gateway.resource("whoami"))
+            self.code_made = time.monotonic()
+        return self.kept[kind]
+
+    async def _code(self, resource: str) -> str:
+        pkce = Pkce.fresh()
+        self.verifier = pkce.verifier
+        return await self.oauth.code(self.client.client_id, pkce, resource=resource)
+
+    def _assertion(self, by: SigningKey) -> str:
+        return assertions.signed(self.signer.client_id, self.gateway.url, by=by)
+
+    async def redeemed(self, code: str) -> dict[str, Any]:
+        """The tokens for a code."""
+        secret = {"client_secret": self.client.secret}
+        answer = await self.oauth.redeem(self.client.client_id, code, self.verifier, **secret)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    async def tokens(self, service: str) -> dict[str, Any]:
+        """A fresh sign-in."""
+        return await self.redeemed(await self._code(self.gateway.resource(service)))
+
+    async def revoke(self, token: str) -> None:
+        """Give a token back."""
+        mine = {"client_id": self.client.client_id, "client_secret": self.client.secret}
+        answer = await self.oauth.http.post(f"{self.gateway.url}/revoke", data={"token": token, **mine})
+        assert answer.status_code == 200, answer.text
+
+
+async def filled(gateway: RunningGateway, oauth: OAuthClient) -> Wallet:
+    """A wallet with one of every kind."""
+    everything = {
+        "token_endpoint_auth_method": "client_secret_post",
+        "grant_types": ["authorization_code", "refresh_token", GRANT_TYPE],
+    }
+    signing = {"token_endpoint_auth_method": "private_key_jwt", "jwks": assertions.jwks(assertions.key())}
+    used, invitation = await _invitation(gateway, uses=1), await _invitation(gateway, uses=1000)
+    wallet = Wallet(
+        gateway,
+        oauth,
+        await _registered(oauth, used, **everything),
+        await _registered(oauth, invitation, **everything),
+        await _registered(oauth, invitation, **signing),
+    )
+    kept = wallet.kept
+    kept |= {NONE: "", GARBAGE: "garbage", INITIAL_USED: used, INITIAL: invitation}
+    kept |= {SECRET: wallet.client.secret, SECRET_OF_ANOTHER: wallet.another.secret}
+    kept |= {
+        REGISTRATION: wallet.client.document["registration_access_token"],
+        REGISTRATION_OF_ANOTHER: wallet.another.document["registration_access_token"],
+    }
+    first = await wallet.tokens("whoami")
+    kept |= {ACCESS_A: first["access_token"], REFRESH: first["refresh_token"]}
+    kept[ACCESS_B] = (await wallet.tokens("other"))["access_token"]
+    ended = await wallet.tokens("whoami")
+    await wallet.revoke(ended["refresh_token"])
+    kept |= {REVOKED: ended["access_token"], REFRESH_REVOKED: ended["refresh_token"]}
+    redeemed = await wallet._code(gateway.resource("whoami"))
+    kept[CODE_USED] = redeemed
+    await wallet.redeemed(redeemed)
+    ours, now = await signing_key(gateway), int(time.time())
+    like = {"iss": gateway.url, "aud": (gateway.resource("whoami"),), "scope": "mcp.whoami"}
+    like |= {"client_id": wallet.client.client_id}
+    kept[UNKNOWN] = access_tokens.mint(claims(**like, jti="never-given-out-0000000"), ours)
+    kept[EXPIRED] = access_tokens.mint(claims(**like, iat=now - 900, exp=now - 300), ours)
+    kept[FOREIGN] = access_tokens.mint(claims(**like), new_key())
+    await _device(wallet)
+    url = oauth.authorize_url(wallet.client.client_id, Pkce.fresh().challenge)
+    kept[HANDLE] = (await oauth.consent_form(url))["handle"]
+    kept[STATE] = answered((await oauth.consent(url)).headers["Location"])["state"]
+    kept[BROWSER] = str(oauth.http.cookies["portcullis"])
+    kept[GITHUB] = await _github_token(gateway, oauth)
+    return wallet
+
+
+async def _registered(oauth: OAuthClient, invitation: str, **members: object) -> Registration:
+    document = {"client_name": "Realms", "redirect_uris": [REDIRECT_URI], **members}
+    headers = {"Authorization": f"Bearer {invitation}"}
+    answer = await oauth.http.post(f"{oauth.issuer}/register", json=document, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return Registration(answer.json())
+
+
+async def _invitation(gateway: RunningGateway, *, uses: int) -> str:
+    """An initial access token."""
+    invited = await asyncio.to_thread(operate, gateway, "clients", "invite", "--uses", str(uses))
+    return str(invited["initial_access_token"])
+
+
+async def _device(wallet: Wallet) -> None:
+    """A device code that its person has allowed, and the user code of another device that still waits."""
+    mine = {"client_secret": wallet.client.secret, "resource": wallet.gateway.resource("whoami")}
+    allowed = await device_flow.started(wallet.oauth, wallet.client.client_id, **mine)
+    done = await device_flow.approved(wallet.oauth, allowed["user_code"])
+    assert done.status_code == 200, done.text
+    wallet.kept[DEVICE_CODE] = allowed["device_code"]
+    waiting = await device_flow.started(wallet.oauth, wallet.client.client_id, **mine)
+    wallet.kept[USER_CODE] = waiting["user_code"]
+
+
+async def signing_key(gateway: RunningGateway) -> SigningKey:
+    """The key that signs our access tokens, as nobody but the authorization server and an operator can have it."""
+    settings = operator_settings(None, gateway.state_dir, {})
+    redis = connect(settings)
+    try:
+        ring = await KeyRingStore(redis, master_key=settings.master_key_bytes).read()
+    finally:
+        await redis.aclose()
+    return ring.keys[0]
+
+
+async def _github_token(gateway: RunningGateway, oauth: OAuthClient) -> str:
+    """A token of the stand-in, as the authorization server gets one with every sign-in."""
+    at_github = f"{gateway.url}/_github/login/oauth"
+    form = {"client_id": _STANDIN, "redirect_uri": f"{gateway.url}/callback", "scope": "read:user"}
+    back = await oauth.http.post(f"{at_github}/authorize", data={**form, "login": "octocat"})
+    app = {"client_id": _STANDIN, "client_secret": await asyncio.to_thread(_standin_secret, gateway)}
+    code = answered(back.headers["Location"])["code"]
+    answer = await oauth.http.post(
+        f"{at_github}/access_token", data={"code": code, **app}, headers={"Accept": "application/json"}
+    )
+    return str(answer.json()["access_token"])
+
+
+def _standin_secret(gateway: RunningGateway) -> str:
+    return (gateway.state_dir / "secrets" / "github-standin-secret").read_text(encoding="utf-8").strip()

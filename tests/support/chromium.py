@@ -1,0 +1,104 @@
+"""A real browser for tests: Chromium from the system, driven by Playwright, that tells of everything it disliked.
+
+`CHROMIUM` names another one than that on `PATH`. `SCREENSHOTS` names a folder to keep pictures of the pages in.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+PROGRAM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+MISSING = "no Chromium: as root, tests/programs.sh installs it; else name one with CHROMIUM=/path"
+
+_FLAGS = (
+    "--no-sandbox",  # tests run as root in containers, where Chromium's own sandbox cannot
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_PATIENCE = 60_000.0
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """The browser, for the block. For tests that are no coroutines: Playwright has a loop of its own meanwhile."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=list(_FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Person:
+    """Somebody with a browser profile of their own, who only has a keyboard."""
+
+    context: BrowserContext
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    """What the browser wrote to its console: refused content, failed loads, errors."""
+
+    visited: list[str] = field(default_factory=list)
+    """The addresses that the page itself was at or was sent to, in order."""
+
+    def go(self, url: str) -> None:
+        """Type an address."""
+        self.page.goto(url)
+
+    def press(self, name: str) -> None:
+        """Go with the Tab key to the button or box called `name`, see that the focus shows, and press it."""
+        self.reach(name)
+        key = "Space" if self._focused("e => e.type") == "checkbox" else "Enter"
+        if key == "Space":
+            self.page.keyboard.press(key)
+            return
+        with self.page.expect_navigation():
+            self.page.keyboard.press(key)
+
+    def reach(self, name: str) -> None:
+        """Press Tab until the control called `name` has the focus."""
+        for _ in range(30):
+            self.page.keyboard.press("Tab")
+            if name in (self._focused("e => e.ariaLabel || e.innerText || e.parentElement.innerText") or ""):
+                assert self._focused("e => getComputedStyle(e).outlineStyle") != "none", f"{name}: focus unseen"
+                return
+        raise AssertionError(f"no way to {name!r} with the Tab key:\n{self.page.inner_text('body')}")
+
+    def keep_picture(self, name: str) -> None:
+        """Keep a picture of the whole page where somebody asked for pictures."""
+        if folder := os.environ.get("SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    def _focused(self, ask: str) -> Any:
+        return self.page.evaluate(f"() => (({ask})(document.activeElement))")
+
+
+@contextmanager
+def person(browser: Browser, **context: Any) -> Iterator[Person]:
+    """A fresh profile, for the block. `context` is Playwright's: `viewport`, `color_scheme` and the like."""
+    with browser.new_context(**context) as profile:
+        profile.set_default_timeout(_PATIENCE)
+        page = profile.new_page()
+        somebody = Person(profile, page)
+        page.on("console", lambda message: somebody.complaints.append(message.text))
+        page.on("pageerror", lambda error: somebody.complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: somebody.visited.append(request.url) if request.is_navigation_request() else None,
+        )
+        yield somebody

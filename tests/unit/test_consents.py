@@ -1,0 +1,102 @@
+"""What may be remembered, and when it counts: for the very client, at the very address, within what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core import consents
+from oauth_core.model import AccountVisit, AuthorizationRequest, Client, DeviceRequest
+
+if TYPE_CHECKING:
+    from oauth_core.consents import RememberedConsent
+
+CLIENT = Client(
+    client_id="c" * 22,
+    issued_at=1,
+    registration_token_hash="",
+    token_endpoint_auth_method="none",
+    redirect_uris=("https://app.example/cb",),
+    grant_types=("authorization_code",),
+    response_types=("code",),
+    client_name="App",
+)
+ASKED = AuthorizationRequest(
+    client_id=CLIENT.client_id,
+    redirect_uri="https://app.example/cb",
+    scopes=("mcp.time",),
+    resources=("https://gw.example/time/mcp",),
+    code_challenge="x" * 43,
+    state="s",
+)
+SEEN = consents.fingerprint(CLIENT)
+
+
+def kept(asked: AuthorizationRequest = ASKED, known: RememberedConsent | None = None) -> RememberedConsent:
+    return consents.remember(asked, SEEN, known, now=100, lifetime=50)
+
+
+def test_the_same_again_is_covered_until_time_runs_out() -> None:
+    assert consents.covers(kept(), ASKED, SEEN, now=149)
+    assert consents.covers(kept(), replace(ASKED, state="other", code_challenge="y" * 43), SEEN, now=149)
+    assert not consents.covers(kept(), ASKED, SEEN, now=150)
+    assert not consents.covers(None, ASKED, SEEN, now=149)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        replace(ASKED, scopes=("mcp.time", "mcp.notes")),
+        replace(ASKED, scopes=("mcp.notes",)),
+        replace(ASKED, resources=(*ASKED.resources, "https://gw.example/notes/mcp")),
+        replace(ASKED, redirect_uri="https://app.example/cb2"),
+        replace(ASKED, redirect_uri="https://app.example.evil/cb"),
+        replace(ASKED, client_id="d" * 22),
+    ],
+)
+def test_anything_wider_or_elsewhere_is_not(asked: AuthorizationRequest) -> None:
+    assert not consents.covers(kept(), asked, SEEN, now=120)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(CLIENT, client_name="App "),
+        replace(CLIENT, client_uri="https://elsewhere.example"),
+        replace(CLIENT, redirect_uris=("https://app.example/cb", "https://evil.example/cb")),
+        replace(CLIENT, token_endpoint_auth_method="private_key_jwt", jwks="{}"),
+        replace(CLIENT, client_id="d" * 22),
+    ],
+)
+def test_a_client_that_changed_is_asked_about_again(changed: Client) -> None:
+    assert not consents.covers(kept(), ASKED, consents.fingerprint(changed), now=120)
+
+
+def test_what_does_not_concern_the_user_changes_nothing() -> None:
+    used = replace(CLIENT, scope="mcp.time", secret_hash="new", registration_token_hash="new")
+    assert consents.fingerprint(used) == SEEN
+
+
+def test_allowing_more_adds_to_what_was_allowed_by_the_same_client_only() -> None:
+    more = replace(ASKED, scopes=("mcp.notes",), resources=("https://gw.example/notes/mcp",))
+    both = kept(more, kept())
+    assert consents.covers(both, ASKED, SEEN, now=120)
+    assert consents.covers(both, more, SEEN, now=120)
+    assert not consents.covers(kept(more, replace(kept(), client_fingerprint="other")), ASKED, SEEN, now=120)
+    assert not consents.covers(kept(more, replace(kept(), expires_at=100)), ASKED, SEEN, now=120)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:1/cb", "http://localhost/cb", "http://[::1]:9/cb", "cursor://x/cb", "com.app:/cb"]
+)
+def test_an_address_that_others_on_the_machine_can_take_is_never_remembered(uri: str) -> None:
+    asked = replace(ASKED, redirect_uri=uri)
+    assert not consents.may_be_remembered(asked)
+    assert not consents.covers(kept(asked), asked, SEEN, now=120)
+
+
+def test_devices_and_account_visits_are_never_remembered() -> None:
+    assert not consents.may_be_remembered(DeviceRequest("h", "c", (), ()))
+    assert not consents.may_be_remembered(AccountVisit())

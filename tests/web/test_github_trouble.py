@@ -1,0 +1,153 @@
+"""GitHub slow, half open, limited or answering nonsense: a clear end in bounded time, and never a wrong no."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.model import User
+from oauth_web.github import GitHub, GitHubRefusedError, GitHubUnavailableError
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.web_process import running_web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+import httpx2
+
+ANNA = User(7, "anna")
+
+
+def _http(status: str, body: str = "", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", body]
+    return "\r\n".join(lines).encode()
+
+
+class Trouble:
+    """A server that answers each path as it is told, and counts."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes | str] = {}
+        self.asked: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            path = (await reader.readline()).split(b" ")[1].decode()
+            again = f"{path} again"
+            answer = self.answers[again if path in self.asked and again in self.answers else path]
+            self.asked.append(path)
+            if isinstance(answer, bytes):
+                writer.write(answer)
+            elif answer == "silent":
+                await reader.read()
+            elif answer == "trickle":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not reader.at_eof():
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+SOON, LONG = 1.0, 60.0
+"""Deadlines: one to see the end of, one that is not what ends it."""
+
+
+def deadline_for(answer: bytes | str) -> float:
+    return SOON if answer in {"silent", "trickle"} else LONG
+
+
+@asynccontextmanager
+async def troubled(deadline: float = LONG) -> AsyncIterator[tuple[Trouble, GitHub, str]]:
+    trouble = Trouble()
+    server = await asyncio.start_server(trouble.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, httpx2.AsyncClient() as http:
+        yield trouble, GitHub("id", "secret", url, url, url, f"{url}/callback", http, deadline), url
+
+
+TOKEN = "/login/oauth/access_token"
+GIVEN = _http("200 OK", json.dumps({"access_token": "t", "token_type": "bearer"}))
+WHO = _http("200 OK", json.dumps({"id": 7, "login": "anna"}))
+HTML = _http("200 OK", "<html>We are having trouble</html>", "Content-Type: text/html")
+MOVED = _http("302 Found", "", "Location: http://169.254.169.254/")
+LIMITED = [
+    _http("403 Forbidden", "{}", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 4000000000"),
+    _http("403 Forbidden", "{}", "Retry-After: 60"),
+    _http("429 Too Many Requests", "{}", "Retry-After: 60"),
+    _http("429 Too Many Requests", "{}"),
+]
+STATELESS = [_http("200 OK", body) for body in ("[]", "null", "{}")]
+"""Memberships that do not say that they are active, and so are not."""
+TROUBLES = [
+    "silent", "trickle", "closed", HTML, MOVED, _http("500 Internal Server Error", "x"),
+    _http("503 Service Unavailable", "x"), *STATELESS,
+    *LIMITED,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", TROUBLES)
+async def test_a_troubled_token_endpoint_is_unavailable_and_asked_once(answer: bytes | str) -> None:
+    async with troubled(deadline_for(answer)) as (trouble, github, _):
+        trouble.answers[TOKEN] = answer
+        with pytest.raises(GitHubUnavailableError):
+            await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 40)
+        assert trouble.asked.count(TOKEN) <= 1, "a code that was sent may have been used up"
+
+
+@pytest.mark.parametrize("answer", TROUBLES)
+async def test_a_troubled_user_endpoint_is_unavailable_and_asked_twice_at_most(answer: bytes | str) -> None:
+    async with troubled(deadline_for(answer)) as (trouble, github, _):
+        trouble.answers = {TOKEN: GIVEN, "/user": answer}
+        with pytest.raises(GitHubUnavailableError):
+            await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 40)
+        assert trouble.asked.count("/user") <= 2
+
+
+@pytest.mark.parametrize("answer", [one for one in TROUBLES if one not in STATELESS])
+async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str) -> None:
+    async with troubled(deadline_for(answer)) as (trouble, github, _):
+        trouble.answers["/user/memberships/orgs/acme"] = answer
+        with pytest.raises(GitHubUnavailableError):
+            await asyncio.wait_for(github.groups("t", ANNA, ["acme"]), 20)
+
+
+async def test_a_moment_of_trouble_is_overcome() -> None:
+    async with troubled() as (trouble, github, _):
+        trouble.answers = {TOKEN: GIVEN, "/user": _http("502 Bad Gateway"), "/user again": WHO}
+        assert (await github.sign_in(code="c", code_verifier="v" * 43)).user == ANNA
+
+
+async def test_a_refusal_is_still_one() -> None:
+    async with troubled() as (trouble, github, _):
+        trouble.answers[TOKEN] = _http("200 OK", json.dumps({"error": "bad_verification_code"}))
+        with pytest.raises(GitHubRefusedError):
+            await github.sign_in(code="c", code_verifier="v" * 43)
+        trouble.answers["/user/memberships/orgs/acme"] = _http("403 Forbidden", "{}")
+        with pytest.raises(GitHubRefusedError):
+            await github.groups("t", ANNA, ["acme"])
+
+
+async def test_a_slow_github_ends_as_temporarily_unavailable_at_the_client_and_as_a_page() -> None:
+    async with troubled() as (trouble, _, url):
+        trouble.answers[TOKEN] = "trickle"
+        with running_web({"GITHUB_BACKCHANNEL_URL": url, "GITHUB_TIMEOUT": "1"}) as server:
+            async with OAuthClient(server.issuer) as client:
+                registration = await client.register()
+                came_back = await client.authorize(
+                    client.authorize_url(registration.client_id, Pkce.fresh().challenge)
+                )
+                assert came_back["error"] == "temporarily_unavailable"
+                assert (came_back["state"], came_back["iss"]) == ("state-of-the-client", server.issuer)
+                to_github = await client.http.post(f"{server.issuer}/account/sign-in")
+                page = await client.http.get(await client.from_github(to_github))
+                assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
+                assert "Sign-in is not available right now" in page.text

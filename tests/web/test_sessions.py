@@ -1,0 +1,361 @@
+"""The browser's session: what it spares, what it never does, and how it ends. Attacks stand here as well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from tests.support.device_flow import consented, polled, registered, started
+from tests.support.oauth_client import SESSION, OAuthClient, Pkce, answered
+from tests.support.web_process import another_web, running_web
+
+if TYPE_CHECKING:
+    from tests.support.web_process import WebServer
+
+CHALLENGE = Pkce.fresh().challenge
+HTTPS = "https://app.example/cb"
+
+
+async def signed_in(client: OAuthClient, login: str = "octocat", **members: object) -> str:
+    """Sign in for a fresh client; answers its id. The browser has a session afterwards."""
+    registration = await client.register(**members)
+    uri = registration.document["redirect_uris"][0]
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri)
+    assert "code" in await client.authorize(url, login)
+    return registration.client_id
+
+
+def session_of(client: OAuthClient) -> str | None:
+    return next((cookie.value for cookie in client.http.cookies.jar if cookie.name == SESSION), None)
+
+
+def plant(client: OAuthClient, secret: str) -> None:
+    client.forget_session()
+    client.http.cookies.set(SESSION, secret, domain="localhost.local", path="/")
+
+
+async def test_signing_in_once_spares_the_next_app_the_way_to_github(client: OAuthClient) -> None:
+    await signed_in(client)
+    registration = await client.register(client_name="Another")
+    url = client.authorize_url(registration.client_id, CHALLENGE)
+    page = await client.http.get(url)
+    assert "Allow as octocat" in page.text
+    assert "Another" in page.text
+    answer = await client.consent(url)
+    came_back = answered(answer.headers["Location"])
+    assert answer.headers["Location"].startswith("http://127.0.0.1:7777/callback?")
+    assert set(came_back) == {"code", "state", "iss"}
+
+
+async def test_a_device_is_allowed_within_a_session_and_asked_about_each_time(client: OAuthClient) -> None:
+    await signed_in(client)
+    client_id = await registered(client)
+    for _ in range(2):
+        codes = await started(client, client_id)
+        done = await consented(client, codes["user_code"])
+        assert "Connected" in done.text
+        assert (await polled(client, client_id, codes["device_code"])).status_code == 200
+
+
+async def test_the_cookie_is_for_our_own_pages_only(client: OAuthClient) -> None:
+    registration = await client.register()
+    callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
+    answer = await client.http.get(callback)
+    header = next(value for value in answer.headers.get_list("set-cookie") if value.startswith(SESSION))
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=43200"} <= set(header.split("; "))
+    assert "Domain" not in header
+
+
+async def test_where_there_is_tls_the_cookie_is_the_hosts_alone(web: WebServer) -> None:
+    with another_web(web, {"ISSUER": "https://gw.example"}) as address:
+        async with httpx2.AsyncClient() as http:
+            answer = await http.post(f"{address}/account/sign-in", headers={"Origin": "https://gw.example"})
+    assert answer.status_code == 303
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 1
+    assert cookies[0].startswith("__Host-portcullis=")
+    assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookies[0].split("; "))
+
+
+async def test_every_sign_in_makes_a_new_secret_and_ends_the_old_one(web: WebServer, client: OAuthClient) -> None:
+    """Session fixation: a secret planted beforehand is worth nothing."""
+    await signed_in(client)
+    first = session_of(client)
+    assert first is not None
+    registration = await client.register()
+    url = client.authorize_url(registration.client_id, CHALLENGE, prompt="login")
+    to_github = await client.consent(url)
+    assert "/login/oauth/authorize" in to_github.headers["Location"]
+    assert "prompt=select_account" in to_github.headers["Location"]
+    await client.http.get(await client.from_github(to_github, "monalisa"))
+    second = session_of(client)
+    assert second not in {None, first}
+    async with OAuthClient(web.issuer) as thief:
+        plant(thief, first)
+        assert "Sign in with GitHub" in (await thief.http.get(f"{web.issuer}/account")).text
+
+
+async def test_an_attackers_planted_secret_does_not_become_the_victims_session(client: OAuthClient) -> None:
+    planted = "p" * 43
+    registration = await client.register()
+    callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
+    plant(client, planted)
+    answer = await client.http.get(callback)
+    assert f"{SESSION}={planted}" not in str(answer.headers)
+    async with OAuthClient(client.issuer) as attacker:
+        plant(attacker, planted)
+        assert "Sign in with GitHub" in (await attacker.http.get(f"{client.issuer}/account")).text
+
+
+async def test_the_secret_is_kept_hashed(web: WebServer, client: OAuthClient) -> None:
+    await signed_in(client)
+    secret = session_of(client)
+    assert secret
+    with web.redis.client() as redis:
+        keys = redis.keys("session:*")
+        assert keys
+        stored = " ".join([*map(str, keys), *(str(redis.get(key)) for key in keys)])
+    assert secret not in stored
+    assert secret not in web.log.read_text()
+
+
+async def test_a_page_for_one_user_does_not_act_for_the_next(client: OAuthClient) -> None:
+    """A opens the page, B signs in in the same browser, and A's page is sent."""
+    await signed_in(client, "octocat")
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    await signed_in(client, "monalisa")
+    answer = await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})
+    assert answer.status_code == 400
+    assert "session that has ended" in answer.text
+
+
+async def test_a_consent_form_is_worth_nothing_after_signing_out(client: OAuthClient) -> None:
+    await signed_in(client)
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    account = await client.http.get(f"{client.issuer}/account")
+    token = re.search(r'name="form_token" value="([^"]+)"', account.text)
+    assert token is not None
+    cookies = list(client.http.cookies.jar)
+    out = await client.http.post(f"{client.issuer}/account/sign-out", data={"form_token": token[1]})
+    assert (out.status_code, out.headers["Location"]) == (303, "/account?done=signed-out")
+    assert not [cookie for cookie in client.http.cookies.jar if "portcullis" in cookie.name]
+    for cookie in cookies:  # somebody kept what the browser forgot
+        client.http.cookies.jar.set_cookie(cookie)
+    for decision in ("allow", "other", "deny"):
+        answer = await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": decision})
+        assert answer.status_code == 400
+
+
+async def test_a_page_made_before_signing_in_still_leads_through_github(client: OAuthClient) -> None:
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    other = await client.register()
+    to_github = await client.consent(client.authorize_url(other.client_id, CHALLENGE))
+    await client.http.get(await client.from_github(to_github))
+    assert session_of(client)
+    answer = await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})
+    assert "/login/oauth/authorize" in answer.headers["Location"]
+
+
+async def test_another_account_can_be_chosen_on_the_page(client: OAuthClient) -> None:
+    await signed_in(client, "octocat")
+    registration = await client.register()
+    answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE), "other")
+    assert "prompt=select_account" in answer.headers["Location"]
+
+
+@pytest.mark.parametrize("lifetime", ["SESSION_LIFETIME", "SESSION_IDLE_LIFETIME"])
+async def test_a_session_ends_by_itself(web: WebServer, client: OAuthClient, lifetime: str) -> None:
+    await signed_in(client)
+    with web.redis.client() as redis:
+        for key in redis.keys("session:*"):
+            if lifetime == "SESSION_IDLE_LIFETIME":
+                assert 0 < redis.ttl(key) <= 3600
+                redis.delete(key)
+            else:
+                record = re.sub(r'"expires_at":\d+', '"expires_at":1', str(redis.get(key)))
+                redis.set(key, record, keepttl=True)
+    registration = await client.register()
+    answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE))
+    assert "/login/oauth/authorize" in answer.headers["Location"]
+
+
+async def test_a_use_puts_the_idle_end_off_but_never_the_last_one(web: WebServer, client: OAuthClient) -> None:
+    await signed_in(client)
+    with web.redis.client() as redis:
+        for one in redis.keys("session:*"):
+            redis.expire(one, 30)
+        await client.http.get(f"{client.issuer}/account")
+        assert [one for one in redis.keys("session:*") if redis.ttl(one) > 3000]
+
+
+async def test_an_operator_can_keep_nobody_signed_in() -> None:
+    with running_web({"SESSION_LIFETIME": "0"}) as server:
+        async with OAuthClient(server.issuer) as client:
+            await signed_in(client)
+            assert session_of(client) is None
+            page = await client.http.get(f"{server.issuer}/account")
+            assert "keeps nobody signed in" in page.text
+
+
+# -- what a client wishes ----------------------------------------------------------------------------------------
+
+
+async def test_prompt_none_is_answered_without_a_page(client: OAuthClient) -> None:
+    registration = await client.register(redirect_uris=[HTTPS])
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=HTTPS, prompt="none")
+    answer = await client.http.get(url)
+    assert answered(answer.headers["Location"]) == {
+        "error": "login_required", "error_description": "nobody is signed in",
+        "state": "state-of-the-client", "iss": client.issuer,
+    }  # fmt: skip
+    await signed_in(client)
+    asked = await client.http.get(url)
+    assert answered(asked.headers["Location"])["error"] == "consent_required"
+
+
+async def test_prompt_none_goes_with_nothing_else(client: OAuthClient) -> None:
+    registration = await client.register()
+    answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, prompt="none login"))
+    assert answered(answer.headers["Location"])["error"] == "invalid_request"
+
+
+# -- not being asked again ---------------------------------------------------------------------------------------
+
+
+async def remembered(client: OAuthClient, **parameters: str) -> str:
+    """The id of an https client that this browser's user does not want to be asked about."""
+    # A name of its own: identical registrations share a record.
+    name = f"Web app {secrets.token_hex(4)}"
+    client_id = await signed_in(client, redirect_uris=[HTTPS], client_name=name)
+    url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS, **parameters)
+    form = await client.consent_form(url)
+    answer = await client.http.post(
+        f"{client.issuer}/authorize/consent", data={**form, "decision": "allow", "remember": "yes"}
+    )
+    assert "code=" in answer.headers["Location"]
+    return client_id
+
+
+def is_silent(answer: httpx2.Response) -> bool:
+    return answer.status_code == 302 and "code=" in answer.headers["Location"]
+
+
+async def test_nothing_is_remembered_unless_the_box_is_ticked(client: OAuthClient) -> None:
+    client_id = await signed_in(client, redirect_uris=[HTTPS], client_name="Not remembered")
+    url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS)
+    assert (await client.http.get(url)).status_code == 200
+    page = await client.http.get(url)
+    assert '<input type="checkbox" name="remember" value="yes">' in page.text
+
+
+async def test_a_remembered_app_is_answered_at_once(web: WebServer, client: OAuthClient) -> None:
+    client_id = await remembered(client, scope="mcp.time")
+    url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS, scope="mcp.time")
+    assert is_silent(await client.http.get(url))
+    assert is_silent(await client.http.get(f"{url}&prompt=none"))
+    assert '"event": "consent.reused"' in web.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"scope": "mcp.time mcp.notes"}, {"scope": "mcp.notes"}, {"prompt": "consent"}, {"prompt": "login"}],
+)
+async def test_more_than_was_allowed_is_asked(client: OAuthClient, parameters: dict[str, str]) -> None:
+    client_id = await remembered(client, scope="mcp.time")
+    asked = {"scope": "mcp.time", **parameters}
+    url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS, **asked)
+    assert (await client.http.get(url)).status_code == 200
+
+
+async def test_it_counts_for_its_user_only(client: OAuthClient) -> None:
+    client_id = await remembered(client)
+    await signed_in(client, "monalisa")
+    page = await client.http.get(client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS))
+    assert page.status_code == 200
+    assert "Allow as monalisa" in page.text
+
+
+async def test_another_client_of_the_same_name_is_asked_about(web: WebServer, client: OAuthClient) -> None:
+    client_id = await remembered(client)
+    with web.redis.client() as redis:
+        name = json.loads(str(redis.get(f"client:{client_id}")))["client_name"]
+    twin = await client.register(client_name=name, redirect_uris=[HTTPS, "https://evil.example/cb"])
+    page = await client.http.get(client.authorize_url(twin.client_id, CHALLENGE, redirect_uri=HTTPS))
+    assert page.status_code == 200
+
+
+async def test_an_app_on_this_device_is_asked_about_each_time_whatever_the_form_says(client: OAuthClient) -> None:
+    client_id = await signed_in(client)
+    url = client.authorize_url(client_id, CHALLENGE)
+    page = await client.http.get(url)
+    assert "remember" not in page.text
+    form = await client.consent_form(url)
+    await client.http.post(
+        f"{client.issuer}/authorize/consent", data={**form, "decision": "allow", "remember": "yes"}
+    )
+    assert (await client.http.get(url)).status_code == 200
+
+
+async def test_a_client_that_changes_its_registration_is_asked_about_again(client: OAuthClient) -> None:
+    registration = await client.register(
+        redirect_uris=[HTTPS], client_name="Honest", token_endpoint_auth_method="client_secret_basic"
+    )
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=HTTPS)
+    await client.authorize(url)
+    form = {**await client.consent_form(url), "decision": "allow", "remember": "yes"}
+    await client.http.post(f"{client.issuer}/authorize/consent", data=form)
+    assert is_silent(await client.http.get(url))
+    changed = await client.http.put(
+        f"{client.issuer}/register/{registration.client_id}",
+        json={
+            "client_id": registration.client_id, "client_name": "Your bank", "redirect_uris": [HTTPS],
+            "token_endpoint_auth_method": "client_secret_basic",
+        },
+        headers=registration.management,
+    )  # fmt: skip
+    assert changed.status_code == 200, changed.text
+    assert (await client.http.get(url)).status_code == 200
+
+
+async def test_a_frame_or_a_script_is_not_answered_unasked(client: OAuthClient) -> None:
+    client_id = await remembered(client)
+    url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS)
+    for headers in ({"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors"}):
+        assert not is_silent(await client.http.get(url, headers=headers))
+    assert is_silent(await client.http.get(url, headers={"Sec-Fetch-Dest": "document"}))
+
+
+async def test_somebody_who_was_shut_out_is_not_answered_and_is_signed_out() -> None:
+    with running_web() as server:
+        async with OAuthClient(server.issuer) as client:
+            client_id = await remembered(client)
+            url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS)
+            with server.redis.client() as redis:
+                github_id = str(redis.keys("user-sessions:*")[0]).partition(":")[2]
+                redis.set(f"block:{github_id}", json.dumps({"github_id": int(github_id), "since": 1}))
+            answer = await client.http.get(url)
+            assert answered(answer.headers["Location"])["error"] == "access_denied"
+            assert "Sign in with GitHub" in (await client.http.get(f"{server.issuer}/account")).text
+
+
+async def test_ten_answers_to_one_form_give_one_code(client: OAuthClient) -> None:
+    await signed_in(client)
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    answers = await asyncio.gather(
+        *(
+            client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})
+            for _ in range(10)
+        )
+    )
+    assert sum("code=" in answer.headers.get("Location", "") for answer in answers) == 1
+    assert sum(answer.status_code == 400 for answer in answers) == 9
