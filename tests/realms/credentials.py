@@ -13,7 +13,8 @@ from oauth_core.store.connection import connect
 from oauth_core.store.keyring import KeyRingStore
 from portcullis.operator_settings import operator_settings
 from tests.support import assertions, device_flow
-from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered, form_value
+from tests.support.oauth_client import SESSION as SESSION_COOKIE
 from tests.support.operator import operate
 from tests.support.tokens import claims, new_key
 
@@ -36,6 +37,7 @@ REFRESH, REFRESH_REVOKED = "refresh token", "revoked refresh token"
 CODE, CODE_USED = "authorization code", "authorization code that was redeemed"
 DEVICE_CODE, USER_CODE = "device code", "user code"
 BROWSER, HANDLE, STATE = "browser cookie", "consent handle", "state of a sign-in"
+SESSION, FORM_TOKEN = "session cookie", "form token of a session"
 GITHUB = "GitHub token"
 NONE, GARBAGE = "none", "garbage"
 
@@ -43,10 +45,11 @@ KINDS = (
     *(NONE, GARBAGE, ACCESS_A, ACCESS_B, EXPIRED, REVOKED, FOREIGN, UNKNOWN),
     *(REGISTRATION, REGISTRATION_OF_ANOTHER, INITIAL, INITIAL_USED, SECRET, SECRET_OF_ANOTHER),
     *(ASSERTION, ASSERTION_OF_FOREIGN_KEY, REFRESH, REFRESH_REVOKED, CODE, CODE_USED, DEVICE_CODE, USER_CODE),
-    *(BROWSER, HANDLE, STATE, GITHUB),
+    *(BROWSER, HANDLE, STATE, SESSION, FORM_TOKEN, GITHUB),
 )
 
 _STANDIN = "portcullis-local"
+_MOST_TRIES = 10
 _FRESH_SECONDS = 25
 """A code is good for a minute; one that is older than this is replaced before it is used."""
 
@@ -83,6 +86,19 @@ class Wallet:
 
     def _assertion(self, by: SigningKey) -> str:
         return assertions.signed(self.signer.client_id, self.gateway.url, by=by)
+
+    async def sign_in(self) -> None:
+        """Begin a session of a browser, and look at its page."""
+        page = ""
+        for _ in range(_MOST_TRIES):  # whoever just signed out everywhere is not let in within that same second
+            await self._code(self.gateway.resource("whoami"))
+            page = (await self.oauth.http.get(f"{self.gateway.url}/account")).text
+            if "form_token" in page:
+                self.kept[FORM_TOKEN] = form_value(page, "form_token")
+                self.kept[SESSION] = str(self.oauth.http.cookies[SESSION_COOKIE])
+                return
+            await asyncio.sleep(0.3)
+        raise AssertionError(page)
 
     async def redeemed(self, code: str) -> dict[str, Any]:
         """The tokens for a code."""
@@ -141,6 +157,8 @@ async def filled(gateway: RunningGateway, oauth: OAuthClient) -> Wallet:
     kept[EXPIRED] = access_tokens.mint(claims(**like, iat=now - 900, exp=now - 300), ours)
     kept[FOREIGN] = access_tokens.mint(claims(**like), new_key())
     await _device(wallet)
+    await wallet.sign_in()
+    oauth.forget_session()
     url = oauth.authorize_url(wallet.client.client_id, Pkce.fresh().challenge)
     kept[HANDLE] = (await oauth.consent_form(url))["handle"]
     kept[STATE] = answered((await oauth.consent(url)).headers["Location"])["state"]

@@ -11,7 +11,7 @@ from oauth_core.device import GRANT_TYPE
 from tests.realms import credentials as kinds
 from tests.support import assertions
 from tests.support.knocking import INITIALIZE, MCP_HEADERS
-from tests.support.oauth_client import REDIRECT_URI
+from tests.support.oauth_client import REDIRECT_URI, SESSION
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,6 +23,8 @@ Request = Callable[["Wallet", str], dict[str, Any]]
 """The arguments of one HTTP request that shows this text."""
 
 REFUSALS = frozenset({400, 401, 403})
+ANSWERED = frozenset({"POST /introspect, token", "GET /account, session cookie"})
+"""Doors where a refusal is an answer, 200: not active, signed out."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,42 @@ def _returning(_: Wallet, text: str) -> dict[str, Any]:
     return {"params": {"state": text, "error": "access_denied"}}
 
 
+def _account(action: str, *, spends: bool = False) -> list[Door]:
+    """A form of the account page: the session that sends it, and the token that shows it was our page.
+
+    It counted when it was done, or when it was refused for what the person may do and not for where it came from.
+    """
+
+    def form(wallet: Wallet, session: str, form_token: str) -> dict[str, Any]:
+        # What is named is nobody's, so that nothing happens where the form counts.
+        data = {"form_token": form_token, "grant": "nothing", "client": wallet.another.client_id}
+        return {"data": data, "headers": _session(session)}
+
+    def with_cookie(wallet: Wallet, text: str) -> dict[str, Any]:
+        return form(wallet, text, wallet.kept[kinds.FORM_TOKEN])
+
+    def with_form_token(wallet: Wallet, text: str) -> dict[str, Any]:
+        return form(wallet, wallet.kept[kinds.SESSION], text)
+
+    def done(answer: httpx2.Response) -> bool:
+        refused = "signed out" in answer.text or "present account page" in answer.text
+        return answer.status_code in {200, 303, 403} and not refused
+
+    endpoint = f"POST /account/{action}"
+    return [
+        Door(endpoint, "session cookie", with_cookie, done, frozenset({kinds.SESSION}), spends),
+        Door(endpoint, "form_token", with_form_token, done, frozenset({kinds.FORM_TOKEN}), spends),
+    ]
+
+
+def _session(text: str) -> dict[str, str]:
+    return {"Cookie": f"{SESSION}={text}"}
+
+
+def _looking(_: Wallet, text: str) -> dict[str, Any]:
+    return {"headers": _session(text)}
+
+
 DOORS = (
     _service("whoami", kinds.ACCESS_A),
     _service("other", kinds.ACCESS_B),
@@ -173,6 +211,20 @@ DOORS = (
     Door("POST /device", "user_code", _typing, _status(200), frozenset({kinds.USER_CODE})),
     Door("POST /authorize/consent", "handle", _deciding, _status(303), frozenset({kinds.HANDLE}), spends=True),
     Door("GET /callback", "state", _returning, _status(302, 303), frozenset({kinds.STATE}), spends=True),
+    Door(
+        "GET /account",
+        "session cookie",
+        _looking,
+        lambda answer: "<strong>octocat</strong>" in answer.text,
+        frozenset({kinds.SESSION}),
+    ),
+    *_account("disconnect"),
+    *_account("forget"),
+    *_account("forget-all"),
+    *_account("registration-token"),
+    *_account("disconnect-all", spends=True),
+    *_account("sign-out", spends=True),
+    *_account("sign-out-everywhere", spends=True),
     _managing("DELETE", 204),
 )
 
@@ -187,6 +239,7 @@ PUBLIC = frozenset(
         "GET /.well-known/oauth-protected-resource",
         "GET /.well-known/oauth-protected-resource/<path:path>",
         "GET /.well-known/jwks.json",
+        "POST /account/sign-in",
     }
 )
-"""Endpoints that look at no credential: who shows one gets what everybody gets."""
+"""Endpoints that look at no credential: who shows one gets what everybody gets. The last begins a sign-in."""
