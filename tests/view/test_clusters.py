@@ -82,3 +82,69 @@ async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_other
             assert client.delete(keyspace.token(lost)) == 1
         answers = await answers_until(view, lost, Liveness.REVOKED)
         assert_never_passes_again([answer for answer in answers if answer is not Liveness.UNKNOWN])
+
+
+async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(group: ClusterGroup) -> None:
+    names = _of_first(group, 12)
+    for jti in names:
+        bring_to_life(group, jti)
+    async with view_over(group.url(user="check")) as view:
+        for jti in names:
+            await learned(view, jti)
+        old, new = group.owner_of(0), group.replica_of_first()
+        with new.client() as client:
+            client.execute_command("CLUSTER FAILOVER")
+        await asyncio.to_thread(until, lambda: group.owner_of(0) is new)
+        with new.client() as client:
+            for jti in names[::2]:
+                assert client.delete(keyspace.token(jti)) == 1
+        for jti in names[::2]:
+            answers = await answers_until(view, jti, Liveness.REVOKED)
+            assert_never_passes_again([answer for answer in answers if answer is not Liveness.UNKNOWN])
+        for jti in names[1::2]:
+            await learned(view, jti)
+        assert old is not new
+
+
+async def test_a_slot_that_moves_takes_its_tokens_along_and_what_was_known_of_them_is_forgotten(
+    group: ClusterGroup,
+) -> None:
+    (jti,) = _of_first(group, 1)
+    key, slot = keyspace.token(jti), _slot(jti)
+    source, target = group.owner_of(0), group.owner_of(16383)
+    source_id, target_id = (group.ids[group.port_of(server)] for server in (source, target))
+    bring_to_life(group, jti)
+    async with view_over(group.url(user="check")) as view:
+        await learned(view, jti)
+        with source.client() as at_source, target.client() as at_target:
+            at_target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
+            at_source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+            moving: tuple[object, ...] = ("MIGRATE", "127.0.0.1", group.port_of(target), "", 0, 5000)
+            at_source.execute_command(*moving, "AUTH", ADMIN_PASSWORD, "KEYS", key)
+            # Neither side owns all of it now: who asks is sent on.
+            assert (await answers_until(view, jti, Liveness.ACTIVE))[-1] is Liveness.ACTIVE
+            for client in (at_target, at_source):
+                client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
+            await learned(view, jti)
+            assert at_target.delete(key) == 1
+        answers = await answers_until(view, jti, Liveness.REVOKED)
+        assert_never_passes_again([answer for answer in answers if answer is not Liveness.UNKNOWN])
+
+
+async def test_a_node_that_is_silent_or_comes_back_empty_is_unknown_and_then_right(group: ClusterGroup) -> None:
+    jti = next(j for n in range(100) if group.owner_of(_slot(j := f"last-{n}")) is group.owner_of(16383))
+    last = group.owner_of(16383)
+    bring_to_life(group, jti)
+    async with view_over(group.url(user="check")) as view:
+        await learned(view, jti)
+        last.pause()
+        try:
+            await answers_until(view, jti, Liveness.UNKNOWN)
+        finally:
+            last.resume()
+        await learned(view, jti)
+        last.kill()
+        await answers_until(view, jti, Liveness.UNKNOWN)
+        last.start()
+        answers = await answers_until(view, jti, Liveness.REVOKED)
+        assert Liveness.ACTIVE not in answers
