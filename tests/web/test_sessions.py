@@ -73,7 +73,8 @@ async def test_the_cookie_is_for_our_own_pages_only(client: OAuthClient) -> None
 
 
 async def test_where_there_is_tls_the_cookie_is_the_hosts_alone(web: WebServer) -> None:
-    with another_web(web, {"ISSUER": "https://gw.example"}) as address:
+    github = {"GITHUB_URL": "https://github.example", "GITHUB_API_URL": "https://api.github.example"}
+    with another_web(web, {"ISSUER": "https://gw.example", **github}) as address:
         async with httpx2.AsyncClient() as http:
             answer = await http.post(f"{address}/account/sign-in", headers={"Origin": "https://gw.example"})
     assert answer.status_code == 303
