@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.public_urls import is_loopback as is_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,8 +89,8 @@ def is_loopback(uri: str) -> bool:
 
 
 def is_https(uri: str) -> bool:
-    """Whether only whoever serves a web address gets what is sent to `uri`."""
-    return uri.startswith("https://")
+    """Whether only whoever serves a web address gets what is sent to `uri`: never on the user's own machine."""
+    return uri.startswith("https://") and not is_this_machine(uri)
 
 
 def _without_port(uri: str) -> str | None:

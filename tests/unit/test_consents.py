@@ -89,7 +89,11 @@ def test_allowing_more_adds_to_what_was_allowed_by_the_same_client_only() -> Non
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://127.0.0.1:1/cb", "http://localhost/cb", "http://[::1]:9/cb", "cursor://x/cb", "com.app:/cb"]
+    "uri",
+    [
+        *("http://127.0.0.1:1/cb", "http://localhost/cb", "http://[::1]:9/cb", "cursor://x/cb", "com.app:/cb"),
+        *("https://localhost:8443/cb", "https://127.0.0.1/cb", "https://[::1]:9/cb"),
+    ],
 )
 def test_an_address_that_others_on_the_machine_can_take_is_never_remembered(uri: str) -> None:
     asked = replace(ASKED, redirect_uri=uri)
