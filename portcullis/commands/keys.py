@@ -72,6 +72,7 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
             lambda store: store.change(
                 lambda ring: ring.without(kid, now=now, token_lifetime=lifetime, force=force)
             ),
+            must_last=True,
         )
     except RetireError as error:
         raise click.ClickException(f"{kid} stays: {error}") from None
@@ -79,9 +80,15 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
     _show(ring, as_json=as_json)
 
 
-def _with_store(settings: WebSettings, use: Callable[[KeyRingStore], Awaitable[T]]) -> T:
+def _with_store(
+    settings: WebSettings, use: Callable[[KeyRingStore], Awaitable[T]], *, must_last: bool = False
+) -> T:
     try:
-        return with_redis(settings, lambda redis: use(KeyRingStore(redis, master_key=settings.master_key_bytes)))
+        return with_redis(
+            settings,
+            lambda redis: use(KeyRingStore(redis, master_key=settings.master_key_bytes)),
+            must_last=must_last,
+        )
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
 
