@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from oauth_core.store.votes import SLOTS
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -61,10 +63,11 @@ class Answer:
 
 @dataclass(eq=False)
 class Place:
-    """Whoever answers at an address, and what is on its way there and back."""
+    """Whoever answers at an address, and what is on its way there and back. `opinion`: whom it calls primary."""
 
     address: Address
     line: Line = "prompt"
+    opinion: Address | None = None
     requests: list[tuple[Callable[[], Any], Callable[[Any], None]]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -103,9 +106,7 @@ class Place:
 
 @dataclass(eq=False)
 class SentinelPlace(Place):
-    """A Sentinel. `opinion` is where it sees the primary."""
-
-    opinion: Address | None = None
+    """A Sentinel."""
 
     def client(self, others: int) -> Any:
         """What `Sentinels` asks; this Sentinel knows of so many others."""
@@ -120,9 +121,10 @@ class SentinelPlace(Place):
 
 @dataclass(eq=False)
 class Server(Place):
-    """A Redis. `keys` are those that exist there."""
+    """A Redis. `keys` are those that exist there, `others` the primaries of other slots, if it is in a cluster."""
 
     is_primary: bool = False
+    others: tuple[Address, ...] = ()
     keys: set[str] = field(default_factory=set)
     tracking: dict[Wire, set[str]] = field(default_factory=dict)
 
@@ -130,6 +132,8 @@ class Server(Place):
         """A client of this server alone, as far as the view uses one."""
 
         async def execute_command(*command: str) -> Any:
+            if command == ("CLUSTER", "SLOTS"):
+                return await self.call(self._slots)
             assert command == ("ROLE",)
             return await self.call(lambda: ["master" if self.is_primary else "slave"])
 
@@ -174,6 +178,11 @@ class Server(Place):
                 return -1 if key in self.keys else -2
             case _:
                 return b"PONG"
+
+    def _slots(self) -> list[Any]:
+        """All slots but the last are in question; each of the others has one of those."""
+        rest = SLOTS - len(self.others)
+        return [[0, rest - 1, self.opinion], *([rest + n, rest + n, other] for n, other in enumerate(self.others))]
 
     def _push(self, wire: Wire, keys: list[bytes] | None) -> None:
         self.answers.append(Answer(lambda: wire.inbox.put_nowait(["invalidate", keys]), is_push=True))

@@ -9,6 +9,8 @@ The truth is what the server says that a majority of the Sentinels names: what i
 the current primary. What that knew and its successor does not is lost, and counts from then on as never having
 been written; more is not promised by Redis.
 
+In a cluster the witnesses are the primaries of other slots, of which there are two, and the server itself.
+
 Whatever happens, nobody is let through with a token that has been dead for as long as the bound, and once all is
 calm again the truth is told.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,16 +27,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
+from oauth_core.store.cluster import ClusterNodes
 from oauth_core.store.local_view import LocalView
 from oauth_core.store.rosters import Sentinels
 from tests.view.lives import Lives
-from tests.view.simulation import SentinelPlace, Server, SimulatedLoop
+from tests.view.simulation import Place, SentinelPlace, Server, SimulatedLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oauth_core.store.rosters import Roster
 
 BOUND = 10.0
 NAMES = ("x", "y")
 TOKENS = st.sampled_from(NAMES)
 SERVERS = st.integers(0, 1)
-SENTINELS = st.integers(0, 2)
+WITNESSES = st.integers(0, 2)
 LINES = st.sampled_from(["prompt", "prompt", "late requests", "late answers", "dark"])
 
 
@@ -44,33 +53,35 @@ class FailOver(RuleBasedStateMachine):
         super().__init__()
         self.loop = SimulatedLoop()
         self.servers = [Server(("server", number)) for number in range(2)]
-        self.sentinels = [SentinelPlace(("sentinel", number)) for number in range(3)]
-        self.places = {place.address: place for place in (*self.servers, *self.sentinels)}
         self.primaries = [self.servers[0]]
         self.true_server = self.servers[0]
         self.true_server.is_primary = True
-        for sentinel in self.sentinels:
-            sentinel.opinion = self.servers[0].address
+        self.witnesses, roster = self.surroundings()
+        self.places = {place.address: place for place in (*self.servers, *self.witnesses)}
+        for place in self.places.values():
+            place.opinion = self.true_server.address
         self.truth = Lives()
         self.wrong: list[str] = []
-        roster = Sentinels(
-            "portcullis",
-            [(sentinel.address, sentinel.client(others=2)) for sentinel in self.sentinels],
-            lambda address: self.server_at(address).client(),
-            bound=BOUND,
-            clock=self.loop.time,
-        )
         self.view = LocalView(roster, timeout=BOUND, bound=BOUND, remembered=2, clock=self.loop.time)
         self.keeping = self.loop.create_task(self.view.keep())
         for jti in NAMES:
             self.write(self.true_server, jti, exists=True)
 
-    def server_at(self, address: tuple[str, int]) -> Server:
-        return self.servers[address[1]]
+    def surroundings(self) -> tuple[Sequence[Place], Roster]:
+        """Who bears witness, and how the process asks them."""
+        sentinels = [SentinelPlace(("sentinel", number)) for number in range(3)]
+        roster = Sentinels(
+            "portcullis",
+            [(sentinel.address, sentinel.client(others=2)) for sentinel in sentinels],
+            lambda address: self.servers[address[1]].client(),
+            bound=BOUND,
+            clock=self.loop.time,
+        )
+        return sentinels, roster
 
     def named(self) -> Server | None:
-        """The server that a majority of the Sentinels calls the primary."""
-        opinions = [sentinel.opinion for sentinel in self.sentinels]
+        """The server that a majority of the witnesses calls the primary."""
+        opinions = [witness.opinion for witness in self.witnesses]
         for server in self.servers:
             if opinions.count(server.address) * 2 > len(opinions):
                 return server
@@ -114,8 +125,8 @@ class FailOver(RuleBasedStateMachine):
     def calm_down(self) -> None:
         for place in self.places.values():
             place.line = "prompt"
-        for sentinel in self.sentinels:
-            sentinel.opinion = self.primaries[-1].address
+        for witness in self.witnesses:
+            witness.opinion = self.primaries[-1].address
         self.everybody_follows_the_last_primary()
         for _ in range(16):
             self.pass_time(BOUND / 4)
@@ -147,15 +158,19 @@ class FailOver(RuleBasedStateMachine):
     # -- what servers and Sentinels do
 
     @precondition(lambda self: self.next_primary() is not None)
-    @rule(leader=SENTINELS)
+    @rule(leader=WITNESSES)
     def a_replica_is_made_the_primary(self, leader: int) -> None:
-        """The Sentinel that led the others to it knows."""
+        """It knows, and so does the witness that led the others to it."""
         new = self.next_primary()
         if new is not None:
             new.is_primary = True
             self.primaries.append(new)
-            self.sentinels[leader].opinion = new.address
+            for place in (new, self.witness(leader)):
+                place.opinion = new.address
         self.flow()
+
+    def witness(self, number: int) -> Place:
+        return self.witnesses[number % len(self.witnesses)]
 
     def next_primary(self) -> Server | None:
         """A replica of the one that a majority names, with all that it has."""
@@ -164,19 +179,21 @@ class FailOver(RuleBasedStateMachine):
             return None
         return next((server for server in self.servers if not server.is_primary), None)
 
-    @rule(sentinel=SENTINELS)
-    def a_sentinel_hears_of_the_last_primary(self, sentinel: int) -> None:
-        self.sentinels[sentinel].opinion = self.primaries[-1].address
+    @rule(number=WITNESSES)
+    def a_witness_hears_of_the_last_primary(self, number: int) -> None:
+        self.witness(number).opinion = self.primaries[-1].address
         self.flow()
 
-    @rule(sentinel=SENTINELS)
-    def a_sentinel_knows_of_none(self, sentinel: int) -> None:
-        self.sentinels[sentinel].opinion = None
+    @precondition(lambda self: isinstance(self.witnesses[0], SentinelPlace))
+    @rule(number=WITNESSES)
+    def a_sentinel_knows_of_none(self, number: int) -> None:
+        self.witness(number).opinion = None
         self.flow()
 
     @rule()
     def everybody_follows_the_last_primary(self) -> None:
         for server in self.servers:
+            server.opinion = self.primaries[-1].address
             if server is not self.primaries[-1]:
                 server.is_primary = False
                 server.become_like(self.primaries[-1])
@@ -248,5 +265,25 @@ class FailOver(RuleBasedStateMachine):
         assert not self.keeping.done()
 
 
-FailOver.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
-test_fail_over_against_every_order_of_events = FailOver.TestCase
+class FailOverInACluster(FailOver):
+    """One process, a primary with its replica, and two other primaries."""
+
+    def surroundings(self) -> tuple[Sequence[Place], Roster]:
+        """See `FailOver`."""
+        others = [Server(("server", number), is_primary=True) for number in (2, 3)]
+        every: list[Server] = [*self.servers, *others]
+        for server in every:
+            server.others = tuple(other.address for other in others)
+        roster = ClusterNodes(
+            [server.address for server in every],
+            lambda address: every[address[1]].client(),
+            bound=BOUND,
+            clock=self.loop.time,
+        )
+        return others, roster
+
+
+SETTINGS = settings(max_examples=300, stateful_step_count=40, deadline=None)
+FailOver.TestCase.settings = FailOverInACluster.TestCase.settings = SETTINGS
+test_fail_over_behind_sentinels_against_every_order_of_events = FailOver.TestCase
+test_fail_over_in_a_cluster_against_every_order_of_events = FailOverInACluster.TestCase
