@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@dataclass
+@dataclass(eq=False)
 class Way:
     """One direction of one connection."""
 
@@ -25,7 +25,7 @@ class Way:
     is_swallowing: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Connection:
     """One connection through the proxy. Its ends never learn that a direction is swallowed: it is half-open."""
 
@@ -48,6 +48,7 @@ class Proxy:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also if it was stopped before it began
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(Way(self.delay, self.is_swallowing), Way(self.delay, self.is_swallowing))
