@@ -40,7 +40,7 @@ def replica_of(group: Group) -> RedisServer:
 
 async def asked(url: str) -> bool:
     """What is said of all that was written so far."""
-    settings = redis_settings(url, password=ADMIN_PASSWORD)
+    settings = redis_settings(url, password=ADMIN_PASSWORD).model_copy(update={"redis_timeout": 3.0})
     redis = connect(settings)
     try:
         return await is_replicated(redis, settings)
