@@ -41,6 +41,7 @@ class Service:
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
     `scope` is what clients are told to ask for, to reach it. `named_permissions` are those that it knows, when
     they are others than its scope; `rules` say what needs which of them, and only then a request's body matters.
+    With `assertion` it is told who is calling in a signed form too (`oauth_core.service_assertions`).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Service:
     scope: str
     named_permissions: tuple[str, ...] = ()
     rules: ToolRules | None = None
+    assertion: bool = False
 
     @property
     def permissions(self) -> tuple[str, ...]:
