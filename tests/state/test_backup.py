@@ -43,7 +43,7 @@ GRANT = Grant(
     scopes=("mcp.time",),
     resources=("https://time.example/mcp",),
     created_at=NOW,
-    expires_at=NOW + 1000,
+    expires_at=NOW + 86_400,  # this module is read long before its tests run
     user=User(42, "octocat"),
 )
 
