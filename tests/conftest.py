@@ -8,11 +8,13 @@ import pytest
 
 HERE = Path(__file__).parent
 
-ONE_GATEWAY = frozenset({"clients", "doctor", "e2e"})
-"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run."""
+ONE_GATEWAY = frozenset({"availability", "clients", "doctor", "e2e"})
+"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run, or which
+would be in each other's way."""
 
 LONGEST_FIRST = (
     "e2e",
+    "availability",
     "up",
     "view",
     "transports",

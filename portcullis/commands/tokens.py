@@ -156,7 +156,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
 
     async def run(redis: Redis) -> int:
         grants = GrantStore(redis, grace=settings.refresh_grace)
-        return await Revocation(redis, grants).of_everybody(now=int(time.time()))
+        return await Revocation(redis, grants).of_everybody()
 
     ended = with_redis(settings, run)
     record(AuditEvent(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason)))
