@@ -74,20 +74,40 @@ class Replica:
     def kill(self) -> None:
         """End it and all below it at once, as when a machine loses its power."""
         if self._process is not None:
-            pids = [self._process.pid, *descendants_of(self._process.pid)]
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
-    def stop(self) -> int:
-        """Tell it to stop and wait until it has; its exit code."""
+    def freeze(self) -> None:
+        """Make it silent without closing a connection, as when a machine vanishes from the network."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def tell_to_stop(self) -> None:
+        """Send SIGTERM; see `wait`."""
         assert self._process is not None, "not running"
         self._process.terminate()
+
+    def wait(self) -> int:
+        """Return when it has ended; its exit code."""
+        assert self._process is not None, "not running"
         code = self._process.wait(_PATIENCE)
         self._process = None
         return code
+
+    def stop(self) -> int:
+        """Tell it to stop and wait until it has; its exit code."""
+        self.tell_to_stop()
+        return self.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not running"
+        for pid in (self._process.pid, *descendants_of(self._process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def log_text(self) -> str:
         """Everything it wrote."""

@@ -26,6 +26,7 @@ _BEGIN, _END = "<!-- begin figures -->\n", "<!-- end figures -->\n"
 
 EVENTS = {
     "ext_authz": "one of two `ext_authz` killed",
+    "frozen": "one of two `ext_authz` vanishes without closing a connection",
     "oauth_web": "one of two `oauth_web` killed",
     "envoy": "one of two Envoys killed",
     "sentinel": "Redis primary killed, Sentinel chooses another",

@@ -48,6 +48,23 @@ def test_a_check_service_that_is_killed_costs_no_more_than_the_calls_it_had_in_h
     record.saw("ext_authz", account)
 
 
+def test_a_check_service_that_falls_silent_is_passed_over(site: Site, record: Record) -> None:
+    port, replica = next(iter(site.checks.items()))
+
+    def freeze(_: Load) -> None:
+        replica.freeze()
+        for envoy in site.envoys:
+            until(lambda envoy=envoy: not envoy.believes_in(port), "an Envoy to pass it over")  # type: ignore[misc]
+
+    account = what_callers_saw(site, freeze)
+    replica.thaw()
+    for envoy in site.envoys:
+        until(lambda envoy=envoy: envoy.believes_in(port), "an Envoy to come back to it")  # type: ignore[misc]
+    assert_bounded(account)
+    assert not account.failed("refresh", "discovery")
+    record.saw("frozen", account)
+
+
 def test_an_authorization_server_that_is_killed_costs_no_more_than_what_it_had_in_hand(
     site: Site, record: Record
 ) -> None:
