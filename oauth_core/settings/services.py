@@ -29,6 +29,7 @@ class ServiceSettings(BaseModel):
     transport: Literal["stdio", "http"] = "stdio"
     scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
     permissions: PermissionSettings | None = None
+    assertion: bool = False
 
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:

@@ -26,6 +26,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
+from oauth_core import service_assertions
 from oauth_core.public_urls import path_of, well_known
 from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
@@ -54,7 +55,10 @@ _JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 # Below the issuer's path: where an MCP client goes, perhaps one that lives in a web page ...
-_CLIENT_PATHS = ("/token", "/device_authorization", "/revoke", "/introspect", "/.well-known/jwks.json")
+_CLIENT_PATHS = (
+    *("/token", "/device_authorization", "/revoke", "/introspect"),
+    *("/.well-known/jwks.json", service_assertions.PATH),
+)
 _DOCUMENTS = ("oauth-authorization-server", "openid-configuration")
 _CLIENT_TREES = ("/register", *(f"/.well-known/{document}" for document in _DOCUMENTS))
 # ... and where people and probes go.

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     WHOAMI_ALONE
-    + """
+    + """assertion = true
+
 [[services]]
 name = "other"
 url = "/other/mcp"

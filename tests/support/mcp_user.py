@@ -83,3 +83,13 @@ async def whoami(client: Client) -> dict[str, Any]:
     assert not result.is_error
     assert isinstance(result.structured_content, dict)
     return result.structured_content
+
+
+async def whoami_as(resource: str, token: str) -> dict[str, Any]:
+    """What the example server was told about the bearer of `token`."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT) as http,
+        Client(streamable_http_client(resource, http_client=http), read_timeout_seconds=_TIMEOUT) as client,
+    ):
+        return await whoami(client)
