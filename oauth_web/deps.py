@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
@@ -80,6 +82,10 @@ class Deps:
         await self.redis.aclose()
 
 
+def _tell_of_clock(ahead: float) -> None:
+    structlog.get_logger("clock").warning("clock differs from Redis'", seconds_ahead=round(ahead, 1))
+
+
 async def wire(settings: WebSettings) -> Deps:
     """Connect everything.
 
@@ -87,7 +93,7 @@ async def wire(settings: WebSettings) -> Deps:
     `oauth_core.store.schema.SchemaError`.
     """
     redis = connect(settings)
-    clock = RedisClock(redis)
+    clock = RedisClock(redis, differs=_tell_of_clock)
     leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
     documents = ClientDocuments.from_settings(settings, document_store, clock=clock)

@@ -13,14 +13,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
 from oauth_core.store.local_view import unsleeping_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
 
 _TIME = "return redis.call('TIME')"
@@ -33,8 +33,6 @@ _DRIFT = 0.001
 
 NOTICEABLE = 2.0
 """Seconds between a machine's clock and Redis' from which on somebody should be told."""
-
-_log = structlog.get_logger("clock")
 
 
 async def seconds(redis: Redis) -> float:
@@ -50,9 +48,13 @@ class RedisClock:
     Between answers this machine's clock only measures how long ago that was, so setting it changes nothing.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        """Call `look` before anything else."""
+    def __init__(self, redis: Redis, *, differs: Callable[[float], None]) -> None:
+        """Call `look` before anything else.
+
+        `differs` is told once, with the seconds that this machine's clock is ahead, when that becomes noticeable.
+        """
         self._redis = redis
+        self._tell = differs
         self._seen = 0.0
         self._seen_at = 0.0
         self._differs = False
@@ -71,7 +73,7 @@ class RedisClock:
         if (abs(ahead) >= NOTICEABLE) != self._differs:
             self._differs = not self._differs
             if self._differs:
-                _log.warning("clock differs from Redis'", seconds_ahead=round(ahead, 1))
+                self._tell(ahead)
 
     async def start(self) -> None:
         """Look again and again from now on."""
