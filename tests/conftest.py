@@ -14,11 +14,13 @@ HERE = Path(__file__).parent
 os.environ["SSL_CERT_DIR"] = str(HERE)
 os.environ.pop("SSL_CERT_FILE", None)
 
-ONE_GATEWAY = frozenset({"clients", "doctor", "e2e"})
-"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run."""
+ONE_GATEWAY = frozenset({"availability", "clients", "doctor", "e2e"})
+"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run, or which
+would be in each other's way."""
 
 LONGEST_FIRST = (
     "e2e",
+    "availability",
     "up",
     "view",
     "transports",
