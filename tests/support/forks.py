@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 _PATIENCE = 60.0
+_READ_EARLY = ("LD_", "PYTHON")
+"""Variables that the loader and the interpreter read before anything is imported: for these it is a new process."""
 _FORKS = multiprocessing.get_context("forkserver")
 # Libraries above all; of ours nothing that looks around when it is imported.
 _FORKS.set_forkserver_preload(
@@ -99,6 +101,8 @@ def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, place)
         os.close(file)
+    if any(name.startswith(_READ_EARLY) for name in environment):
+        os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
