@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 _READ_EARLY = ("LD_", "PYTHON")
-"""Variables that the loader and the interpreter read before anything is imported: for these it is a new process."""
+"""Variables that loader and interpreter read before anything is imported: for these there is a new process."""
 _FORKS = multiprocessing.get_context("forkserver")
 # Libraries above all; of ours nothing that looks around when it is imported.
 _FORKS.set_forkserver_preload(
