@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from oauth_core.settings import WebSettings
 from oauth_web.app import create_app
 from tests.support.oauth_client import SESSION, OAuthClient, form_value
-from tests.support.web_process import WebServer
+
+if TYPE_CHECKING:
+    from tests.support.web_process import WebServer
 
 
 def _every_path() -> list[str]:
@@ -27,8 +29,8 @@ def _every_path() -> list[str]:
 PATHS = _every_path()
 NAMES = st.sampled_from(
     [
-        "client_id", "redirect_uri", "state", "code", "scope", "resource", "grant_type", "refresh_token", "handle", "x",
-        "form_token", "grant", "client", "done", "decision", "remember", "user_code", "token", "assertion", "prompt",
+        "client_id", "redirect_uri", "state", "code", "scope", "resource", "grant_type", "refresh_token", "handle",
+        "form_token", "grant", "client", "done", "decision", "remember", "user_code", "token", "assertion", "x",
     ]
 )  # fmt: skip
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -36,8 +38,8 @@ HEADERS = st.dictionaries(
     st.sampled_from(["Authorization", "Cookie", "Origin", "Content-Type", "Accept", "X-Forwarded-Host"]),
     st.sampled_from(
         [
-            "Basic eDp5", "Basic =", "Bearer x", "portcullis=x", "null", f"{SESSION}={'x' * 43}", "application/json", "*/*", "=;=;",
-            "application/x-www-form-urlencoded", "text/html; charset=nonsense",
+            "Basic eDp5", "Basic =", "Bearer x", "portcullis=x", "null", "application/json", "*/*", "=;=;",
+            f"{SESSION}={'x' * 43}", "application/x-www-form-urlencoded", "text/html; charset=nonsense",
         ]
     ),
 )  # fmt: skip
