@@ -130,16 +130,17 @@ async def test_the_account_page_is_below_the_path_from_signing_in_to_signing_out
     account = f"{below.url}/account"
     async with OAuthClient(below.url) as client:
         registration, pkce = await client.register(client_name="App below a path"), Pkce.fresh()
-        code = await client.code(registration.client_id, pkce, resource=f"{origin}/whoami/mcp")
+        url = client.authorize_url(registration.client_id, pkce.challenge, resource=f"{origin}/whoami/mcp")
+        code = (await client.authorize(url, "hubot"))["code"]
         tokens = (await client.redeem(registration.client_id, code, pkce.verifier)).json()
         client.forget_session()
         assert actions_on(await client.http.get(account)) == [f"{PATH}/account/sign-in"]
         to_github = await client.http.post(f"{account}/sign-in", headers={"Origin": origin})
-        back = await client.http.get(await client.from_github(to_github))
+        back = await client.http.get(await client.from_github(to_github, "hubot"))
         assert (back.status_code, back.headers["Location"]) == (303, f"{PATH}/account")
 
         page = await client.http.get(account)
-        assert "<strong>octocat</strong>" in page.text
+        assert "<strong>hubot</strong>" in page.text
         assert "App below a path" in page.text
         places = ("disconnect", "sign-out", "sign-out-everywhere")
         assert actions_on(page) == [f"{PATH}/account/{place}" for place in places]
