@@ -141,9 +141,9 @@ async def test_the_port_of_the_url_is_the_one_that_is_asked(
         ["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["8.8.8.8", "127.0.0.1", "fd00::1"], ["fe80::1%eth0"], [], ["x"],
         ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"], ["2606:4700::1111", "192.168.0.1"], ["8.8.8.8", ""],
         # IPv4 inside IPv6: mapped, 6to4, NAT64 with either prefix, Teredo, ISATAP.
-        ["::ffff:127.0.0.1"], ["::ffff:8.8.8.8"], ["8.8.8.8", "::ffff:10.0.0.1"], ["2002:7f00:1::"], ["2002:a00:1::1"],
+        ["::ffff:127.0.0.1"], ["::ffff:8.8.8.8"], ["8.8.8.8", "::ffff:10.0.0.1"], ["2002:7f00:1::"],
         ["64:ff9b::7f00:1"], ["64:ff9b::808:808"], ["64:ff9b:1::a00:1"], ["2001::1"], ["2606:4700::5efe:7f00:1"],
-        ["8.8.8.8."], ["169.254.169.254"], ["168.63.129.16"],
+        ["2002:a00:1::1"], ["8.8.8.8."], ["169.254.169.254"], ["168.63.129.16"],
     ],
 )  # fmt: skip
 async def test_one_special_address_spoils_a_name(
@@ -155,7 +155,7 @@ async def test_one_special_address_spoils_a_name(
     assert connected == []
 
 
-@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example", "xn--.example"])
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
 async def test_a_name_that_is_none_is_a_failure_like_others(publisher: Publisher, host: str) -> None:
     with pytest.raises(FetchError):
         await with_resolver(publisher, f"https://{host}/a.json", resolve, allow_loopback=False)
