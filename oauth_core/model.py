@@ -50,6 +50,8 @@ class Service:
     scope: str
     named_permissions: tuple[str, ...] = ()
     rules: ToolRules | None = None
+    permission_titles: tuple[tuple[str, str], ...] = ()
+    """What people read for a permission on the consent page, for those that the operator gave a title."""
 
     @property
     def permissions(self) -> tuple[str, ...]:
