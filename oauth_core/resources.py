@@ -41,7 +41,7 @@ def metadata_url(resource: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What scopes open at one service, for people: its title, which of them are for it, and what may be done there.
+    """What scopes open at one service, for people: its title, which of them are for it, and what may be done.
 
     `permissions` is empty where all there is to say is the title: everything needs the one scope.
     """
