@@ -191,7 +191,10 @@ class GitHub:
         if not answer.is_success:
             raise GitHubUnavailableError(f"{path} answered {answer.status_code}")
         document = _json(answer)
-        return isinstance(document, dict) and document.get("state") == "active"
+        state = document.get("state") if isinstance(document, dict) else None
+        if not isinstance(state, str):
+            raise GitHubUnavailableError(f"{path} does not say what state the membership is in")
+        return state == "active"
 
     async def _get(self, path: str, token: str) -> httpx2.Response:
         """Ask the API, once more if the first try got no answer of its own. Raises `GitHubUnavailableError`."""
@@ -229,8 +232,8 @@ def _check_not_refused(answer: httpx2.Response) -> None:
 def _is_githubs_own(answer: httpx2.Response) -> bool:
     """Whether an error is GitHub's word: those are JSON objects with a message, and say where to read about it.
 
-    A proxy on the way answers 401, 403 and 404 too, and so does what stands before an Enterprise Server under repair.
-    Taken for GitHub's, "not found" would mean that everybody left.
+    A proxy on the way answers 401, 403 and 404 too, and so does what stands in for an Enterprise Server under
+    repair. Taken for GitHub's, "not found" would mean that everybody left.
     """
     try:
         document = answer.json()
