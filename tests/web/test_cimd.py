@@ -131,10 +131,16 @@ async def test_a_redirect_uri_that_is_not_in_the_document_is_refused_on_a_page(
     publisher: Publisher, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/redirect.json")
-    url = local.authorize_url(client_id, CHALLENGE, redirect_uri="https://evil.example/")
-    answer = await local.http.get(url)
-    assert answer.status_code == 400
-    assert "Location" not in answer.headers
+    assert (await asked(local, client_id)).status_code == 200
+    for wrong in (
+        "https://evil.example/",
+        f"{REDIRECT_URI}/",
+        f"{REDIRECT_URI}?a=b",
+        "http://localhost:7777/callback",
+    ):
+        answer = await local.http.get(local.authorize_url(client_id, CHALLENGE, redirect_uri=wrong))
+        assert answer.status_code == 400, wrong
+        assert "Location" not in answer.headers
 
 
 async def test_the_url_is_not_readable_in_any_key(local_web: WebServer, publisher: Publisher) -> None:
