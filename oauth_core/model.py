@@ -40,7 +40,8 @@ class Service:
     `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
     `scope` is what clients are told to ask for, to reach it. `named_permissions` are those that it knows, when
-    they are others than its scope; `rules` say what needs which of them, and only then a request's body matters.
+    they are others than its scope, and `permission_titles` what people read for some of them; `rules` say what
+    needs which of them, and only then a request's body matters.
     """
 
     name: str
@@ -51,7 +52,6 @@ class Service:
     named_permissions: tuple[str, ...] = ()
     rules: ToolRules | None = None
     permission_titles: tuple[tuple[str, str], ...] = ()
-    """What people read for a permission on the consent page, for those that the operator gave a title."""
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -193,8 +193,7 @@ class PendingAuthorization:
 class SignIn:
     """A journey to GitHub under way: found again by GitHub's `state`, once.
 
-    `code_verifier` is ours towards GitHub (RFC 7636) and leaves Redis with the record; `repr` leaves it out.
-    `remembers` says that the user wants not to be asked about this client again.
+    `code_verifier` is ours towards GitHub (RFC 7636). With `remembers` the user wants not to be asked again.
     """
 
     pending: PendingAuthorization
