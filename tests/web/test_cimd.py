@@ -132,12 +132,7 @@ async def test_a_redirect_uri_that_is_not_in_the_document_is_refused_on_a_page(
 ) -> None:
     client_id = publisher.client("/app/redirect.json")
     assert (await asked(local, client_id)).status_code == 200
-    for wrong in (
-        "https://evil.example/",
-        f"{REDIRECT_URI}/",
-        f"{REDIRECT_URI}?a",
-        "http://localhost:7777/callback",
-    ):
+    for wrong in ("https://evil.example/", f"{REDIRECT_URI}/", f"{REDIRECT_URI}?a"):
         answer = await asked(local, client_id, redirect_uri=wrong)
         assert (answer.status_code, answer.has_redirect_location) == (400, False), wrong
 
