@@ -215,7 +215,7 @@ DOORS = (
         "token",
         _asking,
         _active,
-        frozenset({kinds.ACCESS_A, kinds.ACCESS_B, kinds.ACCESS_BOUND, kinds.REFRESH}),
+        frozenset({kinds.ACCESS_A, kinds.ACCESS_B, kinds.REFRESH}),
     ),
     _redeeming("authorization_code", "code", kinds.CODE),
     _redeeming(GRANT_TYPE, "device_code", kinds.DEVICE_CODE),
