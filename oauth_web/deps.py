@@ -25,6 +25,7 @@ from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore
 from oauth_core.store.sessions import SessionStore
 from oauth_core.store.users import UserStore
+from oauth_web.assertion_keys import AssertionKeys
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
@@ -52,6 +53,7 @@ class Deps:
     clients: Clients
     documents: ClientDocuments
     identity_providers: IdentityProviders
+    assertion_keys: AssertionKeys | None
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
@@ -95,6 +97,7 @@ async def wire(settings: WebSettings) -> Deps:
     try:
         await SchemaStore(redis).migrate(leases)
         identity_providers = IdentityProviders.from_settings(settings, documents)
+        assertion_keys = AssertionKeys.from_file(settings.assertion_public_keys)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         ring = await key_store.open(settings.signing_algorithm, now=now())
     except BaseException:
@@ -110,6 +113,7 @@ async def wire(settings: WebSettings) -> Deps:
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
         identity_providers=identity_providers,
+        assertion_keys=assertion_keys,
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),

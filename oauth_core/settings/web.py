@@ -69,6 +69,7 @@ class WebSettings(RedisSettings, RateSettings):
     client_documents_ca_file: Path | None = None
     allow_loopback_client_documents: bool = False
     trusted_issuers: tuple[TrustedIssuerSettings, ...] = ()
+    assertion_public_keys: Path | None = None
 
     @field_validator("access_token_lifetime")
     @classmethod

@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
+from oauth_core import service_assertions
 from oauth_core.public_urls import path_of, well_known
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
@@ -51,7 +52,10 @@ _JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 # Below the issuer's path: where an MCP client goes, perhaps one that lives in a web page ...
-_CLIENT_PATHS = ("/token", "/device_authorization", "/revoke", "/introspect", "/.well-known/jwks.json")
+_CLIENT_PATHS = (
+    *("/token", "/device_authorization", "/revoke", "/introspect"),
+    *("/.well-known/jwks.json", service_assertions.PATH),
+)
 _DOCUMENTS = ("oauth-authorization-server", "openid-configuration")
 _CLIENT_TREES = ("/register", *(f"/.well-known/{document}" for document in _DOCUMENTS))
 # ... and where people and probes go.

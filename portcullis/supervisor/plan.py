@@ -89,12 +89,16 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
             **github,
             WEB_LISTEN=f"unix:{ground.web_socket}",
             MASTER_KEY_FILE=str(ground.master_key_file) if ground.master_key_file else None,
+            ASSERTION_PUBLIC_KEYS=str(ground.assertion_public_file) if ground.assertion_key_file else None,
         )
     )
 
 
 def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
-    """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads."""
+    """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads.
+
+    It alone has the key that signs what services are told.
+    """
     return environment.plain(ground.environ) | environment.settings_of(
         AuthzSettings,
         ground.environ,
@@ -103,6 +107,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         **_redis_access(ground, redis_config.AUTHZ),
         AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
         AUTHZ_WORKERS=str(choices.authz_workers),
+        ASSERTION_KEY_FILE=str(ground.assertion_key_file) if ground.assertion_key_file else None,
     )
 
 
