@@ -39,9 +39,9 @@ class Service:
 
     `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
-    `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others, and people read
-    `permission_titles` for them. `rules` say what needs which: only then a body matters. With `assertion` it is told
-    who calls in a signed form.
+    `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others, and people
+    read `permission_titles` for them. `rules` say what needs which: only then a body matters. With `assertion` it
+    is told who calls in a signed form.
     """
 
     name: str
