@@ -55,8 +55,9 @@ class Seen:
 
 @dataclass
 class Account:
-    """Everything that callers saw."""
+    """Everything that callers saw since a moment at which all were served."""
 
+    since: float = field(default_factory=time.monotonic)
     seen: list[Seen] = field(default_factory=list)
 
     def kinds(self, stream: str) -> Counter[str]:
@@ -72,7 +73,7 @@ class Account:
     def longest_gap(self, stream: str) -> float:
         """The longest time in seconds in which nobody got a good answer."""
         good = sorted(one.at for one in self.seen if one.stream == stream and one.kind == GOOD)
-        return max((later - earlier for earlier, later in pairwise(good)), default=0.0)
+        return max(later - earlier for earlier, later in pairwise([self.since, *good, good[-1]]))
 
 
 def assert_bounded(account: Account, *, lost_writes: int = 0) -> None:
