@@ -39,8 +39,9 @@ class Service:
 
     `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
-    `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others. `rules` say
-    what needs which of them: only then a body matters. With `assertion` it is told who calls in a signed form.
+    `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others, and people
+    read `permission_titles` for them. `rules` say what needs which: only then a body matters. With `assertion` it
+    is told who calls in a signed form.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Service:
     scope: str
     named_permissions: tuple[str, ...] = ()
     rules: ToolRules | None = None
+    permission_titles: tuple[tuple[str, str], ...] = ()
     assertion: bool = False
 
     @property
@@ -192,8 +194,7 @@ class PendingAuthorization:
 class SignIn:
     """A journey to GitHub under way: found again by GitHub's `state`, once.
 
-    `code_verifier` is ours towards GitHub (RFC 7636) and leaves Redis with the record; `repr` leaves it out.
-    `remembers` says that the user wants not to be asked about this client again.
+    `code_verifier` is ours towards GitHub (RFC 7636). With `remembers` the user wants not to be asked again.
     """
 
     pending: PendingAuthorization
@@ -238,10 +239,7 @@ class DevicePace:
 
 @dataclass(frozen=True, slots=True)
 class DeviceDecision:
-    """What the person decided about a device: to let it act as `user`, or, without one, not to.
-
-    `sealed_github_token` and `groups` are as in `Grant`, `allowed_at` is as in `AuthorizationCode`.
-    """
+    """What the person decided about a device: it acts as `user`, or not at all. The rest is as in a code."""
 
     user: User | None = None
     sealed_github_token: str | None = None

@@ -45,6 +45,12 @@ def implies(scopes: frozenset[str], permission: str) -> bool:
     return permission in scopes or any(name in scopes for name in implied_by(permission))
 
 
+def in_words(permission: str, *, service: str) -> str:
+    """`permission` for people who are told apart from it which `service` it is for: `mcp.fetch.read` is "read"."""
+    rest = permission.removeprefix("mcp.").removeprefix(f"{service}.")
+    return re.sub(r"[._:-]+", " ", rest).strip()
+
+
 def check_pattern(text: str) -> str:
     """Return `text` when it is a permission, `NAME.*` or `*`; else raise `ValueError`."""
     if not _PATTERN.match(text):

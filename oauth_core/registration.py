@@ -80,8 +80,8 @@ def update(client: Client, document: object) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
     The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
-    public forgets it. What an operator allowed the client to do as itself does not survive. Raises
-    `DisplayedError`.
+    public forgets it; who has a secret and does not speak of the method keeps both. What an operator allowed the
+    client to do as itself does not survive. Raises `DisplayedError`.
     """
     if not isinstance(document, dict) or document.get("client_id") != client.client_id:
         raise _invalid("client_id must be present and the same as in the URL")
@@ -96,7 +96,9 @@ def update(client: Client, document: object) -> Registered:
     given = document.get("client_secret")
     if given is not None and not _is_secret_of(client, given):
         raise _invalid("client_secret is not this client's; an update cannot choose one")
-    members = chosen_members(document)
+    members = chosen_members(
+        document, kept_method=client.token_endpoint_auth_method if client.secret_hash else None
+    )
     secret: str | None = None
     secret_hash = client.secret_hash
     if members["token_endpoint_auth_method"] not in _SECRET_METHODS:
@@ -151,24 +153,28 @@ def _is_secret_of(client: Client, given: object) -> bool:
     return isinstance(given, str) and client.secret_hash is not None and secret_matches(given, client.secret_hash)
 
 
-def chosen_members(document: object) -> dict[str, Any]:
-    """The members of a `Client` that its owner chooses. Raises `DisplayedError`."""
+def chosen_members(document: object, *, kept_method: ClientAuthMethod | None = None) -> dict[str, Any]:
+    """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
+
+    Raises `DisplayedError`.
+    """
     if not isinstance(document, dict):
         raise _invalid("the request body must be a JSON object")
-    method = document.get("token_endpoint_auth_method")
-    if method is None:
-        method = "client_secret_basic"  # the default of RFC 7591 section 2
-    if method not in AUTH_METHODS:
-        raise _invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
     grant_types = _grant_types(document)
     redirects = "authorization_code" in grant_types
     response_types = _texts(document, "response_types")
     if redirects and response_types and "code" not in response_types:
         raise _invalid("response_types must include code")
+    # A device is sent nowhere, and need not say where (RFC 7591 section 2).
+    uris = _redirect_uris(document) if redirects or document.get("redirect_uris") else ()
+    method = document.get("token_endpoint_auth_method")
+    if method is None:
+        method = kept_method or _usual_method(uris)
+    if method not in AUTH_METHODS:
+        raise _invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
-        # A device is sent nowhere, and need not say where (RFC 7591 section 2).
-        "redirect_uris": _redirect_uris(document) if redirects or document.get("redirect_uris") else (),
+        "redirect_uris": uris,
         "grant_types": grant_types,
         "response_types": ("code",) if redirects else (),
         "scope": _scope(document),
@@ -178,6 +184,16 @@ def chosen_members(document: object) -> dict[str, Any]:
         **{name: _uri(document, name) for name in _URI_MEMBERS},
         **(_keys(document) if method == "private_key_jwt" else {}),
     }
+
+
+def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
+    """What a client that names no method is registered with.
+
+    RFC 7591 section 2 means `client_secret_basic`, and section 3.2.1 lets us answer otherwise. A program on its
+    user's own machine has no better place for a secret than for its tokens, so it is a public client (RFC 8252
+    section 8.4), and as such shares its record with all who register the same.
+    """
+    return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 
 
 def _grant_types(document: Mapping[str, object]) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ request that cannot be placed belongs to no service and is refused.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.permissions import implies
+from oauth_core.permissions import implies, in_words
 from oauth_core.public_urls import well_known
 from oauth_core.scopes import of_service
 
@@ -36,6 +37,18 @@ _LONGEST_REMEMBERED = 256
 def metadata_url(resource: str) -> str:
     """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
     return well_known(resource, _METADATA)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What scopes open at one service, for people: its title, which of them are for it, and what may be done.
+
+    `permissions` is empty where all there is to say is the title: everything needs the one scope.
+    """
+
+    title: str
+    scope: str
+    permissions: tuple[str, ...]
 
 
 class ServiceIndex:
@@ -99,13 +112,10 @@ class ServiceIndex:
                 return service
         return None
 
-    def described(self, scopes: Iterable[str]) -> tuple[dict[str, str], ...]:
-        """What `scopes` open, for people: the title of each service, and which of the scopes are for it."""
+    def described(self, scopes: Iterable[str]) -> tuple[Opened, ...]:
+        """What `scopes` open, for people."""
         asked = tuple(scopes)
-        return tuple(
-            {"title": service.title, "scope": " ".join(s for s in asked if s in of_service(service))}
-            for service in self.reached_by(asked)
-        )
+        return tuple(_opened(service, asked) for service in self.reached_by(asked))
 
     def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
         """The services that `scopes` open, in the order of the settings: those they have a permission for."""
@@ -113,3 +123,13 @@ class ServiceIndex:
         return tuple(
             service for service in self.services if any(implies(granted, name) for name in service.permissions)
         )
+
+
+def _opened(service: Service, asked: tuple[str, ...]) -> Opened:
+    titles, granted = dict(service.permission_titles), frozenset(asked)
+    told = service.permissions if titles or service.permissions != (service.scope,) else ()
+    return Opened(
+        service.title,
+        " ".join(scope for scope in asked if scope in of_service(service)),
+        tuple(titles.get(name) or in_words(name, service=service.name) for name in told if implies(granted, name)),
+    )

@@ -185,13 +185,16 @@ class GitHub:
         granted = answer.headers.get("X-OAuth-Scopes")
         if granted is not None and not _READS_ORGANIZATIONS & {scope.strip() for scope in granted.split(",")}:
             raise MissingScopeError("GitHub did not grant read:org, so your memberships cannot be seen")
-        if answer.status_code == _NOT_FOUND:
+        if answer.status_code == _NOT_FOUND and _is_githubs_own(answer):
             return False
         _check_not_refused(answer)
         if not answer.is_success:
             raise GitHubUnavailableError(f"{path} answered {answer.status_code}")
         document = _json(answer)
-        return isinstance(document, dict) and document.get("state") == "active"
+        state = document.get("state") if isinstance(document, dict) else None
+        if not isinstance(state, str):
+            raise GitHubUnavailableError(f"{path} does not say what state the membership is in")
+        return state == "active"
 
     async def _get(self, path: str, token: str) -> httpx2.Response:
         """Ask the API, once more if the first try got no answer of its own. Raises `GitHubUnavailableError`."""
@@ -220,8 +223,23 @@ class GitHub:
 
 
 def _check_not_refused(answer: httpx2.Response) -> None:
+    if not _is_githubs_own(answer):
+        return
     if answer.status_code == _BAD_TOKEN or (answer.status_code == _DENIED and not _is_rate_limit(answer)):
         raise GitHubRefusedError(f"GitHub does not let us see that ({answer.status_code})")
+
+
+def _is_githubs_own(answer: httpx2.Response) -> bool:
+    """Whether an error is GitHub's word: those are JSON objects with a message, and say where to read about it.
+
+    A proxy on the way answers 401, 403 and 404 too, and so does what stands in for an Enterprise Server under
+    repair. Taken for GitHub's, "not found" would mean that everybody left.
+    """
+    try:
+        document = answer.json()
+    except ValueError:
+        return False
+    return isinstance(document, dict) and {"message", "documentation_url"} <= document.keys()
 
 
 def _is_rate_limit(answer: httpx2.Response) -> bool:

@@ -153,6 +153,7 @@ class GatewaySettings(BaseModel):
             scope=service.scope or f"mcp.{service.name}",
             named_permissions=service.permissions.names if service.permissions else (),
             rules=service.permissions.rules if service.permissions else None,
+            permission_titles=tuple(service.permission_titles.items()),
             assertion=service.assertion,
         )
 

@@ -52,3 +52,7 @@ def _service_faults(number: int, service: Service) -> Iterator[tuple[Place, str]
             ("services", number, "permissions"),
             f"the scope {service.scope} of service {service.name} stands for none of its permissions",
         )
+    for name, _ in service.permission_titles:
+        if name not in service.permissions:
+            # Nobody would ever read it: the name is misspelt, or is that of a bundle.
+            yield ("services", number, "permission_titles"), f"{name!r} is no permission of service {service.name}"

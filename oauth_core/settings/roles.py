@@ -31,6 +31,12 @@ def _no_stars(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("what people are to read must be printable, on one line")
+    return text
+
+
 def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
@@ -38,6 +44,7 @@ def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
 Name = Annotated[str, Field(pattern=NAME, max_length=_LONGEST), AfterValidator(_not_reserved)]
 Needs = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], BeforeValidator(_one_or_more)]
+Title = Annotated[str, Field(min_length=1, max_length=_LONGEST), AfterValidator(_printable)]
 Text = Annotated[str, Field(min_length=1)]
 People = Annotated[tuple[Text, ...], AfterValidator(_no_stars), AfterValidator(_lower)]
 Globs = dict[Text, Needs]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oauth_core.settings.roles import PermissionSettings
+from oauth_core.settings.roles import Name, PermissionSettings, Title
 from oauth_core.settings.sources import SECRET_FIELDS
 
 
@@ -29,6 +29,7 @@ class ServiceSettings(BaseModel):
     transport: Literal["stdio", "http"] = "stdio"
     scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
     permissions: PermissionSettings | None = None
+    permission_titles: dict[Name, Title] = Field(default_factory=dict)
     assertion: bool = False
 
     @model_validator(mode="after")

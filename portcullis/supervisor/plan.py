@@ -66,8 +66,9 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     github: dict[str, str | None] = {}
     outside = environment.outside(ground.environ)
     if choices.standin:
-        # Reached through Envoy, as by browsers; no proxy has a part in talking to this machine.
-        outside = {}
+        # Reached through Envoy, as by browsers, by TLS where there is any; no proxy has a part in talking to this
+        # machine.
+        outside = environment.trust(ground.environ)
         url = f"{origin_of(choices.settings.issuer)}{PREFIX}"
         github = {
             "GITHUB_CLIENT_ID": _STANDIN_CLIENT,

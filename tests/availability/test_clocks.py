@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +13,11 @@ from oauth_core.store import keyspace
 from oauth_core.store.clock import NOTICEABLE
 from tests.authz.conftest import USERS, environ, publish, remember
 from tests.availability.replicas import until
+from tests.support import forks
 from tests.support.authz_process import running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.knocking import claims_of
 from tests.support.oauth_client import OAuthClient, Pkce
-from tests.support.operator import run
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint, new_key
 from tests.support.web_process import another_web
@@ -69,8 +68,8 @@ async def test_an_operator_whose_clock_is_behind_revokes_what_was_allowed_a_mome
 ) -> None:
     client_id, pkce = (await client.register()).client_id, Pkce.fresh()
     code = await client.code(client_id, pkce)
-    command = [sys.executable, "-m", "portcullis", "users", "revoke", "octocat", "--json"]
-    done = run(command, {**web.environment, **clock_off_by(-_TOLERATED)})
+    command = ("portcullis", "users", "revoke", "octocat", "--json")
+    done = forks.run(*command, environment={**web.environment, **clock_off_by(-_TOLERATED)})
     assert done.returncode == 0, done.stderr
     answer = await client.redeem(client_id, code, pkce.verifier)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
@@ -79,8 +78,8 @@ async def test_an_operator_whose_clock_is_behind_revokes_what_was_allowed_a_mome
 async def test_who_signs_in_after_that_is_not_held_up_by_a_clock_that_is_ahead(
     web: WebServer, client: OAuthClient
 ) -> None:
-    command = [sys.executable, "-m", "portcullis", "users", "revoke", "octocat", "--json"]
-    done = run(command, {**web.environment, **clock_off_by(3600)})
+    command = ("portcullis", "users", "revoke", "octocat", "--json")
+    done = forks.run(*command, environment={**web.environment, **clock_off_by(3600)})
     assert done.returncode == 0, done.stderr
     await asyncio.sleep(1)  # what is allowed within the second of a revocation is revoked too
     client_id = (await client.register()).client_id
@@ -88,9 +87,9 @@ async def test_who_signs_in_after_that_is_not_held_up_by_a_clock_that_is_ahead(
 
 
 def test_config_check_says_that_clocks_differ(web: WebServer) -> None:
-    command = [sys.executable, "-m", "portcullis", "config", "check"]
-    right = run(command, web.environment)
-    wrong = run(command, {**web.environment, **clock_off_by(30)})
+    command = ("portcullis", "config", "check")
+    right = forks.run(*command, environment=web.environment)
+    wrong = forks.run(*command, environment={**web.environment, **clock_off_by(30)})
     assert "differ by" not in right.stdout + right.stderr
     assert "differ by 30 s" in wrong.stdout + wrong.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.mcp_user import McpUser, whoami
-from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.oauth_client import SESSION, OAuthClient, Pkce, form_value
 from tests.support.operator import operate
 
 if TYPE_CHECKING:
@@ -70,7 +71,16 @@ def test_all_three_forms_lead_to_the_same_metadata_with_every_address_below_the_
 
 
 @pytest.mark.parametrize(
-    "path", ["/.well-known/oauth-authorization-server", "/authorize", "/token", "/register", "/"]
+    "path",
+    [
+        "/.well-known/oauth-authorization-server",
+        "/authorize",
+        "/token",
+        "/register",
+        "/account",
+        "/account/sign-in",
+        "/",
+    ],
 )
 def test_nothing_of_it_is_at_the_root_of_the_host(below: RunningGateway, origin: str, path: str) -> None:
     assert httpx2.get(f"{origin}{path}").status_code == 404
@@ -112,6 +122,59 @@ async def test_a_browser_says_the_origin_without_the_path_and_others_are_refused
             assert answer.status_code == status, sender
     page = httpx2.get(f"{below.url}/device")
     assert f'action="{PATH}/device"' in page.text
+
+
+async def test_the_account_page_is_below_the_path_from_signing_in_to_signing_out(
+    below: RunningGateway, origin: str
+) -> None:
+    account = f"{below.url}/account"
+    async with OAuthClient(below.url) as client:
+        registration, pkce = await client.register(client_name="App below a path"), Pkce.fresh()
+        url = client.authorize_url(registration.client_id, pkce.challenge, resource=f"{origin}/whoami/mcp")
+        code = (await client.authorize(url, "hubot"))["code"]
+        tokens = (await client.redeem(registration.client_id, code, pkce.verifier)).json()
+        client.forget_session()
+        assert actions_on(await client.http.get(account)) == [f"{PATH}/account/sign-in"]
+        to_github = await client.http.post(f"{account}/sign-in", headers={"Origin": origin})
+        back = await client.http.get(await client.from_github(to_github, "hubot"))
+        assert (back.status_code, back.headers["Location"]) == (303, f"{PATH}/account")
+
+        page = await client.http.get(account)
+        assert "<strong>hubot</strong>" in page.text
+        assert "App below a path" in page.text
+        places = ("disconnect", "sign-out", "sign-out-everywhere")
+        assert actions_on(page) == [f"{PATH}/account/{place}" for place in places]
+        asked = await client.http.get(client.authorize_url(registration.client_id, pkce.challenge))
+        assert f'href="{PATH}/account"' in asked.text, "the consent page leads there"
+
+        async def sent(place: str, **form: str) -> str:
+            form["form_token"] = form_value(page.text, "form_token")
+            refused = await client.http.post(f"{account}/{place}", data=form, headers={"Origin": below.url})
+            assert refused.status_code == 403, "a browser never says a path in its origin"
+            answer = await client.http.post(f"{account}/{place}", data=form, headers={"Origin": origin})
+            assert answer.status_code == 303
+            return str(answer.headers["Location"])
+
+        done = await sent("disconnect", grant=tokens["refresh_token"].split(".")[0])
+        assert done == f"{PATH}/account?done=disconnected"
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert (await client.http.post(f"{origin}/whoami/mcp", json={}, headers=bearer)).status_code == 401
+        assert (await client.refresh(registration.client_id, tokens["refresh_token"])).status_code == 400
+        told = await client.http.get(f"{origin}{done}")
+        assert "The app is disconnected" in told.text
+        assert "App below a path" not in told.text
+
+        session = client.http.cookies[SESSION]
+        assert await sent("sign-out") == f"{PATH}/account?done=signed-out"
+        assert SESSION not in client.http.cookies
+        kept = await client.http.get(account, headers={"Cookie": f"{SESSION}={session}"})
+        assert actions_on(kept) == [f"{PATH}/account/sign-in"], "nor is it good for whoever kept it"
+
+
+def actions_on(page: httpx2.Response) -> list[str]:
+    """Where the forms of a page lead, in order."""
+    assert page.status_code == 200
+    return re.findall(r'<form method="post" action="([^"]+)"', page.text)
 
 
 def test_the_home_page_is_at_the_path_and_the_doctor_finds_all_in_order(below: RunningGateway) -> None:

@@ -152,6 +152,7 @@ def at_github(somebody: Person) -> int:
     return sum("/login/oauth/authorize" in url for url in somebody.visited)
 
 
+@pytest.mark.requirement("complaints:fastmcp-2302")
 def test_signing_in_with_the_keyboard_alone_and_again_without_a_trip_to_github(
     gateway: RunningGateway, somebody: Person, app: App, port: int
 ) -> None:

@@ -33,6 +33,8 @@ command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
 transport = "http"
 [services.permissions]
 tools = { whoami = "mcp.ruled.read", "*" = "mcp.ruled.write" }
+[services.permission_titles]
+"mcp.ruled.read" = "See <who> calls"
 """
 ROLES = """
 [roles.reader]
@@ -106,6 +108,27 @@ async def test_a_user_may_use_one_service_and_not_another(
     assert refused.json()["error"] == "access_denied"
     # No consent would help, so the client is not sent for one.
     assert "WWW-Authenticate" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("scope", "read", "unread"),
+    [
+        (READ, ["See &lt;who&gt; calls"], ["write"]),
+        (WRITE, ["write"], ["See &lt;who&gt; calls"]),
+        ("mcp.ruled mcp.plain", ["See &lt;who&gt; calls", "write"], ["plain"]),
+    ],
+)
+async def test_the_consent_page_says_in_words_what_an_app_may_do(
+    gateway: RunningGateway, scope: str, read: list[str], unread: list[str]
+) -> None:
+    async with OAuthClient(gateway.url) as client:
+        registered = await client.register()
+        page = await client.http.get(
+            client.authorize_url(registered.client_id, Pkce.fresh().challenge, scope=scope)
+        )
+    assert all(f"<li>{words}</li>" in page.text for words in read)
+    assert not any(f"<li>{words}</li>" in page.text for words in unread)
+    assert f"({scope.split(' ', maxsplit=1)[0]})" in page.text, "and exactly, for whoever wants to know"
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

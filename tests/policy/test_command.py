@@ -98,6 +98,14 @@ def test_the_scope_must_stand_for_something_at_its_service(config: Path) -> None
     assert "stands for none of its permissions" in told
 
 
+def test_a_title_must_be_for_a_permission_of_its_service(config: Path) -> None:
+    titles = 'permission_titles = { "mcp.fetch.raed" = "Read web pages" }'
+    config.write_text(CONFIG.replace('name = "fetch"', f'name = "fetch"\n{titles}'), encoding="utf-8")
+    code, told = run(config, "check")
+    assert code == 2
+    assert "permission_titles: 'mcp.fetch.raed' is no permission of service fetch" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [

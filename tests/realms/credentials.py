@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from oauth_core import access_tokens
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from oauth_core import access_tokens, machine_clients
 from oauth_core.device import GRANT_TYPE
+from oauth_core.model import Client
+from oauth_core.store.codec import Codec
 from oauth_core.store.connection import connect
 from oauth_core.store.keyring import KeyRingStore
 from portcullis.operator_settings import operator_settings
-from tests.support import assertions, device_flow
+from tests.support import assertions, device_flow, identity_provider
 from tests.support.mcp_user import whoami_as
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered, form_value
-from tests.support.oauth_client import SESSION as SESSION_COOKIE
+from tests.support.oauth_client import SESSION as SESSION_NAME
 from tests.support.operator import operate
 from tests.support.tokens import claims, new_key
 
 if TYPE_CHECKING:
+    import httpx2
+
     from oauth_core.keys import SigningKey
+    from tests.support.certificates import Identity
     from tests.support.gateway import RunningGateway
 
 ACCESS_A, ACCESS_B = "access token for whoami", "access token for other"
@@ -36,6 +45,9 @@ SECRET, SECRET_OF_ANOTHER = "client secret", "client secret of another client"
 ASSERTION, ASSERTION_OF_FOREIGN_KEY = "client assertion", "client assertion of a foreign key"
 REFRESH, REFRESH_REVOKED = "refresh token", "revoked refresh token"
 CODE, CODE_USED = "authorization code", "authorization code that was redeemed"
+ID_JAG, ID_JAG_OF_FOREIGN_KEY = "identity assertion", "identity assertion of a foreign key"
+ACCESS_BOUND = "access token bound to a certificate"
+CERTIFICATE, CERTIFICATE_HASH = "TLS client certificate", "hash of a TLS client certificate, as Envoy tells it"
 DEVICE_CODE, USER_CODE = "device code", "user code"
 BROWSER, HANDLE, STATE = "browser cookie", "consent handle", "state of a sign-in"
 SESSION, FORM_TOKEN = "session cookie", "form token of a session"
@@ -48,7 +60,15 @@ KINDS = (
     *(REGISTRATION, REGISTRATION_OF_ANOTHER, INITIAL, INITIAL_USED, SECRET, SECRET_OF_ANOTHER),
     *(ASSERTION, ASSERTION_OF_FOREIGN_KEY, REFRESH, REFRESH_REVOKED, CODE, CODE_USED, DEVICE_CODE, USER_CODE),
     *(BROWSER, HANDLE, STATE, SESSION, FORM_TOKEN, GITHUB, TOLD),
+    *(ID_JAG, ID_JAG_OF_FOREIGN_KEY, ACCESS_BOUND, CERTIFICATE, CERTIFICATE_HASH),
 )
+MADE_ANEW = frozenset({ASSERTION, ASSERTION_OF_FOREIGN_KEY, ID_JAG, ID_JAG_OF_FOREIGN_KEY, CODE})
+"""What counts once only, or for seconds."""
+
+ENTERPRISE = "clientOfAnEnterprise00"
+"""The client to which an identity provider vouches for people. It stands in the settings, so it comes first."""
+SESSION_COOKIE = f"__Host-{SESSION_NAME}"
+_BROWSER_COOKIE = "__Host-portcullis"
 
 _STANDIN = "portcullis-local"
 _MOST_TRIES = 10
@@ -62,10 +82,13 @@ class Wallet:
 
     gateway: RunningGateway
     oauth: OAuthClient
+    certified: OAuthClient
+    """The same issuer, over connections on which a certificate is shown."""
     client: Registration
     another: Registration
     signer: Registration
     """A client that authenticates with assertions."""
+    enterprise_secret: str
     kept: dict[str, str] = field(default_factory=dict)
     verifier: str = ""
     code_made: float = 0.0
@@ -76,10 +99,18 @@ class Wallet:
             return self._assertion(assertions.key())
         if kind == ASSERTION_OF_FOREIGN_KEY:
             return self._assertion(assertions.key(name="foreign"))
+        if kind in {ID_JAG, ID_JAG_OF_FOREIGN_KEY}:
+            by = assertions.key(name=identity_provider.KEY_NAME if kind == ID_JAG else "foreign")
+            about: dict[str, Any] = {"resource": self.gateway.resource("whoami"), "scope": "mcp.whoami"}
+            return identity_provider.asserted(ENTERPRISE, self.gateway.url, by=by, **about)
         if kind == CODE and time.monotonic() > self.code_made + _FRESH_SECONDS:
             self.kept[CODE] = await self._code(self.gateway.resource("whoami"))
             self.code_made = time.monotonic()
         return self.kept[kind]
+
+    def connection(self, kind: str) -> httpx2.AsyncClient:
+        """How to send what shows a credential of this kind: a certificate is shown before anything is sent."""
+        return (self.certified if kind == CERTIFICATE else self.oauth).http
 
     async def _code(self, resource: str) -> str:
         pkce = Pkce.fresh()
@@ -121,8 +152,10 @@ class Wallet:
         assert answer.status_code == 200, answer.text
 
 
-async def filled(gateway: RunningGateway, oauth: OAuthClient) -> Wallet:
-    """A wallet with one of every kind."""
+async def filled(
+    gateway: RunningGateway, oauth: OAuthClient, certified: OAuthClient, certificate: Identity
+) -> Wallet:
+    """A wallet with one of every kind. `certified` shows the `certificate`."""
     everything = {
         "token_endpoint_auth_method": "client_secret_post",
         "grant_types": ["authorization_code", "refresh_token", GRANT_TYPE],
@@ -132,9 +165,11 @@ async def filled(gateway: RunningGateway, oauth: OAuthClient) -> Wallet:
     wallet = Wallet(
         gateway,
         oauth,
+        certified,
         await _registered(oauth, used, **everything),
         await _registered(oauth, invitation, **everything),
         await _registered(oauth, invitation, **signing),
+        _enterprise(gateway),
     )
     kept = wallet.kept
     kept |= {NONE: "", GARBAGE: "garbage", INITIAL_USED: used, INITIAL: invitation}
@@ -158,15 +193,19 @@ async def filled(gateway: RunningGateway, oauth: OAuthClient) -> Wallet:
     kept[UNKNOWN] = access_tokens.mint(claims(**like, jti="never-given-out-0000000"), ours)
     kept[EXPIRED] = access_tokens.mint(claims(**like, iat=now - 900, exp=now - 300), ours)
     kept[FOREIGN] = access_tokens.mint(claims(**like), new_key())
+    bound = await _registered(oauth, invitation, **everything, tls_client_certificate_bound_access_tokens=True)
+    kept[ACCESS_BOUND] = await _bound_token(wallet, bound)
+    # A certificate has no text: who has its key shows it with the connection.
+    kept |= {CERTIFICATE: "", CERTIFICATE_HASH: f"Hash={fingerprint(certificate)}"}
     await _device(wallet)
     await wallet.sign_in()
     oauth.forget_session()
     url = oauth.authorize_url(wallet.client.client_id, Pkce.fresh().challenge)
     kept[HANDLE] = (await oauth.consent_form(url))["handle"]
     kept[STATE] = answered((await oauth.consent(url)).headers["Location"])["state"]
-    kept[BROWSER] = str(oauth.http.cookies["portcullis"])
+    kept[BROWSER] = str(oauth.http.cookies[_BROWSER_COOKIE])
     kept[GITHUB] = await _github_token(gateway, oauth)
-    kept[TOLD] = (await whoami_as(gateway.resource("whoami"), kept[ACCESS_A]))["assertion"]
+    kept[TOLD] = (await whoami_as(gateway.resource("whoami"), kept[ACCESS_A], tls=oauth.tls))["assertion"]
     assert kept[TOLD], "the service was told nothing"
     return wallet
 
@@ -177,6 +216,31 @@ async def _registered(oauth: OAuthClient, invitation: str, **members: object) ->
     answer = await oauth.http.post(f"{oauth.issuer}/register", json=document, headers=headers)
     assert answer.status_code == 201, answer.text
     return Registration(answer.json())
+
+
+def _enterprise(gateway: RunningGateway) -> str:
+    """Makes the client of an enterprise; answers its secret."""
+    made = machine_clients.create("IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True)
+    record = dataclasses.replace(made.client, client_id=ENTERPRISE)
+    with gateway.operator_redis() as redis:
+        redis.set(f"client:{ENTERPRISE}", Codec(Client).dump(record))
+    assert made.secret is not None
+    return made.secret
+
+
+async def _bound_token(wallet: Wallet, client: Registration) -> str:
+    """An access token for `whoami` that counts with the certificate only."""
+    pkce = Pkce.fresh()
+    code = await wallet.oauth.code(client.client_id, pkce, resource=wallet.gateway.resource("whoami"))
+    secret = {"client_secret": client.secret}
+    answer = await wallet.certified.redeem(client.client_id, code, pkce.verifier, **secret)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["access_token"])
+
+
+def fingerprint(certificate: Identity) -> str:
+    """What names a certificate (RFC 8705 section 3.1), in hexadecimal as Envoy has it."""
+    return x509.load_pem_x509_certificate(certificate.cert.read_bytes()).fingerprint(hashes.SHA256()).hex()
 
 
 async def _invitation(gateway: RunningGateway, *, uses: int) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.device import GRANT_TYPE
 from tests.realms import credentials as kinds
-from tests.support import assertions
+from tests.support import assertions, identity_provider
 from tests.support.knocking import INITIALIZE, MCP_HEADERS
-from tests.support.oauth_client import REDIRECT_URI, SESSION
+from tests.support.oauth_client import REDIRECT_URI
 
 if TYPE_CHECKING:
     import httpx2
@@ -62,6 +62,12 @@ def _service(name: str, opens: str) -> Door:
         return {"json": INITIALIZE, "headers": {**MCP_HEADERS, **_bearer(text)}}
 
     return Door(f"POST /{name}/mcp", "bearer", request, _status(200), frozenset({opens}))
+
+
+def _certified(wallet: Wallet, text: str) -> dict[str, Any]:
+    """A token that needs a certificate, and in place of the certificate what Envoy would tell of it."""
+    token = _bearer(wallet.kept[kinds.ACCESS_BOUND])
+    return {"json": INITIALIZE, "headers": {**MCP_HEADERS, **token, "X-Forwarded-Client-Cert": text}}
 
 
 def _document() -> dict[str, object]:
@@ -135,6 +141,11 @@ def _redeeming(grant_type: str, place: str, opens: str) -> Door:
     return Door("POST /token", place, request, _status(200), frozenset({opens}), spends=True)
 
 
+def _vouching(wallet: Wallet, text: str) -> dict[str, Any]:
+    mine = {"client_id": kinds.ENTERPRISE, "client_secret": wallet.enterprise_secret}
+    return {"data": {**identity_provider.as_grant(text), **mine}}
+
+
 def _asking(wallet: Wallet, text: str) -> dict[str, Any]:
     return {"data": {"token": text, **_mine(wallet)}}
 
@@ -184,7 +195,7 @@ def _account(action: str, *, spends: bool = False) -> list[Door]:
 
 
 def _session(text: str) -> dict[str, str]:
-    return {"Cookie": f"{SESSION}={text}"}
+    return {"Cookie": f"{kinds.SESSION_COOKIE}={text}"}
 
 
 def _looking(_: Wallet, text: str) -> dict[str, Any]:
@@ -194,6 +205,7 @@ def _looking(_: Wallet, text: str) -> dict[str, Any]:
 DOORS = (
     _service("whoami", kinds.ACCESS_A),
     _service("other", kinds.ACCESS_B),
+    Door("POST /whoami/mcp", "certificate", _certified, _status(200), frozenset({kinds.CERTIFICATE})),
     Door("POST /register", "bearer", _registering, _status(201), frozenset({kinds.INITIAL})),
     _managing("GET", 200),
     _managing("PUT", 200),
@@ -208,6 +220,7 @@ DOORS = (
     _redeeming("authorization_code", "code", kinds.CODE),
     _redeeming(GRANT_TYPE, "device_code", kinds.DEVICE_CODE),
     _redeeming("refresh_token", "refresh_token", kinds.REFRESH),
+    Door("POST /token", "assertion", _vouching, _status(200), frozenset({kinds.ID_JAG})),
     Door("POST /device", "user_code", _typing, _status(200), frozenset({kinds.USER_CODE})),
     Door("POST /authorize/consent", "handle", _deciding, _status(303), frozenset({kinds.HANDLE}), spends=True),
     Door("GET /callback", "state", _returning, _status(302, 303), frozenset({kinds.STATE}), spends=True),

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import httpx2
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
 REDIRECT_URI = "http://127.0.0.1:7777/callback"
@@ -57,9 +58,10 @@ class Pkce:
 class OAuthClient:
     """Talks to one issuer, with the cookies of one browser."""
 
-    def __init__(self, issuer: str) -> None:
-        self.issuer = issuer
-        self.http = httpx2.AsyncClient(timeout=20.0)
+    def __init__(self, issuer: str, *, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` says whom to trust, and may have a certificate to show."""
+        self.issuer, self.tls = issuer, tls
+        self.http = httpx2.AsyncClient(timeout=20.0, verify=True if tls is None else tls)
         self.rewrite_github: Callable[[str], str] = lambda location: location
 
     async def __aenter__(self) -> OAuthClient:

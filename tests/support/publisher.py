@@ -53,6 +53,8 @@ class Publisher:
         self.port = 0
         self.pages: dict[str, Page] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.names: list[str | None] = []
+        """The name that each TLS handshake asked for (SNI)."""
         self.closing = threading.Event()
 
     @property
@@ -129,6 +131,7 @@ def running_publisher(*, tls: bool = True) -> Iterator[Publisher]:
             if tls:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(certificate)
+                context.sni_callback = lambda _socket, asked_for, _context: publisher.names.append(asked_for)
                 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
             publisher.port = server.server_address[1]
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

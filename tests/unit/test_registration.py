@@ -38,6 +38,26 @@ def test_redirect_uris_are_all_a_client_needs_to_send() -> None:
     assert client.issued_at == 100
 
 
+@pytest.mark.requirement("rfc7591:defaults")
+@pytest.mark.parametrize(
+    ("uris", "method"),
+    [
+        (["http://127.0.0.1:5000/cb"], "none"),
+        (["http://localhost/cb", "http://[::1]:9/cb", "cursor://callback"], "none"),
+        (["https://localhost:8443/cb"], "none"),
+        ([CALLBACK], "client_secret_basic"),
+        # One of them leads to somebody's server, which can keep a secret.
+        (["http://127.0.0.1:5000/cb", CALLBACK], "client_secret_basic"),
+    ],
+)
+def test_who_names_no_method_is_public_only_on_its_users_own_machine(uris: list[str], method: str) -> None:
+    registered = made(redirect_uris=uris)
+    assert registered.client.token_endpoint_auth_method == method
+    assert (registered.secret is None) == (method == "none")
+    # Who does name one is taken at its word.
+    assert made(redirect_uris=uris, token_endpoint_auth_method="client_secret_basic").secret
+
+
 def test_a_public_client_gets_no_secret_and_a_confidential_one_does() -> None:
     assert made(token_endpoint_auth_method="none").secret is None
     for method in ("client_secret_basic", "client_secret_post"):

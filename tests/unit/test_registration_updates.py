@@ -72,3 +72,15 @@ def test_becoming_confidential_makes_a_secret_and_becoming_public_forgets_it() -
     public = update(confidential.client, document(client_id=client.client_id, token_endpoint_auth_method="none"))
     assert public.secret is None
     assert public.client.secret_hash is None
+
+
+def test_an_update_that_does_not_speak_of_the_method_takes_nobodys_secret_away() -> None:
+    native = ["http://127.0.0.1:5000/cb"]
+    for method in ("client_secret_basic", "client_secret_post"):
+        client = made(redirect_uris=native, token_endpoint_auth_method=method).client
+        changed = update(client, {"client_id": client.client_id, "redirect_uris": native})
+        assert changed.client.token_endpoint_auth_method == method
+        assert changed.client.secret_hash == client.secret_hash
+        assert changed.secret is None
+    public = made(redirect_uris=native).client
+    assert update(public, {"client_id": public.client_id, "redirect_uris": native}).secret is None

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.model import Service
-from oauth_core.resources import ServiceIndex, metadata_url
+from oauth_core.permissions import in_words
+from oauth_core.resources import Opened, ServiceIndex, metadata_url
 from tests.unit.conftest import BARE, NOTES, SERVICES, TIME
 
 HOST = "mcp.example.com"
@@ -221,3 +222,47 @@ def test_a_service_is_found_by_its_name() -> None:
 def test_the_metadata_of_a_resource_lies_before_its_path() -> None:
     assert metadata_url(TIME.resource) == "https://mcp.example.com/.well-known/oauth-protected-resource/time"
     assert metadata_url(BARE.resource) == "https://bare.example.com/.well-known/oauth-protected-resource"
+
+
+# -- for people --------------------------------------------------------------------------------------------------
+
+FILES = Service(
+    "files", "Files", "https://mcp.example.com/files", "http://127.0.0.1:1", "mcp.files",
+    named_permissions=("mcp.files.read", "mcp.files.write", "shared.admin"),
+    permission_titles=(("mcp.files.write", "Change and delete files"),),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scopes", "told"),
+    [
+        (("mcp.files.read",), ("read",)),
+        (("mcp.files.write",), ("Change and delete files",)),
+        # A bundle is told as all that it stands for, and what it does not is not told.
+        (("mcp.files",), ("read", "Change and delete files")),
+        (("shared.admin", "mcp.files.read"), ("read", "shared admin")),
+    ],
+)
+def test_people_are_told_each_permission_that_the_scopes_stand_for(
+    scopes: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    index = ServiceIndex([FILES, TIME])
+    assert index.described([*scopes, "unknown"]) == (Opened("Files", " ".join(scopes), told),)
+
+
+def test_a_service_where_everything_is_one_permission_is_told_by_its_title_alone() -> None:
+    assert SERVICES.described(["mcp.time"]) == (Opened("Time", "mcp.time", ()),)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mcp.web-pages.read", "read"),
+        ("mcp.web-pages", "web pages"),
+        ("mcp.web-pages.photos.read_all", "photos read all"),
+        ("mcp.other.read", "other read"),
+        ("x", "x"),
+    ],
+)
+def test_a_name_is_read_without_the_place_that_is_told_already(name: str, words: str) -> None:
+    assert in_words(name, service="web-pages") == words

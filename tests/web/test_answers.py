@@ -51,11 +51,12 @@ async def test_tokens_are_json_that_nobody_keeps(client: OAuthClient) -> None:
 
 @pytest.mark.requirement("oauth21:code-expires")
 async def test_a_code_counts_for_a_minute_at_most(web: WebServer, client: OAuthClient) -> None:
-    code = await client.code((await client.register()).client_id, Pkce.fresh())
+    client_id, pkce = (await client.register()).client_id, Pkce.fresh()
+    code = await client.code(client_id, pkce)
     with web.redis.client() as redis:
         assert 0 < redis.ttl(keyspace.code(hash_secret(code))) <= 60
         assert redis.delete(keyspace.code(hash_secret(code))) == 1, "which is what the end of the minute does"
-    refused = await client.redeem((await client.register()).client_id, code, Pkce.fresh().verifier)
+    refused = await client.redeem(client_id, code, pkce.verifier)
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
 
 

@@ -17,7 +17,6 @@ CHALLENGE = Pkce.fresh().challenge
 
 
 @pytest.mark.requirement(
-    "mcp:redirect-automatic",
     "mcp:deputy-consent",
     "mcp:redirect-shown",
     "oauth21:consent-phishing",

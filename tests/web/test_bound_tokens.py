@@ -1,6 +1,6 @@
 """Tokens bound to a certificate (RFC 8705): who asks for it gets it or nothing, and refreshing keeps it.
 
-The tests write the header that Envoy writes; `tests/tls/test_bound_tokens.py` has a real one in between.
+The tests write the header that Envoy writes; `tests/tls/test_whole_gateway.py` has a real one in between.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ async def local(local_web: WebServer) -> AsyncIterator[OAuthClient]:
         yield client
 
 
-async def asked(client: OAuthClient, client_id: str) -> httpx2.Response:
-    return await client.http.get(client.authorize_url(client_id, CHALLENGE))
+async def asked(client: OAuthClient, client_id: str, **parameters: str) -> httpx2.Response:
+    return await client.http.get(client.authorize_url(client_id, CHALLENGE, **parameters))
 
 
 def local_web_settings(web: WebServer) -> WebSettings:
@@ -131,10 +131,10 @@ async def test_a_redirect_uri_that_is_not_in_the_document_is_refused_on_a_page(
     publisher: Publisher, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/redirect.json")
-    url = local.authorize_url(client_id, CHALLENGE, redirect_uri="https://evil.example/")
-    answer = await local.http.get(url)
-    assert answer.status_code == 400
-    assert "Location" not in answer.headers
+    assert (await asked(local, client_id)).status_code == 200
+    for wrong in ("https://evil.example/", f"{REDIRECT_URI}/", f"{REDIRECT_URI}?a"):
+        answer = await asked(local, client_id, redirect_uri=wrong)
+        assert (answer.status_code, answer.has_redirect_location) == (400, False), wrong
 
 
 async def test_the_url_is_not_readable_in_any_key(local_web: WebServer, publisher: Publisher) -> None:

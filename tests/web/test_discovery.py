@@ -26,7 +26,7 @@ async def test_metadata_names_the_issuer_byte_for_byte_and_requires_s256(
 ) -> None:
     answer = await client.http.get(f"{web.issuer}/.well-known/{path}")
     document = answer.json()
-    assert answer.headers["Content-Type"] == "application/json"
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert document["issuer"] == web.issuer
     assert document["code_challenge_methods_supported"] == ["S256"]
     assert document["authorization_response_iss_parameter_supported"] is True
@@ -61,6 +61,7 @@ async def test_the_host_header_never_shapes_a_url(web: WebServer, client: OAuthC
     headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     answer = await client.http.get(f"{web.issuer}/.well-known/oauth-authorization-server", headers=headers)
     assert "evil.example" not in answer.text
+    assert answer.json()["issuer"] == web.issuer
 
 
 async def test_published_keys_have_no_private_members(web: WebServer, client: OAuthClient) -> None:

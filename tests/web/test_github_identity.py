@@ -11,10 +11,11 @@ from oauth_core.model import User
 from oauth_web.github import GitHub, GitHubRefusedError, GitHubUnavailableError
 
 MAREK = User(7, "marek")
+NO: dict[str, object] = {"message": "No", "documentation_url": "https://docs.github.com/rest"}
 ASKED: dict[str, tuple[int, dict[str, object]]] = {
     "/user": (200, {"id": 7, "login": "marek-the-second"}),
     "/orgs/acme/teams/platform/memberships/marek": (200, {"state": "active"}),
-    "/orgs/acme/teams/platform/memberships/marek-the-second": (404, {}),
+    "/orgs/acme/teams/platform/memberships/marek-the-second": (404, NO),
     "/orgs/acme/teams/on-call/memberships/marek-the-second": (200, {"state": "active"}),
     "/user/memberships/orgs/acme": (200, {"state": "pending"}),
 }
@@ -44,8 +45,9 @@ async def test_a_token_of_another_person_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("who", "error"),
     [
-        ((401, {}), GitHubRefusedError),
-        ((403, {}), GitHubRefusedError),
+        ((401, NO), GitHubRefusedError),
+        ((403, NO), GitHubRefusedError),
+        ((401, {}), GitHubUnavailableError),
         ((500, {}), GitHubUnavailableError),
         ((404, {}), GitHubUnavailableError),
         ((200, {"id": "7", "login": "marek"}), GitHubUnavailableError),

@@ -79,18 +79,27 @@ GIVEN = _http("200 OK", json.dumps({"access_token": "t", "token_type": "bearer"}
 WHO = _http("200 OK", json.dumps({"id": 7, "login": "anna"}))
 HTML = _http("200 OK", "<html>We are having trouble</html>", "Content-Type: text/html")
 MOVED = _http("302 Found", "", "Location: http://169.254.169.254/")
+REFUSAL = json.dumps({"message": "No", "documentation_url": "https://docs.github.com/rest"})
+"""What GitHub says with every error."""
 LIMITED = [
     _http("403 Forbidden", "{}", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 4000000000"),
     _http("403 Forbidden", "{}", "Retry-After: 60"),
     _http("429 Too Many Requests", "{}", "Retry-After: 60"),
     _http("429 Too Many Requests", "{}"),
 ]
+NOT_GITHUB = [
+    _http("404 Not Found", "default backend - 404"),
+    _http("404 Not Found", json.dumps({"message": "no Route matched with those values"})),
+    _http("403 Forbidden", "<html>Blocked by your company's proxy</html>"),
+    _http("401 Unauthorized", "", "WWW-Authenticate: Basic realm=proxy"),
+]
+"""Of something on the way, or in GitHub's place while it is under repair: nobody left for that."""
 STATELESS = [_http("200 OK", body) for body in ("[]", "null", "{}")]
-"""Memberships that do not say that they are active, and so are not."""
+"""JSON that does not say what was asked."""
 TROUBLES = [
     "silent", "trickle", "closed", HTML, MOVED, _http("500 Internal Server Error", "x"),
     _http("503 Service Unavailable", "x"), *STATELESS,
-    *LIMITED,
+    *LIMITED, *NOT_GITHUB,
 ]  # fmt: skip
 
 
@@ -112,7 +121,7 @@ async def test_a_troubled_user_endpoint_is_unavailable_and_asked_twice_at_most(a
         assert trouble.asked.count("/user") <= 2
 
 
-@pytest.mark.parametrize("answer", [one for one in TROUBLES if one not in STATELESS])
+@pytest.mark.parametrize("answer", TROUBLES)
 async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str) -> None:
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers["/user/memberships/orgs/acme"] = answer
@@ -131,9 +140,12 @@ async def test_a_refusal_is_still_one() -> None:
         trouble.answers[TOKEN] = _http("200 OK", json.dumps({"error": "bad_verification_code"}))
         with pytest.raises(GitHubRefusedError):
             await github.sign_in(code="c", code_verifier="v" * 43)
-        trouble.answers["/user/memberships/orgs/acme"] = _http("403 Forbidden", "{}")
-        with pytest.raises(GitHubRefusedError):
-            await github.groups("t", ANNA, ["acme"])
+        for status in ("401 Unauthorized", "403 Forbidden"):
+            trouble.answers["/user/memberships/orgs/acme"] = _http(status, REFUSAL)
+            with pytest.raises(GitHubRefusedError):
+                await github.groups("t", ANNA, ["acme"])
+        trouble.answers["/user/memberships/orgs/acme"] = _http("404 Not Found", REFUSAL)
+        assert await github.groups("t", ANNA, ["acme"]) == frozenset()
 
 
 async def test_a_slow_github_ends_as_temporarily_unavailable_at_the_client_and_as_a_page() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_web.client_documents.fetch import Fetched, FetchError, GuardedFetcher, fresh_for, tls_context
+from oauth_core.special_addresses import is_loopback
+from oauth_web.client_documents.fetch import Fetched, FetchError, GuardedFetcher, fresh_for, resolve, tls_context
 from tests.support.publisher import Page, Publisher, running_publisher
 
 if TYPE_CHECKING:
@@ -70,17 +73,92 @@ async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Pu
     assert (await with_resolver(publisher, url, changing)).body == b'{"fine": true}'
     assert looked_up == [("rebind.example", publisher.port)]
     assert publisher.asked[-1][1]["host"] == f"rebind.example:{publisher.port}"
+    assert publisher.names[-1] == "rebind.example"
 
 
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Where this process connects to. What would leave the machine ends there, and no name is looked up."""
+    found: list[tuple[str, int]] = []
+    connect = socket.socket.connect
+
+    def watched(self: socket.socket, address: Any) -> None:
+        found.append((address[0], address[1]))
+        if not is_loopback(address[0]):
+            raise OSError(errno.ENETUNREACH, "no way out of a test")
+        connect(self, address)
+
+    def asked(name: object, *_: object, **__: object) -> None:
+        raise AssertionError(f"{name} was looked up once more")
+
+    monkeypatch.setattr(socket.socket, "connect", watched)
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    return found
+
+
+@pytest.mark.requirement("mcp:cimd-security")
+async def test_a_name_that_turns_inward_after_the_check_gains_nothing_and_is_refused_the_next_time(
+    publisher: Publisher, connected: list[tuple[str, int]]
+) -> None:
+    """DNS rebinding: public for the check, and this machine, where the document waits, for whoever asks again."""
+    answers = iter([["93.184.215.14"], ["127.0.0.1"], ["93.184.215.14", "127.0.0.1"]])
+    url, before = f"https://rebind.example:{publisher.port}/a.json", len(publisher.asked)
+
+    def changing(_host: str, _port: int) -> Sequence[str]:
+        return next(answers)
+
+    with pytest.raises(FetchError, match="ConnectError"):
+        await with_resolver(publisher, url, changing, allow_loopback=False)
+    assert connected == [("93.184.215.14", publisher.port)]
+    for _ in range(2):
+        with pytest.raises(FetchError, match="not public"):
+            await with_resolver(publisher, url, changing, allow_loopback=False)
+    assert len(connected) == 1
+    assert len(publisher.asked) == before
+
+
+@pytest.mark.parametrize(("port", "reached"), [("", 443), (":443", 443), (":8443", 8443), (":65535", 65535)])
+async def test_the_port_of_the_url_is_the_one_that_is_asked(
+    publisher: Publisher, connected: list[tuple[str, int]], port: str, reached: int
+) -> None:
+    looked_up: list[tuple[str, int]] = []
+
+    def resolver(host: str, asked: int) -> Sequence[str]:
+        looked_up.append((host, asked))
+        return ["93.184.215.14", "93.184.215.15"]
+
+    with pytest.raises(FetchError, match="ConnectError"):
+        await with_resolver(publisher, f"https://a.example{port}/a.json", resolver, allow_loopback=False)
+    assert looked_up == [("a.example", reached)]
+    assert connected == [("93.184.215.14", reached)]
+
+
+@pytest.mark.requirement("cimd:ssrf")
+@pytest.mark.parametrize("allow_loopback", [True, False])
 @pytest.mark.parametrize(
     "answers",
-    [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["8.8.8.8", "127.0.0.1", "fd00::1"], ["fe80::1%eth0"], [], ["x"]],
-)
-async def test_one_special_address_spoils_a_name(publisher: Publisher, answers: list[str]) -> None:
-    before = len(publisher.asked)
+    [
+        ["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["8.8.8.8", "127.0.0.1", "fd00::1"], ["fe80::1%eth0"], [], ["x"],
+        ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"], ["2606:4700::1111", "192.168.0.1"], ["8.8.8.8", ""],
+        # IPv4 inside IPv6: mapped, 6to4, NAT64 with either prefix, Teredo, ISATAP.
+        ["::ffff:127.0.0.1"], ["::ffff:8.8.8.8"], ["8.8.8.8", "::ffff:10.0.0.1"], ["2002:7f00:1::"],
+        ["64:ff9b::7f00:1"], ["64:ff9b::808:808"], ["64:ff9b:1::a00:1"], ["2001::1"], ["2606:4700::5efe:7f00:1"],
+        ["2002:a00:1::1"], ["8.8.8.8."], ["169.254.169.254"], ["168.63.129.16"],
+    ],
+)  # fmt: skip
+async def test_one_special_address_spoils_a_name(
+    publisher: Publisher, connected: list[tuple[str, int]], answers: list[str], allow_loopback: bool
+) -> None:
+    url = f"https://rebind.example:{publisher.port}/a.json"
     with pytest.raises(FetchError, match="not public"):
-        await fetched(publisher, f"https://rebind.example:{publisher.port}/a.json", *answers)
-    assert len(publisher.asked) == before
+        await fetched(publisher, url, *answers, allow_loopback=allow_loopback)
+    assert connected == []
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
+async def test_a_name_that_is_none_is_a_failure_like_others(publisher: Publisher, host: str) -> None:
+    with pytest.raises(FetchError):
+        await with_resolver(publisher, f"https://{host}/a.json", resolve, allow_loopback=False)
 
 
 async def test_without_leave_this_machine_is_refused_by_name_and_by_number(publisher: Publisher) -> None:

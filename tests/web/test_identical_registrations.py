@@ -93,6 +93,31 @@ async def test_any_difference_is_another_client(client: OAuthClient, change: dic
     assert (await registered(client, {**document, **change}))["client_id"] != first["client_id"]
 
 
+@pytest.mark.requirement("complaints:mcphub-1174")
+async def test_a_program_that_names_no_method_shares_as_well(web: WebServer, client: OAuthClient) -> None:
+    """As the Python SDK registers, with another port each time."""
+    name = new_identifier()
+    said = [
+        {
+            "client_name": name,
+            "redirect_uris": [f"http://127.0.0.1:{port}/callback"],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+        }
+        for port in (40001, 40002, 40003)
+    ]
+    first = await registered(client, said[0])
+    with web.redis.client() as redis:
+        before = len(redis.keys("client:*"))
+        later = [await registered(client, document) for document in said]
+        assert len(redis.keys("client:*")) == before
+    assert {made["client_id"] for made in later} == {first["client_id"]}
+    # Whoever names the method means it, and shares with nobody.
+    named = await registered(client, {**said[0], "token_endpoint_auth_method": "client_secret_basic"})
+    assert named["client_id"] != first["client_id"]
+    assert named["client_secret"]
+
+
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 async def test_confidential_clients_share_nothing(client: OAuthClient, method: str) -> None:
     document = {**public(), "token_endpoint_auth_method": method}

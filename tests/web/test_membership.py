@@ -197,10 +197,11 @@ def github_that_answers(status: int, headers: dict[str, str]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
-            for name, value in {**headers, "X-OAuth-Scopes": "read:org", "Content-Length": "2"}.items():
+            body = b'{"message": "No", "documentation_url": "https://docs.github.com/rest"}'
+            for name, value in {**headers, "X-OAuth-Scopes": "read:org", "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             """Say nothing."""

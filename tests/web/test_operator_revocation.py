@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -16,9 +15,8 @@ from oauth_core.store import keyspace
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
-from tests.support import device_flow
+from tests.support import device_flow, forks
 from tests.support.oauth_client import OAuthClient, Pkce
-from tests.support.operator import run
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ async def redis(web: WebServer) -> AsyncIterator[Redis]:
 
 
 def operate(web: WebServer, *arguments: str, given: str = "", expect: int = 0) -> Any:
-    done = run([sys.executable, "-m", "portcullis", *arguments, "--json"], web.environment, given=given)
+    done = forks.run("portcullis", *arguments, "--json", environment=web.environment, given=given or "")
     assert done.returncode == expect, done.stderr
     return json.loads(done.stdout) if expect == 0 else done.stderr
 

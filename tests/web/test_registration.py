@@ -31,9 +31,13 @@ async def test_a_confidential_client_gets_a_secret_that_does_not_expire(client: 
 
 
 @pytest.mark.requirement("rfc7591:defaults")
-async def test_the_method_defaults_to_basic_as_the_rfc_says(client: OAuthClient) -> None:
-    answer = await client.http.post(f"{client.issuer}/register", json={"redirect_uris": [REDIRECT_URI]})
-    assert answer.json()["token_endpoint_auth_method"] == "client_secret_basic"
+async def test_the_method_defaults_to_basic_for_servers_and_to_none_for_programs_of_the_user(
+    client: OAuthClient,
+) -> None:
+    for uri, method in (("https://app.example/cb", "client_secret_basic"), (REDIRECT_URI, "none")):
+        document = (await client.http.post(f"{client.issuer}/register", json={"redirect_uris": [uri]})).json()
+        assert document["token_endpoint_auth_method"] == method
+        assert ("client_secret" in document) == (method != "none")
 
 
 @pytest.mark.requirement("mcp:registration", "rfc7591:initial-token")

@@ -250,6 +250,7 @@ def is_silent(answer: httpx2.Response) -> bool:
     return answer.status_code == 302 and "code=" in answer.headers["Location"]
 
 
+@pytest.mark.requirement("mcp:redirect-automatic")
 async def test_nothing_is_remembered_unless_the_box_is_ticked(client: OAuthClient) -> None:
     client_id = await signed_in(client, redirect_uris=[HTTPS], client_name="Not remembered")
     url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS)
@@ -294,6 +295,7 @@ async def test_another_client_of_the_same_name_is_asked_about(web: WebServer, cl
     assert page.status_code == 200
 
 
+@pytest.mark.requirement("mcp:redirect-automatic")
 async def test_an_app_on_this_device_is_asked_about_each_time_whatever_the_form_says(client: OAuthClient) -> None:
     client_id = await signed_in(client)
     url = client.authorize_url(client_id, CHALLENGE)

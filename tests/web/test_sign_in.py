@@ -32,7 +32,8 @@ async def test_the_client_gets_code_state_and_issuer(client: OAuthClient) -> Non
     registration = await client.register()
     came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE))
     assert set(came_back) == {"code", "state", "iss"}
-    assert (came_back["state"], came_back["iss"]) == ("state-of-the-client", client.issuer)
+    metadata = (await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")).json()
+    assert (came_back["state"], came_back["iss"]) == ("state-of-the-client", metadata["issuer"])
 
 
 async def test_an_answer_of_github_counts_once(client: OAuthClient) -> None:
