@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Line = Literal["prompt", "late requests", "late answers", "dark"]
 """How one place can be reached. In the dark everything is swallowed, and nobody notices."""
 
-_ROUNDS = 12
+_ROUNDS = 20
 
 
 class _Impatient(selectors.DefaultSelector):

@@ -112,7 +112,8 @@ class FailOver(RuleBasedStateMachine):
             for jti in NAMES:
                 is_alive = self.truth.life(jti, self.loop.now) is not None
                 told = self.loop.create_task(self.view.of(jti))
-                self.flow()
+                while not told.done():  # within the view's own deadline
+                    self.pass_time(BOUND / 40)
                 wanted = Liveness.ACTIVE if is_alive else Liveness.REVOKED
                 assert told.result() is wanted, jti
                 assert self.view.known(jti) is wanted, "and it is remembered"
@@ -283,7 +284,7 @@ class FailOverInACluster(FailOver):
         return others, roster
 
 
-SETTINGS = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SETTINGS = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
 FailOver.TestCase.settings = FailOverInACluster.TestCase.settings = SETTINGS
 test_fail_over_behind_sentinels_against_every_order_of_events = FailOver.TestCase
 test_fail_over_in_a_cluster_against_every_order_of_events = FailOverInACluster.TestCase
