@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test test-clients test-containers check bench bench-million format lint types generated protos lock clean
+.PHONY: help up test test-clients test-containers availability check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite
 
 test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes
 	@START_ENGINE=1 $(BIN)/pytest tests/containers
+
+availability: $(VENV)/.dev ## End each of several programs under load, and write what callers saw into docs/availability.md
+	@WRITE_AVAILABILITY=1 $(BIN)/pytest tests/availability
 
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
 

@@ -17,7 +17,7 @@ from ext_authz.facts import MOST_WAITING, FactFinder
 from ext_authz.isolated_services import IsolatedServices
 from ext_authz.key_cache import KeyCache
 from ext_authz.metrics.families import Figures, labelled
-from ext_authz.permissions import Permissions
+from ext_authz.permits import Permits
 from ext_authz.token_memory import TokenMemory
 from ext_authz.turns import Turns
 from ext_authz.wire import Names
@@ -112,13 +112,14 @@ async def assembled(
         turns=turns,
     )
     log = AccessLog(audit, sys.stdout, program="ext_authz")
-    permissions = Permissions(
+    permits = Permits(
         Names(settings.identity_headers),
         stream_seconds=settings.stream_seconds,
         call_seconds=settings.call_seconds,
+        signer=settings.assertion_signer,
     )
     allowed = Unrecorded() if settings.audit_allowed == "none" else log
-    authorizer = Authorizer(facts, log, allowed, permissions)
+    authorizer = Authorizer(facts, log, allowed, permits)
 
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)

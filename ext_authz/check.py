@@ -11,7 +11,7 @@ import structlog
 from ext_authz import wire
 from ext_authz.access_log import LONGEST_LOGGED
 from ext_authz.metrics.meter import Meter
-from ext_authz.permissions import Permissions
+from ext_authz.permits import Permits
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
 from oauth_core.mcp_request import Call
@@ -61,12 +61,12 @@ class Authorizer:
         facts: FactFinder,
         audit: AuditSink,
         allowed: AllowedSink | None = None,
-        permissions: Permissions | None = None,
+        permits: Permits | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
         self.meter = Meter()
         self._facts = facts
-        self._permissions = permissions or Permissions()
+        self._permits = permits or Permits()
         self._audit = audit
         self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
@@ -84,7 +84,7 @@ class Authorizer:
         """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
         begun = perf_counter()
         try:
-            request = wire.decode(message, self._permissions.names)
+            request = wire.decode(message, self._permits.names)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
             answer = self._repeat(request)
@@ -101,7 +101,7 @@ class Authorizer:
         begun = perf_counter()
         self.meter.asked += 1
         try:
-            request = wire.decode(message, self._permissions.names)
+            request = wire.decode(message, self._permits.names)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
             answer = self._repeat(request)
@@ -117,9 +117,9 @@ class Authorizer:
         recalled = self._facts.recall(request)
         if recalled is None or request.lookalikes:
             return None
-        service, claims, permission, now = recalled
+        service, claims, permit, now = recalled
         self._record_allowed(claims, service, request)
-        return self._permissions.spell_out(permission, claims, request, now)
+        return self._permits.spell_out(permit, claims, request, now)
 
     def _conclude(self, request: IncomingRequest, gathered: Gathered, begun: float) -> bytes:
         facts, remembered = gathered
@@ -143,11 +143,11 @@ class Authorizer:
     ) -> bytes:
         answer = None if remembered is None or request.lookalikes else remembered.answer_at(service, now)
         if answer is None:
-            answer = self._permissions.make(claims, service, request.lookalikes)
+            answer = self._permits.make(claims, service, request.lookalikes, now)
             if remembered is not None and not request.lookalikes:
                 remembered.keep(answer)
         self._record_allowed(claims, service, request)
-        return self._permissions.spell_out(answer.permission, claims, request, now)
+        return self._permits.spell_out(answer.permit, claims, request, now)
 
     def _refuse(
         self,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ext_authz.key_cache import KeyCache
     from ext_authz.token_memory import TokenMemory
-    from ext_authz.wire import IncomingRequest, Permission
+    from ext_authz.wire import IncomingRequest, Permit
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy import Isolated
     from oauth_core.resources import ServiceIndex
@@ -48,7 +48,7 @@ class Recalled(NamedTuple):
 
     service: Service
     claims: AccessClaims
-    permission: Permission
+    permit: Permit
     now: int
 
 
@@ -100,7 +100,7 @@ class FactFinder:
         self._services, self._policy = services, policy
 
     def recall(self, request: IncomingRequest) -> Recalled | None:
-        """The permission for a request that is to be allowed because one just like it was.
+        """The permit for a request that is to be allowed because one just like it was.
 
         Everything that can differ between two requests with one token is looked at: the service and whether it is
         open, the route, how the token was sent, the certificate it is bound to, the keys, the time, and whether
@@ -132,7 +132,7 @@ class FactFinder:
             return None
         if self._isolated.of(service.name) is not Availability.OPEN:
             return None
-        return Recalled(service, claims, answer.permission, now)
+        return Recalled(service, claims, answer.permit, now)
 
     def gather_now(self, request: IncomingRequest) -> Gathered | None:
         """The facts about `request`, if they can be had without waiting for anybody."""

@@ -19,7 +19,7 @@ from oauth_core.model import AccessClaims
 from oauth_core.store.recent import Recent
 
 if TYPE_CHECKING:
-    from ext_authz.wire import Permission
+    from ext_authz.wire import Permit
     from oauth_core.keys import VerifyingKeys
     from oauth_core.model import Service
     from oauth_core.roles import Policy
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
     """What a token was answered at `service`, and the second until which it may be answered that again."""
 
     service: Service
-    permission: Permission
+    permit: Permit
     until: int
 
 

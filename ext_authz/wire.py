@@ -82,7 +82,7 @@ def _life(seconds: int) -> bytes:
     return b"%08d" % (max(1, min(seconds, _LONGEST_LIFE)) * 1000)
 
 
-class Permission(NamedTuple):
+class Permit(NamedTuple):
     """An encoded `CheckResponse` that lets a request through, in two parts around how long it may take."""
 
     before: bytes
@@ -176,9 +176,16 @@ def message_of(request: IncomingRequest) -> Message:
 
 
 def encode_allowed(
-    claims: AccessClaims, service: str, lookalikes: Iterable[str] = (), names: Names = USUAL_NAMES
-) -> Permission:
-    """A `CheckResponse` that lets the request through as the one `claims` describe, without its token."""
+    claims: AccessClaims,
+    service: str,
+    lookalikes: Iterable[str] = (),
+    names: Names = USUAL_NAMES,
+    assertion: str = "",
+) -> Permit:
+    """A `CheckResponse` that lets the request through as the one `claims` describe, without its token.
+
+    `assertion` is what a service that wants it is told in a signed form (`oauth_core.service_assertions`).
+    """
     headers = names.headers
     identity = {
         headers.user_id: _header_text(claims.sub),
@@ -186,6 +193,7 @@ def encode_allowed(
         headers.client_id: _header_text(claims.client_id),
         headers.scope: " ".join(_header_text(scope) for scope in claims.scope.split(" ") if scope),
         headers.groups: ",".join(map(_group_text, claims.groups)),
+        headers.assertion: assertion,
     }
     told = {name: value for name, value in identity.items() if name and value}
     removed = [AUTHORIZATION]
@@ -206,7 +214,7 @@ def encode_allowed(
         dynamic_metadata=_metadata("allowed", None, claims, service),
     ).SerializeToString()
     before, _, after = encoded.partition(_LIFE_UNSAID)
-    return Permission(before, after)
+    return Permit(before, after)
 
 
 def encode_refused(refusal: Refusal) -> bytes:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Algorithm = Literal["ES256", "ES384", "RS256", "EdDSA"]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 ALGORITHMS: frozenset[str] = frozenset({"ES256", "ES384", "RS256", "EdDSA"})
 _RSA_BITS = 4096
@@ -39,7 +40,7 @@ class SigningKey:
 
     def public_jwk(self) -> dict[str, str]:
         """The public half as a JWK (RFC 7517 section 4)."""
-        return {**_public_members(self.private_key), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+        return _public_jwk(self.private_key.public_key(), self.algorithm)
 
     def to_pem(self) -> bytes:
         """The private half, PKCS #8. Whoever calls this seals it before it goes anywhere."""
@@ -47,16 +48,26 @@ class SigningKey:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
+    def public_pem(self) -> bytes:
+        """The public half (SubjectPublicKeyInfo)."""
+        return self.private_key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
     @classmethod
-    def from_pem(cls, pem: bytes, algorithm: Algorithm, created_at: int) -> SigningKey:
-        """The key `to_pem` wrote. Raises `ValueError` when it is not one of ours, or not for `algorithm`."""
+    def from_pem(cls, pem: bytes, algorithm: Algorithm | None, created_at: int) -> SigningKey:
+        """The key that `to_pem` or `openssl genpkey` wrote; without an `algorithm`, for the one it fits.
+
+        Raises `ValueError` when it is not of a supported kind, or not for `algorithm`.
+        """
         try:
             private_key = serialization.load_pem_private_key(pem, password=None)
         except (TypeError, UnsupportedAlgorithm) as error:
             raise ValueError(f"not a usable key: {error}") from None
-        if not isinstance(private_key, PrivateKey) or algorithm != _algorithm_of(private_key):
+        fitting = _algorithm_of(private_key)
+        if not isinstance(private_key, PrivateKey) or fitting is None or algorithm not in {None, fitting}:
             raise ValueError("not a key of a supported kind, or not for this algorithm")
-        return cls(_thumbprint(_public_members(private_key)), algorithm, private_key, created_at)
+        return cls(_thumbprint(_members(private_key.public_key())), fitting, private_key, created_at)
 
 
 def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
@@ -71,12 +82,20 @@ def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
             private_key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
         case "EdDSA":
             private_key = ed25519.Ed25519PrivateKey.generate()
-    return SigningKey(_thumbprint(_public_members(private_key)), algorithm, private_key, now)
+    return SigningKey(_thumbprint(_members(private_key.public_key())), algorithm, private_key, now)
 
 
 def public_jwks(keys: Iterable[SigningKey]) -> str:
     """The JWK set (RFC 7517 section 5) to publish for `keys`: public halves only."""
-    return json.dumps({"keys": [key.public_jwk() for key in keys]}, separators=(",", ":"))
+    return _jwk_set(key.public_jwk() for key in keys)
+
+
+def jwk_set_of_pem(pems: Iterable[bytes]) -> str:
+    """The JWK set of public keys that are each in PEM.
+
+    Raises `ValueError` for one that is not of a supported kind.
+    """
+    return _jwk_set(map(_public_jwk_of_pem, pems))
 
 
 class VerifyingKeys:
@@ -137,8 +156,27 @@ def _algorithm_of(key: object) -> Algorithm | None:
             return None
 
 
-def _public_members(private_key: PrivateKey) -> dict[str, str]:
-    public_key = private_key.public_key()
+def _jwk_set(members: Iterable[dict[str, str]]) -> str:
+    return json.dumps({"keys": list(members)}, separators=(",", ":"))
+
+
+def _public_jwk_of_pem(pem: bytes) -> dict[str, str]:
+    try:
+        public_key = serialization.load_pem_public_key(pem)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"not a usable key: {error}") from None
+    algorithm = _algorithm_of(public_key)
+    if not isinstance(public_key, PublicKey) or algorithm is None:
+        raise ValueError("not a key of a supported kind")
+    return _public_jwk(public_key, algorithm)
+
+
+def _public_jwk(public_key: PublicKey, algorithm: Algorithm) -> dict[str, str]:
+    members = _members(public_key)
+    return {**members, "kid": _thumbprint(members), "alg": algorithm, "use": "sig"}
+
+
+def _members(public_key: PublicKey) -> dict[str, str]:
     members: dict[str, str]
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         members = ECAlgorithm.to_jwk(public_key, as_dict=True)

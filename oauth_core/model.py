@@ -39,9 +39,9 @@ class Service:
 
     `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
-    `scope` is what clients are told to ask for, to reach it. `named_permissions` are those that it knows, when
-    they are others than its scope, and `permission_titles` what people read for some of them; `rules` say what
-    needs which of them, and only then a request's body matters.
+    `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others, and people
+    read `permission_titles` for them. `rules` say what needs which: only then a body matters. With `assertion` it
+    is told who calls in a signed form.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Service:
     named_permissions: tuple[str, ...] = ()
     rules: ToolRules | None = None
     permission_titles: tuple[tuple[str, str], ...] = ()
+    assertion: bool = False
 
     @property
     def permissions(self) -> tuple[str, ...]:

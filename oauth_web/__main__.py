@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 
 import structlog
 from hypercorn.asyncio import serve
@@ -26,10 +27,14 @@ _log = structlog.get_logger("oauth_web")
 
 
 async def _serve(settings: WebSettings) -> None:
-    stopping = asyncio.Event()
+    stopping, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        (at_once if stopping.is_set() else stopping).set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     deps = await _wire_patiently(settings, stopping)
     if deps is None:
         return
@@ -42,11 +47,12 @@ async def _serve(settings: WebSettings) -> None:
     config.umask = 0o177  # a Unix socket is for this user alone
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
-    config.graceful_timeout = 5.0
+    # Nothing takes longer than asking GitHub, and what was begun is finished.
+    config.graceful_timeout = settings.github_timeout + 2
     config.h11_max_incomplete_size = 64 * 1024
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
     try:
-        await serve(create_app(deps), config, shutdown_trigger=stopping.wait)
+        await serve(create_app(deps), config, shutdown_trigger=partial(deps.leaving.over, stopping, at_once))
     finally:
         following.cancel()
 

@@ -68,7 +68,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def sign_out_everywhere() -> Response:
         signed_in, _ = await _own_form(deps)
         # Also what is under way: a code that was not redeemed yet is void afterwards.
-        ended = await deps.revocation.of_user(signed_in.user.github_id, now=deps.clock())
+        ended = await deps.revocation.of_user(signed_in.user.github_id)
         for grant in ended:
             _audit_end(deps, grant, "signed out everywhere")
         answer = _back(deps, "signed-out-everywhere")

@@ -17,6 +17,7 @@ from oauth_web import (
     errors,
     home,
     introspect,
+    leaving,
     register,
     revoke,
     security_headers,
@@ -54,7 +55,9 @@ def create_app(deps: Deps) -> Quart:
     app.jinja_env.globals["below"] = below
     errors.show_as_json(app)
     security_headers.add_to(app)
+    leaving.let_go(app, deps.leaving)
     checks = MembershipChecks(deps)
+    app.before_serving(deps.clock.start)
     app.before_serving(deps.keys.start)
     app.before_serving(checks.start)
     app.after_serving(checks.stop)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import structlog
 
 from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.assertions import AssertionStore
 from oauth_core.store.authorizations import AuthorizationStore
+from oauth_core.store.clock import RedisClock
 from oauth_core.store.codes import CodeStore
 from oauth_core.store.connection import connect
 from oauth_core.store.consents import ConsentStore
@@ -25,16 +27,16 @@ from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore
 from oauth_core.store.sessions import SessionStore
 from oauth_core.store.users import UserStore
+from oauth_web.assertion_keys import AssertionKeys
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
 from oauth_web.identity_providers import IdentityProviders
 from oauth_web.keys import Keys
+from oauth_web.leaving import Leaving
 from oauth_web.live_policy import LivePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from redis.asyncio import Redis
 
     from oauth_core.audit import AuditSink
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Deps:
-    """What the endpoints work with. `clock` answers whole seconds since the epoch."""
+    """What the endpoints work with. `clock` answers whole seconds since the epoch, the same for every process."""
 
     settings: WebSettings
     redis: Redis
@@ -52,6 +54,7 @@ class Deps:
     clients: Clients
     documents: ClientDocuments
     identity_providers: IdentityProviders
+    assertion_keys: AssertionKeys | None
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
@@ -67,19 +70,20 @@ class Deps:
     keys: Keys
     github: GitHub
     audit: AuditSink
-    clock: Callable[[], int]
+    clock: RedisClock
+    leaving: Leaving
 
     async def aclose(self) -> None:
         """Let go of the connections."""
         await self.keys.stop()
+        await self.clock.stop()
         await self.github.aclose()
         await self.documents.aclose()
         await self.redis.aclose()
 
 
-def now() -> int:
-    """The wall clock, in whole seconds since the epoch."""
-    return int(time.time())
+def _tell_of_clock(ahead: float) -> None:
+    structlog.get_logger("clock").warning("clock differs from Redis'", seconds_ahead=round(ahead, 1))
 
 
 async def wire(settings: WebSettings) -> Deps:
@@ -89,14 +93,17 @@ async def wire(settings: WebSettings) -> Deps:
     `oauth_core.store.schema.SchemaError`.
     """
     redis = connect(settings)
+    clock = RedisClock(redis, differs=_tell_of_clock)
     leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
-    documents = ClientDocuments.from_settings(settings, document_store, clock=now)
+    documents = ClientDocuments.from_settings(settings, document_store, clock=clock)
     try:
+        await clock.look()
         await SchemaStore(redis).migrate(leases)
         identity_providers = IdentityProviders.from_settings(settings, documents)
+        assertion_keys = AssertionKeys.from_file(settings.assertion_public_keys)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
-        ring = await key_store.open(settings.signing_algorithm, now=now())
+        ring = await key_store.open(settings.signing_algorithm, now=clock())
     except BaseException:
         await redis.aclose()
         raise
@@ -110,6 +117,7 @@ async def wire(settings: WebSettings) -> Deps:
         clients=Clients(redis, documents, lifetime=settings.client_lifetime),
         documents=documents,
         identity_providers=identity_providers,
+        assertion_keys=assertion_keys,
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
         codes=CodeStore(redis),
@@ -125,5 +133,6 @@ async def wire(settings: WebSettings) -> Deps:
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings),
         audit=LogAuditSink(),
-        clock=now,
+        clock=clock,
+        leaving=Leaving(seconds=settings.web_drain_seconds),
     )

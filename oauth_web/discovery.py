@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
+from oauth_core import service_assertions
 from oauth_core.metadata import authorization_server, protected_resource
 from oauth_core.public_urls import path_of, well_known
 from oauth_web.answers import json_answer
@@ -68,6 +69,12 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.get(f"{below}/.well-known/jwks.json")
     async def jwks() -> Response:
         return _public(deps.keys.jwks)
+
+    @bp.get(f"{below}{service_assertions.PATH}")
+    async def service_assertion_jwks() -> Response:
+        if deps.assertion_keys is None:
+            return _not_found("no service is told who is calling in a signed form")
+        return _public(deps.assertion_keys.jwks)
 
     return bp
 

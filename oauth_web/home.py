@@ -30,6 +30,9 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/healthz")
     async def health() -> Response:
+        deps.leaving.note_asked()
+        if deps.leaving.has_begun:
+            return json_answer({"status": "leaving"}, 503)
         async with guarded():
             await deps.redis.get(keyspace.JWKS)
         return json_answer({"status": "ok"})

@@ -134,7 +134,7 @@ class MembershipChecks:
         try:
             groups = await check_still_admitted(self._deps, latest.user, latest.sealed_github_token)
         except NotAdmittedError as error:
-            ended = await self._deps.revocation.of_user(latest.user.github_id, now=self._deps.clock())
+            ended = await self._deps.revocation.of_user(latest.user.github_id)
             for grant in ended:
                 self._record(EventKind.GRANT_REVOKED, grant, str(error))
             tally.ended += len(ended)

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class Identity(BaseModel):
     """The identity headers as they arrived; `None` where there was none.
 
-    `authorization_arrived` says whether the caller's token came through, which the gateway must prevent.
+    `assertion` is the same in a signed form, for a service that wants it. `authorization_arrived` says whether the
+    caller's token came through, which the gateway must prevent.
     """
 
     user_id: str | None
     user_name: str | None
     client_id: str | None
     token_scope: str | None
+    assertion: str | None
     authorization_arrived: bool
 
 
@@ -42,6 +44,7 @@ def create_server() -> MCPServer:
             user_name=headers.get("x-user-name"),
             client_id=headers.get("x-client-id"),
             token_scope=headers.get("x-token-scope"),
+            assertion=headers.get("x-portcullis-assertion"),
             authorization_arrived="authorization" in headers,
         )
 

@@ -34,6 +34,7 @@ BELONGS = {
         "oauth_core.client_keys",
         "oauth_core.foreign_jwts",
         "oauth_core.keys",
+        "oauth_core.service_assertions",
     ),
     "mcp": ("portcullis",),
     "pydantic": (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from oauth_core.public_urls import is_loopback
+from oauth_core.service_assertions import AssertionSigner
 from oauth_core.settings.gateway import CommaList, RedisSettings
 
 
@@ -34,6 +35,8 @@ class AuthzSettings(RedisSettings):
     authz_tls_client_ca: Path | None = None
     authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
     authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
+    assertion_key: SecretStr | None = None
+    """The private key (PEM) that signs what services with `assertion` are told."""
     metrics_listen: str | None = None
     """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
 
@@ -51,3 +54,22 @@ class AuthzSettings(RedisSettings):
         if self.authz_tls_client_ca and not self.authz_tls_cert:
             raise ValueError("authz_tls_client_ca needs authz_tls_cert and authz_tls_key")
         return self
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> AuthzSettings:
+        if self.assertion_key is None:
+            if wanting := [service.name for service in self.services if service.assertion]:
+                raise ValueError(
+                    f"services want assertions ({', '.join(wanting)}): set ASSERTION_KEY (or ASSERTION_KEY_FILE)"
+                )
+        else:
+            self._signer(self.assertion_key)
+        return self
+
+    @property
+    def assertion_signer(self) -> AssertionSigner | None:
+        """Who signs what services are told; `None` without a key, and then no service wants it."""
+        return None if self.assertion_key is None else self._signer(self.assertion_key)
+
+    def _signer(self, key: SecretStr) -> AssertionSigner:
+        return AssertionSigner.from_pem(key.get_secret_value().encode(), issuer=self.issuer)

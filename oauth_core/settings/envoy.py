@@ -15,7 +15,7 @@ class EnvoySettings(TlsSettings):
 
     envoy_listen: CommaList = ("127.0.0.1:8080",)
     envoy_admin: str = "127.0.0.1:9901"
-    web_upstream: str = "127.0.0.1:9000"
+    web_upstream: CommaList = ("127.0.0.1:9000",)
     authz_upstream: CommaList = ("127.0.0.1:9001",)
     authz_upstream_ca: Path | None = None
     authz_upstream_name: str | None = None

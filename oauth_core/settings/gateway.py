@@ -105,6 +105,8 @@ class GatewaySettings(BaseModel):
             yield from faults
             if not faults and not issuer_faults:
                 yield from self._path_faults(service)
+            if service.assertion and not self.identity_headers.assertion:
+                yield f"service {service.name} wants assertions, and identity_headers gives them no name"
         known = {scope for service in self.resolved_services for scope in of_service(service)}
         if unknown := [scope for scope in self.default_scopes if scope not in known]:
             yield f"default_scopes names scopes of no service: {' '.join(unknown)}"
@@ -152,6 +154,7 @@ class GatewaySettings(BaseModel):
             named_permissions=service.permissions.names if service.permissions else (),
             rules=service.permissions.rules if service.permissions else None,
             permission_titles=tuple(service.permission_titles.items()),
+            assertion=service.assertion,
         )
 
 

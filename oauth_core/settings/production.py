@@ -81,6 +81,10 @@ def of_web(settings: WebSettings) -> Iterator[Advice]:
         yield Advice("unsafe", "membership_check_interval", "0: who left an organisation stays until they refresh")
     if settings.refresh_grace > _LONG_GRACE:
         yield Advice("unsafe", "refresh_grace", "a stolen refresh token goes unnoticed for so long")
+    if settings.assertion_public_keys is None and any(service.assertion for service in settings.services):
+        yield Advice(
+            "note", "assertion_public_keys", "is not set: services must get the keys of assertions elsewhere"
+        )
     if settings.client_registration == "open":
         yield Advice("note", "client_registration", "anybody may register clients (people still have to consent)")
     yield from _listens("web_listen", settings.web_listen)

@@ -30,6 +30,7 @@ class ServiceSettings(BaseModel):
     scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
     permissions: PermissionSettings | None = None
     permission_titles: dict[Name, Title] = Field(default_factory=dict)
+    assertion: bool = False
 
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:

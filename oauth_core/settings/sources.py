@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 
 SECRET_FIELDS = frozenset(
-    {"backup_key", "master_key", "github_client_secret", "redis_password", "redis_sentinel_password"}
+    {"assertion_key", "backup_key", "master_key"}
+    | {"github_client_secret", "redis_password", "redis_sentinel_password"}
 )
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
 

@@ -40,6 +40,7 @@ class WebSettings(RedisSettings, RateSettings):
     """What the authorization server needs. Lifetimes are seconds."""
 
     web_listen: str = "127.0.0.1:9000"
+    web_drain_seconds: float = Field(default=3.0, ge=0, le=60)
     master_key: Annotated[SecretStr, BeforeValidator(check_key)]
     github_client_id: str
     github_client_secret: SecretStr
@@ -69,6 +70,7 @@ class WebSettings(RedisSettings, RateSettings):
     client_documents_ca_file: Path | None = None
     allow_loopback_client_documents: bool = False
     trusted_issuers: tuple[TrustedIssuerSettings, ...] = ()
+    assertion_public_keys: Path | None = None
 
     @field_validator("access_token_lifetime")
     @classmethod

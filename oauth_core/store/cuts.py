@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.store import keyspace
+from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
-async def make(redis: Redis, key: str, now: int) -> None:
-    """Void what was allowed up to second `now`. Raises `StoreUnavailableError`."""
+async def make(redis: Redis, key: str) -> None:
+    """Void what was allowed up to this second. Raises `StoreUnavailableError`.
+
+    Redis says which second it is: by a clock that is behind, what was allowed a moment ago would escape.
+    """
+    now = int(await clock.seconds(redis))
     async with guarded():
         await redis.set(key, now, ex=keyspace.CUT_LIFETIME)
 

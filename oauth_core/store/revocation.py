@@ -38,22 +38,22 @@ class Revocation:
         """Whether what a person had at second `at` was taken back since."""
         return await cuts.reach(self._redis, at=at, github_id=github_id)
 
-    async def of_user(self, github_id: int, *, now: int) -> tuple[Grant, ...]:
-        """End all that a person allowed up to second `now`; answers the grants that ended.
+    async def of_user(self, github_id: int) -> tuple[Grant, ...]:
+        """End all that a person allowed up to now; answers the grants that ended.
 
         Their sessions end too, in every browser, and what they did not want to be asked again is asked again.
         """
-        await cuts.make(self._redis, keyspace.cut_of_user(github_id), now)
+        await cuts.make(self._redis, keyspace.cut_of_user(github_id))
         await sessions.end_all(self._redis, github_id)
         await consents.forget_person(self._redis, github_id)
         return await self._end(await self._grants.of_user(github_id))
 
-    async def of_client(self, client_id: str, *, now: int) -> tuple[Grant, ...]:
-        """End all that a client was allowed up to second `now`, and leave its registration; answers the grants.
+    async def of_client(self, client_id: str) -> tuple[Grant, ...]:
+        """End all that a client was allowed up to now, and leave its registration; answers the grants.
 
         Everybody is asked about it again.
         """
-        await cuts.make(self._redis, keyspace.cut_of_client(client_id), now)
+        await cuts.make(self._redis, keyspace.cut_of_client(client_id))
         await consents.forget_client(self._redis, client_id)
         key = keyspace.client_grants(client_id)
         async with guarded():
@@ -65,12 +65,12 @@ class Revocation:
                 await self._redis.zrem(key, *noted)
         return ended
 
-    async def of_everybody(self, *, now: int) -> int:
-        """End all that was allowed to anybody up to second `now`; answers how many grants that were.
+    async def of_everybody(self) -> int:
+        """End all that was allowed to anybody up to now; answers how many grants that were.
 
         Everybody's sessions end too, and everybody is asked about every client again.
         """
-        await cuts.make(self._redis, keyspace.CUT_OF_ALL, now)
+        await cuts.make(self._redis, keyspace.CUT_OF_ALL)
         await sessions.end_everybodys(self._redis)
         await consents.forget_everybody(self._redis)
         ended = 0

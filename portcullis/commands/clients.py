@@ -162,7 +162,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
         # A client that is known by its document has no record here.
         known = client_id_documents.is_url(client_id) or await ClientStore(redis, lifetime=0).exists(client_id)
         grants = GrantStore(redis, grace=settings.refresh_grace)
-        return known, await Revocation(redis, grants).of_client(client_id, now=int(time.time()))
+        return known, await Revocation(redis, grants).of_client(client_id)
 
     known, ended = with_redis(settings, run)
     if not known and not ended:

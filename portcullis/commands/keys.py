@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.keys import Algorithm, generate_key
+from oauth_core.store import clock
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from portcullis.identifiers import ANY_ID
 from portcullis.operator_commands import as_json, operator_group, record, shown_time, with_redis
@@ -18,9 +18,10 @@ from portcullis.operator_commands import as_json, operator_group, record, shown_
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oauth_core.settings import WebSettings
+    from redis.asyncio import Redis
 
-T = TypeVar("T")
+    from oauth_core.keys import SigningKey
+    from oauth_core.settings import WebSettings
 
 
 @operator_group("keys")
@@ -37,7 +38,7 @@ def command() -> None:
 @click.pass_obj
 def list_keys(settings: WebSettings, *, as_json: bool) -> None:
     """Show the keys of the ring, newest first, and which one signs."""
-    _show(_with_store(settings, lambda store: store.read()), as_json=as_json)
+    _show(*_with_ring(settings, lambda store, _: store.read()), as_json=as_json)
 
 
 @command.command()
@@ -48,12 +49,17 @@ def list_keys(settings: WebSettings, *, as_json: bool) -> None:
 @click.pass_obj
 def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool) -> None:
     """Make a new key. It is published at once and signs after a few seconds."""
-    key = generate_key(algorithm or settings.signing_algorithm, now=int(time.time()))
-    ring = _with_store(settings, lambda store: store.change(lambda ring: ring.with_new(key)))
-    record(AuditEvent(EventKind.KEY_CREATED, key=key.kid))
+    made: list[SigningKey] = []
+
+    def make(store: KeyRingStore, now: int) -> Awaitable[KeyRing]:
+        made.append(generate_key(algorithm or settings.signing_algorithm, now=now))
+        return store.change(lambda ring: ring.with_new(made[0]))
+
+    ring, now = _with_ring(settings, make)
+    record(AuditEvent(EventKind.KEY_CREATED, key=made[0].kid))
     if not as_json:
-        click.echo(f"Made {key.kid}; it signs in {PUBLISHED_FIRST} seconds.")
-    _show(ring, as_json=as_json)
+        click.echo(f"Made {made[0].kid}; it signs in {PUBLISHED_FIRST} seconds.")
+    _show(ring, now, as_json=as_json)
 
 
 @command.command(context_settings=ANY_ID)
@@ -65,29 +71,37 @@ def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool)
 @click.pass_obj
 def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> None:
     """Take the key KID out of the ring, once its tokens have expired."""
-    now, lifetime = int(time.time()), settings.access_token_lifetime
+    lifetime = settings.access_token_lifetime
     try:
-        ring = _with_store(
+        ring, now = _with_ring(
             settings,
-            lambda store: store.change(
+            lambda store, now: store.change(
                 lambda ring: ring.without(kid, now=now, token_lifetime=lifetime, force=force)
             ),
         )
     except RetireError as error:
         raise click.ClickException(f"{kid} stays: {error}") from None
     record(AuditEvent(EventKind.KEY_RETIRED, key=kid))
-    _show(ring, as_json=as_json)
+    _show(ring, now, as_json=as_json)
 
 
-def _with_store(settings: WebSettings, use: Callable[[KeyRingStore], Awaitable[T]]) -> T:
+def _with_ring(
+    settings: WebSettings, use: Callable[[KeyRingStore, int], Awaitable[KeyRing]]
+) -> tuple[KeyRing, int]:
+    """What `use` makes of the ring at this second, and the second: Redis', by which keys begin to sign."""
+
+    async def run(redis: Redis) -> tuple[KeyRing, int]:
+        now = int(await clock.seconds(redis))
+        return await use(KeyRingStore(redis, master_key=settings.master_key_bytes), now), now
+
     try:
-        return with_redis(settings, lambda redis: use(KeyRingStore(redis, master_key=settings.master_key_bytes)))
+        return with_redis(settings, run)
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _show(ring: KeyRing, *, as_json: bool) -> None:
-    signs = ring.signing_key(int(time.time()))
+def _show(ring: KeyRing, now: int, *, as_json: bool) -> None:
+    signs = ring.signing_key(now)
     rows: list[dict[str, Any]] = [
         {
             "kid": key.kid,

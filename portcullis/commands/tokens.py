@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from oauth_core import access_tokens, refresh_tokens
 from oauth_core.access_tokens import Rejected
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import is_identifier
+from oauth_core.store import clock
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.revocation import Revocation
@@ -156,7 +156,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
 
     async def run(redis: Redis) -> int:
         grants = GrantStore(redis, grace=settings.refresh_grace)
-        return await Revocation(redis, grants).of_everybody(now=int(time.time()))
+        return await Revocation(redis, grants).of_everybody()
 
     ended = with_redis(settings, run)
     record(AuditEvent(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason)))
@@ -192,7 +192,8 @@ def _named(settings: WebSettings, text: str) -> _Named:
 async def _jti(redis: Redis, settings: WebSettings, token: str) -> str | None:
     """The id of a genuine token: a forged one could name somebody else's."""
     ring = await KeyRingStore(redis, master_key=settings.master_key_bytes).read()
-    verdict = access_tokens.verify(token, ring.verifying, issuer=settings.issuer, now=int(time.time()))
+    now = int(await clock.seconds(redis))
+    verdict = access_tokens.verify(token, ring.verifying, issuer=settings.issuer, now=now)
     return None if isinstance(verdict, Rejected) else verdict.claims.jti
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.errors import SettingsError
+from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis.certificates import secret
 from portcullis.certificates.folder import CertificateFolder
@@ -27,6 +28,8 @@ from portcullis.supervisor.redis_config import OwnRedis
 from portcullis.supervisor.state import StateDir, hold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portcullis.supervisor.choices import Choices
 
 
@@ -82,19 +85,23 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
 def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
     """Make what the plan stands on: secrets and configuration files. Every program's settings are checked."""
     environ = os.environ
-    own_key = not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE")
     ground = Ground(
         config=config,
         environ=environ,
         run_dir=state.run_dir,
         redis=_own_redis(state) if choices.own_redis else None,
-        master_key_file=state.master_key() if own_key else None,
+        master_key_file=None if _brought(environ, "MASTER_KEY") else state.master_key(),
+        # Made in any case: a service may want assertions one day, and that then needs no restart.
+        assertion_key_file=None if _brought(environ, "ASSERTION_KEY") else state.assertion_key(),
         standin_secret_file=state.password("github-standin-secret") if choices.standin else None,
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         redis_server=_redis_server() if choices.own_redis else "",
         envoy=_envoy(),
     )
     envoy_settings = _check_settings(choices, ground)
+    if ground.assertion_key_file is not None:
+        key = SigningKey.from_pem(ground.assertion_key_file.read_bytes(), None, 0)
+        state.write_private(ground.assertion_public_file, key.public_pem().decode("ascii"))
     if ground.redis is not None:
         state.write_private(ground.redis_file, redis_config.render(ground.redis))
     # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
@@ -108,6 +115,11 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
     if envoy_settings.uses_acme:
         CertificateFolder(ground.acme_dir).show_something(envoy_settings.certificate_names)
     return ground
+
+
+def _brought(environ: Mapping[str, str], name: str) -> bool:
+    """Whether the operator brings the secret called `name`."""
+    return bool(environ.get(name) or environ.get(f"{name}_FILE"))
 
 
 def _own_redis(state: StateDir) -> OwnRedis:

@@ -98,7 +98,7 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
         who = await _as_user(users, await _find(users, user))
         # Blocked first: whoever is signing in at this moment looks for the block when all else is done.
         await users.block(Block(who.github_id, now, who.login or None, reason))
-        return who, await Revocation(redis, grants).of_user(who.github_id, now=now)
+        return who, await Revocation(redis, grants).of_user(who.github_id)
 
     who, ended = with_redis(settings, run)
     _conclude(EventKind.USER_BLOCKED, who, ended, reason, as_json=as_json)
@@ -134,7 +134,7 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     async def run(redis: Redis) -> tuple[User, tuple[Grant, ...]]:
         users, grants = _stores(redis, settings)
         who = await _as_user(users, await _find(users, user))
-        return who, await Revocation(redis, grants).of_user(who.github_id, now=int(time.time()))
+        return who, await Revocation(redis, grants).of_user(who.github_id)
 
     who, ended = with_redis(settings, run)
     _conclude(EventKind.USER_REVOKED, who, ended, reason, as_json=as_json)

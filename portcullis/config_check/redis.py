@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.settings.production import Advice
+from oauth_core.store import clock
 from oauth_core.store.connection import connect, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from redis.asyncio import Redis
 
     from oauth_core.settings import RedisSettings
 
@@ -33,9 +38,21 @@ async def look_at_redis(settings: RedisSettings) -> list[Advice]:
                 saves: str | None = (await redis.config_get("save")).get("save")
             except ResponseError:
                 saves = None  # managed ones do not say
-        return list(advice(about, saves))
+        return [*advice(about, saves), *await _clocks(redis)]
     finally:
         await redis.aclose()
+
+
+async def _clocks(redis: Redis) -> list[Advice]:
+    """Whether this machine and Redis disagree about the time."""
+    try:
+        ahead = time.time() - await clock.seconds(redis)
+    except StoreUnavailableError:
+        return []  # this user may not ask
+    if abs(ahead) < clock.NOTICEABLE:
+        return []
+    text = f"its clock and this machine's differ by {abs(ahead):.0f} s: keep them in step (NTP)"
+    return [Advice("unsafe", _SETTING, text)]
 
 
 def advice(about: Mapping[str, Any], saves: str | None) -> Iterator[Advice]:

@@ -66,7 +66,10 @@ class Gateway:
 async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
     """Find the gateway at `url`. Raises `UnreachableError`."""
     issuer = url.rstrip("/")
-    where = well_known(issuer, "oauth-authorization-server")
+    try:
+        where = well_known(issuer, "oauth-authorization-server")
+    except ValueError as error:
+        raise UnreachableError(f"{url}: {error}") from None
     try:
         answer = await http.get(where)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:

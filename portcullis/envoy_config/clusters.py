@@ -42,6 +42,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptionsExplicitHttpConfig,
 )
 
+from portcullis.envoy_config import replicas
 from portcullis.envoy_config.messages import address, exactly, packed, seconds
 from portcullis.envoy_config.topology import HostPort, Place, Topology, Upstream, is_ip
 
@@ -78,11 +79,19 @@ def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> l
     """
     return [
         _authz(settings, topology.authz),
-        _cluster(WEB, [topology.web], _http1()),
+        _web(topology.web),
         *([_cluster(STANDIN, [topology.standin], _http1())] if topology.standin else []),
         *([_cluster(ACME, [topology.acme], _http1())] if topology.acme else []),
         *(_service(service, upstream, trusted_cas) for service, upstream in topology.services),
     ]
+
+
+def _web(places: Sequence[Place]) -> Cluster:
+    """The processes of the authorization server."""
+    cluster = _cluster(WEB, places, _http1())
+    if replicas.are_several(places):
+        replicas.watch(cluster, grpc=False)
+    return cluster
 
 
 def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
@@ -95,6 +104,8 @@ def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
     if cluster.circuit_breakers:  # when a process dies, every check it was asked is asked again at once
         cluster.circuit_breakers.thresholds[0].max_retries = _MOST_RETRIES
+    if replicas.are_several(places):
+        replicas.watch(cluster, grpc=True)
     if len(places) > 1:
         cluster.outlier_detection = OutlierDetection(
             consecutive_gateway_failure=3,

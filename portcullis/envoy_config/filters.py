@@ -44,10 +44,10 @@ from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import He
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from oauth_core.public_urls import origin_of
+from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
 from portcullis.envoy_config.rate_limit import limited, unlimited
@@ -197,13 +197,11 @@ def _another_process() -> RetryPolicy:
     """A check changes nothing: one that got no answer, since a process died or ended, is asked of another one."""
     return RetryPolicy(
         retry_on="connect-failure,refused-stream,reset,unavailable,cancelled",
-        num_retries=2,
+        num_retries=replicas.RETRIES,
         retry_host_predicate=[
-            RetryPolicyRetryHostPredicate(
-                name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
-            )
+            RetryPolicyRetryHostPredicate(name=replicas.PREVIOUS_HOSTS, typed_config=replicas.another_one())
         ],
-        host_selection_retry_max_attempts=8,
+        host_selection_retry_max_attempts=replicas.ATTEMPTS_TO_FIND_ANOTHER,
     )
 
 

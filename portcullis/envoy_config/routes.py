@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     HeaderMatcher,
     RetryPolicy,
+    RetryPolicyRetryHostPredicate,
     Route,
     RouteAction,
     RouteConfiguration,
@@ -25,7 +26,9 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
+from oauth_core import service_assertions
 from oauth_core.public_urls import path_of, well_known
+from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
 from portcullis.envoy_config.messages import exactly, matching, overwrite, seconds
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WEB_SECONDS = 30
+_NOT_SENT = "connect-failure,refused-stream,reset-before-request"
 _STREAM_IDLE_SECONDS = 3600
 """How long an event stream may be silent. How long it may live at all is the check service's to say."""
 
@@ -51,14 +55,16 @@ _JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 # Below the issuer's path: where an MCP client goes, perhaps one that lives in a web page ...
-_CLIENT_PATHS = ("/token", "/device_authorization", "/revoke", "/introspect", "/.well-known/jwks.json")
+_CLIENT_PATHS = (
+    *("/token", "/device_authorization", "/revoke", "/introspect"),
+    *("/.well-known/jwks.json", service_assertions.PATH),
+)
 _DOCUMENTS = ("oauth-authorization-server", "openid-configuration")
 _CLIENT_TREES = ("/register", *(f"/.well-known/{document}" for document in _DOCUMENTS))
 # ... and where people and probes go.
 _PEOPLE_PATHS = ("/", "/callback", "/device")
 _PEOPLE_TREES = ("/authorize", "/account")
 # The same at the root of the host, whatever path the issuer has.
-_HEALTH = "/healthz"
 _ANYTHING = RouteMatch(prefix="/")
 _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
 """CONNECT, which has no path and so matches nothing else; unanswered it would wait for its time to run out."""
@@ -140,7 +146,7 @@ def _issuer_routes(settings: EnvoySettings, topology: Topology) -> Iterator[Rout
         yield _web(RouteMatch(path=below), for_people(settings))
     for path in _PEOPLE_PATHS:
         yield _web(RouteMatch(path=f"{below}{path}"), for_people(settings))
-    yield _web(RouteMatch(path=_HEALTH), for_people(settings))
+    yield _web(RouteMatch(path=replicas.HEALTH_PATH), for_people(settings))
     for tree in _PEOPLE_TREES:
         yield _web(_at_or_below(f"{below}{tree}"), for_people(settings))
     if topology.standin is not None:
@@ -214,7 +220,7 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
     return Route(
         name=cluster,
         match=match,
-        route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS)),
+        route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS), retry_policy=_retries_elsewhere()),
         # Whom the rate limits count: not what the caller says, and the last proxy only if it is trusted.
         request_headers_to_add=[overwrite(ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
         typed_per_filter_config=filters,
@@ -223,7 +229,19 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
 
 def _retries() -> RetryPolicy:
     """Try again only what has certainly not been sent: no tool is ever called twice."""
-    return RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=1)
+    return RetryPolicy(retry_on=_NOT_SENT, num_retries=1)
+
+
+def _retries_elsewhere() -> RetryPolicy:
+    """The same, of another process of the authorization server: a code or a form is never used twice either."""
+    return RetryPolicy(
+        retry_on=_NOT_SENT,
+        num_retries=replicas.RETRIES,
+        retry_host_predicate=[
+            RetryPolicyRetryHostPredicate(name=replicas.PREVIOUS_HOSTS, typed_config=replicas.another_one())
+        ],
+        host_selection_retry_max_attempts=replicas.ATTEMPTS_TO_FIND_ANOTHER,
+    )
 
 
 def _answer(

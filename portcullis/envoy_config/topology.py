@@ -70,12 +70,12 @@ class Upstream:
 class Topology:
     """The parsed addresses of one gateway. `services` keeps the order of the settings.
 
-    Neither `listen` nor `authz`, an address for each process of the check service, is empty.
+    None of `listen`, `web` and `authz`, an address for each process of either service, is empty.
     """
 
     listen: tuple[HostPort, ...]
     admin: Place
-    web: Place
+    web: tuple[Place, ...]
     authz: tuple[Place, ...]
     standin: Place | None
     acme: Place | None
@@ -140,18 +140,22 @@ def topology(settings: EnvoySettings) -> Topology:
     def place(what: str, text: str) -> Place:
         return read(what, parse_place, text, nowhere)
 
+    def places(what: str, texts: tuple[str, ...]) -> list[Place]:
+        found = [place(what, text) for text in texts]
+        if not found:
+            faults.append(f"{what} is empty")
+        elif len(set(found)) < len(found):
+            faults.append(f"{what} names an address twice")
+        return found
+
     listen = [read("envoy_listen", _listener, text, HostPort(text, 0)) for text in settings.envoy_listen]
     if not listen:
         faults.append("envoy_listen is empty")
     if len(set(listen)) < len(listen):
         faults.append("envoy_listen names an address twice")
     admin = read("envoy_admin", _admin, settings.envoy_admin, nowhere)
-    web = place("web_upstream", settings.web_upstream)
-    authz = [place("authz_upstream", text) for text in settings.authz_upstream]
-    if not authz:
-        faults.append("authz_upstream is empty")
-    elif len(set(authz)) < len(authz):
-        faults.append("authz_upstream names an address twice")
+    web = places("web_upstream", settings.web_upstream)
+    authz = places("authz_upstream", settings.authz_upstream)
     if settings.authz_upstream_ca and not settings.authz_upstream_name and not _one_host(authz):
         faults.append("authz_upstream_name is not set: say which name the check service's certificate carries")
     standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
@@ -172,7 +176,7 @@ def topology(settings: EnvoySettings) -> Topology:
     return Topology(
         listen=tuple(listen),
         admin=admin,
-        web=web,
+        web=tuple(web),
         authz=tuple(authz),
         standin=standin,
         acme=acme,

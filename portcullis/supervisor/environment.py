@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from oauth_core.settings import GatewaySettings
 
 _EVERYBODY = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME")
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _OUTSIDE = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *_TRUST,
 )
 
 
@@ -36,6 +37,11 @@ def plain(environ: Mapping[str, str]) -> dict[str, str]:
 def outside(environ: Mapping[str, str]) -> dict[str, str]:
     """How to reach the outside world: proxies and certificates."""
     return {name: environ[name] for name in _OUTSIDE if name in environ}
+
+
+def trust(environ: Mapping[str, str]) -> dict[str, str]:
+    """Whose certificates to believe, which may be the operator's own authority's."""
+    return {name: environ[name] for name in _TRUST if name in environ}
 
 
 def settings_of(

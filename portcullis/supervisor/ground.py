@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Ground:
     """What the plan stands on.
 
-    `redis`, `master_key_file` and `standin_secret_file` are `None` when the operator brings their own.
+    `redis`, `master_key_file`, `assertion_key_file` and `standin_secret_file` are `None` when the operator brings
+    their own.
     """
 
     config: Path
@@ -24,6 +25,7 @@ class Ground:
     run_dir: Path
     redis: OwnRedis | None
     master_key_file: Path | None
+    assertion_key_file: Path | None
     standin_secret_file: Path | None
     acme_dir: Path
     redis_server: str
@@ -58,6 +60,11 @@ class Ground:
     def tls_secret_file(self) -> Path:
         """What tells Envoy where the operator's own certificate is."""
         return self.run_dir / "tls-secret.json"
+
+    @property
+    def assertion_public_file(self) -> Path:
+        """The public half of the key in `assertion_key_file`."""
+        return self.run_dir / "assertion-key.pub"
 
     @property
     def envoy_file(self) -> Path:

@@ -66,8 +66,9 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     github: dict[str, str | None] = {}
     outside = environment.outside(ground.environ)
     if choices.standin:
-        # Reached through Envoy, as by browsers; no proxy has a part in talking to this machine.
-        outside = {}
+        # Reached through Envoy, as by browsers, by TLS where there is any; no proxy has a part in talking to this
+        # machine.
+        outside = environment.trust(ground.environ)
         url = f"{origin_of(choices.settings.issuer)}{PREFIX}"
         github = {
             "GITHUB_CLIENT_ID": _STANDIN_CLIENT,
@@ -89,12 +90,16 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
             **github,
             WEB_LISTEN=f"unix:{ground.web_socket}",
             MASTER_KEY_FILE=str(ground.master_key_file) if ground.master_key_file else None,
+            ASSERTION_PUBLIC_KEYS=str(ground.assertion_public_file) if ground.assertion_key_file else None,
         )
     )
 
 
 def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
-    """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads."""
+    """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads.
+
+    It alone has the key that signs what services are told.
+    """
     return environment.plain(ground.environ) | environment.settings_of(
         AuthzSettings,
         ground.environ,
@@ -103,6 +108,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         **_redis_access(ground, redis_config.AUTHZ),
         AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
         AUTHZ_WORKERS=str(choices.authz_workers),
+        ASSERTION_KEY_FILE=str(ground.assertion_key_file) if ground.assertion_key_file else None,
     )
 
 

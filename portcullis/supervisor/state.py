@@ -1,7 +1,7 @@
 """The state folder: who may use it, the secrets made once and kept in it, and where the sockets and logs go.
 
 lock            held by the one `portcullis up` that uses the folder
-secrets/        the master key and passwords, each a file for its owner only
+secrets/        the master key, the assertion key and passwords, each a file for its owner only
 redis/          Redis' configuration and data
 acme/           the certificate, where one comes from an ACME authority
 logs/           one file for each child, and the one before
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.credentials import new_key, new_secret
 from oauth_core.errors import SettingsError
+from oauth_core.keys import generate_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +48,10 @@ class StateDir:
     def master_key(self) -> Path:
         """The file of the master key, which encrypts the signing keys at rest. Losing it loses every sign-in."""
         return self._made_once("master-key", base64.b64encode(new_key()).decode("ascii"))
+
+    def assertion_key(self) -> Path:
+        """The file of the key that signs what services are told (`oauth_core.service_assertions`)."""
+        return self._made_once("assertion-key.pem", generate_key("ES256", now=0).to_pem().decode("ascii"))
 
     def password(self, name: str) -> Path:
         """The file of the password called `name`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ext_authz.permissions import Permissions
+from ext_authz.permits import Permits
 from ext_authz.token_memory import TokenMemory
 from oauth_core import access_tokens
 from oauth_core.access_tokens import Rejected, TokenFault
@@ -107,7 +107,7 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
     # Made first, and decoded anew below as every request's is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
     service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
-    permissions = Permissions()
+    permits = Permits()
     memory.verify(sent[0].decode(), keys, NOW)
     tracemalloc.start()
     try:
@@ -115,7 +115,7 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
         for each in sent:
             remembered = memory.verify(each.decode(), keys, NOW)
             assert not isinstance(remembered, Rejected)
-            remembered.keep(permissions.make(remembered.verified.claims, service, ()))
+            remembered.keep(permits.make(remembered.verified.claims, service, (), NOW))
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -27,8 +27,8 @@ LIFE = {wire.LIFE: "00300000"}
 
 def allowed(who: AccessClaims | None = None, lookalikes: tuple[str, ...] = (), **options: Any) -> Answer:
     """What Envoy is told to do for the one these claims describe."""
-    permission = wire.encode_allowed(who or claims(), "time", lookalikes, **options)
-    return read_answer(permission.lasting(300))
+    permit = wire.encode_allowed(who or claims(), "time", lookalikes, **options)
+    return read_answer(permit.lasting(300))
 
 
 def decode(message: bytes) -> wire.IncomingRequest:
@@ -45,7 +45,8 @@ def test_a_request_is_read_as_envoy_wrote_it() -> None:
     assert request is not None
     assert request.http is not None
     assert request.http.path == "/time/mcp?a=b?c"
-    assert request._replace(http=None) == wire.IncomingRequest(
+    assert request.peer is not None
+    assert request._replace(http=None, peer=None) == wire.IncomingRequest(
         method="POST",
         host="localhost:8080",
         path="/time/mcp",
@@ -259,8 +260,8 @@ def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> No
 )
 def test_a_response_is_always_bounded(seconds: int, milliseconds: str) -> None:
     """Zero would mean for ever to Envoy."""
-    permission = wire.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
-    answer = read_answer(permission.lasting(seconds))
+    permit = wire.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
+    answer = read_answer(permit.lasting(seconds))
     assert answer.headers[wire.LIFE] == milliseconds
     assert (answer.headers["x-user-id"], answer.headers["x-client-id"]) == ("00000000", "00000000")
 

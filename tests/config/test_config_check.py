@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from oauth_core.keys import generate_key
 from oauth_core.settings import KINDS, SECRETS
 from portcullis.config_check.redis import advice
-from tests.support.operator import run
+from tests.support import forks
 from tests.support.redis_server import running_redis
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = base64.b64encode(b"k" * 32).decode()
-SECRET_VALUES = {name: KEY if name.endswith("_key") else f"hush-{name}" for name in SECRETS}
+SECRET_VALUES = {
+    **{name: KEY if name.endswith("_key") else f"hush-{name}" for name in SECRETS},
+    "assertion_key": generate_key("ES256", now=0).to_pem().decode().strip(),
+}
 GOOD = """
 base_domain = "example.com"
 access_token_lifetime = 900
@@ -39,8 +42,9 @@ def check(tmp_path: Path, text: str, environ: dict[str, str], *options: str) -> 
     """The exit code, the report, and all that was printed."""
     config = tmp_path / "portcullis.toml"
     config.write_text(text)
-    command = [sys.executable, "-m", "portcullis", "config", "check", "--config", str(config), *options]
-    shown, done = run(command, environ), run([*command, "--json"], environ)
+    command = ("portcullis", "config", "check", "--config", str(config), *options)
+    shown = forks.run(*command, environment=environ)
+    done = forks.run(*command, "--json", environment=environ)
     assert shown.returncode == done.returncode
     return done.returncode, json.loads(done.stdout), shown.stdout + done.stdout + shown.stderr + done.stderr
 

@@ -132,5 +132,6 @@ def test_a_cookie_of_the_sign_in_is_not_told_to_a_service_on_the_same_host(world
     session = {"Cookie": "__Host-portcullis-session=secret; other=1"}
     world.ask("/time/mcp", headers=GOOD | session)
     assert "cookie" not in world.only_received().headers
+    world.forget()
     world.ask("/account", headers=session)
     assert "cookie" in world.only_received().headers

@@ -149,6 +149,13 @@ def test_every_fault_is_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["web_upstream", "authz_upstream"])
+@pytest.mark.parametrize("places", [(), ("web:9000", "web:9001", "WEB:9000")])
+def test_each_program_of_ours_is_somewhere_and_nowhere_twice(name: str, places: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match=name):
+        topology(_settings(**{name: places}))
+
+
 @pytest.mark.parametrize("listen", [(), ("127.0.0.1:80", "127.0.0.1:80")])
 def test_envoy_listens_somewhere_and_nowhere_twice(listen: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match="envoy_listen"):

@@ -19,6 +19,7 @@ from oauth_core.store.connection import connect
 from oauth_core.store.keyring import KeyRingStore
 from portcullis.operator_settings import operator_settings
 from tests.support import assertions, device_flow, identity_provider
+from tests.support.mcp_user import whoami_as
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered, form_value
 from tests.support.oauth_client import SESSION as SESSION_NAME
 from tests.support.operator import operate
@@ -53,13 +54,14 @@ DEVICE_CODE, USER_CODE = "device code", "user code"
 BROWSER, HANDLE, STATE = "browser cookie", "consent handle", "state of a sign-in"
 SESSION, FORM_TOKEN = "session cookie", "form token of a session"
 GITHUB = "GitHub token"
+TOLD = "assertion that a service was told"
 NONE, GARBAGE = "none", "garbage"
 
 KINDS = (
     *(NONE, GARBAGE, ACCESS_A, ACCESS_B, EXPIRED, REVOKED, FOREIGN, UNKNOWN),
     *(REGISTRATION, REGISTRATION_OF_ANOTHER, INITIAL, INITIAL_USED, SECRET, SECRET_OF_ANOTHER),
     *(ASSERTION, ASSERTION_OF_FOREIGN_KEY, REFRESH, REFRESH_REVOKED, CODE, CODE_USED, DEVICE_CODE, USER_CODE),
-    *(BROWSER, HANDLE, STATE, SESSION, FORM_TOKEN, GITHUB),
+    *(BROWSER, HANDLE, STATE, SESSION, FORM_TOKEN, GITHUB, TOLD),
     *(ID_JAG, ID_JAG_OF_FOREIGN_KEY, ACCESS_BOUND, CERTIFICATE, CERTIFICATE_HASH),
     *(ACCESS_KEYED, PROOF, PROOF_OF_FOREIGN_KEY),
 )
@@ -214,6 +216,8 @@ async def filled(
     kept[STATE] = answered((await oauth.consent(url)).headers["Location"])["state"]
     kept[BROWSER] = str(oauth.http.cookies[_BROWSER_COOKIE])
     kept[GITHUB] = await _github_token(gateway, oauth)
+    kept[TOLD] = (await whoami_as(gateway.resource("whoami"), kept[ACCESS_A], tls=oauth.tls))["assertion"]
+    assert kept[TOLD], "the service was told nothing"
     return wallet
 
 

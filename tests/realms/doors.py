@@ -259,6 +259,7 @@ PUBLIC = frozenset(
         "GET /.well-known/oauth-protected-resource",
         "GET /.well-known/oauth-protected-resource/<path:path>",
         "GET /.well-known/jwks.json",
+        "GET /.well-known/service-assertion-jwks.json",
         "POST /account/sign-in",
     }
 )

@@ -36,7 +36,8 @@ tls_key = "%(key)s"
 tls_client_ca = "%(callers)s"
 """
     + WHOAMI_ALONE.replace("http://localhost", "https://localhost")
-    + """
+    + """assertion = true
+
 [[services]]
 name = "other"
 url = "/other/mcp"

@@ -18,7 +18,7 @@ from oauth_core.store import keyspace, snapshot
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.schema import VERSION
-from tests.support.operator import run
+from tests.support import forks
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ GRANT = Grant(
     scopes=("mcp.time",),
     resources=("https://time.example/mcp",),
     created_at=NOW,
-    expires_at=NOW + 1000,
+    expires_at=NOW + 86_400,  # this module is read long before its tests run
     user=User(42, "octocat"),
 )
 
@@ -81,7 +81,7 @@ def new_key() -> str:
 
 
 def portcullis(environment: dict[str, str], *arguments: str, fails: bool = False) -> str:
-    done = run([sys.executable, "-m", "portcullis", *arguments], environment)
+    done = forks.run("portcullis", *arguments, environment=environment)
     assert (done.returncode != 0) is fails, done.stderr
     return done.stderr
 

@@ -34,10 +34,10 @@ _PATIENCE = 60_000.0
 
 
 @contextmanager
-def running_chromium() -> Iterator[Browser]:
+def running_chromium(*flags: str) -> Iterator[Browser]:
     """The browser, for the block. For tests that are no coroutines: Playwright has a loop of its own meanwhile."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=[*_FLAGS, *flags])
         try:
             yield browser
         finally:

@@ -16,6 +16,7 @@ from portcullis.doctor.browsers import LocalBrowser
 from portcullis.doctor.client import Wallet
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
 
 _REDIRECT_URI = "http://127.0.0.1:7777/callback"
@@ -83,3 +84,13 @@ async def whoami(client: Client) -> dict[str, Any]:
     assert not result.is_error
     assert isinstance(result.structured_content, dict)
     return result.structured_content
+
+
+async def whoami_as(resource: str, token: str, *, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
+    """What the example server was told about the bearer of `token`. `tls` says whom to trust."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT, verify=True if tls is None else tls) as http,
+        Client(streamable_http_client(resource, http_client=http), read_timeout_seconds=_TIMEOUT) as client,
+    ):
+        return await whoami(client)

@@ -7,8 +7,6 @@ import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
+from tests.support import forks
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
@@ -103,12 +102,12 @@ def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") ->
             **(settings or {}),
         }
         people = ["--people", str(folder / "people.json")]
-        standin = [sys.executable, "-m", "portcullis", "github-standin", "--listen", f"127.0.0.1:{github_port}"]
-        standin += people
-        stack.enter_context(_process(standin, environment, folder / "github.log"))
-        stack.enter_context(_process([sys.executable, "-m", "oauth_web"], environment, log))
+        standin = ("github-standin", "--listen", f"127.0.0.1:{github_port}", *people)
+        github_log = folder / "github.log"
+        stack.enter_context(forks.running("portcullis", *standin, environment=environment, log=github_log))
+        stack.enter_context(forks.running("oauth_web", environment=environment, log=log))
         _wait_for(f"{issuer}/healthz", log)
-        _wait_for(f"http://127.0.0.1:{github_port}/_github/healthz", folder / "github.log")
+        _wait_for(f"http://127.0.0.1:{github_port}/_github/healthz", github_log)
         yield WebServer(issuer, redis, log, environment)
 
 
@@ -118,27 +117,10 @@ def another_web(server: WebServer, settings: Mapping[str, str]) -> Iterator[str]
     port = free_port()
     log = server.log.with_name(f"another-{port}.log")
     environment = {**server.environment, "WEB_LISTEN": f"127.0.0.1:{port}", **settings}
-    with _process([sys.executable, "-m", "oauth_web"], environment, log):
+    with forks.running("oauth_web", environment=environment, log=log):
         address = f"http://127.0.0.1:{port}"
         _wait_for(f"{address}/healthz", log)
         yield address
-
-
-@contextmanager
-def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _wait_for(url: str, log: Path) -> None:

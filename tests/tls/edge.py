@@ -95,7 +95,7 @@ def edge(trusted: Path, secret: Path, **more: Any) -> Iterator[Edge]:
             envoy_listen=(f"127.0.0.1:{port}",),
             http_redirect_listen=(redirect,),
             envoy_admin=f"unix:{folder / 'admin.sock'}",
-            web_upstream=web.address,
+            web_upstream=(web.address,),
             authz_upstream=(f"unix:{folder / 'authz.sock'}",),
             **({"tls_secret": secret} | more),
         )

@@ -55,7 +55,7 @@ def gate_before(authz: AuthzProcess, folder: Path) -> Iterator[Gate]:
         envoy_listen=(f"127.0.0.1:{port}",),
         envoy_admin=f"unix:{run / 'admin.sock'}",
         authz_upstream=(authz.address, f"{authz.address}.1"),
-        web_upstream=f"unix:{run / 'nobody.sock'}",
+        web_upstream=(f"unix:{run / 'nobody.sock'}",),
     )
     with running(settings, folder) as gate:
         yield gate

@@ -160,7 +160,7 @@ def gate(authz: AuthzProcess, folder: Path, papers: Papers, identity: Identity |
         authz_upstream_name=NAME,
         authz_upstream_cert=identity.cert if identity else None,
         authz_upstream_key=identity.key if identity else None,
-        web_upstream=f"unix:{run / 'nobody.sock'}",
+        web_upstream=(f"unix:{run / 'nobody.sock'}",),
     )
     with running(settings, folder) as started:
         yield started

@@ -154,6 +154,6 @@ def test_settings_that_no_longer_work_leave_the_workers_in_place(redis: RedisSer
         config = Path(authz.address.removeprefix("unix:")).parent / "portcullis.toml"
         config.write_text('issuer = "nonsense"\n', encoding="utf-8")
         authz.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "workers.replaced" in authz.log_text())
+        eventually(lambda: "workers.not_replaced" in authz.log_text())
         assert ready(authz) == before
         assert ask(authz.address) is None

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from portcullis.supervisor import operator_environment
 from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, running, until
 from tests.support.redis_server import running_redis
 from tests.support.supervised import CONFIG, Gateway, gateway
@@ -51,7 +52,9 @@ def the_doctor_is_content(up: Gateway) -> subprocess.CompletedProcess[str]:
 
 def redis_as(up: Gateway, user: str, secret: str) -> Redis:
     password = (up.state / "secrets" / secret).read_text().strip()
-    return Redis(unix_socket_path=str(up.state / "run/redis.sock"), username=user, password=password)
+    # Where the socket is depends on how long the path of the state folder is.
+    url = operator_environment.read(up.state)["REDIS_URL"]
+    return Redis.from_url(url, username=user, password=password)
 
 
 def test_it_shows_progress_then_one_ready_line_then_what_to_type_next(up: Gateway) -> None:

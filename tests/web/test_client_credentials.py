@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import forks
 from tests.web.test_token import assert_refused, claims_of, live_tokens
 
 if TYPE_CHECKING:
@@ -24,14 +23,7 @@ BOTH = ("--scope", "mcp.time", "--scope", "mcp.notes")
 
 def clients(web: WebServer, *arguments: str, expect: int = 0) -> Any:
     """Run the operator's command; answers its JSON, or what it said on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "portcullis", "clients", *arguments],
-        env=web.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = forks.run("portcullis", "clients", *arguments, environment=web.environment)
     assert done.returncode == expect, done.stderr
     return json.loads(done.stdout) if "--json" in arguments and expect == 0 else done.stderr + done.stdout
 

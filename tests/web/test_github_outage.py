@@ -39,22 +39,32 @@ class Relay:
         for task in self._open:
             task.cancel()
 
+    async def end(self) -> None:
+        self.go_away()
+        if self._open:
+            await asyncio.wait(self._open)
+
     def come_back(self) -> None:
         self._is_away = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_away:
-            writer.close()
-            return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        ways = [asyncio.ensure_future(_pass(reader, far_writer)), asyncio.ensure_future(_pass(far_reader, writer))]
-        self._open.update(ways)
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-            self._open.discard(way)
-        writer.close()
-        far_writer.close()
+        task = asyncio.ensure_future(self._pass_on(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_writer = None
+        try:
+            if self._is_away:
+                return
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(_pass(reader, far_writer))
+                ways.create_task(_pass(far_reader, writer))
+        finally:
+            for end in (writer, far_writer):
+                if end is not None:
+                    end.close()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,6 +74,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     except ConnectionError:
         pass
+    writer.close()  # and so the other way ends too
 
 
 @asynccontextmanager
@@ -75,7 +86,7 @@ async def relay() -> AsyncIterator[Relay]:
         yield passing
     finally:
         server.close()
-        passing.go_away()
+        await passing.end()
 
 
 @dataclass

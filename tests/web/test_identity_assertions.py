@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import forks
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.identity_provider import ISSUER as PROVIDER
 from tests.support.identity_provider import KEY_NAME, SUBJECT, as_grant, asserted
 from tests.support.oauth_client import OAuthClient
-from tests.support.operator import run
 from tests.support.publisher import Publisher, running_publisher
 from tests.support.web_process import WebServer, running_web
 from tests.web.test_token import assert_refused, claims_of, live_tokens
@@ -244,7 +243,7 @@ async def test_what_github_said_of_an_account_outweighs_what_a_provider_says(
 
 
 def operate(web: WebServer, *arguments: str) -> None:
-    done = run([sys.executable, "-m", "portcullis", *arguments], web.environment)
+    done = forks.run("portcullis", *arguments, environment=web.environment)
     assert done.returncode == 0, done.stderr
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 
+from tests.support import forks
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
@@ -27,14 +26,7 @@ def web() -> Iterator[WebServer]:
 
 
 def keys(web: WebServer, *arguments: str, expect: int = 0) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "portcullis", "keys", *arguments],
-        env=web.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = forks.run("portcullis", "keys", *arguments, environment=web.environment)
     assert done.returncode == expect, done.stderr
     assert web.environment["MASTER_KEY"] not in done.stdout + done.stderr
     return json.loads(done.stdout) if "--json" in arguments and expect == 0 else done.stderr
@@ -70,14 +62,7 @@ async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
 
 def test_a_wrong_master_key_is_one_readable_line(web: WebServer) -> None:
     wrong = {**web.environment, "MASTER_KEY": "A" * 43 + "="}
-    done = subprocess.run(
-        [sys.executable, "-m", "portcullis", "keys", "list"],
-        env=wrong,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = forks.run("portcullis", "keys", "list", environment=wrong)
     assert done.returncode == 1
     assert "another MASTER_KEY" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,0 +1,69 @@
+"""What a request that may pass is given on its way: an identity, and a time by which its answer must end.
+
+A check happens when a request begins, but the answer may be an event stream that never ends by itself. So Envoy is
+told to end it: when the token expires, and after a while in any case, since the token may have been revoked
+meanwhile. Whoever wants to go on asks again, and is checked again.
+
+A service that wants it is also told who is calling in a signed form. A signature is as dear as the check of one,
+so the permit is kept with it, and made anew after a minute.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ext_authz import wire
+from ext_authz.token_memory import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ext_authz.wire import IncomingRequest, Names, Permit
+    from oauth_core.model import AccessClaims, Service
+    from oauth_core.service_assertions import AssertionSigner
+
+STREAM_SECONDS = 300
+CALL_SECONDS = 900
+
+
+class Permits:
+    """Makes permits, as the operator set it up."""
+
+    def __init__(
+        self,
+        names: Names = wire.USUAL_NAMES,
+        *,
+        stream_seconds: int = STREAM_SECONDS,
+        call_seconds: int = CALL_SECONDS,
+        signer: AssertionSigner | None = None,
+    ) -> None:
+        """`stream_seconds` bounds what a client holds open with GET, `call_seconds` the answer to all else.
+
+        Without `signer` no service may want assertions.
+        """
+        self.names = names
+        self._stream_seconds = stream_seconds
+        self._call_seconds = call_seconds
+        self._signer = signer
+
+    def make(self, claims: AccessClaims, service: Service, lookalikes: Iterable[str], now: int) -> Answer:
+        """The permit for the one `claims` describe to reach `service`, at second `now`.
+
+        Raises `RuntimeError` when the service wants an assertion and there is no key or no name for it, which only
+        a change of the settings file can bring about: it must not have to guess who is one of ours.
+        """
+        if not service.assertion:
+            permit = wire.encode_allowed(claims, service.name, lookalikes, self.names)
+            return Answer(service, permit, claims.exp)
+        if self._signer is None or not self.names.headers.assertion:
+            raise RuntimeError(
+                "a service wants assertions, which needs a restart: there is no key or no name for it"
+            )
+        assertion, until = self._signer.sign(claims, service, now)
+        permit = wire.encode_allowed(claims, service.name, lookalikes, self.names, assertion)
+        return Answer(service, permit, until)
+
+    def spell_out(self, permit: Permit, claims: AccessClaims, request: IncomingRequest, now: int) -> bytes:
+        """`permit` as it is sent for `request` at second `now`, at which the token has not expired."""
+        bound = self._stream_seconds if request.method == "GET" else self._call_seconds
+        return permit.lasting(min(bound, claims.exp - now))

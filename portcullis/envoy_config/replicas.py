@@ -1,0 +1,66 @@
+"""What Envoy does about replicas of our own programs, of which any may die, hang or leave at any moment.
+
+Each is asked every second whether it wants requests, and gets none when it does not answer or says no: a program
+that is about to stop says no first, and one that is cut off from Redis leaves the work to those that are not. When
+none says yes, all are asked all the same, since ours have better answers than "no healthy upstream".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterCommonLbConfig, ClusterLbPolicy
+from envoy_data_plane.envoy.config.core.v3 import (
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    HealthCheckHttpHealthCheck,
+)
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.v3 import Percent
+
+from portcullis.envoy_config.messages import packed, seconds
+from portcullis.envoy_config.topology import HostPort, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envoy_data_plane.google.protobuf import Any
+
+HEALTH_PATH = "/healthz"
+
+RETRIES = 2
+ATTEMPTS_TO_FIND_ANOTHER = 8
+PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
+
+_EVERY_SECONDS = 1
+_ANSWER_SECONDS = 1
+_MISSED = 2
+_NONE_LEFT_PERCENT = 1.0
+
+
+def are_several(places: Sequence[Place]) -> bool:
+    """Whether there may be more than one process: a name can stand for any number of addresses."""
+    return len(places) > 1 or any(isinstance(place, HostPort) and not place.is_ip for place in places)
+
+
+def watch(cluster: Cluster, *, grpc: bool) -> None:
+    """Let Envoy ask each process of `cluster` whether it wants requests, and prefer the least busy one."""
+    cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+    cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=_NONE_LEFT_PERCENT))
+    check = HealthCheck(
+        timeout=seconds(_ANSWER_SECONDS),
+        interval=seconds(_EVERY_SECONDS),
+        no_traffic_interval=seconds(_EVERY_SECONDS),  # else a minute, until the first request
+        unhealthy_threshold=_MISSED,
+        healthy_threshold=1,
+    )
+    if grpc:
+        check.grpc_health_check = HealthCheckGrpcHealthCheck()
+    else:
+        check.http_health_check = HealthCheckHttpHealthCheck(path=HEALTH_PATH)
+    cluster.health_checks = [check]
+
+
+def another_one() -> Any:
+    """The typed configuration of the predicate `PREVIOUS_HOSTS`: what is tried again is tried elsewhere."""
+    return packed(PreviousHostsPredicate())

@@ -1,0 +1,121 @@
+"""Two of everything, Redis behind Sentinels: what callers see when one dies, and when all are replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.availability.events import assert_bounded, what_callers_saw
+from tests.availability.load import CALLERS, Load
+from tests.availability.replicas import until
+from tests.availability.site import PASSWORD, USERS, Site, running_site
+from tests.support.redis_groups import running_sentinels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.availability.table import Record
+    from tests.support.redis_groups import SentinelGroup
+
+_ASKING_TO_SIGN_IN = 2
+"""Callers that refresh or discover: so many requests are in the hands of the authorization server at most."""
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[SentinelGroup]:
+    """Two servers and three Sentinels."""
+    with running_sentinels(password=PASSWORD, users=USERS) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def site(group: SentinelGroup) -> Iterator[Site]:
+    """Two of each of our programs and two Envoys. Tests leave it as they found it."""
+    with running_site(group) as site:
+        yield site
+
+
+def test_a_check_service_that_is_killed_costs_no_more_than_the_calls_it_had_in_hand(
+    site: Site, record: Record
+) -> None:
+    port, replica = next(iter(site.checks.items()))
+    account = what_callers_saw(site, lambda _: replica.kill())
+    site.begin_again(port)
+    assert_bounded(account)
+    assert account.failed("call").total() <= CALLERS
+    assert not account.failed("refresh", "discovery")
+    record.saw("ext_authz", account)
+
+
+def test_a_check_service_that_falls_silent_is_passed_over(site: Site, record: Record) -> None:
+    port, replica = next(iter(site.checks.items()))
+
+    def freeze(_: Load) -> None:
+        replica.freeze()
+        for envoy in site.envoys:
+            until(lambda envoy=envoy: not envoy.believes_in(port), "an Envoy to pass it over")  # type: ignore[misc]
+
+    account = what_callers_saw(site, freeze)
+    replica.thaw()
+    for envoy in site.envoys:
+        until(lambda envoy=envoy: envoy.believes_in(port), "an Envoy to come back to it")  # type: ignore[misc]
+    assert_bounded(account)
+    assert not account.failed("refresh", "discovery")
+    record.saw("frozen", account)
+
+
+def test_an_authorization_server_that_is_killed_costs_no_more_than_what_it_had_in_hand(
+    site: Site, record: Record
+) -> None:
+    port, replica = next(iter(site.webs.items()))
+    account = what_callers_saw(site, lambda _: replica.kill())
+    site.begin_again(port)
+    assert_bounded(account)
+    assert not account.failed("call")
+    assert account.failed("refresh", "discovery").total() <= _ASKING_TO_SIGN_IN
+    record.saw("oauth_web", account)
+
+
+def test_an_envoy_that_is_killed_costs_no_more_than_what_it_had_in_hand(site: Site, record: Record) -> None:
+    envoy = site.envoys[0]
+    account = what_callers_saw(site, lambda _: envoy.replica.kill())
+    envoy.replica.start()
+    envoy.replica.wait_until_ready()
+    assert_bounded(account)
+    assert account.failed("call", "refresh", "discovery").total() <= CALLERS + _ASKING_TO_SIGN_IN
+    record.saw("envoy", account)
+
+
+def test_everything_can_be_replaced_one_after_the_other_and_nobody_notices(site: Site, record: Record) -> None:
+    def replace(load: Load) -> None:
+        for port, replica in (site.checks | site.webs).items():
+            assert replica.stop() == 0
+            site.begin_again(port)
+        for envoy in site.envoys:
+            envoy.takes_callers = False
+            until(envoy.is_idle, "an Envoy to be idle")
+            envoy.replica.stop()
+            envoy.replica.start()
+            envoy.replica.wait_until_ready()
+            envoy.takes_callers = True
+        load.settle()
+
+    account = what_callers_saw(site, replace)
+    assert_bounded(account)
+    assert not account.failed("call", "refresh", "discovery")
+    record.saw("rolling", account)
+
+
+def test_callers_wait_for_a_new_primary_and_then_go_on(site: Site, group: SentinelGroup, record: Record) -> None:
+    def kill(_: Load) -> None:
+        with group.client() as client:
+            client.set("written", "all")
+            assert client.wait(1, 10_000) == 1  # so that what was revoked before is there too
+        old = group.primary()
+        old.kill()
+        group.wait_for_failover(old)
+
+    account = what_callers_saw(site, kill)
+    assert_bounded(account, lost_writes=1)
+    record.saw("sentinel", account)

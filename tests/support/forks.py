@@ -1,0 +1,109 @@
+"""Runs our programs as forks of a process that has imported them already: an import takes longer than most tests.
+
+What runs is what `python -m NAME` runs, with its own arguments, environment and files. The tests of whole gateways
+start every program by itself, as people do.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from multiprocessing.process import BaseProcess
+
+_PATIENCE = 60.0
+_READ_EARLY = ("LD_", "PYTHON")
+"""Variables that loader and interpreter read before anything is imported: for these there is a new process."""
+_FORKS = multiprocessing.get_context("forkserver")
+# Libraries above all; of ours nothing that looks around when it is imported.
+_FORKS.set_forkserver_preload(
+    [
+        "oauth_web.app",
+        "hypercorn.asyncio",
+        "portcullis.cli",
+        "portcullis.github_standin.app",
+        "portcullis.operator_commands",
+        "portcullis.commands.backup",
+        "portcullis.commands.clients",
+        "portcullis.commands.config",
+        "portcullis.commands.policy",
+    ]
+)
+
+
+class _Streams(NamedTuple):
+    """What is on standard input, and the files that the outputs go to."""
+
+    given: str
+    out: str
+    err: str
+
+
+@contextmanager
+def running(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Iterator[BaseProcess]:
+    """The program runs for as long as the block lasts, and writes to `log`. At the end it is asked to go."""
+    process = _started(module, arguments, environment, _Streams("", str(log), str(log)))
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.join(10)
+        process.kill()
+        process.join()
+        process.close()
+
+
+def run(
+    module: str, *arguments: str, environment: Mapping[str, str], given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end; `given` is its standard input."""
+    with tempfile.TemporaryDirectory(prefix="run-") as name:
+        out, err = Path(name) / "out", Path(name) / "err"
+        process = _started(module, arguments, environment, _Streams(given, str(out), str(err)))
+        process.join(_PATIENCE)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired([module, *arguments], _PATIENCE, err.read_text(encoding="utf-8"))
+        process.close()
+        texts = [path.read_text(encoding="utf-8") for path in (out, err)]
+        return subprocess.CompletedProcess([module, *arguments], code, *texts)
+
+
+def _started(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], streams: _Streams
+) -> BaseProcess:
+    for path in streams[1:]:
+        Path(path).touch()
+    process = _FORKS.Process(target=_become, args=(module, arguments, dict(environment), streams), daemon=True)
+    process.start()
+    return process
+
+
+def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str], streams: _Streams) -> None:
+    """In the fork: be that program from here on."""
+    with tempfile.TemporaryFile() as typed:
+        typed.write(streams.given.encode())
+        typed.seek(0)
+        os.dup2(typed.fileno(), 0)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the program runs
+    for place, path in ((1, streams.out), (2, streams.err)):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, place)
+        os.close(file)
+    if any(name.startswith(_READ_EARLY) for name in environment):
+        os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

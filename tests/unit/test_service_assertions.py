@@ -1,0 +1,213 @@
+"""What services are told in a signed form: what it says, how long, and which keys sign and are published."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_authz.permits import Permits
+from ext_authz.wire import Names
+from oauth_core import access_tokens
+from oauth_core.access_tokens import Rejected
+from oauth_core.errors import SettingsError
+from oauth_core.keys import VerifyingKeys, generate_key, public_jwks
+from oauth_core.service_assertions import LIFETIME, RENEWED_AFTER, AssertionSigner, published
+from oauth_core.settings import AuthzSettings, load
+from oauth_core.settings.identity import IdentityHeaders
+from oauth_web.assertion_keys import AssertionKeys
+from tests.support.check_messages import read_answer
+from tests.support.tokens import ISSUER, claims
+from tests.unit.conftest import NOTES, TIME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from oauth_core.keys import Algorithm, SigningKey
+    from oauth_core.model import Service
+
+KEY = generate_key("ES256", now=0)
+SIGNER = AssertionSigner(KEY, issuer=ISSUER)
+WANTING = dataclasses.replace(TIME, assertion=True)
+NOW = claims().iat
+
+CONFIG = """
+issuer = "http://localhost:8080"
+
+[[services]]
+name = "time"
+upstream = "http://127.0.0.1:1/mcp"
+assertion = true
+"""
+
+
+def read(text: str, service: str = "time", key: SigningKey = KEY) -> dict[str, Any]:
+    """Its claims, but for the times, which are those of no clock here."""
+    keys = jwt.PyJWKSet.from_json(public_jwks([key]))
+    options: Any = {"verify_exp": False, "verify_iat": False}
+    decoded: dict[str, Any] = jwt.decode(
+        text, keys[key.kid], algorithms=[key.algorithm], audience=f"service:{service}", options=options
+    )
+    return decoded
+
+
+def test_it_says_who_and_for_whom() -> None:
+    text, until = SIGNER.sign(claims(groups=("acme", "acme/platform")), WANTING, NOW)
+    assert read(text) == {
+        "iss": ISSUER,
+        "sub": "583231",
+        "aud": "service:time",
+        "iat": NOW,
+        "exp": NOW + LIFETIME,
+        "client_id": "client-1",
+        "scope": "mcp.time",
+        "preferred_username": "octocat",
+        "groups": ["acme", "acme/platform"],
+    }
+    assert jwt.get_unverified_header(text) == {"alg": "ES256", "typ": "service-assertion+jwt", "kid": KEY.kid}
+    assert until == NOW + RENEWED_AFTER
+
+
+def test_a_machine_client_has_no_user_name() -> None:
+    text, _ = SIGNER.sign(claims(github_user=None, github_id=None, sub="client-1"), WANTING, NOW)
+    assert "preferred_username" not in read(text)
+
+
+def test_it_is_no_access_token_even_under_a_key_that_signs_both() -> None:
+    """An operator who gives both programs one key makes no hole."""
+    text, _ = SIGNER.sign(claims(), WANTING, NOW)
+    verdict = access_tokens.verify(text, VerifyingKeys.from_jwks(public_jwks([KEY])), issuer=ISSUER, now=NOW)
+    assert isinstance(verdict, Rejected)
+
+
+@given(left=st.integers(1, 10_000), steps=st.lists(st.integers(0, 90), max_size=30))
+def test_what_is_sent_is_never_stale_and_never_outlives_the_token(left: int, steps: list[int]) -> None:
+    permits, who, now = Permits(signer=SIGNER), claims(exp=NOW + left), NOW
+    answer = permits.make(who, WANTING, (), now)
+    for step in steps:
+        now += step
+        if now >= who.exp:
+            break
+        if now >= answer.until:  # as `Remembered.answer_at`
+            answer = permits.make(who, WANTING, (), now)
+        told = read(read_answer(answer.permit.lasting(300)).identity["x-portcullis-assertion"])
+        assert told["iat"] <= now < told["exp"] <= who.exp
+        assert told["exp"] - now >= min(LIFETIME - RENEWED_AFTER, who.exp - now)
+
+
+def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
+    permits = Permits(signer=SIGNER)
+
+    def told(service: Service) -> str | None:
+        answer = permits.make(claims(), service, (), NOW)
+        return read_answer(answer.permit.lasting(300)).identity.get("x-portcullis-assertion")
+
+    assert told(TIME) is None
+    assert "x-portcullis-assertion" in read_answer(permits.make(claims(), TIME, (), NOW).permit.lasting(1)).removed
+    assert read(told(WANTING) or "")["aud"] == "service:time"
+    with pytest.raises(jwt.InvalidAudienceError):
+        read(told(dataclasses.replace(NOTES, assertion=True)) or "")
+
+
+@pytest.mark.parametrize(
+    "permits", [Permits(), Permits(Names(IdentityHeaders(assertion="")), signer=SIGNER)], ids=["no key", "no name"]
+)
+def test_a_service_that_wants_it_never_gets_a_request_without_it(permits: Permits) -> None:
+    with pytest.raises(RuntimeError, match="needs a restart"):
+        permits.make(claims(), WANTING, (), NOW)
+
+
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "EdDSA"])
+def test_keys_that_sign_fast_will_do(algorithm: Algorithm) -> None:
+    key = generate_key(algorithm, now=0)
+    signer = AssertionSigner.from_pem(key.to_pem(), issuer=ISSUER)
+    assert read(signer.sign(claims(), WANTING, NOW).text, key=key)["sub"] == "583231"
+
+
+def test_rsa_and_what_is_no_key_are_refused_without_repeating_it(
+    signing_keys: dict[Algorithm, SigningKey],
+) -> None:
+    with pytest.raises(ValueError, match="RSA, which signs too slowly"):
+        AssertionSigner.from_pem(signing_keys["RS256"].to_pem(), issuer=ISSUER)
+    for wrong in (KEY.public_pem(), b"", b"hunter2", KEY.to_pem()[:-40]):
+        with pytest.raises(ValueError, match="must be a private key") as refused:
+            AssertionSigner.from_pem(wrong, issuer=ISSUER)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_several_public_keys_may_be_published_while_one_follows_another() -> None:
+    other = generate_key("EdDSA", now=0)
+    document = published(KEY.public_pem() + b"\n" + other.public_pem())
+    assert document == public_jwks([KEY, other])
+
+
+@pytest.mark.parametrize("more", [KEY.to_pem(), b"text", b"-----BEGIN CERTIFICATE-----"])
+def test_a_file_with_anything_but_public_keys_is_published_nowhere(more: bytes) -> None:
+    for mixed in (more, KEY.public_pem() + more, more + KEY.public_pem(), b""):
+        with pytest.raises(ValueError, match="public keys"):
+            published(mixed)
+
+
+def test_the_file_is_followed_and_the_last_good_one_stays(tmp_path: Path) -> None:
+    path, other = tmp_path / "keys.pub", generate_key("ES384", now=0)
+    path.write_bytes(KEY.public_pem())
+    keys = AssertionKeys(path)
+    path.write_bytes(KEY.public_pem() + other.public_pem())
+    assert len(json.loads(keys.jwks)["keys"]) == 2
+    path.write_bytes(KEY.to_pem())
+    assert keys.jwks == public_jwks([KEY, other])
+    path.unlink()
+    assert keys.jwks == public_jwks([KEY, other])
+
+
+def test_a_file_that_cannot_be_used_stops_the_program(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        AssertionKeys(tmp_path / "none")
+    assert AssertionKeys.from_file(None) is None
+
+
+# -- settings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "portcullis.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def test_a_check_service_without_the_key_does_not_start(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"time\): set ASSERTION_KEY"):
+        load(AuthzSettings, config, {})
+
+
+def test_neither_does_one_with_a_bad_key_and_it_is_not_repeated(config: Path) -> None:
+    with pytest.raises(SettingsError, match="must be a private key") as refused:
+        load(AuthzSettings, config, {"ASSERTION_KEY": "hunter2"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_key_comes_from_the_environment_or_a_file_of_its_own(config: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "key.pem"
+    secret.write_bytes(KEY.to_pem())
+    for environ in ({"ASSERTION_KEY": KEY.to_pem().decode()}, {"ASSERTION_KEY_FILE": str(secret)}):
+        settings = load(AuthzSettings, config, environ)
+        assert settings.assertion_signer is not None
+        assert "PRIVATE" not in repr(settings)
+    config.write_text(f'assertion_key = "x"\n{CONFIG}', encoding="utf-8")
+    with pytest.raises(SettingsError, match="assertion_key is a secret"):
+        load(AuthzSettings, config, environ)
+
+
+def test_a_service_cannot_want_it_where_the_header_has_no_name(config: Path) -> None:
+    environ = {"ASSERTION_KEY": KEY.to_pem().decode(), "IDENTITY_HEADERS": "assertion="}
+    with pytest.raises(SettingsError, match="gives them no name"):
+        load(AuthzSettings, config, environ)
