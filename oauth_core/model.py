@@ -129,8 +129,7 @@ class Client:
 class InitialAccessToken:
     """Leave to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
 
-    Clients that register with it may do `registration_permissions` with their registration. `issued_to` is the
-    person who asked for it, when it was not the operator; `note` is for whoever reads the list.
+    Clients that register with it have `registration_permissions`. `issued_to` asked for it, if not the operator.
     """
 
     token_id: str
