@@ -48,6 +48,7 @@ bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, int
 	@$(CHECK) --workers 2 --connections 8 $(call WRITE,two)
 	@$(CHECK) --workers 1 --connections 8 --tokens 100000 $(call WRITE,many)
 	@$(CHECK) --workers 1 --cold --tokens 9000 $(call WRITE,cold)
+	@$(CHECK) --workers 1 --with tool-rules --with metrics --rounds 7 --seconds 3 $(call WRITE,with)
 	@$(CHECK) --workers 1 --flood garbage --flood distinct --flood headers $(call WRITE,flood)
 	@$(BIN)/portcullis bench goals $(RESULTS) --markdown $(RESULTS)/goals.md
 

@@ -1,22 +1,25 @@
-"""The record of allowed requests: one line each, in the form of every other audit event, written in batches.
+"""The record of requests: one line each, in the form of every other audit event.
 
-Allowed requests are many, so their lines are made by hand, for a few microseconds each, and written together a
-few times a second. None is dropped: when too many wait they are written at once, and when they cannot be
-written, nobody is allowed until they can. What a killed process had not yet written is lost: `WRITE_EVERY`.
+Requests are many, and a flood is more, so their lines are made by hand, for a few microseconds each. Those of
+allowed requests are written together a few times a second, a refusal at once. None is dropped: when too many wait
+they are written at once, and when they cannot be written, nobody is allowed until they can. What a killed process
+had not yet written is lost: `WRITE_EVERY`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import fields
 from json.encoder import encode_basestring_ascii as quoted
+from operator import attrgetter
 from typing import TYPE_CHECKING, TextIO
 
-from oauth_core.audit import EventKind
+from oauth_core.audit import AuditEvent, EventKind
 
 if TYPE_CHECKING:
     from ext_authz.wire import IncomingRequest
-    from oauth_core.audit import AuditEvent, AuditSink
+    from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
 
 WRITE_EVERY = 0.05
@@ -27,16 +30,17 @@ LONGEST_LOGGED = 256
 
 _MOST_WAITING = 10_000
 
+_NAMES = tuple(field.name for field in fields(AuditEvent) if field.name != "kind")
+_values = attrgetter(*_NAMES)
+
 
 class AccessLog:
-    """Writes allowed requests to `stream`, and hands every other event to `others` at once, in order."""
+    """Writes allowed and refused requests to `stream`, and hands other events to `others` at once, in order."""
 
     def __init__(self, others: AuditSink, stream: TextIO, *, program: str) -> None:
         self._others = others
         self._stream = stream
-        self._end = (
-            f',"audit":true,"program":{quoted(program)},"event":{quoted(EventKind.ACCESS_ALLOWED)},"level":"info"'
-        )
+        self._end = f',"audit":true,"program":{quoted(program)},"level":"info"'
         self._lines: list[str] = []
         self._failure: OSError | ValueError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -58,18 +62,38 @@ class AccessLog:
             f'{{"client_id":{quoted(claims.client_id)},"service":{quoted(service.name)},"jti":{quoted(claims.jti)}'
             f',"method":{quoted(request.method[:LONGEST_LOGGED])}'
             f',"path":{quoted(request.path[:LONGEST_LOGGED])}{optional}{self._end}'
-            f',"timestamp":"{self._now()}"}}\n'
+            f',"event":"{EventKind.ACCESS_ALLOWED}","timestamp":"{self._now()}"}}\n'
         )
         if len(self._lines) >= _MOST_WAITING:
             self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write_waiting)
+        else:
+            self._write_later()
 
     def record(self, event: AuditEvent) -> None:
-        """Record any other event, after all that came before it."""
+        """Record any other event, after all that came before it. Raises as `flush` does."""
+        if event.kind is EventKind.ACCESS_DENIED:
+            self._refused(event)
+            return
         if self._lines:
             self.flush()
         self._others.record(event)
+
+    def _refused(self, event: AuditEvent) -> None:
+        if self._failure is not None and len(self._lines) >= _MOST_WAITING:
+            raise self._failure
+        told = "".join(
+            f',"{name}":{quoted(value) if isinstance(value, str) else value}'
+            for name, value in zip(_NAMES, _values(event), strict=True)
+            if value is not None
+        )
+        self._lines.append(
+            f'{{"event":"{EventKind.ACCESS_DENIED}"{told}{self._end},"timestamp":"{self._now()}"}}\n'
+        )
+        try:
+            self.flush()
+        except (OSError, ValueError):
+            self._write_later()
+            raise
 
     def flush(self) -> None:
         """Write what waits. Raises `OSError`, or `ValueError` when the stream is closed."""
@@ -89,12 +113,16 @@ class AccessLog:
             self._timer = None
         self.flush()
 
+    def _write_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write_waiting)
+
     def _write_waiting(self) -> None:
         self._timer = None
         try:
             self.flush()
         except (OSError, ValueError):
-            self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write_waiting)
+            self._write_later()
 
     def _now(self) -> str:
         """The time as ISO 8601 in UTC, to the microsecond."""

@@ -17,6 +17,7 @@ from ext_authz.facts import MOST_WAITING, FactFinder
 from ext_authz.isolated_services import IsolatedServices
 from ext_authz.key_cache import KeyCache
 from ext_authz.metrics.families import Figures, labelled
+from ext_authz.metrics.meter import Meter, Unmetered
 from ext_authz.permits import Permits
 from ext_authz.token_memory import TokenMemory
 from ext_authz.turns import Turns
@@ -31,7 +32,6 @@ from oauth_core.store.local_view import LocalView, unsleeping_clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from ext_authz.metrics.meter import Meter
     from oauth_core.audit import AuditSink
 
 
@@ -119,7 +119,8 @@ async def assembled(
         signer=settings.assertion_signer,
     )
     allowed = Unrecorded() if settings.audit_allowed == "none" else log
-    authorizer = Authorizer(facts, log, allowed, permits)
+    meter = Meter() if settings.metrics_listen else Unmetered()
+    authorizer = Authorizer(facts, log, allowed, permits, meter)
 
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
@@ -137,7 +138,7 @@ async def assembled(
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield Assembled(authorizer, keys, view, tokens, turns, authorizer.meter, failed)
+        yield Assembled(authorizer, keys, view, tokens, turns, meter, failed)
     finally:
         failed.cancel()
         await asyncio.gather(*background, return_exceptions=True)

@@ -62,9 +62,10 @@ class Authorizer:
         audit: AuditSink,
         allowed: AllowedSink | None = None,
         permits: Permits | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
-        self.meter = Meter()
+        self.meter = meter or Meter()
         self._facts = facts
         self._permits = permits or Permits()
         self._audit = audit

@@ -11,7 +11,7 @@ from ext_authz.proofs import Proofs
 from ext_authz.token_memory import Remembered
 from ext_authz.turns import Turns
 from oauth_core import dpop, mcp_request
-from oauth_core.access_tokens import Rejected, TokenFault, fault_of_time
+from oauth_core.access_tokens import LONGEST, Rejected, TokenFault, fault_of_time
 from oauth_core.policy import Availability, Facts, Liveness, Unverified
 
 if TYPE_CHECKING:
@@ -219,7 +219,8 @@ def presented(request: IncomingRequest) -> str | Unverified:
             if scheme.lower() not in _SCHEMES:
                 return Unverified.MISSING
             token = token.strip(" ")
-            return token if _TOKEN.fullmatch(token) else Unverified.MALFORMED
+            # One that is too long is refused whatever is in it, and it is the long ones that take time to read.
+            return token if len(token) > LONGEST or _TOKEN.fullmatch(token) else Unverified.MALFORMED
         case _:
             # Which one would the service behind us have believed? We do not guess.
             return Unverified.MALFORMED

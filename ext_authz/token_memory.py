@@ -105,6 +105,8 @@ class TokenMemory:
 
     def known(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
         """What `verify` would say without having to check a signature; `None` when it would have to."""
+        if len(token) > access_tokens.LONGEST:
+            return Rejected(TokenFault.MALFORMED)
         seen = self._seen(token, keys, now)
         if seen is not None:
             return seen

@@ -237,7 +237,15 @@ def encode_metadata(reason: str, claims: AccessClaims | None, service: str | Non
 
     The encodings of two messages, one after the other, are the encoding of both in one.
     """
+    if claims is None:
+        return _nobodys_metadata(reason, service)
     return pb.CheckResponse(dynamic_metadata=_metadata("denied", reason, claims, service)).SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def _nobodys_metadata(reason: str, service: str | None) -> bytes:
+    """Few are distinct, and a flood asks for them again and again."""
+    return pb.CheckResponse(dynamic_metadata=_metadata("denied", reason, None, service)).SerializeToString()
 
 
 def _metadata(decision: str, reason: str | None, claims: AccessClaims | None, service: str | None) -> Struct:

@@ -14,6 +14,7 @@ import click
 from oauth_core import logs
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store.connection import connect
+from oauth_core.store.replication import is_replicated
 from oauth_core.store.schema import SchemaError, SchemaStore
 from portcullis.operator_settings import operator_settings
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
     from oauth_core.audit import AuditEvent
     from oauth_core.settings import BackupSettings, WebSettings
+
+_NOT_REPLICATED = (
+    "warning: this holds now, but no replica of Redis has confirmed it: if Redis fails over before one does, it "
+    "is undone. Look after the replicas, then give the command again."
+)
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -65,9 +71,16 @@ def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
     return operator_settings(config, state_dir, os.environ)
 
 
-def with_redis(settings: WebSettings, use: Callable[[Redis], Awaitable[T]], *, any_version: bool = False) -> T:
+def with_redis(
+    settings: WebSettings,
+    use: Callable[[Redis], Awaitable[T]],
+    *,
+    any_version: bool = False,
+    must_last: bool = False,
+) -> T:
     """What `use` answers, given the gateway's Redis.
 
+    If what it writes `must_last`, replicas are asked whether they have it, and the operator is told if none has.
     Raises `ClickException` when Redis does not answer, or, unless `any_version` will do, when what stands there is
     of a newer version than this program.
     """
@@ -77,7 +90,10 @@ def with_redis(settings: WebSettings, use: Callable[[Redis], Awaitable[T]], *, a
         try:
             if not any_version:
                 await SchemaStore(redis).version()
-            return await use(redis)
+            result = await use(redis)
+            if must_last and not await is_replicated(redis, settings):
+                click.echo(_NOT_REPLICATED, err=True)
+            return result
         finally:
             await redis.aclose()
 

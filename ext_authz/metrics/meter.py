@@ -86,5 +86,17 @@ class Meter:
         return told
 
 
+class Unmetered(Meter):
+    """Counts no answers, where nobody wants to know."""
+
+    __slots__ = ()
+
+    def allowed(self, begun: float) -> None:
+        """Do nothing."""
+
+    def refused(self, reason: DenyReason, begun: float) -> None:
+        """Do nothing."""
+
+
 def _spelled(edge: float) -> str:
     return "+Inf" if edge == float("inf") else f"{edge:.6f}".rstrip("0").rstrip(".")

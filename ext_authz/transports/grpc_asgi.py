@@ -84,15 +84,23 @@ class GrpcApplication:
             message = await _read(headers, receive)
             if message is None:
                 return
-            answer = self._check_now(message)
-            if answer is None:
-                answer = await self._check_in_time(message, headers)
         except CallError as error:
             await end_with(error, send)
             return
-        await send(BEGIN)
-        await send({"type": "http.response.body", "body": frame(answer)})
-        await send(END)
+        answer = self._check_now(message)
+        if answer is None:
+            await self.answer_later(message, headers, send)
+        else:
+            await _send(answer, send)
+
+    async def answer_later(self, message: bytes, headers: Headers, send: Send) -> None:
+        """Answer a check of which memory alone does not know the answer."""
+        try:
+            answer = await self._check_in_time(message, headers)
+        except CallError as error:
+            await end_with(error, send)
+        else:
+            await _send(answer, send)
 
     async def _check_in_time(self, message: bytes, headers: Headers) -> bytes:
         """The answer, or DEADLINE_EXCEEDED: who has stopped waiting must not be answered with an old decision."""
@@ -136,6 +144,12 @@ class GrpcApplication:
             for task in (telling, gone):
                 task.cancel()
             await asyncio.gather(telling, gone, return_exceptions=True)
+
+
+async def _send(answer: bytes, send: Send) -> None:
+    await send(BEGIN)
+    await send({"type": "http.response.body", "body": frame(answer)})
+    await send(END)
 
 
 async def _tell_health(health: Health | None, send: Send) -> None:

@@ -48,8 +48,11 @@ class TasklessCalls:
         def arrived(message: asyncio.Future[Message]) -> None:
             event = message.result()
             try:
-                if not self._answer(event, send):
+                content = _whole(event)
+                if content is None:
                     self._begin_task(scope, event, receive, send)
+                elif not self._answer(content, send):
+                    self._keep(self._all.answer_later(content, scope["headers"], send))
             except Exception:  # noqa: BLE001 - a call without a task has nobody else to end it
                 self._log.exception("call.failed")
                 self._keep(end_with(CallError(INTERNAL, "the call failed"), send))
@@ -57,15 +60,9 @@ class TasklessCalls:
         message.add_done_callback(arrived)
         return CALL
 
-    def _answer(self, event: Message, send: Send) -> bool:
-        """Whether the message was whole and could be answered at once."""
-        if event["type"] != "http.request" or event["more_body"]:
-            return False
-        body: bytes = event["body"]
-        size = len(body) - PREFIX
-        if not 0 <= size <= LARGEST_MESSAGE - PREFIX or body[0] or int.from_bytes(body[1:PREFIX], "big") != size:
-            return False
-        answer = self._check_now(body[PREFIX:])
+    def _answer(self, content: bytes, send: Send) -> bool:
+        """Whether the message could be answered at once."""
+        answer = self._check_now(content)
         if answer is None:
             return False
         # What these return is there for whoever wants to wait until it has left.
@@ -92,6 +89,17 @@ class TasklessCalls:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, OSError):  # that would be a caller who has left
             self._log.error("call.failed", error=type(error).__name__)
+
+
+def _whole(event: Message) -> bytes | None:
+    """The message of a call, if it came in one piece and is as it should be."""
+    if event["type"] != "http.request" or event["more_body"]:
+        return None
+    body: bytes = event["body"]
+    size = len(body) - PREFIX
+    if not 0 <= size <= LARGEST_MESSAGE - PREFIX or body[0] or int.from_bytes(body[1:PREFIX], "big") != size:
+        return None
+    return body[PREFIX:]
 
 
 class Call:

@@ -72,6 +72,11 @@ def roster(settings: RedisSettings, *, bound: float, clock: Callable[[], float])
             return ClusterNodes(address.hosts, _single(NodeClient, settings, address), bound=bound, clock=clock)
 
 
+def server_clients(settings: RedisSettings) -> Callable[[Address], Redis]:
+    """Makes a client of a single server, of those to which `settings` lead. Whoever makes one closes it."""
+    return _single(Redis, settings, read_redis_url(settings.redis_url))
+
+
 @asynccontextmanager
 async def guarded() -> AsyncIterator[None]:
     """Turn every failure to get an answer out of Redis into `StoreUnavailableError`."""

@@ -35,6 +35,7 @@
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
 | `isolated-services` | services that an operator took out, and why, JSON | until all are back |
+| `replicated`, `replicated:<number>` | nothing: whether replicas have it is what counts | a minute |
 | `schema` | the version of all this (`oauth_core.store.schema`), or that a backup is being restored | for ever |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
@@ -50,6 +51,10 @@ KEYRING = "keyring"
 JWKS = "jwks"
 ISOLATED_SERVICES = "isolated-services"
 SCHEMA = "schema"
+REPLICATION_MARK = "replicated"
+REPLICATION_MARK_LIFETIME = 60
+"""Seconds."""
+
 CUT_OF_ALL = "cut:all"
 DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"

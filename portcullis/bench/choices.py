@@ -38,6 +38,7 @@ class Choices:
     through_envoy: bool = False
     envoy_workers: int = 1
     names: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     revocation: bool = False
     floods: tuple[str, ...] = ()
     address: str | None = None
@@ -75,6 +76,8 @@ class Choices:
             yield "jwt_authn is a part of Envoy: give --through-envoy too"
         if len(set(self.names)) < len(self.names):
             yield "a --peer is given twice"
+        if len(set(self.variants)) < len(self.variants):
+            yield "a --with is given twice"
         if self.cold and self.floods:
             yield "--flood needs callers whose tokens are known: leave --cold out"
         if self.cold and self.is_open:
@@ -109,6 +112,7 @@ class Choices:
             "--transport": self.transport,
             "--workers": self.workers,
             "--peer": self.names,
+            "--with": self.variants,
         }
         for option, given in ours.items():
             if given:

@@ -115,7 +115,7 @@ class External:
 def _write_question(load: Load, folder: Path) -> None:
     """The request in the forms that the programs read. The folder is for this user alone."""
     pool = Pool(load.pool)
-    message = CheckQuestion(load.target.url).message(pool[load.first])
+    message = CheckQuestion(load.target.url, with_body=load.target.with_body).message(pool[load.first])
     pool.close()
     (folder / "message").write_bytes(message)
     (folder / "plain").write_bytes(message[_GRPC_HEAD_BYTES:])

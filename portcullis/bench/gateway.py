@@ -11,11 +11,11 @@ import json
 import os
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.settings import EnvoySettings, load
 from portcullis.bench import children
-from portcullis.bench.plan import Target
 from portcullis.bench.subject import Subject
 from portcullis.bench.verdict import REFLECTED_USER, USER_HEADER
 from portcullis.bench.world import SERVICE
@@ -35,7 +35,7 @@ def before(subject: Subject, world: World, workers: int) -> Iterator[Subject]:
     """`subject` with an Envoy of `workers` threads before it. Raises `WorldError`."""
     config = configuration(world, subject.target.address)
     with running(config, subject.name, world, workers) as (address, pid):
-        target = Target(address, "http", subject.target.url, subject.target.identity)
+        target = replace(subject.target, address=address, kind="http")
         yield Subject(subject.name, target, subject.pool, {**subject.processes, "envoy": pid})
 
 

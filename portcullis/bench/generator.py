@@ -47,7 +47,7 @@ class Wire:
         """Connect; raises `GeneratorError`."""
         target = load.target
         self.state = Connection(
-            question.make(target.kind, target.url),
+            question.make(target.kind, target.url, with_body=target.with_body),
             verdict.make(target.kind, identity=target.identity),
             streams=load.streams,
         )

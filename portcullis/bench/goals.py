@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from portcullis.bench.subject import VARIANTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -47,6 +49,11 @@ class Goal:
 
 def _ratio(run: str, peer: str, figure: str) -> Callable[[Documents], float]:
     return lambda documents: float(documents[run]["ratios"][peer][figure])
+
+
+def _cost(variant: str, figure: str) -> Callable[[Documents], float]:
+    """Our own figure with something switched on, over that without."""
+    return lambda documents: 1 / float(documents["with"]["ratios"][VARIANTS[variant]][figure])
 
 
 def _ours(document: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +95,7 @@ def _flood(kind: str) -> Callable[[Documents], float]:
 
 
 _TIMES = "{:.2f}x"
+_FINE = "{:.3f}x"
 
 GOALS = (
     Goal(
@@ -121,6 +129,15 @@ GOALS = (
     Goal("memory per remembered token", _memory, "{:,.0f} bytes", most=2048),
     Goal("100,000 live tokens, throughput against 1,000", _many("many"), _TIMES, least=0.9),
     Goal("1,000,000 live tokens, throughput against 1,000", _many("million"), _TIMES, least=0.9),
+    Goal("tool rules, processor time per check against none", _cost("tool-rules", "service_cpu"), _TIMES),
+    Goal("tool rules, throughput against none", _cost("tool-rules", "throughput"), _TIMES),
+    Goal("metrics, processor time per check against none", _cost("metrics", "service_cpu"), _FINE, most=1.03),
+    Goal(
+        "metrics, throughput without against with",
+        _ratio("with", VARIANTS["metrics"], "throughput"),
+        _FINE,
+        most=1.03,
+    ),
     *(
         Goal(f"p99 of valid callers during a flood of {kind}, against quiet", _flood(kind), _TIMES, most=2)
         for kind in ("garbage", "distinct", "headers")

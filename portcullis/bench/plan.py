@@ -23,13 +23,14 @@ class Target:
     """What is asked, and how: a check service (`check`) or the Envoy before it (`http`).
 
     `address` is `host:port` or `unix:/path`, `url` the public URL of the MCP service in question. `identity`
-    says whether answers must name the caller.
+    says whether answers must name the caller, `with_body` whether the call's body goes along.
     """
 
     address: str
     kind: Kind
     url: str
     identity: bool = True
+    with_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)

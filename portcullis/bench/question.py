@@ -1,7 +1,7 @@
 """What is asked: one request with one token, as HTTP/2 frames, with everything but the token written beforehand.
 
 A check is the `CheckRequest` that Envoy sends for a real client's call: 1.1 KB with a token of ours. Through
-Envoy it is that call itself.
+Envoy it is that call itself. The call's body is there where tool rules need it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ _CLIENT = {
     "mcp-protocol-version": "2025-11-25",
     "user-agent": "portcullis-bench",
 }
+_BODY = (
+    b'{"jsonrpc":"2.0","id":17,"method":"tools/call","params":{"name":"get_page","arguments":'
+    b'{"url":"https://example.com/docs/index.html","max_length":5000}}}'
+)
+"""A call of a tool, as clients send it."""
+
 _GRPC_HEAD_BYTES = 5
 _SCHEME = b"Bearer "
 
@@ -40,16 +46,17 @@ class Question(Protocol):
         """How many bytes of that count against the windows of flow control."""
 
 
-def make(kind: Kind, url: str) -> Question:
+def make(kind: Kind, url: str, *, with_body: bool = False) -> Question:
     """The question for the MCP service whose public URL is `url`."""
-    return CheckQuestion(url) if kind == "check" else HttpQuestion(url)
+    return (CheckQuestion if kind == "check" else HttpQuestion)(url, with_body=with_body)
 
 
 class CheckQuestion:
     """A gRPC call of `Check` (github.com/grpc/grpc, PROTOCOL-HTTP2)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, with_body: bool = False) -> None:
         self._url = url
+        self._body = _BODY if with_body else b""
         block = http2.header_block(
             (
                 (":method", "POST"),
@@ -93,7 +100,7 @@ class CheckQuestion:
         """What stands before and after a token of this length; the lengths inside depend on it."""
         if token_length not in self._around:
             blank = b"\x01" * token_length
-            message = _check_request(self._url, blank.decode())
+            message = _check_request(self._url, blank.decode(), self._body)
             if _GRPC_HEAD_BYTES + len(message) > http2.LARGEST_FRAME:
                 raise ValueError(f"a token of {token_length} bytes makes a Check that fits no HTTP/2 frame")
             before, scheme, after = message.partition(_SCHEME + blank)
@@ -103,10 +110,11 @@ class CheckQuestion:
 
 
 class HttpQuestion:
-    """A client's POST, without a body: Envoy asks before it reads one."""
+    """A client's POST. Without tool rules there is no body: Envoy asks before it reads one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, with_body: bool = False) -> None:
         parts = urlsplit(url)
+        self._body = _BODY if with_body else b""
         self._block = http2.header_block(
             (
                 (":method", "POST"),
@@ -114,23 +122,28 @@ class HttpQuestion:
                 (":path", parts.path or "/"),
                 (":authority", parts.netloc),
                 *_CLIENT.items(),
+                *([("content-length", str(len(self._body)))] if with_body else ()),
             )
         )
         self._name = b"\x00" + http2.text(b"authorization")
 
     def frames(self, stream: int, entry: Entry) -> bytes:
-        """HEADERS alone."""
+        """HEADERS, and DATA if there is a body."""
         block = self._block + self._name + http2.text(_SCHEME + entry.token)
         if len(block) > http2.LARGEST_FRAME:
             raise ValueError(f"a token of {len(entry.token)} bytes makes headers that fit no HTTP/2 frame")
-        return http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block)
+        if not self._body:
+            return http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block)
+        return http2.frame(http2.HEADERS, http2.END_HEADERS, stream, block) + http2.frame(
+            http2.DATA, http2.END_STREAM, stream, self._body
+        )
 
     def weight(self, entry: Entry) -> int:  # noqa: ARG002 - headers are not under flow control
-        """Nothing."""
-        return 0
+        """The size of the body."""
+        return len(self._body)
 
 
-def _check_request(url: str, token: str) -> bytes:
+def _check_request(url: str, token: str, body: bytes = b"") -> bytes:
     # Imported here: generator processes of an HTTP run have no use for it.
     from ext_authz.generated import envoy_ext_authz_pb2 as pb  # noqa: PLC0415
 
@@ -146,6 +159,8 @@ def _check_request(url: str, token: str) -> bytes:
         "x-forwarded-proto": parts.scheme,
         "x-request-id": "5f0c6d3e-8f0e-4a52-9f8d-3f1f0f3a7c11",
     }
+    if body:
+        headers |= {"content-length": str(len(body)), "x-envoy-auth-partial-body": "false"}
     request = pb.CheckRequest()
     attributes = request.attributes
     attributes.source.address.socket_address.address = "203.0.113.7"
@@ -160,5 +175,6 @@ def _check_request(url: str, token: str) -> bytes:
     http.host = parts.netloc
     http.scheme = parts.scheme
     http.protocol = "HTTP/1.1"
-    http.size = -1
+    http.size = len(body) or -1
+    http.raw_body = body
     return request.SerializeToString()

@@ -71,17 +71,24 @@ def is_sound(document: dict[str, Any]) -> bool:
 
 
 def _here(choices: Choices, place: World, stack: ExitStack, tell: Callable[[str], None]) -> list[Subject]:
-    """Our own service first, then the peers; each with an Envoy before it, if the chain is asked for."""
+    """Our own service first, its variants, then the peers; each behind an Envoy, if the chain is asked for."""
     tell("starting what is measured")
-    options = ServiceOptions(choices.transport, choices.workers)
-    services = [stack.enter_context(subject.portcullis(place, options, world.RESOURCE))]
+    services = []
+    for variant in (None, *choices.variants):
+        where = place.with_tool_rules() if variant == "tool-rules" else place
+        options = ServiceOptions(choices.transport, choices.workers, variant)
+        services.append((stack.enter_context(subject.portcullis(where, options, world.RESOURCE)), where))
     names = peers.resolve(choices.names, through_envoy=choices.through_envoy)
     services += [
-        stack.enter_context(peers.running(name, place, world.RESOURCE)) for name in names if name != "jwt_authn"
+        (stack.enter_context(peers.running(name, place, world.RESOURCE)), place)
+        for name in names
+        if name != "jwt_authn"
     ]
     if not choices.through_envoy:
-        return services
-    chains = [stack.enter_context(gateway.before(service, place, choices.envoy_workers)) for service in services]
+        return [service for service, _ in services]
+    chains = [
+        stack.enter_context(gateway.before(service, where, choices.envoy_workers)) for service, where in services
+    ]
     if "jwt_authn" in names:
         chains.append(stack.enter_context(peers.running_in_envoy(place, world.RESOURCE, choices.envoy_workers)))
     return chains

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from portcullis.bench.world import World
 
 OURS = "portcullis"
+VARIANTS = {"tool-rules": "with tool rules", "metrics": "with metrics"}
+"""What our own service can be measured with besides, and what it is called then."""
+
 _HEALTH_SECONDS = 2.0
 _REMEMBERED = 100_000
 
@@ -42,6 +45,7 @@ class ServiceOptions:
 
     transport: str | None = None
     workers: int | None = None
+    variant: str | None = None
 
     def arguments(self) -> list[str]:
         """As arguments of `python -m ext_authz`."""
@@ -51,7 +55,11 @@ class ServiceOptions:
 
 @contextmanager
 def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subject]:
-    """The check service of this installation, on a free loopback port. Raises `WorldError`."""
+    """The check service of this installation, on a free loopback port. Raises `WorldError`.
+
+    With tool rules its world must have some (`World.with_tool_rules`).
+    """
+    name = VARIANTS[options.variant] if options.variant else OURS
     address = f"127.0.0.1:{children.free_port()}"
     environment = plain(os.environ) | {
         "PORTCULLIS_CONFIG": str(world.config),
@@ -61,9 +69,12 @@ def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subj
         # As an operator with so many tokens would set it.
         "REMEMBERED_TOKENS": str(max(_REMEMBERED, world.tokens)),
     }
+    if options.variant == "metrics":
+        environment["METRICS_LISTEN"] = f"unix:{world.folder}/metrics.sock"
     command = [sys.executable, "-m", "ext_authz", *options.arguments()]
-    with children.running("ext_authz", command, environment, world.folder, lambda: is_serving(address)) as pid:
-        yield Subject(OURS, Target(address, "check", url), world.pool, {"service": pid, "redis": world.redis_pid})
+    target = Target(address, "check", url, with_body=options.variant == "tool-rules")
+    with children.running(name, command, environment, world.folder, lambda: is_serving(address)) as pid:
+        yield Subject(name, target, world.pool, {"service": pid, "redis": world.redis_pid})
 
 
 def is_serving(address: str) -> bool:

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,13 @@ name = "{SERVICE}"
 url = "/{SERVICE}/mcp"
 upstream = "http://127.0.0.1:1/mcp"
 """
+TOOL_RULES = f"""\
+
+[services.permissions]
+tools = {{ "get_*" = "mcp.{SERVICE}.read", "*" = "mcp.{SERVICE}.write" }}
+otherwise = "mcp.{SERVICE}.write"
+"""
+"""Goes behind `CONFIG`, for the last of its services. The tokens' scope implies both permissions."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,12 @@ class World:
     jwks: str
     pool: Path
     tokens: int
+
+    def with_tool_rules(self) -> World:
+        """The same with rules for the tools of the service."""
+        config = self.folder / "tool-rules.toml"
+        config.write_text(CONFIG + TOOL_RULES, encoding="utf-8")
+        return replace(self, config=config)
 
     def redis(self) -> Redis:
         """A plain blocking client, as an operator's would be."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from portcullis.bench import flood, goals, plot, pool, report, session
+from portcullis.bench import flood, goals, plot, pool, report, session, subject
 from portcullis.bench.children import WorldError
 from portcullis.bench.choices import Choices
 from portcullis.bench.generator import GeneratorError
@@ -95,6 +95,14 @@ def command() -> None:
     multiple=True,
     metavar="opa|go-noop|jwt_authn|all|ADDRESS",
     help="Measure this beside it, in turns. Repeat for more.",
+)
+@click.option(
+    "--with",
+    "variants",
+    multiple=True,
+    type=click.Choice(list(subject.VARIANTS)),
+    help="Measure ourselves again beside it, in turns: with rules for tools, which read the body, or with metrics "
+    "switched on. Repeat for both.",
 )
 @click.option(
     "--revocation",

@@ -140,7 +140,7 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
         ended = [await grants.end(grant_id) for grant_id in await clients.delete(client_id)]
         return existed, sum(ended)
 
-    existed, ended = _with_stores(settings, run)
+    existed, ended = _with_stores(settings, run, must_last=True)
     if not existed:
         raise click.ClickException("there is no such client")
     _audit(EventKind.CLIENT_DELETED, client_id)
@@ -164,7 +164,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
         grants = GrantStore(redis, grace=settings.refresh_grace)
         return known, await Revocation(redis, grants).of_client(client_id)
 
-    known, ended = with_redis(settings, run)
+    known, ended = with_redis(settings, run, must_last=True)
     if not known and not ended:
         raise click.ClickException("there is no such client")
     record(
@@ -187,12 +187,15 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
         click.echo(f"Ended {len(ended)} grants of {client_id}.")
 
 
-def _with_stores(settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]]) -> T:
+def _with_stores(
+    settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]], *, must_last: bool = False
+) -> T:
     return with_redis(
         settings,
         lambda redis: use(
             ClientStore(redis, lifetime=settings.client_lifetime), GrantStore(redis, grace=settings.refresh_grace)
         ),
+        must_last=must_last,
     )
 
 

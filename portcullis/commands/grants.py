@@ -74,7 +74,7 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
         grant = await grants.get(grant_id) if is_identifier(grant_id) else None
         return grant if grant is not None and await grants.end(grant_id) else None
 
-    grant = with_redis(settings, run)
+    grant = with_redis(settings, run, must_last=True)
     if grant is None:
         raise click.ClickException("there is no such grant")
     record(

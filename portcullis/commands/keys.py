@@ -78,6 +78,7 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
             lambda store, now: store.change(
                 lambda ring: ring.without(kid, now=now, token_lifetime=lifetime, force=force)
             ),
+            must_last=True,
         )
     except RetireError as error:
         raise click.ClickException(f"{kid} stays: {error}") from None
@@ -86,7 +87,10 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
 
 
 def _with_ring(
-    settings: WebSettings, use: Callable[[KeyRingStore, int], Awaitable[KeyRing]]
+    settings: WebSettings,
+    use: Callable[[KeyRingStore, int], Awaitable[KeyRing]],
+    *,
+    must_last: bool = False,
 ) -> tuple[KeyRing, int]:
     """What `use` makes of the ring at this second, and the second: Redis', by which keys begin to sign."""
 
@@ -95,7 +99,7 @@ def _with_ring(
         return await use(KeyRingStore(redis, master_key=settings.master_key_bytes), now), now
 
     try:
-        return with_redis(settings, run)
+        return with_redis(settings, run, must_last=must_last)
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
 

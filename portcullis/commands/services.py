@@ -66,7 +66,7 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
     if len(reason) > _LONGEST_REASON or (reason and not reason.isprintable()):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
     isolated = Isolated(reason, int(time.time()))
-    with_redis(settings, lambda redis: IsolationStore(redis).isolate(name, isolated))
+    with_redis(settings, lambda redis: IsolationStore(redis).isolate(name, isolated), must_last=True)
     record(AuditEvent(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name))
     if as_json:
         click.echo(json.dumps({"name": name, "isolated": True, "reason": reason}))

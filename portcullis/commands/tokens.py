@@ -129,7 +129,7 @@ def revoke(
             return await grants.end_token(named.jti)
         return named.grant is not None and await grants.end(named.grant.grant_id)
 
-    if not with_redis(settings, run):
+    if not with_redis(settings, run, must_last=True):
         raise click.ClickException("it does not live")
     user = named.grant.user if named.grant else None
     record(
@@ -158,7 +158,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
         grants = GrantStore(redis, grace=settings.refresh_grace)
         return await Revocation(redis, grants).of_everybody()
 
-    ended = with_redis(settings, run)
+    ended = with_redis(settings, run, must_last=True)
     record(AuditEvent(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason)))
     click.echo(json.dumps({"revoked": "all", "grants_ended": ended}) if as_json else f"{ended} grants ended.")
 

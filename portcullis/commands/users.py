@@ -100,7 +100,7 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
         await users.block(Block(who.github_id, now, who.login or None, reason))
         return who, await Revocation(redis, grants).of_user(who.github_id)
 
-    who, ended = with_redis(settings, run)
+    who, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_BLOCKED, who, ended, reason, as_json=as_json)
 
 
@@ -136,7 +136,7 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
         who = await _as_user(users, await _find(users, user))
         return who, await Revocation(redis, grants).of_user(who.github_id)
 
-    who, ended = with_redis(settings, run)
+    who, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_REVOKED, who, ended, reason, as_json=as_json)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import time
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from ext_authz.wire import IncomingRequest
 from oauth_core import logs
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
+from oauth_core.policy import DenyReason
 from tests.support.tokens import TIME, claims
 
 SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
@@ -98,6 +100,55 @@ async def test_a_line_says_what_the_usual_record_of_the_event_says() -> None:
     assert line == expected
     assert abs(then - now) < timedelta(minutes=1)
     assert now.tzinfo == UTC
+
+
+async def test_a_refusals_line_says_what_the_usual_record_of_the_event_says() -> None:
+    everything: dict[str, Any] = {field.name: field.name for field in fields(AuditEvent)} | {"user_id": 1}
+    del everything["kind"]
+    events = [
+        AuditEvent(kind=EventKind.ACCESS_DENIED),
+        AuditEvent(kind=EventKind.ACCESS_DENIED, reason=DenyReason.REVOKED, client_id='"\n', user_id=7, path="/ü"),
+        AuditEvent(EventKind.ACCESS_DENIED, **everything),
+    ]
+    usual, made = io.StringIO(), io.StringIO()
+    logs.configure("ext_authz", "info", stream=usual)
+    try:
+        for event in events:
+            logs.LogAuditSink().record(event)
+    finally:
+        logs.configure("tests", "info")
+    log = AccessLog(Others(made), made, program="ext_authz")
+    for event in events:
+        log.record(event)
+    expected, told = lines(usual), lines(made)
+    for each in (*expected, *told):
+        assert datetime.fromisoformat(each.pop("timestamp")).tzinfo == UTC
+    assert told == expected
+
+
+async def test_refusals_that_cannot_be_written_are_not_lost_and_allow_others_again_once_they_are() -> None:
+    stream = Full()
+    log = AccessLog(Others(stream), stream, program="x")
+    with pytest.raises(OSError, match="disk full"):
+        log.record(AuditEvent(kind=EventKind.ACCESS_DENIED))
+    with pytest.raises(OSError, match="disk full"):
+        log.allowed(claims(), SERVICE, request())
+    stream.is_full = False
+    await written(stream)
+    log.allowed(claims(), SERVICE, request())
+    log.close()
+    assert [line["event"] for line in lines(stream)] == ["access.denied", "access.allowed"]
+
+
+async def test_while_refusals_cannot_be_written_they_do_not_fill_memory() -> None:
+    stream = Full()
+    log = AccessLog(Others(stream), stream, program="x")
+    for _ in range(10_100):
+        with pytest.raises(OSError, match="disk full"):
+            log.record(AuditEvent(kind=EventKind.ACCESS_DENIED))
+    stream.is_full = False
+    log.close()
+    assert len(lines(stream)) == 10_000
 
 
 async def test_lines_are_written_together_after_a_moment_and_in_order() -> None:

@@ -1,4 +1,4 @@
-"""The record of what callers saw, which a run of everything may write to `docs/`."""
+"""The record of what callers saw, which a run of everything may write to `docs/`; and one authorization server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.availability.table import Record
+from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,3 +20,10 @@ def record() -> Iterator[Record]:
     yield record
     if record.is_to_be_kept:
         record.write()
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[WebServer]:
+    """An authorization server of a machine whose clock is right. Tests leave it running."""
+    with running_web() as server:
+        yield server

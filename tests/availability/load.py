@@ -38,6 +38,7 @@ SIGN_IN_AGAIN = "400 invalid_grant"
 GOOD = "200"
 
 _ANSWER_SECONDS = 15.0
+_GRANTS = 4
 _PACES = {"call": 0.1, "refresh": 0.25, "discovery": 0.25, "revoked": 0.1}
 _CALM = {"call": 40, "refresh": 4, "discovery": 4}
 """So many good answers in a row mean that all is well."""
@@ -54,8 +55,9 @@ class Seen:
 
 @dataclass
 class Account:
-    """Everything that callers saw."""
+    """Everything that callers saw since a moment at which all were served."""
 
+    since: float = field(default_factory=time.monotonic)
     seen: list[Seen] = field(default_factory=list)
 
     def kinds(self, stream: str) -> Counter[str]:
@@ -71,7 +73,19 @@ class Account:
     def longest_gap(self, stream: str) -> float:
         """The longest time in seconds in which nobody got a good answer."""
         good = sorted(one.at for one in self.seen if one.stream == stream and one.kind == GOOD)
-        return max((later - earlier for earlier, later in pairwise(good)), default=0.0)
+        return max(later - earlier for earlier, later in pairwise([self.since, *good, good[-1]]))
+
+
+def assert_bounded(account: Account, *, lost_writes: int = 0) -> None:
+    """Nothing that was revoked passed, and everybody else was told to come again, if anything.
+
+    But for `lost_writes`: so many may have to sign in again, because what Redis had acknowledged died with it.
+    """
+    assert account.kinds("revoked")[GOOD] == 0
+    assert account.kinds("revoked")["401"] > 0
+    failed = account.failed("call", "discovery", "refresh")
+    assert failed[SIGN_IN_AGAIN] <= lost_writes, failed
+    assert failed.keys() <= TRY_AGAIN | {SIGN_IN_AGAIN}, failed
 
 
 class Front:
@@ -128,11 +142,13 @@ class Front:
 class Load:
     """The callers. Use `loading`."""
 
-    def __init__(self, site: Site, grants: list[Held], revoked: list[Held]) -> None:
-        self.account = Account()
+    def __init__(self, site: Site, grants: list[Held], spare: list[Held]) -> None:
+        """`grants` are used and refreshed; `spare` ones are revoked, the first before anybody calls."""
+        self._account = Account()
         self._front = Front(site)
         self._grants = grants
-        self._revoked = [held.access_token for held in revoked]
+        self._spare = spare
+        self._revoked: list[str] = []
         self._row: Counter[str] = Counter()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -142,6 +158,7 @@ class Load:
 
     def start(self) -> None:
         """Begin to ask."""
+        self._revoke_one()
         for thread in self._threads:
             thread.start()
 
@@ -149,7 +166,8 @@ class Load:
         """Ask no more."""
         self._over.set()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
     def settle(self) -> None:
         """Return when everybody has been served for a while."""
@@ -157,11 +175,27 @@ class Load:
             self._row.clear()
         until(
             lambda: all(self._row[stream] >= wanted for stream, wanted in _CALM.items()),
-            f"everybody to be served again: {self.account.seen[-20:]}",
+            f"everybody to be served again: {self._account.seen[-20:]}",
         )
 
-    def revoke(self, held: Held) -> None:
+    def during(self, event: Callable[[], object]) -> Account:
+        """What callers see from when all is well, while `event` happens, and until all is well again.
+
+        As soon as it happened something is revoked, through the front door.
+        """
+        self.settle()
+        with self._lock:
+            self._account = account = Account()
+        event()
+        self._revoke_one()
+        self.settle()
+        with self._lock:
+            self._account = Account()
+        return account
+
+    def _revoke_one(self) -> None:
         """Revoke, and try from then on whether it passes."""
+        held = self._spare.pop()
         self._front.revoke(held)
         self._revoked.append(held.access_token)
 
@@ -170,7 +204,7 @@ class Load:
         while not self._over.wait(_PACES[stream]):
             kind = ask(turn := turn + 1)
             with self._lock:
-                self.account.seen.append(Seen(time.monotonic(), stream, kind))
+                self._account.seen.append(Seen(time.monotonic(), stream, kind))
                 self._row[stream] = self._row[stream] + 1 if kind == GOOD else 0
 
     def _call(self, turn: int) -> str:
@@ -193,13 +227,12 @@ class Load:
 
 
 @contextmanager
-def loading(site: Site, grants: list[Held], revoked: list[Held]) -> Iterator[Load]:
-    """Callers with these grants, and one with what was revoked, from when all is well until it is again."""
-    load = Load(site, grants, revoked)
-    load.start()
+def loading(site: Site, *, events: int = 1) -> Iterator[Load]:
+    """Callers who call until the block ends, for so many events."""
+    signed_in = site.sign_in(_GRANTS + events + 1)
+    load = Load(site, signed_in[:_GRANTS], signed_in[_GRANTS:])
     try:
-        load.settle()
+        load.start()
         yield load
-        load.settle()
     finally:
         load.stop()

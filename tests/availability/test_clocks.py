@@ -20,13 +20,14 @@ from tests.support.knocking import claims_of
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint, new_key
-from tests.support.web_process import WebServer, another_web, running_web
+from tests.support.web_process import another_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from oauth_core.keys import SigningKey
     from tests.support.redis_server import RedisServer
+    from tests.support.web_process import WebServer
 
 _TOLERATED = 5
 """Seconds that a check service lets the issuer's clock be ahead (`oauth_core.access_tokens`)."""
@@ -37,26 +38,18 @@ def clock_off_by(seconds: float) -> dict[str, str]:
     return {"PYTHONPATH": str(Path(__file__).parent / "skewed"), "SKEW": str(seconds)}
 
 
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """An authorization server of a machine whose clock is right."""
-    with running_web() as server:
-        yield server
-
-
 @pytest.fixture
 async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
     async with OAuthClient(web.issuer) as client:
         yield client
 
 
-@pytest.mark.parametrize("off", [-3600, 3600])
 async def test_tokens_are_dated_by_redis_whatever_the_clock_of_their_issuer_says(
-    web: WebServer, client: OAuthClient, off: int
+    web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await client.register()).client_id
     held = await client.tokens(client_id)
-    with another_web(web, clock_off_by(off)) as address:
+    with another_web(web, clock_off_by(3600)) as address:
         form = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": held["refresh_token"]}
         answer = await client.http.post(f"{address}/token", data=form)
         assert answer.status_code == 200, answer.text
@@ -116,10 +109,8 @@ def redis(key: SigningKey) -> Iterator[RedisServer]:
 @pytest.mark.parametrize(
     ("off", "fresh", "ending"),
     [
-        (0, 200, 200),
         (-_TOLERATED + 1, 200, 200),  # behind: a token that seems to be of the future is good all the same
         (-_TOLERATED - 10, 401, 401),  # bounded
-        (_TOLERATED - 1, 200, 200),
         (600, 200, 401),  # ahead: what has ended by this clock is refused, though Redis keeps it
     ],
 )

@@ -9,26 +9,19 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.availability.replicas import Replica, healthy_by_http, until
-from tests.support.web_process import WebServer, free_port, running_web
+from tests.support.web_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.web_process import WebServer
+
 _LONG = "60"
 """Seconds, longer than these tests wait for a process to end."""
 
 _FORM = b"grant_type=refresh_token&client_id=nobody&refresh_token=none"
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """Whose Redis and settings are used."""
-    with running_web() as server:
-        yield server
 
 
 @contextlib.contextmanager
@@ -72,14 +65,9 @@ def test_it_says_that_it_leaves_and_serves_on(web: WebServer, tmp_path: Path) ->
         assert not listens(port)
 
 
-def test_it_does_not_wait_where_nobody_asks_how_it_is(web: WebServer, tmp_path: Path) -> None:
-    port = free_port()
-    with another(web, tmp_path, port, asked=False) as replica:
-        assert get(port, "/.well-known/jwks.json")[0] == 200
-        assert replica.stop() == 0
-
-
-def test_what_was_begun_is_finished(web: WebServer, tmp_path: Path) -> None:
+def test_what_was_begun_is_finished_and_nobody_is_waited_for_where_nobody_asks_how_it_is(
+    web: WebServer, tmp_path: Path
+) -> None:
     port = free_port()
     with (
         another(web, tmp_path, port, asked=False) as replica,

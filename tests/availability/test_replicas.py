@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.availability.events import assert_bounded, what_callers_saw
-from tests.availability.load import CALLERS, Load
+from tests.availability.load import CALLERS, Load, assert_bounded, loading
 from tests.availability.replicas import until
 from tests.availability.site import PASSWORD, USERS, Site, running_site
 from tests.support.redis_groups import running_sentinels
@@ -36,11 +35,18 @@ def site(group: SentinelGroup) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def load(site: Site) -> Iterator[Load]:
+    """Callers who call through all of these tests."""
+    with loading(site, events=6) as load:
+        yield load
+
+
 def test_a_check_service_that_is_killed_costs_no_more_than_the_calls_it_had_in_hand(
-    site: Site, record: Record
+    site: Site, load: Load, record: Record
 ) -> None:
     port, replica = next(iter(site.checks.items()))
-    account = what_callers_saw(site, lambda _: replica.kill())
+    account = load.during(replica.kill)
     site.begin_again(port)
     assert_bounded(account)
     assert account.failed("call").total() <= CALLERS
@@ -48,15 +54,15 @@ def test_a_check_service_that_is_killed_costs_no_more_than_the_calls_it_had_in_h
     record.saw("ext_authz", account)
 
 
-def test_a_check_service_that_falls_silent_is_passed_over(site: Site, record: Record) -> None:
+def test_a_check_service_that_falls_silent_is_passed_over(site: Site, load: Load, record: Record) -> None:
     port, replica = next(iter(site.checks.items()))
 
-    def freeze(_: Load) -> None:
+    def freeze() -> None:
         replica.freeze()
         for envoy in site.envoys:
             until(lambda envoy=envoy: not envoy.believes_in(port), "an Envoy to pass it over")  # type: ignore[misc]
 
-    account = what_callers_saw(site, freeze)
+    account = load.during(freeze)
     replica.thaw()
     for envoy in site.envoys:
         until(lambda envoy=envoy: envoy.believes_in(port), "an Envoy to come back to it")  # type: ignore[misc]
@@ -66,10 +72,10 @@ def test_a_check_service_that_falls_silent_is_passed_over(site: Site, record: Re
 
 
 def test_an_authorization_server_that_is_killed_costs_no_more_than_what_it_had_in_hand(
-    site: Site, record: Record
+    site: Site, load: Load, record: Record
 ) -> None:
     port, replica = next(iter(site.webs.items()))
-    account = what_callers_saw(site, lambda _: replica.kill())
+    account = load.during(replica.kill)
     site.begin_again(port)
     assert_bounded(account)
     assert not account.failed("call")
@@ -77,9 +83,11 @@ def test_an_authorization_server_that_is_killed_costs_no_more_than_what_it_had_i
     record.saw("oauth_web", account)
 
 
-def test_an_envoy_that_is_killed_costs_no_more_than_what_it_had_in_hand(site: Site, record: Record) -> None:
+def test_an_envoy_that_is_killed_costs_no_more_than_what_it_had_in_hand(
+    site: Site, load: Load, record: Record
+) -> None:
     envoy = site.envoys[0]
-    account = what_callers_saw(site, lambda _: envoy.replica.kill())
+    account = load.during(envoy.replica.kill)
     envoy.replica.start()
     envoy.replica.wait_until_ready()
     assert_bounded(account)
@@ -87,8 +95,10 @@ def test_an_envoy_that_is_killed_costs_no_more_than_what_it_had_in_hand(site: Si
     record.saw("envoy", account)
 
 
-def test_everything_can_be_replaced_one_after_the_other_and_nobody_notices(site: Site, record: Record) -> None:
-    def replace(load: Load) -> None:
+def test_everything_can_be_replaced_one_after_the_other_and_nobody_notices(
+    site: Site, load: Load, record: Record
+) -> None:
+    def replace() -> None:
         for port, replica in (site.checks | site.webs).items():
             assert replica.stop() == 0
             site.begin_again(port)
@@ -99,16 +109,15 @@ def test_everything_can_be_replaced_one_after_the_other_and_nobody_notices(site:
             envoy.replica.start()
             envoy.replica.wait_until_ready()
             envoy.takes_callers = True
-        load.settle()
 
-    account = what_callers_saw(site, replace)
+    account = load.during(replace)
     assert_bounded(account)
     assert not account.failed("call", "refresh", "discovery")
     record.saw("rolling", account)
 
 
-def test_callers_wait_for_a_new_primary_and_then_go_on(site: Site, group: SentinelGroup, record: Record) -> None:
-    def kill(_: Load) -> None:
+def test_callers_wait_for_a_new_primary_and_then_go_on(group: SentinelGroup, load: Load, record: Record) -> None:
+    def kill() -> None:
         with group.client() as client:
             client.set("written", "all")
             assert client.wait(1, 10_000) == 1  # so that what was revoked before is there too
@@ -116,6 +125,6 @@ def test_callers_wait_for_a_new_primary_and_then_go_on(site: Site, group: Sentin
         old.kill()
         group.wait_for_failover(old)
 
-    account = what_callers_saw(site, kill)
+    account = load.during(kill)
     assert_bounded(account, lost_writes=1)
     record.saw("sentinel", account)

@@ -7,12 +7,16 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from portcullis.bench import report
+from portcullis.bench import fleet, report, world
+from portcullis.bench.plan import Load
+from portcullis.bench.subject import ServiceOptions, portcullis
+from portcullis.bench.verdict import ALLOWED
 from tests.bench.check_server import allowed, refused, serving
 
 if TYPE_CHECKING:
@@ -134,6 +138,30 @@ def test_the_whole_chain_gives_the_service_the_callers_own_identity(tmp_path: Pa
     assert document["ratios"]["jwt_authn"]["throughput"] > 0
 
 
+@pytest.mark.parametrize("way", [(), ("--through-envoy",)])
+def test_what_tool_rules_and_metrics_cost_is_measured_beside_the_service_without_them(
+    tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    document = measured(tmp_path / "report.json", *QUICK, *way, "--with", "tool-rules", "--with", "metrics")
+    names = [result["name"] for result in document["results"]]
+    assert names == ["portcullis", "with tool rules", "with metrics"]
+    assert all(result["sound"] for result in document["results"])
+    for name in names[1:]:
+        assert document["ratios"][name]["service_cpu"] > 0
+        assert document["ratios"][name]["throughput"] > 0
+
+
+def test_the_world_with_tool_rules_refuses_what_they_cannot_decide(tmp_path: Path) -> None:
+    """Were the rules not there, what is measured with them would be the same as without."""
+    with world.made(tokens=1, algorithm="ES256", tell=lambda _: None) as place:
+        rules = ServiceOptions(workers=1, variant="tool-rules")
+        with portcullis(place.with_tool_rules(), rules, world.RESOURCE) as subject:
+            share = Load(subject.target, place.pool, 0, 1, connections=1, streams=1, mode="once", seconds=20)
+            assert fleet.run(share).verdicts == {ALLOWED: 1}
+            without = replace(share, target=replace(subject.target, with_body=False))
+            assert fleet.run(without).verdicts == {"refused with 400": 1}
+
+
 def test_a_peer_that_refuses_everybody_is_unsound_and_never_compared(tmp_path: Path) -> None:
     with serving(lambda _request, _context: refused(pb.Forbidden)) as server:
         done = bench(*QUICK, "--peer", server.address, json_file=tmp_path / "report.json")
@@ -180,6 +208,7 @@ def test_a_service_that_runs_already_is_asked_with_the_users_tokens(tmp_path: Pa
         (("--address", "127.0.0.1:1", "--token-file", "x", "--revocation"), "leave --address out"),
         (("--peer", "nonsense"), "neither"),
         (("--peer", "jwt_authn"), "--through-envoy"),
+        (("--with", "metrics", "--with", "metrics"), "given twice"),
         (("--cold", "--open-loop", "5"), "exclude"),
         (("--cold", "--tokens", "2"), "one token for each round"),
         (("--open-loop", "fast"), "neither a rate nor a share"),

@@ -29,6 +29,8 @@ def document(**changes: Any) -> dict[str, Any]:
         "ratios": {
             "opa": {"throughput": 5.5, "service_cpu": 0.2, "p99": 0.3},
             "go-noop": {"throughput": 0.9, "service_cpu": 1.8, "p99": 1.3},
+            "with tool rules": {"throughput": 1.25, "service_cpu": 0.8, "p99": 0.9},
+            "with metrics": {"throughput": 1.02, "service_cpu": 0.95, "p99": 1.0},
         },
         "revocation": {"sound": True, "holds_ms": {"p99": 3.0}},
         "floods": [{"kind": "garbage", "sound": True, "p99_ratio": 1.5}],
@@ -39,7 +41,7 @@ def document(**changes: Any) -> dict[str, Any]:
     }
 
 
-RUNS = ("direct", "envoy", "envoy-70", "one", "two", "many", "flood")
+RUNS = ("direct", "envoy", "envoy-70", "one", "two", "many", "with", "flood")
 
 
 def rows(documents: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
@@ -60,6 +62,10 @@ def test_each_goal_is_met_or_missed_by_its_own_bound() -> None:
     assert seen["second process on a second core, by processor time per check"] == ["≥ 1.9", "2.00x", "met"]
     assert seen["revocation propagation p99 under load"] == ["≤ 5", "3.0 ms", "met"]
     assert seen["memory per remembered token"] == ["≤ 2048", "1,500 bytes", "met"]
+    assert seen["tool rules, processor time per check against none"] == ["-", "1.25x", ""]
+    assert seen["tool rules, throughput against none"] == ["-", "0.80x", ""]
+    assert seen["metrics, processor time per check against none"] == ["≤ 1.03", "1.053x", "missed"]
+    assert seen["metrics, throughput without against with"] == ["≤ 1.03", "1.020x", "met"]
     assert seen["p99 of valid callers during a flood of garbage, against quiet"] == ["≤ 2", "1.50x", "met"]
 
 

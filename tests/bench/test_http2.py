@@ -9,7 +9,10 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ext_authz import wire
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core import mcp_request
+from oauth_core.mcp_request import Call, NameKind
 from portcullis.bench import http2
 from portcullis.bench.connection import Answer, Connection
 from portcullis.bench.pool import Entry
@@ -83,6 +86,22 @@ def test_a_check_holds_the_token_and_the_url_of_its_service() -> None:
     http = pb.CheckRequest.FromString(message[5:]).attributes.request.http
     assert http.headers["authorization"] == "Bearer some.token.text"
     assert (http.host, http.path, http.method) == ("localhost:8080", "/bench/mcp", "POST")
+
+
+def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_says_the_same() -> None:
+    message = CheckQuestion(URL, with_body=True).message(ENTRY)
+    request = wire.decode(message[5:])
+    assert request is not None
+    assert mcp_request.read(wire.message_of(request)) == Call("tools/call", NameKind.TOOL, "get_page")
+    frames = list(http2.FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
+    assert [(frame.kind, bool(frame.flags & http2.END_STREAM)) for frame in frames] == [
+        (http2.HEADERS, False),
+        (http2.DATA, True),
+    ]
+    headers = {str(name): str(value) for name, value in Decoder().decode(frames[0].payload)}
+    assert request.http is not None
+    assert frames[1].payload == request.http.raw_body
+    assert headers["content-length"] == str(len(frames[1].payload))
 
 
 @given(st.integers(1, 8192))

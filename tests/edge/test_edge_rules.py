@@ -23,8 +23,12 @@ PRODUCTION = "https://gate.example.com"
 
 @pytest.fixture(scope="module")
 def usual() -> Iterator[World]:
-    """A gateway as in production."""
-    with world_of(issuer=PRODUCTION, local=False) as world:
+    """A gateway as in production, but that it waits no second before it closes a connection it gave up."""
+
+    def change(manager: dict[str, Any]) -> None:
+        manager["delayed_close_timeout"] = "0.05s"
+
+    with world_of(issuer=PRODUCTION, local=False, change=change) as world:
         yield world
 
 

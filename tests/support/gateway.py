@@ -86,7 +86,8 @@ def running_gateway(
     """A gateway on a free port; `config` is the text of a settings file, by default the one users start with.
 
     Of the environment only what every program needs is passed on, and `environ`. An `ISSUER` in it is kept as it
-    is, so that `ENVOY_LISTEN` can name another port, and something of the test's own stand at the issuer's.
+    is, so that `ENVOY_LISTEN` can name another port, and something of the test's own stand at the issuer's. A
+    gateway with a file of the test's own has one worker for checks, which starts sooner than one per core.
     """
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
@@ -95,6 +96,7 @@ def running_gateway(
         if config is not None:
             settings = folder / "portcullis.toml"
             settings.write_text(config, encoding="utf-8")
+            environ = {"AUTHZ_WORKERS": "1", **(environ or {})}
         state_dir, output = folder / "state", folder / "output"
         arguments = ["--config", str(settings), "--state-dir", str(state_dir)]
         if "ISSUER" not in (environ or {}):

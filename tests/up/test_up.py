@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from portcullis.supervisor import operator_environment
+from tests.support.gateway import WHOAMI_ALONE
 from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, running, until
 from tests.support.redis_server import running_redis
 from tests.support.supervised import CONFIG, Gateway, gateway
@@ -175,7 +176,7 @@ def test_the_gateway_works_after_all_that(up: Gateway) -> None:
 def test_a_second_one_on_the_same_state_is_refused(up: Gateway, tmp_path: Path) -> None:
     log = tmp_path / "second.log"
     config = tmp_path / "portcullis.toml"
-    config.write_text(CONFIG)
+    config.write_text(WHOAMI_ALONE)
     with running(["up", "--config", str(config), "--state-dir", str(up.state), "--port", "0"], log) as second:
         assert second.wait(20) == 2
     assert log.read_text().startswith(f"portcullis: another `portcullis up` (process {up.process.pid}) uses")
@@ -185,7 +186,7 @@ def test_a_second_one_on_the_same_state_is_refused(up: Gateway, tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     config, log = tmp_path / "portcullis.toml", tmp_path / "up.log"
-    config.write_text(CONFIG)
+    config.write_text(WHOAMI_ALONE)
     with running(["up", "--config", str(config), "--state-dir", f"{tmp_path}/s", "--port", "0"], log) as process:
         until(lambda: "oauth_web        starting" in log.read_text(), "the second stage")
         pids = Gateway(process, log, tmp_path / "s").processes
@@ -197,7 +198,8 @@ def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, number: s
 
 def test_sigterm_ends_everything_even_what_slipped_away(tmp_path: Path) -> None:
     stray = "import os, time; os.fork() and exit(3); os.setsid(); time.sleep(601)"
-    config = f"{CONFIG}\n[[services]]\nname = 'stray'\ntransport = 'http'\ncommand = ['python', '-c', '{stray}']\n"
+    service = f"[[services]]\nname = 'stray'\ntransport = 'http'\ncommand = ['python', '-c', '{stray}']\n"
+    config = f"{WHOAMI_ALONE}\n{service}"
     with gateway(tmp_path, config) as up:
         assert "service-stray    ended with exit code 3" in up.output
         pids = up.processes
@@ -210,7 +212,7 @@ def test_sigterm_ends_everything_even_what_slipped_away(tmp_path: Path) -> None:
 
 
 def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(tmp_path: Path) -> None:
-    with gateway(tmp_path) as up:
+    with gateway(tmp_path, WHOAMI_ALONE) as up:
         key = (up.state / "secrets/master-key").read_text()
         with redis_as(up, "default", "redis-password") as redis:
             redis.set("mine", "kept")
@@ -218,7 +220,7 @@ def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(
         up.process.kill()
         up.process.wait()
         until(lambda: not [pid for pid in pids if alive(pid)], "every child to go")
-    with gateway(tmp_path) as again:
+    with gateway(tmp_path, WHOAMI_ALONE) as again:
         assert (again.state / "secrets/master-key").read_text() == key
         with redis_as(again, "default", "redis-password") as redis:
             assert redis.get("mine") == b"kept"
@@ -231,7 +233,7 @@ def test_a_long_state_path_and_a_redis_of_ones_own_work_too(tmp_path: Path) -> N
         environment = plain_environment(
             REDIS_URL=redis.url(), REDIS_PASSWORD="theirs", ALLOWED_GITHUB_USERS="octocat"
         )
-        with gateway(tmp_path, environment=environment, state=state) as up:
+        with gateway(tmp_path, WHOAMI_ALONE, environment=environment, state=state) as up:
             assert not any("redis-server" in command_line(pid) for pid in up.processes)
             assert "everybody" not in up.output
             assert redis.client().exists("keyring")

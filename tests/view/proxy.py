@@ -1,19 +1,23 @@
-"""A bad link: a proxy on a Unix socket that can slow down, swallow or cut what goes through it, each way."""
+"""Bad links: proxies that can slow down, swallow or cut what goes through them, each way."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@dataclass
+@dataclass(eq=False)
 class Way:
     """One direction of one connection."""
 
@@ -21,7 +25,7 @@ class Way:
     is_swallowing: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Connection:
     """One connection through the proxy. Its ends never learn that a direction is swallowed: it is half-open."""
 
@@ -30,13 +34,13 @@ class Connection:
 
 
 class Proxy:
-    """Passes on to `target`. Changes of `connections` take effect at once; `new` is how the next ones begin."""
+    """Passes on to what `connect` leads to. Changes of `connections` take effect at once."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Streams]]) -> None:
         self.connections: list[Connection] = []
         self.delay = 0.0
         self.is_swallowing = False
-        self._target = target
+        self._connect = connect
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,13 +48,14 @@ class Proxy:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also if it was stopped before it began
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(Way(self.delay, self.is_swallowing), Way(self.delay, self.is_swallowing))
         self.connections.append(connection)
         far_writer = None
         try:
-            far_reader, far_writer = await asyncio.open_unix_connection(str(self._target))
+            far_reader, far_writer = await self._connect()
             ways = [
                 asyncio.create_task(self._pass_on(reader, far_writer, connection.to_redis)),
                 asyncio.create_task(self._pass_on(far_reader, writer, connection.to_client)),
@@ -94,10 +99,33 @@ async def bad_link(target: Path) -> AsyncIterator[tuple[Proxy, Path]]:
     """A proxy to the socket `target`, and the socket to use instead."""
     with TemporaryDirectory(prefix="proxy-") as folder:
         path = Path(folder) / "proxy.sock"
-        proxy = Proxy(target)
+        proxy = Proxy(partial(asyncio.open_unix_connection, str(target)))
         server = await asyncio.start_unix_server(proxy.accept, str(path))
         try:
             yield proxy, path
         finally:
             server.close()
             await proxy.stop()
+
+
+@asynccontextmanager
+async def bad_links(ports: Iterable[int]) -> AsyncIterator[dict[int, Proxy]]:
+    """A proxy before each of these loopback ports, by port.
+
+    What this process connects to inside the block goes through them, though servers tell it their own addresses.
+    """
+    straight = asyncio.open_connection
+    proxies = {port: Proxy(partial(straight, "127.0.0.1", port)) for port in ports}
+    servers = {port: await asyncio.start_server(proxy.accept, "127.0.0.1", 0) for port, proxy in proxies.items()}
+
+    async def detour(host: str, port: int, **options: Any) -> Streams:
+        server = servers.get(port)
+        return await straight(host, server.sockets[0].getsockname()[1] if server else port, **options)
+
+    try:
+        with patch.object(asyncio, "open_connection", detour):
+            yield proxies
+    finally:
+        for port, server in servers.items():
+            server.close()
+            await proxies[port].stop()

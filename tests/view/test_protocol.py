@@ -15,43 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from oauth_core.policy import Liveness
 from oauth_core.store.view import DEAD_FOR, Question, View
+from tests.view.lives import FOREVER, Life, Lives
 
 BOUND = 10.0
 NAMES = ("a", "b")
 TOKENS = st.sampled_from(NAMES)
-FOREVER = float("inf")
-
 Asked = Question[None]
 
 
 @dataclass
-class Life:
-    """One stretch of a token's life: alive from `begin` to `end`, as far as is known now."""
-
-    begin: float
-    end: float
-
-
-@dataclass
-class Redis:
+class Redis(Lives):
     """What is true, and what was noted about the one link."""
 
-    lives: dict[str, list[Life]] = field(default_factory=dict)
     noted: set[str] = field(default_factory=set)
-
-    def life(self, jti: str, now: float) -> Life | None:
-        last = self.lives.get(jti, [])[-1:]
-        return last[0] if last and now < last[0].end else None
-
-    def was(self, liveness: Liveness, jti: str, since: float, now: float) -> bool:
-        """Whether this was the state of `jti` at some moment after `since` and until `now`."""
-        lives = [life for life in self.lives.get(jti, []) if life.end > life.begin or life.begin == now]
-        if liveness is Liveness.ACTIVE:
-            return any(life.begin <= now and life.end > since for life in self.lives.get(jti, []))
-        # It was dead before its first life, after each, and always if it never had one.
-        ends = [-FOREVER, *(life.end for life in lives)]
-        begins = [*(life.begin for life in lives), FOREVER]
-        return any(end <= now and begin > since and end <= begin for end, begin in zip(ends, begins, strict=True))
 
 
 class Protocol(RuleBasedStateMachine):
@@ -92,24 +68,17 @@ class Protocol(RuleBasedStateMachine):
     @rule(jti=TOKENS, seconds=st.sampled_from([3.0, 12.0, FOREVER, FOREVER]))
     def issue(self, jti: str, seconds: float) -> None:
         """A token comes to life, or its life is changed."""
-        life = self.redis.life(jti, self.now)
-        if life is not None:
-            life.end = self.now
-        self.redis.lives.setdefault(jti, []).append(Life(self.now, self.now + seconds))
+        self.redis.begin(jti, self.now, self.now + seconds)
         self.tell(jti)
 
     @rule(jti=TOKENS)
     def revoke(self, jti: str) -> None:
-        life = self.redis.life(jti, self.now)
-        if life is not None:
-            life.end = self.now
+        if self.redis.end(jti, self.now):
             self.tell(jti)
 
     def flush(self) -> None:
         for jti in self.redis.lives:
-            life = self.redis.life(jti, self.now)
-            if life is not None:
-                life.end = self.now
+            self.redis.end(jti, self.now)
         self.tell(None)
 
     # -- what the process does

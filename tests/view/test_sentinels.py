@@ -169,6 +169,25 @@ async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_kille
             bring_to_life(group, "live", ex=600 + turn)
 
 
+async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_revoked_everything(
+    group: SentinelGroup,
+) -> None:
+    async with view_over(_url(group)) as view:
+        await learned(view, "live")
+        primary = group.primary()
+        for sentinel in group.sentinels.values():
+            sentinel.pause()
+        primary.kill()
+        primary.start()
+        for sentinel in group.sentinels.values():
+            sentinel.resume()
+        assert_never_passes_again(
+            await answers_until(view, "live", Liveness.REVOKED) + await more_answers(view, "live")
+        )
+        bring_to_life(group, "live")
+        await learned(view, "live")
+
+
 async def test_it_starts_before_the_sentinels_do(group: SentinelGroup) -> None:
     for sentinel in group.sentinels.values():
         sentinel.kill()

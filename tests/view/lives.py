@@ -1,0 +1,51 @@
+"""What is true of tokens in a model, and was: when each of them was alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oauth_core.policy import Liveness
+
+FOREVER = float("inf")
+
+
+@dataclass
+class Life:
+    """One stretch of a token's life: alive from `begin` to `end`, as far as is known now."""
+
+    begin: float
+    end: float
+
+
+@dataclass
+class Lives:
+    """The lives of every token, oldest first."""
+
+    lives: dict[str, list[Life]] = field(default_factory=dict)
+
+    def life(self, jti: str, now: float) -> Life | None:
+        """That of a token that is alive at this moment, which is the last there was."""
+        last = self.lives.get(jti, [])[-1:]
+        return last[0] if last and now < last[0].end else None
+
+    def begin(self, jti: str, now: float, end: float = FOREVER) -> None:
+        """It comes to life, or its life is changed."""
+        self.end(jti, now)
+        self.lives.setdefault(jti, []).append(Life(now, end))
+
+    def end(self, jti: str, now: float) -> bool:
+        """It dies. Answers whether it was alive."""
+        life = self.life(jti, now)
+        if life is not None:
+            life.end = now
+        return life is not None
+
+    def was(self, liveness: Liveness, jti: str, since: float, now: float) -> bool:
+        """Whether this was the state of `jti` at some moment after `since` and until `now`."""
+        if liveness is Liveness.ACTIVE:
+            return any(life.begin <= now and life.end > since for life in self.lives.get(jti, []))
+        lives = [life for life in self.lives.get(jti, []) if life.end > life.begin or life.begin == now]
+        # It was dead before its first life, after each, and always if it never had one.
+        ends = [-FOREVER, *(life.end for life in lives)]
+        begins = [*(life.begin for life in lives), FOREVER]
+        return any(end <= now and begin > since and end <= begin for end, begin in zip(ends, begins, strict=True))

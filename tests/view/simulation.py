@@ -1,0 +1,248 @@
+"""Servers, Sentinels and the network between them and one process, as they might behave, in a time that we make.
+
+What runs in it is real, from `LocalView` and `Sentinels` down to the link: it is given connections that end here.
+Nothing waits: an event loop of which the clock is ours goes on whenever it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from oauth_core.store.votes import SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from oauth_core.store.votes import Address
+
+Line = Literal["prompt", "late requests", "late answers", "dark"]
+"""How one place can be reached. In the dark everything is swallowed, and nobody notices."""
+
+_ROUNDS = 12
+
+
+class _Impatient(selectors.DefaultSelector):
+    def select(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - there is no time to wait
+        return super().select(0)
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """Its time is `now`, in seconds, and stands still unless somebody else moves it."""
+
+    def __init__(self) -> None:
+        super().__init__(_Impatient())
+        self.now = 0.0
+
+    def time(self) -> float:
+        """See `AbstractEventLoop`."""
+        return self.now
+
+    def settle(self) -> None:
+        """Let everything happen that needs no time."""
+        self.run_until_complete(_go_round())
+
+
+async def _go_round() -> None:
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Answer:
+    """Something on its way to the process; `is_push` if nobody asked for it."""
+
+    arrive: Callable[[], None]
+    is_push: bool = False
+
+
+@dataclass(eq=False)
+class Place:
+    """Whoever answers at an address, and what is on its way there and back. `opinion`: whom it calls primary."""
+
+    address: Address
+    line: Line = "prompt"
+    opinion: Address | None = None
+    requests: list[tuple[Callable[[], Any], Callable[[Any], None]]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    def call(self, work: Callable[[], Any]) -> Awaitable[Any]:
+        """Ask for `work` to be done there; its result comes back, or never."""
+        result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def arrive(value: Any) -> None:
+            if not result.done():
+                result.set_result(value)
+
+        self.requests.append((work, arrive))
+        return result
+
+    def flow(self) -> bool:
+        """Let go what the line lets through; answers whether anything moved."""
+        if self.line == "dark":
+            self.requests.clear()
+            self.answers.clear()
+            return False
+        moved = False
+        while self.requests and self.line != "late requests":
+            self.serve_one()
+            moved = True
+        while self.answers and self.line == "prompt":
+            self.answers.pop(0).arrive()
+            moved = True
+        return moved
+
+    def serve_one(self) -> None:
+        """Do the first thing that was asked for."""
+        work, arrive = self.requests.pop(0)
+        value = work()
+        self.answers.append(Answer(lambda: arrive(value)))
+
+
+@dataclass(eq=False)
+class SentinelPlace(Place):
+    """A Sentinel."""
+
+    def client(self, others: int) -> Any:
+        """What `Sentinels` asks; this Sentinel knows of so many others."""
+
+        async def execute_command(*command: str) -> Any:
+            if command[1] == "MASTER":
+                return await self.call(lambda: {"num-other-sentinels": others})
+            return await self.call(lambda: self.opinion)
+
+        return SimpleNamespace(execute_command=execute_command, aclose=_nothing)
+
+
+@dataclass(eq=False)
+class Server(Place):
+    """A Redis. `keys` are those that exist there, `others` the primaries of other slots, if it is in a cluster."""
+
+    is_primary: bool = False
+    others: tuple[Address, ...] = ()
+    keys: set[str] = field(default_factory=set)
+    tracking: dict[Wire, set[str]] = field(default_factory=dict)
+
+    def client(self) -> Any:
+        """A client of this server alone, as far as the view uses one."""
+
+        async def execute_command(*command: str) -> Any:
+            if command == ("CLUSTER", "SLOTS"):
+                return await self.call(self._slots)
+            assert command == ("ROLE",)
+            return await self.call(lambda: ["master" if self.is_primary else "slave"])
+
+        async def exists(key: str) -> Any:
+            return await self.call(lambda: int(key in self.keys))
+
+        pool = SimpleNamespace(connection_class=Wire, connection_kwargs={"server": self})
+        return SimpleNamespace(
+            execute_command=execute_command, exists=exists, connection_pool=pool, aclose=_nothing
+        )
+
+    def change(self, key: str, *, exists: bool) -> None:
+        """Write or delete a key, and tell whoever read it on a tracking link, once."""
+        (self.keys.add if exists else self.keys.discard)(key)
+        for wire, noted in self.tracking.items():
+            if key in noted:
+                noted.remove(key)
+                self._push(wire, [key.encode()])
+
+    def become_like(self, other: Server) -> None:
+        """Take another's data instead of one's own."""
+        self.keys = set(other.keys)
+        for wire, noted in self.tracking.items():
+            noted.clear()
+            self._push(wire, None)
+
+    def cut(self) -> None:
+        """Close every tracking link from this end."""
+        for wire in self.tracking:
+            wire.inbox.put_nowait(RedisConnectionError("closed"))
+        self.tracking.clear()
+
+    def execute(self, wire: Wire, command: tuple[str, ...]) -> Any:
+        """One command on a link."""
+        match command:
+            case ("CLIENT", "TRACKING", "ON"):
+                self.tracking[wire] = set()
+                return b"OK"
+            case ("PTTL", key):
+                if wire in self.tracking:
+                    self.tracking[wire].add(key)
+                return -1 if key in self.keys else -2
+            case _:
+                return b"PONG"
+
+    def _slots(self) -> list[Any]:
+        """All slots but the last are in question; each of the others has one of those."""
+        rest = SLOTS - len(self.others)
+        return [[0, rest - 1, self.opinion], *([rest + n, rest + n, other] for n, other in enumerate(self.others))]
+
+    def _push(self, wire: Wire, keys: list[bytes] | None) -> None:
+        self.answers.append(Answer(lambda: wire.inbox.put_nowait(["invalidate", keys]), is_push=True))
+
+
+class Wire:
+    """A connection as `open_link` and `Link` use one of redis-py."""
+
+    def __init__(self, *, server: Server, **_options: Any) -> None:
+        self.server = server
+        self.inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self.is_connected = False
+        self._handler: Callable[[list[Any]], Awaitable[Any]] | None = None
+
+    async def connect(self) -> None:
+        """Reach the server, which may take for ever."""
+        await self.server.call(lambda: None)
+        self.is_connected = True
+
+    async def disconnect(self, *, nowait: bool) -> None:
+        """Close this end."""
+        assert nowait
+        self.is_connected = False
+        self.server.tracking.pop(self, None)
+
+    def pack_command(self, *command: str) -> list[tuple[str, ...]]:
+        """Nothing is packed here."""
+        return [command]
+
+    async def send_command(self, *command: str, check_health: bool) -> None:
+        """Send one."""
+        await self.send_packed_command([command], check_health=check_health)
+
+    async def send_packed_command(self, packed: list[tuple[str, ...]], *, check_health: bool) -> None:
+        """Send several."""
+        assert not check_health
+        for command in packed:
+            self.server.requests.append((_work(self, command), self.inbox.put_nowait))
+
+    async def read_response(self, **_options: Any) -> Any:
+        """The next thing that arrives."""
+        item = await self.inbox.get()
+        if isinstance(item, Exception):
+            raise item
+        if isinstance(item, list):
+            assert self._handler is not None
+            return await self._handler(item)
+        return item
+
+    def _get_parser(self) -> Wire:
+        return self
+
+    def set_invalidation_push_handler(self, handler: Callable[[list[Any]], Awaitable[Any]]) -> None:
+        """For `open_link`: what makes an item of a push."""
+        self._handler = handler
+
+
+def _work(wire: Wire, command: tuple[str, ...]) -> Callable[[], Any]:
+    return lambda: wire.server.execute(wire, command)
+
+
+async def _nothing() -> None:
+    """There is nothing to close."""
