@@ -64,7 +64,9 @@ def _result(result: Result) -> dict[str, Any]:
 
 def table(report: dict[str, Any]) -> str:
     """The report as text, for a terminal of 100 columns."""
-    lines = [_machine(report["machine"]), _course(report["course"], report["setting"]), ""]
+    generators = {entry["generator"] for result in report["results"] for entry in result["rounds"]}
+    by = f"; asked by {', '.join(sorted(generators))}" if generators - {"builtin"} else ""
+    lines = [_machine(report["machine"]), _course(report["course"], report["setting"]) + by, ""]
     if report["results"]:
         lines += _grid([_HEADINGS, *(_row(result) for result in report["results"])])
         for result in report["results"]:

@@ -12,6 +12,7 @@ from ext_authz.check import Authorizer
 from ext_authz.facts import FactFinder
 from ext_authz.key_cache import KeyCache
 from ext_authz.token_memory import TokenMemory
+from ext_authz.turns import Turns
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.keys import public_jwks
 from oauth_core.model import Service
@@ -88,6 +89,8 @@ async def authorizer(
     liveness: Said | None = None,
     clock: Callable[[], int] = lambda: int(time.time()),
     isolated: AllOpen | None = None,
+    *,
+    turns: Turns | None = None,
 ) -> Authorizer:
     keys = KeyCache(Published(key))
     await keys.read()
@@ -99,6 +102,7 @@ async def authorizer(
         liveness=liveness or Said(),
         isolated=isolated or AllOpen(),
         clock=clock,
+        turns=turns,
     )
     return Authorizer(facts, sink)
 
@@ -121,6 +125,44 @@ async def test_a_good_token_is_allowed_and_recorded_with_what_it_says(key: Signi
             request_id="request-1",
         )
     ]
+
+
+class Rests(Turns):
+    """Notes what rests it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(100)
+        self.asked: list[float] = []
+
+    def rest(self, seconds: float) -> None:
+        self.asked.append(seconds)
+
+
+class Remembers(Said):
+    """Knows every token without being asked."""
+
+    def known(self, jti: str) -> Liveness:  # type: ignore[override] # noqa: ARG002 - more than nothing
+        return Liveness.ACTIVE
+
+
+async def test_a_signature_gives_way_to_others_after_a_forged_one_and_while_known_callers_ask(
+    key: SigningKey,
+) -> None:
+    turns = Rests()
+    subject = await authorizer(key, Recorder(), Remembers(), turns=turns)
+    first, second, third = (mint(key, jti=f"jti-{number}") for number in range(3))
+    await subject.check(check_request(token=first))
+    assert turns.asked == [], "nobody is kept waiting"
+    head, payload, _ = second.split(".")
+    forged = ".".join((head, payload, third.split(".")[2]))
+    assert read_answer(await subject.check(check_request(token=forged))).status == 401
+    (after_forged,) = turns.asked
+    assert after_forged > 0
+    await subject.check(check_request(token=forged))
+    assert len(turns.asked) == 1, "it is known to be forged by now"
+    assert subject.check_now(check_request(token=first)) is not None
+    assert read_answer(await subject.check(check_request(token=third))).status == 200
+    assert len(turns.asked) == 2
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("bug"), KeyError("x"), RecursionError(), MemoryError()])

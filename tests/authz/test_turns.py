@@ -44,6 +44,25 @@ def test_quick_work_goes_between_two_turns() -> None:
     assert order.index("C") < order.rindex("q")
 
 
+def test_after_work_that_asks_for_a_rest_others_have_that_time() -> None:
+    async def scenario() -> tuple[float, float]:
+        turns, loop = Turns(100), asyncio.get_running_loop()
+        begun = loop.time()
+        for _ in range(4):
+            assert await turns.wait(None)
+            turns.rest(0.004)
+        rested = loop.time() - begun
+        assert await turns.wait(None)
+        turns.rest(3600.0)
+        begun = loop.time()
+        assert await turns.wait(None)
+        return rested, loop.time() - begun
+
+    rested, longest = asyncio.run(scenario())
+    assert rested >= 0.012
+    assert longest < 3600, "a machine that stood still is no reason to stop for long"
+
+
 def test_sources_alternate_however_many_tokens_one_of_them_sends() -> None:
     async def scenario() -> list[str]:
         turns, done = Turns(1000), []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import RedisError
 
 from tests.support.oauth_client import OAuthClient
 from tests.support.web_process import WebServer, running_web
@@ -28,3 +30,14 @@ async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
     """A client with a browser of its own."""
     async with OAuthClient(web.issuer) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def no_cut_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is allowed within the second of a revocation is revoked too, and the next test may begin within it."""
+    yield
+    if "web" in request.fixturenames:
+        server: WebServer = request.getfixturevalue("web")
+        with contextlib.suppress(RedisError), server.redis.client() as redis:
+            if cuts := redis.keys("cut:*"):
+                redis.delete(*cuts)
