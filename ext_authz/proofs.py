@@ -34,7 +34,8 @@ class Proofs:
 
         `None` without one.
         """
-        text = wire.proof_of(request)
+        # Of two (section 4.1), which arrive joined, none is one.
+        text = wire.message_of(request).headers.get(dpop.HEADER.lower())
         if text is None:
             return None
         # Built from the settings: `Host` only selected the service.

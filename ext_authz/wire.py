@@ -19,7 +19,7 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from oauth_core import certificates, dpop
+from oauth_core import certificates
 from oauth_core.mcp_request import Message
 from oauth_core.settings.identity import IdentityHeaders
 
@@ -152,11 +152,6 @@ def certificate_of(request: IncomingRequest) -> str | None:
     if request.peer is None or not request.peer.certificate:
         return None
     return certificates.of_escaped_pem(request.peer.certificate)
-
-
-def proof_of(request: IncomingRequest) -> str | None:
-    """The DPoP proof that came with `request` (RFC 9449 section 4.1). Of two, joined, none is one."""
-    return message_of(request).headers.get(dpop.HEADER.lower())
 
 
 def message_of(request: IncomingRequest) -> Message:
