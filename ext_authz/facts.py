@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from ext_authz import wire
+from ext_authz.proofs import Proofs
 from ext_authz.token_memory import Remembered
 from ext_authz.turns import Turns
-from oauth_core import mcp_request
+from oauth_core import dpop, mcp_request
 from oauth_core.access_tokens import LONGEST, Rejected, TokenFault, fault_of_time
 from oauth_core.policy import Availability, Facts, Liveness, Unverified
 
@@ -29,6 +30,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The `b64token` of RFC 6750 section 2.1. It has no comma, so two credentials joined into one never match."""
 
 _USUAL_SCHEME = "Bearer "
+_DPOP = dpop.SCHEME.lower()
+_SCHEMES = frozenset({"bearer", _DPOP})
 
 MOST_WAITING = 1000
 """Tokens whose signatures wait to be checked: a fifth of a second's work, or a second's if all are forged."""
@@ -94,6 +97,7 @@ class FactFinder:
     ) -> None:
         """`clock` gives whole seconds since the epoch. `turns` are those of signatures to check."""
         self._turns = turns or Turns(MOST_WAITING)
+        self._proofs = Proofs()
         self._services = services
         self._policy = policy
         self._keys = keys
@@ -135,6 +139,8 @@ class FactFinder:
             return None
         if claims.certificate is not None and claims.certificate != wire.certificate_of(request):
             return None
+        if claims.dpop_key is not None:  # each request has a proof of its own
+            return None
         if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
             return None
         if self._isolated.of(service.name) is not Availability.OPEN:
@@ -167,13 +173,14 @@ class FactFinder:
         """The facts, all of one moment: while something was waited for, services and policy may have changed."""
         service = self._services.by_request(request.host, request.path)
         remembered = token if isinstance(token, Remembered) else None
+        now, as_dpop = self._clock(), scheme_of(request) == _DPOP
         facts = Facts(
             service=service,
             routed_as=request.routed_as,
             token=token.verified if isinstance(token, Remembered) else token,
             liveness=liveness,
             availability=Availability.UNKNOWN if service is None else self._isolated.of(service.name),
-            now=self._clock(),
+            now=now,
             rights=None if remembered is None else remembered.rights_under(self._policy),
             # Nobody makes us read a body who has no genuine token.
             asked=None
@@ -182,6 +189,11 @@ class FactFinder:
             certificate=None
             if remembered is None or remembered.verified.claims.certificate is None
             else wire.certificate_of(request),
+            # Only where it could let somebody in: it is used up by looking.
+            proof=None
+            if remembered is None or service is None or not as_dpop or remembered.verified.claims.dpop_key is None
+            else self._proofs.key_of(request, service, str(presented(request)), now),
+            as_dpop=as_dpop,
         )
         return Gathered(facts, remembered)
 
@@ -226,7 +238,7 @@ class FactFinder:
 
 
 def presented(request: IncomingRequest) -> str | Unverified:
-    """The one bearer token of `request` (RFC 6750 section 2), or why there is none to look at."""
+    """The one token of `request` (RFC 6750 section 2, RFC 9449 section 7), or why there is none to look at."""
     if request.query and _has_token(request.query):
         return Unverified.IN_QUERY
     match request.authorization:
@@ -234,7 +246,7 @@ def presented(request: IncomingRequest) -> str | Unverified:
             return Unverified.MISSING
         case (credentials,):
             scheme, _, token = credentials.partition(" ")
-            if scheme.lower() != "bearer":
+            if scheme.lower() not in _SCHEMES:
                 return Unverified.MISSING
             token = token.strip(" ")
             # One that is too long is refused whatever is in it, and it is the long ones that take time to read.
@@ -242,6 +254,11 @@ def presented(request: IncomingRequest) -> str | Unverified:
         case _:
             # Which one would the service behind us have believed? We do not guess.
             return Unverified.MALFORMED
+
+
+def scheme_of(request: IncomingRequest) -> str:
+    """The scheme of the credentials, in small letters; nothing unless there is just one."""
+    return request.authorization[0].partition(" ")[0].lower() if len(request.authorization) == 1 else ""
 
 
 def _has_token(query: str) -> bool:

@@ -161,4 +161,5 @@ def _sharing_texts(claims: AccessClaims) -> AccessClaims:
         github_id=claims.github_id,
         groups=tuple(map(sys.intern, claims.groups)),
         certificate=claims.certificate,
+        dpop_key=claims.dpop_key,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
-from oauth_core import certificates
+from oauth_core import confirmation, dpop
 from oauth_core.model import AccessClaims
 
 if TYPE_CHECKING:
@@ -95,9 +95,12 @@ def spelled(claims: AccessClaims) -> dict[str, Any]:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
     if claims.groups:
         payload["groups"] = list(claims.groups)
-    if claims.certificate is not None:
-        payload["cnf"] = certificates.confirmation(claims.certificate)
-    return payload
+    return payload | confirmation.spelled(claims.certificate, claims.dpop_key)
+
+
+def type_of(claims: AccessClaims) -> str:
+    """The `token_type`: how the token is to be sent (RFC 6750, RFC 9449 section 5)."""
+    return "Bearer" if claims.dpop_key is None else dpop.SCHEME
 
 
 def key_id(token: str) -> str | None:
@@ -178,7 +181,7 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
     if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
         return None
     try:
-        certificate = certificates.confirmed(payload.get("cnf"))
+        binding = confirmation.read(payload.get("cnf"))
     except ValueError:
         return None
     return AccessClaims(
@@ -193,7 +196,8 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
         github_user=payload.get("github_user"),
         github_id=payload.get("github_id"),
         groups=tuple(groups),
-        certificate=certificate,
+        certificate=binding.certificate,
+        dpop_key=binding.dpop_key,
     )
 
 

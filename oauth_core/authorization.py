@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from oauth_core import redirect_uris, scopes
+from oauth_core import confirmation, redirect_uris, scopes
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
 from oauth_core.model import AuthorizationRequest
 
@@ -43,6 +43,7 @@ def validate(
             redirect_uri=redirect_uri,
             state=state,
             code_challenge=_code_challenge(parameters),
+            dpop_key=_dpop_key(parameters),
             **scope_and_audience(parameters, services, default_scopes),
         )
     except OAuthError as error:
@@ -82,6 +83,14 @@ def _code_challenge(parameters: Parameters) -> str:
     if not _S256_CHALLENGE.match(challenge):
         raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge is not the base64url of a SHA-256")
     return challenge
+
+
+def _dpop_key(parameters: Parameters) -> str | None:
+    """The key that whoever redeems the code must have, if the client says so (RFC 9449 section 10)."""
+    key = parameters.get("dpop_jkt")
+    if key is not None and not confirmation.is_thumbprint(key):
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "dpop_jkt is not the thumbprint of a key")
+    return key
 
 
 def scope_and_audience(

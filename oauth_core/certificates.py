@@ -12,32 +12,10 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote
 
-_MEMBER = "x5t#S256"
-_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----\n?\Z")
 # Our own Envoy writes the hash alone. Others may name more, but only one certificate: of a chain of proxies we
 # would not know which of them to believe.
 _FORWARDED = re.compile(r'(?:By=[^;,="]*;)?Hash=([0-9a-f]{64})(?:;[^,]*)?\Z')
-
-
-def confirmation(thumbprint: str) -> dict[str, str]:
-    """The claim `cnf` (RFC 8705 section 3.1)."""
-    return {_MEMBER: thumbprint}
-
-
-def confirmed(claim: object) -> str | None:
-    """The thumbprint in a claim `cnf`; `None` when there is no claim.
-
-    Raises `ValueError` for any other: a token bound in a way that we cannot check must not pass as unbound.
-    """
-    if claim is None:
-        return None
-    if not isinstance(claim, dict) or claim.keys() != {_MEMBER}:
-        raise ValueError("cnf names no certificate alone")
-    thumbprint = claim[_MEMBER]
-    if not isinstance(thumbprint, str) or not _THUMBPRINT.match(thumbprint):
-        raise ValueError("cnf has no thumbprint")
-    return thumbprint
 
 
 def of_forwarded(header: str) -> str | None:

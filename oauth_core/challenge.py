@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from oauth_core.client_keys import ALGORITHMS
 from oauth_core.policy import DenyReason
 from oauth_core.resources import metadata_url
 
@@ -69,6 +70,14 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
         ):
             description = "The access token is not valid here."
             return _answer(401, "invalid_token", description, _challenge(service, "invalid_token", description))
+        case DenyReason.WRONG_PROOF:
+            description = "The access token came without a good DPoP proof of its key."
+            return _answer(
+                401,
+                "invalid_token",
+                description,
+                _challenge(service, "invalid_token", description, scheme=f'DPoP algs="{" ".join(ALGORITHMS)}", '),
+            )
         case DenyReason.INSUFFICIENT_SCOPE:
             description = "The access token lacks a scope that is needed here."
             return _answer(
@@ -136,6 +145,8 @@ def _challenge(
     error: str | None = None,
     description: str | None = None,
     scopes: tuple[str, ...] = (),
+    *,
+    scheme: str = "Bearer ",
 ) -> tuple[str, str] | None:
     if service is None:
         return None
@@ -146,7 +157,7 @@ def _challenge(
         "scope": " ".join(scopes) or service.scope,
     }
     listed = ", ".join(f"{name}={_quoted(value)}" for name, value in parameters.items() if value is not None)
-    return "www-authenticate", f"Bearer {listed}"
+    return "www-authenticate", f"{scheme}{listed}"
 
 
 def _quoted(text: str) -> str:

@@ -23,8 +23,8 @@ _NOT_IN_DESCRIPTIONS = re.compile(r"[^\x20-\x7e]|\\")
 class ErrorCode(StrEnum):
     """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707.
 
-    And of RFC 8628 section 3.5, for devices that poll, of RFC 6750 section 3.1, for bearer tokens, and of OpenID
-    Connect Core section 3.1.2.6, for `prompt=none`.
+    And of RFC 9449 section 5, for proofs, of RFC 8628 section 3.5, for devices that poll, of RFC 6750 section 3.1,
+    for bearer tokens, and of OpenID Connect Core section 3.1.2.6, for `prompt=none`.
     """
 
     INVALID_REQUEST = "invalid_request"
@@ -47,6 +47,7 @@ class ErrorCode(StrEnum):
     EXPIRED_TOKEN = "expired_token"
     LOGIN_REQUIRED = "login_required"
     CONSENT_REQUIRED = "consent_required"
+    INVALID_DPOP_PROOF = "invalid_dpop_proof"
     TOO_MANY_REQUESTS = "too_many_requests"
     """Ours: no specification has a name for 429."""
 

@@ -30,7 +30,8 @@ LONGEST_LIFE = 3600
 """Seconds ahead that `exp` may lie: this long each used `jti` is remembered."""
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
-_LONGEST_ID = 256
+LONGEST_ID = 256
+"""Characters of a `jti`."""
 _END_OF_TIME = 2**53
 
 # PyJWT would look at its own clock; the claims are checked by those who know what they mean.
@@ -61,11 +62,12 @@ class JwtFault(StrEnum):
 
 @dataclass(frozen=True)
 class Unchecked:
-    """A JWT of a kind that was asked for. Nobody has proved any of `claims`."""
+    """A JWT of a kind that was asked for. Nobody has proved any of `claims`. `key` is the one inside, if any."""
 
     claims: Mapping[str, Any]
     kid: str | None
     algorithm: str
+    key: object = None
 
 
 def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Unchecked | JwtFault:
@@ -86,7 +88,7 @@ def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Un
         return JwtFault.WRONG_ALGORITHM
     if kid is not None and not isinstance(kid, str):
         return JwtFault.UNKNOWN_KEY
-    return Unchecked(unchecked["payload"], kid, algorithm)
+    return Unchecked(unchecked["payload"], kid, algorithm, header.get("jwk"))
 
 
 def proven_claims(token: str, unchecked: Unchecked, keys: ClientKeys) -> dict[str, Any] | JwtFault:
@@ -115,7 +117,7 @@ def is_name(value: object) -> bool:
 def check_id_and_times(claims: Mapping[str, Any], *, now: int) -> int | JwtFault:
     """The second until which the `jti` has to be remembered, if there is one and second `now` is in its time."""
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_ID:
+    if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_ID:
         return JwtFault.NO_ID
     # A NumericDate may have a fraction (RFC 7519 section 2); `bool` is an `int` to Python, but no time. The range
     # keeps out NaN, and integers too large to reckon with.

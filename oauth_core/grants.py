@@ -94,8 +94,12 @@ def claims_for(
     now: int,
     lifetime: int,
     certificate: str | None = None,
+    dpop_key: str | None = None,
 ) -> AccessClaims:
-    """The claims of an access token under `grant`, bound to `certificate`. It never outlives the grant."""
+    """The claims of an access token under `grant`, bound to `certificate` and `dpop_key`.
+
+    It never outlives the grant.
+    """
     return AccessClaims(
         iss=issuer,
         sub=grant.subject,
@@ -109,6 +113,7 @@ def claims_for(
         github_id=grant.user.github_id if grant.user else None,
         groups=grant.groups if grant.user else (),
         certificate=certificate,
+        dpop_key=dpop_key,
     )
 
 

@@ -55,6 +55,7 @@ def authorization_server(
         "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "client_id_metadata_document_supported": client_documents,
         **({CERTIFICATE_BOUND: True} if bound_tokens else {}),
     }
@@ -68,4 +69,5 @@ def protected_resource(service: Service, issuer: str) -> dict[str, object]:
         "authorization_servers": [issuer],
         "scopes_supported": [service.scope],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
     }

@@ -119,7 +119,8 @@ class Client:
     registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
     """What its registration token lets it do (`oauth_core.registration_permissions`)."""
     certificate_bound: bool = False
-    """Whether its tokens are to count only with the certificate it showed (RFC 8705 section 3.4)."""
+    dpop_bound: bool = False
+    """Whether its tokens are to count only with a certificate (RFC 8705 section 3.4), with a key (RFC 9449)."""
     sharing: Literal["possible", "shared", "never"] = "never"
     """Whether identical registrations are answered with this record (`oauth_core.identical_registrations`)."""
 
@@ -128,8 +129,7 @@ class Client:
 class InitialAccessToken:
     """Leave to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
 
-    Clients that register with it may do `registration_permissions` with their registration. `issued_to` is the
-    person who asked for it, when it was not the operator; `note` is for whoever reads the list.
+    Clients that register with it have `registration_permissions`. `issued_to` asked for it, if not the operator.
     """
 
     token_id: str
@@ -144,7 +144,7 @@ class InitialAccessToken:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A validated request at `/authorize`: everything in it may be acted upon."""
+    """A validated request at `/authorize`: everything in it may be acted upon. Codes are bound to `dpop_key`."""
 
     client_id: str
     redirect_uri: str
@@ -152,6 +152,7 @@ class AuthorizationRequest:
     resources: tuple[str, ...]
     code_challenge: str
     state: str | None = None
+    dpop_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,8 @@ class Grant:
     sealed_github_token: str | None = None
     groups: tuple[str, ...] = ()
     certificate: str | None = None
-    """The certificate that its refresh token counts with (`oauth_core.certificates`), if it is bound to one."""
+    dpop_key: str | None = None
+    """The certificate and the key that its refresh token is bound to, if any (`oauth_core.confirmation`)."""
 
     @property
     def subject(self) -> str:
@@ -279,7 +281,7 @@ class AccessClaims:
     """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model).
 
     A machine client's token has neither `github_user` nor `github_id`, and its `sub` is its `client_id`.
-    `groups` (section 2.2.3.1) are those of its grant.
+    `groups` (section 2.2.3.1) are those of its grant; it is bound to `certificate` and `dpop_key`, if any.
     """
 
     iss: str
@@ -294,4 +296,4 @@ class AccessClaims:
     github_id: int | None
     groups: tuple[str, ...] = ()
     certificate: str | None = None
-    """The thumbprint of the certificate that the token counts with (`oauth_core.certificates`), if any."""
+    dpop_key: str | None = None

@@ -79,6 +79,7 @@ class DenyReason(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     WRONG_AUDIENCE = "wrong_audience"
     WRONG_CERTIFICATE = "wrong_certificate"
+    WRONG_PROOF = "wrong_proof"
     REVOKED = "revoked"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     FORBIDDEN_BY_POLICY = "forbidden_by_policy"
@@ -104,8 +105,9 @@ class Facts:
     `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
     `now` is the second at which the decision is taken, after every fact was gathered. `rights` are those of the
     token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
-    service has tool rules. `certificate` is the thumbprint of the one that the caller showed; it was looked
-    at only where the token is bound to one.
+    service has tool rules. `certificate` is the thumbprint of the one that the caller showed, and `proof` of the
+    key that it proved to have for this very request; each was looked at only where the token is bound to one.
+    `as_dpop` says that the token came under the scheme DPoP.
     """
 
     service: Service | None
@@ -117,6 +119,8 @@ class Facts:
     rights: Rights | None
     asked: Session | Call | CallFault | None = None
     certificate: str | None = None
+    proof: str | None = None
+    as_dpop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,9 @@ def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | 
     if claims.certificate is not None and claims.certificate != facts.certificate:
         # Somebody holds the token who does not hold the key (RFC 8705 section 3).
         return Deny(DenyReason.WRONG_CERTIFICATE, claims)
+    if claims.dpop_key != facts.proof or facts.as_dpop != (claims.dpop_key is not None):
+        # Nor the key of a token that is bound to one; and a token means what its scheme says (RFC 9449 section 7).
+        return Deny(DenyReason.WRONG_PROOF, claims)
     match facts.liveness:
         case Liveness.UNKNOWN:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)

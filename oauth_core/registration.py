@@ -34,6 +34,7 @@ _MOST_CONTACTS = 10
 _LONGEST_TEXT = 512
 _URI_MEMBERS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
 CERTIFICATE_BOUND = "tls_client_certificate_bound_access_tokens"
+DPOP_BOUND = "dpop_bound_access_tokens"
 _TEXT_MEMBERS = ("client_name", "application_type", "software_id", "software_version")
 
 
@@ -142,6 +143,8 @@ def client_information(registered: Registered, *, issuer: str) -> dict[str, obje
         answer["contacts"] = list(client.contacts)
     if client.certificate_bound:
         answer[CERTIFICATE_BOUND] = True
+    if client.dpop_bound:
+        answer[DPOP_BOUND] = True
     if client.jwks:
         answer["jwks"] = json.loads(client.jwks)
     if client.jwks_uri:
@@ -179,6 +182,7 @@ def chosen_members(document: object, *, kept_method: ClientAuthMethod | None = N
         "response_types": ("code",) if redirects else (),
         "scope": _scope(document),
         "certificate_bound": _flag(document, CERTIFICATE_BOUND),
+        "dpop_bound": _flag(document, DPOP_BOUND),
         "contacts": _texts(document, "contacts")[:_MOST_CONTACTS],
         **{name: _text(document, name) for name in _TEXT_MEMBERS},
         **{name: _uri(document, name) for name in _URI_MEMBERS},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import access_tokens, certificates, client_authentication, scopes
+from oauth_core import access_tokens, client_authentication, confirmation, scopes
 from oauth_web.answers import form_parameters, json_answer
 from oauth_web.caller import authenticated
 from oauth_web.presented_token import GivenAccess, GivenRefresh, recognise
@@ -35,7 +35,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 return json_answer(
                     {
                         "active": True,
-                        "token_type": "Bearer",
+                        "token_type": access_tokens.type_of(claims),
                         **access_tokens.spelled(claims),
                         # A machine client has no user name.
                         **({"username": claims.github_user} if claims.github_user else {}),
@@ -53,7 +53,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         "scope": scopes.join(grant.scopes),
                         **({"username": grant.user.login} if grant.user else {}),
                         **({"groups": list(grant.groups)} if grant.groups else {}),
-                        **({"cnf": certificates.confirmation(grant.certificate)} if grant.certificate else {}),
+                        **confirmation.spelled(grant.certificate, grant.dpop_key),
                     }
                 )
             case None:

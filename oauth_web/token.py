@@ -12,6 +12,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import form_parameters
 from oauth_web.caller import authenticated
 from oauth_web.caller_certificate import to_bind
+from oauth_web.caller_key import look_at_proof
 from oauth_web.grants.authorization_code import redeem
 from oauth_web.grants.client_credentials import issue_to_machine
 from oauth_web.grants.device_code import poll
@@ -38,6 +39,7 @@ def blueprint(deps: Deps) -> Blueprint:
         try:
             # Before anything is used up: who only forgot the certificate may come again with it.
             to_bind(deps, client)
+            await look_at_proof(deps, client)
             match form.require("grant_type"):
                 case "authorization_code":
                     return await redeem(deps, client, form)

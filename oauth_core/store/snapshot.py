@@ -41,7 +41,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
 FOUND_AGAIN = frozenset({"client-grants", "user-grants", "document", "document-failed", "document-fetches"})
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
-    | {"token", "lease", "lease-rest", "rate"}
+    | {"token", "lease", "lease-rest", "rate", "replicated"}
 )
 """Families that a backup leaves out, and why."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from oauth_core import grants
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.store.codes import Consumption
+from oauth_web import caller_key
 from oauth_web.grants.issuing import begin_grant, end_grant, invalid_grant
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
     if found is None:
         raise invalid_grant("the code is unknown or has expired")
     grants.check_redemption(found.code, client, form, deps.services)
+    if found.code.request.dpop_key not in {None, caller_key.shown()}:
+        # Before the code is used up: a thief without the key must not cost the owner the sign-in.
+        raise invalid_grant("the code is bound to another key (RFC 9449 section 10)")
     match await deps.codes.consume(found):
         case Consumption.CONSUMED:
             pass

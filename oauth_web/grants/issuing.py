@@ -9,6 +9,7 @@ from oauth_core import access_tokens, client_authentication, grants, refresh_tok
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web import caller_key
 from oauth_web.answers import json_answer
 from oauth_web.caller_certificate import to_bind
 
@@ -28,7 +29,7 @@ async def begin_grant(
 ) -> Response:
     """Keep a grant that its user gave at second `allowed_at`, and answer its first tokens."""
     token = refresh_tokens.first(grant.grant_id)
-    grant = replace(grant, certificate=to_bind(deps, client))
+    grant = replace(grant, certificate=to_bind(deps, client), dpop_key=caller_key.shown())
     lifetime = grant.expires_at - grant.created_at
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, token)
@@ -72,7 +73,10 @@ async def issue(
     kind: EventKind,
     certificate: str | None,
 ) -> Response:
-    """Mint an access token, bound to `certificate`, bring it to life, and answer it (RFC 6749 section 5.1)."""
+    """Mint an access token, bring it to life, and answer it (RFC 6749 section 5.1).
+
+    It is bound to `certificate`, and to the key that this request proved to have.
+    """
     for _ in range(_MOST_TRIES):
         claims = grants.claims_for(
             grant,
@@ -83,6 +87,7 @@ async def issue(
             now=deps.clock(),
             lifetime=deps.settings.access_token_lifetime,
             certificate=certificate,
+            dpop_key=caller_key.shown(),
         )
         access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
         if await deps.grants.add_token(grant, claims):
@@ -106,7 +111,7 @@ async def issue(
     )
     answer: dict[str, object] = {
         "access_token": access_token,
-        "token_type": "Bearer",
+        "token_type": access_tokens.type_of(claims),
         "expires_in": claims.exp - claims.iat,
         "scope": scopes.join(scope),
     }

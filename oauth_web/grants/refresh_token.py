@@ -9,6 +9,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
 from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
+from oauth_web import caller_key
 from oauth_web.caller_certificate import shown, to_bind
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
 from oauth_web.rates import hold_back
@@ -35,6 +36,7 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     if grant.certificate is not None and grant.certificate != shown(deps):
         # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
         raise invalid_grant("the refresh token is bound to another certificate (RFC 8705 section 4)")
+    caller_key.check_binding(grant, client)
     scope = grants.narrow_scopes(grant.scopes, form, deps.services)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
     grant = await _with_standing(deps, client, grant, presented)

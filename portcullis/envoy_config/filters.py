@@ -80,7 +80,7 @@ _WEB_BYTES = 64 * 1024
 _LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 _REQUEST_HEADERS = (
-    "Authorization, Content-Type, Mcp-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID"
+    "Authorization, Content-Type, Mcp-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID, DPoP"
 )
 _RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id"
 _PREFLIGHT_SECONDS = "600"

@@ -140,6 +140,7 @@ class World:
             iss=self.rng.choice([ISSUER] * 19 + ["https://evil.example"]),
             github_user=self.rng.choice(["octocat", "Zoë", "a b", ""]),
             certificate=self.rng.choice([None, None, *map(certificates.of_escaped_pem, CERTIFICATES)]),
+            dpop_key=self.rng.choice([None] * 9 + ["k" * 43]),
         )
         if self.rng.random() < 0.03:
             made = dataclasses.replace(made, jti=7)  # type: ignore[arg-type]

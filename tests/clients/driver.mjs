@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { basename } from "node:path";
 import { createInterface } from "node:readline";
 
 export class MemoryProvider {
@@ -32,7 +33,8 @@ export class MemoryProvider {
   }
 
   get clientMetadata() {
-    return { client_name: "Example app", redirect_uris: [this.redirectUrl] };
+    // A name of its own for each program: who registers the same shares a record, and tests count what was done with it.
+    return { client_name: `Example app: ${basename(process.argv[1])}`, redirect_uris: [this.redirectUrl] };
   }
 
   clientInformation() { return this.#kept.client; }

@@ -23,6 +23,7 @@ from tests.support.mcp_user import whoami_as
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered, form_value
 from tests.support.oauth_client import SESSION as SESSION_NAME
 from tests.support.operator import operate
+from tests.support.proofs import proof
 from tests.support.tokens import claims, new_key
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ ASSERTION, ASSERTION_OF_FOREIGN_KEY = "client assertion", "client assertion of a
 REFRESH, REFRESH_REVOKED = "refresh token", "revoked refresh token"
 CODE, CODE_USED = "authorization code", "authorization code that was redeemed"
 ID_JAG, ID_JAG_OF_FOREIGN_KEY = "identity assertion", "identity assertion of a foreign key"
-ACCESS_BOUND = "access token bound to a certificate"
+ACCESS_BOUND, ACCESS_KEYED = "access token bound to a certificate", "access token bound to a key"
+PROOF, PROOF_OF_FOREIGN_KEY = "DPoP proof", "DPoP proof of a foreign key"
 CERTIFICATE, CERTIFICATE_HASH = "TLS client certificate", "hash of a TLS client certificate, as Envoy tells it"
 DEVICE_CODE, USER_CODE = "device code", "user code"
 BROWSER, HANDLE, STATE = "browser cookie", "consent handle", "state of a sign-in"
@@ -61,8 +63,11 @@ KINDS = (
     *(ASSERTION, ASSERTION_OF_FOREIGN_KEY, REFRESH, REFRESH_REVOKED, CODE, CODE_USED, DEVICE_CODE, USER_CODE),
     *(BROWSER, HANDLE, STATE, SESSION, FORM_TOKEN, GITHUB, TOLD),
     *(ID_JAG, ID_JAG_OF_FOREIGN_KEY, ACCESS_BOUND, CERTIFICATE, CERTIFICATE_HASH),
+    *(ACCESS_KEYED, PROOF, PROOF_OF_FOREIGN_KEY),
 )
-MADE_ANEW = frozenset({ASSERTION, ASSERTION_OF_FOREIGN_KEY, ID_JAG, ID_JAG_OF_FOREIGN_KEY, CODE})
+MADE_ANEW = frozenset(
+    {ASSERTION, ASSERTION_OF_FOREIGN_KEY, ID_JAG, ID_JAG_OF_FOREIGN_KEY, CODE, PROOF, PROOF_OF_FOREIGN_KEY}
+)
 """What counts once only, or for seconds."""
 
 ENTERPRISE = "clientOfAnEnterprise00"
@@ -70,6 +75,7 @@ ENTERPRISE = "clientOfAnEnterprise00"
 SESSION_COOKIE = f"__Host-{SESSION_NAME}"
 _BROWSER_COOKIE = "__Host-portcullis"
 
+_HOLDER = assertions.key(name="holder")
 _STANDIN = "portcullis-local"
 _MOST_TRIES = 10
 _FRESH_SECONDS = 25
@@ -103,6 +109,9 @@ class Wallet:
             by = assertions.key(name=identity_provider.KEY_NAME if kind == ID_JAG else "foreign")
             about: dict[str, Any] = {"resource": self.gateway.resource("whoami"), "scope": "mcp.whoami"}
             return identity_provider.asserted(ENTERPRISE, self.gateway.url, by=by, **about)
+        if kind in {PROOF, PROOF_OF_FOREIGN_KEY}:
+            by, token = (_HOLDER if kind == PROOF else assertions.key(name="foreign")), self.kept[ACCESS_KEYED]
+            return proof("POST", self.gateway.resource("whoami"), by=by, token=token)
         if kind == CODE and time.monotonic() > self.code_made + _FRESH_SECONDS:
             self.kept[CODE] = await self._code(self.gateway.resource("whoami"))
             self.code_made = time.monotonic()
@@ -194,7 +203,9 @@ async def filled(
     kept[EXPIRED] = access_tokens.mint(claims(**like, iat=now - 900, exp=now - 300), ours)
     kept[FOREIGN] = access_tokens.mint(claims(**like), new_key())
     bound = await _registered(oauth, invitation, **everything, tls_client_certificate_bound_access_tokens=True)
-    kept[ACCESS_BOUND] = await _bound_token(wallet, bound)
+    kept[ACCESS_BOUND] = await _bound_token(certified, wallet, bound, {})
+    shown = {"DPoP": proof("POST", f"{gateway.url}/token", by=_HOLDER)}
+    kept[ACCESS_KEYED] = await _bound_token(oauth, wallet, wallet.another, shown)
     # A certificate has no text: who has its key shows it with the connection.
     kept |= {CERTIFICATE: "", CERTIFICATE_HASH: f"Hash={fingerprint(certificate)}"}
     await _device(wallet)
@@ -228,12 +239,13 @@ def _enterprise(gateway: RunningGateway) -> str:
     return made.secret
 
 
-async def _bound_token(wallet: Wallet, client: Registration) -> str:
-    """An access token for `whoami` that counts with the certificate only."""
+async def _bound_token(caller: OAuthClient, wallet: Wallet, client: Registration, headers: dict[str, str]) -> str:
+    """An access token for `whoami`, bound to what `caller` or these `headers` show."""
     pkce = Pkce.fresh()
     code = await wallet.oauth.code(client.client_id, pkce, resource=wallet.gateway.resource("whoami"))
-    secret = {"client_secret": client.secret}
-    answer = await wallet.certified.redeem(client.client_id, code, pkce.verifier, **secret)
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier}
+    form |= {"client_id": client.client_id, "client_secret": client.secret, "redirect_uri": REDIRECT_URI}
+    answer = await caller.token(form, headers)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
 

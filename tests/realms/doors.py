@@ -70,6 +70,12 @@ def _certified(wallet: Wallet, text: str) -> dict[str, Any]:
     return {"json": INITIALIZE, "headers": {**MCP_HEADERS, **token, "X-Forwarded-Client-Cert": text}}
 
 
+def _proven(wallet: Wallet, text: str) -> dict[str, Any]:
+    """A token that needs a proof of its key."""
+    token = {"Authorization": f"DPoP {wallet.kept[kinds.ACCESS_KEYED]}"}
+    return {"json": INITIALIZE, "headers": {**MCP_HEADERS, **token, "DPoP": text}}
+
+
 def _document() -> dict[str, object]:
     return {"client_name": "Another", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
 
@@ -206,6 +212,7 @@ DOORS = (
     _service("whoami", kinds.ACCESS_A),
     _service("other", kinds.ACCESS_B),
     Door("POST /whoami/mcp", "certificate", _certified, _status(200), frozenset({kinds.CERTIFICATE})),
+    Door("POST /whoami/mcp", "DPoP proof", _proven, _status(200), frozenset({kinds.PROOF})),
     Door("POST /register", "bearer", _registering, _status(201), frozenset({kinds.INITIAL})),
     _managing("GET", 200),
     _managing("PUT", 200),

@@ -55,7 +55,7 @@ users = { %(subject)s = { github_id = 583231, github_user = "octocat" } }
 KEPT_FOR = {
     "client": {kinds.SECRET, kinds.REGISTRATION},
     "initial_access_token": {kinds.INITIAL},
-    "assertion": {kinds.ASSERTION, kinds.ID_JAG},
+    "assertion": {kinds.ASSERTION, kinds.ID_JAG, kinds.PROOF},
     "pending": {kinds.HANDLE, kinds.BROWSER},
     "sign_in": {kinds.STATE},
     "code": {kinds.CODE},
@@ -63,7 +63,7 @@ KEPT_FOR = {
     "device_user_code": {kinds.USER_CODE},
     "grant": {kinds.REFRESH},
     "session": {kinds.SESSION, kinds.FORM_TOKEN},
-    "token": {kinds.ACCESS_A, kinds.ACCESS_B, kinds.ACCESS_BOUND},
+    "token": {kinds.ACCESS_A, kinds.ACCESS_B, kinds.ACCESS_BOUND, kinds.ACCESS_KEYED},
 }
 """Which credentials the keys in Redis are for."""
 

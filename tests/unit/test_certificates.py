@@ -56,11 +56,17 @@ def test_a_token_says_which_certificate_it_is_bound_to_and_is_read_back() -> Non
     token = access_tokens.mint(bound, KEY)
     assert access_tokens.verify(token, KEYS, issuer=ISSUER, now=bound.iat) == Verified(bound)
     assert "cnf" not in access_tokens.spelled(claims())
+    both = claims(certificate=THUMBPRINT, dpop_key=THUMBPRINT[::-1])
+    assert access_tokens.spelled(both)["cnf"] == {"x5t#S256": THUMBPRINT, "jkt": THUMBPRINT[::-1]}
+    assert access_tokens.verify(access_tokens.mint(both, KEY), KEYS, issuer=ISSUER, now=both.iat) == Verified(both)
 
 
 @pytest.mark.parametrize(
     "cnf",
-    [{}, [], "", 0, {"jkt": "x"}, {"x5t#S256": None}, {"x5t#S256": "short"}, {"x5t#S256": THUMBPRINT, "jkt": "x"}],
+    [
+        *({}, [], "", 0, {"jkt": "x"}, {"jkt": None}, {"jwk": {}}, {"x5t#S256": None}, {"x5t#S256": "short"}),
+        *({"x5t#S256": THUMBPRINT, "jkt": "x"}, {"jkt": THUMBPRINT, "jku": "https://a.example"}),
+    ],
 )
 def test_a_token_bound_in_a_way_that_cannot_be_checked_is_refused(
     cnf: object, monkeypatch: pytest.MonkeyPatch

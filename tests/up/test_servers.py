@@ -114,6 +114,7 @@ async def test_the_example_shows_the_identity_it_was_told(example: Path, mode: s
         "user_name": "octavia",
         "client_id": "app",
         "token_scope": "mcp.whoami",
+        "assertion": None,
         "authorization_arrived": False,
     }
 

@@ -1,0 +1,62 @@
+"""Tokens bound to a key, through Envoy to a service and back (RFC 9449)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.assertions import key
+from tests.support.knocking import knock
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
+from tests.support.proofs import proof, thumbprint
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.gateway import RunningGateway
+
+
+@pytest.mark.requirement("rfc9449:resource", "rfc9449:no-downgrade")
+async def test_a_bound_token_opens_its_service_for_who_has_the_key_and_for_nobody_else(
+    gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    own, thief, url = key(name="dpop"), key(name="thief"), gateway.resource("whoami")
+    client_id, pkce = (await oauth.register()).client_id, Pkce.fresh()
+    code = await oauth.code(client_id, pkce, resource=url, dpop_jkt=thumbprint(own))
+    form = {"grant_type": "authorization_code", "client_id": client_id, "code": code, "redirect_uri": REDIRECT_URI}
+    place = f"{gateway.url}/token"
+    answer = await oauth.token({**form, "code_verifier": pkce.verifier}, {"DPoP": proof("POST", place, by=own)})
+    assert answer.status_code == 200, answer.text
+    token = answer.json()["access_token"]
+
+    def headers(scheme: str, by: object = own, **more: str) -> dict[str, str]:
+        signer = own if by is own else thief
+        shown = proof(more.get("method", "POST"), more.get("url", url), by=signer, token=token)
+        return {"Authorization": f"{scheme} {token}", "DPoP": shown}
+
+    for _ in range(3):
+        assert (await knock(http, url, headers=headers("DPoP"))).status_code == 200
+    for wrong in (
+        headers("Bearer"), headers("DPoP", by=thief), headers("DPoP", method="GET"),
+        headers("DPoP", url=gateway.resource("time")), {"Authorization": f"DPoP {token}"},
+        {"Authorization": f"Bearer {token}"},
+    ):  # fmt: skip
+        refused = await knock(http, url, headers=wrong)
+        assert refused.status_code == 401
+        assert refused.headers["WWW-Authenticate"].startswith("DPoP ")
+    reasons = [event.get("reason") for event in gateway.audit("ext_authz") if event.get("client_id") == client_id]
+    assert reasons.count("wrong_proof") == 6
+
+
+async def test_a_browsers_client_may_send_a_proof(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+    """A page of another origin asks first whether it may (CORS)."""
+    asked = {
+        "Origin": "http://localhost:6274",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,dpop",
+    }
+    for url in (gateway.resource("whoami"), f"{gateway.url}/token"):
+        allowed = await http.options(url, headers=asked)
+        assert allowed.status_code == 200
+        assert "dpop" in allowed.headers["Access-Control-Allow-Headers"].lower()
