@@ -218,6 +218,7 @@ def test_claims_say_who_may_do_what_where_and_until_when() -> None:
         "github_id": 583231,
         "groups": ("acme",),
         "certificate": None,
+        "dpop_key": None,
     }
 
 

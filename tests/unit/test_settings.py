@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
+from oauth_core.keys import generate_key
 from oauth_core.settings import (
     CONFIG_VARIABLE,
     SECRETS,
@@ -98,12 +99,14 @@ def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_may_come_from_a_file_that_the_environment_names(name: str, config: Path, tmp_path: Path) -> None:
-    value = MASTER_KEY if name.endswith("_key") else "from-a-file"
+    keys = {"assertion_key": generate_key("ES256", now=0).to_pem().decode().strip()}
+    value = keys.get(name, MASTER_KEY if name.endswith("_key") else "from-a-file")
     secret = tmp_path / "secret"
     secret.write_text(f"{value}\n")
     config.write_text(LOCAL)
     environ = {key: text for key, text in ENVIRONMENT.items() if key != name.upper()}
-    settings = load(BackupSettings, config, {**environ, f"{name.upper()}_FILE": str(secret)})
+    kind: type[BackupSettings | AuthzSettings] = AuthzSettings if name == "assertion_key" else BackupSettings
+    settings = load(kind, config, {**environ, f"{name.upper()}_FILE": str(secret)})
     assert getattr(settings, name).get_secret_value() == value
 
 
