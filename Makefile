@@ -21,8 +21,8 @@ up: $(VENV)/.gateway ## Install what is needed and run the whole gateway on http
 	@exec $(BIN)/portcullis up
 
 # tests/conftest.py says what stays together. With JOBS=0 there is one process, and a debugger works.
-JOBS ?= 2
-test: $(VENV)/.dev ## Install what is needed and run every test, in two processes
+JOBS ?= 3
+test: $(VENV)/.dev ## Install what is needed and run every test, in three processes
 	@tests/programs.sh
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 

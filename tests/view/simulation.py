@@ -127,6 +127,8 @@ class Server(Place):
     others: tuple[Address, ...] = ()
     keys: set[str] = field(default_factory=set)
     tracking: dict[Wire, set[str]] = field(default_factory=dict)
+    wires: set[Wire] = field(default_factory=set)
+    has_swallowed: bool = False
 
     def client(self) -> Any:
         """A client of this server alone, as far as the view uses one."""
@@ -161,10 +163,21 @@ class Server(Place):
             self._push(wire, None)
 
     def cut(self) -> None:
-        """Close every tracking link from this end."""
-        for wire in self.tracking:
+        """Close every link from this end."""
+        for wire in self.wires:
             wire.inbox.put_nowait(RedisConnectionError("closed"))
+        self.wires.clear()
         self.tracking.clear()
+
+    def flow(self) -> bool:
+        """See `Place`. A connection that lost something does not go on: TCP loses nothing in between."""
+        if self.line == "dark":
+            self.has_swallowed = self.has_swallowed or bool(self.requests or self.answers)
+        elif self.has_swallowed:
+            self.has_swallowed = False
+            self.cut()
+            return True
+        return super().flow()
 
     def execute(self, wire: Wire, command: tuple[str, ...]) -> Any:
         """One command on a link."""
@@ -195,6 +208,7 @@ class Wire:
         self.server = server
         self.inbox: asyncio.Queue[Any] = asyncio.Queue()
         self.is_connected = False
+        server.wires.add(self)
         self._handler: Callable[[list[Any]], Awaitable[Any]] | None = None
 
     async def connect(self) -> None:
@@ -206,6 +220,7 @@ class Wire:
         """Close this end."""
         assert nowait
         self.is_connected = False
+        self.server.wires.discard(self)
         self.server.tracking.pop(self, None)
 
     def pack_command(self, *command: str) -> list[tuple[str, ...]]:
