@@ -36,9 +36,10 @@ class AssertionKeys:
     @property
     def jwks(self) -> str:
         """The JWK set (RFC 7517 section 5); the last good one while the file cannot be used."""
+        if self._fingerprint() == self._read_as:
+            return self._jwks
         try:
-            if self._fingerprint() != self._read_as:
-                self._jwks = self._read()
+            self._jwks = self._read()
         except (OSError, ValueError) as error:
             _log.warning("assertion keys unreadable, keeping the last ones", error=str(error))
         return self._jwks
@@ -47,6 +48,10 @@ class AssertionKeys:
         self._read_as = self._fingerprint()
         return published(self._path.read_bytes())
 
-    def _fingerprint(self) -> tuple[int, int, int]:
-        status = self._path.stat()
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        """What changes when the file does; `None` for one that is not there."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
         return status.st_ino, status.st_mtime_ns, status.st_size
