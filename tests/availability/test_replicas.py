@@ -59,13 +59,11 @@ def test_a_check_service_that_falls_silent_is_passed_over(site: Site, load: Load
 
     def freeze() -> None:
         replica.freeze()
-        for envoy in site.envoys:
-            until(lambda envoy=envoy: not envoy.believes_in(port), "an Envoy to pass it over")  # type: ignore[misc]
+        until(lambda: not any(envoy.believes_in(port) for envoy in site.envoys), "the Envoys to pass it over")
 
     account = load.during(freeze)
     replica.thaw()
-    for envoy in site.envoys:
-        until(lambda envoy=envoy: envoy.believes_in(port), "an Envoy to come back to it")  # type: ignore[misc]
+    until(lambda: all(envoy.believes_in(port) for envoy in site.envoys), "the Envoys to come back to it")
     assert_bounded(account)
     assert not account.failed("refresh", "discovery")
     record.saw("frozen", account)
