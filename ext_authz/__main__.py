@@ -37,7 +37,7 @@ def main() -> int:
 def _take_options() -> None:
     """Put the options where the settings are, for the workers read those too."""
     parser = ArgumentParser(prog="python -m ext_authz", description="The check service that Envoy asks.")
-    parser.add_argument("--transport", choices=("auto", "pyvoy", "grpcio"), help="default: authz_transport")
+    parser.add_argument("--transport", choices=("auto", "http2", "grpcio"), help="default: authz_transport")
     parser.add_argument("--workers", metavar="N", help="processes; 0 for one per core; default: authz_workers")
     options = parser.parse_args()
     for variable, value in (("AUTHZ_TRANSPORT", options.transport), ("AUTHZ_WORKERS", options.workers)):

@@ -1,4 +1,4 @@
-"""One worker of the portable transport: `python -m ext_authz.worker ADDRESS`, started by its parent."""
+"""One worker of the check service: `python -m ext_authz.worker ADDRESS`, started by its parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import uvloop
 from ext_authz.addresses import ListenError
 from ext_authz.parent_link import ParentLink
 from ext_authz.server import check_server
-from ext_authz.transports.grpc_aio import GrpcTransport
+from ext_authz.transports.choice import choose
 from oauth_core import logs
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, load
@@ -41,7 +41,7 @@ def main() -> int:
 async def _serve(address: str, settings: AuthzSettings) -> None:
     log = structlog.get_logger("server")
     async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
-        transport = GrpcTransport(server)
+        transport = choose(settings, server)
         await transport.start(address, settings)
         link = ParentLink.from_environment(os.environ)
         await link.ready()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ from ext_authz.parent_link import BEAT, BEAT_SECONDS, DRAIN, LINK_VARIABLE, READ
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ext_authz.addresses import Address
     from ext_authz.metrics.families import Figures
-    from ext_authz.transports.choice import Launch
 
 START_SECONDS = 30.0
 WRONG_SETTINGS = 2
@@ -43,15 +44,15 @@ class WorkerProcess:
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, launch: Launch, environ: Mapping[str, str]) -> WorkerProcess:
-        """Start the process with this environment below its own. It is not ready yet. Raises `OSError`."""
+    async def start(cls, address: Address, environ: Mapping[str, str]) -> WorkerProcess:
+        """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
         try:
             process = await asyncio.create_subprocess_exec(
-                *launch.command,
+                *(sys.executable, "-P", "-m", "ext_authz.worker", str(address)),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**environ, **launch.environment, LINK_VARIABLE: str(theirs.fileno())},
+                env={**environ, LINK_VARIABLE: str(theirs.fileno())},
                 pass_fds=(theirs.fileno(),),
                 # A session of its own: a signal to our group must not cut short what a worker still has to answer.
                 start_new_session=True,

@@ -8,10 +8,7 @@ at every instant.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,8 +17,7 @@ from ext_authz.addresses import Address, UnixAddress, check_free, of_worker
 from ext_authz.cores import usable_cores
 from ext_authz.metrics import page
 from ext_authz.metrics.collector import Collector
-from ext_authz.transports.choice import choose
-from ext_authz.worker_process import WRONG_SETTINGS, WorkerProcess
+from ext_authz.worker_process import WorkerProcess
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.logs import LogAuditSink
@@ -58,7 +54,6 @@ class Workers:
         """
         self._settings = settings
         self._environ = environ
-        self._transport = choose(settings)
         count = settings.authz_workers or max(usable_cores(), len(settings.authz_listen))
         self._addresses = [of_worker(settings.authz_listen, number) for number in range(count)]
         for address in dict.fromkeys(self._addresses):
@@ -84,28 +79,26 @@ class Workers:
             task.add_done_callback(rolling.discard)
 
         loop.add_signal_handler(signal.SIGHUP, roll)
-        folder = Path(tempfile.mkdtemp(prefix="portcullis-"))
         try:
             async with page.serving(self._settings.metrics_listen, self._collector.page):
-                await self._run_all(folder)
+                await self._run_all()
         finally:
             for task in rolling:
                 task.cancel()
-            shutil.rmtree(folder, ignore_errors=True)
             self._remove_sockets()
 
-    async def _run_all(self, folder: Path) -> None:
-        first = await self._first(folder)
+    async def _run_all(self) -> None:
+        first = await self._first()
         if first is None:
             return
         self._log.info(
             "server.listening",
-            transport=self._transport.name,
+            transport="grpcio" if self._settings.authz_transport == "grpcio" else "http2",
             workers=len(self._addresses),
             addresses=[str(address) for address in dict.fromkeys(self._addresses)],
         )
         keepers = [
-            asyncio.create_task(self._keep(number, folder, first if number == 0 else None))
+            asyncio.create_task(self._keep(number, first if number == 0 else None))
             for number in range(len(self._addresses))
         ]
         try:
@@ -115,9 +108,9 @@ class Workers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
 
-    async def _first(self, folder: Path) -> WorkerProcess | None:
+    async def _first(self) -> WorkerProcess | None:
         """The first worker alone, to find out whether it works at all; `None` when told to stop meanwhile."""
-        starting = asyncio.create_task(self._start(0, folder))
+        starting = asyncio.create_task(self._start(0))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -126,15 +119,11 @@ class Workers:
             await asyncio.gather(starting, return_exceptions=True)
             return None
         worker, code = starting.result()
-        if worker is None and self._transport.fallback and code != WRONG_SETTINGS:
-            self._log.warning("transport.fallback", wanted=self._transport.name, exit_code=code)
-            self._transport = self._transport.portable
-            worker, code = await self._start(0, folder)
         if worker is None:
             raise StartError(code)
         return worker
 
-    async def _keep(self, number: int, folder: Path, worker: WorkerProcess | None) -> None:
+    async def _keep(self, number: int, worker: WorkerProcess | None) -> None:
         """Have a worker with this number until told to stop."""
         loop = asyncio.get_running_loop()
         stopping = asyncio.create_task(self._stopping.wait())
@@ -143,7 +132,7 @@ class Workers:
         try:
             while not stopping.done():
                 if worker is None:
-                    worker, code = await self._start(number, folder)
+                    worker, code = await self._start(number)
                     born = loop.time()
                     if worker is None:
                         self._log.error("worker.not_started", worker=number, exit_code=code, again_in=backoff)
@@ -166,7 +155,7 @@ class Workers:
                     backoff = min(backoff * 2, _LONGEST_BACKOFF)
                 elif restart.done() and not stopping.done():
                     done = restart.result()
-                    worker, born = await self._replace(number, folder, worker), loop.time()
+                    worker, born = await self._replace(number, worker), loop.time()
                     restart = asyncio.create_task(self._restarts[number].get())
                     done.set()
         finally:
@@ -175,8 +164,8 @@ class Workers:
             if worker is not None:
                 await worker.drain(self._settings.authz_drain_seconds)
 
-    async def _replace(self, number: int, folder: Path, old: WorkerProcess) -> WorkerProcess:
-        fresh, code = await self._start(number, folder)
+    async def _replace(self, number: int, old: WorkerProcess) -> WorkerProcess:
+        fresh, code = await self._start(number)
         if fresh is None:
             self._log.error("worker.not_replaced", worker=number, exit_code=code)
             return old
@@ -202,13 +191,12 @@ class Workers:
             await done.wait()
         self._log.info("workers.replaced")
 
-    async def _start(self, number: int, folder: Path) -> tuple[WorkerProcess | None, int]:
+    async def _start(self, number: int) -> tuple[WorkerProcess | None, int]:
         """A worker that is ready and in its place; or `None` and the exit code of the one that would not."""
         self._generation += 1
-        label = f"{number}-{self._generation}"
         place = self._addresses[number]
         birthplace = _birthplace(place, self._generation)
-        worker = await WorkerProcess.start(self._transport.launch(birthplace, folder, label), self._environ)
+        worker = await WorkerProcess.start(birthplace, self._environ)
         try:
             if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
                 return None, worker.ended.result()

@@ -19,13 +19,11 @@ BELONGS = {
     "fastmcp": ("portcullis.bridge",),
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
     "google": ("ext_authz.generated", "ext_authz.transports", "ext_authz.wire", "portcullis.bench", "protos"),
-    "envoy": ("ext_authz.transports.pyvoy_host",),
-    "find_libpython": ("ext_authz.transports.pyvoy_host",),
     "grpc": ("ext_authz.transports.grpc_aio", "portcullis.bench", "portcullis.supervisor.probes"),
     "grpc_health": ("ext_authz.transports", "portcullis.bench", "portcullis.supervisor.probes"),
     "grpc_reflection": ("ext_authz.transports.grpc_aio",),
     "grpc_tools": ("protos",),
-    "hpack": ("portcullis.bench",),
+    "hpack": ("ext_authz.transports.header_blocks", "portcullis.bench"),
     "httpx2": ("oauth_web.client_documents.fetch", "oauth_web.github", "portcullis"),
     "hypercorn": ("oauth_web.__main__", "portcullis.serving"),
     "josepy": ("portcullis.certificates.authority",),
@@ -74,7 +72,7 @@ BELONGS = {
 # The same for what the standard library has and not everybody may use.
 STANDARD_BELONGS = {
     "logging": ("oauth_core.logs", "oauth_web", "ext_authz", "portcullis"),
-    "importlib": ("ext_authz.transports.pyvoy_host", "portcullis"),
+    "importlib": ("portcullis",),
     "secrets": ("oauth_core.credentials", "portcullis"),
     "random": (),
     "uuid": (),

@@ -37,7 +37,7 @@ IMPURE = frozenset(
 )
 CLOCKS = frozenset({"now", "utcnow", "today"})
 # Besides every `__main__` and the command line: what one worker of the check service starts with.
-PROGRAMS = ("ext_authz.worker", "ext_authz.transports.pyvoy_app")
+PROGRAMS = ("ext_authz.worker",)
 # Settings come from somewhere.
 FILE_READERS = frozenset({"oauth_core.settings.sources"})
 

@@ -28,7 +28,7 @@ class AuthzSettings(RedisSettings):
     """How long an event stream that a client opens with GET may live before it is checked again."""
     call_seconds: int = Field(default=900, ge=5, le=86400)
     """How long the answer to any other request may go on."""
-    authz_transport: Literal["auto", "pyvoy", "grpcio"] = "auto"
+    authz_transport: Literal["auto", "http2", "grpcio"] = "auto"
     authz_workers: int = Field(default=0, ge=0, le=256)
     authz_tls_cert: Path | None = None
     authz_tls_key: Path | None = None

@@ -78,7 +78,7 @@ def command() -> None:
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes of the check service, if not its default.")
 @click.option(
-    "--transport", type=click.Choice(["auto", "pyvoy", "grpcio"]), help="Transport of the check service."
+    "--transport", type=click.Choice(["auto", "http2", "grpcio"]), help="Transport of the check service."
 )
 @click.option(
     "--algorithm",

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.transports.pyvoy_host import Host, find_host
 from tests.authz.conftest import USERS, environ, issue, key, publish
 from tests.support.authz_process import AuthzProcess, running_authz
 from tests.support.redis_server import RedisServer, running_redis
@@ -19,12 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["authz", "issue", "key", "redis", "transport"]
 
 
-@pytest.fixture(scope="session", params=["grpcio", "pyvoy"])
+@pytest.fixture(scope="session", params=["http2", "grpcio"])
 def transport(request: pytest.FixtureRequest) -> str:
     """The name of the transport that the test is about."""
     name: str = request.param
-    if name == "pyvoy" and not isinstance(host := find_host(), Host):
-        pytest.skip(f"pyvoy cannot run here: {host}")
     return name
 
 

@@ -103,7 +103,7 @@ def test_reflection_describes_the_service_where_there_is_reflection(authz: Authz
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="envoy.service.auth.v3.Authorization"),
     ]
     answers = stub.ServerReflectionInfo(iter(questions), timeout=15)
-    if transport == "pyvoy":
+    if transport == "http2":
         with pytest.raises(grpc.RpcError) as failure:
             next(answers)
         assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -15,5 +15,5 @@ def test_the_service_under_test_speaks_the_transport_of_this_run(authz: AuthzPro
     listening = next(event for event in authz.log() if event["event"] == "server.listening")
     ready = next(event for event in authz.log() if event["event"] == "worker.ready")
     assert listening["transport"] == transport
-    program = Path(f"/proc/{ready['pid']}/exe").readlink().name
-    assert ("envoy" in program) == (transport == "pyvoy")
+    mapped = Path(f"/proc/{ready['pid']}/maps").read_text(encoding="utf-8")
+    assert ("cygrpc" in mapped) == (transport == "grpcio")

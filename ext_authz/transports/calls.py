@@ -1,0 +1,70 @@
+"""The gRPC calls that are answered: checks and health. They know messages, not how those travel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from ext_authz.health import NAMES
+from ext_authz.transports.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, CallError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ext_authz.server import CheckServer
+
+HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
+HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
+
+
+class Calls:
+    """What callers may ask of one worker."""
+
+    def __init__(self, check_server: CheckServer) -> None:
+        self.check_now = check_server.authorizer.check_now
+        self._check_later = check_server.authorizer.check
+        self._health = check_server.health
+
+    async def check_in_time(self, message: bytes, seconds: float | None) -> bytes:
+        """The answer, or `CallError`: who has stopped waiting must not be answered with an old decision."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._check_later(message)
+        except TimeoutError:
+            raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
+
+    def health(self, message: bytes) -> bytes:
+        """The answer to `grpc.health.v1.Health/Check`. Raises `CallError`."""
+        if _asked_for(message) not in NAMES:
+            raise CallError(NOT_FOUND, "there is no such service")
+        return _state(is_serving=self._health.is_serving)
+
+    def watch(self, message: bytes) -> AsyncGenerator[bytes]:
+        """The answers to `grpc.health.v1.Health/Watch`, until this process is about to end. Raises `CallError`."""
+        return self._follow(_asked_for(message))
+
+    async def _follow(self, name: str) -> AsyncGenerator[bytes]:
+        if name not in NAMES:
+            yield health_pb2.HealthCheckResponse(
+                status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            ).SerializeToString()
+        async for is_serving in self._health.follow():
+            if name in NAMES:
+                yield _state(is_serving=is_serving)
+
+
+def _asked_for(message: bytes) -> str:
+    try:
+        name: str = health_pb2.HealthCheckRequest.FromString(message).service
+    except DecodeError:
+        raise CallError(INTERNAL, "the request cannot be decoded") from None
+    return name
+
+
+def _state(*, is_serving: bool) -> bytes:
+    status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    encoded: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+    return encoded

@@ -1,0 +1,115 @@
+"""Request headers of one connection: decoded once, then known by their bytes.
+
+A peer that asks the same thing again and again sends the same few bytes: references into a table that both ends
+keep (HPACK, RFC 7541). As long as that table does not change, the same bytes mean the same headers; so what a
+block meant is remembered, and forgotten with the next block that changes the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from hpack import Decoder, HPACKError
+
+from ext_authz.health import CHECK_SERVICE
+from ext_authz.transports import http2
+from ext_authz.transports.grpc_frames import is_grpc, seconds_left
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+CHECK = f"/{CHECK_SERVICE}/Check".encode()
+LARGEST_HEADERS = 16 * 1024
+"""Bytes of a call's own headers, as RFC 9113 section 6.5.2 counts them. What Envoy was asked is in the message."""
+
+_KNOWN = 256
+_RESIZES = range(0x20, 0x40)
+"""First bytes of a block that resizes the table before anything else (RFC 7541 section 6.3)."""
+
+_REQUIRED = frozenset({b":method", b":path", b":scheme"})
+_PSEUDO = _REQUIRED | {b":authority"}
+_OF_A_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+
+
+class Call(NamedTuple):
+    """What the headers of a request say. Equal requests share one.
+
+    `is_plain_check` is true for a Check about which there is nothing else to know. `timeout` is in seconds,
+    `encoding` that of messages; `length` is that of the whole body in bytes, where it was announced.
+    """
+
+    path: bytes
+    is_grpc: bool
+    is_plain_check: bool
+    timeout: float | None
+    encoding: bytes
+    length: int | None
+
+
+class HeaderBlocks:
+    """Reads the header blocks of one connection, each once and in order."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Call] = {}
+        """What blocks mean now that were read before. Look here first."""
+        self._decoder = Decoder(LARGEST_HEADERS)
+
+    def read(self, block: bytes, stream: int) -> Call:
+        """What a block says that is not among those `known`. Raises `http2.ProtocolError`."""
+        headers, as_before = self._decode(block)
+        call = _call(headers, stream)
+        if as_before and len(self.known) < _KNOWN:
+            self.known[block] = call
+        return call
+
+    def skip(self, block: bytes) -> None:
+        """Keep up with a block whose headers do not matter. Raises `http2.ProtocolError`."""
+        self._decode(block)
+
+    def _decode(self, block: bytes) -> tuple[Sequence[tuple[bytes, bytes]], bool]:
+        """The headers, and whether they left nothing behind that changes what blocks mean."""
+        entries = self._decoder.header_table.dynamic_entries
+        # What was added last stands first, and what goes, goes from the other end.
+        newest, count = entries[0] if entries else None, len(entries)
+        try:
+            headers = cast("list[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
+        except HPACKError:
+            raise http2.ProtocolError("a header block cannot be read", http2.COMPRESSION_ERROR) from None
+        if len(entries) != count or (entries and entries[0] is not newest):
+            self.known.clear()
+            return headers, False
+        # A block that resizes the table must do so each time.
+        return headers, not (block and block[0] in _RESIZES)
+
+
+def _call(headers: Iterable[tuple[bytes, bytes]], stream: int) -> Call:
+    """Check the headers as RFC 9113 section 8 demands, and keep what matters. Raises `http2.ProtocolError`."""
+    pseudo: dict[bytes, bytes] = {}
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name.startswith(b":"):
+            if fields or name in pseudo or name not in _PSEUDO:
+                raise _malformed(stream)
+            pseudo[name] = value
+        elif name != name.lower() or name in _OF_A_CONNECTION or (name == b"te" and value != b"trailers"):
+            raise _malformed(stream)
+        else:
+            fields.setdefault(name, value)
+    if not pseudo.keys() >= _REQUIRED or not pseudo[b":path"]:
+        raise _malformed(stream)
+    length = fields.get(b"content-length")
+    if length is not None and not (length.isdigit() and len(length) < 16):  # noqa: PLR2004 - what an int may be
+        raise _malformed(stream)
+    speaks_grpc = pseudo[b":method"] == b"POST" and is_grpc(fields.get(b"content-type", b""))
+    return Call(
+        path=pseudo[b":path"],
+        is_grpc=speaks_grpc,
+        is_plain_check=speaks_grpc and pseudo[b":path"] == CHECK and length is None,
+        timeout=seconds_left(fields.get(b"grpc-timeout", b"")),
+        encoding=fields.get(b"grpc-encoding", b""),
+        length=None if length is None else int(length),
+    )
+
+
+def _malformed(stream: int) -> http2.ProtocolError:
+    return http2.ProtocolError("a request is malformed", stream=stream)

@@ -1,0 +1,359 @@
+"""The calls of one HTTP/2 connection: frames in, answers out, and no task for what is known.
+
+A peer that is Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised before anything else: the
+headers by their bytes, the message by its length. Then it is decided upon and answered at once. Everything else
+goes the general way, which obeys RFC 9113: what breaks it ends the stream or the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ext_authz.transports import http2
+from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.transports.grpc_frames import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    LARGEST_MESSAGE,
+    PREFIX,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+    CallError,
+    check_prefix,
+    message_in,
+)
+from ext_authz.transports.header_blocks import CHECK, LARGEST_HEADERS, Call, HeaderBlocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ext_authz.transports.calls import Calls
+    from ext_authz.transports.outgoing import Outgoing
+
+MOST_STREAMS = 1024
+MOST_BUFFERED = 8 * LARGEST_MESSAGE
+"""Bytes of unfinished messages on one connection."""
+
+_ENDED_EARLY = 256
+_METHODS = frozenset({CHECK, HEALTH_CHECK, HEALTH_WATCH})
+_BROKEN = CallError(INTERNAL, "the call failed")
+
+
+class _Pieces:
+    """A call whose message has begun to come."""
+
+    __slots__ = ("call", "data")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.data = bytearray()
+
+
+class Streams:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        outgoing: Outgoing,
+        control: Callable[[int, int, int, bytes], None],
+        flush: Callable[[], None],
+    ) -> None:
+        """`control` takes the frames about the connection itself: their kind, flags, stream and payload.
+
+        `flush` is called when there is something to send that no frame has led to.
+        """
+        self.taken = 0
+        """Bytes of DATA since the owner last made room for as many."""
+        self.takes_more = True
+        """Whether new calls are welcome."""
+        self.last = 0
+        """The newest stream of the peer."""
+        self._calls = calls
+        self._outgoing = outgoing
+        self._control = control
+        self._flush = flush
+        self._blocks = HeaderBlocks()
+        # What there is of a call: its headers, pieces of its message, or all of it, which is being answered.
+        self._open: dict[int, Call | _Pieces | asyncio.Task[None]] = {}
+        # Streams that we ended before the peer did: more may be on its way, and does not matter.
+        self._ended_early: dict[int, None] = {}
+        self._unfinished: tuple[int, int, bytearray] | None = None
+        self._buffered = 0
+        self._slow: set[int] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every call that came has been answered."""
+        return not self._open and not self._outgoing.held
+
+    def read(self, data: bytes, at: int) -> int:
+        """Take the whole frames in `data` from `at` on; where the rest begins. Raises `http2.ProtocolError`."""
+        end = len(data)
+        streams, known, held = self._open, self._blocks.known, self._outgoing.held
+        while end - at >= http2.HEAD_BYTES:
+            high, low, kind, flags, stream = http2.HEAD.unpack_from(data, at)
+            length = high << 8 | low
+            begin = at + http2.HEAD_BYTES
+            after = begin + length
+            if length > http2.LARGEST_FRAME:
+                raise http2.ProtocolError("a frame is too large", http2.FRAME_SIZE_ERROR)
+            if after > end:
+                break
+            if (
+                kind == http2.DATA
+                and flags == http2.END_STREAM
+                and (call := streams.get(stream)).__class__ is Call
+                and call.is_plain_check
+                and length >= PREFIX
+                and data[begin : begin + PREFIX] == b"\0" + (length - PREFIX).to_bytes(4, "big")
+                and self._unfinished is None
+            ):
+                self.taken += length
+                del streams[stream]
+                self._check(stream, call, data[begin + PREFIX : after])
+            elif (
+                kind == http2.HEADERS
+                and flags == http2.END_HEADERS
+                and (call := known.get(data[begin:after])) is not None
+                and self.last < stream <= http2.LAST_STREAM
+                and stream & 1
+                and self._unfinished is None
+                and self.takes_more
+                and len(streams) + len(held) < MOST_STREAMS
+            ):
+                self.last = stream
+                streams[stream] = call
+            else:
+                self._take(kind, flags, stream & http2.LAST_STREAM, data[begin:after])
+            at = after
+        return at
+
+    def sweep(self) -> None:
+        """To be called now and then: end calls that had begun to come the last time, and still have not come."""
+        coming = {stream for stream, state in self._open.items() if not isinstance(state, asyncio.Task)}
+        for stream in coming & self._slow:
+            self._fail(stream, CallError(DEADLINE_EXCEEDED, "the request did not come"), ended=False)
+        self._slow = coming - self._slow
+
+    def abandon(self) -> None:
+        """Nobody waits for answers any more."""
+        for stream in list(self._open):
+            self._close(stream)
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Whatever is not what Envoy sends all the time."""
+        if self._unfinished is not None and (kind != http2.CONTINUATION or stream != self._unfinished[0]):
+            raise http2.ProtocolError("a header block is interrupted")
+        try:
+            match kind:
+                case http2.DATA:
+                    self._take_data(flags, stream, payload)
+                case http2.HEADERS:
+                    self._take_headers(flags, stream, payload)
+                case http2.CONTINUATION:
+                    self._take_continuation(flags, payload)
+                case http2.RST_STREAM:
+                    self._take_reset(stream, payload)
+                case http2.WINDOW_UPDATE:
+                    self._take_window(stream, payload)
+                case http2.PRIORITY:
+                    http2.check_priority(stream, payload)
+                case http2.SETTINGS | http2.PING | http2.GOAWAY:
+                    self._control(kind, flags, stream, payload)
+                case http2.PUSH_PROMISE:
+                    raise http2.ProtocolError("a client cannot push")
+        except http2.ProtocolError as error:
+            if not error.stream:
+                raise
+            self._outgoing.frames.append(http2.reset(error.stream, error.code))
+            self._end_early(error.stream, ended=bool(flags & http2.END_STREAM))
+
+    def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
+        self.taken += len(payload)
+        state = self._open.get(stream)
+        if state is None or isinstance(state, asyncio.Task):
+            if stream > self.last or not stream & 1:
+                raise http2.ProtocolError("data for a stream that was never opened")
+            if stream in self._ended_early:
+                return
+            raise http2.ProtocolError("data after the end", http2.STREAM_CLOSED, stream)
+        data = http2.content(http2.DATA, flags, payload)
+        if isinstance(state, Call):
+            state = self._open[stream] = _Pieces(state)
+        state.data += data
+        self._buffered += len(data)
+        ended = bool(flags & http2.END_STREAM)
+        try:
+            if state.call.is_grpc:
+                check_prefix(state.data, state.call.encoding, LARGEST_MESSAGE)
+            if len(state.data) > LARGEST_MESSAGE + PREFIX:
+                raise CallError(INTERNAL, "the request is longer than its message")
+            if self._buffered > MOST_BUFFERED:
+                raise CallError(RESOURCE_EXHAUSTED, "too much is unfinished on this connection")
+        except CallError as error:
+            self._fail(stream, error, ended=ended)
+        else:
+            if ended:
+                self._complete(stream, state.call, bytes(state.data))
+
+    def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
+        if not stream & 1:
+            raise http2.ProtocolError("no stream of a client's")
+        block = http2.content(http2.HEADERS, flags, payload)
+        if flags & http2.HAS_PRIORITY:
+            http2.check_priority(stream, payload[1 if flags & http2.PADDED else 0 :][: http2.PRIORITY_BYTES])
+        if flags & http2.END_HEADERS:
+            self._take_block(stream, block, ended=bool(flags & http2.END_STREAM))
+        else:
+            self._unfinished = (stream, flags, bytearray(block))
+
+    def _take_continuation(self, flags: int, payload: bytes) -> None:
+        if self._unfinished is None:
+            raise http2.ProtocolError("nothing is to be continued")
+        stream, first_flags, block = self._unfinished
+        block += payload
+        if len(block) > 2 * LARGEST_HEADERS or not (payload or flags & http2.END_HEADERS):
+            raise http2.ProtocolError("a header block without end", http2.ENHANCE_YOUR_CALM)
+        if flags & http2.END_HEADERS:
+            self._unfinished = None
+            self._take_block(stream, bytes(block), ended=bool(first_flags & http2.END_STREAM))
+
+    def _take_block(self, stream: int, block: bytes, *, ended: bool) -> None:
+        if stream <= self.last:
+            self._take_trailers(stream, block, ended=ended)
+            return
+        self.last = stream
+        if not self.takes_more or len(self._open) + len(self._outgoing.held) >= MOST_STREAMS:
+            self._blocks.skip(block)
+            raise http2.ProtocolError("no more for now", http2.REFUSED_STREAM, stream)
+        call = self._blocks.known.get(block) or self._blocks.read(block, stream)
+        if call.is_grpc and call.path not in _METHODS:
+            # At once: a stream of messages might have no end before there is an answer.
+            self._fail(stream, CallError(UNIMPLEMENTED, "there is no such method"), ended=ended)
+        elif ended:
+            self._complete(stream, call, b"")
+        else:
+            self._open[stream] = call
+
+    def _take_trailers(self, stream: int, block: bytes, *, ended: bool) -> None:
+        self._blocks.skip(block)
+        state = self._open.get(stream)
+        if stream in self._ended_early:
+            return
+        if state is None:
+            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED)
+        if isinstance(state, asyncio.Task):
+            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED, stream)
+        if not ended:
+            raise http2.ProtocolError("headers between data", stream=stream)
+        if isinstance(state, Call):
+            self._complete(stream, state, b"")
+        else:
+            self._complete(stream, state.call, bytes(state.data))
+
+    def _take_reset(self, stream: int, payload: bytes) -> None:
+        http2.check_size(payload, http2.NUMBER.size)
+        self._check_is_opened(stream)
+        self._close(stream)
+        self._ended_early.pop(stream, None)
+
+    def _take_window(self, stream: int, payload: bytes) -> None:
+        http2.check_size(payload, http2.NUMBER.size)
+        size = http2.number(payload)
+        if stream:
+            self._check_is_opened(stream)
+        if not size:
+            raise http2.ProtocolError("no room is made", stream=stream)
+        if not stream or stream in self._open or stream in self._outgoing.held:
+            self._outgoing.widen(stream, size)
+
+    def _check_is_opened(self, stream: int) -> None:
+        if stream > self.last or not stream & 1:
+            raise http2.ProtocolError("a stream that was never opened")
+
+    def _complete(self, stream: int, call: Call, body: bytes) -> None:
+        """The peer has sent all of a call."""
+        self._close(stream)
+        if call.length is not None and call.length != len(body):
+            raise http2.ProtocolError("a body is not as long as announced", stream=stream)
+        if not call.is_grpc:
+            self._outgoing.refuse(stream)
+            return
+        try:
+            check_prefix(body, call.encoding, LARGEST_MESSAGE)
+            message = message_in(body)
+            if call.path == CHECK:
+                self._check(stream, call, message)
+            elif call.path == HEALTH_CHECK:
+                self._outgoing.answer(stream, self._calls.health(message))
+            else:
+                self._spawn(stream, self._watch(stream, message))
+        except CallError as error:
+            self._outgoing.fail(stream, error)
+
+    def _check(self, stream: int, call: Call, message: bytes) -> None:
+        """Answer at once what memory can answer."""
+        try:
+            answer = self._calls.check_now(message)
+        except Exception:  # noqa: BLE001 - a call without a task has nobody else to end it
+            structlog.get_logger("server").exception("call.failed")
+            self._outgoing.fail(stream, _BROKEN)
+            return
+        if answer is None:
+            self._spawn(stream, self._check_later(stream, message, call.timeout))
+        else:
+            self._outgoing.answer(stream, answer)
+
+    async def _check_later(self, stream: int, message: bytes, seconds: float | None) -> None:
+        self._outgoing.answer(stream, await self._calls.check_in_time(message, seconds))
+
+    async def _watch(self, stream: int, message: bytes) -> None:
+        states = self._calls.watch(message)
+        self._outgoing.begin(stream)
+        async with aclosing(states):
+            async for state in states:
+                self._outgoing.message(stream, state)
+                self._flush()
+        self._outgoing.fail(stream, CallError(UNAVAILABLE, "this process is about to end"), begun=True)
+
+    def _spawn(self, stream: int, work: Coroutine[None, None, None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except CallError as error:
+                self._outgoing.fail(stream, error)
+            except Exception:  # noqa: BLE001 - as in `_check`
+                structlog.get_logger("server").exception("call.failed")
+                self._outgoing.fail(stream, _BROKEN)
+            self._open.pop(stream, None)
+            self._flush()
+
+        self._open[stream] = asyncio.get_running_loop().create_task(run())
+
+    def _fail(self, stream: int, error: CallError, *, ended: bool) -> None:
+        self._outgoing.fail(stream, error)
+        self._end_early(stream, ended=ended)
+        if not ended:
+            # The peer need not send the rest (RFC 9113 section 8.1).
+            self._outgoing.frames.append(http2.reset(stream, http2.NO_ERROR))
+
+    def _end_early(self, stream: int, *, ended: bool) -> None:
+        self._close(stream)
+        if not ended:
+            self._ended_early[stream] = None
+            if len(self._ended_early) > _ENDED_EARLY:
+                del self._ended_early[next(iter(self._ended_early))]
+
+    def _close(self, stream: int) -> None:
+        state = self._open.pop(stream, None)
+        if isinstance(state, asyncio.Task):
+            state.cancel()
+            self._outgoing.forget(stream)
+        elif isinstance(state, _Pieces):
+            self._buffered -= len(state.data)

@@ -1,0 +1,147 @@
+"""What an HTTP/2 connection has to send: in order, and held back where the peer has no room (RFC 9113, 5.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ext_authz.transports import http2
+from ext_authz.transports.grpc_frames import PREFIX
+
+if TYPE_CHECKING:
+    from ext_authz.transports.grpc_frames import CallError
+
+_STATUS_200 = b"\x88"  # the whole field stands in HPACK's static table
+_GRPC = http2.header_block([(b"content-type", b"application/grpc")])
+_BEGIN = _STATUS_200 + _GRPC
+_END = http2.header_block([(b"grpc-status", b"0")])
+_NOT_GRPC = http2.header_block(
+    [(b":status", b"415"), (b"content-type", b"text/plain"), (b"accept-post", b"application/grpc")]
+)
+_ONLY_GRPC = b"Only gRPC is spoken here.\n"
+
+_ENDS = http2.END_HEADERS | http2.END_STREAM
+_TO_STREAM = -4
+"""The head of a frame ends with the four bytes of its stream."""
+
+_BEGIN_HEAD = http2.head(len(_BEGIN), http2.HEADERS, http2.END_HEADERS, 0)[:_TO_STREAM]
+_END_HEAD = http2.head(len(_END), http2.HEADERS, _ENDS, 0)[:_TO_STREAM]
+# An answer without its end: from the size of its DATA frame on, in the order of the bytes.
+_ONE_ANSWER = b"".join((_BEGIN_HEAD, b"%b", _BEGIN, b"%b\0\0%b\0%b%b", _END_HEAD, b"%b", _END))
+
+
+class _Held:
+    """What a stream could not send yet; `end` is the frame that ends it, once there is one."""
+
+    __slots__ = ("data", "end")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.end: bytes | None = None
+
+
+class Outgoing:
+    """The frames to send next, and the windows of the peer."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        """To be written and cleared by the owner."""
+        self._window = http2.DEFAULT_WINDOW
+        self._initial = http2.DEFAULT_WINDOW
+        # How far the window of a stream is from the initial one, for those that are.
+        self._moved: dict[int, int] = {}
+        self.held: dict[int, _Held] = {}
+        """Streams with something to send as soon as the peer makes room."""
+
+    def answer(self, stream: int, message: bytes) -> None:
+        """Answer a call with one message and the status OK."""
+        size = len(message) + PREFIX
+        if size > http2.LARGEST_FRAME or size > self._window or size > self._initial or stream in self._moved:
+            self.begin(stream)
+            self.message(stream, message)
+            self._finish(stream, _END)
+            return
+        self._window -= size
+        number = stream.to_bytes(4, "big")
+        length = size.to_bytes(3, "big")
+        self.frames.append(
+            _ONE_ANSWER % (number, length, number, (size - PREFIX).to_bytes(4, "big"), message, number)
+        )
+
+    def begin(self, stream: int) -> None:
+        """Begin to answer with any number of messages."""
+        self.frames.append(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _BEGIN))
+
+    def message(self, stream: int, message: bytes) -> None:
+        """Send one message of an answer that has begun."""
+        self._send(stream, b"\0" + len(message).to_bytes(4, "big") + message)
+
+    def fail(self, stream: int, error: CallError, *, begun: bool = False) -> None:
+        """End a call with another status than OK."""
+        status = http2.header_block(error.headers)
+        self._finish(stream, status if begun else _BEGIN + status)
+
+    def refuse(self, stream: int) -> None:
+        """Answer what is no gRPC at all."""
+        self.frames.append(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _NOT_GRPC))
+        self._send(stream, _ONLY_GRPC)
+        self._finish(stream)
+
+    def forget(self, stream: int) -> None:
+        """Send no more on a stream that is over."""
+        self.held.pop(stream, None)
+        self._moved.pop(stream, None)
+
+    def start_windows_at(self, size: int) -> None:
+        """The peer has set the initial window of its streams (section 6.9.2)."""
+        self._initial = size
+        self._pump_all()
+
+    def widen(self, stream: int, size: int) -> None:
+        """The peer has made room on a stream, or with 0 on the connection. Raises `http2.ProtocolError`."""
+        window = (self._window if stream == 0 else self._initial + self._moved.get(stream, 0)) + size
+        if window > http2.LARGEST_WINDOW:
+            raise http2.ProtocolError("a window is too large", http2.FLOW_CONTROL_ERROR, stream)
+        if stream == 0:
+            self._window = window
+            self._pump_all()
+        else:
+            self._moved[stream] = window - self._initial
+            if held := self.held.get(stream):
+                self._pump(stream, held)
+
+    def _send(self, stream: int, data: bytes) -> None:
+        held = self.held.setdefault(stream, _Held())
+        held.data += data
+        self._pump(stream, held)
+
+    def _finish(self, stream: int, block: bytes | None = None) -> None:
+        """End the stream with a header block, or with nothing more."""
+        if block is None:
+            end = http2.frame(http2.DATA, http2.END_STREAM, stream)
+        else:
+            end = http2.frame(http2.HEADERS, _ENDS, stream, block)
+        if held := self.held.get(stream):
+            held.end = end
+        else:
+            self.frames.append(end)
+            self.forget(stream)
+
+    def _pump_all(self) -> None:
+        for stream, held in list(self.held.items()):
+            self._pump(stream, held)
+
+    def _pump(self, stream: int, held: _Held) -> None:
+        """Send as much as there is room for."""
+        while held.data:
+            moved = self._moved.get(stream, 0)
+            size = min(len(held.data), self._window, self._initial + moved, http2.LARGEST_FRAME)
+            if size <= 0:
+                return
+            self.frames.append(http2.frame(http2.DATA, 0, stream, bytes(held.data[:size])))
+            del held.data[:size]
+            self._window -= size
+            self._moved[stream] = moved - size
+        del self.held[stream]
+        if held.end is not None:
+            self.frames.append(held.end)
+            self.forget(stream)
