@@ -158,10 +158,10 @@ def content(kind: int, flags: int, payload: bytes) -> bytes:
 
 def header_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A header block that depends on nothing that went before: every field literal, none indexed."""
-    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in headers)
+    return b"".join(b"\x00" + text(name) + text(value) for name, value in headers)
 
 
-def _text(value: bytes) -> bytes:
+def text(value: bytes) -> bytes:
     """A string literal without Huffman code (RFC 7541 section 5.2)."""
     return _length(len(value)) + value
 

@@ -37,8 +37,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, calls: Calls, connections: set[Connection]) -> None:
         self._connections = connections
         self._transport: asyncio.Transport | None = None
-        self._outgoing = Outgoing()
-        self._streams = Streams(calls, self._outgoing, self._control, self._flush)
+        self._outgoing = Outgoing(self._write)
+        self._streams = Streams(calls, self._outgoing, self._control)
         self._rest = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is."""
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
             if self._streams.taken > _WINDOW // 2:
                 self._outgoing.frames.append(http2.window_update(self._streams.taken))
                 self._streams.taken = 0
-            self._flush()
+            self._outgoing.flush()
 
     def leave(self) -> None:
         """Take no more calls, answer those that are on their way, and end (RFC 9113 section 6.8)."""
@@ -97,13 +97,13 @@ class Connection(asyncio.Protocol):
         # The answer to the ping comes after every call that was sent before the peer knew.
         self._outgoing.frames.append(http2.goaway(http2.LAST_STREAM, http2.NO_ERROR))
         self._outgoing.frames.append(http2.frame(http2.PING, 0, 0, _GOODBYE))
-        self._flush()
+        self._outgoing.flush()
 
     def sweep(self) -> None:
         """To be called every few seconds: what was begun before the last time must have come by now."""
         if self._is_greeted:
             self._streams.sweep()
-            self._flush()
+            self._outgoing.flush()
         elif self._was_silent:
             self.close()
         self._was_silent = True
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
             http2.check_size(payload, len(_GOODBYE))
             if not flags & http2.ACK:
                 self._outgoing.frames.append(http2.frame(http2.PING, http2.ACK, 0, payload))
-            elif payload == _GOODBYE and self._streams.takes_more:
+            elif payload == _GOODBYE and self._is_leaving and self._streams.takes_more:
                 self._streams.takes_more = False
                 self._outgoing.frames.append(http2.goaway(self._streams.last, http2.NO_ERROR))
         else:
@@ -156,16 +156,12 @@ class Connection(asyncio.Protocol):
     def _break(self, code: int) -> None:
         """End because the peer broke the protocol, and say so."""
         self._outgoing.frames.append(http2.goaway(self._streams.last, code))
-        self._flush()
+        self._outgoing.flush()
         self.close()
 
-    def _flush(self) -> None:
-        """Send everything that may be sent, and end if that was the last of it."""
-        frames = self._outgoing.frames
+    def _write(self, data: bytes) -> None:
         if self._is_over or self._transport is None:
             return
-        if frames:
-            self._transport.write(b"".join(frames))
-            frames.clear()
-        if not self._streams.takes_more and self._streams.is_idle:
+        self._transport.write(data)
+        if not self._streams.takes_more and self._streams.is_idle:  # that was the last of it
             asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self.close)

@@ -1,36 +1,31 @@
 """The calls of one HTTP/2 connection: frames in, answers out, and no task for what is known.
 
-A peer that is Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised before anything else: the
-headers by their bytes, the message by its length. Then it is decided upon and answered at once. Everything else
-goes the general way, which obeys RFC 9113: what breaks it ends the stream or the connection.
+Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised before anything else: the headers by their
+bytes, the message by its length. Then it is decided upon and answered at once. All else goes the general way, which
+obeys RFC 9113: what breaks it ends the stream or the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ext_authz.transports import http2
-from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.transports.answers import METHODS, Answers
 from ext_authz.transports.grpc_frames import (
     DEADLINE_EXCEEDED,
     INTERNAL,
     LARGEST_MESSAGE,
     PREFIX,
     RESOURCE_EXHAUSTED,
-    UNAVAILABLE,
     UNIMPLEMENTED,
     CallError,
     check_prefix,
-    message_in,
 )
-from ext_authz.transports.header_blocks import CHECK, LARGEST_HEADERS, Call, HeaderBlocks
+from ext_authz.transports.header_blocks import LARGEST_HEADERS, Call, HeaderBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from ext_authz.transports.calls import Calls
     from ext_authz.transports.outgoing import Outgoing
@@ -39,9 +34,11 @@ MOST_STREAMS = 1024
 MOST_BUFFERED = 8 * LARGEST_MESSAGE
 """Bytes of unfinished messages on one connection."""
 
+_TOGETHER = 4
+"""Answers that leave in one writing. With more of them a peer on another core would stand idle until the last is
+there; with fewer each costs us more of a system call."""
+
 _ENDED_EARLY = 256
-_METHODS = frozenset({CHECK, HEALTH_CHECK, HEALTH_WATCH})
-_BROKEN = CallError(INTERNAL, "the call failed")
 
 
 class _Pieces:
@@ -57,27 +54,17 @@ class _Pieces:
 class Streams:
     """Belongs to one event loop."""
 
-    def __init__(
-        self,
-        calls: Calls,
-        outgoing: Outgoing,
-        control: Callable[[int, int, int, bytes], None],
-        flush: Callable[[], None],
-    ) -> None:
-        """`control` takes the frames about the connection itself: their kind, flags, stream and payload.
-
-        `flush` is called when there is something to send that no frame has led to.
-        """
+    def __init__(self, calls: Calls, outgoing: Outgoing, control: Callable[[int, int, int, bytes], None]) -> None:
+        """`control` takes frames about the connection itself: their kind, flags, stream and payload."""
         self.taken = 0
         """Bytes of DATA since the owner last made room for as many."""
         self.takes_more = True
         """Whether new calls are welcome."""
         self.last = 0
         """The newest stream of the peer."""
-        self._calls = calls
+        self._answers = Answers(calls, outgoing, self._answered)
         self._outgoing = outgoing
         self._control = control
-        self._flush = flush
         self._blocks = HeaderBlocks()
         # What there is of a call: its headers, pieces of its message, or all of it, which is being answered.
         self._open: dict[int, Call | _Pieces | asyncio.Task[None]] = {}
@@ -116,7 +103,8 @@ class Streams:
             ):
                 self.taken += length
                 del streams[stream]
-                self._check(stream, call, data[begin + PREFIX : after])
+                if task := self._answers.check(stream, call, data[begin + PREFIX : after]):
+                    streams[stream] = task
             elif (
                 kind == http2.HEADERS
                 and flags == http2.END_HEADERS
@@ -132,6 +120,8 @@ class Streams:
             else:
                 self._take(kind, flags, stream & http2.LAST_STREAM, data[begin:after])
             at = after
+            if len(self._outgoing.frames) >= _TOGETHER:
+                self._outgoing.flush()
         return at
 
     def sweep(self) -> None:
@@ -143,7 +133,7 @@ class Streams:
 
     def abandon(self) -> None:
         """Nobody waits for answers any more."""
-        for stream in list(self._open):
+        for stream in [*self._open]:
             self._close(stream)
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -233,7 +223,7 @@ class Streams:
             self._blocks.skip(block)
             raise http2.ProtocolError("no more for now", http2.REFUSED_STREAM, stream)
         call = self._blocks.known.get(block) or self._blocks.read(block, stream)
-        if call.is_grpc and call.path not in _METHODS:
+        if call.is_grpc and call.path not in METHODS:
             # At once: a stream of messages might have no end before there is an answer.
             self._fail(stream, CallError(UNIMPLEMENTED, "there is no such method"), ended=ended)
         elif ended:
@@ -246,16 +236,13 @@ class Streams:
         state = self._open.get(stream)
         if stream in self._ended_early:
             return
-        if state is None:
-            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED)
-        if isinstance(state, asyncio.Task):
-            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED, stream)
+        if state is None or isinstance(state, asyncio.Task):
+            # Before our answer it is the stream that is wrong, after it the connection (section 5.1).
+            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED, stream if state else 0)
         if not ended:
             raise http2.ProtocolError("headers between data", stream=stream)
-        if isinstance(state, Call):
-            self._complete(stream, state, b"")
-        else:
-            self._complete(stream, state.call, bytes(state.data))
+        call, body = (state, b"") if isinstance(state, Call) else (state.call, bytes(state.data))
+        self._complete(stream, call, body)
 
     def _take_reset(self, stream: int, payload: bytes) -> None:
         http2.check_size(payload, http2.NUMBER.size)
@@ -282,59 +269,12 @@ class Streams:
         self._close(stream)
         if call.length is not None and call.length != len(body):
             raise http2.ProtocolError("a body is not as long as announced", stream=stream)
-        if not call.is_grpc:
-            self._outgoing.refuse(stream)
-            return
-        try:
-            check_prefix(body, call.encoding, LARGEST_MESSAGE)
-            message = message_in(body)
-            if call.path == CHECK:
-                self._check(stream, call, message)
-            elif call.path == HEALTH_CHECK:
-                self._outgoing.answer(stream, self._calls.health(message))
-            else:
-                self._spawn(stream, self._watch(stream, message))
-        except CallError as error:
-            self._outgoing.fail(stream, error)
+        if task := self._answers.give(stream, call, body):
+            self._open[stream] = task
 
-    def _check(self, stream: int, call: Call, message: bytes) -> None:
-        """Answer at once what memory can answer."""
-        try:
-            answer = self._calls.check_now(message)
-        except Exception:  # noqa: BLE001 - a call without a task has nobody else to end it
-            structlog.get_logger("server").exception("call.failed")
-            self._outgoing.fail(stream, _BROKEN)
-            return
-        if answer is None:
-            self._spawn(stream, self._check_later(stream, message, call.timeout))
-        else:
-            self._outgoing.answer(stream, answer)
-
-    async def _check_later(self, stream: int, message: bytes, seconds: float | None) -> None:
-        self._outgoing.answer(stream, await self._calls.check_in_time(message, seconds))
-
-    async def _watch(self, stream: int, message: bytes) -> None:
-        states = self._calls.watch(message)
-        self._outgoing.begin(stream)
-        async with aclosing(states):
-            async for state in states:
-                self._outgoing.message(stream, state)
-                self._flush()
-        self._outgoing.fail(stream, CallError(UNAVAILABLE, "this process is about to end"), begun=True)
-
-    def _spawn(self, stream: int, work: Coroutine[None, None, None]) -> None:
-        async def run() -> None:
-            try:
-                await work
-            except CallError as error:
-                self._outgoing.fail(stream, error)
-            except Exception:  # noqa: BLE001 - as in `_check`
-                structlog.get_logger("server").exception("call.failed")
-                self._outgoing.fail(stream, _BROKEN)
-            self._open.pop(stream, None)
-            self._flush()
-
-        self._open[stream] = asyncio.get_running_loop().create_task(run())
+    def _answered(self, stream: int) -> None:
+        self._open.pop(stream, None)
+        self._outgoing.flush()
 
     def _fail(self, stream: int, error: CallError, *, ended: bool) -> None:
         self._outgoing.fail(stream, error)

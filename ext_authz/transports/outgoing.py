@@ -8,6 +8,8 @@ from ext_authz.transports import http2
 from ext_authz.transports.grpc_frames import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ext_authz.transports.grpc_frames import CallError
 
 _STATUS_200 = b"\x88"  # the whole field stands in HPACK's static table
@@ -40,17 +42,25 @@ class _Held:
 
 
 class Outgoing:
-    """The frames to send next, and the windows of the peer."""
+    """The frames to send next, and the windows of the peer. `write` takes the bytes of whole frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[bytes], None]) -> None:
         self.frames: list[bytes] = []
-        """To be written and cleared by the owner."""
+        """What the next `flush` sends. A frame without room of its own may be added."""
+        self._write = write
         self._window = http2.DEFAULT_WINDOW
         self._initial = http2.DEFAULT_WINDOW
         # How far the window of a stream is from the initial one, for those that are.
         self._moved: dict[int, int] = {}
         self.held: dict[int, _Held] = {}
         """Streams with something to send as soon as the peer makes room."""
+
+    def flush(self) -> None:
+        """Send what there is, in one writing."""
+        if self.frames:
+            data = b"".join(self.frames)
+            self.frames.clear()
+            self._write(data)
 
     def answer(self, stream: int, message: bytes) -> None:
         """Answer a call with one message and the status OK."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from portcullis.bench import http2
+from ext_authz.transports import http2
+from portcullis.bench.http2_client import Frame, FrameReader, opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +49,14 @@ class Connection:
         self._question = question
         self._judge = judge
         self._streams = streams
-        self._reader = http2.FrameReader()
-        self._out: list[bytes] = [http2.opening()]
+        self._reader = FrameReader()
+        self._out: list[bytes] = [opening()]
         self._waiting: dict[int, _Waiting] = {}
         self._next = 1
         self._window = http2.DEFAULT_WINDOW
         self._stream_window = http2.DEFAULT_WINDOW
         self._taken = 0
-        self._unfinished: tuple[http2.Frame, bytes] | None = None
+        self._unfinished: tuple[Frame, bytes] | None = None
         self.is_settled = False
         """Whether the server's settings came, so that its limits are known."""
         self.is_leaving = False
@@ -116,7 +117,7 @@ class Connection:
                 self.is_leaving = True
                 yield from self._refused(http2.number(frame.payload))
 
-    def _on_stream(self, frame: http2.Frame) -> Answer | None:
+    def _on_stream(self, frame: Frame) -> Answer | None:
         waiting = self._waiting.get(frame.stream)
         if frame.kind == http2.DATA:
             self._taken += len(frame.payload)
@@ -124,7 +125,7 @@ class Connection:
                 self._out.append(http2.window_update(self._taken))
                 self._taken = 0
             if waiting is not None:
-                waiting.data += http2.content(frame)
+                waiting.data += frame.content
         elif frame.kind == http2.RST_STREAM:
             return self._finish(frame.stream, f"reset with code {http2.number(frame.payload)}")
         else:
@@ -137,7 +138,7 @@ class Connection:
             return self._finish(frame.stream, self._judge(waiting.block, waiting.data, waiting.subject))
         return None
 
-    def _whole_block(self, frame: http2.Frame) -> tuple[http2.Frame, bytes]:
+    def _whole_block(self, frame: Frame) -> tuple[Frame, bytes]:
         """A header block that several frames carry is put together (section 6.10)."""
         if frame.kind == http2.CONTINUATION:
             if self._unfinished is None or self._unfinished[0].stream != frame.stream:
@@ -146,7 +147,7 @@ class Connection:
             block += frame.payload
             frame = first._replace(flags=first.flags | frame.flags & http2.END_HEADERS)
         else:
-            block = http2.content(frame)
+            block = frame.content
         self._unfinished = None if frame.flags & http2.END_HEADERS else (frame, block)
         return frame, block
 
@@ -154,10 +155,10 @@ class Connection:
         waiting = self._waiting.pop(stream, None)
         return None if waiting is None else Answer(waiting.asked, verdict)
 
-    def _on_settings(self, frame: http2.Frame) -> None:
+    def _on_settings(self, frame: Frame) -> None:
         if frame.flags & http2.ACK:
             return
-        settings = http2.settings(frame.payload)
+        settings = dict(http2.settings(frame.payload))
         self._streams = min(self._streams, settings.get(http2.MAX_CONCURRENT_STREAMS, self._streams))
         self._stream_window = settings.get(http2.INITIAL_WINDOW_SIZE, self._stream_window)
         self._out.append(http2.frame(http2.SETTINGS, http2.ACK, 0))

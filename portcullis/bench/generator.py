@@ -15,10 +15,10 @@ import time
 from math import gcd
 from typing import TYPE_CHECKING
 
+from ext_authz.transports.http2 import ProtocolError
 from portcullis.bench import question, verdict
 from portcullis.bench.arrivals import Arrivals
 from portcullis.bench.connection import Connection
-from portcullis.bench.http2 import ProtocolError
 from portcullis.bench.plan import Load, Tally
 from portcullis.bench.pool import Pool
 

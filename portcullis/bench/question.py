@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
-from portcullis.bench import http2
+from ext_authz.transports import http2
 
 if TYPE_CHECKING:
     from portcullis.bench.pool import Entry
@@ -57,18 +57,15 @@ class CheckQuestion:
     def __init__(self, url: str, *, with_body: bool = False) -> None:
         self._url = url
         self._body = _BODY if with_body else b""
-        block = http2.header_block(
-            (
-                (":method", "POST"),
-                (":scheme", "http"),
-                (":path", CHECK_PATH),
-                (":authority", _AUTHORITY),
-                ("te", "trailers"),
-                ("content-type", "application/grpc"),
-                ("user-agent", "portcullis-bench"),
-            )
+        self._block = _block(
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", CHECK_PATH),
+            (":authority", _AUTHORITY),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("user-agent", "portcullis-bench"),
         )
-        self._block = block
         self._around: dict[int, tuple[bytes, bytes]] = {}
 
     def message(self, entry: Entry) -> bytes:
@@ -115,15 +112,13 @@ class HttpQuestion:
     def __init__(self, url: str, *, with_body: bool = False) -> None:
         parts = urlsplit(url)
         self._body = _BODY if with_body else b""
-        self._block = http2.header_block(
-            (
-                (":method", "POST"),
-                (":scheme", parts.scheme),
-                (":path", parts.path or "/"),
-                (":authority", parts.netloc),
-                *_CLIENT.items(),
-                *([("content-length", str(len(self._body)))] if with_body else ()),
-            )
+        self._block = _block(
+            (":method", "POST"),
+            (":scheme", parts.scheme),
+            (":path", parts.path or "/"),
+            (":authority", parts.netloc),
+            *_CLIENT.items(),
+            *([("content-length", str(len(self._body)))] if with_body else ()),
         )
         self._name = b"\x00" + http2.text(b"authorization")
 
@@ -178,3 +173,7 @@ def _check_request(url: str, token: str, body: bytes = b"") -> bytes:
     http.size = len(body) or -1
     http.raw_body = body
     return request.SerializeToString()
+
+
+def _block(*headers: tuple[str, str]) -> bytes:
+    return http2.header_block((name.encode(), value.encode()) for name, value in headers)

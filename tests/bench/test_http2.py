@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ext_authz import wire
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from ext_authz.transports import http2
 from oauth_core import mcp_request
 from oauth_core.mcp_request import Call, NameKind
-from portcullis.bench import http2
 from portcullis.bench.connection import Answer, Connection
+from portcullis.bench.http2_client import FrameReader
 from portcullis.bench.pool import Entry
 from portcullis.bench.question import CheckQuestion, HttpQuestion
 from portcullis.bench.verdict import ALLOWED, CheckJudge, HttpJudge
@@ -57,7 +58,7 @@ def asking(streams: int = 4) -> Connection:
 
 @given(st.lists(st.tuples(names, values), max_size=8))
 def test_header_blocks_are_what_another_decoder_reads(headers: list[tuple[str, str]]) -> None:
-    decoded = Decoder().decode(http2.header_block(headers))
+    decoded = Decoder().decode(http2.header_block((name.encode(), value.encode()) for name, value in headers))
     assert [(str(name), str(value)) for name, value in decoded] == headers
 
 
@@ -93,7 +94,7 @@ def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_sa
     request = wire.decode(message[5:])
     assert request is not None
     assert mcp_request.read(wire.message_of(request)) == Call("tools/call", NameKind.TOOL, "get_page")
-    frames = list(http2.FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
+    frames = list(FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
     assert [(frame.kind, bool(frame.flags & http2.END_STREAM)) for frame in frames] == [
         (http2.HEADERS, False),
         (http2.DATA, True),
@@ -169,7 +170,7 @@ def test_headers_that_several_frames_carry_and_padding_are_read() -> None:
     message = allowed("583231").SerializeToString()
     data = b"\0" + len(message).to_bytes(4, "big") + message
     padded = http2.frame(http2.DATA, http2.PADDED, 1, b"\3" + data + b"\0\0\0")
-    first = http2.frame(http2.HEADERS, http2.END_STREAM | http2.PRIORITY, 1, bytes(5) + trailers[:3])
+    first = http2.frame(http2.HEADERS, http2.END_STREAM | http2.HAS_PRIORITY, 1, bytes(5) + trailers[:3])
     rest = http2.frame(http2.CONTINUATION, http2.END_HEADERS, 1, trailers[3:])
     assert [answer.verdict for answer in asking().feed(padded + first + rest)] == [ALLOWED]
 

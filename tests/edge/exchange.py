@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from hpack import Decoder
 
-from portcullis.bench import http2
+from ext_authz.transports import http2
+from portcullis.bench.http2_client import FrameReader, opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +62,11 @@ class Http2:
 
     def send(self, port: int, host: str) -> Back:
         """The status, or how the stream or the connection was ended."""
-        block = http2.header_block((name, value.replace("HOST", host)) for name, value in self.fields)
+        block = http2.header_block(
+            (name.encode(), value.replace("HOST", host).encode()) for name, value in self.fields
+        )
         end = http2.END_STREAM if self.body is None else 0
-        data = http2.opening() + http2.frame(http2.HEADERS, http2.END_HEADERS | end, 1, block)
+        data = opening() + http2.frame(http2.HEADERS, http2.END_HEADERS | end, 1, block)
         if self.body is not None:
             data += http2.frame(http2.DATA, http2.END_STREAM, 1, self.body)
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
@@ -72,7 +75,7 @@ class Http2:
 
 
 def _fate(connection: socket.socket) -> Back:
-    reader, decoder = http2.FrameReader(), Decoder()
+    reader, decoder = FrameReader(), Decoder()
     while True:
         try:
             data = connection.recv(65536)
@@ -82,7 +85,7 @@ def _fate(connection: socket.socket) -> Back:
             return Back((CLOSED,))
         for frame in reader.feed(data):
             if frame.kind == http2.HEADERS and frame.stream == 1:
-                head = {str(name): str(value) for name, value in decoder.decode(http2.content(frame))}
+                head = {str(name): str(value) for name, value in decoder.decode(frame.content)}
                 return Back((head[":status"],), str(head))
             if frame.kind == http2.RST_STREAM and frame.stream == 1:
                 return Back((RESET,))

@@ -1,0 +1,157 @@
+"""A connection of the fast transport without a socket: bytes in, frames out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from ext_authz.health import Health
+from ext_authz.server import CheckServer
+from ext_authz.transports import http2
+from ext_authz.transports.calls import Calls
+from ext_authz.transports.header_blocks import CHECK
+from ext_authz.transports.http2_connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HEAD = (
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", CHECK),
+    (b":authority", b"test"),
+    (b"content-type", b"application/grpc"),
+    (b"te", b"trailers"),
+)
+BLOCK = http2.header_block(HEAD)
+
+
+class Frame(NamedTuple):
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+
+class Authorizer:
+    """Answers at once, or later when the message says so, or breaks."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.cancelled = 0
+        self.gate = asyncio.Event()
+
+    def check_now(self, message: bytes) -> bytes | None:
+        self.asked.append(message)
+        if message == b"break":
+            raise RuntimeError("a fault of ours")
+        return None if message.startswith(b"later") else b"now:" + message
+
+    async def check(self, message: bytes) -> bytes:
+        if message == b"later, broken":
+            raise RuntimeError("a fault of ours")
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return b"later:" + message
+
+
+class FakeTransport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.writes = 0
+        self.closed = asyncio.Event()
+        self.is_paused = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self.closed.is_set()
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed
+        self.written += data
+        self.writes += 1
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+class Peer:
+    """The client's end. To be made in a running loop."""
+
+    def __init__(self, *settings: tuple[int, int], greet: bool = True) -> None:
+        self.authorizer = Authorizer()
+        self.health = Health()
+        self.transport = FakeTransport()
+        failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        server = CheckServer(cast("Any", self.authorizer), self.health, failed)
+        self.connections: set[Connection] = set()
+        self.connection = Connection(Calls(server), self.connections)
+        self.connection.connection_made(cast("Any", self.transport))
+        if greet:
+            self.send(http2.PREFACE + http2.settings_frame(settings))
+            self.frames()
+
+    def send(self, *data: bytes) -> None:
+        self.connection.data_received(b"".join(data))
+
+    def frames(self) -> list[Frame]:
+        """What came since this was asked last."""
+        data, self.transport.written = self.transport.written, b""
+        return list(cut(data))
+
+    def answers(self) -> dict[int, bytes]:
+        """What came as DATA since this was asked last, by stream."""
+        answers: dict[int, bytes] = {}
+        for frame in self.frames():
+            if frame.kind == http2.DATA:
+                answers[frame.stream] = answers.get(frame.stream, b"") + frame.payload
+        return answers
+
+    @property
+    def ended_with(self) -> int | None:
+        """The code with which the connection was ended, if it was."""
+        codes = [http2.number(frame.payload[4:]) for frame in self.frames() if frame.kind == http2.GOAWAY]
+        return codes[-1] if codes and self.transport.is_closed else None
+
+
+def cut(data: bytes) -> Iterable[Frame]:
+    """`data`, which must be whole frames, as frames."""
+    while data:
+        high, low, kind, flags, stream = http2.HEAD.unpack_from(data)
+        end = http2.HEAD_BYTES + (high << 8 | low)
+        assert len(data) >= end
+        yield Frame(kind, flags, stream, data[http2.HEAD_BYTES : end])
+        data = data[end:]
+
+
+def framed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def head(stream: int, block: bytes = BLOCK, flags: int = http2.END_HEADERS) -> bytes:
+    return http2.frame(http2.HEADERS, flags, stream, block)
+
+
+def body(stream: int, message: bytes, flags: int = http2.END_STREAM) -> bytes:
+    return http2.frame(http2.DATA, flags, stream, framed(message))
+
+
+def call(stream: int, message: bytes) -> bytes:
+    return head(stream) + body(stream, message)
+
+
+async def settle() -> None:
+    """Let the event loop do all that it can do at once."""
+    for _ in range(10):
+        await asyncio.sleep(0)
