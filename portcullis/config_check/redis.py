@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _SETTING = "redis_url"
 _NEARLY_FULL = 0.8
+_MAY_NOT_ASK = "this user may not ask Redis about itself (INFO); ask with another"
+_NO_FILE = "has no append-only file: make sure that it is persistent otherwise"
+
+UNSAID = frozenset({_MAY_NOT_ASK, _NO_FILE})
+"""Advice that leaves open whether records outlive a restart."""
 
 
 async def look_at_redis(settings: RedisSettings) -> list[Advice]:
@@ -31,9 +36,7 @@ async def look_at_redis(settings: RedisSettings) -> list[Advice]:
             try:
                 about: dict[str, Any] = await redis.info("everything")
             except ResponseError:
-                return [
-                    Advice("note", _SETTING, "this user may not ask Redis about itself (INFO); ask with another")
-                ]
+                return [Advice("note", _SETTING, _MAY_NOT_ASK)]
             try:
                 saves: str | None = (await redis.config_get("save")).get("save")
             except ResponseError:
@@ -65,7 +68,7 @@ def advice(about: Mapping[str, Any], saves: str | None) -> Iterator[Advice]:
             text = "keeps records in memory only: set appendonly yes, or a restart signs everybody out"
             yield Advice("unsafe", _SETTING, text)
         else:
-            yield Advice("note", _SETTING, "has no append-only file: make sure that it is persistent otherwise")
+            yield Advice("note", _SETTING, _NO_FILE)
     if about.get("aof_last_write_status", "ok") != "ok" or about.get("rdb_last_bgsave_status", "ok") != "ok":
         yield Advice("unsafe", _SETTING, "could not write its last file: look at its disk and its log")
     policy, most = about.get("maxmemory_policy", "noeviction"), int(about.get("maxmemory", 0))

@@ -13,11 +13,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.resources import metadata_url
+from portcullis.config_check.redis import UNSAID, look_at_redis
 from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     import httpx2
 
@@ -53,12 +55,13 @@ class Finding:
     seen: str = ""
 
 
-async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> AsyncIterator[Finding]:
+async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> AsyncGenerator[Finding]:
     """Make every check against `gateway`. `forger` is `None` where its keys are not at hand.
 
     Raises `httpx2.HTTPError` when the gateway stops answering.
     """
     yield _describes_itself(gateway)
+    yield await _keeps_records(forger)
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
         yield await _challenges_strangers(gateway, resource)
@@ -111,6 +114,22 @@ def _describes_itself(gateway: Gateway) -> Finding:
         if wrong
     ]
     return _finding("the authorization server describes itself as it is addressed", not faults, "; ".join(faults))
+
+
+async def _keeps_records(forger: Forger | None) -> Finding:
+    """What `config check` says of Redis, seen from the gateway that runs."""
+    claim = "Redis keeps records through a restart, and evicts none"
+    if forger is None:
+        return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to ask it")
+    try:
+        advice = await look_at_redis(forger.settings)
+    except StoreUnavailableError as error:
+        return Finding(claim, Outcome.UNTRIED, str(error))
+    wrong = [item.text for item in advice if item.kind == "unsafe"]
+    unsaid = [item.text for item in advice if item.text in UNSAID]
+    if unsaid and not wrong:
+        return Finding(claim, Outcome.UNTRIED, "; ".join(unsaid))
+    return _finding(claim, not wrong, "; ".join(wrong))
 
 
 async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Finding:

@@ -25,7 +25,7 @@ class Forger:
     """Holds the gateway's own means. Close it after use."""
 
     def __init__(self, settings: WebSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._redis = connect(settings)
 
     async def expired_token(self, issuer: str, resource: str, scope: str) -> str:
@@ -43,8 +43,8 @@ class Forger:
             github_user="portcullis-doctor",
             github_id=0,
         )
-        ring = await KeyRingStore(self._redis, master_key=self._settings.master_key_bytes).open(
-            self._settings.signing_algorithm, now=now
+        ring = await KeyRingStore(self._redis, master_key=self.settings.master_key_bytes).open(
+            self.settings.signing_algorithm, now=now
         )
         async with guarded():
             await self._redis.set(keyspace.token(claims.jti), "portcullis-doctor", ex=_BRIEFLY)

@@ -56,17 +56,19 @@ class Front:
         return _answer(connection, path)
 
     def ask_plainly(self, path: str) -> Answer:
-        """A request by plain HTTP."""
-        return _answer(http.client.HTTPConnection("127.0.0.1", self.http, timeout=_SECONDS), path)
+        """A request by plain HTTP, as browsers and certificate authorities make it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=_SECONDS)
+        return _answer(connection, path, method="GET")
 
     def _connected(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         plain = socket.create_connection(("127.0.0.1", self.https), timeout=_SECONDS)
         return context.wrap_socket(plain, server_hostname=NAME)
 
 
-def _answer(connection: http.client.HTTPConnection, path: str) -> Answer:
+def _answer(connection: http.client.HTTPConnection, path: str, *, method: str = "POST") -> Answer:
+    body = b"{}" if method == "POST" else None
     with contextlib.closing(connection):
-        connection.request("POST", path, body=b"{}", headers={"Host": NAME, "Content-Type": "application/json"})
+        connection.request(method, path, body=body, headers={"Host": NAME, "Content-Type": "application/json"})
         response = connection.getresponse()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 

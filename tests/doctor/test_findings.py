@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -29,6 +30,7 @@ FORGED_ALONE = "identity headers without a token are refused"
 FORGED_BESIDE = "identity headers that the caller sent never reach a service"
 AUDIENCE = "a token for another audience is refused at /whoami/mcp"
 EXPIRED = "an expired token is refused"
+RECORDS = "Redis keeps records through a restart, and evicts none"
 TAMPERED = "a token with a changed payload is refused"
 UNSIGNED = "a token without a signature is refused"
 QUERY = "a token in the query string is not taken"
@@ -49,6 +51,20 @@ async def _examined(gateway: RunningGateway, *, forging: bool = True) -> list[Fi
     finally:
         if forger is not None:
             await forger.aclose()
+
+
+async def _about_records(gateway: RunningGateway) -> Finding:
+    """The one finding, which comes before any sign-in."""
+    forger = Forger(operator_settings(None, gateway.state_dir, {}))
+    async with (
+        httpx2.AsyncClient(timeout=15.0) as http,
+        aclosing(examine(await discover(gateway.url, http), LocalBrowser("octocat"), forger)) as findings,
+    ):
+        async for finding in findings:
+            if finding.claim == RECORDS:
+                break
+    await forger.aclose()
+    return finding
 
 
 def _with(outcome: Outcome, findings: list[Finding]) -> set[str]:
@@ -103,13 +119,34 @@ async def test_a_gateway_at_which_clients_cannot_sign_in_fails(
     assert broken <= _with(Outcome.BROKEN, findings)
 
 
-async def test_without_the_gateways_keys_the_expired_token_is_untried_and_the_rest_is_tried(
+async def test_without_the_gateways_keys_what_needs_them_is_untried_and_the_rest_is_tried(
     gateway: RunningGateway,
 ) -> None:
     with front_envoy(gateway, faults.none):
         findings = await _examined(gateway, forging=False)
-    assert _with(Outcome.UNTRIED, findings) == {EXPIRED}
+    assert _with(Outcome.UNTRIED, findings) == {EXPIRED, RECORDS}
     assert not _with(Outcome.BROKEN, findings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "good", "seen"),
+    [
+        ("appendonly", "no", "yes", "set appendonly yes, or a restart signs everybody out"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction", "evicts records when memory runs out"),
+    ],
+)
+async def test_a_redis_that_would_lose_records_is_found(
+    gateway: RunningGateway, setting: str, bad: str, good: str, seen: str
+) -> None:
+    with front_envoy(gateway, faults.none), gateway.operator_redis() as redis:
+        redis.config_set(setting, bad)
+        try:
+            finding = await _about_records(gateway)
+        finally:
+            redis.config_set(setting, good)
+        assert finding.outcome is Outcome.BROKEN
+        assert seen in finding.seen
+        assert (await _about_records(gateway)).outcome is Outcome.HOLDS
 
 
 @pytest.mark.parametrize("fault", [faults.none, faults.no_tokens])
