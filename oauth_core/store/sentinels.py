@@ -88,4 +88,6 @@ class MajoritySentinel(Sentinel):
         for error in unexpected:
             if not isinstance(error, (RedisError, OSError, TimeoutError)):
                 raise error
-        raise MasterNotFoundError("no majority of the Sentinels agrees on a primary")
+        names = ", ".join(sorted({type(error).__name__ for error in unexpected}))
+        why = f": {len(unexpected)} of {len(self.sentinels)} gave no answer ({names})" if names else ""
+        raise MasterNotFoundError(f"no majority of the Sentinels agrees on a primary{why}")

@@ -55,6 +55,13 @@ class Front:
         connection.sock = self._connected(context)
         return _answer(connection, path)
 
+    def is_up(self) -> bool:
+        """Whether Envoy has its certificate: the engine takes connections before it."""
+        try:
+            return bool(self.certificate())
+        except OSError:
+            return False
+
     def ask_plainly(self, path: str) -> Answer:
         """A request by plain HTTP, as browsers and certificate authorities make it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=_SECONDS)
@@ -88,7 +95,9 @@ def _front(engine: Engine, images: dict[str, str], folder: Path, file: str, **mo
         GITHUB_CLIENT_ID="Iv1.0123456789abcdef",
         **more,
     ) as stack:
-        yield Front(stack, https, plain)
+        front = Front(stack, https, plain)
+        _eventually(front.is_up)
+        yield front
 
 
 @pytest.fixture

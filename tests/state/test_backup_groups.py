@@ -1,0 +1,111 @@
+"""Backups where there are several servers: out of one kind of Redis, into the same or another."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.asyncio import Redis as AsyncRedis
+
+from oauth_core.model import User
+from oauth_core.store import keyspace
+from oauth_core.store.clients import ClientStore
+from oauth_core.store.connection import connect
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.schema import VERSION
+from tests.state.test_backup import CLIENT, GRANT, NOW, everything, new_key, portcullis
+from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
+from tests.support.redis_server import running_redis
+from tests.view.conftest import redis_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PASSWORD = "admin-password-of-tests"
+GRANTS = 300
+"""So many that each server of a cluster has some."""
+
+Group = SentinelGroup | ClusterGroup
+
+
+@pytest.fixture(scope="module", params=[running_sentinels, running_cluster], ids=["sentinels", "cluster"])
+def group(request: pytest.FixtureRequest) -> Iterator[Group]:
+    with request.param(password=PASSWORD) as servers:
+        yield servers
+
+
+def environment_of(group: Group, folder: Path) -> dict[str, str]:
+    config = folder / "portcullis.toml"
+    config.write_text(
+        'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
+    )
+    return {
+        "PORTCULLIS_CONFIG": str(config),
+        "REDIS_URL": group.url(),
+        "REDIS_PASSWORD": PASSWORD,
+        "REDIS_SENTINEL_PASSWORD": PASSWORD,
+        "REDIS_TIMEOUT": "20",
+        "MASTER_KEY": new_key(),
+    }
+
+
+async def populate(redis: AsyncRedis, master_key: str) -> None:
+    """What a gateway would have after some hundred sign-ins."""
+    clients, grants = ClientStore(redis, lifetime=5000), GrantStore(redis, grace=10)
+    await KeyRingStore(redis, master_key=base64.b64decode(master_key)).open("ES256", now=NOW)
+    await redis.set(keyspace.SCHEMA, VERSION)
+    await clients.add(CLIENT)
+    for number in range(GRANTS):
+        grant = replace(GRANT, grant_id=f"{number:022}", user=User(number, f"user-{number}"))
+        await clients.remember_grant(grant)
+        await grants.create(grant, None)
+    await redis.set("block:7", '{"github_id":7,"since":1}', ex=500)
+    await redis.set(keyspace.token("j" * 22), GRANT.grant_id, ex=500)
+    await redis.aclose()
+
+
+def test_what_was_backed_up_comes_back_into_an_empty_one(group: Group, tmp_path: Path) -> None:
+    environment = environment_of(group, tmp_path)
+    with group.client() as redis:
+        redis.flushall()
+        asyncio.run(populate(connect(redis_settings(group.url(), password=PASSWORD)), environment["MASTER_KEY"]))
+        before = everything(redis)
+        assert len(before) > 2 * GRANTS
+        portcullis(environment, "backup", str(tmp_path / "backup"))
+        redis.flushall()
+        portcullis(environment, "restore", str(tmp_path / "backup"))
+        del before[keyspace.token("j" * 22)]
+        assert everything(redis) == before
+        # What is there is not replaced unasked, and what shuts somebody out not at all.
+        redis.set("block:7", "as it is")
+        redis.set("client:" + "x" * 22, "since then")
+        assert "not empty" in portcullis(environment, "restore", str(tmp_path / "backup"), fails=True)
+        portcullis(environment, "restore", "--force", str(tmp_path / "backup"))
+        assert everything(redis) == {**before, "block:7": "as it is"}
+
+
+@pytest.mark.parametrize("group", [running_sentinels], indirect=True, ids=["sentinels"])
+def test_sentinels_that_want_a_password_are_named_as_what_is_in_the_way(group: Group, tmp_path: Path) -> None:
+    environment = {**environment_of(group, tmp_path), "REDIS_SENTINEL_PASSWORD": ""}
+    said = portcullis(environment, "backup", str(tmp_path / "backup"), fails=True)
+    assert "3 of 3 gave no answer (AuthenticationError)" in said
+
+
+def test_a_backup_of_one_server_goes_into_several(group: Group, tmp_path: Path) -> None:
+    """From a single Redis to Sentinel or a cluster is how a gateway grows."""
+    environment = environment_of(group, tmp_path)
+    with running_redis() as server, server.client() as single:
+        single_environment = {**environment, "REDIS_URL": server.url(), "REDIS_PASSWORD": ""}
+        asyncio.run(populate(AsyncRedis(unix_socket_path=str(server.socket)), environment["MASTER_KEY"]))
+        portcullis(single_environment, "backup", str(tmp_path / "backup"))
+        before = everything(single)
+        del before[keyspace.token("j" * 22)]
+    with group.client() as redis:
+        redis.flushall()
+        portcullis(environment, "restore", str(tmp_path / "backup"))
+        assert everything(redis) == before
