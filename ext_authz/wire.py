@@ -65,7 +65,8 @@ class Names:
 
     def __init__(self, headers: IdentityHeaders) -> None:
         self.headers = headers
-        self.ours = frozenset({AUTHORIZATION, *headers.guarded})
+        self.guarded = headers.guarded
+        self.ours = frozenset({AUTHORIZATION, *self.guarded})
         self.lengths = frozenset(map(len, self.ours))
 
     def is_lookalike(self, name: str) -> bool:
@@ -193,7 +194,7 @@ def encode_allowed(
     told = {name: value for name, value in identity.items() if name and value}
     removed = [AUTHORIZATION]
     # Envoy ignores an empty value, and the caller's own would stay: there it must be removed instead.
-    removed += [name for name in headers.guarded if name not in told]
+    removed += [name for name in names.guarded if name not in told]
     # Envoy lower-cases what it removes: an upper-case spelling of our own name would remove what we set.
     removed += [name for name in lookalikes if name.lower() not in names.ours]
     encoded = pb.CheckResponse(

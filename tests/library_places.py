@@ -30,6 +30,7 @@ BELONGS = {
     "jwt": (
         "oauth_core.access_tokens",
         "oauth_core.client_keys",
+        "oauth_core.compact_jws",
         "oauth_core.foreign_jwts",
         "oauth_core.keys",
         "oauth_core.service_assertions",
