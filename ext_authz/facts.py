@@ -156,6 +156,8 @@ class FactFinder:
             return None
         if not isinstance(token, Remembered):
             return self._gathered(request, token, Liveness.UNKNOWN)
+        if _asks_for_proof(request, token):
+            return None
         liveness = self._liveness.known(token.verified.claims.jti)
         return None if liveness is None else self._gathered(request, token, liveness)
 
@@ -165,22 +167,41 @@ class FactFinder:
         token = Unverified.MISSING if service is None else await self._verify(presented(request), request.source)
         if not isinstance(token, Remembered):
             return self._gathered(request, token, Liveness.UNKNOWN)
-        return self._gathered(request, token, await self._liveness.of(token.verified.claims.jti))
+        proof = None
+        if _asks_for_proof(request, token):
+            # A signature for each request, and whoever has such a token can send as many as he likes.
+            if not await self._turns.wait(request.source):
+                return self._gathered(request, Unverified.BUSY, Liveness.UNKNOWN)
+            proof = self._prove(request)
+        return self._gathered(request, token, await self._liveness.of(token.verified.claims.jti), proof)
+
+    def _prove(self, request: IncomingRequest) -> str | None:
+        """The key of the proof that came with `request`; using it up."""
+        service = self._services.by_request(request.host, request.path)
+        if service is None:
+            return None
+        begun = thread_time()
+        proof = self._proofs.key_of(request, service, str(presented(request)), self._clock())
+        self._rest_after(thread_time() - begun, is_good=proof is not None)
+        return proof
 
     def _gathered(
-        self, request: IncomingRequest, token: Remembered | Rejected | Unverified, liveness: Liveness
+        self,
+        request: IncomingRequest,
+        token: Remembered | Rejected | Unverified,
+        liveness: Liveness,
+        proof: str | None = None,
     ) -> Gathered:
         """The facts, all of one moment: while something was waited for, services and policy may have changed."""
         service = self._services.by_request(request.host, request.path)
         remembered = token if isinstance(token, Remembered) else None
-        now, as_dpop = self._clock(), scheme_of(request) == _DPOP
         facts = Facts(
             service=service,
             routed_as=request.routed_as,
             token=token.verified if isinstance(token, Remembered) else token,
             liveness=liveness,
             availability=Availability.UNKNOWN if service is None else self._isolated.of(service.name),
-            now=now,
+            now=self._clock(),
             rights=None if remembered is None else remembered.rights_under(self._policy),
             # Nobody makes us read a body who has no genuine token.
             asked=None
@@ -189,11 +210,8 @@ class FactFinder:
             certificate=None
             if remembered is None or remembered.verified.claims.certificate is None
             else wire.certificate_of(request),
-            # Only where it could let somebody in: it is used up by looking.
-            proof=None
-            if remembered is None or service is None or not as_dpop or remembered.verified.claims.dpop_key is None
-            else self._proofs.key_of(request, service, str(presented(request)), now),
-            as_dpop=as_dpop,
+            proof=proof,
+            as_dpop=scheme_of(request) == _DPOP,
         )
         return Gathered(facts, remembered)
 
@@ -213,16 +231,16 @@ class FactFinder:
             return Unverified.NO_KEYS
         begun = thread_time()  # what we had of the processor: on a busy machine the clock says more
         found = self._tokens.verify(presented, keys, self._clock())
-        self._rest_after(found, thread_time() - begun)
+        self._rest_after(thread_time() - begun, is_good=not isinstance(found, Rejected))
         return found
 
-    def _rest_after(self, found: Remembered | Rejected, spent: float) -> None:
+    def _rest_after(self, spent: float, *, is_good: bool) -> None:
         """Leave the interpreter to others after a signature that took so many seconds."""
         now = monotonic()
         if self._recalled != self._recalled_before:
             self._recalled_before = self._recalled
             self._busy_until = now + _BUSY_SECONDS
-        if isinstance(found, Rejected):
+        if not is_good:
             self._turns.rest(spent * _REST_AFTER_BAD)
         elif now < self._busy_until:
             self._turns.rest(spent * _REST_AFTER_GOOD)
@@ -254,6 +272,11 @@ def presented(request: IncomingRequest) -> str | Unverified:
         case _:
             # Which one would the service behind us have believed? We do not guess.
             return Unverified.MALFORMED
+
+
+def _asks_for_proof(request: IncomingRequest, token: Remembered) -> bool:
+    """Whether a proof could let `request` in: it is used up by looking, so elsewhere nobody looks."""
+    return token.verified.claims.dpop_key is not None and scheme_of(request) == _DPOP
 
 
 def scheme_of(request: IncomingRequest) -> str:

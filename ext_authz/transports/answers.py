@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH, LARGE
 from ext_authz.transports.grpc_frames import (
     INTERNAL,
     LARGEST_MESSAGE,
@@ -42,6 +42,8 @@ class Answers:
 
     def check(self, stream: int, call: Call, message: bytes) -> asyncio.Task[None] | None:
         """Answer a Check at once if memory can; otherwise the task that will."""
+        if len(message) > LARGE:
+            return self._spawn(stream, partial(self._check_in_turn, stream, message, call.timeout))
         try:
             answer = self._calls.check_now(message)
         except Exception:  # noqa: BLE001 - a call without a task has nobody else to end it
@@ -72,6 +74,9 @@ class Answers:
 
     async def _check_later(self, stream: int, message: bytes, seconds: float | None) -> None:
         self._outgoing.answer(stream, await self._calls.check_in_time(message, seconds))
+
+    async def _check_in_turn(self, stream: int, message: bytes, seconds: float | None) -> None:
+        self._outgoing.answer(stream, await self._calls.check_large(message, seconds))
 
     async def _watch(self, stream: int, message: bytes) -> None:
         states = self._calls.watch(message)

@@ -9,7 +9,14 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from ext_authz.health import NAMES
-from ext_authz.transports.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, CallError
+from ext_authz.transports.grpc_frames import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    NOT_FOUND,
+    RESOURCE_EXHAUSTED,
+    CallError,
+)
+from ext_authz.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,6 +27,12 @@ HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
 HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
 
 
+LARGE = 8 * 1024
+"""Bytes of a Check from which on it takes turns: reading it takes as long as answering several others."""
+
+_MOST_LARGE = 1024
+
+
 class Calls:
     """What callers may ask of one worker."""
 
@@ -27,12 +40,24 @@ class Calls:
         self.check_now = check_server.authorizer.check_now
         self._check_later = check_server.authorizer.check
         self._health = check_server.health
+        self._large = Turns(_MOST_LARGE)
 
     async def check_in_time(self, message: bytes, seconds: float | None) -> bytes:
         """The answer, or `CallError`: who has stopped waiting must not be answered with an old decision."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._check_later(message)
+        except TimeoutError:
+            raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
+
+    async def check_large(self, message: bytes, seconds: float | None) -> bytes:
+        """As `check_in_time`, for a message that waits until the small ones that are there were answered."""
+        try:
+            async with asyncio.timeout(seconds):
+                if not await self._large.wait(None):
+                    raise CallError(RESOURCE_EXHAUSTED, "too many large requests wait")
+                answer = self.check_now(message)
+                return await self._check_later(message) if answer is None else answer
         except TimeoutError:
             raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ext_authz.turns import Turns
 from oauth_core.policy import DenyReason
 from tests.authz.test_check import Recorder, authorizer
 from tests.support.assertions import key as key_called
@@ -106,3 +108,16 @@ async def test_garbage_makes_nobody_look_at_its_proof(key: SigningKey, monkeypat
     for token in ("garbage", mint(key, exp=1), mint(key_called(name="foreign")), mint(key)):
         await shown(subject, credentials(token, proof("POST", TIME, token=token)))
     assert DenyReason.INTERNAL_ERROR not in {event.reason for event in sink.events}
+
+
+async def test_proofs_take_turns_with_signatures_and_the_bad_ones_make_others_wait(key: SigningKey) -> None:
+    """Whoever has a bound token could send a bad proof with each request."""
+    turns = Turns(4)
+    subject, token = await authorizer(key, Recorder(), turns=turns), mint(key, dpop_key=thumbprint(OWN))
+    await shown(subject, credentials(token, proof("POST", TIME, token=token)))  # it is known from now on
+    bad = check_request(headers=credentials(token, proof("POST", NOTES, token=token)))
+    assert subject.check_now(bad) is None, "a signature is never looked at in between"
+    answers = await asyncio.gather(*(subject.check(bad) for _ in range(6)))
+    # One may have a quarter of the waiting places, and who comes on top is told to come again.
+    assert [read_answer(answer).status for answer in answers] == [401] + 5 * [503]
+    assert (await shown(subject, credentials(token, proof("POST", TIME, token=token)))).status == 200

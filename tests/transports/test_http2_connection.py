@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import cast
 
 import hpack
@@ -176,6 +177,7 @@ async def test_the_connection_has_a_window_too() -> None:
     message = b"x" * 10_000
     for stream in range(1, 15, 2):
         peer.send(call(stream, message))
+    await settle()
     size = len(framed(b"now:" + message))
     assert sum(map(len, peer.answers().values())) == http2.DEFAULT_WINDOW
     peer.send(http2.window_update(10 * size))
@@ -184,11 +186,38 @@ async def test_the_connection_has_a_window_too() -> None:
     assert peer.answers() == {15: framed(b"now:ask")}
 
 
+async def test_small_messages_do_not_wait_for_large_ones() -> None:
+    peer = Peer()
+    large = [call(stream, b"x" * 10_000) for stream in range(1, 21, 2)]
+    peer.send(http2.window_update(10_000_000), *large, call(21, b"ask"))
+    assert set(peer.answers()) == {21}
+    order: list[int] = []
+    for stream in range(23, 223, 2):
+        await asyncio.sleep(0)
+        peer.send(call(stream, b"ask"))
+        order += [answered for answered in peer.answers() if answered < 23 or answered == stream]
+    # One at a time, and between two of them the small ones of several rounds.
+    places = [order.index(stream) for stream in range(1, 21, 2)]
+    assert all(later - earlier > 2 for earlier, later in itertools.pairwise(places))
+    assert {*range(23, 223, 2)} <= {*order}
+
+
+async def test_only_so_many_large_messages_wait() -> None:
+    peer = Peer()
+    for stream in range(1, 601, 2):
+        peer.send(call(stream, b"x" * 10_000))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    refused = [frame for frame in peer.frames() if frame.kind == http2.HEADERS and frame.flags & END]
+    assert len([frame for frame in refused if fields(frame).get(b"grpc-status") == b"8"]) == 300 - 256
+
+
 async def test_an_answer_larger_than_a_frame_is_several() -> None:
     peer = Peer()
     data = framed(b"x" * 40_000)
     parts = [data[at : at + http2.LARGEST_FRAME] for at in range(0, len(data), http2.LARGEST_FRAME)]
     peer.send(head(1), *(http2.frame(http2.DATA, 0, 1, part) for part in parts), http2.frame(http2.DATA, END, 1))
+    await settle()
     sizes = [len(frame.payload) for frame in peer.frames() if frame.kind == http2.DATA]
     assert (sum(sizes), max(sizes)) == (40_009, http2.LARGEST_FRAME)
 

@@ -153,5 +153,5 @@ def call(stream: int, message: bytes) -> bytes:
 
 async def settle() -> None:
     """Let the event loop do all that it can do at once."""
-    for _ in range(10):
+    for _ in range(100):
         await asyncio.sleep(0)
