@@ -38,8 +38,8 @@ MOST_WAITING = 1000
 
 _REST = 4
 """Times as long as a signature took: others have four fifths of the time. Always after a bad one, which nobody
-honest has; after a good one while others ask with tokens that are known. With nobody to be kept waiting there is no
-rest: after a restart every token is new."""
+honest has; after a good one while others ask with tokens that are known. With nobody to be kept waiting there is
+no rest: after a restart every token is new."""
 
 _BUSY_SECONDS = 0.1
 """For how long somebody who asked with a known token counts as one who may ask again."""
