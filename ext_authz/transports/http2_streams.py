@@ -35,8 +35,7 @@ MOST_BUFFERED = 8 * LARGEST_MESSAGE
 """Bytes of unfinished messages on one connection."""
 
 _TOGETHER = 4
-"""Answers that leave in one writing. With more of them a peer on another core would stand idle until the last is
-there; with fewer each costs us more of a system call."""
+"""Answers that leave in one writing. With more a peer on another core stands idle, with fewer each costs us more."""
 
 _ENDED_EARLY = 256
 
@@ -161,8 +160,9 @@ class Streams:
         except http2.ProtocolError as error:
             if not error.stream:
                 raise
-            self._outgoing.frames.append(http2.reset(error.stream, error.code))
             self._end_early(error.stream, ended=bool(flags & http2.END_STREAM))
+            self._outgoing.forget(error.stream)
+            self._outgoing.frames.append(http2.reset(error.stream, error.code))
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         self.taken += len(payload)
@@ -248,6 +248,7 @@ class Streams:
         http2.check_size(payload, http2.NUMBER.size)
         self._check_is_opened(stream)
         self._close(stream)
+        self._outgoing.forget(stream)
         self._ended_early.pop(stream, None)
 
     def _take_window(self, stream: int, payload: bytes) -> None:
@@ -294,6 +295,5 @@ class Streams:
         state = self._open.pop(stream, None)
         if isinstance(state, asyncio.Task):
             state.cancel()
-            self._outgoing.forget(stream)
         elif isinstance(state, _Pieces):
             self._buffered -= len(state.data)

@@ -73,6 +73,8 @@ def _listen(address: str) -> socket.socket:
         found = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET)
         where = (place.host, place.port)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: a peer whose machine has vanished does not stay for ever.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # The parent has made sure that nobody but our own workers shares the port.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if place.host == "::":

@@ -244,6 +244,21 @@ async def test_what_is_asked_for_after_all_is_read_is_answered_and_the_rest_refu
     assert len(peer.answers()) == 1025
 
 
+@pytest.mark.parametrize("message", [b"ask", b"later", b""], ids=["answered", "waiting", "unfinished"])
+async def test_a_stream_that_is_given_up_leaves_nothing_behind(message: bytes) -> None:
+    peer = Peer((http2.INITIAL_WINDOW_SIZE, 0))
+    for stream in range(1, 4001, 2):
+        whole = call(stream, message) if message else head(stream) + http2.frame(http2.DATA, 0, stream, b"\0\0")
+        peer.send(whole, http2.window_update(3, stream), http2.reset(stream, http2.CANCEL))
+    await settle()
+    streams, outgoing = peer.connection._streams, peer.connection._outgoing
+    assert streams.is_idle
+    assert (outgoing.held, outgoing._moved, streams._buffered, streams._ended_early) == ({}, {}, 0, {})
+    peer.frames()
+    peer.send(http2.settings_frame([(http2.INITIAL_WINDOW_SIZE, 100)]), call(4001, b"ask"))
+    assert peer.answers() == {4001: framed(b"now:ask")}
+
+
 async def test_a_peer_that_does_not_read_is_not_read_either() -> None:
     peer = Peer()
     peer.connection.pause_writing()
