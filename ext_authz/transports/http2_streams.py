@@ -35,7 +35,7 @@ MOST_BUFFERED = 8 * LARGEST_MESSAGE
 """Bytes of unfinished messages on one connection."""
 
 _TOGETHER = 4
-"""Answers that leave in one writing. With more a peer on another core stands idle, with fewer each costs us more."""
+"""Answers that leave in one writing. With more a peer on another core stands idle, with fewer each costs more."""
 
 _ENDED_EARLY = 256
 
