@@ -39,7 +39,7 @@ SPELLING = "without a token /TIME/MCP is no way in"
 REGISTRATION_TOKEN = "a registration token opens no service"
 OTHER_REALM = "an access token manages no client"
 DELETES = "a client can delete its registration"
-ENDS = "its token is refused from then on"
+ENDS = "its token is refused within a second"
 
 
 async def _examined(gateway: RunningGateway, *, forging: bool = True) -> list[Finding]:
