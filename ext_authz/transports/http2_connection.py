@@ -55,6 +55,9 @@ class Connection(asyncio.Protocol):
         self._is_over = True
         self._connections.discard(self)
         self._streams.abandon()
+        # They point back here. Without the circle all of it is gone at once, and leaves nothing to the collector.
+        del self._streams, self._outgoing
+        self._transport = None
         self.ended.set_result(None)
 
     def pause_writing(self) -> None:

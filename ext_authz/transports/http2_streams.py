@@ -131,9 +131,10 @@ class Streams:
         self._slow = coming - self._slow
 
     def abandon(self) -> None:
-        """Nobody waits for answers any more."""
+        """Nobody waits for answers any more. To be called last: what points back here is let go of."""
         for stream in [*self._open]:
             self._close(stream)
+        del self._answers
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Whatever is not what Envoy sends all the time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from typing import cast
 
@@ -71,6 +72,27 @@ async def test_a_call_that_is_given_up_or_loses_its_connection_is_cancelled() ->
     assert peer.authorizer.cancelled == 2
     assert not peer.connections
     assert not peer.answers()
+
+
+@pytest.mark.parametrize("ending", ["lost", "broken"])
+async def test_a_connection_that_ends_leaves_nothing_to_the_collector(ending: str) -> None:
+    """In its service the collector walks none but the youngest objects."""
+
+    async def connect() -> None:
+        # Of these one waits for its decision, and one for room to send its answer.
+        peer = Peer((http2.INITIAL_WINDOW_SIZE, 20))
+        peer.send(call(1, b"later"), call(3, b"x" * 100))
+        await settle()
+        if ending == "broken":
+            peer.send(http2.frame(http2.SETTINGS, 0, 1))
+        peer.connection.connection_lost(None)
+        await settle()
+        assert not peer.connections
+
+    await connect()
+    gc.collect()
+    await connect()
+    assert gc.collect() == 0
 
 
 @pytest.mark.parametrize("message", [b"break", b"later, broken"])
