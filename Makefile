@@ -40,16 +40,16 @@ check: lint types generated test ## What CI runs: format, lint, types, generated
 RESULTS := bench-results
 CHECK := $(BIN)/portcullis bench check
 WRITE = --json $(RESULTS)/$(1).json --plot $(RESULTS)/$(1).svg
-bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; ten minutes
+bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; twenty minutes
 	@$(CHECK) --workers 1 --peer all --revocation $(call WRITE,direct)
 	@$(CHECK) --workers 1 --peer all --through-envoy $(call WRITE,envoy)
-	@$(CHECK) --workers 1 --peer all --through-envoy --open-loop 70% $(call WRITE,envoy-70)
+	@$(CHECK) --workers 1 --peer all --through-envoy --open-loop 70% --rounds 8 --seconds 3 $(call WRITE,envoy-70)
 	@$(CHECK) --workers 1 --connections 8 $(call WRITE,one)
-	@$(CHECK) --workers 2 --connections 8 $(call WRITE,two)
 	@$(CHECK) --workers 1 --connections 8 --tokens 100000 $(call WRITE,many)
 	@$(CHECK) --workers 1 --cold --tokens 9000 $(call WRITE,cold)
-	@$(CHECK) --workers 1 --with tool-rules --with metrics --rounds 7 --seconds 3 $(call WRITE,with)
-	@$(CHECK) --workers 1 --flood garbage --flood distinct --flood headers $(call WRITE,flood)
+	@$(CHECK) --workers 1 --connections 8 --with tool-rules --with second-worker --rounds 8 --seconds 2 $(call WRITE,with)
+	@$(CHECK) --workers 1 --with metrics --rounds 40 --seconds 0.5 $(call WRITE,metrics)
+	@$(CHECK) --workers 1 --rounds 6 --flood garbage --flood distinct --flood headers $(call WRITE,flood)
 	@$(BIN)/portcullis bench goals $(RESULTS) --markdown $(RESULTS)/goals.md
 
 bench-million: $(VENV)/.gateway ## The same with a million live tokens; twenty minutes, 4 GB

@@ -78,6 +78,8 @@ class Choices:
             yield "a --peer is given twice"
         if len(set(self.variants)) < len(self.variants):
             yield "a --with is given twice"
+        if "second-worker" in self.variants and self.workers is None:
+            yield "--with second-worker needs to know how many there are without it: give --workers 1"
         if self.cold and self.floods:
             yield "--flood needs callers whose tokens are known: leave --cold out"
         if self.cold and self.is_open:

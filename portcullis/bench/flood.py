@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from portcullis.bench.world import World
 
 KINDS = ("garbage", "distinct", "headers")
-TOKENS = 20_000
+TOKENS = 40_000
 """Distinct tokens of a flood; what has been sent is sent again after that many."""
 
 _REFUSED = ("refused with 401", "HTTP status 401")
@@ -39,6 +39,7 @@ _BUSY = ("refused with 503", "HTTP status 503")
 _SIGNATURE_BYTES = 64
 _HUGE_BYTES = 9000
 _FEW = 200
+_P99 = PERCENTILES["p99"]
 _AHEAD = 0.5
 """Seconds by which the flood is there before the measurement, and stays after it."""
 
@@ -69,6 +70,15 @@ class Flooded:
     def _flood_verdicts(self) -> Counter[str]:
         return sum((tally.verdicts for tally in self.flood), Counter())
 
+    @property
+    def _p99_ratio(self) -> float:
+        """The median of each round's own; 0 where nothing was answered."""
+        pairs = [
+            (flooded.latency.percentile(_P99), quiet.latency.percentile(_P99))
+            for flooded, quiet in zip(self.flooded, self.quiet, strict=True)
+        ]
+        return median([flooded / quiet for flooded, quiet in pairs if flooded and quiet] or [0.0])
+
     def summary(self) -> dict[str, Any]:
         """As JSON-ready data; latencies in milliseconds, medians of the rounds."""
         quiet, flooded = _latency(self.quiet), _latency(self.flooded)
@@ -80,7 +90,7 @@ class Flooded:
             "flood_answers": dict(self._flood_verdicts),
             "quiet_ms": quiet,
             "flooded_ms": flooded,
-            "p99_ratio": flooded["p99"] / quiet["p99"] if flooded["p99"] and quiet["p99"] else 0.0,
+            "p99_ratio": self._p99_ratio,
             "missed": sum(tally.missed for tally in self.flooded),
             "wrong": dict(sum((Counter(tally.wrong) for tally in self.flooded), Counter())),
         }
@@ -102,14 +112,18 @@ def measure(
     callers = replace(callers, warm_up=course.warm_up)
     flood = _load(kind, subject, place, course)
     for number in range(course.rounds):
-        tell(f"flood of {kind}, round {number + 1} of {course.rounds}: quiet")
-        seen.quiet.append(fleet.run(callers))
-        tell(f"flood of {kind}, round {number + 1} of {course.rounds}: flooded")
-        sent = _Flood(_share(flood, number, course.rounds))
-        try:
-            seen.flooded.append(fleet.run(callers))
-        finally:
-            seen.flood.append(sent.result())
+        # Every other round goes backwards, as those of subjects do.
+        for is_flooded in (number % 2 == 1, number % 2 == 0):
+            told = "flooded" if is_flooded else "quiet"
+            tell(f"flood of {kind}, round {number + 1} of {course.rounds}: {told}")
+            if not is_flooded:
+                seen.quiet.append(fleet.run(callers))
+                continue
+            sent = _Flood(_share(flood, number, course.rounds))
+            try:
+                seen.flooded.append(fleet.run(callers))
+            finally:
+                seen.flood.append(sent.result())
     return seen
 
 

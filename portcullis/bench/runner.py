@@ -1,7 +1,7 @@
 """One run: every subject measured in turns, round after round, so that a noisy minute hits all of them alike.
 
-What is told of a subject is the median of its rounds. Ratios are between medians of the same run; they carry
-over to other machines where the figures themselves do not.
+What is told of a subject is the median of its rounds. A ratio is the median of each round's own, between
+measurements that are seconds apart; ratios carry over to other machines where the figures themselves do not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from portcullis.bench import fleet, machine
 from portcullis.bench.plan import Load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from portcullis.bench.plan import Mode, Tally
     from portcullis.bench.subject import Subject
@@ -115,6 +115,7 @@ def measure(
 ) -> list[Result]:
     """Measure every subject in every round. `throughput` is another generator to use in place of our own.
 
+    Every other round goes backwards, so that nobody comes first, or after the same one, all the time.
     Raises `GeneratorError`.
     """
     results = [Result(subject.name) for subject in subjects]
@@ -123,7 +124,8 @@ def measure(
             tell(f"{subject.name}: asking once with each of {course.tokens:,} tokens")
             result.grown = _visit(subject, course)
     for number in range(course.rounds):
-        for subject, result in zip(subjects, results, strict=True):
+        order = list(zip(subjects, results, strict=True))
+        for subject, result in reversed(order) if number % 2 else order:
             tell(f"round {number + 1} of {course.rounds}: {subject.name}")
             share = load(subject, course, part=number)
             result.rounds.append(throughput(subject, share) if throughput else one(subject, share))
@@ -212,7 +214,7 @@ def as_round(tally: Tally, cpu: dict[str, float]) -> Round:
 
 
 def ratios(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """How the first result stands to each of the others, as its figure divided by theirs.
+    """How the first result stands to each of the others: its figure divided by theirs, round by round.
 
     Whoever gave wrong answers, the first included, has no figure to compare with.
     """
@@ -223,10 +225,16 @@ def ratios(results: Sequence[Result]) -> dict[str, dict[str, float]]:
 
 
 def _ratios(ours: Result, other: Result) -> dict[str, float]:
-    pairs: Iterable[tuple[str, float | None, float | None]] = (
-        ("throughput", ours.rate, other.rate),
-        ("p50", ours.latency("p50"), other.latency("p50")),
-        ("p99", ours.latency("p99"), other.latency("p99")),
-        ("service_cpu", ours.cpu("service"), other.cpu("service")),
-    )
-    return {name: mine / theirs for name, mine, theirs in pairs if mine is not None and theirs}
+    figures: dict[str, Callable[[Round], float | None]] = {
+        "throughput": lambda entry: entry.rate,
+        "p50": lambda entry: entry.latency["p50"],
+        "p99": lambda entry: entry.latency["p99"],
+        "service_cpu": lambda entry: entry.cpu.get("service"),
+    }
+    told = {}
+    for name, figure in figures.items():
+        pairs = [(figure(mine), figure(theirs)) for mine, theirs in zip(ours.rounds, other.rounds, strict=True)]
+        values = [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
+        if values:
+            told[name] = median(values)
+    return told

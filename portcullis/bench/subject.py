@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from portcullis.bench.world import World
 
 OURS = "portcullis"
-VARIANTS = {"tool-rules": "with tool rules", "metrics": "with metrics"}
+VARIANTS = {
+    "tool-rules": "with tool rules",
+    "metrics": "with metrics",
+    "second-worker": "with a second worker",
+}
 """What our own service can be measured with besides, and what it is called then."""
 
 _HEALTH_SECONDS = 2.0
@@ -49,7 +53,8 @@ class ServiceOptions:
 
     def arguments(self) -> list[str]:
         """As arguments of `python -m ext_authz`."""
-        given = {"--transport": self.transport, "--workers": self.workers}
+        workers = (self.workers or 1) + 1 if self.variant == "second-worker" else self.workers
+        given = {"--transport": self.transport, "--workers": workers}
         return [str(part) for name, value in given.items() if value is not None for part in (name, value)]
 
 

@@ -101,8 +101,8 @@ def command() -> None:
     "variants",
     multiple=True,
     type=click.Choice(list(subject.VARIANTS)),
-    help="Measure ourselves again beside it, in turns: with rules for tools, which read the body, or with metrics "
-    "switched on. Repeat for both.",
+    help="Measure ourselves again beside it, in turns: with rules for tools, which read the body, with metrics "
+    "switched on, or with one worker more. Repeat for several.",
 )
 @click.option(
     "--revocation",

@@ -15,6 +15,8 @@ from portcullis.bench.fleet import split
 from portcullis.bench.generator import stride
 from portcullis.bench.latency import Histogram, bucket, highest
 from portcullis.bench.plan import Load, Tally, Target
+from portcullis.bench.runner import Course, Result, Round, measure, ratios
+from portcullis.bench.subject import Subject
 
 LOAD = Load(Target("127.0.0.1:1", "check", "http://localhost/x"), Path("tokens"), 0, 100, 8, 4, "closed", 1.0)
 
@@ -100,3 +102,27 @@ def test_tallies_of_processes_add_up_over_the_same_time() -> None:
     one.merge(other)
     assert (one.allowed, one.answers, one.missed, one.seconds) == (12, 13, 3, 2.0)
     assert one.wrong == {"reset with code 8": 1}
+
+
+def a_round(rate: float, p99: float | None = 1.0, cpu: float = 100.0) -> Round:
+    latency = {"p50": 1.0, "p99": p99}
+    return Round(rate=rate, latency=latency, cpu={"service": cpu}, answers=1, wrong={}, missed=0)
+
+
+def test_a_ratio_is_between_measurements_of_the_same_round() -> None:
+    """A machine that becomes slower and slower does not make two that are the same unlike each other."""
+    ours = Result("ours", [a_round(900, cpu=10), a_round(300, cpu=30), a_round(90, p99=None, cpu=100)])
+    same = Result("same", [a_round(900, cpu=20), a_round(100, cpu=60), a_round(90, cpu=200)])
+    assert ratios([ours, same]) == {"same": {"throughput": 1.0, "p50": 1.0, "p99": 1.0, "service_cpu": 0.5}}
+
+
+def test_every_other_round_goes_backwards() -> None:
+    order: list[str] = []
+
+    def measured(subject: Subject, _: Load) -> Round:
+        order.append(subject.name)
+        return a_round(1)
+
+    course = Course(1.0, 0.0, 3, 1, 1, 1, 30, "once")
+    measure([Subject(name, LOAD.target, LOAD.pool) for name in "ab"], course, lambda _: None, throughput=measured)
+    assert order == ["a", "b", "b", "a", "a", "b"]

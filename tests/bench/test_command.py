@@ -138,13 +138,20 @@ def test_the_whole_chain_gives_the_service_the_callers_own_identity(tmp_path: Pa
     assert document["ratios"]["jwt_authn"]["throughput"] > 0
 
 
-@pytest.mark.parametrize("way", [(), ("--through-envoy",)])
-def test_what_tool_rules_and_metrics_cost_is_measured_beside_the_service_without_them(
-    tmp_path: Path, way: tuple[str, ...]
+@pytest.mark.parametrize(
+    ("way", "variants"),
+    [
+        (("--workers", "1"), {"tool-rules": "with tool rules", "second-worker": "with a second worker"}),
+        (("--through-envoy",), {"tool-rules": "with tool rules", "metrics": "with metrics"}),
+    ],
+)
+def test_what_a_choice_costs_is_measured_beside_the_service_without_it(
+    tmp_path: Path, way: tuple[str, ...], variants: dict[str, str]
 ) -> None:
-    document = measured(tmp_path / "report.json", *QUICK, *way, "--with", "tool-rules", "--with", "metrics")
+    chosen = [word for variant in variants for word in ("--with", variant)]
+    document = measured(tmp_path / "report.json", *QUICK, *way, *chosen)
     names = [result["name"] for result in document["results"]]
-    assert names == ["portcullis", "with tool rules", "with metrics"]
+    assert names == ["portcullis", *variants.values()]
     assert all(result["sound"] for result in document["results"])
     for name in names[1:]:
         assert document["ratios"][name]["service_cpu"] > 0
@@ -179,7 +186,8 @@ def test_peers_are_measured_in_turns(tmp_path: Path) -> None:
         done = bench(*QUICK[:2], "--tokens", "5", "--rounds", "2", "--peer", server.address)
     assert done.returncode == 0, done.stderr
     rounds = [line for line in done.stderr.splitlines() if line.startswith("round")]
-    assert [line.rpartition(": ")[2] for line in rounds] == ["portcullis", server.address] * 2
+    names = ["portcullis", server.address]
+    assert [line.rpartition(": ")[2] for line in rounds] == [*names, *reversed(names)]
 
 
 def test_a_service_that_runs_already_is_asked_with_the_users_tokens(tmp_path: Path) -> None:
@@ -209,6 +217,7 @@ def test_a_service_that_runs_already_is_asked_with_the_users_tokens(tmp_path: Pa
         (("--peer", "nonsense"), "neither"),
         (("--peer", "jwt_authn"), "--through-envoy"),
         (("--with", "metrics", "--with", "metrics"), "given twice"),
+        (("--with", "second-worker"), "give --workers 1"),
         (("--cold", "--open-loop", "5"), "exclude"),
         (("--cold", "--tokens", "2"), "one token for each round"),
         (("--open-loop", "fast"), "neither a rate nor a share"),

@@ -31,6 +31,7 @@ def document(**changes: Any) -> dict[str, Any]:
             "go-noop": {"throughput": 0.9, "service_cpu": 1.8, "p99": 1.3},
             "with tool rules": {"throughput": 1.25, "service_cpu": 0.8, "p99": 0.9},
             "with metrics": {"throughput": 1.02, "service_cpu": 0.95, "p99": 1.0},
+            "with a second worker": {"throughput": 0.6, "service_cpu": 0.98, "p99": 1.0},
         },
         "revocation": {"sound": True, "holds_ms": {"p99": 3.0}},
         "floods": [{"kind": "garbage", "sound": True, "p99_ratio": 1.5}],
@@ -41,7 +42,7 @@ def document(**changes: Any) -> dict[str, Any]:
     }
 
 
-RUNS = ("direct", "envoy", "envoy-70", "one", "two", "many", "with", "flood")
+RUNS = ("direct", "envoy", "envoy-70", "one", "many", "with", "metrics", "flood")
 
 
 def rows(documents: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
@@ -59,7 +60,7 @@ def test_each_goal_is_met_or_missed_by_its_own_bound() -> None:
     ]
     assert seen["through Envoy, against a Go server that does nothing"] == ["≥ 0.95", "0.90x", "missed"]
     assert seen["p99 through Envoy at 70 % load, against the Go no-op"] == ["≤ 1.2", "1.30x", "missed"]
-    assert seen["second process on a second core, by processor time per check"] == ["≥ 1.9", "2.00x", "met"]
+    assert seen["second process on a second core, by processor time per check"] == ["≥ 1.9", "1.96x", "met"]
     assert seen["revocation propagation p99 under load"] == ["≤ 5", "3.0 ms", "met"]
     assert seen["memory per remembered token"] == ["≤ 2048", "1,500 bytes", "met"]
     assert seen["tool rules, processor time per check against none"] == ["-", "1.25x", ""]
