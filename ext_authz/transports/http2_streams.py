@@ -1,7 +1,7 @@
 """The calls of one HTTP/2 connection: frames in, answers out, and no task for what is known.
 
 Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised before anything else, the headers by their
-bytes, and answered at once. All else goes the general way, by RFC 9113: what breaks it ends the stream or the connection.
+bytes, and answered at once. All else goes the general way, by RFC 9113: breaking it ends stream or connection.
 """
 
 from __future__ import annotations
