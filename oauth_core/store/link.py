@@ -54,6 +54,7 @@ class Link:
         self, connection: AbstractConnection, listener: Listener, *, bound: float, clock: Callable[[], float]
     ) -> None:
         self._connection = connection
+        self._received: Any = connection._reader  # noqa: SLF001
         self._listener = listener
         self._bound = bound
         self._clock = clock
@@ -61,6 +62,15 @@ class Link:
         self._outbox: list[bytes] = []
         self._something_to_send = asyncio.Event()
         self._is_over = False
+
+    @property
+    def has_news(self) -> bool:
+        """Whether Redis has said something that was received, and not heard by the listener yet.
+
+        The event loop hands out all that has come before the task here has its turn.
+        """
+        # There is no public way to ask.
+        return bool(self._received._buffer)  # noqa: SLF001
 
     def send(self, *command: str, on_answer: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
         """Send a command. One of the two is called once: with the answer, which may be a `ResponseError`, or

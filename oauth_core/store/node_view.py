@@ -105,7 +105,13 @@ class NodeView:
         return len(self._view)
 
     def known(self, jti: str, now: float) -> Liveness | None:
-        """What may be said of the token `jti` without asking Redis; `None` when it must be asked."""
+        """What may be said of the token `jti` without asking Redis; `None` when it must be asked.
+
+        Nothing may while there is news: a token that was revoked before its caller asks is refused, however busy
+        this process is.
+        """
+        if self._link is not None and self._link.has_news:
+            return None
         return self._view.known(jti, now)
 
     def forget(self) -> None:
@@ -114,8 +120,10 @@ class NodeView:
 
     async def of(self, jti: str) -> Liveness:
         """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
+        if self._link is not None and self._link.has_news:
+            await asyncio.sleep(0)  # it is heard first
         now = self._clock()
-        known = self._view.known(jti, now)
+        known = self.known(jti, now)
         if known is not None:
             return known
         try:

@@ -22,6 +22,10 @@ heard of is then younger than `bound`. After that nothing remembered counts, wha
 silence: Redis paused or killed, a partition, a connection of which only our end is alive, our own process
 frozen. The clock must go on while the machine sleeps.
 
+**What was received counts.** Redis sends an invalidation in the same go as its answer to whoever made the change,
+so it mostly arrives before that caller's next request does. While the link holds anything that was received and
+not read yet, nothing is answered from memory: a process that was busy must not answer first and read then.
+
 **Forgetting.** A link that is lost takes everything with it, because changes go untold while there is none.
 The next link starts with nothing.
 

@@ -223,6 +223,15 @@ class Wire:
         self.server.wires.discard(self)
         self.server.tracking.pop(self, None)
 
+    @property
+    def _reader(self) -> Wire:
+        return self
+
+    @property
+    def _buffer(self) -> bool:
+        """What was received and not read yet, if only whether there is any."""
+        return not self.inbox.empty()
+
     def pack_command(self, *command: str) -> list[tuple[str, ...]]:
         """Nothing is packed here."""
         return [command]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -105,6 +106,34 @@ async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) ->
         revoke(redis, "live")
         await answers_until(view, "live", Liveness.REVOKED)
         assert view.known("other") is Liveness.ACTIVE
+
+
+async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
+    """What Redis said and the question that came after it wait for the process: it hears Redis first."""
+    loop = asyncio.get_running_loop()
+    async with view_of(redis) as view:
+        for number in range(20):
+            bring_to_life(redis, f"live-{number}")
+            await learned(view, f"live-{number}")
+            end, other_end = socket.socketpair()
+            answered: asyncio.Future[tuple[Liveness | None, asyncio.Task[Liveness]]] = loop.create_future()
+
+            def answer(jti: str = f"live-{number}", answered: asyncio.Future[Any] = answered) -> None:
+                answered.set_result((view.known(jti), loop.create_task(view.of(jti))))
+
+            loop.add_reader(end, answer)
+            # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of it
+            # in one go, in any order; when it answers again, both have left.
+            revoke(redis, f"live-{number}")
+            with redis.client() as client:
+                client.ping()
+            other_end.send(b"?")
+            known, asked = await answered
+            loop.remove_reader(end)
+            assert known is not Liveness.ACTIVE
+            assert await asked is Liveness.REVOKED
+            end.close()
+            other_end.close()
 
 
 async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> None:
