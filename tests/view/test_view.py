@@ -122,8 +122,8 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
                 answered.set_result((view.known(jti), loop.create_task(view.of(jti))))
 
             loop.add_reader(end, answer)
-            # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of it
-            # in one go, in any order; when it answers again, both have left.
+            # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of
+            # it in one go, in any order; when it answers again, both have left.
             revoke(redis, f"live-{number}")
             with redis.client() as client:
                 client.ping()
