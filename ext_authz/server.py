@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
 
@@ -60,7 +60,10 @@ async def check_server(
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
         figures = service.figures if settings.metrics_listen else None
-        with _young_collections_only():
+        # What is here by now stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        with nullcontext() if settings.authz_transport == "grpcio" else _young_collections_only():
             yield CheckServer(service.authorizer, health, service.failed, figures)
 
 
@@ -68,15 +71,12 @@ async def check_server(
 def _young_collections_only() -> Iterator[None]:
     """No collection of everything, which would walk all remembered tokens: a pause of 50 ms for 20,000 of them.
 
-    Nor is one needed, since checks and connections that end leave no circles behind. Should anything leave a young
-    one, it is collected still.
+    Nor is one needed, as checks and connections that end leave no circles behind; but calls of grpcio do. Should
+    anything else leave a young one, it is collected still.
     """
     before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(before[0], _NEVER, _NEVER)
     try:
         yield
     finally:
-        gc.unfreeze()
         gc.set_threshold(*before)

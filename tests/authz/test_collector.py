@@ -57,5 +57,15 @@ async def test_checks_leave_nothing_to_the_collector(
     assert gc.get_threshold() == before
 
 
+async def test_with_grpcio_everything_is_collected_as_ever(redis: RedisServer, tmp_path: Path) -> None:
+    """Each of its calls leaves a circle."""
+    config = tmp_path / "portcullis.toml"
+    config.write_text(CONFIG)
+    variables = environ(redis, PORTCULLIS_CONFIG=str(config), AUTHZ_TRANSPORT="grpcio")
+    before = gc.get_threshold()
+    async with check_server(load(AuthzSettings, None, variables), LogAuditSink(), variables):
+        assert gc.get_threshold() == before
+
+
 def _noise() -> str:
     return secrets.token_urlsafe(64)

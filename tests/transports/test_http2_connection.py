@@ -11,6 +11,7 @@ import hpack
 import pytest
 
 from ext_authz.transports import http2
+from ext_authz.transports.calls import HEALTH_WATCH
 from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
 from tests.transports.wire import BLOCK, HEAD, Frame, Peer, body, call, framed, head, settle
 
@@ -79,9 +80,10 @@ async def test_a_connection_that_ends_leaves_nothing_to_the_collector(ending: st
     """In its service the collector walks none but the youngest objects."""
 
     async def connect() -> None:
-        # Of these one waits for its decision, and one for room to send its answer.
+        # Of these one waits for its decision, one for room to send its answer, and one for news.
         peer = Peer((http2.INITIAL_WINDOW_SIZE, 20))
-        peer.send(call(1, b"later"), call(3, b"x" * 100))
+        watch = http2.header_block([(name, HEALTH_WATCH if name == b":path" else value) for name, value in HEAD])
+        peer.send(call(1, b"later"), call(3, b"x" * 100), head(5, watch), body(5, b""))
         await settle()
         if ending == "broken":
             peer.send(http2.frame(http2.SETTINGS, 0, 1))
