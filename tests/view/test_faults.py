@@ -6,6 +6,7 @@ A fault is judged by the order of answers: once a revoked token was refused, or 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.view.conftest import (
     BOUND,
     answers_until,
     bring_to_life,
+    commands,
     eventually,
     learned,
     revoke,
@@ -143,6 +145,24 @@ async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_aft
         answers = await answers_until(view, "live", Liveness.REVOKED)
         assert Liveness.ACTIVE not in answers
         await learned(view, "good")
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_meanwhile(
+    redis: RedisServer, is_revoked: bool
+) -> None:
+    async with view_of(redis) as view:
+        await learned(view, "live")
+        links, asked = view.counts.links, commands(redis, "pttl")
+        if is_revoked:
+            revoke(redis, "live")
+        time.sleep(2 * BOUND)  # noqa: ASYNC251 - the fault itself
+        assert view.known("live") is None
+        await eventually(lambda: view.is_linked)
+        assert view.known("live") is (None if is_revoked else Liveness.ACTIVE)
+        assert await view.of("live") is (Liveness.REVOKED if is_revoked else Liveness.ACTIVE)
+        assert view.counts.links == links
+        assert commands(redis, "pttl") - asked == is_revoked
 
 
 async def test_a_link_that_is_slow_but_within_the_bound_is_used(redis: RedisServer) -> None:
