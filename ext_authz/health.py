@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,13 @@ CHECK_SERVICE = "envoy.service.auth.v3.Authorization"
 NAMES = frozenset({"", CHECK_SERVICE})
 """Names that `grpc.health.v1` knows here: the process as a whole, and the service."""
 
+_HEARD_SECONDS = 1.5
+"""Envoy's configuration, as we write it, has it ask each second and believe the first no."""
+
+_WATCHED_SECONDS = 4.0
+_SAME_QUESTION_SECONDS = 0.5
+"""Several Envoys ask within a moment; one that asks once at the start does not watch."""
+
 
 class Health:
     """Whether checks should be sent here. It begins with no."""
@@ -20,6 +28,7 @@ class Health:
         self._able = False
         self._draining = False
         self._reported = asyncio.Event()
+        self._asked = (-_WATCHED_SECONDS, -_WATCHED_SECONDS)  # the last two times; the clock may begin at 0
         self._changed = asyncio.Event()
 
     @property
@@ -37,6 +46,22 @@ class Health:
         """From now on send checks elsewhere; those that come are answered all the same."""
         self._draining = True
         self._tell()
+
+    def asked(self) -> None:
+        """Somebody wants to know, and may do so again and again, as an Envoy that balances over several does."""
+        now = monotonic()
+        if now - self._asked[1] >= _SAME_QUESTION_SECONDS:
+            self._asked = (self._asked[1], now)
+
+    @property
+    def seconds_to_be_heard(self) -> float:
+        """How long it takes until whoever asks again and again has heard the last news; 0 when nobody does."""
+        return _HEARD_SECONDS if monotonic() - self._asked[0] < _WATCHED_SECONDS else 0.0
+
+    async def able(self) -> None:
+        """Return once checks can be answered."""
+        while not self._able:
+            await self._changed.wait()
 
     async def reported(self) -> None:
         """Return once anything has been said: a worker that does not know yet should not be asked yet."""

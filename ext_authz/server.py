@@ -59,6 +59,10 @@ async def check_server(
             # A worker that takes calls before it has keys would refuse good tokens for no reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
+        with suppress(TimeoutError):
+            # Sentinels and the servers of a cluster take a moment to agree; until then nobody can say anything.
+            async with asyncio.timeout(settings.revocation_bound):
+                await health.able()
         figures = service.figures if settings.metrics_listen else None
         # What is here by now stays for good: the collector need not look at it again and again.
         gc.collect()

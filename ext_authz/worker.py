@@ -51,7 +51,11 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
             await asyncio.wait((told, server.failed), return_when=asyncio.FIRST_COMPLETED)
             log.info("server.draining")
             server.health.drain()
-            await transport.stop(settings.authz_drain_seconds)
+            # Until it is heard of, checks are still sent here: later they would find nobody.
+            heard = 0.0 if server.failed.done() else server.health.seconds_to_be_heard
+            heard = min(heard, settings.authz_drain_seconds / 2)
+            await asyncio.sleep(heard)
+            await transport.stop(settings.authz_drain_seconds - heard)
             if server.failed.done():
                 await server.failed
         finally:

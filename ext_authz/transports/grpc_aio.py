@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -37,12 +37,27 @@ _OPTIONS = (
 )
 
 
+class _Servicer(health_service.HealthServicer):
+    """Answers about health, and notes who asks."""
+
+    def __init__(self, health: Health) -> None:
+        super().__init__()
+        self._health = health
+
+    async def Check(  # noqa: N802 - gRPC's name
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> Any:
+        """See `grpc.health.v1.Health/Check`."""
+        self._health.asked()
+        return await super().Check(request, context)
+
+
 class GrpcTransport:
     """A listening gRPC server."""
 
     def __init__(self, check_server: CheckServer) -> None:
         self._health = check_server.health
-        self._servicer = health_service.HealthServicer()
+        self._servicer = _Servicer(self._health)
         self._server = grpc.aio.server(options=_OPTIONS)
         self._following: asyncio.Task[None] | None = None
         check, check_now = check_server.authorizer.check, check_server.authorizer.check_now
