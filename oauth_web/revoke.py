@@ -26,29 +26,29 @@ def blueprint(deps: Deps) -> Blueprint:
         client = await authenticated(deps, form)
         match await recognise(deps, form.require("token"), client):
             case GivenRefresh(grant):
-                await deps.grants.end(grant.grant_id)
-                deps.audit.record(
-                    AuditEvent(
-                        EventKind.GRANT_REVOKED,
-                        reason="revoked by the client",
-                        client_id=client.client_id,
-                        user=grant.user.login if grant.user else None,
-                        user_id=grant.user.github_id if grant.user else None,
-                        grant_id=grant.grant_id,
+                if await deps.grants.end(grant.grant_id):
+                    deps.audit.record(
+                        AuditEvent(
+                            EventKind.GRANT_REVOKED,
+                            reason="revoked by the client",
+                            client_id=client.client_id,
+                            user=grant.user.login if grant.user else None,
+                            user_id=grant.user.github_id if grant.user else None,
+                            grant_id=grant.grant_id,
+                        )
                     )
-                )
             case GivenAccess(claims):
-                await deps.grants.end_token(claims.jti)
-                deps.audit.record(
-                    AuditEvent(
-                        EventKind.TOKEN_REVOKED,
-                        reason="revoked by the client",
-                        client_id=client.client_id,
-                        user=claims.github_user,
-                        user_id=claims.github_id,
-                        jti=claims.jti,
+                if await deps.grants.end_token(claims.jti):
+                    deps.audit.record(
+                        AuditEvent(
+                            EventKind.TOKEN_REVOKED,
+                            reason="revoked by the client",
+                            client_id=client.client_id,
+                            user=claims.github_user,
+                            user_id=claims.github_id,
+                            jti=claims.jti,
+                        )
                     )
-                )
             case None:
                 pass  # nothing to revoke is a success too (RFC 7009 section 2.2), and tells a prober nothing
         return Response(b"", 200, NO_STORE)

@@ -24,10 +24,14 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1])
 return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
-# A used code stays as a tombstone, so that its replay is told from a code that never was.
+# A used code stays as a tombstone, so that a replay is not taken for an unknown code. The replay is recorded in
+# the same step: the first caller may not have created its grant yet, and looks here once it has.
 _CONSUME = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
-if redis.call('HSETNX', KEYS[1], 'used', '1') == 0 then return 'used' end
+if redis.call('HSETNX', KEYS[1], 'used', '1') == 0 then
+  redis.call('HSET', KEYS[1], 'replayed', '1')
+  return 'used'
+end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 'consumed'
 """
@@ -72,7 +76,18 @@ class CodeStore:
         return None if record is None else FoundCode(code_hash, _CODE.load(record))
 
     async def consume(self, found: FoundCode) -> Consumption:
-        """Use the code up: of any number of callers, one gets `CONSUMED`."""
+        """Use the code up: of any number of callers, one gets `CONSUMED`. Every later call records a replay."""
         async with guarded():
             outcome = await self._consume([keyspace.code(found.code_hash)], [keyspace.USED_CODE_LIFETIME])
         return Consumption(outcome)
+
+    async def was_replayed(self, found: FoundCode) -> bool:
+        """Whether a consumed code was presented again. A lost tombstone counts as a replay.
+
+        The caller that consumed the code asks after its grant exists. So either this answers True, or the replay
+        comes later and finds the grant to end.
+        """
+        async with guarded():
+            fields = self._redis.hmget(keyspace.code(found.code_hash), ["used", "replayed"])
+            used, replayed = await cast("Awaitable[list[str | None]]", fields)
+        return used is None or replayed is not None

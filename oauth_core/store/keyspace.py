@@ -11,7 +11,7 @@
 | `assertion:<hash>` | that a client, or who had it from a provider, used it | the assertion |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
-| `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used` | 60 s, then a tombstone once used |
+| `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used`, `replayed` | 60 s; 600 s once used |
 | `device:<hash>` | hash: `record` (a `DeviceAuthorization`), `pace`, `decision`, JSON | twenty minutes |
 | `device-code:<hash of the user code>` | the hash of the device code | ten minutes |
 | `device-attempts:<browser hash>` | user codes that this browser tried | ten minutes from the first |

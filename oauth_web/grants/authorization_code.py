@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
-    """Redeem a code: look, decide, and only then use it up, in one step of which one caller is told so."""
+    """Redeem a code: validate the request, then consume the code in one atomic step.
+
+    If the code is replayed at the same moment, nothing that it gave stays alive. Raises `DisplayedError`.
+    """
     found = await deps.codes.find(form.require("code"))
     if found is None:
         raise invalid_grant("the code is unknown or has expired")
@@ -31,8 +34,8 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
         case Consumption.CONSUMED:
             pass
         case Consumption.ALREADY_USED:
-            # Verifier and client are right, so this is the owner's copy: two parties hold the code. What the
-            # first one was given ends (RFC 6749 section 4.1.2).
+            # Verifier and client are right, so two parties hold the owner's copy of the code. The grant of the
+            # first redemption ends (RFC 6749 section 4.1.2). If it does not exist yet, its maker ends it.
             deps.audit.record(
                 AuditEvent(EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id)
             )
@@ -43,4 +46,8 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
     lifetime = deps.settings.refresh_token_lifetime
     grant = grants.grant_from(found.code, now=deps.clock(), lifetime=lifetime)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
-    return await begin_grant(deps, client, grant, audience=audience, allowed_at=found.code.allowed_at)
+    answer = await begin_grant(deps, client, grant, audience=audience, allowed_at=found.code.allowed_at)
+    if await deps.codes.was_replayed(found):
+        await end_grant(deps, grant.grant_id, client, "code replayed")
+        raise invalid_grant("the code was used more than once; what it gave has been revoked")
+    return answer

@@ -121,8 +121,9 @@ async def issue(
 
 
 async def end_grant(deps: Deps, grant_id: str, client: Client, reason: str) -> None:
-    """End a grant and all it gave, and say why in the audit log."""
-    await deps.grants.end(grant_id)
+    """End a grant and all its tokens. The audit log says why, if there was something to end."""
+    if not await deps.grants.end(grant_id):
+        return
     deps.audit.record(
         AuditEvent(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)
     )
