@@ -37,7 +37,7 @@ from portcullis.envoy_config.replies import access_log, local_replies
 from portcullis.envoy_config.routes import route_configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
@@ -50,6 +50,14 @@ _BELIEVED_PREFIXES = ("x-envoy-", "x-original-", "x-portcullis-")
 
 _SAID_BY_PROXIES = ("for", "proto")
 """The two of the `x-forwarded-` family that Envoy itself reads, from a proxy that it is told to trust."""
+
+_ANY = "[!-~]"
+"""An RE2 class of every character that a header name can consist of."""
+
+_NO_WORD = "[!-/:-`{-~]"
+"""The same without digits and lower-case letters."""
+
+_EXACT_HYPHENS = 15
 
 _HEADERS_KIB = 32
 _HEADER_COUNT = 100
@@ -121,16 +129,17 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
 
 
 def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
+    guarded = settings.identity_headers.guarded
     families = [StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES]
     if settings.trusted_proxies:
-        families.append(matching(f"(?i)x-forwarded-{_other_than(_SAID_BY_PROXIES)}"))
+        families.append(matching(f"x-forwarded-{_other_than(_SAID_BY_PROXIES)}"))
     else:
         families.append(StringMatcher(prefix="x-forwarded-", ignore_case=True))
     removals = [
-        *(HeaderMutation(remove=name) for name in (*settings.identity_headers.guarded, *_BELIEVED)),
+        *(HeaderMutation(remove=name) for name in (*guarded, *_BELIEVED)),
         *(
             HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
-            for matcher in (_lookalikes(settings.identity_headers.guarded), *families)
+            for matcher in (*(_lookalikes(name) for name in guarded if "-" in name), *families)
         ),
     ]
     return TypedExtensionConfig(
@@ -138,21 +147,40 @@ def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
     )
 
 
-def _lookalikes(names: Iterable[str]) -> StringMatcher:
-    """What a service could take for one of `names`: CGI and its heirs read `x.user.id` and `x-user-id` as one."""
-    spelled = "|".join(sorted(name.replace("-", "[^a-z0-9]") for name in names))
-    return matching(f"(?i)(?:{spelled})")
+def _lookalikes(name: str) -> StringMatcher:
+    """Match what a service could read as `name`: CGI and its heirs read `x.user.id` and `x-user-id` as one.
+
+    Each name has a pattern of its own, since Envoy limits the size of one compiled pattern to 100 instructions.
+    Envoy writes header names in lower-case ASCII before it compares them, so the patterns need nothing else: a
+    negated class would compile to many instructions for UTF-8. A name of so many words that it would still be too
+    large is matched loosely from the 16th word on: any character counts as a hyphen there.
+    """
+    first, *words = name.split("-")
+    exact, loose = words[:_EXACT_HYPHENS], words[_EXACT_HYPHENS:]
+    return matching(
+        first + "".join(f"{_NO_WORD}{word}" for word in exact) + "".join(f"{_ANY}{word}" for word in loose)
+    )
 
 
 def _other_than(words: Sequence[str]) -> str:
-    """An RE2 pattern of every text but `words` and the empty one; RE2 has nothing to say "not" with."""
+    """An RE2 pattern of every header name but `words` and the empty one; RE2 has no negation of words."""
     first = sorted({word[0] for word in words if word})
-    branches = [f"[^{''.join(first)}].*"]
+    branches = [f"{_other_letters(first)}{_ANY}*"]
     for letter in first:
         rest = [word[1:] for word in words if word.startswith(letter)]
-        longer = _other_than([word for word in rest if word]) if any(rest) else ".+"
+        longer = _other_than([word for word in rest if word]) if any(rest) else f"{_ANY}+"
         branches.append(f"{letter}(?:{longer}){'' if '' in rest else '?'}")
     return f"(?:{'|'.join(branches)})"
+
+
+def _other_letters(letters: Sequence[str]) -> str:
+    """A class of every character of header names but these lower-case `letters`, which are sorted."""
+    ranges, start = "", "!"
+    for letter in letters:
+        if start < letter:
+            ranges += f"{start}-{chr(ord(letter) - 1)}"
+        start = chr(ord(letter) + 1)
+    return f"[{ranges}{start}-~]"
 
 
 def _nobody() -> HttpConnectionManagerInternalAddressConfig:
