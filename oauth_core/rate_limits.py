@@ -7,12 +7,15 @@ grant, is bounded more closely.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _NETWORK_BITS = 64
 _NO_ADDRESS = "none"
+_WITH_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
+"""`[IPv6]` or IPv4, with a port or without. An IPv6 address without brackets has no port."""
 
 
 class Limit(StrEnum):
@@ -37,20 +40,32 @@ class Rate:
     seconds: int
 
 
-def subject_of_address(address: str | None) -> str:
-    """Whom to count for a caller at `address`: itself, or its IPv6 network, of which one caller has all.
+def read_address(text: str | None) -> IPv4Address | IPv6Address | None:
+    """The IP address in `text`, as proxies write it: alone, in brackets, with a port or with a zone.
 
-    Callers without an address, on a Unix socket say, are counted together.
+    An IPv4 address that is mapped into IPv6 (RFC 4291 section 2.5.5.2) is returned as IPv4; `None` for other text.
     """
+    text = (text or "").strip()
+    if match := _WITH_PORT.fullmatch(text):
+        text = match["bracketed"] or match["plain"]
     try:
-        parsed = ip_address((address or "").strip("[]").partition("%")[0])
+        parsed = ip_address(text.partition("%")[0])
     except ValueError:
-        return _NO_ADDRESS
-    match parsed:
-        case IPv6Address() if parsed.ipv4_mapped is None:
-            bits = int(parsed) >> (128 - _NETWORK_BITS)
+        return None
+    return parsed if isinstance(parsed, IPv4Address) else parsed.ipv4_mapped or parsed
+
+
+def subject_of_address(address: str | None) -> str:
+    """The name under which a caller at `address` is counted: its IPv4 address, or its /64 network of IPv6.
+
+    A single host usually has a whole /64, so addresses inside it cannot be told apart. Callers without a readable
+    address, on a Unix socket for example, share one name.
+    """
+    match read_address(address):
+        case IPv4Address() as known:
+            return str(known)
+        case IPv6Address() as known:
+            bits = int(known) >> (128 - _NETWORK_BITS)
             return f"{IPv6Address(bits << (128 - _NETWORK_BITS))}/{_NETWORK_BITS}"
-        case IPv6Address():
-            return str(parsed.ipv4_mapped)
-        case IPv4Address():
-            return str(parsed)
+        case None:
+            return _NO_ADDRESS

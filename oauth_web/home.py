@@ -10,6 +10,7 @@ from oauth_core.public_urls import path_of, well_known
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
 from oauth_web.answers import json_answer
+from oauth_web.rates import named_address
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
@@ -30,11 +31,12 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/healthz")
     async def health() -> Response:
+        """`counted_address` is what the limits per address count this request by, so that operators can see it."""
         deps.leaving.note_asked()
         if deps.leaving.has_begun:
             return json_answer({"status": "leaving"}, 503)
         async with guarded():
             await deps.redis.get(keyspace.JWKS)
-        return json_answer({"status": "ok"})
+        return json_answer({"status": "ok", "counted_address": named_address()})
 
     return bp

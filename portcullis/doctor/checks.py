@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.public_urls import origin_of
 from oauth_core.resources import metadata_url
 from portcullis.config_check.redis import UNSAID, look_at_redis
 from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _UNAUTHORIZED = 401
 _REVOCATION_BOUND = 1.0
 _PAUSE = 0.02
+_FORGED_ADDRESS = "192.0.2.199"
+"""From a range for documentation (RFC 5737), so that nobody calls from it."""
 # Nobody has one of these values, so that one of them at a service can only be ours.
 _FORGED = {
     "x-user-id": "forged-by-doctor",
@@ -66,6 +69,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     """
     yield _describes_itself(gateway)
     yield await _keeps_records(forger)
+    yield await _counts_addresses(gateway)
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
         yield await _challenges_strangers(gateway, resource)
@@ -134,6 +138,26 @@ async def _keeps_records(forger: Forger | None) -> Finding:
     if unsaid and not wrong:
         return Finding(claim, Outcome.UNTRIED, "; ".join(unsaid))
     return _finding(claim, not wrong, "; ".join(wrong))
+
+
+async def _counts_addresses(gateway: Gateway) -> Finding:
+    """Whether the proxy names the caller's address to the authorization server and drops the caller's claim."""
+    claim = "the authorization server counts callers by their own address"
+    forged = {"X-Portcullis-Address": _FORGED_ADDRESS}
+    try:
+        document = (await gateway.http.get(f"{origin_of(gateway.issuer)}/healthz", headers=forged)).json()
+        counted = document["counted_address"]
+    except (ValueError, KeyError, TypeError):
+        return Finding(claim, Outcome.BROKEN, "/healthz does not say by which address callers are counted")
+    if counted is None:
+        return Finding(
+            claim,
+            Outcome.BROKEN,
+            "the proxy sets no X-Portcullis-Address, so all callers share one address' limits",
+        )
+    if counted == _FORGED_ADDRESS:
+        return Finding(claim, Outcome.BROKEN, "callers choose it with a header of their own, X-Portcullis-Address")
+    return Finding(claim, Outcome.HOLDS, f"this call is counted as {counted}")
 
 
 async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Finding:

@@ -56,6 +56,25 @@ def test_the_routes_of_the_examples_are_those_that_we_render() -> None:
         assert document(ROUTES, "HTTPRoute", service.name)["spec"]["hostnames"] == [url.hostname]
 
 
+def test_every_route_to_the_authorization_server_sets_the_callers_address() -> None:
+    """As in the configuration that we render; what the caller sent under that name goes before any filter."""
+    wanted = {"name": "X-Portcullis-Address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    rules = [
+        rule
+        for path in (ROUTES, *ISTIO.glob("*.yaml"), *ENVOY_GATEWAY.glob("*.yaml"))
+        for route in documents(path)
+        if route.get("kind") == "HTTPRoute"
+        for rule in route["spec"]["rules"]
+        if any(backend["name"] == "oauth-web" for backend in rule.get("backendRefs", ()))
+    ]
+    assert rules
+    for rule in rules:
+        (change,) = rule["filters"]
+        assert change["requestHeaderModifier"]["set"] == [wanted]
+    for path in (ISTIO / "envoy-filter.yaml", ENVOY_GATEWAY / "client-traffic-policy.yaml"):
+        assert "x-portcullis-" in path.read_text(encoding="utf-8"), path
+
+
 def test_istio_leaves_unchecked_what_leads_to_the_authorization_server_and_nothing_else() -> None:
     policy = document(ISTIO / "authorization-policy.yaml", "AuthorizationPolicy", "portcullis")["spec"]
     everywhere, elsewhere = (rule["to"][0]["operation"] for rule in policy["rules"])

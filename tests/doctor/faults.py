@@ -86,6 +86,19 @@ def no_challenge(manager: Json) -> None:
     manager["local_reply_config"]["mappers"].insert(0, mapper)
 
 
+def no_address(manager: Json) -> None:
+    """The authorization server is not told from which address a caller comes."""
+    for route in _gateway(manager)["routes"]:
+        route.pop("request_headers_to_add", None)
+
+
+def callers_choose_their_address(manager: Json) -> None:
+    """The caller's own claim about its address reaches the authorization server."""
+    no_address(manager)
+    early = manager["early_header_mutation_extensions"][0]["typed_config"]
+    early["mutations"] = [each for each in early["mutations"] if "x-portcullis-" not in json.dumps(each)]
+
+
 def other_issuer(manager: Json) -> None:
     """The authorization server gives another name than the one it is addressed by."""
     _edit_metadata(manager, issuer="https://evil.example")

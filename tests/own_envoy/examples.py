@@ -44,6 +44,7 @@ def virtual_hosts(per_route: dict[str, Json] | None = None) -> list[Json]:
                     made = {
                         "match": {"path": path} if exact else {"path_separated_prefix": path},
                         "route": {"cluster": "echo", **_rewritten(rule)},
+                        "request_headers_to_add": _set_headers(rule),
                         "response_headers_to_add": [{"header": {"key": "x-route", "value": name}}],
                         "typed_per_filter_config": (per_route or {}).get(name, {}),
                     }
@@ -56,6 +57,19 @@ def virtual_hosts(per_route: dict[str, Json] | None = None) -> list[Json]:
             "routes": [made for _, made in sorted(routes, key=lambda pair: -pair[0])],
         }
         for host, routes in hosts.items()
+    ]
+
+
+def _set_headers(rule: Json) -> list[Json]:
+    """What both make of `RequestHeaderModifier`: the value as it stands, with Envoy's command operators."""
+    return [
+        {
+            "header": {"key": each["name"], "value": each["value"]},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+        for change in rule.get("filters", ())
+        if change["type"] == "RequestHeaderModifier"
+        for each in change["requestHeaderModifier"]["set"]
     ]
 
 

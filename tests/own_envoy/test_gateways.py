@@ -71,6 +71,18 @@ def test_the_authorization_server_is_open_and_nobody_forges_an_identity_there_ei
         assert "forged" not in reply.body, (host, path)
 
 
+def test_the_authorization_server_learns_the_callers_address_and_not_what_the_caller_claims(
+    envoy: AuthzEnvoy,
+) -> None:
+    claims = [("X-Portcullis-Address", "192.0.2.1"), ("x-portcullis-address", "192.0.2.2")]
+    for host, path in OPEN:
+        for headers in ([], claims):
+            assert envoy.post(path, headers, host=host).values("x-portcullis-address") == ["127.0.0.1"], (
+                host,
+                path,
+            )
+
+
 @pytest.mark.parametrize("name", ["x_user_id", "X_User-Name", "x-client_id"])
 def test_a_header_with_an_underscore_is_refused(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
     assert envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).status == 400

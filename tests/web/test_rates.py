@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,6 +76,34 @@ async def test_one_network_of_ipv6_is_one_address(strict: WebServer, client: OAu
     assert_held_back(await client.http.post(f"{strict.issuer}/register", json={}))
     client.http.headers["X-Portcullis-Address"] = "2001:db8:0:1::1"
     assert (await client.http.post(f"{strict.issuer}/register", json={})).status_code == 400
+
+
+@pytest.mark.parametrize("address", ["203.0.113.1:51234", "[2001:db8::7]:443"])
+async def test_a_port_behind_the_address_does_not_make_another_caller(
+    strict: WebServer, client: OAuthClient, address: str
+) -> None:
+    for number in range(5):
+        client.http.headers["X-Portcullis-Address"] = f"{address[:-1]}{number}"
+        await client.register(client_name=f"Client {number}")
+    client.http.headers["X-Portcullis-Address"] = address
+    assert_held_back(await client.http.post(f"{strict.issuer}/register", json={}))
+
+
+async def test_requests_without_an_address_are_reported_loudly_and_counted_as_their_peer(
+    strict: WebServer, client: OAuthClient
+) -> None:
+    del client.http.headers["X-Portcullis-Address"]
+    said = "all callers are counted as one address"
+    health = f"{strict.issuer}/healthz"
+    assert (await client.http.get(health)).json()["counted_address"] is None
+    assert (await client.http.get(health, headers=HERE)).json()["counted_address"] == "203.0.113.1"
+    assert said not in strict.log.read_text(encoding="utf-8"), "probes are no callers"
+    for number in range(5):
+        await client.register(client_name=f"Client {number}")
+    twice = [("X-Portcullis-Address", "203.0.113.8"), ("X-Portcullis-Address", "203.0.113.9")]
+    assert_held_back(await client.http.post(f"{strict.issuer}/register", json={}, headers=twice))
+    (line,) = [line for line in strict.log.read_text(encoding="utf-8").splitlines() if said in line]
+    assert json.loads(line)["level"] == "error", "once a minute, not for each request"
 
 
 async def test_replicas_count_together(strict: WebServer, client: OAuthClient) -> None:
