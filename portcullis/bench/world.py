@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from oauth_core.keys import generate_key, public_jwks
 from oauth_core.store import keyspace
 from portcullis.bench import children, minting
+from portcullis.redis_program import redis_server
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
@@ -120,6 +121,6 @@ def _redis(folder: Path, url: str) -> Iterator[int]:
         except RedisError:
             return False
 
-    command = [children.redis_server(os.environ), str(config)]
+    command = [redis_server(os.environ), str(config)]
     with children.running("redis", command, plain(os.environ), folder, answers) as pid:
         yield pid

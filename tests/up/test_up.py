@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 from redis import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
 from portcullis.supervisor import operator_environment
 from tests.support.gateway import WHOAMI_ALONE
@@ -150,14 +150,21 @@ def test_the_check_service_can_only_read_what_it_needs(up: Gateway, command: str
 
 
 @pytest.mark.parametrize(
-    "command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "DEBUG SLEEP 0"]
+    "command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "MODULE LIST", "MONITOR"]
 )
 def test_the_authorization_server_cannot_govern_redis(up: Gateway, command: str) -> None:
     with redis_as(up, "web", "redis-password-web") as redis, pytest.raises(NoPermissionError):
         redis.execute_command(*command.split())
 
 
-@pytest.mark.parametrize("what", ["redis-server", "-m oauth_web", "-m ext_authz", "bin/envoy", "github-standin"])
+@pytest.mark.parametrize(("user", "secret"), [("web", "redis-password-web"), ("default", "redis-password")])
+def test_nobody_can_debug_redis(up: Gateway, user: str, secret: str) -> None:
+    # Refused before rights are looked at, so that the error is another one.
+    with redis_as(up, user, secret) as redis, pytest.raises(ResponseError, match="DEBUG command not allowed"):
+        redis.execute_command("DEBUG", "SLEEP", "0")
+
+
+@pytest.mark.parametrize("what", ["valkey-server", "-m oauth_web", "-m ext_authz", "bin/envoy", "github-standin"])
 def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> None:
     # A child itself, not a worker of one.
     (pid,) = [pid for pid in children_of(up.process.pid) if what in command_line(pid)]
@@ -234,7 +241,7 @@ def test_a_long_state_path_and_a_redis_of_ones_own_work_too(tmp_path: Path) -> N
             REDIS_URL=redis.url(), REDIS_PASSWORD="theirs", ALLOWED_GITHUB_USERS="octocat"
         )
         with gateway(tmp_path, WHOAMI_ALONE, environment=environment, state=state) as up:
-            assert not any("redis-server" in command_line(pid) for pid in up.processes)
+            assert not any("valkey-server" in command_line(pid) for pid in up.processes)
             assert "everybody" not in up.output
             assert redis.client().exists("keyring")
             assert not (state / "run").exists()
