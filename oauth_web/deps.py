@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import httpx2
 import structlog
 
 from oauth_core.credentials import new_identifier
@@ -96,7 +97,9 @@ async def wire(settings: WebSettings) -> Deps:
     clock = RedisClock(redis, differs=_tell_of_clock)
     leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
-    documents = ClientDocuments.from_settings(settings, document_store, clock=clock)
+    # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
+    tls = httpx2.create_ssl_context()
+    documents = ClientDocuments.from_settings(settings, document_store, tls=tls, clock=clock)
     try:
         await clock.look()
         await SchemaStore(redis).migrate(leases)
@@ -131,7 +134,7 @@ async def wire(settings: WebSettings) -> Deps:
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),
-        github=GitHub.from_settings(settings),
+        github=GitHub.from_settings(settings, tls),
         audit=LogAuditSink(),
         clock=clock,
         leaving=Leaving(seconds=settings.web_drain_seconds),

@@ -12,9 +12,10 @@ from oauth_core import client_id_documents, client_keys, strict_json
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.client_documents import pinned
 from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
-from oauth_web.client_documents.fetch import GuardedFetcher, tls_context
+from oauth_web.client_documents.fetch import GuardedFetcher, with_authorities_of
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
     from oauth_core.client_keys import ClientKeys
@@ -38,11 +39,18 @@ class ClientDocuments:
 
     @classmethod
     def from_settings(
-        cls, settings: WebSettings, store: DocumentStore, *, clock: Callable[[], int]
+        cls, settings: WebSettings, store: DocumentStore, *, tls: ssl.SSLContext, clock: Callable[[], int]
     ) -> ClientDocuments:
-        """What the settings ask for. Raises `SettingsError` when files they name cannot be used."""
+        """What the settings ask for. Raises `SettingsError` when files they name cannot be used.
+
+        `tls` is the context of the process. A file of further authorities gets a context of its own: they may
+        vouch for client documents, and for nothing else.
+        """
         allow_loopback = settings.allow_loopback_client_documents
-        fetcher = GuardedFetcher(allow_loopback=allow_loopback, tls=tls_context(settings.client_documents_ca_file))
+        ca_file = settings.client_documents_ca_file
+        fetcher = GuardedFetcher(
+            allow_loopback=allow_loopback, tls=tls if ca_file is None else with_authorities_of(ca_file)
+        )
         folder = settings.pinned_client_documents
         return cls(
             cache=DocumentCache(fetcher, store, clock=clock, max_age=settings.client_documents_max_age),

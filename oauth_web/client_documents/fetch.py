@@ -55,14 +55,13 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """The authorities everybody trusts, and those in `ca_file`. Raises `SettingsError`."""
+def with_authorities_of(ca_file: Path) -> ssl.SSLContext:
+    """The authorities that everybody trusts, and those in `ca_file`. Raises `SettingsError`."""
     context = httpx2.create_ssl_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise SettingsError([f"client_documents_ca_file: {ca_file}: {error.strerror or error}"]) from None
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError([f"client_documents_ca_file: {ca_file}: {error.strerror or error}"]) from None
     return context
 
 

@@ -6,10 +6,18 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 
 from oauth_core.special_addresses import is_loopback
-from oauth_web.client_documents.fetch import Fetched, FetchError, GuardedFetcher, fresh_for, resolve, tls_context
+from oauth_web.client_documents.fetch import (
+    Fetched,
+    FetchError,
+    GuardedFetcher,
+    fresh_for,
+    resolve,
+    with_authorities_of,
+)
 from tests.support.publisher import Page, Publisher, running_publisher
 
 if TYPE_CHECKING:
@@ -49,7 +57,7 @@ async def with_resolver(
 ) -> Fetched:
     fetcher = GuardedFetcher(
         allow_loopback=allow_loopback,
-        tls=tls or tls_context(publisher.ca_file),
+        tls=tls or with_authorities_of(publisher.ca_file),
         resolver=resolver,
         total_seconds=seconds,
     )
@@ -174,7 +182,7 @@ async def test_the_certificate_must_be_for_the_name_and_not_for_the_address(publ
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(publisher: Publisher) -> None:
     with pytest.raises(FetchError, match="ConnectError"):
-        await fetched(publisher, publisher.url("/a.json"), "127.0.0.1", tls=tls_context(None))
+        await fetched(publisher, publisher.url("/a.json"), "127.0.0.1", tls=httpx2.create_ssl_context())
 
 
 @pytest.mark.requirement("mcp:cimd-abuse")

@@ -8,10 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.oauth_client import OAuthClient, Pkce, answered
 from tests.support.web_process import free_port, running_web
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.web_process import WebServer
 
 CHALLENGE = Pkce.fresh().challenge
@@ -109,3 +112,17 @@ async def test_github_being_away_goes_back_as_temporarily_unavailable() -> None:
             came_back = await client.authorize(client.authorize_url(registration.client_id, CHALLENGE))
             assert came_back["error"] == "temporarily_unavailable"
             assert came_back["state"] == "state-of-the-client"
+
+
+async def test_no_sign_in_reads_the_bundle_of_authorities_again(tmp_path: Path) -> None:
+    """Reading it takes tens of milliseconds, and meanwhile the process serves nothing else."""
+    bundle = Authority(tmp_path, "authorities").cert
+    with running_web({"SSL_CERT_FILE": str(bundle), "ALLOWED_GITHUB_ORGS": "acme"}) as web:
+        bundle.unlink()
+        web.now_at_github({"octocat": {"acme": []}})
+        async with OAuthClient(web.issuer) as client:
+            for _ in range(2):
+                registration = await client.register()
+                tokens = await client.tokens(registration.client_id)
+                refreshed = await client.refresh(registration.client_id, tokens["refresh_token"])
+                assert refreshed.status_code == 200, refreshed.text
