@@ -5,7 +5,7 @@ Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
@@ -195,11 +195,10 @@ class PendingAuthorization:
 class SignIn:
     """A journey to GitHub under way: found again by GitHub's `state`, once.
 
-    `code_verifier` is ours towards GitHub (RFC 7636). With `remembers` the user wants not to be asked again.
+    With `remembers` the user wants not to be asked again.
     """
 
     pending: PendingAuthorization
-    code_verifier: str = field(repr=False)
     remembers: bool = False
 
 

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_web import browser_session, endings, in_session
+from oauth_web import browser_session, endings, in_session, journey
 from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
@@ -16,7 +16,7 @@ from oauth_web.github import GitHubRefusedError, GitHubUnavailableError, Missing
 from oauth_web.standing import NotAdmittedError, admit
 
 if TYPE_CHECKING:
-    from oauth_core.model import SignIn, User
+    from oauth_core.model import User
     from oauth_core.parameters import Parameters
     from oauth_web.deps import Deps
     from oauth_web.endings import Asked
@@ -33,7 +33,8 @@ def blueprint(deps: Deps) -> Blueprint:
     async def callback() -> Response:
         parameters = query_parameters()
         parameters.check_unique()
-        sign_in = await deps.authorizations.take_sign_in(parameters.require("state"))
+        state = parameters.require("state")
+        sign_in = await deps.authorizations.take_sign_in(state)
         # Taken even when the cookie is wrong: a state that showed up in a foreign browser has leaked.
         if sign_in is None or not cookie.belongs_to(sign_in.pending.browser_hash):
             deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser"))
@@ -44,7 +45,7 @@ def blueprint(deps: Deps) -> Blueprint:
             )
         asked, allowed_at = sign_in.pending.request, deps.clock()
         try:
-            signed_in = await _signed_in(deps, sign_in, parameters)
+            signed_in = await _signed_in(deps, state, parameters)
             standing = await admit(deps, signed_in)
         except NotAdmittedError as error:
             _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
@@ -69,12 +70,12 @@ def blueprint(deps: Deps) -> Blueprint:
     return bp
 
 
-async def _signed_in(deps: Deps, sign_in: SignIn, parameters: Parameters) -> SignedIn:
+async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn:
     """Who GitHub says this is. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
     code = parameters.get("code")
     if code is None:
         raise GitHubRefusedError(parameters.get("error") or "no code came back")
-    return await deps.github.sign_in(code=code, code_verifier=sign_in.code_verifier)
+    return await deps.github.sign_in(code=code, code_verifier=journey.code_verifier(deps, state))
 
 
 def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from oauth_core.credentials import hash_secret
 from tests.support.oauth_client import Pkce
 
 if TYPE_CHECKING:
@@ -49,6 +52,21 @@ async def test_no_secret_is_readable_in_redis_or_in_the_log(web: WebServer, clie
         assert secret not in stored, f"{name} is readable in Redis"
         assert secret not in log, f"{name} is in the log"
     assert "PRIVATE KEY" not in stored
+
+
+async def test_nothing_in_redis_is_the_verifier_of_a_sign_in_at_github(
+    web: WebServer, client: OAuthClient
+) -> None:
+    """With it, and a code that leaked on its way from GitHub, a reader of Redis could finish the sign-in."""
+    registration = await client.register()
+    to_github = await client.consent(client.authorize_url(registration.client_id, Pkce.fresh().challenge))
+    asked = parse_qs(urlsplit(to_github.headers["Location"]).query)
+    with web.redis.client() as redis:
+        stored = _everything(redis)
+    assert f"signin:{hash_secret(asked['state'][0])}" in stored, "the sign-in is under way"
+    texts = set(re.findall(r"[A-Za-z0-9._~-]{43,128}", stored))
+    assert not [text for text in texts if hash_secret(text) in asked["code_challenge"]]
+    assert hash_secret(asked["state"][0]) not in asked["code_challenge"], "the state alone is not enough either"
 
 
 def _everything(redis: Redis) -> str:
