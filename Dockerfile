@@ -46,6 +46,7 @@ FROM base AS gateway
 COPY --from=install-gateway /opt/portcullis /opt/portcullis
 # New volumes take over who may write there.
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy \
+    /var/lib/portcullis/verification-key \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme
 ENV HOME=/tmp
 WORKDIR /tmp

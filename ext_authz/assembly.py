@@ -23,6 +23,7 @@ from ext_authz.token_memory import TokenMemory
 from ext_authz.turns import Turns
 from ext_authz.wire import Names
 from oauth_core.errors import SettingsError
+from oauth_core.jwks_signature import KeySetVerifier
 from oauth_core.policy_file import PolicyFile
 from oauth_core.resources import ServiceIndex
 from oauth_core.settings import AuthzSettings
@@ -97,7 +98,8 @@ async def assembled(
         concurrent=settings.concurrent_reads,
         report=_tell_of_link,
     )
-    keys = KeyCache(view.published_keys, changed=view.published_keys.changed)
+    verifier = KeySetVerifier(settings.jwks_verification_key)
+    keys = KeyCache(view.published_keys, verifier, changed=view.published_keys.changed)
     isolated = IsolatedServices(view.isolated_services, bound=settings.revocation_bound)
     tokens = TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens)
     turns = Turns(MOST_WAITING)

@@ -3,7 +3,8 @@ a change or a token names an unknown one.
 
 Redis silent: the last keys stay, since they are as good as they were, and the liveness of every token is asked
 for anyway. Redis answering that there are none, or something that is no key set: there are none, and every
-check is refused as unknown until there are.
+check is refused as unknown until there are. A set without the signature of the authorization server
+(`oauth_core.jwks_signature`), or older than one that was seen, counts as none.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Never, Protocol
 import structlog
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.keys import VerifyingKeys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from oauth_core.jwks_signature import KeySetVerifier
+    from oauth_core.keys import VerifyingKeys
 
 READ_EVERY = 1.0
 """Seconds between reads, so that a key taken out of the ring is trusted no longer than that."""
@@ -42,13 +45,16 @@ class KeyCache:
     def __init__(
         self,
         source: KeysSource,
+        verifier: KeySetVerifier,
         *,
         changed: asyncio.Event | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`changed` is set by whoever hears that there may be other keys; they are then read at once."""
+        """`verifier` opens what `source` reads. When `changed` is set, the keys are read at once."""
         self.current: VerifyingKeys | None = None
         self._source = source
+        self._verifier = verifier
+        self._newest_version = 0
         self._changed = changed or asyncio.Event()
         self._monotonic = monotonic
         self._answered = False
@@ -101,7 +107,7 @@ class KeyCache:
         try:
             document = await self._source.read()
             if self.current is None or document != self._document:
-                self.current = None if document is None else VerifyingKeys.from_jwks(document)
+                self.current = None if document is None else self._opened(document)
                 self._document = document
             self._answered = True
         except StoreUnavailableError:
@@ -115,6 +121,14 @@ class KeyCache:
             self._read_at = self._monotonic()
         if self.is_fresh != was_fresh:
             self._log.log(*self._news())
+
+    def _opened(self, document: str | bytes) -> VerifyingKeys:
+        published = self._verifier.open(document)
+        if published.version < self._newest_version:
+            # An attacker who may write to Redis could otherwise bring back a key that leaked and was retired.
+            raise ValueError("an older key set than the last one")
+        self._newest_version = published.version
+        return published.keys
 
     def _news(self) -> tuple[int, str]:
         if self.is_fresh:

@@ -111,7 +111,18 @@ class VerifyingKeys:
         Raises `ValueError` unless every key is usable, public, named as no other, and of our algorithms.
         """
         try:
-            found = [_verifying_key(member) for member in json.loads(document)["keys"]]
+            members = json.loads(document)["keys"]
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"not a usable JWK set: {type(error).__name__}") from None
+        return cls.from_members(members)
+
+    @classmethod
+    def from_members(cls, members: object) -> VerifyingKeys:
+        """The keys of the `keys` member of a JWK set. Raises `ValueError` as `from_jwks` does."""
+        if not isinstance(members, list):
+            raise ValueError("the keys of a JWK set are a list")  # noqa: TRY004 - a bad value, not a bad call
+        try:
+            found = [_verifying_key(member) for member in members]
         except (KeyError, TypeError, RecursionError, PyJWTError) as error:
             raise ValueError(f"not a usable JWK set: {type(error).__name__}") from None
         keys = dict(found)

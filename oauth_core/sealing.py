@@ -41,9 +41,10 @@ def unseal(sealed: bytes, key: bytes, *, context: str) -> bytes:
         raise UnsealError(context) from None
 
 
-def derive_key(secret: str, *, purpose: str) -> bytes:
+def derive_key(secret: str | bytes, *, purpose: str) -> bytes:
     """A 256-bit key for one purpose from a secret of full strength: HKDF-SHA256 (RFC 5869)."""
-    return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=purpose.encode()).derive(secret.encode())
+    material = secret.encode() if isinstance(secret, str) else secret
+    return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=purpose.encode()).derive(material)
 
 
 def read_key(text: str) -> bytes:

@@ -10,6 +10,7 @@ BELONGS = {
     "betterproto2": ("portcullis.envoy_config",),
     "click": ("portcullis",),
     "cryptography": (
+        "oauth_core.jwks_signature",
         "oauth_core.keys",
         "oauth_core.sealed_stream",
         "oauth_core.sealing",
@@ -32,6 +33,7 @@ BELONGS = {
         "oauth_core.client_keys",
         "oauth_core.compact_jws",
         "oauth_core.foreign_jwts",
+        "oauth_core.jwks_signature",
         "oauth_core.keys",
         "oauth_core.service_assertions",
     ),

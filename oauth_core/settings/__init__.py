@@ -1,8 +1,8 @@
 """What an operator can set: one file for what is public, the environment for secrets, read once.
 
 `load` merges, weakest first: defaults, `portcullis.toml`, the environment (`NAME`, the field's name in capitals)
-and, for secrets, files named by `NAME_FILE`. All faults are reported together, so that a tired operator mends
-them in one go. The environment is an argument: nothing here looks around by itself.
+and, for secrets and keys, files named by `NAME_FILE`. All faults are reported together, so that a tired
+operator mends them in one go. The environment is an argument: nothing here looks around by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
-from oauth_core.settings.sources import SECRET_FIELDS, from_environment, from_file, validated
+from oauth_core.settings.sources import FILE_FIELDS, SECRET_FIELDS, from_environment, from_file, validated
 from oauth_core.settings.tls import TlsSettings
 from oauth_core.settings.unsafe import refusals
 from oauth_core.settings.web import WebSettings
@@ -37,6 +37,7 @@ __all__ = [
     "CommaList",
     "CONFIG_VARIABLE",
     "FIELDS",
+    "FILE_FIELDS",
     "KINDS",
     "SECRETS",
     "WEB_PATHS",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from oauth_core.jwks_signature import KeySetVerifier
 from oauth_core.public_urls import is_loopback
 from oauth_core.service_assertions import AssertionSigner
 from oauth_core.settings.gateway import CommaList, RedisSettings
@@ -15,6 +16,8 @@ from oauth_core.settings.gateway import CommaList, RedisSettings
 class AuthzSettings(RedisSettings):
     """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
 
+    jwks_verification_key: str
+    """The public key that verifies the signature of the published key set; it belongs to the master key."""
     authz_listen: CommaList = ("127.0.0.1:9001",)
     revocation_bound: float = Field(default=1.0, ge=0.05, le=30)
     """The longest, in seconds, that a revoked token may pass, whatever breaks. Heartbeats are a quarter of it."""
@@ -39,6 +42,12 @@ class AuthzSettings(RedisSettings):
     """The private key (PEM) that signs what services with `assertion` are told."""
     metrics_listen: str | None = None
     """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
+
+    @field_validator("jwks_verification_key")
+    @classmethod
+    def _is_key(cls, value: str) -> str:
+        KeySetVerifier(value)
+        return value
 
     @field_validator("metrics_listen")
     @classmethod

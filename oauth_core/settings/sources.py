@@ -25,6 +25,9 @@ SECRET_FIELDS = frozenset(
 )
 """Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
 
+FILE_FIELDS = SECRET_FIELDS | {"jwks_verification_key"}
+"""Fields that a mounted file, named by `NAME_FILE`, may carry."""
+
 TABLES = frozenset({"services", "roles", "trusted_issuers"})
 """Fields that are tables, which no variable can hold."""
 
@@ -65,13 +68,13 @@ def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[s
 
 
 def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: list[str]) -> dict[str, object]:
-    """What the environment says about `fields`, and for secrets the files it names. Adds to `faults`."""
+    """What the environment and the files that it names say about `fields`. Adds to `faults`."""
     values: dict[str, object] = {}
     for name in fields:
         variable = name.upper()
         if name not in TABLES and variable in environ:
             values[name] = environ[variable]
-        if name in SECRET_FIELDS and (file := environ.get(f"{variable}_FILE")):
+        if name in FILE_FIELDS and (file := environ.get(f"{variable}_FILE")):
             if variable in environ:
                 faults.append(f"{variable} and {variable}_FILE are both set")
             try:
@@ -110,6 +113,9 @@ def _in_words(error: ValidationError) -> list[str]:
 
 def _missing(where: str) -> str:
     name = where.upper()
+    if where == "jwks_verification_key":
+        how = "print it with `portcullis keys verification-key`"
+        return f"{where} is not set: set {name} (or {name}_FILE); {how}"
     if where in SECRET_FIELDS:
         return f"{where} is not set: set {name} (or {name}_FILE)"
     if "." in where:

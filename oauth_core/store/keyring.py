@@ -1,6 +1,7 @@
 """The key ring in Redis: private parts sealed, and the public set beside it that the check service reads.
 
-The check service may read `jwks` and nothing else of this, so it never holds what could sign.
+The check service may read `jwks` and nothing else of this, so it never holds what could sign. The set is signed
+(`oauth_core.jwks_signature`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
+from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.key_ring import KeyRing
 from oauth_core.keys import Algorithm, SigningKey, generate_key
 from oauth_core.sealing import UnsealError, seal, unseal
-from oauth_core.store import keyspace
+from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class KeyRingStore:
     def __init__(self, redis: Redis, *, master_key: bytes) -> None:
         self._redis = redis
         self._master_key = master_key
+        self._signer = KeySetSigner(master_key)
+        self._verifier = self._signer.verifier
         self._replace = redis.register_script(_REPLACE)
         self._text: str | bytes | None = None
         self._ring: KeyRing | None = None
@@ -56,8 +60,7 @@ class KeyRingStore:
                 first = self._dump(KeyRing((generate_key(algorithm, now=now),)))
                 await self._redis.set(keyspace.KEYRING, first, nx=True)
         ring = await self.read()
-        async with guarded():
-            await self._redis.set(keyspace.JWKS, ring.jwks)
+        await self._publish(ring)
         return ring
 
     async def read(self) -> KeyRing:
@@ -79,13 +82,28 @@ class KeyRingStore:
         for _ in range(_MOST_TRIES):
             before = await self.read()
             after = how(before)
+            await self._publish(KeyRing(tuple({key.kid: key for key in (*after.keys, *before.keys)}.values())))
             async with guarded():
-                both = KeyRing(tuple({key.kid: key for key in (*after.keys, *before.keys)}.values()))
-                await self._redis.set(keyspace.JWKS, both.jwks)
-                if await self._replace([keyspace.KEYRING], [self._text or "", self._dump(after)]):
-                    await self._redis.set(keyspace.JWKS, after.jwks)
-                    return after
+                replaced = await self._replace([keyspace.KEYRING], [self._text or "", self._dump(after)])
+            if replaced:
+                await self._publish(after)
+                return after
         raise KeyRingError("the key ring keeps changing; try again")
+
+    async def _publish(self, ring: KeyRing) -> None:
+        """Write the public set of `ring`, signed, with a version above that of the set it replaces."""
+        async with guarded():
+            before = await self._redis.get(keyspace.JWKS)
+            milliseconds = int(await clock.seconds(self._redis) * 1000)
+        version = max(milliseconds, self._version_of(before) + 1)
+        async with guarded():
+            await self._redis.set(keyspace.JWKS, self._signer.sign(ring.jwks, version=version))
+
+    def _version_of(self, document: str | bytes | None) -> int:
+        try:
+            return 0 if document is None else self._verifier.open(document).version
+        except ValueError:  # written by another version, or by an attacker
+            return 0
 
     def _dump(self, ring: KeyRing) -> str:
         return json.dumps(

@@ -69,6 +69,7 @@ def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subj
     environment = plain(os.environ) | {
         "PORTCULLIS_CONFIG": str(world.config),
         "AUTHZ_LISTEN": address,
+        "JWKS_VERIFICATION_KEY": world.jwks_verification_key,
         "REDIS_URL": world.redis_url,
         "RUN_DIR": str(world.folder),
         # As an operator with so many tokens would set it.

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from redis import Redis
 from redis.exceptions import RedisError
 
+from oauth_core.credentials import new_key
+from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import generate_key, public_jwks
 from oauth_core.store import keyspace
 from portcullis.bench import children, minting
@@ -65,6 +67,7 @@ class World:
     redis_pid: int
     algorithm: Algorithm
     jwks: str
+    jwks_verification_key: str
     pool: Path
     tokens: int
 
@@ -90,9 +93,9 @@ def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> I
         redis_pid = stack.enter_context(_redis(folder, redis_url))
         # The public half where the check service reads it. The private half stays in memory: nobody rotates here.
         key = generate_key(algorithm, now=int(time.time()))
-        jwks = public_jwks((key,))
+        jwks, signer = public_jwks((key,)), KeySetSigner(new_key())
         with Redis.from_url(redis_url) as redis:
-            redis.set(keyspace.JWKS, jwks)
+            redis.set(keyspace.JWKS, signer.sign(jwks, version=1))
         mint = minting.Mint(ISSUER, RESOURCE, SCOPE, algorithm, key.to_pem(), redis_url)
         tell(f"minting {tokens:,} tokens")
         minting.fill(mint, tokens, folder / "tokens", lambda made: tell(f"minted {made:,} of {tokens:,} tokens"))
@@ -103,6 +106,7 @@ def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> I
             redis_pid=redis_pid,
             algorithm=algorithm,
             jwks=jwks,
+            jwks_verification_key=signer.verification_key,
             pool=folder / "tokens",
             tokens=tokens,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.keys import Algorithm, generate_key
 from oauth_core.store import clock
@@ -84,6 +85,19 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
         raise click.ClickException(f"{kid} stays: {error}") from None
     record(AuditEvent(EventKind.KEY_RETIRED, key=kid))
     _show(ring, now, as_json=as_json)
+
+
+@command.command("verification-key")
+@as_json
+@click.pass_obj
+def verification_key(settings: WebSettings, *, as_json: bool) -> None:
+    """Print the public key that the check service needs (JWKS_VERIFICATION_KEY).
+
+    It belongs to MASTER_KEY and is no secret. The check service trusts only key sets that the authorization server
+    signed, so that write access to Redis is not enough to publish a key. Redis is not asked.
+    """
+    key = KeySetSigner(settings.master_key_bytes).verification_key
+    click.echo(json.dumps({"jwks_verification_key": key}) if as_json else key)
 
 
 def _with_ring(

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from oauth_core.errors import SettingsError
+from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis import redis_program
@@ -94,10 +96,12 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
         # Made in any case: a service may want assertions one day, and that then needs no restart.
         assertion_key_file=None if _brought(environ, "ASSERTION_KEY") else state.assertion_key(),
         standin_secret_file=state.password("github-standin-secret") if choices.standin else None,
+        jwks_verification_key=None,  # known below, once the master key is
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         redis_server=_redis_server(environ) if choices.own_redis else "",
         envoy=_envoy(),
     )
+    ground = replace(ground, jwks_verification_key=_verification_key(choices, ground))
     envoy_settings = _check_settings(choices, ground)
     if ground.assertion_key_file is not None:
         key = SigningKey.from_pem(ground.assertion_key_file.read_bytes(), None, 0)
@@ -129,6 +133,15 @@ def _own_redis(state: StateDir) -> OwnRedis:
     return OwnRedis(state.run_dir / "redis.sock", state.redis, passwords)
 
 
+def _verification_key(choices: Choices, ground: Ground) -> str | None:
+    """The public key of the published key set; `None` when the authorization server's settings have a fault."""
+    try:
+        settings = load(WebSettings, ground.config, plan.web_environment(choices, ground))
+    except SettingsError:
+        return None
+    return KeySetSigner(settings.master_key_bytes).verification_key
+
+
 def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
     """Load each program's settings as it will, so that every fault of all of them is told at once."""
     faults: list[str] = []
@@ -144,7 +157,8 @@ def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
         try:
             load(kind, ground.config, environ)
         except SettingsError as error:
-            faults += error.faults
+            # Without a usable master key there is no verification key either. The first fault says it all.
+            faults += [fault for fault in error.faults if not fault.startswith("jwks_verification_key is not set")]
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))
     return envoy

@@ -17,7 +17,7 @@ class Ground:
     """What the plan stands on.
 
     `redis`, `master_key_file`, `assertion_key_file` and `standin_secret_file` are `None` when the operator brings
-    their own.
+    their own. `jwks_verification_key` belongs to the master key; it is `None` when that cannot be read.
     """
 
     config: Path
@@ -27,6 +27,7 @@ class Ground:
     master_key_file: Path | None
     assertion_key_file: Path | None
     standin_secret_file: Path | None
+    jwks_verification_key: str | None
     acme_dir: Path
     redis_server: str
     envoy: str

@@ -108,6 +108,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         **_redis_access(ground, redis_config.AUTHZ),
         AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
         AUTHZ_WORKERS=str(choices.authz_workers),
+        JWKS_VERIFICATION_KEY=ground.jwks_verification_key,
         ASSERTION_KEY_FILE=str(ground.assertion_key_file) if ground.assertion_key_file else None,
     )
 

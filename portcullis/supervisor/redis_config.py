@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OPERATOR, WEB, AUTHZ = "default", "web", "authz"
 
-_RULES: Mapping[str, str] = {
+RULES: Mapping[str, str] = {
     # A person with the password, who may want to `DEL token:<jti>` or look around.
     OPERATOR: "~* &* +@all",
     # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
@@ -52,7 +52,7 @@ def render(redis: OwnRedis) -> str:
         # Evicting a record would revoke a token or forget a client in silence; refusing to write is heard.
         "maxmemory-policy noeviction",
     ]
-    for user, rules in _RULES.items():
+    for user, rules in RULES.items():
         password = redis.passwords[user].read_text(encoding="utf-8").strip()
         digest = hashlib.sha256(password.encode()).hexdigest()
         lines.append(f"user {user} reset on #{digest} {rules}")

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.keys import SigningKey, public_jwks
 from oauth_core.store import keyspace
 from oauth_core.store.liveness import CHECK_ACL
 from tests.support.authz_process import AuthzProcess, running_authz
+from tests.support.published_keys import SIGNER, published
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from oauth_core.keys import SigningKey
 
 PASSWORD = "check-password-of-tests"
 USERS = {"check": ("on", f">{PASSWORD}", *CHECK_ACL)}
@@ -26,13 +28,18 @@ Issue = Callable[..., str]
 
 def environ(redis: RedisServer, **more: str) -> dict[str, str]:
     """Settings of a check service that uses `redis` with the rights it has in earnest."""
-    return {"REDIS_URL": redis.url(user="check"), "REDIS_PASSWORD": PASSWORD, **more}
+    return {
+        "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+        "REDIS_URL": redis.url(user="check"),
+        "REDIS_PASSWORD": PASSWORD,
+        **more,
+    }
 
 
 def publish(redis: RedisServer, *keys: SigningKey) -> None:
     """Publish these keys and no others."""
     with redis.client() as client:
-        client.set(keyspace.JWKS, public_jwks(keys))
+        client.set(keyspace.JWKS, published(*keys))
 
 
 def remember(redis: RedisServer, jti: str) -> None:

@@ -14,12 +14,12 @@ from ext_authz.key_cache import KeyCache
 from ext_authz.token_memory import TokenMemory
 from ext_authz.turns import Turns
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.keys import public_jwks
 from oauth_core.model import Service
 from oauth_core.policy import Availability, DenyReason, Isolated, Liveness
 from oauth_core.resources import ServiceIndex
 from oauth_core.roles import Policy
 from tests.support.check_messages import check_request, read_answer
+from tests.support.published_keys import SIGNER, published
 from tests.support.tokens import ISSUER, TIME, claims, mint
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Published:
     """A published key."""
 
     def __init__(self, key: SigningKey) -> None:
-        self.document = public_jwks([key])
+        self.document = published(key)
 
     async def read(self) -> str:
         return self.document
@@ -92,7 +92,7 @@ async def authorizer(
     *,
     turns: Turns | None = None,
 ) -> Authorizer:
-    keys = KeyCache(Published(key))
+    keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
     facts = FactFinder(
         services=ServiceIndex([SERVICE]),

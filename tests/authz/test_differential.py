@@ -30,6 +30,7 @@ from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isol
 from oauth_core.resources import ServiceIndex
 from oauth_core.roles import Policy
 from tests.support.check_messages import check_request
+from tests.support.published_keys import SIGNER, published
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class World:
         return self._truth(jti)
 
     async def read(self) -> str:
-        return public_jwks(self.ring)
+        return published(*self.ring)
 
     def record(self, event: AuditEvent) -> None:
         """Nobody listens."""
@@ -231,7 +232,7 @@ def mangled(rng: random.Random, token: str) -> str:
 
 
 async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCache]:
-    keys = KeyCache(world)
+    keys = KeyCache(world, SIGNER.verifier)
     await keys.read()
     tokens = TokenMemory(issuer=ISSUER, size=remembered)
     facts = FactFinder(

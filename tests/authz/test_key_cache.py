@@ -6,7 +6,9 @@ import asyncio
 
 from ext_authz.key_cache import KeyCache
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import public_jwks
+from tests.support.published_keys import SIGNER, published
 from tests.support.tokens import new_key
 
 
@@ -32,8 +34,8 @@ class CountedSource:
 
 
 async def test_keys_of_the_last_read_are_kept_through_an_outage_but_not_fresh() -> None:
-    source = CountedSource(public_jwks([new_key()]))
-    keys = KeyCache(source)
+    source = CountedSource(published(new_key()))
+    keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
     assert keys.is_fresh
     source.is_down = True
@@ -43,8 +45,8 @@ async def test_keys_of_the_last_read_are_kept_through_an_outage_but_not_fresh() 
 
 
 async def test_keys_that_were_taken_away_are_not_kept() -> None:
-    source = CountedSource(public_jwks([new_key()]))
-    keys = KeyCache(source)
+    source = CountedSource(published(new_key()))
+    keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
     source.document = None
     await keys.read()
@@ -53,16 +55,16 @@ async def test_keys_that_were_taken_away_are_not_kept() -> None:
 
 
 async def test_the_same_broken_keys_are_not_taken_for_good_ones_the_second_time() -> None:
-    keys = KeyCache(CountedSource('{"keys":[{}]}'))
+    keys = KeyCache(CountedSource(SIGNER.sign('{"keys":[{}]}', version=1)), SIGNER.verifier)
     await keys.read()
     await keys.read()
     assert keys.current is None
 
 
 async def test_broken_keys_and_then_the_old_ones_again_are_read_again() -> None:
-    good = public_jwks([new_key()])
+    good = published(new_key())
     source = CountedSource(good)
-    keys = KeyCache(source)
+    keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
     source.document = "broken"
     await keys.read()
@@ -73,31 +75,31 @@ async def test_broken_keys_and_then_the_old_ones_again_are_read_again() -> None:
 
 
 async def test_many_callers_share_one_read() -> None:
-    source = CountedSource(public_jwks([new_key()]))
-    keys = KeyCache(source)
+    source = CountedSource(published(new_key()))
+    keys = KeyCache(source, SIGNER.verifier)
     await asyncio.gather(*(keys.read_for_unknown_key() for _ in range(100)))
     assert source.reads == 1
 
 
 async def test_a_key_published_a_moment_after_a_read_is_found_by_whoever_asks_then() -> None:
-    source = CountedSource(public_jwks([new_key()]))
-    keys = KeyCache(source)
+    source = CountedSource(published(new_key()))
+    keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
     newer = new_key()
-    source.document = public_jwks([newer])
+    source.document = published(newer)
     await keys.read_for_unknown_key()
     assert keys.current is not None
     assert keys.current.get(newer.kid) is not None
 
 
 async def test_a_caller_that_comes_while_a_read_is_under_way_gets_the_next_one() -> None:
-    source = CountedSource(public_jwks([new_key()]))
-    keys = KeyCache(source)
+    source = CountedSource(published(new_key()))
+    keys = KeyCache(source, SIGNER.verifier)
     source.may_end.clear()
     first = asyncio.create_task(keys.read_for_unknown_key())
     await source.began.wait()
     newer = new_key()
-    source.document = public_jwks([newer])
+    source.document = published(newer)
     second = asyncio.create_task(keys.read_for_unknown_key())
     await asyncio.sleep(0)
     source.may_end.set()
@@ -108,11 +110,43 @@ async def test_a_caller_that_comes_while_a_read_is_under_way_gets_the_next_one()
 
 
 async def test_a_caller_that_gives_up_does_not_take_the_read_of_the_others_along() -> None:
-    source = CountedSource(public_jwks([new_key()]))
-    keys = KeyCache(source)
+    source = CountedSource(published(new_key()))
+    keys = KeyCache(source, SIGNER.verifier)
     quitter = asyncio.create_task(keys.read_for_unknown_key())
     other = asyncio.create_task(keys.read_for_unknown_key())
     await asyncio.sleep(0)
     quitter.cancel()
     await other
     assert source.reads == 1
+
+
+async def test_a_key_set_that_the_authorization_server_did_not_sign_is_not_trusted() -> None:
+    attacker = new_key()
+    signed_by_another_key = published(attacker, signer=KeySetSigner(bytes(32)))
+    header, payload, signature = published(new_key()).split(".")
+    with_another_payload = ".".join([header, signed_by_another_key.split(".")[1], signature])
+    unsigned = ".".join(["eyJhbGciOiJub25lIn0", payload, ""])
+    for document in (public_jwks([attacker]), signed_by_another_key, with_another_payload, unsigned):
+        source = CountedSource(published(new_key()))
+        keys = KeyCache(source, SIGNER.verifier)
+        await keys.read()
+        source.document = document
+        await keys.read()
+        assert keys.current is None
+        assert not keys.is_fresh
+
+
+async def test_an_older_key_set_with_a_good_signature_is_not_trusted_again() -> None:
+    retired, kept = new_key(), new_key()
+    older, newer = published(retired, kept), published(kept)
+    source = CountedSource(newer)
+    keys = KeyCache(source, SIGNER.verifier)
+    await keys.read()
+    source.document = older
+    await keys.read()
+    assert not keys.is_fresh
+    source.document = newer
+    await keys.read()
+    current = keys.current
+    assert current is not None
+    assert current.get(retired.kid) is None

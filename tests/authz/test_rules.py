@@ -20,6 +20,7 @@ from oauth_core.resources import ServiceIndex
 from oauth_core.roles import Policy, Role
 from tests.authz.test_check import SERVICE, AllOpen, Published, Recorder
 from tests.support.check_messages import check_request, read_answer
+from tests.support.published_keys import SIGNER
 from tests.support.tokens import ISSUER, mint
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Slow:
 async def subject(
     key: SigningKey, service: Service, policy: Policy, liveness: Slow | None = None
 ) -> tuple[Authorizer, Recorder]:
-    keys = KeyCache(Published(key))
+    keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
     facts = FactFinder(
         services=ServiceIndex([service]),

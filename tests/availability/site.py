@@ -9,10 +9,8 @@ Callers use either Envoy; `load.py` does what a balancer or two addresses in the
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
-import secrets
 import socket
 import sys
 import tempfile
@@ -36,6 +34,7 @@ from tests.availability.replicas import (
 )
 from tests.envoy.upstream import serving
 from tests.support.oauth_client import OAuthClient
+from tests.support.published_keys import MASTER_KEY, SIGNER
 from tests.support.web_process import free_port
 
 if TYPE_CHECKING:
@@ -165,7 +164,8 @@ def _environment(folder: Path, group: SentinelGroup | ClusterGroup, issuer: str,
         "ISSUER": issuer,
         "REDIS_URL": group.url(),
         "REDIS_PASSWORD": PASSWORD,
-        "MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "MASTER_KEY": MASTER_KEY,
+        "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
         "GITHUB_CLIENT_ID": "test-app",
         "GITHUB_CLIENT_SECRET": "github-secret-of-tests",
         "GITHUB_URL": github,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.containers.engine import Engine
 
 ROOT = Path(__file__).parents[2]
-SECRETS = ("master_key", "redis_password", "redis_check_password", "github_client_secret")
+SECRETS = ("master_key", "redis_password", "redis_web_password", "redis_check_password", "github_client_secret")
 _OFFICIAL = ("python:3.12-slim", "redis:8", "envoyproxy/envoy:v1.40.0")
 _BUILD_SECONDS = 1500
 _START_SECONDS = 300

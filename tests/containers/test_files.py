@@ -10,6 +10,7 @@ import yaml
 
 from oauth_core.settings import EnvoySettings, load
 from oauth_core.store.liveness import CHECK_ACL
+from portcullis.supervisor.redis_config import RULES, WEB
 from tests.containers.stack import ROOT
 
 
@@ -41,6 +42,12 @@ def test_the_inner_networks_have_no_way_out() -> None:
 def test_redis_lets_the_check_service_do_what_the_check_service_says_it_needs() -> None:
     (script,) = _compose()["services"]["redis"]["command"]
     assert f'"{" ".join(CHECK_ACL)}"' in script
+
+
+def test_the_authorization_server_has_the_same_redis_rights_as_under_up() -> None:
+    (script,) = _compose()["services"]["redis"]["command"]
+    assert f'"{RULES[WEB]}"' in script
+    assert f"ACL SETUSER {WEB} on >PASSWORD {RULES[WEB]}\n" in (ROOT / "docs" / "kubernetes.md").read_text()
 
 
 def test_the_settings_of_the_stack_are_sound_and_name_its_services() -> None:

@@ -31,12 +31,15 @@ NETWORKS = {
     "whoami": {"service"},
     "github-standin": {"service"},
 }
+ENDS = {"config", "verification-key"}
+"""Containers that prepare something and end."""
 PORTS = {"oauth_web": 9000, "ext_authz": 9001, "redis": 6379, "time": 8000, "whoami": 8000, "github-standin": 9002}
 SECRETS = {
     "envoy": set(),
-    "oauth_web": {"redis_password", "master_key", "github_client_secret"},
+    "oauth_web": {"redis_web_password", "master_key", "github_client_secret"},
     "ext_authz": {"redis_check_password"},
-    "redis": {"redis_password", "redis_check_password"},
+    "redis": {"redis_password", "redis_web_password", "redis_check_password"},
+    "verification-key": {"master_key"},
     "time": set(),
     "whoami": set(),
     "github-standin": {"github_client_secret"},
@@ -98,11 +101,12 @@ def test_only_envoy_publishes_a_port_and_on_loopback_only(stack: Stack) -> None:
 
 def test_every_container_is_on_its_own_networks_and_no_other(stack: Stack) -> None:
     containers = stack.containers()
-    assert containers["config"].attrs["HostConfig"]["NetworkMode"] == "none"
+    for name in ENDS:
+        assert containers[name].attrs["HostConfig"]["NetworkMode"] == "none"
     seen = {
         name: {network.rpartition("_")[2] for network in container.attrs["NetworkSettings"]["Networks"]}
         for name, container in containers.items()
-        if name != "config"
+        if name not in ENDS
     }
     assert seen == NETWORKS
 
@@ -155,7 +159,7 @@ def test_no_container_can_use_the_machine_up(stack: Stack) -> None:
 
 def test_every_program_that_stays_is_watched_and_well(stack: Stack) -> None:
     def states() -> dict[str, str]:
-        containers = {name: c for name, c in stack.containers().items() if name != "config"}
+        containers = {name: c for name, c in stack.containers().items() if name not in ENDS}
         return {
             name: c.attrs["State"].get("Health", {}).get("Status", "unwatched") for name, c in containers.items()
         }

@@ -30,7 +30,7 @@ METRICS = ROOT / "kubernetes" / "metrics"
 PROGRAMS = ("oauth-web", "ext-authz")
 SECRETS = {
     "oauth-web": {"redis-password", "master-key", "github-client-secret"},
-    "ext-authz": {"redis-check-password"},
+    "ext-authz": {"redis-check-password", "jwks-verification-key"},
 }
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.published_keys import SIGNER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -121,6 +123,7 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
                     "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
                     "AUTHZ_LISTEN": address,
                     "AUTHZ_WORKERS": "1",
+                    "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
                     **environ,
                 },
                 cwd=folder,  # not where the sources happen to be

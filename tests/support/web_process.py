@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
 import socket
 import tempfile
 import time
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from tests.support import forks
+from tests.support.published_keys import MASTER_KEY
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") ->
             "REDIS_URL": redis.url(),
             "REDIS_TIMEOUT": "20",  # no answer is late on a busy machine; tests of outages set their own
             "REDIS_PASSWORD": "redis-password-of-tests",
-            "MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+            "MASTER_KEY": MASTER_KEY,
             "GITHUB_CLIENT_ID": "test-app",
             "GITHUB_CLIENT_SECRET": "github-secret-of-tests",
             "GITHUB_URL": github,

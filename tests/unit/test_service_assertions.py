@@ -22,6 +22,7 @@ from oauth_core.service_assertions import LIFETIME, RENEWED_AFTER, AssertionSign
 from oauth_core.settings import AuthzSettings, load
 from oauth_core.settings.identity import IdentityHeaders
 from oauth_web.assertion_keys import AssertionKeys
+from tests.support import published_keys
 from tests.support.check_messages import read_answer
 from tests.support.tokens import ISSUER, claims
 from tests.unit.conftest import NOTES, TIME
@@ -36,6 +37,7 @@ KEY = generate_key("ES256", now=0)
 SIGNER = AssertionSigner(KEY, issuer=ISSUER)
 WANTING = dataclasses.replace(TIME, assertion=True)
 NOW = claims().iat
+CHECK = {"JWKS_VERIFICATION_KEY": published_keys.SIGNER.verification_key}
 
 CONFIG = """
 issuer = "http://localhost:8080"
@@ -191,12 +193,12 @@ def config(tmp_path: Path) -> Path:
 
 def test_a_check_service_without_the_key_does_not_start(config: Path) -> None:
     with pytest.raises(SettingsError, match=r"time\): set ASSERTION_KEY"):
-        load(AuthzSettings, config, {})
+        load(AuthzSettings, config, CHECK)
 
 
 def test_neither_does_one_with_a_bad_key_and_it_is_not_repeated(config: Path) -> None:
     with pytest.raises(SettingsError, match="must be a private key") as refused:
-        load(AuthzSettings, config, {"ASSERTION_KEY": "hunter2"})
+        load(AuthzSettings, config, {**CHECK, "ASSERTION_KEY": "hunter2"})
     assert "hunter2" not in str(refused.value)
 
 
@@ -204,15 +206,15 @@ def test_the_key_comes_from_the_environment_or_a_file_of_its_own(config: Path, t
     secret = tmp_path / "key.pem"
     secret.write_bytes(KEY.to_pem())
     for environ in ({"ASSERTION_KEY": KEY.to_pem().decode()}, {"ASSERTION_KEY_FILE": str(secret)}):
-        settings = load(AuthzSettings, config, environ)
+        settings = load(AuthzSettings, config, {**CHECK, **environ})
         assert settings.assertion_signer is not None
         assert "PRIVATE" not in repr(settings)
     config.write_text(f'assertion_key = "x"\n{CONFIG}', encoding="utf-8")
     with pytest.raises(SettingsError, match="assertion_key is a secret"):
-        load(AuthzSettings, config, environ)
+        load(AuthzSettings, config, {**CHECK, **environ})
 
 
 def test_a_service_cannot_want_it_where_the_header_has_no_name(config: Path) -> None:
     environ = {"ASSERTION_KEY": KEY.to_pem().decode(), "IDENTITY_HEADERS": "assertion="}
     with pytest.raises(SettingsError, match="gives them no name"):
-        load(AuthzSettings, config, environ)
+        load(AuthzSettings, config, {**CHECK, **environ})

@@ -21,11 +21,12 @@ from oauth_core.settings import (
     WebSettings,
     load,
 )
+from tests.support.published_keys import MASTER_KEY, SIGNER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+CHECK = {"JWKS_VERIFICATION_KEY": SIGNER.verification_key}
 ENVIRONMENT = {
     "MASTER_KEY": MASTER_KEY,
     "GITHUB_CLIENT_ID": "app",
@@ -84,12 +85,14 @@ def test_a_list_in_the_environment_is_parted_by_commas(config: Path) -> None:
 
 def test_what_other_programs_need_is_no_fault_in_a_shared_file(config: Path) -> None:
     config.write_text(f'envoy_admin = "127.0.0.1:1"\nauthz_listen = "127.0.0.1:2"\n{LOCAL}')
-    assert load(AuthzSettings, config, {}).authz_listen == ("127.0.0.1:2",)
+    assert load(AuthzSettings, config, CHECK).authz_listen == ("127.0.0.1:2",)
 
 
 def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
     config.write_text(LOCAL)
-    settings = load(AuthzSettings, config, {**ENVIRONMENT, "PATH": "/bin", "SERVICES": "[]", "master_key": "x"})
+    settings = load(
+        AuthzSettings, config, {**CHECK, **ENVIRONMENT, "PATH": "/bin", "SERVICES": "[]", "master_key": "x"}
+    )
     assert not {"master_key", "github_client_secret"} & set(AuthzSettings.model_fields)
     assert "hush" not in settings.model_dump_json()
 
@@ -106,7 +109,7 @@ def test_a_secret_may_come_from_a_file_that_the_environment_names(name: str, con
     config.write_text(LOCAL)
     environ = {key: text for key, text in ENVIRONMENT.items() if key != name.upper()}
     kind: type[BackupSettings | AuthzSettings] = AuthzSettings if name == "assertion_key" else BackupSettings
-    settings = load(kind, config, {**environ, f"{name.upper()}_FILE": str(secret)})
+    settings = load(kind, config, {**CHECK, **environ, f"{name.upper()}_FILE": str(secret)})
     assert getattr(settings, name).get_secret_value() == value
 
 
@@ -195,22 +198,22 @@ def test_all_faults_are_reported_together(config: Path) -> None:
 
 
 def test_the_fault_of_an_issuer_is_not_said_again_for_each_of_its_services(config: Path) -> None:
-    told = faults(AuthzSettings, config, f'issuer = "http://example.com"\n{ONE_SERVICE}', {})
+    told = faults(AuthzSettings, config, f'issuer = "http://example.com"\n{ONE_SERVICE}', CHECK)
     assert told == ("issuer 'http://example.com' must use https; only loopback addresses may use http",)
 
 
 def test_bad_toml_is_reported_with_its_line(config: Path) -> None:
-    (fault,) = faults(AuthzSettings, config, 'issuer = "http://localhost"\nservices = ?\n', {})
+    (fault,) = faults(AuthzSettings, config, 'issuer = "http://localhost"\nservices = ?\n', CHECK)
     assert "line 2" in fault
     assert str(config) in fault
 
 
 def test_a_file_that_cannot_be_read_is_one_line(config: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
-        load(AuthzSettings, config, {})
+        load(AuthzSettings, config, CHECK)
     config.write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="utf-8"):
-        load(AuthzSettings, config, {})
+        load(AuthzSettings, config, CHECK)
 
 
 @pytest.mark.parametrize(
@@ -242,20 +245,20 @@ def test_a_file_that_cannot_be_read_is_one_line(config: Path) -> None:
     ],
 )
 def test_a_service_that_cannot_work_is_refused(services: str, fault: str, config: Path) -> None:
-    told = faults(AuthzSettings, config, f'issuer = "http://localhost:8080"\n{services}\n', {})
+    told = faults(AuthzSettings, config, f'issuer = "http://localhost:8080"\n{services}\n', CHECK)
     assert len(told) == 1, told
     assert fault in told[0]
 
 
 def test_two_services_at_one_url_are_refused(config: Path) -> None:
     text = f'{LOCAL}[[services]]\nname = "other"\ncommand = ["x"]\nurl = "/time/mcp"\n'
-    (fault,) = faults(AuthzSettings, config, text, {})
+    (fault,) = faults(AuthzSettings, config, text, CHECK)
     assert "services time and other are both" in fault
 
 
 @pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "0", "31", "soon", ""])
 def test_a_deadline_for_redis_is_a_number_of_seconds_within_reason(timeout: str, config: Path) -> None:
-    (fault,) = faults(AuthzSettings, config, LOCAL, {"REDIS_TIMEOUT": timeout})
+    (fault,) = faults(AuthzSettings, config, LOCAL, {**CHECK, "REDIS_TIMEOUT": timeout})
     assert fault.startswith("redis_timeout: ")
 
 

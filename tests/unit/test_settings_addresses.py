@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oauth_core.errors import SettingsError
 from oauth_core.public_urls import check_public_url, is_loopback
 from oauth_core.settings import AuthzSettings, GatewaySettings, WebSettings, load
-from tests.unit.test_settings import ONE_SERVICE, faults, web
+from tests.unit.test_settings import CHECK, ONE_SERVICE, faults, web
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def test_a_base_domain_names_the_issuer_and_the_services(config: Path) -> None:
     config.write_text(ONE_SERVICE)
-    settings = load(AuthzSettings, config, {"BASE_DOMAIN": "example.com"})
+    settings = load(AuthzSettings, config, {**CHECK, "BASE_DOMAIN": "example.com"})
     assert settings.issuer == "https://auth.example.com"
     assert [service.resource for service in settings.resolved_services] == ["https://time.example.com/mcp"]
     assert not settings.is_local
@@ -28,7 +28,7 @@ def test_a_base_domain_names_the_issuer_and_the_services(config: Path) -> None:
 def test_an_issuer_that_is_said_is_stronger_than_the_base_domain(config: Path) -> None:
     # In the same place; a BASE_DOMAIN in the environment is stronger than an issuer in the file.
     config.write_text(f'base_domain = "example.com"\nissuer = "https://login.example.org"\n{ONE_SERVICE}')
-    assert load(AuthzSettings, config, {}).issuer == "https://login.example.org"
+    assert load(AuthzSettings, config, CHECK).issuer == "https://login.example.org"
 
 
 def test_a_service_has_sensible_defaults(config: Path) -> None:
@@ -40,13 +40,13 @@ def test_a_service_has_sensible_defaults(config: Path) -> None:
 
 
 def test_neither_an_issuer_nor_a_domain_is_a_fault(config: Path) -> None:
-    (fault,) = faults(AuthzSettings, config, ONE_SERVICE, {})
+    (fault,) = faults(AuthzSettings, config, ONE_SERVICE, CHECK)
     assert fault.startswith("issuer is not set")
 
 
 def test_an_issuer_may_have_a_path_and_services_are_beside_it(config: Path) -> None:
     config.write_text(f'issuer = "https://example.com/auth"\n{ONE_SERVICE}')
-    (service,) = load(AuthzSettings, config, {}).resolved_services
+    (service,) = load(AuthzSettings, config, CHECK).resolved_services
     assert service.resource == "https://example.com/time/mcp"
 
 
@@ -55,7 +55,7 @@ def test_an_issuer_may_have_a_path_and_services_are_beside_it(config: Path) -> N
     ["/.well-known", "/.well-known/x", "/_github/x", "/healthz", "/auth/", "/a//b", "/a/../b", "/%61", "/a?b"],
 )
 def test_not_every_path_is_fit_for_an_issuer(config: Path, path: str) -> None:
-    (fault,) = faults(AuthzSettings, config, f'issuer = "https://example.com{path}"\n{ONE_SERVICE}', {})
+    (fault,) = faults(AuthzSettings, config, f'issuer = "https://example.com{path}"\n{ONE_SERVICE}', CHECK)
     assert "issuer" in fault
 
 
@@ -65,14 +65,14 @@ def test_not_every_path_is_fit_for_an_issuer(config: Path, path: str) -> None:
 def test_no_service_is_below_the_path_of_an_issuer_nor_around_it(config: Path, url: str) -> None:
     issuer = "https://example.com/a/auth" if url == "/a" else "https://example.com/auth"
     text = f'issuer = "{issuer}"\n{ONE_SERVICE}url = "{url}"\n'
-    (fault,) = faults(AuthzSettings, config, text, {})
+    (fault,) = faults(AuthzSettings, config, text, CHECK)
     assert "takes a path of the authorization server" in fault
 
 
 @pytest.mark.parametrize("url", ["/authority", "/token", "/authorize", "/callback/mcp"])
 def test_beside_the_path_of_an_issuer_every_path_is_free(config: Path, url: str) -> None:
     config.write_text(f'issuer = "https://example.com/auth"\n{ONE_SERVICE}url = "{url}"\n')
-    (service,) = load(AuthzSettings, config, {}).resolved_services
+    (service,) = load(AuthzSettings, config, CHECK).resolved_services
     assert service.resource == f"https://example.com{url}"
 
 

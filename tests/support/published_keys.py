@@ -1,0 +1,22 @@
+"""The master key of tests, and key sets signed as the authorization server signs them with that key."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import TYPE_CHECKING
+
+from oauth_core.jwks_signature import KeySetSigner
+from oauth_core.keys import public_jwks
+
+if TYPE_CHECKING:
+    from oauth_core.keys import SigningKey
+
+MASTER_KEY_BYTES = bytes(range(32))
+MASTER_KEY = base64.b64encode(MASTER_KEY_BYTES).decode()
+SIGNER = KeySetSigner(MASTER_KEY_BYTES)
+
+
+def published(*keys: SigningKey, signer: KeySetSigner = SIGNER) -> str:
+    """The document that publishes exactly these keys. A later call gives a later version."""
+    return signer.sign(public_jwks(keys), version=time.time_ns() // 1000)
