@@ -46,6 +46,11 @@ def check_redemption(code: AuthorizationCode, client: Client, form: Parameters, 
     narrow_resources(request.resources, form, services)
 
 
+def is_of_client(grant: Grant, client: Client) -> bool:
+    """Whether `client` may go on with what `grant` gave: the grant was made for it (RFC 6749 section 6)."""
+    return grant.client_id == client.client_id
+
+
 def narrow_resources(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
     """The audience of the token: what `resource` asks for, within what was granted (RFC 8707 section 2.2)."""
     asked = []

@@ -4,9 +4,9 @@ A token is `<grant id>.<family>.<secret>`. The family part stays the same throug
 hashed: a token with the right family but a spent secret was once ours, so its reuse ends the family, while a
 guess that merely knows a grant's id ends nothing.
 
-After a rotation the successor is kept sealed under a key that only the spent token can derive. A client that
-lost the answer, or that raced with itself, gets the same successor again within the grace; Redis alone gives
-nobody anything.
+After a rotation the successor is kept sealed under a key that only the spent token can derive. So a client that
+lost the answer, or of which several processes refresh, gets the same successor again, and an older token leads to
+the current one step by step. The content of Redis alone opens none of them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
 
 from oauth_core.credentials import hash_secret, new_identifier, new_secret
 from oauth_core.sealing import UnsealError, derive_key, seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FORM = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})\Z")
 _PURPOSE = "portcullis refresh successor"
@@ -65,6 +70,10 @@ class RefreshToken:
             raise UnsealError(self.grant_id) from None
         secret = unseal(box, key, context=self.grant_id).decode()
         return RefreshToken(self.grant_id, self.family, secret)
+
+    def unseal_successors(self, sealed: Iterable[str]) -> RefreshToken:
+        """The last of several successors, of which each is sealed with the one before. Raises `UnsealError`."""
+        return reduce(RefreshToken.unseal_successor, sealed, self)
 
 
 def first(grant_id: str) -> RefreshToken:

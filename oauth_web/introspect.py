@@ -41,7 +41,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         **({"username": claims.github_user} if claims.github_user else {}),
                     }
                 )
-            case GivenRefresh(grant):
+            case GivenRefresh(grant, is_current=True):
                 return json_answer(
                     {
                         "active": True,
@@ -56,7 +56,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         **confirmation.spelled(grant.certificate, grant.dpop_key),
                     }
                 )
-            case None:
+            case _:
                 return json_answer({"active": False})
 
     return bp

@@ -1,4 +1,4 @@
-"""What a token is that a client shows us, at `/revoke` and `/introspect`: alive, of ours, and that client's own.
+"""What a token is that a client presents at `/revoke` and `/introspect`: alive, of ours, and that client's own.
 
 `token_type_hint` is not needed: the two kinds of token cannot be taken for one another.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core import access_tokens, refresh_tokens
+from oauth_core import access_tokens, grants, refresh_tokens
 from oauth_core.access_tokens import Verified
+from oauth_core.store.refresh_families import RefreshState
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Client, Grant
@@ -25,19 +26,24 @@ class GivenAccess:
 
 @dataclass(frozen=True)
 class GivenRefresh:
-    """A refresh token in force, and its grant."""
+    """A refresh token of a live grant. If it is not the current one, the current one replaced it."""
 
     grant: Grant
+    is_current: bool
 
 
 async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | GivenRefresh | None:
-    """The live token that `text` is, if it was given to `client`; else `None`, whatever the reason."""
+    """The live token that `text` is, or the refresh token that was spent last; else `None`, for any reason.
+
+    A token of another client is `None` too.
+    """
     refresh = refresh_tokens.parse(text)
     if refresh is not None:
         grant = await deps.grants.get(refresh.grant_id)
-        if grant is None or grant.client_id != client.client_id or not await deps.grants.holds(refresh):
+        state = await deps.grants.state_of(refresh)
+        if grant is None or not grants.is_of_client(grant, client) or state is RefreshState.OTHER:
             return None
-        return GivenRefresh(grant)
+        return GivenRefresh(grant, is_current=state is RefreshState.CURRENT)
     verdict = access_tokens.verify(text, deps.keys.verifying, issuer=deps.settings.issuer, now=deps.clock())
     if not isinstance(verdict, Verified) or verdict.claims.client_id != client.client_id:
         return None

@@ -80,7 +80,9 @@ def of_web(settings: WebSettings) -> Iterator[Advice]:
     if settings.membership_check_interval == 0 and (settings.allowed_github_orgs or settings.allowed_github_teams):
         yield Advice("unsafe", "membership_check_interval", "0: who left an organisation stays until they refresh")
     if settings.refresh_grace > _LONG_GRACE:
-        yield Advice("unsafe", "refresh_grace", "a stolen refresh token goes unnoticed for so long")
+        yield Advice("unsafe", "refresh_grace", "a stolen refresh token that is spent works for so long")
+    if settings.refresh_reuse == "refuse":
+        yield Advice("note", "refresh_reuse", "refuse: after the theft of a refresh token the thief may go on")
     if settings.assertion_public_keys is None and any(service.assertion for service in settings.services):
         yield Advice(
             "note", "assertion_public_keys", "is not set: services must get the keys of assertions elsewhere"

@@ -62,6 +62,8 @@ class WebSettings(RedisSettings, RateSettings):
     remembered_consent_lifetime: int = Field(default=7_776_000, ge=0, le=31_536_000)
     github_timeout: float = Field(default=10.0, ge=1, le=14)
     refresh_grace: int = Field(default=10, ge=0, le=120)
+    refresh_retry_window: int = Field(default=3600, ge=0, le=86400)
+    refresh_reuse: Literal["end", "refuse"] = "end"
     membership_check_interval: int = Field(default=900, ge=0, le=86400)
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
     client_documents: Literal["fetched", "pinned"] = "fetched"

@@ -15,7 +15,7 @@ noted there and does not exist (any more) is nothing.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.model import Grant
@@ -23,6 +23,7 @@ from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 from oauth_core.store.noted_grants import NOTE_GRANT
+from oauth_core.store.refresh_families import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import AccessClaims
     from oauth_core.refresh_tokens import RefreshToken
+    from oauth_core.store.refresh_families import Rotation
 
 _GRANT = Codec(Grant)
 
@@ -40,20 +42,6 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1])
 if ARGV[3] then redis.call('HSET', KEYS[1], 'family', ARGV[3], 'current', ARGV[4]) end
 redis.call('EXPIREAT', KEYS[1], ARGV[2])
 return 1
-"""
-
-# KEYS: grant. ARGV: family, presented, successor, sealed successor, now, grace.
-_ROTATE = """
-local g = redis.call('HMGET', KEYS[1], 'family', 'current', 'previous', 'rotated_at', 'successor')
-if not g[1] or g[1] ~= ARGV[1] then return {'gone'} end
-if g[2] == ARGV[2] then
-  redis.call('HSET', KEYS[1], 'current', ARGV[3], 'previous', ARGV[2], 'successor', ARGV[4], 'rotated_at', ARGV[5])
-  return {'rotated'}
-end
-if g[3] == ARGV[2] and tonumber(ARGV[5]) - tonumber(g[4]) <= tonumber(ARGV[6]) then
-  return {'repeated', g[5]}
-end
-return {'reused'}
 """
 
 # KEYS: grant, its tokens. ARGV: jti, expiry, now, the set's life.
@@ -80,39 +68,14 @@ return {existed, tokens, record}
 """
 
 
-@dataclass(frozen=True)
-class Rotated:
-    """The presented token was the current one; its successor is in force."""
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """The presented token was spent a moment ago; `sealed` holds the successor that was given then."""
-
-    sealed: str
-
-
-@dataclass(frozen=True)
-class Reused:
-    """The presented token is an old one of this family: two parties hold it."""
-
-
-@dataclass(frozen=True)
-class Gone:
-    """No such family, or no longer."""
-
-
-Rotation = Rotated | Repeated | Reused | Gone
-
-
 class GrantStore:
-    """`grace` is the seconds in which a spent refresh token is answered with the same successor."""
+    """`grace` is the seconds after the use of its successor in which a refresh token is still answered."""
 
     def __init__(self, redis: Redis, *, grace: int) -> None:
         self._redis = redis
         self._grace = grace
         self._create = redis.register_script(_CREATE)
-        self._rotate = redis.register_script(_ROTATE)
+        self._rotate = redis.register_script(ROTATE)
         self._note = redis.register_script(_NOTE)
         self._replace = redis.register_script(_REPLACE)
         self._note_for_user = redis.register_script(NOTE_GRANT)
@@ -171,36 +134,37 @@ class GrantStore:
             rotated_at = await cast("Awaitable[str | None]", found)
         return None if rotated_at is None else int(rotated_at)
 
-    async def holds(self, presented: RefreshToken) -> bool:
-        """Whether `presented` is the refresh token in force, or the one it replaced. Uses nothing up."""
+    async def state_of(self, presented: RefreshToken) -> RefreshState:
+        """Where `presented` stands in its family. Uses nothing up."""
         async with guarded():
             found = await cast(
                 "Awaitable[list[str | None]]",
                 self._redis.hmget(keyspace.grant(presented.grant_id), ["family", "current", "previous"]),
             )
         family, current, previous = (value or "" for value in found)
-        known = hmac.compare_digest(presented.secret_hash, current) | hmac.compare_digest(
-            presented.secret_hash, previous
-        )
-        return known and hmac.compare_digest(presented.family_hash, family)
+        if not hmac.compare_digest(presented.family_hash, family):
+            return RefreshState.OTHER
+        if hmac.compare_digest(presented.secret_hash, current):
+            return RefreshState.CURRENT
+        is_previous = hmac.compare_digest(presented.secret_hash, previous)
+        return RefreshState.PREVIOUS if is_previous else RefreshState.OTHER
 
-    async def rotate(self, presented: RefreshToken, successor: RefreshToken, *, now: int) -> Rotation:
-        """Put `successor` in the place of `presented`, if that is the current token; say what was found."""
+    async def rotate(
+        self, presented: RefreshToken, successor: RefreshToken, *, now: int, retry_window: int
+    ) -> Rotation:
+        """Put `successor` in the place of `presented`, if that is the current token; say what was found.
+
+        `retry_window` is the seconds in which the token that was replaced last is answered with its successor, as
+        long as that has not been used; it is never shorter than the grace.
+        """
         sealed = presented.seal_successor(successor)
+        windows = [self._grace, max(self._grace, retry_window), MOST_ANCESTORS]
         async with guarded():
-            outcome = await self._rotate(
+            reply = await self._rotate(
                 [keyspace.grant(presented.grant_id)],
-                [presented.family_hash, presented.secret_hash, successor.secret_hash, sealed, now, self._grace],
+                [presented.family_hash, presented.secret_hash, successor.secret_hash, sealed, now, *windows],
             )
-        match outcome:
-            case ["rotated"]:
-                return Rotated()
-            case ["repeated", str(kept)]:
-                return Repeated(kept)
-            case ["reused"]:
-                return Reused()
-            case _:
-                return Gone()
+        return outcome_of(reply)
 
     async def add_token(self, grant: Grant, claims: AccessClaims) -> bool:
         """Bring an access token to life under `grant`.

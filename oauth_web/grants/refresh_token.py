@@ -1,4 +1,7 @@
-"""`grant_type=refresh_token`: the token rotates, and an old one ends its family (OAuth 2.1 section 4.3)."""
+"""`grant_type=refresh_token`: the token rotates, and an old one ends its family (OAuth 2.1 section 4.3).
+
+`oauth_core.store.grants` decides, in one atomic step, whether a token that was used before is a retry or theft.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from oauth_core import grants, refresh_tokens
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
-from oauth_core.store.grants import Gone, Repeated, Reused, Rotated
+from oauth_core.store.refresh_families import Gone, RefreshState, Repeated, Reused, Rotated
 from oauth_web import caller_key
 from oauth_web.caller_certificate import shown, to_bind
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
@@ -25,11 +28,11 @@ if TYPE_CHECKING:
 
 
 async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
-    """Rotate a refresh token. The grace answers a repeat; a later repeat ends the family."""
+    """Rotate a refresh token, or answer a retry with the current one. Raises `DisplayedError`."""
     presented = refresh_tokens.parse(form.require("refresh_token"))
     grant = await deps.grants.get(presented.grant_id) if presented else None
     # A machine client's grant has no user and never had a refresh token.
-    if presented is None or grant is None or grant.user is None or grant.client_id != client.client_id:
+    if presented is None or grant is None or grant.user is None or not grants.is_of_client(grant, client):
         raise invalid_grant("the refresh token is not valid")
     await hold_back(deps, Limit.TOKENS_PER_GRANT, grant.grant_id)
     certificate = grant.certificate or to_bind(deps, client)
@@ -55,9 +58,9 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
 async def _with_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> Grant:
     """The grant with the groups its user is in now; it ends if they may no longer be here.
 
-    A token that is not in force is not worth asking for.
+    GitHub is not asked for an older token: it is refused, or its successor was used, and checked, a moment ago.
     """
-    if grant.user is None or not await deps.grants.holds(presented):
+    if grant.user is None or await deps.grants.state_of(presented) is RefreshState.OTHER:
         return grant
     try:
         groups = await check_still_admitted(deps, grant.user, grant.sealed_github_token)
@@ -71,18 +74,21 @@ async def _with_standing(deps: Deps, client: Client, grant: Grant, presented: Re
 
 async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> RefreshToken:
     fresh = presented.successor()
-    match await deps.grants.rotate(presented, fresh, now=deps.clock()):
+    window = deps.settings.refresh_retry_window
+    match await deps.grants.rotate(presented, fresh, now=deps.clock(), retry_window=window):
         case Rotated():
             return fresh
         case Repeated(sealed):
             try:
-                return presented.unseal_successor(sealed)
+                return presented.unseal_successors(sealed)
             except UnsealError:
                 raise invalid_grant("the refresh token is not valid") from None
         case Reused():
             deps.audit.record(
                 AuditEvent(EventKind.REFRESH_REUSED, client_id=client.client_id, grant_id=presented.grant_id)
             )
+            if deps.settings.refresh_reuse == "refuse":
+                raise invalid_grant("the refresh token was used before")
             await end_grant(deps, presented.grant_id, client, "refresh token reused")
             raise invalid_grant("the refresh token was used before; everything it led to has been revoked")
         case Gone():

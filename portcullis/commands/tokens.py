@@ -16,6 +16,7 @@ from oauth_core.credentials import is_identifier
 from oauth_core.store import clock
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
+from oauth_core.store.refresh_families import RefreshState
 from oauth_core.store.revocation import Revocation
 from portcullis.identifiers import ANY_ID
 from portcullis.operator_commands import (
@@ -171,7 +172,9 @@ def _named(settings: WebSettings, text: str) -> _Named:
         grants = GrantStore(redis, grace=settings.refresh_grace)
         refresh = refresh_tokens.parse(given) if text == "-" else None
         if refresh is not None:
-            grant = await grants.get(refresh.grant_id) if await grants.holds(refresh) else None
+            # The token that was spent last names its grant too.
+            is_ours = await grants.state_of(refresh) is not RefreshState.OTHER
+            grant = await grants.get(refresh.grant_id) if is_ours else None
             return _Named(grant, None)
         jti = await _jti(redis, settings, given) if text == "-" else given
         # The id becomes part of a key, so it has to be one that we made.

@@ -106,6 +106,20 @@ async def test_another_clients_token_is_only_inactive(client: OAuthClient) -> No
     assert await introspect(client, stranger, tokens["refresh_token"]) == {"active": False}
 
 
+async def test_a_refresh_token_that_was_spent_is_not_active_and_still_revokes_its_grant(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration, proof, spent = await confidential(client)
+    me, secret = registration.client_id, registration.secret
+    current = (await client.refresh(me, spent["refresh_token"], client_secret=secret)).json()
+    assert await introspect(client, proof, spent["refresh_token"]) == {"active": False}
+    assert (await introspect(client, proof, current["refresh_token"]))["active"] is True
+    form = {**proof, "token": spent["refresh_token"]}
+    assert (await client.http.post(f"{client.issuer}/revoke", data=form)).status_code == 200
+    assert not alive(web, current["access_token"])
+    assert await introspect(client, proof, current["refresh_token"]) == {"active": False}
+
+
 @pytest.mark.requirement("rfc7662:authorize")
 async def test_a_public_client_cannot_introspect(client: OAuthClient) -> None:
     registration = await client.register()

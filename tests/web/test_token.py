@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
-from tests.support.web_process import running_web
+from tests.support.web_process import another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,6 +169,7 @@ async def test_an_older_refresh_token_ends_the_family(web: WebServer, client: OA
     first = await client.tokens(registration.client_id)
     second = (await client.refresh(registration.client_id, first["refresh_token"])).json()
     third = (await client.refresh(registration.client_id, second["refresh_token"])).json()
+    web.let_pass_since_refreshes(first["refresh_token"], 11)
     assert_refused(await client.refresh(registration.client_id, first["refresh_token"]), "invalid_grant")
     assert_refused(await client.refresh(registration.client_id, third["refresh_token"]), "invalid_grant")
     for answer in (first, second, third):
@@ -176,14 +177,56 @@ async def test_an_older_refresh_token_ends_the_family(web: WebServer, client: OA
     assert "refresh.reused" in web.log.read_text()
 
 
-async def test_a_repeat_after_the_grace_ends_the_family(web: WebServer, client: OAuthClient) -> None:
-    registration = await client.register()
-    tokens = await client.tokens(registration.client_id)
-    successor = (await client.refresh(registration.client_id, tokens["refresh_token"])).json()
-    with web.redis.client() as redis:  # eleven seconds pass
-        redis.hincrby(f"grant:{{{tokens['refresh_token'].split('.')[0]}}}", "rotated_at", -11)
-    assert_refused(await client.refresh(registration.client_id, tokens["refresh_token"]), "invalid_grant")
-    assert_refused(await client.refresh(registration.client_id, successor["refresh_token"]), "invalid_grant")
+async def test_a_refresh_whose_answer_got_lost_gets_the_same_successor_for_an_hour(
+    web: WebServer, client: OAuthClient
+) -> None:
+    me = (await client.register()).client_id
+    tokens = await client.tokens(me)
+    successor = (await client.refresh(me, tokens["refresh_token"])).json()
+    web.let_pass_since_refreshes(tokens["refresh_token"], 3590)
+    retried = await client.refresh(me, tokens["refresh_token"])
+    assert retried.json()["refresh_token"] == successor["refresh_token"]
+    web.let_pass_since_refreshes(tokens["refresh_token"], 20)
+    assert_refused(await client.refresh(me, tokens["refresh_token"]), "invalid_grant")
+    assert_refused(await client.refresh(me, successor["refresh_token"]), "invalid_grant")
+
+
+@pytest.mark.requirement("complaints:claude-code-85236")
+async def test_a_late_process_of_a_client_gets_the_current_token_within_the_grace(
+    web: WebServer, client: OAuthClient
+) -> None:
+    me = (await client.register()).client_id
+    family = [(await client.tokens(me))["refresh_token"]]
+    for _ in range(4):
+        family.append((await client.refresh(me, family[-1])).json()["refresh_token"])
+    for late in family[:-1]:
+        answer = await client.refresh(me, late)
+        assert (answer.status_code, answer.json()["refresh_token"]) == (200, family[-1])
+    # The grace runs from the use of its successor, however long a token waited before that.
+    web.let_pass_since_refreshes(family[0], 600)
+    newest = (await client.refresh(me, family[-1])).json()["refresh_token"]
+    assert (await client.refresh(me, family[-2])).json()["refresh_token"] == newest
+    assert_refused(await client.refresh(me, family[-3]), "invalid_grant")
+    assert_refused(await client.refresh(me, newest), "invalid_grant")
+
+
+async def test_an_operator_may_choose_to_refuse_a_reused_refresh_token_and_end_nothing(
+    web: WebServer, client: OAuthClient
+) -> None:
+    me = (await client.register()).client_id
+    first = await client.tokens(me)
+    second = (await client.refresh(me, first["refresh_token"])).json()["refresh_token"]
+    third = (await client.refresh(me, second)).json()["refresh_token"]
+    web.let_pass_since_refreshes(third, 11)
+    with another_web(web, {"REFRESH_REUSE": "refuse"}) as address:
+        form = {"grant_type": "refresh_token", "client_id": me}
+        reused = await client.http.post(f"{address}/token", data={**form, "refresh_token": first["refresh_token"]})
+        assert_refused(reused, "invalid_grant")
+        went_on = await client.http.post(f"{address}/token", data={**form, "refresh_token": third})
+        assert went_on.status_code == 200
+        logs = "".join(log.read_text() for log in web.log.parent.glob("another-*.log"))
+    assert "refresh.reused" in logs
+    assert "grant.revoked" not in logs
 
 
 @pytest.mark.requirement("oauth21:refresh-secret")

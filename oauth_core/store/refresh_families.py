@@ -1,0 +1,97 @@
+"""What a refresh token is in its family: the atomic step that rotates it, and what that step may find.
+
+A family never forks: one token is current, and every answer gives that one or none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+# KEYS: grant. ARGV: family, presented, successor, sealed successor, now, grace, retry window, most ancestors.
+# `previous` was replaced by `current`, which has not been used yet. `ancestors` lists older ones, oldest first:
+# hash, sealed successor, and the second at which that successor was used.
+ROTATE = """
+local fields = {'family', 'current', 'previous', 'rotated_at', 'successor', 'ancestors'}
+local g = redis.call('HMGET', KEYS[1], unpack(fields))
+local family, current, previous, rotated_at, successor = g[1], g[2], g[3], tonumber(g[4] or '0'), g[5]
+local ancestors = g[6] and cjson.decode(g[6]) or {}
+local presented, now, grace, retry = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+if not family or family ~= ARGV[1] then return {'gone'} end
+if current == presented then
+  if previous then ancestors[#ancestors + 1] = {previous, successor, now} end
+  while #ancestors > 0 and (now - ancestors[1][3] > grace or #ancestors > tonumber(ARGV[8])) do
+    table.remove(ancestors, 1)
+  end
+  redis.call('HSET', KEYS[1], 'current', ARGV[3], 'previous', presented, 'successor', ARGV[4], 'rotated_at', now,
+    'ancestors', cjson.encode(ancestors))
+  return {'rotated'}
+end
+if previous == presented then
+  if now - rotated_at <= retry then return {'repeated', successor} end
+  return {'reused'}
+end
+for i, ancestor in ipairs(ancestors) do
+  if ancestor[1] == presented and now - ancestor[3] <= grace then
+    local answer = {'repeated'}
+    for later = i, #ancestors do answer[#answer + 1] = ancestors[later][2] end
+    answer[#answer + 1] = successor
+    return answer
+  end
+end
+return {'reused'}
+"""
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """The presented token was the current one; its successor is in force."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The presented token was spent already and may still be answered, with the current token.
+
+    `sealed` leads there: its first member opens with the presented token, each further one with the one before.
+    """
+
+    sealed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reused:
+    """The presented token is an old one of this family: two parties hold it."""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """No such family, or no longer."""
+
+
+Rotation = Rotated | Repeated | Reused | Gone
+
+MOST_ANCESTORS = 64
+"""Of one family. One grant is refreshed a limited number of times a minute; this bounds its record in any case."""
+
+
+class RefreshState(Enum):
+    """Where in its family a refresh token stands."""
+
+    CURRENT = "current"
+    PREVIOUS = "previous"
+    """It was replaced by the current one, which has not been used yet."""
+    OTHER = "other"
+    """It is older, or never was a token."""
+
+
+def outcome_of(reply: object) -> Rotation:
+    """What the step answered."""
+    match reply:
+        case ["rotated"]:
+            return Rotated()
+        case ["repeated", *sealed]:
+            return Repeated(tuple(map(str, sealed)))
+        case ["reused"]:
+            return Reused()
+        case _:
+            return Gone()
