@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     TOKEN_REVOKED = "token.revoked"
     CODE_REPLAYED = "code.replayed"
     REFRESH_REUSED = "refresh.reused"
+    GRANT_CONTINUED = "grant.continued"
     GRANT_REVOKED = "grant.revoked"
     GRANT_REGROUPED = "grant.regrouped"
     KEY_CREATED = "key.created"

@@ -53,13 +53,11 @@ def validate(
 def _redirect_uri(parameters: Parameters, client: Client) -> str:
     requested = parameters.get("redirect_uri")
     if requested is None:
-        # The port in a record that several share is that of whoever came first, on some other machine perhaps.
         match client.redirect_uris:
-            case (only,) if client.sharing != "shared" or not redirect_uris.is_loopback(only):
+            case (only,):
                 return only
         raise DisplayedError(
-            ErrorCode.INVALID_REQUEST,
-            "redirect_uri is missing and the client registered several, or shares its registration",
+            ErrorCode.INVALID_REQUEST, "redirect_uri is missing and the client registered several"
         )
     if not redirect_uris.matches(client.redirect_uris, redirect_uris.check(requested)):
         raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, "redirect_uri is not one that the client registered")

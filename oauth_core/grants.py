@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from oauth_core import scopes
+from oauth_core import scopes, siblings
 from oauth_core.credentials import pkce_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccessClaims, Grant
@@ -24,13 +24,23 @@ if TYPE_CHECKING:
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
 
 
-def check_redemption(code: AuthorizationCode, client: Client, form: Parameters, services: ServiceIndex) -> None:
+def check_redemption(
+    code: AuthorizationCode,
+    client: Client,
+    form: Parameters,
+    services: ServiceIndex,
+    *,
+    owner: Client | None = None,
+) -> None:
     """Pass when `client` may redeem `code` with what it sent; else raise `DisplayedError`.
+
+    `owner` is the client that the code was given to, if it is another: its sibling may redeem it.
 
     Nothing is used up before this passes, so whoever finds a code cannot burn it without the verifier.
     """
     request = code.request
-    if request.client_id != client.client_id:
+    owner = owner or client
+    if request.client_id != owner.client_id or not siblings.may_act_for(client, owner):
         raise _invalid_grant("the code is not this client's")
     redirect_uri = form.get("redirect_uri")
     # Left out is fine only where the authorization request could leave it out too.
@@ -44,11 +54,6 @@ def check_redemption(code: AuthorizationCode, client: Client, form: Parameters, 
     if not pkce_matches(verifier, request.code_challenge):
         raise _invalid_grant("code_verifier does not match the code_challenge")
     narrow_resources(request.resources, form, services)
-
-
-def is_of_client(grant: Grant, client: Client) -> bool:
-    """Whether `client` may go on with what `grant` gave: the grant was made for it (RFC 6749 section 6)."""
-    return grant.client_id == client.client_id
 
 
 def narrow_resources(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:

@@ -121,8 +121,6 @@ class Client:
     certificate_bound: bool = False
     dpop_bound: bool = False
     """Whether its tokens are to count only with a certificate (RFC 8705 section 3.4), with a key (RFC 9449)."""
-    sharing: Literal["possible", "shared", "never"] = "never"
-    """Whether identical registrations are answered with this record (`oauth_core.identical_registrations`)."""
 
 
 @dataclass(frozen=True, slots=True)

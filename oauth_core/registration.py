@@ -55,11 +55,10 @@ def register(
     *,
     now: int,
     permissions: tuple[str, ...] = registration_permissions.ALL,
-    may_share: bool = False,
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
-    `permissions` are what its registration token will carry; with `may_share` identical ones may become one.
+    `permissions` are what its registration token will carry.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(document)
@@ -71,7 +70,6 @@ def register(
         registration_token_hash=hash_secret(token),
         secret_hash=hash_secret(secret) if secret else None,
         registration_permissions=permissions,
-        sharing="possible" if may_share and members["token_endpoint_auth_method"] == "none" else "never",
         **members,
     )
     return Registered(client, secret, token)
@@ -195,7 +193,7 @@ def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
 
     RFC 7591 section 2 means `client_secret_basic`, and section 3.2.1 lets us answer otherwise. A program on its
     user's own machine has no better place for a secret than for its tokens, so it is a public client (RFC 8252
-    section 8.4), and as such shares its record with all who register the same.
+    section 8.4).
     """
     return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 

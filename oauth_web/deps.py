@@ -110,7 +110,7 @@ async def wire(settings: WebSettings) -> Deps:
     except BaseException:
         await redis.aclose()
         raise
-    grants = GrantStore(redis, grace=settings.refresh_grace)
+    grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
     services = ServiceIndex(settings.resolved_services)
     return Deps(
         settings=settings,

@@ -47,6 +47,9 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, 
     Raises `DisplayedError` when they do so too often.
     """
     await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
+    if (client_id := client_of(asked)) is not None:
+        # Somebody who may come in has consented: the registration is in use from now on.
+        await deps.clients.keep_for(client_id, 0)
     match asked:
         case AuthorizationRequest():
             code = await deps.codes.add(

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leave:
-    """Somebody may register one client, whose registration token will carry `registration_permissions`."""
+    """Somebody may register one client, whose registration token will carry `registration_permissions`.
+
+    The client ends after `unused_lifetime` seconds, unless a person consents to it before.
+    """
 
     registration_permissions: tuple[str, ...]
+    unused_lifetime: int
     token_id: str | None
     _tokens: InitialAccessTokenStore
 
@@ -41,7 +45,13 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
     match mode:
         case "open":
             # A token is not looked at: it is not needed, and clients send what they have.
-            return Leave(deps.settings.client_registration_permissions, None, deps.initial_access_tokens)
+            settings = deps.settings
+            return Leave(
+                settings.client_registration_permissions,
+                settings.unused_client_lifetime,
+                None,
+                deps.initial_access_tokens,
+            )
         case "closed":
             raise DisplayedError(ErrorCode.ACCESS_DENIED, "clients cannot be registered here", status=403)
         case "token":
@@ -63,7 +73,12 @@ async def _by_token(deps: Deps, authorization: str | None) -> Leave:
     token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
     if token is None or (token.issued_to is not None and await _fell(deps, token.issued_to, token.issued_at)):
         raise _not_good()
-    return Leave(token.registration_permissions, token.token_id, deps.initial_access_tokens)
+    return Leave(
+        token.registration_permissions,
+        deps.settings.invited_client_lifetime,
+        token.token_id,
+        deps.initial_access_tokens,
+    )
 
 
 async def _fell(deps: Deps, holder: User, issued_at: int) -> bool:

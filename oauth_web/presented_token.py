@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core import access_tokens, grants, refresh_tokens
+from oauth_core import access_tokens, refresh_tokens
 from oauth_core.access_tokens import Verified
 from oauth_core.store.refresh_families import RefreshState
+from oauth_web.siblings import may_act_for
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Client, Grant
@@ -35,16 +36,18 @@ class GivenRefresh:
 async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | GivenRefresh | None:
     """The live token that `text` is, or the refresh token that was spent last; else `None`, for any reason.
 
-    A token of another client is `None` too.
+    A token that was given neither to `client` nor to its sibling is `None` too.
     """
     refresh = refresh_tokens.parse(text)
     if refresh is not None:
         grant = await deps.grants.get(refresh.grant_id)
         state = await deps.grants.state_of(refresh)
-        if grant is None or not grants.is_of_client(grant, client) or state is RefreshState.OTHER:
+        if grant is None or state is RefreshState.OTHER:
+            return None
+        if not await may_act_for(deps, client, grant.client_id):
             return None
         return GivenRefresh(grant, is_current=state is RefreshState.CURRENT)
     verdict = access_tokens.verify(text, deps.keys.verifying, issuer=deps.settings.issuer, now=deps.clock())
-    if not isinstance(verdict, Verified) or verdict.claims.client_id != client.client_id:
+    if not isinstance(verdict, Verified) or not await may_act_for(deps, client, verdict.claims.client_id):
         return None
     return GivenAccess(verdict.claims) if await deps.grants.token_lives(verdict.claims.jti) else None

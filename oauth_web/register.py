@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
 
-from oauth_core import identical_registrations, registration, registration_permissions, strict_json
+from oauth_core import registration, registration_permissions, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
@@ -38,23 +36,16 @@ def blueprint(deps: Deps) -> Blueprint:
         try:
             leave = await leave_to_register(deps, one_header("Authorization"))
             registered = registration.register(
-                await _json_body(),
-                now=deps.clock(),
-                permissions=leave.registration_permissions,
-                may_share=leave.token_id is None,
+                await _json_body(), now=deps.clock(), permissions=leave.registration_permissions
             )
             await leave.use_up()
         except DisplayedError as error:
             deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
             raise
-        client = await deps.clients.add_or_share(registered.client)
-        if client.client_id != registered.client.client_id:
-            # Several rely on it now, so nobody is told how to change it. The ports of loopback may be another's:
-            # any is as good, and a client may insist on what it said.
-            shown = replace(client, redirect_uris=registered.client.redirect_uris)
-            registered = registration.Registered(shown, None, None)
-        reason = leave.reason if registered.registration_token else "registered before, exactly the same"
-        deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTERED, reason=reason, client_id=client.client_id))
+        await deps.clients.add(registered.client, unused=leave.unused_lifetime)
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
+        )
         return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
 
     @bp.get("/register/<client_id>")
@@ -103,18 +94,11 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
         raise _refused()
     try:
         registration_permissions.require(client, permission)
-        identical_registrations.check_manageable(client, permission)
     except DisplayedError as error:
         deps.audit.record(
             AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
         )
         raise
-    if client.sharing == "possible":
-        # Who manages a record keeps it: nobody who registers the same comes to rely on it any more.
-        kept = dataclasses.replace(client, sharing="never")
-        if not await deps.clients.swap(client, kept):
-            raise _overtaken()
-        client = kept
     return client, token
 
 

@@ -53,7 +53,9 @@ class WebSettings(RedisSettings, RateSettings):
     allow_short_access_tokens: bool = False
     access_token_lifetime: int = Field(default=1800, gt=0, le=86400)
     refresh_token_lifetime: int = Field(default=31_536_000, gt=0)
-    client_lifetime: int = Field(default=7_776_000, ge=0)
+    client_lifetime: int = Field(default=86_400, ge=0)
+    unused_client_lifetime: int = Field(default=3600, ge=60)
+    invited_client_lifetime: int = Field(default=7_776_000, ge=60)
     client_registration: Literal["open", "token", "closed"] = "open"
     client_registration_permissions: Annotated[CommaList, AfterValidator(check_names)] = ALL
     session_timeout: int = Field(default=600, ge=30, le=86400)

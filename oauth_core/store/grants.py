@@ -15,11 +15,14 @@ noted there and does not exist (any more) is nothing.
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Grant
 from oauth_core.store import keyspace
+from oauth_core.store.client_lives import ClientLives
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
 from oauth_core.store.noted_grants import NOTE_GRANT
@@ -62,16 +65,27 @@ return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
 
 _END = """
 local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
-local record = redis.call('HGET', KEYS[1], 'record')
+local found = redis.call('HMGET', KEYS[1], 'record', 'sibling')
 local existed = redis.call('DEL', KEYS[1], KEYS[2])
-return {existed, tokens, record}
+return {existed, tokens, found[1], found[2]}
+"""
+
+# KEYS: grant. ARGV: client. Answers the client that was noted before.
+_NOTE_SIBLING = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local before = redis.call('HGET', KEYS[1], 'sibling')
+if before ~= ARGV[1] then redis.call('HSET', KEYS[1], 'sibling', ARGV[1]) end
+return before
 """
 
 
 class GrantStore:
-    """`grace` is the seconds after the use of its successor in which a refresh token is still answered."""
+    """`grace` is the seconds after the use of its successor in which a refresh token is still answered.
 
-    def __init__(self, redis: Redis, *, grace: int) -> None:
+    `client_lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever.
+    """
+
+    def __init__(self, redis: Redis, *, grace: int, client_lifetime: int = 86_400) -> None:
         self._redis = redis
         self._grace = grace
         self._create = redis.register_script(_CREATE)
@@ -80,6 +94,8 @@ class GrantStore:
         self._replace = redis.register_script(_REPLACE)
         self._note_for_user = redis.register_script(NOTE_GRANT)
         self._end = redis.register_script(_END)
+        self._note_sibling = redis.register_script(_NOTE_SIBLING)
+        self._client_lives = ClientLives(redis, lifetime=client_lifetime)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:
         """Keep a grant, with the first refresh token of its family if it is to have any.
@@ -222,12 +238,23 @@ class GrantStore:
     async def end(self, grant_id: str) -> bool:
         """End the grant, its refresh tokens and every access token it gave. Answers whether it existed."""
         async with guarded():
-            existed, tokens, record = await self._end(
+            existed, tokens, record, sibling = await self._end(
                 [keyspace.grant(grant_id), keyspace.grant_tokens(grant_id)], []
             )
             for jti in tokens:  # one by one: they lie on different nodes of a cluster
                 await self._redis.delete(keyspace.token(jti))
-            user = None if record is None else _GRANT.load(record).user
-            if user is not None:
-                await self._redis.zrem(keyspace.user_grants(user.github_id), grant_id)
+            grant = None if record is None else _GRANT.load(record)
+            if grant is not None and grant.user is not None:
+                await self._redis.zrem(keyspace.user_grants(grant.user.github_id), grant_id)
+        # Everything has ended by now. A record of a client that lives too long harms nobody.
+        with suppress(StoreUnavailableError):
+            if grant is not None:
+                await self._client_lives.settle(grant.client_id, ended=grant_id)
+            if sibling is not None:
+                await self._client_lives.settle(sibling)
         return bool(existed)
+
+    async def note_sibling(self, grant: Grant, client_id: str) -> str | None:
+        """Note that `client_id`, a sibling of the client of `grant`, uses it; answers the sibling noted before."""
+        async with guarded():
+            return cast("str | None", await self._note_sibling([keyspace.grant(grant.grant_id)], [client_id]))

@@ -2,8 +2,7 @@
 
 | key | value | lives |
 |---|---|---|
-| `client:<id>` | a `Client`, JSON | `client_lifetime` after its last use; a machine client for ever |
-| `registration:<hash>` | the client that said exactly this of itself | as a client that nobody uses |
+| `client:<id>` | a `Client`, JSON | unused an hour, then see `store.client_lives`; a machine client for ever |
 | `initial-access-token:<id>` | hash: `record` (an `InitialAccessToken`), `left` (uses) | itself, or its uses |
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
@@ -60,6 +59,9 @@ DEVICE_ATTEMPTS = "device-attempts"
 ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
 
+OLD_REGISTRATIONS = "registration:*"
+"""Pattern of keys that earlier versions wrote; `oauth_core.store.schema` deletes them."""
+
 ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
 ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
@@ -92,11 +94,6 @@ EXPIRED_DEVICE_LIFETIME = 600
 def client(client_id: str) -> str:
     """Key of a client's record."""
     return f"client:{_of_ours(client_id)}"
-
-
-def registration(fingerprint: str) -> str:
-    """Key that leads from what clients say of themselves to the one record they share."""
-    return f"registration:{fingerprint}"
 
 
 def initial_access_token(token_id: str) -> str:

@@ -11,8 +11,11 @@ a lease; if the lease is lost and two do, nothing is harmed.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 from typing import TYPE_CHECKING, cast
 
+from oauth_core.registration_permissions import READ
 from oauth_core.store import keyspace
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.connection import guarded
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from oauth_core.store.leases import LeaseStore
 
-VERSION = 1
+VERSION = 2
 """What this program reads and writes."""
 
 _UNNUMBERED = 0
@@ -71,7 +74,28 @@ async def _number_indexes(redis: Redis) -> None:
     await index_grants(redis)
 
 
-_STEPS: Mapping[int, Callable[[Redis], Awaitable[None]]] = {_UNNUMBERED: _number_indexes}
+async def _part_shared_registrations(redis: Redis) -> None:
+    """1 to 2: identical registrations once shared a record. Its first registrant may still only read it.
+
+    Otherwise a stranger who registered what a popular client does could now add a redirect URI for its users.
+    """
+    clients = ClientStore(redis, lifetime=0)
+    async with guarded():
+        async for key in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+            text = await redis.get(key)
+            if text is None or json.loads(text).get("sharing") != "shared":
+                continue
+            client = await clients.look_at(str(key).partition(":")[2])
+            if client is not None:
+                await clients.swap(client, dataclasses.replace(client, registration_permissions=(READ,)))
+        async for key in redis.scan_iter(match=keyspace.OLD_REGISTRATIONS, count=1000):
+            await redis.delete(key)
+
+
+_STEPS: Mapping[int, Callable[[Redis], Awaitable[None]]] = {
+    _UNNUMBERED: _number_indexes,
+    1: _part_shared_registrations,
+}
 """By the version they begin from; each leads to the next."""
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 KEPT: dict[str, Literal["text", "hash"]] = {
     "client": "text",
-    "registration": "text",
     "initial-access-token": "hash",
     "grant": "hash",
     "consents": "hash",

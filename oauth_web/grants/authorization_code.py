@@ -26,7 +26,8 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
     found = await deps.codes.find(form.require("code"))
     if found is None:
         raise invalid_grant("the code is unknown or has expired")
-    grants.check_redemption(found.code, client, form, deps.services)
+    owner = await deps.clients.look_at(found.code.request.client_id)
+    grants.check_redemption(found.code, client, form, deps.services, owner=owner)
     if found.code.request.dpop_key not in {None, caller_key.shown()}:
         # Before the code is used up: a thief without the key must not cost the owner the sign-in.
         raise invalid_grant("the code is bound to another key (RFC 9449 section 10)")

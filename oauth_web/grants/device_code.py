@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from oauth_core import device, grants
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.grants.issuing import begin_grant, invalid_grant
+from oauth_web.siblings import may_act_for
 
 if TYPE_CHECKING:
     from quart import Response
@@ -25,7 +26,7 @@ async def poll(deps: Deps, client: Client, form: Parameters) -> Response:
     for _ in range(_MOST_TRIES):
         found = await deps.devices.by_device_code(device_code)
         # Somebody else's code is told nothing, and costs its owner nothing.
-        if found is None or found.device.client_id != client.client_id:
+        if found is None or not await may_act_for(deps, client, found.device.client_id):
             raise invalid_grant("the device code is unknown or was used")
         match device.poll(found.device, found.decision, found.pace, now=deps.clock()):
             case device.Approved() as approved:

@@ -33,7 +33,8 @@ async def begin_grant(
     lifetime = grant.expires_at - grant.created_at
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, token)
-    await deps.clients.keep_for(client.client_id, lifetime)
+    # The grant is that of the client that was allowed it, of which `client` may be a sibling.
+    await deps.clients.keep_for(grant.client_id, lifetime)
     answer = await issue(
         deps,
         grant,
@@ -52,7 +53,7 @@ async def check_not_overtaken(deps: Deps, client: Client, grant: Grant, *, allow
 
     Asked after the grant exists: whoever deletes, revokes or blocks looks for grants after saying so.
     """
-    if not await deps.clients.exists(client.client_id):
+    if not await deps.clients.exists(grant.client_id):
         await end_grant(deps, grant.grant_id, client, "client deleted")
         raise client_authentication.refused("the client was deleted", by_header=False)
     if grant.user is not None and await deps.users.block_of(grant.user.github_id) is not None:

@@ -16,6 +16,7 @@ from oauth_web import caller_key
 from oauth_web.caller_certificate import shown, to_bind
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
 from oauth_web.rates import hold_back
+from oauth_web.siblings import keep_sibling, may_act_for
 from oauth_web.standing import NotAdmittedError, check_still_admitted
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     presented = refresh_tokens.parse(form.require("refresh_token"))
     grant = await deps.grants.get(presented.grant_id) if presented else None
     # A machine client's grant has no user and never had a refresh token.
-    if presented is None or grant is None or grant.user is None or not grants.is_of_client(grant, client):
+    if presented is None or grant is None or grant.user is None:
+        raise invalid_grant("the refresh token is not valid")
+    if not await may_act_for(deps, client, grant.client_id):
         raise invalid_grant("the refresh token is not valid")
     await hold_back(deps, Limit.TOKENS_PER_GRANT, grant.grant_id)
     certificate = grant.certificate or to_bind(deps, client)
@@ -44,6 +47,8 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     audience = grants.narrow_resources(grant.resources, form, deps.services)
     grant = await _with_standing(deps, client, grant, presented)
     successor = await _successor(deps, client, presented)
+    if client.client_id != grant.client_id:
+        await keep_sibling(deps, client, grant)
     return await issue(
         deps,
         grant,

@@ -134,12 +134,7 @@ def permissions(
         if client is None or not (permissions or no_permissions):
             return client
         chosen = _chosen(permissions, none=no_permissions, default=())
-        changed = dataclasses.replace(
-            client,
-            registration_permissions=chosen,
-            # It is not what others would register any more, unless they rely on it already.
-            sharing="shared" if client.sharing == "shared" else "never",
-        )
+        changed = dataclasses.replace(client, registration_permissions=chosen)
         if not await clients.swap(client, changed):
             raise click.ClickException("the client changed at this very moment; try again")
         return changed

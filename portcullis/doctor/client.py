@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -105,8 +104,6 @@ async def connected(
             "client_name": "Portcullis doctor",
             "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": "none",
-            # Like nobody else's: what identical registrations share, none of them may delete again.
-            "software_version": secrets.token_urlsafe(16),
         }
     )
     provider = OAuthClientProvider(

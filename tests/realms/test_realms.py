@@ -69,7 +69,7 @@ KEPT_FOR = {
 
 NO_CREDENTIAL = {
     *("client_grants", "user_grants", "grant_tokens", "user", "block", "cut_of_user", "cut_of_client", "lease"),
-    *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate", "registration"),
+    *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate"),
     *("user_sessions", "consents", "consent_field"),
 }
 

@@ -10,10 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from oauth_core.store import keyspace
+from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.schema import VERSION, SchemaError, SchemaStore
-from tests.state.test_backup import GRANT, environment, populate, portcullis, server
+from tests.state.test_backup import CLIENT, GRANT, environment, populate, portcullis, server
 from tests.support import forks
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
     migrated = await asyncio.gather(
         *(SchemaStore(redis).migrate(LeaseStore(redis, holder=str(number))) for number in range(8))
     )
-    assert sorted(migrated) == [()] * 7 + [(0,)]
+    assert sorted(version for left in migrated for version in left) == list(range(VERSION))
     assert await GrantStore(redis, grace=0).of_user(GRANT.user.github_id) == (GRANT,)
     for index in (keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id)):
         assert await redis.zrange(index, 0, -1) == [GRANT.grant_id]
@@ -57,9 +58,30 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
 async def test_the_command_migrates(server: RedisServer, redis: Redis, environment: dict[str, str]) -> None:
     await asyncio.to_thread(populate, server)
     done = forks.run("portcullis", "migrate", "--json", environment=environment)
-    assert json.loads(done.stdout) == {"version": VERSION, "migrated_from": [0]}
+    assert json.loads(done.stdout) == {"version": VERSION, "migrated_from": list(range(VERSION))}
     assert "state.migrated" in done.stderr
     assert await redis.get(keyspace.SCHEMA) == str(VERSION)
+
+
+async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_read_it(
+    server: RedisServer, redis: Redis
+) -> None:
+    """Otherwise it could now add a redirect URI for everybody who relies on the record."""
+    await asyncio.to_thread(populate, server)
+    key = keyspace.client(CLIENT.client_id)
+    record = json.loads(await redis.get(key))
+    await redis.set(keyspace.SCHEMA, "1")
+    for sharing in ("shared", "possible"):
+        await redis.set(key, json.dumps({**record, "sharing": sharing}), ex=1000)
+        await redis.set("registration:of-the-same", CLIENT.client_id)
+        await redis.set(keyspace.SCHEMA, "1")
+        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"))
+        client = await ClientStore(redis, lifetime=0).get(CLIENT.client_id)
+        assert client is not None
+        only_reads = client.registration_permissions == ("registration.read",)
+        assert only_reads is (sharing == "shared")
+        assert 0 < await redis.ttl(key) <= 1000
+        assert not await redis.exists("registration:of-the-same")
 
 
 @pytest.mark.parametrize("stands", [str(VERSION + 1), "restoring", "-1", "what"])

@@ -71,7 +71,7 @@ class OAuthClient:
         await self.http.aclose()
 
     async def register(self, **members: object) -> Registration:
-        """Register, as a public client unless told otherwise. Unlike any other, or they would share a record."""
+        """Register, as a public client unless told otherwise. Its metadata is unlike that of any other."""
         document = {
             "client_name": "Test client",
             "software_version": secrets.token_hex(8),

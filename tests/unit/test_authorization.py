@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,14 +96,6 @@ def test_two_redirect_uris_are_redirected_to_neither() -> None:
         ask({}, ("redirect_uri", "https://evil.example/"))
     with pytest.raises(DisplayedError, match="more than once"):
         ask({}, ("redirect_uri", CALLBACK))
-
-
-@pytest.mark.parametrize("uris", [("http://localhost:4000/cb",), ("http://127.0.0.1/cb",), ()])
-def test_a_client_that_shares_its_record_has_to_say_which_port_it_listens_on(uris: tuple[str, ...]) -> None:
-    shared = dataclasses.replace(make_client(*uris), redirect_uris=uris, sharing="shared")
-    with pytest.raises(DisplayedError) as caught:
-        validate(Parameters([("response_type", "code")]), shared, SERVICES, ())
-    assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
 def test_a_redirect_uri_may_be_left_out_only_when_there_is_one() -> None:

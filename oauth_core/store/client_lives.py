@@ -1,0 +1,69 @@
+"""How long the record of a registered client lives once a person has allowed the client something.
+
+It lives as long as the longest of its grants, and `lifetime` seconds longer. A record that never expires, as that
+of a machine client, is left alone.
+
+The record and the set of its grants are two keys, and two steps can be overtaken. A grant is noted in the set
+before the record's life is lengthened for it. `settle` reads the set again after it has shortened the life. So of
+a grant that begins at the same moment, either `settle` sees the note, or the grant lengthens the life afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+# KEYS: client. ARGV: seconds; 0 for ever. It only lengthens.
+_LENGTHEN = """
+local left = redis.call('TTL', KEYS[1])
+if left < 0 then return left end
+if ARGV[1] == '0' then return redis.call('PERSIST', KEYS[1]) end
+if left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return left
+"""
+
+# KEYS: client. ARGV: when its last grant ends (seconds since the epoch, or 0), seconds that it lives longer.
+_SHORTEN = """
+if redis.call('TTL', KEYS[1]) < 0 then return 0 end
+local now = tonumber(redis.call('TIME')[1])
+return redis.call('EXPIREAT', KEYS[1], math.max(now, tonumber(ARGV[1])) + tonumber(ARGV[2]))
+"""
+
+# KEYS: the grants of a client. ARGV: a grant that has ended, or nothing. Answers when the last of the others ends.
+_LAST_END = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+return last[2] or '0'
+"""
+
+
+class ClientLives:
+    """`lifetime` is the seconds that a record outlives the client's last grant; 0 for ever."""
+
+    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+        self._lifetime = lifetime
+        self._lengthen = redis.register_script(_LENGTHEN)
+        self._shorten = redis.register_script(_SHORTEN)
+        self._last_end = redis.register_script(_LAST_END)
+
+    async def keep_for(self, client_id: str, seconds: int) -> None:
+        """Let the record outlive a grant that ends in `seconds`. Raises `StoreUnavailableError`."""
+        lengthened = 0 if self._lifetime == 0 else seconds + self._lifetime
+        async with guarded():
+            await self._lengthen([keyspace.client(client_id)], [lengthened])
+
+    async def settle(self, client_id: str, *, ended: str = "") -> None:
+        """Let the record end with what is left of the client's grants, of which `ended` is none any more."""
+        if self._lifetime == 0:
+            return
+        grants = keyspace.client_grants(client_id)
+        async with guarded():
+            last_end, known = int(await self._last_end([grants], [ended])), -1
+            while last_end > known:
+                await self._shorten([keyspace.client(client_id)], [last_end, self._lifetime])
+                last_end, known = int(await self._last_end([grants], [""])), last_end
