@@ -69,7 +69,7 @@ async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_r
     """Otherwise it could now add a redirect URI for everybody who relies on the record."""
     await asyncio.to_thread(populate, server)
     key = keyspace.client(CLIENT.client_id)
-    record = json.loads(await redis.get(key))
+    record = json.loads(str(await redis.get(key)))
     await redis.set(keyspace.SCHEMA, "1")
     for sharing in ("shared", "possible"):
         await redis.set(key, json.dumps({**record, "sharing": sharing}), ex=1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -48,7 +49,7 @@ def test_the_port_of_loopback_makes_no_difference(host: str, port: int, other: i
         {"client_id": "https://client.example/metadata.json"},
     ],
 )
-def test_a_client_that_proves_who_it_is_has_no_siblings(change: dict[str, object]) -> None:
+def test_a_client_that_proves_who_it_is_has_no_siblings(change: dict[str, Any]) -> None:
     one, other = (dataclasses.replace(make_client(client_id=name), **change) for name in ("one", "two"))
     assert not are_siblings(one, other)
     assert not may_act_for(dataclasses.replace(one, client_id="three"), other)
