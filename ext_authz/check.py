@@ -14,7 +14,7 @@ from ext_authz.metrics.meter import Meter
 from ext_authz.permits import Permits
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
-from oauth_core.mcp_request import Call
+from oauth_core.mcp_request import LISTEN, Call
 from oauth_core.policy import Allow, Deny, DenyReason, decide
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Authorizer:
         facts, remembered = gathered
         match decide(facts):
             case Allow(claims) if facts.service is not None:
-                answer = self._allow(claims, facts.service, facts.now, request, remembered)
+                answer = self._allow(claims, facts.service, facts, request, remembered)
                 self.meter.allowed(begun)
                 return answer
             case Deny() as denial:
@@ -138,17 +138,19 @@ class Authorizer:
         self,
         claims: AccessClaims,
         service: Service,
-        now: int,
+        facts: Facts,
         request: IncomingRequest,
         remembered: Remembered | None,
     ) -> bytes:
+        now = facts.now
         answer = None if remembered is None or request.lookalikes else remembered.answer_at(service, now)
         if answer is None:
             answer = self._permits.make(claims, service, request.lookalikes, now)
             if remembered is not None and not request.lookalikes:
                 remembered.keep(answer)
         self._record_allowed(claims, service, request)
-        return self._permits.spell_out(answer.permit, claims, request, now)
+        is_stream = isinstance(facts.asked, Call) and facts.asked.method == LISTEN
+        return self._permits.spell_out(answer.permit, claims, request, now, is_stream=is_stream)
 
     def _refuse(
         self,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from ext_authz import wire
 from ext_authz.token_memory import Answer
+from oauth_core.mcp_request import LISTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ext_authz.wire import IncomingRequest, Names, Permit
     from oauth_core.model import AccessClaims, Service
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 STREAM_SECONDS = 300
 CALL_SECONDS = 900
+
+_METHOD_IN_HEADER = "2026-07-28"
+"""From this revision of MCP on a request has its method in a header too."""
 
 
 class Permits:
@@ -37,7 +41,7 @@ class Permits:
         call_seconds: int = CALL_SECONDS,
         signer: AssertionSigner | None = None,
     ) -> None:
-        """`stream_seconds` bounds what a client holds open with GET, `call_seconds` the answer to all else.
+        """`stream_seconds` bounds an event stream that a client opens, `call_seconds` the answer to all else.
 
         Without `signer` no service may want assertions.
         """
@@ -63,7 +67,28 @@ class Permits:
         permit = wire.encode_allowed(claims, service.name, lookalikes, self.names, assertion)
         return Answer(service, permit, until)
 
-    def spell_out(self, permit: Permit, claims: AccessClaims, request: IncomingRequest, now: int) -> bytes:
-        """`permit` as it is sent for `request` at second `now`, at which the token has not expired."""
-        bound = self._stream_seconds if request.method == "GET" else self._call_seconds
+    def spell_out(
+        self, permit: Permit, claims: AccessClaims, request: IncomingRequest, now: int, *, is_stream: bool = False
+    ) -> bytes:
+        """`permit` as it is sent for `request` at second `now`, at which the token has not expired.
+
+        `is_stream` says that the body opens an event stream. Where nobody read the body the headers say it.
+        """
+        bound = self._stream_seconds if is_stream or _opens_stream(request) else self._call_seconds
         return permit.lasting(min(bound, claims.exp - now))
+
+
+def _opens_stream(request: IncomingRequest) -> bool:
+    """Whether `request` opens an event stream that goes on until somebody ends it, as far as its headers say.
+
+    A GET does (MCP revisions up to 2025-11-25), and so does a POST of `subscriptions/listen` (from 2026-07-28 on).
+    There the header `Mcp-Method` repeats the method, and a service must refuse a request in which the two differ.
+    A request of these revisions without the header counts as a stream: its method is not known.
+    """
+    if request.method != "POST" or request.http is None:
+        return request.method == "GET"
+    headers: Mapping[str, str] = request.http.headers
+    if request.http.HasField("header_map"):
+        headers = wire.message_of(request).headers
+    method = headers.get("mcp-method")
+    return LISTEN in method if method is not None else headers.get("mcp-protocol-version", "") >= _METHOD_IN_HEADER

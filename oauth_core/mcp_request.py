@@ -17,6 +17,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
+from oauth_core.resource_uris import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,14 +26,12 @@ _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}\Z")
 _JSON = re.compile(r"application/json[ \t]*(?:;[ \t]*charset=\"?utf-8\"?[ \t]*)?\Z", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
-# Visible ASCII but for the backslash. Braces are for the templates that `completion/complete` speaks of.
-_VISIBLE = re.compile(r"[!-\[\]-~]+\Z")
-_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?P<authority>//[^/?#]*)?(?P<rest>.*)\Z")
-_ESCAPE = re.compile(r"%(.{0,2})", re.DOTALL)
-_ESCAPED = frozenset(
-    f"{code:02X}" for code in range(0x20, 0x100) if chr(code) not in "/\\.%?#~-_\x7f" and not chr(code).isalnum()
-) | frozenset(f"{code:02X}" for code in range(0x80, 0x100))
 _LONGEST_NAME = 2048
+_MOST_URIS = 100
+"""Resources in one subscription. Each is weighed, so the number bounds the work of one request."""
+
+LISTEN = "subscriptions/listen"
+"""Opens a stream of notifications with a POST (revision 2026-07-28)."""
 
 
 class NameKind(Enum):
@@ -72,11 +71,18 @@ class Session(Enum):
 
 
 class Call(NamedTuple):
-    """A request or notification: its method, and the name it uses where its method has one."""
+    """A request or notification: its method, and the names that it uses.
+
+    `kind` is set where the method takes a name; `name` is `None` there when the request leaves it out, which is an
+    error that the service answers. `uris` are the resources that a `subscriptions/listen` names. `names_more` says
+    that it names something else besides, which no rule is for.
+    """
 
     method: str
     kind: NameKind | None = None
     name: str | None = None
+    uris: tuple[str, ...] = ()
+    names_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,8 @@ def _read_call(value: dict[str, object]) -> Call | CallFault:
             return _named(method, NameKind.RESOURCE, params, "uri")
         case "completion/complete":
             return _read_reference(method, params)
+        case "subscriptions/listen":
+            return _read_subscription(method, params)
         case _:
             return Call(method)
 
@@ -166,7 +174,11 @@ def _read_call(value: dict[str, object]) -> Call | CallFault:
 def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
     """What a completion is for: a prompt or a (template of a) resource."""
     reference = params.get("ref")
-    if not _is_spelled_once(params, "ref") or not isinstance(reference, dict):
+    if not _is_spelled_once(params, "ref"):
+        return CallFault.NOT_A_MESSAGE
+    if "ref" not in params:
+        return Call(method, NameKind.PROMPT)
+    if not isinstance(reference, dict):
         return CallFault.NOT_A_MESSAGE
     if not _is_spelled_once(reference, "type"):
         return CallFault.NOT_A_MESSAGE
@@ -181,16 +193,39 @@ def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
 
 def _named(method: str, kind: NameKind, members: dict[str, object], member: str) -> Call | CallFault:
     name = members.get(member)
-    if not isinstance(name, str) or not _is_spelled_once(members, member):
+    if not _is_spelled_once(members, member):
+        return CallFault.NOT_A_MESSAGE
+    if member not in members:
+        return Call(method, kind)
+    if not isinstance(name, str):  # some languages make text of a list or a number
         return CallFault.NOT_A_MESSAGE
     if not 0 < len(name) <= _LONGEST_NAME or not _is_plain(kind, name):
         return CallFault.AMBIGUOUS_NAME
     return Call(method, kind, name)
 
 
+def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFault:
+    """What a stream of notifications is for. Extensions add members, and these may name things too."""
+    wanted = params.get("notifications", {})
+    if not _is_spelled_once(params, "notifications") or not isinstance(wanted, dict):
+        return CallFault.NOT_A_MESSAGE
+    uris = wanted.get("resourceSubscriptions") or []
+    if not _is_spelled_once(wanted, "resourceSubscriptions") or not isinstance(uris, list):
+        return CallFault.NOT_A_MESSAGE
+    if len(uris) > _MOST_URIS or not all(isinstance(uri, str) for uri in uris):
+        return CallFault.NOT_A_MESSAGE
+    if not all(map(canonical, uris)):
+        return CallFault.AMBIGUOUS_NAME
+    others = [value for name, value in wanted.items() if name != "resourceSubscriptions"]
+    others += [value for name, value in params.items() if name not in {"notifications", "_meta"}]
+    names_more = any(not isinstance(value, bool | None) for value in others)
+    return Call(method, uris=tuple(dict.fromkeys(uris)), names_more=names_more)
+
+
 def _is_spelled_once(members: dict[str, object], member: str) -> bool:
     """Whether no other member could be taken for `member`: Go ignores case, and C stops at a NUL."""
-    return not any(name != member and _folded(name.partition("\0")[0]).strip() == member for name in members)
+    wanted = member.lower()
+    return not any(name != member and _folded(name.partition("\0")[0]).strip() == wanted for name in members)
 
 
 def _folded(name: str) -> str:
@@ -199,24 +234,8 @@ def _folded(name: str) -> str:
 
 def _is_plain(kind: NameKind, name: str) -> bool:
     if kind is NameKind.RESOURCE:
-        return _is_plain_uri(name)
+        return canonical(name) is not None
     return name.isprintable() and name == name.strip() and unicodedata.normalize("NFKC", name) == name
-
-
-def _is_plain_uri(uri: str) -> bool:
-    """Whether no reader folds `uri` into another (RFC 3986 section 6.2.2), so that a rule for a folder holds.
-
-    Scheme and host in lower case, no dot segments, no empty ones, and nothing escaped that need not be or that
-    could be a separator or a dot once it is unescaped.
-    """
-    match = _URI.match(uri) if _VISIBLE.match(uri) else None
-    if match is None or any(escape not in _ESCAPED for escape in _ESCAPE.findall(uri)):
-        return False
-    authority = match["authority"] or ""
-    if authority != authority.lower():
-        return False
-    path = re.split(r"[?#]", match["rest"], maxsplit=1)[0]
-    return "//" not in path and not {".", ".."}.intersection(path.split("/"))
 
 
 def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) -> bool:

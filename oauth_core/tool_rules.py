@@ -8,10 +8,12 @@ one permission of the service.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core.mcp_request import Call, NameKind, Session
+from oauth_core.mcp_request import LISTEN, Call, NameKind, Session
+from oauth_core.resource_uris import canonical, other_forms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,45 +30,79 @@ _OPEN = frozenset(
         "resources/list",
         "resources/templates/list",
         "logging/setLevel",
-        # What newer clients ask instead of the session's stream: it tells that something changed, never what.
-        "subscriptions/listen",
+        # Besides what its URIs need, each of which is weighed.
+        LISTEN,
     }
 )
 _OPEN_PREFIX = "notifications/"
+_DEFINED = re.compile(r"(?:tools|prompts|resources|completion|tasks|sampling|elicitation|roots)/")
+"""Methods that MCP defines or may define, and that do something with what a service has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Permissions that a request needs: all of them, or (`any_is_enough`) one. None at all is never enough."""
+    """Permissions that a request needs: all of them, or (`any_is_enough`) one. None at all is never enough.
+
+    Without `is_worth_asking` a client is not sent to ask its user for what is missing.
+    """
 
     permissions: tuple[str, ...]
     any_is_enough: bool = False
+    is_worth_asking: bool = True
 
 
 NOBODY = Need(())
 """No permission is enough."""
 
 
+def entry_of(service: Service) -> Need:
+    """What every request to `service` needs, whatever it asks."""
+    return Need(service.permissions, any_is_enough=service.rules is not None)
+
+
 def need_of(service: Service, asked: Session | Call) -> Need:
     """What `asked` needs at `service`, which has rules."""
-    entry = Need(service.permissions, any_is_enough=True)
-    if service.rules is None or isinstance(asked, Session):
-        return entry
-    found = [_most_exact(service.rules.methods, asked.method)]
-    if asked.kind is not None:
-        found.append(_most_exact(_rules_for(service.rules, asked.kind), asked.name))
-    decided = [needs for needs in found if needs is not None]
-    # A method that is named needs its own permission, and its tool's besides; but a rule for `tools/call` alone
-    # must not be the only one for tools where there are rules for tools.
-    if asked.kind is not None and found[1] is None and (_rules_for(service.rules, asked.kind) or not decided):
-        decided.append(service.rules.otherwise)
-    elif not decided:
-        if asked.method in _OPEN or asked.method.startswith(_OPEN_PREFIX):
-            return entry
-        decided.append(service.rules.otherwise)
-    if not all(decided):
-        return NOBODY
-    return Need(tuple(dict.fromkeys(name for needs in decided for name in needs)))
+    rules = service.rules
+    if rules is None or isinstance(asked, Session):
+        return Need(service.permissions, any_is_enough=True)
+    of_method = _most_exact(rules.methods, asked.method)
+    decided = [] if of_method is None else [of_method[1]]
+    if asked.kind is not None and asked.name is not None:
+        decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=of_method is not None)
+    elif asked.kind is None and of_method is None and not _is_open(asked.method):
+        if not rules.otherwise and not _DEFINED.match(asked.method):
+            # A method that MCP does not define is the service's to answer, for those who may do everything there.
+            return Need(service.permissions, is_worth_asking=False)
+        decided.append(rules.otherwise)
+    for uri in asked.uris:
+        decided += _needs_of_name(rules, NameKind.RESOURCE, uri, has_method_rule=of_method is not None)
+    if asked.names_more:
+        decided.append(rules.otherwise)
+    if not decided:
+        return entry_of(service)
+    return Need(tuple(dict.fromkeys(name for needs in decided for name in needs))) if all(decided) else NOBODY
+
+
+def _needs_of_name(rules: ToolRules, kind: NameKind, name: str, *, has_method_rule: bool) -> list[tuple[str, ...]]:
+    """What the rules for a kind of name say that `name` needs; an empty tuple in it means that nobody may."""
+    of_kind = _rules_for(rules, kind)
+    if not of_kind:
+        # A rule for the method speaks for all its names where there is none for names.
+        return [] if has_method_rule else [rules.otherwise]
+    if kind is not NameKind.RESOURCE:
+        found = _most_exact(of_kind, name)
+        return [rules.otherwise if found is None else found[1]]
+    form = canonical(name)
+    if form is None:
+        return [()]
+    exactness, needs = _most_exact(of_kind, form) or (_LEAST_EXACT, rules.otherwise)
+    # What some program takes for the same resource may have a rule of its own, and then that counts too.
+    others = [_most_exact(of_kind, other) for other in other_forms(form)]
+    return [needs, *(other[1] for other in others if other is not None and other[0] > exactness)]
+
+
+def _is_open(method: str) -> bool:
+    return method in _OPEN or method.startswith(_OPEN_PREFIX)
 
 
 def glob_matches(pattern: str, text: str) -> bool:
@@ -92,20 +128,19 @@ def _rules_for(rules: ToolRules, kind: NameKind) -> Sequence[NameRule]:
     return {NameKind.TOOL: rules.tools, NameKind.PROMPT: rules.prompts, NameKind.RESOURCE: rules.resources}[kind]
 
 
-def _most_exact(rules: Sequence[NameRule], name: str | None) -> tuple[str, ...] | None:
-    """What the most exact of `rules` for `name` say it needs; `None` when none is for it."""
-    if name is None:
-        return None
+_LEAST_EXACT = (False, -1)
+
+
+def _most_exact(rules: Sequence[NameRule], name: str) -> tuple[tuple[bool, int], tuple[str, ...]] | None:
+    """How exact the most exact of `rules` for `name` is, and what such rules say; `None` when none is for it."""
     matching = [rule for rule in rules if glob_matches(rule.pattern, name)]
     if not matching:
         return None
-    most = max(map(_exactness, matching))
-    return tuple(
-        dict.fromkeys(
-            permission for rule in matching if _exactness(rule) == most for permission in rule.permissions
-        )
-    )
+    most = max(exactness(rule.pattern) for rule in matching)
+    needs = [name for rule in matching if exactness(rule.pattern) == most for name in rule.permissions]
+    return most, tuple(dict.fromkeys(needs))
 
 
-def _exactness(rule: NameRule) -> tuple[bool, int]:
-    return "*" not in rule.pattern, len(rule.pattern.replace("*", ""))
+def exactness(pattern: str) -> tuple[bool, int]:
+    """How exact a rule with `pattern` is: of two that match a name, the one with the greater value decides."""
+    return "*" not in pattern, len(pattern.replace("*", ""))

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from oauth_core.permissions import OWN, RESERVED, implies, matches
 from oauth_core.scopes import of_service
+from oauth_core.tool_rules import exactness, glob_matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from oauth_core.model import Service
+    from oauth_core.model import Service, ToolRules
+    from oauth_core.permissions import Permissions
     from oauth_core.settings.roles import RoleSettings
 
 Place = tuple[str | int, ...]
@@ -32,8 +34,11 @@ def dotted(place: Place) -> str:
 
 def policy_faults(services: Sequence[Service], roles: Mapping[str, RoleSettings]) -> Iterator[tuple[Place, str]]:
     """Every fault of permissions and roles, with its place."""
+    held = [role.named(name).permissions for name, role in roles.items()]
     for number, service in enumerate(services):
         yield from _service_faults(number, service)
+        if service.rules is not None:
+            yield from _weak_rule_faults(number, service.name, service.rules, held)
     known = {*OWN, *(name for service in services for name in of_service(service))}
     for name, role in roles.items():
         for field in ("permissions", "forbids"):
@@ -56,3 +61,61 @@ def _service_faults(number: int, service: Service) -> Iterator[tuple[Place, str]
         if name not in service.permissions:
             # Nobody would ever read it: the name is misspelt, or is that of a bundle.
             yield ("services", number, "permission_titles"), f"{name!r} is no permission of service {service.name}"
+
+
+def _weak_rule_faults(
+    number: int, name: str, rules: ToolRules, roles: Sequence[Permissions]
+) -> Iterator[tuple[Place, str]]:
+    """Rules that need less than a more exact one among the names that they match.
+
+    A name in a spelling that the more exact rule does not match is decided by the other, so that one must be the
+    stronger. A URI has many spellings: there a rule must need all that each more exact one below it needs. A rule
+    for tools, prompts or methods is at fault when it is clearly the weaker, and so is `otherwise`.
+    """
+    tables = {
+        "methods": rules.methods,
+        "tools": rules.tools,
+        "prompts": rules.prompts,
+        "resources": rules.resources,
+    }
+    for kind, table in tables.items():
+        for wide in table:
+            for narrow in table:
+                if not _is_below(narrow.pattern, wide.pattern):
+                    continue
+                if kind == "resources":
+                    missing = [each for each in narrow.permissions if not _covers(wide.permissions, each)]
+                else:
+                    missing = _clearly_missing(wide.permissions, narrow.permissions, roles)
+                if missing:
+                    text = f"{wide.pattern!r} of service {name} needs less than {narrow.pattern!r}, whose names"
+                    text = f"{text} it lets pass in another spelling: let it need {' and '.join(missing)} too"
+                    yield ("services", number, "permissions", kind), text
+        for narrow in table:
+            missing = _clearly_missing(rules.otherwise, narrow.permissions, roles)
+            if kind != "methods" and missing:
+                text = f"otherwise of service {name} needs less than {narrow.pattern!r} in {kind}"
+                text = f"{text}: let it need {' and '.join(missing)} too"
+                yield ("services", number, "permissions", "otherwise"), text
+
+
+def _is_below(narrow: str, wide: str) -> bool:
+    return exactness(narrow) > exactness(wide) and glob_matches(wide, narrow)
+
+
+def _covers(needs: Sequence[str], permission: str) -> bool:
+    """Whether those who have all of `needs` have `permission`."""
+    return implies(frozenset(needs), permission)
+
+
+def _clearly_missing(wide: Sequence[str], narrow: Sequence[str], roles: Sequence[Permissions]) -> list[str]:
+    """What `wide` lacks of `narrow`, where all who reach the one reach the other, and not the other way round."""
+    missing = [name for name in narrow if not _covers(wide, name)]
+    if not wide or not missing:
+        return []
+    if all(_covers(narrow, name) for name in wide):
+        return missing
+    reach_wide = [role for role in roles if all(map(role.allows, wide))]
+    reach_narrow = [role for role in roles if all(map(role.allows, narrow))]
+    below = all(role in reach_wide for role in reach_narrow)
+    return missing if reach_narrow and below and len(reach_wide) > len(reach_narrow) else []

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from oauth_core.admission import ANYBODY, check_teams
 from oauth_core.model import NameRule, ToolRules
 from oauth_core.permissions import NAME, RESERVED, Permissions, check_pattern
+from oauth_core.resource_uris import canonical_pattern
 from oauth_core.roles import Role
 
 ROLE_NAME = r"^[a-z][a-z0-9-]{0,62}$"
@@ -41,6 +42,15 @@ def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
+def _canonical(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The table with each URI in the form that rules are compared in; two spellings of one are one rule."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pattern, needs in table.items():
+        form = canonical_pattern(pattern)
+        found[form] = tuple(dict.fromkeys((*found.get(form, ()), *needs)))
+    return found
+
+
 Name = Annotated[str, Field(pattern=NAME, max_length=_LONGEST), AfterValidator(_not_reserved)]
 Needs = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], BeforeValidator(_one_or_more)]
@@ -58,7 +68,7 @@ class PermissionSettings(BaseModel):
     methods: Globs = Field(default_factory=dict)
     tools: Globs = Field(default_factory=dict)
     prompts: Globs = Field(default_factory=dict)
-    resources: Globs = Field(default_factory=dict)
+    resources: Annotated[Globs, AfterValidator(_canonical)] = Field(default_factory=dict)
     otherwise: Needs | None = None
 
     @model_validator(mode="before")

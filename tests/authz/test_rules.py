@@ -163,3 +163,69 @@ async def test_nobody_without_a_good_token_has_a_body_read(
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     for credentials in (None, "garbage", mint(key, exp=1)):
         assert read_answer(await authorizer.check(check_request(token=credentials, body=b"{}"))).status == 401
+
+
+FILES = replace(
+    RULED,
+    rules=ToolRules(
+        resources=(NameRule("file:///private/*", (READ, WRITE)), NameRule("file:///*", (READ,))),
+        methods=(NameRule("tasks/*", (WRITE,)),),
+    ),
+)
+
+
+def ask(token: str, method: str, **params: object) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    return check_request(token=token, body=body, headers=JSON)
+
+
+@pytest.mark.parametrize(
+    "uri", ["file:///private/a", "file:/private/a", "file://localhost/private/a", "file:///x?/../../private/a"]
+)
+async def test_no_spelling_of_a_uri_passes_the_rule_for_it(key: SigningKey, uri: str) -> None:
+    authorizer, _ = await subject(key, FILES, policy_of(READ))
+    mine = token(key)
+    assert read_answer(await authorizer.check(ask(mine, "resources/read", uri="file:///x"))).status == 200
+    assert read_answer(await authorizer.check(ask(mine, "resources/read", uri=uri))).status in {400, 403}
+    subscription = {"resourceSubscriptions": ["file:///x", uri]}
+    listening = await authorizer.check(ask(mine, "subscriptions/listen", notifications=subscription))
+    assert read_answer(listening).status in {400, 403}
+
+
+async def test_every_resource_that_a_subscription_names_is_weighed(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, FILES, policy_of(READ))
+    mine = token(key)
+
+    async def listen(**wanted: object) -> int:
+        return read_answer(await authorizer.check(ask(mine, "subscriptions/listen", notifications=wanted))).status
+
+    assert await listen() == 200
+    assert await listen(toolsListChanged=True, resourceSubscriptions=["file:///x", "file:///y"]) == 200
+    assert await listen(resourceSubscriptions=["file:///x", "file:///private/a"]) == 403
+    assert await listen(resourceSubscriptions=["https://elsewhere/x"]) == 403, "no rule names it"
+    assert await listen(taskIds=["t1"]) == 403, "nor what an extension lets clients name"
+    assert await listen(ResourceSubscriptions=["file:///private/a"]) == 400, "Go reads it as the member"
+    assert await listen(resourceSubscriptions=["file:///x"] * 101) == 400, "each costs time"
+    assert await listen(resourceSubscriptions="file:///private/a") == 400
+
+
+async def test_what_opens_a_stream_ends_like_one_however_it_is_opened(key: SigningKey) -> None:
+    mine = mint(key, iat=1_799_999_990, exp=1_800_003_000)
+
+    async def milliseconds(service: Service, method: str, headers: dict[str, str], body: bytes = b"") -> int:
+        authorizer, _ = await subject(key, service, Policy.of((), (service,)))
+        message = check_request(token=mine, method=method, headers=JSON | headers, body=body)
+        answers = [read_answer(await authorizer.check(message)) for _ in range(2)]  # the second from memory
+        assert [answer.status for answer in answers] == [200, 200]
+        first, second = (answer.headers["x-envoy-upstream-rq-timeout-ms"] for answer in answers)
+        assert first == second
+        return int(first)
+
+    newer = {"mcp-protocol-version": "2026-07-28"}
+    assert await milliseconds(SERVICE, "GET", {}) == 300_000
+    assert await milliseconds(SERVICE, "POST", {"mcp-method": "subscriptions/listen", **newer}) == 300_000
+    assert await milliseconds(SERVICE, "POST", newer) == 300_000, "the method is not known"
+    assert await milliseconds(SERVICE, "POST", {"mcp-method": "tools/call", **newer}) == 900_000
+    assert await milliseconds(SERVICE, "POST", {"mcp-protocol-version": "2025-11-25"}) == 900_000
+    listen = b'{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}'
+    assert await milliseconds(FILES, "POST", {}, listen) == 300_000, "the body says it"

@@ -33,6 +33,7 @@ command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
 transport = "http"
 [services.permissions]
 tools = { whoami = "mcp.ruled.read", "*" = "mcp.ruled.write" }
+resources = { "file:///public/*" = "mcp.ruled.read", "file:///*" = ["mcp.ruled.read", "mcp.ruled.write"] }
 [services.permission_titles]
 "mcp.ruled.read" = "See <who> calls"
 """
@@ -214,6 +215,14 @@ async def shared_token(gateway: RunningGateway) -> str:
     return _tokens[gateway.url]
 
 
+async def reader_token(gateway: RunningGateway) -> str:
+    """One of somebody who may only read at `ruled`, signed in for once."""
+    key = f"reader {gateway.url}"
+    if key not in _tokens:
+        _tokens[key] = await token_of(gateway, "octocat", "mcp.ruled")
+    return _tokens[key]
+
+
 async def test_headers_that_agree_are_welcome(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
     agreeing = {"Mcp-Method": "tools/call", "Mcp-Name": "=?base64?d2hvYW1p?="}
     token = await shared_token(gateway)
@@ -243,6 +252,27 @@ async def test_a_body_just_under_the_limit_is_decided_upon(
     assert (await send(http, gateway, narrow, body)).status_code == 403
     allowed = await send(http, gateway, await shared_token(gateway), body)
     assert allowed.status_code not in {401, 403, 413}
+
+
+@pytest.mark.parametrize(
+    "uri", ["file:/private/a", "file:private/a", "file://localhost/private/a", "file:///public/a?/../../private/a"]
+)
+async def test_no_spelling_of_a_uri_needs_less_than_its_rule(
+    gateway: RunningGateway, http: httpx2.AsyncClient, uri: str
+) -> None:
+    reader = await reader_token(gateway)
+
+    async def status(method: str, **params: object) -> int:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return (await send(http, gateway, reader, body)).status_code
+
+    assert await status("resources/read", uri="file:/public/a") not in {401, 403}
+    assert await status("resources/read", uri=uri) in {400, 403}
+    assert await status("resources/read", uri="file:///private/a") == 403
+    wanted = {"resourceSubscriptions": ["file:///public/a", uri]}
+    assert await status("subscriptions/listen", notifications=wanted) in {400, 403}
+    wanted = {"resourceSubscriptions": ["file:///public/a", "file:///private/a"]}
+    assert await status("subscriptions/listen", notifications=wanted) == 403
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])

@@ -86,3 +86,36 @@ async def test_streams_end_with_their_token_and_soon_after_it_is_revoked(
         assert first_ends.done()
         assert isinstance(first_ends.exception(), CUT_OFF)
         assert (await http.get(resource, headers=accept | lasting)).status_code == 401
+
+
+async def test_a_subscription_that_is_opened_by_post_ends_like_a_stream(
+    gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
+) -> None:
+    resource = gateway.resource("whoami")
+    token = (await oauth.tokens((await oauth.register()).client_id, resource=resource))["access_token"]
+    version = "2026-07-28"
+    listen = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "subscriptions/listen",
+        "params": {
+            "notifications": {"toolsListChanged": True},
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": version,
+                "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    }
+    headers = {
+        **MCP_HEADERS,
+        **bearer(token),
+        "Mcp-Protocol-Version": version,
+        "Mcp-Method": "subscriptions/listen",
+    }
+    async with http.stream("POST", resource, json=listen, headers=headers) as stream:
+        assert stream.status_code == 200, await stream.aread()
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        async with asyncio.timeout(_PATIENCE):
+            with pytest.raises(CUT_OFF):
+                await stream.aread()

@@ -117,7 +117,8 @@ def test_what_no_rule_names_nobody_may_do() -> None:
         Call("resources/read", NameKind.RESOURCE, "file:///etc/passwd"),
         Call("prompts/get", NameKind.PROMPT, "hello"),
         Call("sampling/createMessage"),
-        Call("tool/call"),
+        Call("roots/list"),
+        Call("resources/directory/read"),
     ):
         assert need_of(RULED, asked) == NOBODY
         assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is Judgement.FORBIDDEN

@@ -45,6 +45,9 @@ TOOL = message(name="get_time")
             Call("completion/complete", NameKind.RESOURCE, "file:///{name}"),
         ),
         (message("ping"), Call("ping")),
+        (message(), Call("tools/call", NameKind.TOOL)),
+        (message("resources/read"), Call("resources/read", NameKind.RESOURCE)),
+        (message("completion/complete"), Call("completion/complete", NameKind.PROMPT)),
         ('{"jsonrpc":"2.0","method":"notifications/initialized"}', Call("notifications/initialized")),
         ('{"jsonrpc":"2.0","id":"a","result":{}}', Session.ANSWER),
         ('{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}', Session.ANSWER),
@@ -82,7 +85,8 @@ def test_what_honest_clients_send_is_read(body: str, expected: Session | Call) -
         (TOOL.replace('"id": 1', '"id": 1.0'), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"id": 1', '"id": 1, "result": {}'), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"get_time"', '["get_time"]'), CallFault.NOT_A_MESSAGE),
-        (message(), CallFault.NOT_A_MESSAGE),
+        (message(name=None), CallFault.NOT_A_MESSAGE),
+        (message(Name="get_time"), CallFault.NOT_A_MESSAGE),
         ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["get_time"]}', CallFault.NOT_A_MESSAGE),
         (message("completion/complete", ref={"type": "ref/x", "name": "a"}), CallFault.NOT_A_MESSAGE),
         (message("tools/call\n", name="a"), CallFault.NOT_A_MESSAGE),
@@ -257,4 +261,4 @@ def test_a_changed_body_names_the_same_tool_or_none_or_plainly_another(name: str
     changed = whole[:place] + put + whole[place + 1 :]
     found = sent(changed.encode("utf-8", "surrogatepass"))
     if isinstance(found, Call) and found.kind is NameKind.TOOL:
-        assert json.loads(changed)["params"]["name"] == found.name
+        assert json.loads(changed)["params"].get("name") == found.name
