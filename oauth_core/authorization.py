@@ -14,7 +14,7 @@ from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedE
 from oauth_core.model import AuthorizationRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
@@ -25,10 +25,19 @@ _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
 def validate(
-    parameters: Parameters, client: Client, services: ServiceIndex, default_scopes: Sequence[str]
+    parameters: Parameters,
+    client: Client,
+    services: ServiceIndex,
+    default_scopes: Sequence[str],
+    *,
+    app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
 ) -> AuthorizationRequest:
-    """Check a request of `client`. Raises `DisplayedError` or `RedirectedError`, see above."""
-    redirect_uri = _redirect_uri(parameters, client)
+    """Check a request of `client`. Raises `DisplayedError` or `RedirectedError`, see above.
+
+    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.redirect_uris`).
+    """
+    # Checked here too: an older version, or other settings, may have let the client register it.
+    redirect_uri = redirect_uris.check(_redirect_uri(parameters, client), app_schemes)
     # A state that was sent twice cannot be echoed faithfully, so it is not echoed at all.
     state: str | None = None
     try:
@@ -59,7 +68,7 @@ def _redirect_uri(parameters: Parameters, client: Client) -> str:
         raise DisplayedError(
             ErrorCode.INVALID_REQUEST, "redirect_uri is missing and the client registered several"
         )
-    if not redirect_uris.matches(client.redirect_uris, redirect_uris.check(requested)):
+    if not redirect_uris.matches(client.redirect_uris, requested):
         raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, "redirect_uri is not one that the client registered")
     return requested
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from oauth_core import fetchable_urls, strict_json
+from oauth_core import fetchable_urls, redirect_uris, strict_json
 from oauth_core.errors import DisplayedError
 from oauth_core.model import Client
 from oauth_core.registration import chosen_members
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 METHODS = ("none", "private_key_jwt")
 """How such a client may authenticate: there is nobody to share a secret with."""
@@ -36,8 +36,11 @@ def host_of(client_id: str) -> str | None:
     return urlsplit(client_id).netloc if is_url(client_id) else None
 
 
-def parse(body: bytes, url: str) -> Client:
-    """The client that the document `body`, found at `url`, describes. Raises `ValueError` in words for people."""
+def parse(body: bytes, url: str, *, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES) -> Client:
+    """The client that the document `body`, found at `url`, describes. Raises `ValueError` in words for people.
+
+    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.redirect_uris`).
+    """
     document = strict_json.parse(body)
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - a bad value, not a bad call
@@ -51,11 +54,11 @@ def parse(body: bytes, url: str) -> Client:
     method = document.get("token_endpoint_auth_method", "none")
     if method not in METHODS:
         raise ValueError(f"its token_endpoint_auth_method must be one of: {', '.join(METHODS)}")
-    return Client(client_id=url, issued_at=0, registration_token_hash="", **_chosen(document, method))
+    return Client(client_id=url, issued_at=0, registration_token_hash="", **_chosen(document, method, app_schemes))
 
 
-def _chosen(document: Mapping[str, object], method: str) -> dict[str, Any]:
+def _chosen(document: Mapping[str, object], method: str, app_schemes: Collection[str]) -> dict[str, Any]:
     try:
-        return chosen_members({**document, "token_endpoint_auth_method": method})
+        return chosen_members({**document, "token_endpoint_auth_method": method}, app_schemes=app_schemes)
     except DisplayedError as error:
         raise ValueError(error.description) from None

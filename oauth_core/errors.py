@@ -87,10 +87,14 @@ class DisplayedError(OAuthError):
 
 @dataclass(eq=False)
 class RedirectedError(OAuthError):
-    """Answered by a redirect to a redirect URI that has been validated (RFC 6749 section 4.1.2.1)."""
+    """Answered by a redirect to a redirect URI that has been validated (RFC 6749 section 4.1.2.1).
+
+    With `on_page` a page of ours says what is wrong and has a link to there (RFC 9700 section 4.11.2).
+    """
 
     redirect_uri: str
     state: str | None
+    on_page: bool = False
 
 
 class SettingsError(Exception):

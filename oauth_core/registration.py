@@ -17,7 +17,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import Client, ClientAuthMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
     "none",
@@ -55,13 +55,14 @@ def register(
     *,
     now: int,
     permissions: tuple[str, ...] = registration_permissions.ALL,
+    app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
     `permissions` are what its registration token will carry.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
-    members = chosen_members(document)
+    members = chosen_members(document, app_schemes=app_schemes)
     token = new_secret()
     secret = new_secret() if members["token_endpoint_auth_method"] in _SECRET_METHODS else None
     client = Client(
@@ -75,7 +76,9 @@ def register(
     return Registered(client, secret, token)
 
 
-def update(client: Client, document: object) -> Registered:
+def update(
+    client: Client, document: object, *, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES
+) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
     The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
@@ -96,7 +99,9 @@ def update(client: Client, document: object) -> Registered:
     if given is not None and not _is_secret_of(client, given):
         raise _invalid("client_secret is not this client's; an update cannot choose one")
     members = chosen_members(
-        document, kept_method=client.token_endpoint_auth_method if client.secret_hash else None
+        document,
+        kept_method=client.token_endpoint_auth_method if client.secret_hash else None,
+        app_schemes=app_schemes,
     )
     secret: str | None = None
     secret_hash = client.secret_hash
@@ -154,8 +159,15 @@ def _is_secret_of(client: Client, given: object) -> bool:
     return isinstance(given, str) and client.secret_hash is not None and secret_matches(given, client.secret_hash)
 
 
-def chosen_members(document: object, *, kept_method: ClientAuthMethod | None = None) -> dict[str, Any]:
+def chosen_members(
+    document: object,
+    *,
+    kept_method: ClientAuthMethod | None = None,
+    app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+) -> dict[str, Any]:
     """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
+
+    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.redirect_uris`).
 
     Raises `DisplayedError`.
     """
@@ -167,7 +179,7 @@ def chosen_members(document: object, *, kept_method: ClientAuthMethod | None = N
     if redirects and response_types and "code" not in response_types:
         raise _invalid("response_types must include code")
     # A device is sent nowhere, and need not say where (RFC 7591 section 2).
-    uris = _redirect_uris(document) if redirects or document.get("redirect_uris") else ()
+    uris = _redirect_uris(document, app_schemes) if redirects or document.get("redirect_uris") else ()
     method = document.get("token_endpoint_auth_method")
     if method is None:
         method = kept_method or _usual_method(uris)
@@ -226,7 +238,7 @@ def _keys(document: Mapping[str, object]) -> dict[str, str]:
     return {"jwks": json.dumps(keys.document(), separators=(",", ":"))}
 
 
-def _redirect_uris(document: Mapping[str, object]) -> tuple[str, ...]:
+def _redirect_uris(document: Mapping[str, object], app_schemes: Collection[str]) -> tuple[str, ...]:
     uris = document.get("redirect_uris")
     if not isinstance(uris, list) or not uris:
         raise DisplayedError(
@@ -234,7 +246,7 @@ def _redirect_uris(document: Mapping[str, object]) -> tuple[str, ...]:
         )
     if len(uris) > _MOST_REDIRECT_URIS:
         raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, f"redirect_uris has more than {_MOST_REDIRECT_URIS}")
-    return tuple(dict.fromkeys(redirect_uris.check(uri) for uri in uris))
+    return tuple(dict.fromkeys(redirect_uris.check(uri, app_schemes) for uri in uris))
 
 
 def _scope(document: Mapping[str, object]) -> str | None:

@@ -27,15 +27,20 @@ def json_answer(
     return Response(body, status, {**NO_STORE, **(headers or {})}, content_type="application/json")
 
 
+def client_location(redirect_uri: str, parameters: Mapping[str, str | None], *, issuer: str) -> str:
+    """A validated redirect URI with those of `parameters` that are set, and `iss` (RFC 9207)."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    joint = "&" if "?" in redirect_uri else "?"
+    # The URI was checked to be ASCII without white space, so it goes out as it was registered.
+    return f"{redirect_uri}{joint}{urlencode({**given, 'iss': issuer})}"
+
+
 def redirect_to_client(redirect_uri: str, parameters: Mapping[str, str | None], *, issuer: str) -> Response:
-    """Send the browser to a validated redirect URI, with `parameters` that are set and `iss` (RFC 9207).
+    """Send the browser to `client_location`.
 
     After a form it is 303, by which no browser sends the form on (OAuth 2.1, section 7.5.4).
     """
-    given = {name: value for name, value in parameters.items() if value is not None}
-    joint = "&" if "?" in redirect_uri else "?"
-    location = f"{redirect_uri}{joint}{urlencode({**given, 'iss': issuer})}"
-    # The URI was checked to be ASCII without white space, so it goes out as it was registered.
+    location = client_location(redirect_uri, parameters, issuer=issuer)
     status = _SEE_OTHER if request.method == "POST" else _FOUND
     return Response(b"", status, {**NO_STORE, "Location": location})
 

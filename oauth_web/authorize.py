@@ -11,7 +11,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
 from oauth_core.prompts import Prompt
 from oauth_core.rate_limits import Limit
-from oauth_web import browser_session, consent, endings, in_session, journey
+from oauth_web import browser_session, consent, endings, in_session, journey, redirect_trust
 from oauth_web.answers import form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load
 from oauth_web.errors import show_as_pages
@@ -45,14 +45,19 @@ def blueprint(deps: Deps) -> Blueprint:
                 ErrorCode.INVALID_CLIENT,
                 "The app's registration is unknown or has expired. Go back to the app and connect again.",
             )
-        asked, wishes = _validated(deps, parameters, client)
-        signed_in = None if wishes & _ANOTHER_LOGIN else await browser_session.current(deps)
-        if signed_in is not None and Prompt.CONSENT not in wishes and is_page_load():
-            remembered = await in_session.need_not_be_asked(deps, asked, client, signed_in)
-        else:
-            remembered = False
-        if Prompt.NONE in wishes and not remembered:
-            raise _not_without_asking(asked, signed_in)
+        try:
+            asked, wishes = _validated(deps, parameters, client)
+            signed_in = None if wishes & _ANOTHER_LOGIN else await browser_session.current(deps)
+            remembered = (
+                signed_in is not None
+                and Prompt.CONSENT not in wishes
+                and is_page_load()
+                and await in_session.need_not_be_asked(deps, asked, client, signed_in)
+            )
+            if Prompt.NONE in wishes and not remembered:
+                raise _not_without_asking(asked, signed_in)
+        except RedirectedError as error:
+            raise await redirect_trust.before_sign_in(deps, error, client.client_id) from None
         if signed_in is not None and remembered:
             _audit_consent(deps, EventKind.CONSENT_REUSED, asked, signed_in)
             return await in_session.accept(deps, asked, signed_in)
@@ -81,7 +86,7 @@ def blueprint(deps: Deps) -> Blueprint:
         asked, decision = pending.request, form.get("decision")
         if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
             _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
-            return await endings.declined(deps, asked, "the user did not consent")
+            return await _cancelled(deps, asked, signed_in)
         _audit_consent(deps, EventKind.CONSENT_GIVEN, asked, signed_in)
         remembers = form.get("remember") == "yes"
         if signed_in is None or decision == _ALLOW_AS_ANOTHER:
@@ -102,13 +107,30 @@ def _validated(
 ) -> tuple[AuthorizationRequest, frozenset[Prompt]]:
     """What the client asks for, and how it wants the user to be asked. Raises `OAuthError`, and audits it."""
     try:
-        asked = authorization.validate(parameters, client, deps.services, deps.settings.default_scopes)
+        asked = authorization.validate(
+            parameters,
+            client,
+            deps.services,
+            deps.settings.default_scopes,
+            app_schemes=deps.settings.app_schemes,
+        )
         return asked, prompts.read(parameters, asked)
     except OAuthError as error:
         deps.audit.record(
             AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
         )
         raise
+
+
+async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None) -> Response:
+    """The person pressed Cancel. Without a session that is an answer before the sign-in."""
+    try:
+        return await endings.declined(deps, asked, "the user did not consent")
+    except RedirectedError as error:
+        client_id = endings.client_of(asked)
+        if signed_in is not None or client_id is None:
+            raise
+        raise await redirect_trust.before_sign_in(deps, error, client_id) from None
 
 
 def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser | None) -> RedirectedError:

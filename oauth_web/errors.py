@@ -8,13 +8,16 @@ import structlog
 from quart import Blueprint, Quart, Response, render_template
 from werkzeug.exceptions import HTTPException
 
-from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError, StoreUnavailableError
-from oauth_web.answers import NO_STORE, json_answer, redirect_to_client
+from oauth_core import redirect_uris
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, StoreUnavailableError
+from oauth_web.answers import NO_STORE, client_location, json_answer, redirect_to_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+
 _RETRY_AFTER = "2"
+_BAD_REQUEST = 400
 _SERVER_ERROR = 500
 _log = structlog.get_logger(__name__)
 
@@ -38,10 +41,19 @@ def displayed_as_json(error: DisplayedError) -> Response:
 
 async def displayed_as_page(error: DisplayedError) -> Response:
     """`error` in place, for people."""
+    answer = await _page(error)
+    answer.status_code = error.status
+    answer.headers.update(_when_to_come_again(error))
+    return answer
+
+
+async def _page(error: OAuthError, *, back: str | None = None, place: str | None = None) -> Response:
+    """A page with 400 that says what is wrong, with a link `back` to the app at `place` if there is one."""
     title = _TITLES.get(error.code, "This sign-in cannot go on")
-    page = await render_template("error.html", title=title, code=error.code, description=error.description)
-    headers = {**NO_STORE, **_when_to_come_again(error)}
-    return Response(page, error.status, headers, content_type="text/html; charset=utf-8")
+    page = await render_template(
+        "error.html", title=title, code=error.code, description=error.description, back=back, place=place
+    )
+    return Response(page, _BAD_REQUEST, NO_STORE, content_type="text/html; charset=utf-8")
 
 
 def _when_to_come_again(error: DisplayedError) -> dict[str, str]:
@@ -53,12 +65,12 @@ def _when_to_come_again(error: DisplayedError) -> dict[str, str]:
 def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
     """Let the errors of `blueprint`, which people visit, be pages and redirects."""
 
-    def redirected(error: RedirectedError) -> Response:
-        return redirect_to_client(
-            error.redirect_uri,
-            {"error": error.code, "error_description": error.error_description, "state": error.state},
-            issuer=issuer,
-        )
+    async def redirected(error: RedirectedError) -> Response:
+        told = {"error": error.code, "error_description": error.error_description, "state": error.state}
+        if not error.on_page:
+            return redirect_to_client(error.redirect_uri, told, issuer=issuer)
+        back = client_location(error.redirect_uri, told, issuer=issuer)
+        return await _page(error, back=back, place=redirect_uris.host_of(error.redirect_uri))
 
     async def store_unavailable(error: StoreUnavailableError) -> Response:
         return await displayed_as_page(_unavailable(error))

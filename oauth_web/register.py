@@ -36,7 +36,10 @@ def blueprint(deps: Deps) -> Blueprint:
         try:
             leave = await leave_to_register(deps, one_header("Authorization"))
             registered = registration.register(
-                await _json_body(), now=deps.clock(), permissions=leave.registration_permissions
+                await _json_body(),
+                now=deps.clock(),
+                permissions=leave.registration_permissions,
+                app_schemes=deps.settings.app_schemes,
             )
             await leave.use_up()
         except DisplayedError as error:
@@ -58,7 +61,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.put("/register/<client_id>")
     async def update(client_id: str) -> Response:
         client, token = await _managed(deps, client_id, WRITE)
-        changed = registration.update(client, await _json_body())
+        changed = registration.update(client, await _json_body(), app_schemes=deps.settings.app_schemes)
         if not await deps.clients.swap(client, changed.client):
             raise _overtaken()
         deps.audit.record(AuditEvent(EventKind.CLIENT_UPDATED, client_id=client_id))

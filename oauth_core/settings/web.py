@@ -17,6 +17,7 @@ from pydantic import (
 
 from oauth_core.admission import Admission, check_organizations, check_teams
 from oauth_core.public_urls import is_loopback
+from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
 from oauth_core.registration_permissions import ALL, check_names
 from oauth_core.sealing import read_key
 from oauth_core.settings.gateway import CommaList, RedisSettings
@@ -34,6 +35,10 @@ def check_key(value: object) -> object:
     if isinstance(value, str):
         read_key(value)
     return value
+
+
+def _check_schemes(schemes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(check_app_scheme(scheme) for scheme in schemes)
 
 
 class WebSettings(RedisSettings, RateSettings):
@@ -58,6 +63,7 @@ class WebSettings(RedisSettings, RateSettings):
     invited_client_lifetime: int = Field(default=7_776_000, ge=60)
     client_registration: Literal["open", "token", "closed"] = "open"
     client_registration_permissions: Annotated[CommaList, AfterValidator(check_names)] = ALL
+    redirect_schemes: Annotated[CommaList, AfterValidator(_check_schemes)] = ()
     session_timeout: int = Field(default=600, ge=30, le=86400)
     session_lifetime: int = Field(default=43_200, ge=0, le=2_592_000)
     session_idle_lifetime: int = Field(default=3600, ge=60, le=2_592_000)
@@ -106,6 +112,11 @@ class WebSettings(RedisSettings, RateSettings):
     def resolved_trusted_issuers(self) -> tuple[TrustedIssuer, ...]:
         """The identity providers that may vouch for people."""
         return tuple(one.resolved for one in self.trusted_issuers)
+
+    @property
+    def app_schemes(self) -> frozenset[str]:
+        """Schemes without a dot that redirect URIs may have: those of known apps, and the operator's own."""
+        return APP_SCHEMES.union(self.redirect_schemes)
 
     @property
     def admission(self) -> Admission:

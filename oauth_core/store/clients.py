@@ -104,6 +104,11 @@ class ClientStore:
             await self._redis.delete(key)
         return grants
 
+    async def has_grants(self, client_id: str) -> bool:
+        """Whether a person has allowed the client something that has not run out yet."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.client_grants(client_id)))
+
     async def remember_grant(self, grant: Grant) -> None:
         """Note that its client holds a grant, before the grant is made, so that `delete` finds it."""
         async with guarded():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core import client_id_documents, client_keys, strict_json
+from oauth_core import client_id_documents, client_keys, redirect_uris, strict_json
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.client_documents import pinned
 from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
@@ -36,6 +36,7 @@ class ClientDocuments:
     fetches: bool
     allow_loopback: bool
     clock: Callable[[], int]
+    app_schemes: frozenset[str] = redirect_uris.APP_SCHEMES
 
     @classmethod
     def from_settings(
@@ -54,10 +55,11 @@ class ClientDocuments:
         folder = settings.pinned_client_documents
         return cls(
             cache=DocumentCache(fetcher, store, clock=clock, max_age=settings.client_documents_max_age),
-            pinned=pinned.read(folder) if folder is not None else {},
+            pinned=pinned.read(folder, settings.app_schemes) if folder is not None else {},
             fetches=settings.client_documents == "fetched",
             allow_loopback=allow_loopback,
             clock=clock,
+            app_schemes=settings.app_schemes,
         )
 
     async def client(self, url: str) -> Client | None:
@@ -74,7 +76,9 @@ class ClientDocuments:
         except ValueError as error:
             raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None
         try:
-            return await self.cache.read(_name(url), url, lambda body: client_id_documents.parse(body, url))
+            return await self.cache.read(
+                _name(url), url, lambda body: client_id_documents.parse(body, url, app_schemes=self.app_schemes)
+            )
         except DocumentRefusedError as error:
             raise DisplayedError(
                 ErrorCode.INVALID_CLIENT_METADATA, f"the document at client_id cannot be used: {error}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHALLENGE = pkce_challenge("v" * 43)
 CLIENT = make_client(CALLBACK)
-LOOPBACK_CLIENT = make_client("http://localhost/callback", "app:/cb")
+LOOPBACK_CLIENT = make_client("http://localhost/callback", "com.example.app:/cb")
 GOOD = {
     "response_type": "code",
     "client_id": CLIENT.client_id,

@@ -104,7 +104,7 @@ def test_the_redirect_uri_must_be_that_of_the_request(uri: str) -> None:
 def test_the_redirect_uri_may_be_left_out_only_where_it_could_be_before() -> None:
     redeem(redirect_uri="")
     with pytest.raises(DisplayedError, match="redirect_uri"):
-        redeem(redirect_uri="", client=make_client(CALLBACK, "app:/cb"))
+        redeem(redirect_uri="", client=make_client(CALLBACK, "com.example.app:/cb"))
 
 
 def test_on_loopback_the_port_of_the_request_counts() -> None:

@@ -10,8 +10,35 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.redirect_uris import check, host_of, is_loopback, matches
+from oauth_core.redirect_uris import APP_SCHEMES, check, check_app_scheme, host_of, is_loopback, matches
 from tests.unit.conftest import refusal
+
+UNKNOWN_SCHEMES = [
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "file:///etc/passwd",
+    "vbscript:x",
+    "blob:https://client.example/x",
+    "view-source:https://client.example/",
+    "ms-msdt:/id%20PCWDiagnostic",
+    "ms-officecmd:x",
+    "search-ms:query=x&crumb=location:%5C%5Cevil.example",
+    "search:x",
+    "x-javascript:alert(1)",
+    "livescript:x",
+    "steam://run/1",
+    "tel:+123",
+    "sms:+123",
+    "ssh://evil.example/",
+    "ldap://evil.example/",
+    "git+ssh://evil.example/x",
+    "urn:ietf:wg:oauth:2.0:oob",
+    "myapp://callback",
+    "app.:/cb",
+    "app..x:/cb",
+    "microsoft.windows.camera:x",
+    "windows.tbauth://x",
+]
 
 
 @pytest.mark.requirement("mcp:redirect-https")
@@ -28,7 +55,8 @@ from tests.unit.conftest import refusal
         "http://[::1]:8080/cb",
         "cursor://anysphere.cursor-retrieval/oauth/user-x/callback",
         "com.example.app:/oauth",
-        "urn:ietf:wg:oauth:2.0:oob",
+        "vscode://vscode.github-authentication/did-authenticate",
+        "warp://mcp/oauth2callback",
     ],
 )
 def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
@@ -41,12 +69,7 @@ def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "fault"),
     [
-        ("javascript:alert(1)", "not safe"),
-        ("data:text/html,x", "not safe"),
-        ("file:///etc/passwd", "not safe"),
-        ("vbscript:x", "not safe"),
-        ("blob:https://client.example/x", "not safe"),
-        ("view-source:https://client.example/", "not safe"),
+        *((uri, "not one of a known app") for uri in UNKNOWN_SCHEMES),
         ("JavaScript:alert(1)", "lower-case scheme"),
         ("HTTPS://client.example/", "lower-case scheme"),
         ("java\tscript:alert(1)", "character"),
@@ -81,7 +104,7 @@ def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
         ("//client.example/cb", "absolute"),
         ("client.example", "absolute"),
         ("", "absolute"),
-        ("app:", "nothing after"),
+        ("app.example:", "nothing after"),
         ("1app:/cb", "absolute"),
         ("https://client.example/" + "a" * 2048, "longer"),
     ],
@@ -99,10 +122,44 @@ def test_what_is_no_string_is_refused(value: object) -> None:
         check(value)
 
 
+def test_an_operator_adds_the_scheme_of_an_app() -> None:
+    assert check("myapp://callback", {check_app_scheme("myapp")}) == "myapp://callback"
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "",
+        "My",
+        "my app",
+        "myapp:",
+        "myapp://",
+        "1app",
+        "javascript",
+        "https",
+        "http",
+        "data",
+        "ms-msdt",
+        "search-ms",
+    ],
+)
+def test_an_operator_cannot_add_what_is_no_scheme_of_one_app(scheme: str) -> None:
+    with pytest.raises(ValueError, match=r"of a scheme|belongs to"):
+        check_app_scheme(scheme)
+
+
+@given(st.from_regex(r"[a-z][a-z0-9+-]{0,12}", fullmatch=True))
+def test_a_scheme_without_a_dot_is_accepted_only_from_the_list(scheme: str) -> None:
+    error = refusal(lambda: check(f"{scheme}://host/cb"))
+    assert (error is None) == (scheme in APP_SCHEMES or scheme == "https")
+
+
 ALPHABET = string.ascii_letters + string.digits + ":/?#[]@!$&'()*+,;=-._~%\\ \t\r\n\x00\u2044\u3002\u212a"
 URI_LIKE = st.builds(
     lambda scheme, rest: scheme + rest,
-    st.sampled_from(["https://", "http://", "http://localhost", "http://127.0.0.1:", "http://[::1]", "app:", ""]),
+    st.sampled_from(
+        ["https://", "http://", "http://localhost", "http://127.0.0.1:", "http://[::1]", "app.example:", ""]
+    ),
     st.text(ALPHABET, max_size=40),
 )
 

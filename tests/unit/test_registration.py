@@ -116,7 +116,10 @@ def test_what_real_clients_send_is_tolerated(members: dict[str, object]) -> None
 
 
 def test_repeated_redirect_uris_are_kept_once() -> None:
-    assert made(redirect_uris=[CALLBACK, CALLBACK, "app:/cb"]).client.redirect_uris == (CALLBACK, "app:/cb")
+    assert made(redirect_uris=[CALLBACK, CALLBACK, "com.example.app:/cb"]).client.redirect_uris == (
+        CALLBACK,
+        "com.example.app:/cb",
+    )
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from tests.unit.test_registration import MINIMAL, document, made
 
 def test_an_update_replaces_everything_but_identity() -> None:
     client = made(client_name="Old", scope="a").client
-    changed = update(client, {"client_id": client.client_id, "redirect_uris": ["app:/new"]}).client
-    assert changed.redirect_uris == ("app:/new",)
+    changed = update(client, {"client_id": client.client_id, "redirect_uris": ["com.example.app:/new"]}).client
+    assert changed.redirect_uris == ("com.example.app:/new",)
     assert changed.client_name is None
     assert changed.scope is None
     assert changed.client_id == client.client_id

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tests.support.web_process import WebServer
 
 CHALLENGE = Pkce.fresh().challenge
+APP = "https://app.example/cb"
 
 
 @pytest.mark.requirement(
@@ -131,25 +134,25 @@ async def test_an_app_scheme_is_accepted(client: OAuthClient) -> None:
     assert done.headers["Location"].startswith(f"{uri}?code=")
 
 
+FAULTS = [
+    ({"code_challenge": None}, "invalid_request"),
+    ({"code_challenge_method": None}, "invalid_request"),
+    ({"code_challenge_method": "plain"}, "invalid_request"),
+    ({"code_challenge": "short"}, "invalid_request"),
+    ({"code_challenge": ["a" * 43, "b" * 43]}, "invalid_request"),
+    ({"response_type": None}, "invalid_request"),
+    ({"response_type": "token"}, "unsupported_response_type"),
+    ({"response_type": "code token"}, "unsupported_response_type"),
+    ({"response_mode": "fragment"}, "invalid_request"),
+    ({"request": "ey..."}, "invalid_request"),
+    ({"scope": "mcp.nothing"}, "invalid_scope"),
+    ({"scope": 'quo"ted'}, "invalid_scope"),
+    ({"resource": "https://elsewhere.example/mcp"}, "invalid_target"),
+]
+
+
 @pytest.mark.requirement("mcp:oauth-2-1", "mcp:iss", "oauth21:error-redirect", "rfc9207:iss")
-@pytest.mark.parametrize(
-    ("parameters", "error"),
-    [
-        ({"code_challenge": None}, "invalid_request"),
-        ({"code_challenge_method": None}, "invalid_request"),
-        ({"code_challenge_method": "plain"}, "invalid_request"),
-        ({"code_challenge": "short"}, "invalid_request"),
-        ({"code_challenge": ["a" * 43, "b" * 43]}, "invalid_request"),
-        ({"response_type": None}, "invalid_request"),
-        ({"response_type": "token"}, "unsupported_response_type"),
-        ({"response_type": "code token"}, "unsupported_response_type"),
-        ({"response_mode": "fragment"}, "invalid_request"),
-        ({"request": "ey..."}, "invalid_request"),
-        ({"scope": "mcp.nothing"}, "invalid_scope"),
-        ({"scope": 'quo"ted'}, "invalid_scope"),
-        ({"resource": "https://elsewhere.example/mcp"}, "invalid_target"),
-    ],
-)
+@pytest.mark.parametrize(("parameters", "error"), FAULTS)
 async def test_other_faults_go_back_to_the_client_with_state_and_issuer(
     client: OAuthClient, parameters: dict[str, str | list[str] | None], error: str
 ) -> None:
@@ -162,6 +165,50 @@ async def test_other_faults_go_back_to_the_client_with_state_and_issuer(
         "state-of-the-client",
         client.issuer,
     )
+
+
+@pytest.mark.parametrize(("parameters", "error"), [*FAULTS, ({"prompt": "none"}, "login_required")])
+@pytest.mark.parametrize("uri", [APP, "cursor://anysphere.cursor-mcp/oauth/callback"])
+async def test_before_the_sign_in_an_error_leads_to_no_address_that_a_stranger_registered(
+    client: OAuthClient, uri: str, parameters: dict[str, str | list[str] | None], error: str
+) -> None:
+    """RFC 9700 section 4.11.2: else a link to us would be a link to any page that somebody registers."""
+    registration = await client.register(redirect_uris=[uri])
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri, **parameters)
+    answer = await client.http.get(url)
+    assert (answer.status_code, answer.headers.get("Location")) == (400, None)
+    link = re.search(r'<a href="([^"]+)" rel="noreferrer">', answer.text)
+    assert link is not None
+    back = html.unescape(link[1])
+    assert back.startswith(f"{uri}?")
+    assert (answered(back)["error"], answered(back)["state"]) == (error, "state-of-the-client")
+
+
+async def test_cancelling_before_the_sign_in_is_such_an_error_and_after_it_is_not(client: OAuthClient) -> None:
+    registration = await client.register(redirect_uris=[APP])
+    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=APP)
+    cancelled = await client.consent(url, "deny")
+    assert cancelled.status_code == 400
+    assert "error=access_denied" in cancelled.text
+    other = await client.register()
+    await client.code(other.client_id, Pkce.fresh())
+    assert answered((await client.consent(url, "deny")).headers["Location"])["error"] == "access_denied"
+
+
+async def test_an_error_is_sent_to_a_client_that_has_the_consent_of_a_person(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration = await client.register(redirect_uris=[APP], token_endpoint_auth_method="none")
+    pkce = Pkce.fresh()
+    faulty = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=APP, scope="mcp.nothing")
+    assert (await client.http.get(faulty)).status_code == 400
+    code = await client.code(registration.client_id, pkce, redirect_uri=APP)
+    tokens = await client.redeem(registration.client_id, code, pkce.verifier, redirect_uri=APP)
+    async with OAuthClient(web.issuer) as stranger:
+        answer = await stranger.http.get(faulty)
+        assert answered(answer.headers["Location"])["error"] == "invalid_scope"
+        given = {"token": tokens.json()["refresh_token"], "client_id": registration.client_id}
+        assert (await client.http.post(f"{web.issuer}/revoke", data=given)).status_code == 200
 
 
 async def test_a_state_sent_twice_is_not_echoed(client: OAuthClient) -> None:

@@ -211,8 +211,8 @@ async def test_an_operator_can_keep_nobody_signed_in() -> None:
 
 
 async def test_prompt_none_is_answered_without_a_page(client: OAuthClient) -> None:
-    registration = await client.register(redirect_uris=[HTTPS])
-    url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=HTTPS, prompt="none")
+    registration = await client.register()
+    url = client.authorize_url(registration.client_id, CHALLENGE, prompt="none")
     answer = await client.http.get(url)
     assert answered(answer.headers["Location"]) == {
         "error": "login_required", "error_description": "nobody is signed in",
