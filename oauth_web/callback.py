@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_web import browser_session, endings, in_session, journey
+from oauth_web import browser_session, endings, in_session, journey, membership
 from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
@@ -49,6 +49,7 @@ def blueprint(deps: Deps) -> Blueprint:
             standing = await admit(deps, signed_in)
         except NotAdmittedError as error:
             _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
+            await membership.end_everything(deps, error.user, str(error))
             return await endings.declined(deps, asked, f"{error.user.login} may not use this gateway")
         except GitHubRefusedError as error:
             _audit_failure(deps, asked, f"GitHub refused: {error}")
@@ -59,6 +60,7 @@ def blueprint(deps: Deps) -> Blueprint:
             _audit_failure(deps, asked, f"GitHub unavailable: {error}")
             raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
         _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
+        await membership.regroup_everything(deps, signed_in.user, standing.groups)
         answer = await endings.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
         if sign_in.remembers:
             await in_session.remember(

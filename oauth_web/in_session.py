@@ -8,8 +8,8 @@ from oauth_core import consents
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError
 from oauth_core.model import AuthorizationRequest
-from oauth_web import browser_session, endings
-from oauth_web.standing import NotAdmittedError, Standing, check_still_admitted
+from oauth_web import browser_session, endings, membership
+from oauth_web.standing import NotAdmittedError, Standing
 
 if TYPE_CHECKING:
     from quart import Response
@@ -37,12 +37,12 @@ async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response
 async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str | None = None) -> Standing:
     """What holds of the user of the session at this moment.
 
-    Raises `NotAdmittedError` when they may not be here, and then the session has ended, and `DisplayedError` (503)
-    when GitHub cannot say.
+    Raises `NotAdmittedError` when they may not be here, and then everything that they hold has ended, and
+    `DisplayedError` (503) when GitHub cannot say.
     """
     user, kept = browser.user, browser.session.sealed_github_token
     try:
-        return Standing(await check_still_admitted(deps, user, kept), kept)
+        groups = await membership.look_again(deps, user, kept)
     except NotAdmittedError as error:
         await browser_session.end(deps, browser, reason=str(error))
         deps.audit.record(
@@ -55,6 +55,9 @@ async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str |
             )
         )
         raise
+    if groups != browser.session.groups:
+        await membership.regroup_everything(deps, user, groups)
+    return Standing(groups, kept)
 
 
 async def need_not_be_asked(

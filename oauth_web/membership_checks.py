@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Never
 
 import structlog
 
-from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, StoreUnavailableError
 from oauth_core.store.leases import Rest
+from oauth_web import membership
 from oauth_web.standing import NotAdmittedError, asks_github, check_still_admitted, groups_that_matter
 
 if TYPE_CHECKING:
@@ -134,31 +134,12 @@ class MembershipChecks:
         try:
             groups = await check_still_admitted(self._deps, latest.user, latest.sealed_github_token)
         except NotAdmittedError as error:
-            ended = await self._deps.revocation.of_user(latest.user.github_id)
-            for grant in ended:
-                self._record(EventKind.GRANT_REVOKED, grant, str(error))
-            tally.ended += len(ended)
+            tally.ended += await membership.end_everything(self._deps, latest.user, str(error))
         else:
-            for grant in grants:
-                if grant.groups != groups and await self._deps.grants.regroup(grant, groups) is not None:
-                    self._record(EventKind.GRANT_REGROUPED, grant, f"groups: {' '.join(groups) or 'none'}")
-                    tally.regrouped += 1
+            tally.regrouped += await membership.regroup_everything(self._deps, latest.user, groups)
         asked = asks_github(self._deps, latest.user)
         tally.asked += asked
         return asked
-
-    def _record(self, kind: EventKind, grant: Grant, reason: str) -> None:
-        user = grant.user
-        self._deps.audit.record(
-            AuditEvent(
-                kind,
-                reason=reason,
-                client_id=grant.client_id,
-                user=user.login if user else None,
-                user_id=user.github_id if user else None,
-                grant_id=grant.grant_id,
-            )
-        )
 
     def _rules(self) -> str:
         """What tells these rules from others."""

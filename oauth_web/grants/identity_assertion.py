@@ -15,9 +15,10 @@ from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.identity_assertions import IdentityFault
 from oauth_core.model import Grant, KnownUser
+from oauth_web import membership
 from oauth_web.caller_certificate import to_bind
 from oauth_web.grants.issuing import check_not_overtaken, invalid_grant, issue
-from oauth_web.standing import NotAdmittedError, check_still_admitted
+from oauth_web.standing import NotAdmittedError
 
 if TYPE_CHECKING:
     from quart import Response
@@ -115,7 +116,7 @@ async def _checked(deps: Deps, client: Client, assertion: str) -> tuple[TrustedI
 async def _admitted(deps: Deps, client: Client, user: User) -> tuple[str, ...]:
     """The groups of `user`, who may be here. Raises `DisplayedError`, and audits it."""
     try:
-        return await check_still_admitted(deps, user, None)
+        groups = await membership.look_again(deps, user, None)
     except NotAdmittedError as error:
         deps.audit.record(
             AuditEvent(
@@ -127,3 +128,5 @@ async def _admitted(deps: Deps, client: Client, user: User) -> tuple[str, ...]:
             )
         )
         raise invalid_grant("the user may not use this gateway") from None
+    await membership.regroup_everything(deps, user, groups)
+    return groups

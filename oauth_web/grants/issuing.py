@@ -130,27 +130,6 @@ async def end_grant(deps: Deps, grant_id: str, client: Client, reason: str) -> N
     )
 
 
-async def regroup(deps: Deps, grant: Grant, groups: tuple[str, ...]) -> Grant:
-    """Note that the user of `grant` is in other groups now; its access tokens end, and clients fetch new ones.
-
-    Raises `DisplayedError` when the grant has ended.
-    """
-    changed = await deps.grants.regroup(grant, groups)
-    if changed is None:
-        raise invalid_grant("the grant has ended")
-    deps.audit.record(
-        AuditEvent(
-            EventKind.GRANT_REGROUPED,
-            reason=f"groups: {' '.join(groups) or 'none'}",
-            client_id=grant.client_id,
-            user=grant.user.login if grant.user else None,
-            user_id=grant.user.github_id if grant.user else None,
-            grant_id=grant.grant_id,
-        )
-    )
-    return changed
-
-
 def invalid_grant(description: str) -> DisplayedError:
     """400 `invalid_grant` (RFC 6749 section 5.2)."""
     return DisplayedError(ErrorCode.INVALID_GRANT, description)

@@ -12,12 +12,12 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
 from oauth_core.store.refresh_families import Gone, RefreshState, Repeated, Reused, Rotated
-from oauth_web import caller_key
+from oauth_web import caller_key, membership
 from oauth_web.caller_certificate import shown, to_bind
-from oauth_web.grants.issuing import end_grant, invalid_grant, issue, regroup
+from oauth_web.grants.issuing import end_grant, invalid_grant, issue
 from oauth_web.rates import hold_back
 from oauth_web.siblings import keep_sibling, may_act_for
-from oauth_web.standing import NotAdmittedError, check_still_admitted
+from oauth_web.standing import NotAdmittedError
 
 if TYPE_CHECKING:
     from quart import Response
@@ -45,7 +45,7 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     caller_key.check_binding(grant, client)
     scope = grants.narrow_scopes(grant.scopes, form, deps.services)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
-    grant = await _with_standing(deps, client, grant, presented)
+    grant = await _with_standing(deps, grant, presented)
     successor = await _successor(deps, client, presented)
     if client.client_id != grant.client_id:
         await keep_sibling(deps, client, grant)
@@ -60,21 +60,24 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     )
 
 
-async def _with_standing(deps: Deps, client: Client, grant: Grant, presented: RefreshToken) -> Grant:
-    """The grant with the groups its user is in now; it ends if they may no longer be here.
+async def _with_standing(deps: Deps, grant: Grant, presented: RefreshToken) -> Grant:
+    """The grant with the groups its user is in now. If they may not be here any more, all their grants end.
 
     GitHub is not asked for an older token: it is refused, or its successor was used, and checked, a moment ago.
     """
     if grant.user is None or await deps.grants.state_of(presented) is RefreshState.OTHER:
         return grant
     try:
-        groups = await check_still_admitted(deps, grant.user, grant.sealed_github_token)
-    except NotAdmittedError as error:
-        await end_grant(deps, grant.grant_id, client, str(error))
+        groups = await membership.look_again(deps, grant.user, grant.sealed_github_token)
+    except NotAdmittedError:
         raise invalid_grant("the user may no longer use this gateway") from None
     if groups == grant.groups:
         return grant
-    return await regroup(deps, grant, groups)
+    await membership.regroup_everything(deps, grant.user, groups)
+    regrouped = await deps.grants.get(grant.grant_id)
+    if regrouped is None:
+        raise invalid_grant("the grant has ended")
+    return regrouped
 
 
 async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> RefreshToken:

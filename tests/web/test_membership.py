@@ -105,16 +105,70 @@ async def test_who_lost_their_standing_loses_the_grant_at_the_next_refresh(
     web: WebServer, client: OAuthClient, login: str, settings: dict[str, str], stays: bool
 ) -> None:
     client_id, tokens = await signed_in(client, login)
-    with web.redis.client() as redis:
-        before = set(redis.keys("token:*"))
     with another_web(web, settings) as address:
         status, answer = await refresh_at(address, client_id, tokens["refresh_token"])
     assert status == (200 if stays else 400), answer
     if not stays:
         assert answer["error"] == "invalid_grant"
-        with web.redis.client() as redis:
-            assert len(before - set(redis.keys("token:*"))) == 1
+        assert not is_alive(web, tokens["access_token"])
         assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 400
+
+
+def is_alive(web: WebServer, access_token: str) -> bool:
+    jti = jwt.decode(access_token, options={"verify_signature": False})["jti"]
+    with web.redis.client() as redis:
+        return bool(redis.exists(f"token:{jti}"))
+
+
+@pytest.mark.parametrize("found_by", ["a refresh", "a session", "a sign-in"])
+async def test_however_it_is_found_that_somebody_left_all_that_they_hold_ends(
+    web: WebServer, client: OAuthClient, found_by: str
+) -> None:
+    async with OAuthClient(web.issuer) as browser:
+        _, of_somebody_else = await signed_in(browser, "octavia")
+    _, of_one_client = await signed_in(client, "marek")
+    client_id, of_another_client = await signed_in(client, "marek")
+    third = client.authorize_url((await client.register()).client_id, CHALLENGE)
+    web.now_at_github({"marek": {}})
+    try:
+        match found_by:
+            case "a refresh":
+                assert not (await client.refresh(client_id, of_another_client["refresh_token"])).is_success
+            case "a session":
+                assert "access_denied" in (await client.consent(third)).headers["Location"]
+            case "a sign-in":
+                assert (await client.authorize(third, "marek"))["error"] == "access_denied"
+        for tokens in (of_one_client, of_another_client):
+            assert not is_alive(web, tokens["access_token"])
+        assert is_alive(web, of_somebody_else["access_token"])
+    finally:
+        web.now_at_github({})
+        with web.redis.client() as redis:
+            redis.delete(*redis.keys("cut:*"))
+
+
+@pytest.mark.parametrize("found_by", ["a refresh", "a session", "a sign-in"])
+async def test_however_it_is_found_that_somebody_changed_teams_all_their_tokens_say_so(
+    web: WebServer, client: OAuthClient, found_by: str
+) -> None:
+    with another_web(web, {"ALLOWED_GITHUB_TEAMS": "acme/on-call, acme/platform"}) as address:
+        client_id, of_one_client = await signed_in(client, "marek")
+        _, tokens = await refresh_at(address, client_id, of_one_client["refresh_token"])
+        other_id, of_another_client = await signed_in(client, "marek")
+        web.now_at_github({"marek": {"acme": ["on-call"]}})
+        try:
+            match found_by:
+                case "a refresh":
+                    await refresh_at(address, other_id, of_another_client["refresh_token"])
+                case "a session":
+                    third = client.authorize_url((await client.register()).client_id, CHALLENGE)
+                    assert "code=" in (await client.consent(third)).headers["Location"]
+                case "a sign-in":
+                    await signed_in(client, "marek")
+            assert not is_alive(web, tokens["access_token"])
+            assert (await refresh_at(address, client_id, tokens["refresh_token"]))[0] == 200
+        finally:
+            web.now_at_github({})
 
 
 async def test_an_outage_of_github_signs_nobody_out(web: WebServer, client: OAuthClient) -> None:

@@ -1,0 +1,63 @@
+"""What a look at somebody's membership means for everything that they hold here.
+
+GitHub is asked at a sign-in, within a session, at a refresh and on a schedule, mostly because of one client. The
+answer is about the person, so it counts for all their grants at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_web.standing import NotAdmittedError, check_still_admitted
+
+if TYPE_CHECKING:
+    from oauth_core.model import Grant, User
+    from oauth_web.deps import Deps
+
+
+async def look_again(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
+    """The groups of `user` now. If they may not be here, everything that they hold ends.
+
+    Raises `NotAdmittedError` then, and `DisplayedError` (503) when GitHub cannot be asked, which ends nothing.
+    """
+    try:
+        return await check_still_admitted(deps, user, sealed_github_token)
+    except NotAdmittedError as error:
+        await end_everything(deps, user, str(error))
+        raise
+
+
+async def end_everything(deps: Deps, user: User, reason: str) -> int:
+    """End all grants and sessions of `user` and void what they allowed; answers how many grants ended."""
+    ended = await deps.revocation.of_user(user.github_id)
+    for grant in ended:
+        _record(deps, EventKind.GRANT_REVOKED, grant, reason)
+    return len(ended)
+
+
+async def regroup_everything(deps: Deps, user: User, groups: tuple[str, ...]) -> int:
+    """Note in all grants of `user` that they are in `groups` now; answers how many said otherwise.
+
+    The access tokens of those grants end, and clients fetch new ones.
+    """
+    changed = 0
+    for grant in await deps.grants.of_user(user.github_id):
+        if grant.groups != groups and await deps.grants.regroup(grant, groups) is not None:
+            _record(deps, EventKind.GRANT_REGROUPED, grant, f"groups: {' '.join(groups) or 'none'}")
+            changed += 1
+    return changed
+
+
+def _record(deps: Deps, kind: EventKind, grant: Grant, reason: str) -> None:
+    user = grant.user
+    deps.audit.record(
+        AuditEvent(
+            kind,
+            reason=reason,
+            client_id=grant.client_id,
+            user=user.login if user else None,
+            user_id=user.github_id if user else None,
+            grant_id=grant.grant_id,
+        )
+    )
