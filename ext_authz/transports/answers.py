@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH, LARGE
+from ext_authz.transports.calls import HEALTH_WATCH, LARGE
 from ext_authz.transports.grpc_frames import (
     INTERNAL,
     LARGEST_MESSAGE,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ext_authz.transports.header_blocks import Call
     from ext_authz.transports.outgoing import Outgoing
 
-METHODS = frozenset({CHECK, HEALTH_CHECK, HEALTH_WATCH})
 _BROKEN = CallError(INTERNAL, "the call failed")
 _MOVE_ON = CallError(UNAVAILABLE, "this process is about to end")
 

@@ -48,6 +48,9 @@ ENHANCE_YOUR_CALM = 0xB
 DEFAULT_WINDOW = 65_535
 LARGEST_WINDOW = 2**31 - 1
 LAST_STREAM = 2**31 - 1
+DEFAULT_TABLE_SIZE = 4096
+"""Bytes of a dynamic table before any setting (section 6.5.2)."""
+
 LARGEST_FRAME = 16_384
 """Bytes of payload that every peer must take in one frame (section 4.2); we use no more."""
 
@@ -58,7 +61,7 @@ HEAD = struct.Struct(">HBBBI")
 
 NUMBER = struct.Struct(">I")
 SETTING = struct.Struct(">HI")
-_LITERAL_PREFIX = 0x7F
+_TEXT_BITS = 7
 
 
 class ProtocolError(Exception):
@@ -151,6 +154,8 @@ def content(kind: int, flags: int, payload: bytes) -> bytes:
         start, end = 1, end - payload[0]
     if kind == HEADERS and flags & HAS_PRIORITY:
         start += PRIORITY_BYTES
+        if start > len(payload):
+            raise ProtocolError("a frame is too short for its priority", FRAME_SIZE_ERROR)
     if start > end:
         raise ProtocolError("a frame is all padding")
     return payload[start:end]
@@ -163,17 +168,18 @@ def header_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def text(value: bytes) -> bytes:
     """A string literal without Huffman code (RFC 7541 section 5.2)."""
-    return _length(len(value)) + value
+    return integer(len(value), _TEXT_BITS) + value
 
 
-def _length(size: int) -> bytes:
-    """A length as an integer with a prefix of seven bits (RFC 7541 section 5.1)."""
-    if size < _LITERAL_PREFIX:
-        return bytes((size,))
-    out = bytearray((_LITERAL_PREFIX,))
-    size -= _LITERAL_PREFIX
-    while size >= 0x80:  # noqa: PLR2004 - seven bits to a byte
-        out.append(size & 0x7F | 0x80)
-        size >>= 7
-    out.append(size)
+def integer(value: int, bits: int, pattern: int = 0) -> bytes:
+    """An integer with a prefix of `bits` bits, beside `pattern` in its first byte (RFC 7541 section 5.1)."""
+    largest = (1 << bits) - 1
+    if value < largest:
+        return bytes((pattern | value,))
+    out = bytearray((pattern | largest,))
+    value -= largest
+    while value >= 0x80:  # noqa: PLR2004 - seven bits to a byte
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
     return bytes(out)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from ext_authz.transports import http2
+from ext_authz.transports.control_budget import LOOKS, ControlBudget
 from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
 from ext_authz.transports.header_blocks import LARGEST_HEADERS
 from ext_authz.transports.http2_streams import MOST_STREAMS, Streams
 from ext_authz.transports.outgoing import Outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ext_authz.transports.calls import Calls
 
 _WINDOW = 4 * LARGEST_MESSAGE
@@ -32,22 +36,32 @@ _GOODBYE_SECONDS = 0.5
 
 
 class Connection(asyncio.Protocol):
-    """The server's end. `connections` holds it for as long as it lasts."""
+    """The server's end. `connections` holds it for as long as it lasts. `clock` returns seconds."""
 
-    def __init__(self, calls: Calls, connections: set[Connection]) -> None:
+    def __init__(
+        self, calls: Calls, connections: set[Connection], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._outgoing = Outgoing(self._write)
-        self._streams = Streams(calls, self._outgoing, self._control)
+        self._streams = Streams(calls, self._outgoing, self._control, ControlBudget(clock))
+        self._last_named = http2.LAST_STREAM
         self._rest = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is."""
         self._is_leaving = self._is_greeted = self._is_over = self._was_silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
+        """Send the server's connection preface (RFC 9113 section 3.4)."""
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
+        if (tls := transport.get_extra_info("ssl_object")) and tls.selected_alpn_protocol() != "h2":
+            # Section 3.3: over TLS the protocol is negotiated. The peer may well speak HTTP/1.1.
+            structlog.get_logger("server").warning(
+                "connection.refused", reason="no h2 in the TLS handshake (ALPN)"
+            )
+            self.close()
+            return
         self._transport.write(_OPENING)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -141,7 +155,7 @@ class Connection(asyncio.Protocol):
                 self._outgoing.frames.append(http2.frame(http2.PING, http2.ACK, 0, payload))
             elif payload == _GOODBYE and self._is_leaving and self._streams.takes_more:
                 self._streams.takes_more = False
-                self._outgoing.frames.append(http2.goaway(self._streams.last, http2.NO_ERROR))
+                self._part(http2.NO_ERROR)
         else:
             http2.number(payload)  # a GOAWAY: the peer ends the connection when it has its answers
 
@@ -150,17 +164,19 @@ class Connection(asyncio.Protocol):
             http2.check_size(payload, 0)
             return
         values = http2.settings(payload)
-        # First, so that the peer knows of the new windows before it sees them used.
-        self._outgoing.frames.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
-        for name, value in values:
-            if name == http2.INITIAL_WINDOW_SIZE:
-                self._outgoing.start_windows_at(value)
+        self._streams.spend((len(values) + self._outgoing.streams_that_settings_concern) // LOOKS)
+        self._outgoing.apply(values)
 
     def _break(self, code: int) -> None:
         """End because the peer broke the protocol, and say so."""
-        self._outgoing.frames.append(http2.goaway(self._streams.last, code))
+        self._part(code)
         self._outgoing.flush()
         self.close()
+
+    def _part(self, code: int) -> None:
+        """Name the last call that is answered, and never a later one than before (section 6.8)."""
+        self._last_named = min(self._last_named, self._streams.last)
+        self._outgoing.frames.append(http2.goaway(self._last_named, code))
 
     def _write(self, data: bytes) -> None:
         if self._is_over or self._transport is None:

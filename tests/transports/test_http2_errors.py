@@ -84,6 +84,36 @@ BREAKS_THE_CONNECTION = {
 }
 
 
+@pytest.mark.requirement(
+    "rfc9113:frame-size-error",
+    "rfc9113:contiguous",
+    "rfc9113:compression-error",
+    "rfc9113:idle",
+    "rfc9113:closed",
+    "rfc9113:stream-identifiers",
+    "rfc9113:one-error",
+    "rfc9113:closes-after-goaway",
+    "rfc9113:data-without-stream",
+    "rfc9113:padding",
+    "rfc9113:headers-without-stream",
+    "rfc9113:priority-without-stream",
+    "rfc9113:reset-without-stream",
+    "rfc9113:reset-size",
+    "rfc9113:settings-ack-size",
+    "rfc9113:settings-of-a-stream",
+    "rfc9113:settings-size",
+    "rfc9113:settings-push",
+    "rfc9113:settings-window",
+    "rfc9113:settings-frame-size",
+    "rfc9113:push",
+    "rfc9113:ping-of-a-stream",
+    "rfc9113:ping-size",
+    "rfc9113:goaway-of-a-stream",
+    "rfc9113:window-zero",
+    "rfc9113:window-size",
+    "rfc9113:window-overflow",
+    "rfc9113:continuation",
+)
 @pytest.mark.parametrize(("data", "code"), BREAKS_THE_CONNECTION.values(), ids=BREAKS_THE_CONNECTION.keys())
 async def test_the_connection_ends(data: bytes, code: int) -> None:
     peer = Peer()
@@ -127,6 +157,19 @@ BREAKS_THE_STREAM = {
 }
 
 
+@pytest.mark.requirement(
+    "rfc9113:half-closed",
+    "rfc9113:priority-size",
+    "rfc9113:window-zero",
+    "rfc9113:window-overflow",
+    "rfc9113:headers-again",
+    "rfc9113:malformed",
+    "rfc9113:content-length",
+    "rfc9113:connection-fields",
+    "rfc9113:pseudo-headers",
+    "rfc9113:required",
+    "rfc9113:path",
+)
 @pytest.mark.parametrize(("data", "code"), BREAKS_THE_STREAM.values(), ids=BREAKS_THE_STREAM.keys())
 async def test_the_stream_ends_and_the_next_one_does_not(data: bytes, code: int) -> None:
     peer = Peer()
@@ -138,6 +181,7 @@ async def test_the_stream_ends_and_the_next_one_does_not(data: bytes, code: int)
     assert peer.answers() == {3: framed(b"now:ask")}
 
 
+@pytest.mark.requirement("rfc9113:preface-bad")
 @pytest.mark.parametrize(
     "data", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX", b"\x16\x03\x01\x02\x00\x01\x00"]
 )
@@ -147,6 +191,7 @@ async def test_what_is_no_http2_is_sent_away(data: bytes) -> None:
     assert peer.transport.is_closed
 
 
+@pytest.mark.requirement("rfc9113:preface-bad")
 async def test_the_first_frame_must_be_settings() -> None:
     peer = Peer(greet=False)
     peer.send(http2.PREFACE, call(1, b"ask"))
@@ -154,6 +199,7 @@ async def test_the_first_frame_must_be_settings() -> None:
     assert not peer.authorizer.asked
 
 
+@pytest.mark.requirement("rfc9113:unknown-kinds")
 async def test_frames_of_kinds_to_come_are_ignored() -> None:
     peer = Peer()
     peer.send(frame(0xFA, 0xFF, 0, b"whatever"), frame(0x10, 0, 7, b"\0\0\0\1u=1"), call(1, b"ask"))

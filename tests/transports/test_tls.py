@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+import ssl
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -105,6 +107,33 @@ def test_with_a_certificate_it_speaks_tls_and_nothing_else(
         assert ask(authz.address, credentials(papers.authority)) == 401
         assert_refused(authz.address, None)
         assert_refused(authz.address, credentials(papers.stranger))
+
+
+def hello(address: str, papers: Papers, *, alpn: list[str], ciphers: str | None = None) -> bytes:
+    """The first bytes of the service after a TLS 1.2 handshake; empty when it closes."""
+    context = ssl.create_default_context(cafile=str(papers.authority.cert))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    with socket.socket(socket.AF_UNIX) as plain:
+        plain.settimeout(15)
+        plain.connect(address.removeprefix("unix:"))
+        with context.wrap_socket(plain, server_hostname=NAME) as tls:
+            return tls.recv(9)
+
+
+@pytest.mark.requirement("rfc9113:alpn", "rfc9113:tls-ciphers")
+def test_over_tls_http2_is_negotiated_and_nothing_else_is_spoken(redis: RedisServer, papers: Papers) -> None:
+    with guarded(redis, "http2", papers, mutual=False) as authz:
+        for offered in (["h2"], ["http/1.1", "h2"]):
+            assert hello(authz.address, papers, alpn=offered)[3:4] == b"\x04"  # SETTINGS
+        for offered in ([], ["http/1.1"], ["h2c"]):
+            assert hello(authz.address, papers, alpn=offered) == b""
+        assert "no h2 in the TLS handshake" in authz.log_text()
+        with pytest.raises(ssl.SSLError):
+            hello(authz.address, papers, alpn=["h2"], ciphers="ECDHE-RSA-AES256-SHA384:AES128-GCM-SHA256")
 
 
 def test_with_mutual_tls_only_those_with_our_papers_are_answered(

@@ -58,6 +58,16 @@ class Authorizer:
         return b"later:" + message
 
 
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeTransport:
     """Keeps what is written."""
 
@@ -79,6 +89,9 @@ class FakeTransport:
     def close(self) -> None:
         self.closed.set()
 
+    def get_extra_info(self, _: str) -> None:
+        """There is no socket and no TLS."""
+
     def pause_reading(self) -> None:
         self.is_paused = True
 
@@ -96,7 +109,8 @@ class Peer:
         failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         server = CheckServer(cast("Any", self.authorizer), self.health, failed)
         self.connections: set[Connection] = set()
-        self.connection = Connection(Calls(server), self.connections)
+        self.clock = Clock()
+        self.connection = Connection(Calls(server), self.connections, self.clock)
         self.connection.connection_made(cast("Any", self.transport))
         if greet:
             self.send(http2.PREFACE + http2.settings_frame(settings))
