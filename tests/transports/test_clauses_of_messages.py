@@ -163,7 +163,7 @@ async def test_our_answers_hold_one_status_and_no_field_of_the_connection() -> N
                 name == name.lower() and name not in {b"connection", b"transfer-encoding"} for name in names
             )
             assert [name for name in names if name.startswith(b":")] == (
-                [":status"] if got.stream not in first else []
+                [b":status"] if got.stream not in first else []
             )
             first.add(got.stream)
     assert first == {1, 3, 5}
