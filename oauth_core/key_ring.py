@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 PUBLISHED_FIRST = 5
 """Seconds between the moment a key is published and the first token it signs."""
 
+FOLLOWED_WITHIN = 2
+"""Seconds within which every authorization server has read a ring that changed."""
+
+JWKS_MAX_AGE = 2
+"""Seconds for which a copy of the published set may be used. Such a copy is as old as this and `FOLLOWED_WITHIN`
+together, which is less than `PUBLISHED_FIRST`: a copy that may be used has every key that signs."""
+
 
 class RetireError(Exception):
     """The key must stay. The message says why, for the operator."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from quart import Blueprint, Response, request
 
 from oauth_core import service_assertions
+from oauth_core.key_ring import JWKS_MAX_AGE
 from oauth_core.metadata import authorization_server, protected_resource
 from oauth_core.public_urls import path_of, well_known
 from oauth_web.answers import json_answer
@@ -16,7 +17,7 @@ from oauth_web.answers import json_answer
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
 
-_SHORTLY = {"Cache-Control": "public, max-age=60"}
+_METADATA_MAX_AGE = 60
 _NOT_FOUND = 404
 
 
@@ -68,7 +69,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get(f"{below}/.well-known/jwks.json")
     async def jwks() -> Response:
-        return _public(deps.keys.jwks)
+        return _public(deps.keys.jwks, max_age=JWKS_MAX_AGE)
 
     @bp.get(f"{below}{service_assertions.PATH}")
     async def service_assertion_jwks() -> Response:
@@ -79,9 +80,11 @@ def blueprint(deps: Deps) -> Blueprint:
     return bp
 
 
-def _public(document: str) -> Response:
-    """A document anybody may keep for a minute."""
-    return Response(document, 200, _SHORTLY, content_type="application/json")
+def _public(document: str, *, max_age: int = _METADATA_MAX_AGE) -> Response:
+    """A document that anybody may keep for `max_age` seconds."""
+    return Response(
+        document, 200, {"Cache-Control": f"public, max-age={max_age}"}, content_type="application/json"
+    )
 
 
 def _not_found(description: str) -> Response:

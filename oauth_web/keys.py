@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.key_ring import FOLLOWED_WITHIN
 from oauth_core.store.keyring import KeyRingError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from oauth_core.keys import SigningKey, VerifyingKeys
     from oauth_core.store.keyring import KeyRingStore
 
-_READ_EVERY = 2.0
 _log = structlog.get_logger("keys")
 
 
@@ -55,7 +55,7 @@ class Keys:
         """Read the ring again and again. When that fails, the last one stays in use."""
         failing = False
         while True:
-            await asyncio.sleep(_READ_EVERY)
+            await asyncio.sleep(FOLLOWED_WITHIN)
             try:
                 ring = await self._store.read()
             except (StoreUnavailableError, KeyRingError) as error:

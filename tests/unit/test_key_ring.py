@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_core.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
+from oauth_core.key_ring import FOLLOWED_WITHIN, JWKS_MAX_AGE, PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.keys import SigningKey, generate_key
 
 LIFETIME = 1800
@@ -21,6 +21,10 @@ def test_a_new_key_is_published_before_it_signs() -> None:
     assert new.kid in keys.jwks
     assert keys.signing_key(5000) is old
     assert keys.signing_key(5000 + PUBLISHED_FIRST) is new
+
+
+def test_a_copy_of_the_published_set_that_may_still_be_used_has_every_key_that_signs() -> None:
+    assert FOLLOWED_WITHIN + JWKS_MAX_AGE < PUBLISHED_FIRST
 
 
 def test_the_first_key_signs_at_once() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from oauth_core.key_ring import JWKS_MAX_AGE
 from tests.support import forks
 from tests.support.web_process import WebServer, running_web
 
@@ -30,6 +31,13 @@ def keys(web: WebServer, *arguments: str, expect: int = 0) -> Any:
     assert done.returncode == expect, done.stderr
     assert web.environment["MASTER_KEY"] not in done.stdout + done.stderr
     return json.loads(done.stdout) if "--json" in arguments and expect == 0 else done.stderr
+
+
+async def test_the_published_keys_may_be_kept_no_longer_than_a_new_key_waits(
+    web: WebServer, client: OAuthClient
+) -> None:
+    answer = await client.http.get(f"{web.issuer}/.well-known/jwks.json")
+    assert answer.headers["Cache-Control"] == f"public, max-age={JWKS_MAX_AGE}"
 
 
 async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
