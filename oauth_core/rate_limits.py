@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from oauth_core.errors import DisplayedError, ErrorCode
+
 _NETWORK_BITS = 64
 _NO_ADDRESS = "none"
+_TOO_MANY_REQUESTS = 429
 _WITH_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
 """`[IPv6]` or IPv4, with a port or without. An IPv6 address without brackets has no port."""
 
@@ -28,6 +31,8 @@ class Limit(StrEnum):
     REQUESTS_PER_CLIENT = "requests_per_client"
     SIGN_INS_PER_USER = "sign_ins_per_user"
     TOKENS_PER_GRANT = "tokens_per_grant"
+    DOCUMENT_FETCHES_PER_ADDRESS = "document_fetches_per_address"
+    """Fetches of clients' documents and key sets that requests from one address cause."""
     USER_CODES_PER_ADDRESS = "user_codes_per_address"
     """User codes are short. The limit that everybody shares must not be one that a single address can use up."""
 
@@ -38,6 +43,16 @@ class Rate:
 
     count: int
     seconds: int
+
+
+def too_many_requests(wait: int) -> DisplayedError:
+    """The answer to a caller that may try again in `wait` seconds (RFC 6585 section 4)."""
+    return DisplayedError(
+        ErrorCode.TOO_MANY_REQUESTS,
+        f"too many requests; try again in {wait} seconds",
+        status=_TOO_MANY_REQUESTS,
+        retry_after=wait,
+    )
 
 
 def read_address(text: str | None) -> IPv4Address | IPv6Address | None:

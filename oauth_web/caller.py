@@ -9,8 +9,9 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.client_assertions import AssertionFault, Unchecked
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.rate_limits import Limit
+from oauth_web.addresses import caller_address
 from oauth_web.answers import one_header
-from oauth_web.rates import caller_address, count_failure, hold_back, hold_back_failures
+from oauth_web.rates import count_failure, hold_back, hold_back_failures
 
 if TYPE_CHECKING:
     from oauth_core.client_keys import ClientKeys

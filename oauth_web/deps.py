@@ -99,7 +99,8 @@ async def wire(settings: WebSettings) -> Deps:
     document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
     # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
-    documents = ClientDocuments.from_settings(settings, document_store, tls=tls, clock=clock)
+    rates, audit = RateLimitStore(redis), LogAuditSink()
+    documents = ClientDocuments.from_settings(settings, document_store, rates, audit, tls=tls, clock=clock)
     try:
         await clock.look()
         await SchemaStore(redis).migrate(leases)
@@ -129,13 +130,13 @@ async def wire(settings: WebSettings) -> Deps:
         sessions=SessionStore(redis, idle=settings.session_idle_lifetime),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis),
-        rates=RateLimitStore(redis),
+        rates=rates,
         leases=leases,
         revocation=Revocation(redis, grants),
         users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings, tls),
-        audit=LogAuditSink(),
+        audit=audit,
         clock=clock,
         leaving=Leaving(seconds=settings.web_drain_seconds),
     )

@@ -9,8 +9,8 @@ from quart import Blueprint, Response, render_template
 from oauth_core.public_urls import path_of, well_known
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
+from oauth_web.addresses import named_address
 from oauth_web.answers import json_answer
-from oauth_web.rates import named_address
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps

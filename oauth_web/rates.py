@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
-import structlog
-from quart import request
-
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.rate_limits import Limit, read_address, subject_of_address
+from oauth_core.rate_limits import Limit, too_many_requests
+from oauth_web.addresses import caller_address
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
-
-_ADDRESS = "X-Portcullis-Address"
-_TOO_MANY_REQUESTS = 429
-_REPORT_SECONDS = 60
-
-
-class _MissingAddress:
-    """Logs an error when requests come without the address of their caller, at most once a minute.
-
-    Without it every caller behind the proxy shares the limits that are meant for one address.
-    """
-
-    def __init__(self) -> None:
-        self._silent_until = 0.0
-
-    def report(self) -> None:
-        now = monotonic()
-        if now < self._silent_until:
-            return
-        self._silent_until = now + _REPORT_SECONDS
-        structlog.get_logger("rates").error(
-            "all callers are counted as one address",
-            reason=f"the proxy in front of oauth_web sets no usable {_ADDRESS} header",
-            see="docs/own-envoy.md",
-        )
-
-
-_missing = _MissingAddress()
-
-
-def named_address() -> str | None:
-    """The subject of the address that the proxy in front names for this request; `None` when it names none.
-
-    Two headers count as none: one of them may be the caller's own.
-    """
-    named = request.headers.getlist(_ADDRESS)
-    return subject_of_address(named[0]) if len(named) == 1 and read_address(named[0]) else None
-
-
-def caller_address() -> str:
-    """The name under which this request's address is counted.
-
-    Envoy sets the address in a header, and removes the caller's own copy of that header. Where no proxy sets it,
-    the peer of the connection is counted and an error is logged.
-    """
-    if (named := named_address()) is not None:
-        return named
-    _missing.report()
-    return subject_of_address(request.remote_addr)
 
 
 async def hold_back(deps: Deps, limit: Limit, subject: str) -> None:
@@ -94,9 +41,4 @@ def _pair(client_id: str) -> str:
 def _refuse(deps: Deps, limit: Limit, wait: int) -> None:
     if wait:
         deps.audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=limit))
-        raise DisplayedError(
-            ErrorCode.TOO_MANY_REQUESTS,
-            f"too many requests; try again in {wait} seconds",
-            status=_TOO_MANY_REQUESTS,
-            retry_after=wait,
-        )
+        raise too_many_requests(wait)

@@ -16,6 +16,7 @@ BELONGS = {
         "oauth_core.sealing",
         "portcullis.certificates",
     ),
+    "dns": ("oauth_web.client_documents.names",),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.

@@ -20,6 +20,7 @@ class RateSettings(BaseModel):
     requests_per_client: int = Field(default=6000, ge=1, le=_MOST)
     sign_ins_per_user: int = Field(default=30, ge=1, le=_MOST)
     tokens_per_grant: int = Field(default=60, ge=1, le=_MOST)
+    document_fetches_per_address: int = Field(default=60, ge=1, le=_MOST)
     user_codes_per_address: int = Field(default=60, ge=1, le=_MOST)
 
     def rate_of(self, limit: Limit) -> Rate:

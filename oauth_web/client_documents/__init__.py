@@ -1,6 +1,7 @@
 """What clients publish about themselves: metadata documents and key sets, fetched with care and kept.
 
-`fetch` reaches out, `cache` remembers, `pinned` holds what an operator ships; this is what the rest asks.
+`fetch` reaches out to addresses that `names` looks up, `budgets` says how often, `cache` remembers, `pinned` holds
+what an operator ships. The rest of the program uses this module.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from oauth_core import client_id_documents, client_keys, redirect_uris, strict_json
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.rate_limits import Limit, too_many_requests
+from oauth_web.addresses import caller_address
 from oauth_web.client_documents import pinned
+from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets
 from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
 from oauth_web.client_documents.fetch import GuardedFetcher, with_authorities_of
 
@@ -18,10 +22,12 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    from oauth_core.audit import AuditSink
     from oauth_core.client_keys import ClientKeys
     from oauth_core.model import Client
     from oauth_core.settings import WebSettings
     from oauth_core.store.documents import DocumentStore
+    from oauth_core.store.rate_limits import RateLimitStore
 
 _KEYS_AT_REST = 60
 """Seconds between two readings of a key set for the sake of a key that was not in it."""
@@ -40,7 +46,14 @@ class ClientDocuments:
 
     @classmethod
     def from_settings(
-        cls, settings: WebSettings, store: DocumentStore, *, tls: ssl.SSLContext, clock: Callable[[], int]
+        cls,
+        settings: WebSettings,
+        store: DocumentStore,
+        rates: RateLimitStore,
+        audit: AuditSink,
+        *,
+        tls: ssl.SSLContext,
+        clock: Callable[[], int],
     ) -> ClientDocuments:
         """What the settings ask for. Raises `SettingsError` when files they name cannot be used.
 
@@ -52,9 +65,11 @@ class ClientDocuments:
         fetcher = GuardedFetcher(
             allow_loopback=allow_loopback, tls=tls if ca_file is None else with_authorities_of(ca_file)
         )
+        rate = settings.rate_of(Limit.DOCUMENT_FETCHES_PER_ADDRESS)
+        budgets = FetchBudgets(store, rates, audit, per_address=rate)
         folder = settings.pinned_client_documents
         return cls(
-            cache=DocumentCache(fetcher, store, clock=clock, max_age=settings.client_documents_max_age),
+            cache=DocumentCache(fetcher, store, budgets, clock=clock, max_age=settings.client_documents_max_age),
             pinned=pinned.read(folder, settings.app_schemes) if folder is not None else {},
             fetches=settings.client_documents == "fetched",
             allow_loopback=allow_loopback,
@@ -65,7 +80,8 @@ class ClientDocuments:
     async def client(self, url: str) -> Client | None:
         """The client that the document at `url` describes; `None` when the operator wants pinned ones only.
 
-        Raises `DisplayedError`: 400 when URL or document are not fit, 503 when there is no document to be had.
+        Raises `DisplayedError`: 400 when URL or document are not fit, 429 when this request's address caused too
+        many fetches, 503 when there is no document to be had.
         """
         if url in self.pinned:
             return self.pinned[url]
@@ -77,7 +93,10 @@ class ClientDocuments:
             raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None
         try:
             return await self.cache.read(
-                _name(url), url, lambda body: client_id_documents.parse(body, url, app_schemes=self.app_schemes)
+                _name(url),
+                url,
+                lambda body: client_id_documents.parse(body, url, app_schemes=self.app_schemes),
+                caller=caller_address(),
             )
         except DocumentRefusedError as error:
             raise DisplayedError(
@@ -85,22 +104,27 @@ class ClientDocuments:
             ) from None
         except DocumentUnavailableError:
             raise _unavailable("The document that describes the app") from None
+        except DocumentHeldBackError as error:
+            raise too_many_requests(error.wait) from None
 
     async def keys(self, url: str, *, kid: str | None) -> ClientKeys:
         """The key set at `url`, read again within bounds when it has no key named `kid`.
 
-        Raises `DisplayedError` 503, and `ValueError` when what is there is no key set.
+        Raises `DisplayedError` 429 or 503, and `ValueError` when what is there is no key set.
         """
-        name = f"keys {url}"
+        name, caller = f"keys {url}", caller_address()
         try:
-            keys = await self.cache.read(name, url, _parse_keys)
+            keys = await self.cache.read(name, url, _parse_keys, caller=caller)
             if keys.has(kid):
                 return keys
-            return await self.cache.read(name, url, _parse_keys, newer_than=self.clock() - _KEYS_AT_REST)
+            newer_than = self.clock() - _KEYS_AT_REST
+            return await self.cache.read(name, url, _parse_keys, caller=caller, newer_than=newer_than)
         except DocumentRefusedError as error:
             raise ValueError(f"the key set at jwks_uri cannot be used: {error}") from None
         except DocumentUnavailableError:
             raise _unavailable("The key set of the app") from None
+        except DocumentHeldBackError as error:
+            raise too_many_requests(error.wait) from None
 
     async def exists(self, url: str) -> bool:
         """Whether the client at `url` is known at this moment, without asking anybody outside."""

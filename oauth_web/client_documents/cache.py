@@ -1,7 +1,7 @@
 """Documents of clients, remembered: fresh as long as they say, and the last good copy when there is no newer one.
 
-Many requests for one document share one fetch. A failure is not remembered as an answer, but for some seconds it
-spares the host, so that nobody can make us hammer somebody.
+Many requests for one document share one fetch. A failed fetch is remembered for some seconds, which spares the
+host. That a limit held a fetch back is not remembered: it says something about the caller, not about the document.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from urllib.parse import urlsplit
 import structlog
 
 from oauth_core.store.documents import Copy, Failure
+from oauth_web.client_documents.budgets import DocumentHeldBackError
 from oauth_web.client_documents.fetch import FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oauth_core.store.documents import DocumentStore
+    from oauth_web.client_documents.budgets import FetchBudgets
     from oauth_web.client_documents.fetch import GuardedFetcher
 
 T = TypeVar("T")
 
 _REST_SECONDS = 10
-_MOST_FETCHES = 60
-"""From one host, in a minute: many clients may live there, but thousands of made-up URLs do not."""
+_SLOT_SECONDS = 3
+"""Until a slot is free again, at the latest: no fetch takes longer."""
 _log = structlog.get_logger("client_documents")
 
 
@@ -41,33 +43,43 @@ class DocumentCache:
     """`clock` answers whole seconds since the epoch; a copy older than `max_age` seconds is as good as none."""
 
     def __init__(
-        self, fetcher: GuardedFetcher, store: DocumentStore, *, clock: Callable[[], int], max_age: int
+        self,
+        fetcher: GuardedFetcher,
+        store: DocumentStore,
+        budgets: FetchBudgets,
+        *,
+        clock: Callable[[], int],
+        max_age: int,
     ) -> None:
         self.store = store
+        self._budgets = budgets
         self._max_age = max_age
         self._fetcher = fetcher
         self._clock = clock
         self._under_way: dict[str, asyncio.Task[str]] = {}
 
-    async def read(self, name: str, url: str, parse: Callable[[bytes], T], *, newer_than: int = -1) -> T:
-        """What `parse` makes of the document at `url`, kept under `name`.
+    async def read(
+        self, name: str, url: str, parse: Callable[[bytes], T], *, caller: str, newer_than: int = -1
+    ) -> T:
+        """What `parse` makes of the document at `url`, kept under `name`, for somebody who is counted as `caller`.
 
         `parse` raises `ValueError`, in words for anybody, to refuse a document. A copy that was fetched up to the
-        second `newer_than` counts as stale. Raises `DocumentUnavailableError` and `DocumentRefusedError`.
+        second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError` and
+        `DocumentHeldBackError`.
         """
         copy = await self.store.get(name)
         kept = _parsed(copy, parse)
-        if copy is not None and kept is not None:
-            if self._clock() < copy.fresh_until and copy.fetched_at > newer_than:
-                return kept
-            try:
-                return parse((await self._fetched_once(name, url, parse)).encode())
-            except (DocumentUnavailableError, DocumentRefusedError):
-                # Whoever can keep us from its publisher must not make a key that was withdrawn last for ever.
-                if self._clock() > copy.fetched_at + self._max_age:
-                    raise
-                return kept
-        return parse((await self._fetched_once(name, url, parse)).encode())
+        if copy is None or kept is None:
+            return parse((await self._fetched_once(name, url, parse, caller, known=False)).encode())
+        if self._clock() < copy.fresh_until and copy.fetched_at > newer_than:
+            return kept
+        try:
+            return parse((await self._fetched_once(name, url, parse, caller, known=True)).encode())
+        except (DocumentUnavailableError, DocumentRefusedError, DocumentHeldBackError):
+            # Somebody who can keep us from the publisher must not make a key that was withdrawn last for ever.
+            if self._clock() > copy.fetched_at + self._max_age:
+                raise
+            return kept
 
     async def aclose(self) -> None:
         """End the fetches under way."""
@@ -76,16 +88,28 @@ class DocumentCache:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._fetcher.close()
 
-    async def _fetched_once(self, name: str, url: str, parse: Callable[[bytes], object]) -> str:
-        task = self._under_way.get(name)
-        if task is None:
-            task = asyncio.create_task(self._fetch(name, url, parse))
-            self._under_way[name] = task
-            task.add_done_callback(lambda done: self._finished(name, done))
-        # Whoever asked first may go away; the others still wait for the answer.
+    async def _fetched_once(
+        self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
+    ) -> str:
+        if name not in self._under_way:
+            if (failure := await self.store.failure(name)) is not None:
+                raise _error(failure)
+            await self._budgets.spend(caller, urlsplit(url).netloc, known=known)
+        task = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
+        # The first to ask may go away; the others still wait for the answer.
         return await asyncio.shield(task)
+
+    def _begun(
+        self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
+    ) -> asyncio.Task[str]:
+        slots = self._budgets.slots(known=known)
+        if not slots.take(caller):
+            raise DocumentHeldBackError(_SLOT_SECONDS)
+        task = self._under_way[name] = asyncio.create_task(self._fetch(name, url, parse))
+        task.add_done_callback(lambda _: slots.release(caller))
+        task.add_done_callback(lambda done: self._finished(name, done))
+        return task
 
     def _finished(self, name: str, task: asyncio.Task[str]) -> None:
         del self._under_way[name]
@@ -94,12 +118,7 @@ class DocumentCache:
 
     async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> str:
         """Fetch, look whether it is any good, and keep it."""
-        if (failure := await self.store.failure(name)) is not None:
-            raise _error(failure)
-        host = urlsplit(url).netloc
         try:
-            if await self.store.count_fetch(host) > _MOST_FETCHES:
-                raise FetchError("its host was asked too often in this minute")
             fetched = await self._fetcher.fetch(url)
         except FetchError as error:
             raise await self._failed(name, url, Failure("unavailable", str(error))) from None

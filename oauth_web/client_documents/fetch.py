@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,10 +16,11 @@ import httpx2
 
 from oauth_core import special_addresses
 from oauth_core.errors import SettingsError
+from oauth_web.client_documents.names import resolve
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
 LARGEST = 5 * 1024
@@ -31,7 +30,6 @@ TOTAL_SECONDS = 3.0
 SHORTEST_FRESH, LONGEST_FRESH, USUAL_FRESH = 60, 86_400, 3_600
 """Seconds that a document counts as fresh, whatever its publisher says; and when it says nothing."""
 
-_AT_ONCE = 16
 _OK = 200
 _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\Z")
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "portcullis"}
@@ -49,12 +47,6 @@ class Fetched:
     fresh_for: int
 
 
-def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of `host`. Blocks. Raises `OSError`."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 def with_authorities_of(ca_file: Path) -> ssl.SSLContext:
     """The authorities that everybody trusts, and those in `ca_file`. Raises `SettingsError`."""
     context = httpx2.create_ssl_context()
@@ -66,7 +58,7 @@ def with_authorities_of(ca_file: Path) -> ssl.SSLContext:
 
 
 class GuardedFetcher:
-    """Fetches documents, a bounded number at once.
+    """Fetches documents. How many at once is for `budgets` to say.
 
     `allow_loopback` lets addresses of this machine pass, for tests; every other special address stays refused.
     """
@@ -76,37 +68,29 @@ class GuardedFetcher:
         *,
         allow_loopback: bool,
         tls: ssl.SSLContext,
-        resolver: Callable[[str, int], Sequence[str]] = resolve,
+        resolver: Callable[[str], Awaitable[Sequence[str]]] = resolve,
         total_seconds: float = TOTAL_SECONDS,
     ) -> None:
         self._allow_loopback = allow_loopback
         self._tls = tls
         self._resolver = resolver
         self._total_seconds = total_seconds
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        # Threads of its own: a stranger's slow name server must not hold up the look-ups of anything else.
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resolve")
 
     async def fetch(self, url: str) -> Fetched:
-        """The document at `url`. Raises `FetchError`; gives up in time, waiting for a turn included."""
+        """The document at `url`. Raises `FetchError`; gives up in time, whichever step is slow."""
         try:
-            async with asyncio.timeout(self._total_seconds), self._slots:
+            async with asyncio.timeout(self._total_seconds):
                 return await self._get(url, await self._address(url))
         except TimeoutError:
             raise FetchError("it took too long") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise FetchError(f"{type(error).__name__}: {error}") from None
 
-    def close(self) -> None:
-        """Let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     async def _address(self, url: str) -> str:
         """The address to connect to. Raises `FetchError` when any of the host's is not for us to knock at."""
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(self._threads, self._resolver, host, port)
+        host = parts.hostname or ""
+        addresses = await self._resolver(host)
         # One bad address spoils the name: honest names do not mix public and private ones.
         if not addresses or not all(self._may_reach(address) for address in addresses):
             raise FetchError(f"{host} has no address, or one that is not public")

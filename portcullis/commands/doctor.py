@@ -14,7 +14,8 @@ import httpx2
 from oauth_core.errors import SettingsError
 from oauth_core.public_urls import is_loopback, origin_of
 from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
-from portcullis.doctor.checks import Finding, Outcome, examine
+from portcullis.doctor.checks import examine
+from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import UnreachableError, discover
 from portcullis.operator_settings import operator_settings

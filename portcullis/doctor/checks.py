@@ -10,16 +10,14 @@ import asyncio
 import base64
 import json
 import time
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.errors import StoreUnavailableError
-from oauth_core.public_urls import origin_of
 from oauth_core.resources import metadata_url
-from portcullis.config_check.redis import UNSAID, look_at_redis
 from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
+from portcullis.doctor.deployment import counts_addresses, describes_itself, keeps_records
+from portcullis.doctor.findings import Finding, Outcome, finding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 _UNAUTHORIZED = 401
 _REVOCATION_BOUND = 1.0
 _PAUSE = 0.02
-_FORGED_ADDRESS = "192.0.2.199"
-"""From a range for documentation (RFC 5737), so that nobody calls from it."""
 # Nobody has one of these values, so that one of them at a service can only be ours.
 _FORGED = {
     "x-user-id": "forged-by-doctor",
@@ -45,31 +41,14 @@ _FORGED = {
 }
 
 
-class Outcome(Enum):
-    """Whether what must hold does."""
-
-    HOLDS = "ok"
-    BROKEN = "FAIL"
-    UNTRIED = "untried"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: what must hold, whether it does, and what was seen."""
-
-    claim: str
-    outcome: Outcome
-    seen: str = ""
-
-
 async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> AsyncGenerator[Finding]:
     """Make every check against `gateway`. `forger` is `None` where its keys are not at hand.
 
     Raises `httpx2.HTTPError` when the gateway stops answering.
     """
-    yield _describes_itself(gateway)
-    yield await _keeps_records(forger)
-    yield await _counts_addresses(gateway)
+    yield describes_itself(gateway)
+    yield await keeps_records(forger)
+    yield await counts_addresses(gateway)
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
         yield await _challenges_strangers(gateway, resource)
@@ -100,82 +79,30 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield _refused("a token with a changed payload is refused", await gateway.knock(first, _tampered(token)))
     yield _refused("a token without a signature is refused", await gateway.knock(first, _unsigned(token)))
     in_query = await gateway.knock(first, url=f"{first}?access_token={token}")
-    yield _finding("a token in the query string is not taken", in_query.is_client_error, _seen(in_query))
+    yield finding("a token in the query string is not taken", in_query.is_client_error, _seen(in_query))
     yield await _foreign_host(gateway, first, token)
-    async for finding in _other_spellings(gateway, first):
-        yield finding
-    async for finding in _realms_and_revocation(gateway, wallet, first, token):
-        yield finding
-
-
-def _describes_itself(gateway: Gateway) -> Finding:
-    metadata = gateway.metadata
-    faults = [
-        fault
-        for fault, wrong in {
-            f"issuer is {metadata.get('issuer')!r}": metadata.get("issuer") != gateway.issuer,
-            "PKCE is not S256 alone": metadata.get("code_challenge_methods_supported") != ["S256"],
-            "no iss in authorization responses": not metadata.get(
-                "authorization_response_iss_parameter_supported"
-            ),
-        }.items()
-        if wrong
-    ]
-    return _finding("the authorization server describes itself as it is addressed", not faults, "; ".join(faults))
-
-
-async def _keeps_records(forger: Forger | None) -> Finding:
-    """What `config check` says of Redis, seen from the gateway that runs."""
-    claim = "Redis keeps records through a restart, and evicts none"
-    if forger is None:
-        return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to ask it")
-    try:
-        advice = await look_at_redis(forger.settings)
-    except StoreUnavailableError as error:
-        return Finding(claim, Outcome.UNTRIED, str(error))
-    wrong = [item.text for item in advice if item.kind == "unsafe"]
-    unsaid = [item.text for item in advice if item.text in UNSAID]
-    if unsaid and not wrong:
-        return Finding(claim, Outcome.UNTRIED, "; ".join(unsaid))
-    return _finding(claim, not wrong, "; ".join(wrong))
-
-
-async def _counts_addresses(gateway: Gateway) -> Finding:
-    """Whether the proxy names the caller's address to the authorization server and drops the caller's claim."""
-    claim = "the authorization server counts callers by their own address"
-    forged = {"X-Portcullis-Address": _FORGED_ADDRESS}
-    try:
-        document = (await gateway.http.get(f"{origin_of(gateway.issuer)}/healthz", headers=forged)).json()
-        counted = document["counted_address"]
-    except (ValueError, KeyError, TypeError):
-        return Finding(claim, Outcome.BROKEN, "/healthz does not say by which address callers are counted")
-    if counted is None:
-        return Finding(
-            claim,
-            Outcome.BROKEN,
-            "the proxy sets no X-Portcullis-Address, so all callers share one address' limits",
-        )
-    if counted == _FORGED_ADDRESS:
-        return Finding(claim, Outcome.BROKEN, "callers choose it with a header of their own, X-Portcullis-Address")
-    return Finding(claim, Outcome.HOLDS, f"this call is counted as {counted}")
+    async for one in _other_spellings(gateway, first):
+        yield one
+    async for one in _realms_and_revocation(gateway, wallet, first, token):
+        yield one
 
 
 async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Finding:
     document = await gateway.resource_metadata(resource)
     right = document.get("resource") == resource and document.get("authorization_servers") == [gateway.issuer]
-    return _finding(f"{_short(resource)} has metadata that leads clients here", right, metadata_url(resource))
+    return finding(f"{_short(resource)} has metadata that leads clients here", right, metadata_url(resource))
 
 
 async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
     answer = await gateway.knock(resource)
     challenge = answer.headers.get("WWW-Authenticate", "")
     right = answer.status_code == _UNAUTHORIZED and f'resource_metadata="{metadata_url(resource)}"' in challenge
-    return _finding(f"{_short(resource)} answers strangers with 401 and where to sign in", right, _seen(answer))
+    return finding(f"{_short(resource)} answers strangers with 401 and where to sign in", right, _seen(answer))
 
 
 async def _opens(gateway: Gateway, resource: str, token: str) -> Finding:
     answer = await gateway.knock(resource, token)
-    return _finding(f"the token opens {_short(resource)}", answer.is_success, _seen(answer))
+    return finding(f"the token opens {_short(resource)}", answer.is_success, _seen(answer))
 
 
 async def _forged_identity_alone(gateway: Gateway, resource: str) -> Finding:
@@ -200,7 +127,7 @@ async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) ->
             arrived.append("the caller's token")
         if not told.get("user_name"):
             arrived.append("no user at all")
-        return _finding(claim, not arrived, ", ".join(arrived) or f"the service was told {told['user_name']}")
+        return finding(claim, not arrived, ", ".join(arrived) or f"the service was told {told['user_name']}")
     return Finding(claim, Outcome.UNTRIED, "no service here has the example server's whoami tool")
 
 
@@ -218,7 +145,7 @@ async def _expired(gateway: Gateway, signed_in: SignedIn, forger: Forger | None)
 
 async def _foreign_host(gateway: Gateway, resource: str, token: str) -> Finding:
     answer = await gateway.knock(resource, token, headers={"Host": "portcullis-doctor.invalid"})
-    return _finding("a foreign host is refused, even with a good token", answer.is_client_error, _seen(answer))
+    return finding("a foreign host is refused, even with a good token", answer.is_client_error, _seen(answer))
 
 
 async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Finding]:
@@ -235,7 +162,7 @@ async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Fin
         path.upper(),
     ):
         answer = await gateway.knock(resource, target=spelling)
-        yield _finding(f"without a token {spelling} is no way in", answer.is_client_error, _seen(answer))
+        yield finding(f"without a token {spelling} is no way in", answer.is_client_error, _seen(answer))
 
 
 async def _realms_and_revocation(
@@ -252,7 +179,7 @@ async def _realms_and_revocation(
     other_realm = await gateway.http.get(management.url, headers={"Authorization": f"Bearer {token}"})
     yield _refused("an access token manages no client", other_realm)
     gone = await _delete(gateway, management)
-    yield _finding("a client can delete its registration", gone.is_success, _seen(gone))
+    yield finding("a client can delete its registration", gone.is_success, _seen(gone))
     yield await _soon_refused("its token is refused within a second", gateway, resource, token)
 
 
@@ -295,16 +222,12 @@ async def _soon_refused(claim: str, gateway: Gateway, resource: str, token: str)
         await asyncio.sleep(_PAUSE)
         knocks += 1
         answer = await gateway.knock(resource, token)
-    finding = _refused(claim, answer)
-    return finding if knocks == 1 else replace(finding, seen=f"{finding.seen}, after {knocks} knocks")
+    found = _refused(claim, answer)
+    return found if knocks == 1 else replace(found, seen=f"{found.seen}, after {knocks} knocks")
 
 
 def _refused(claim: str, answer: httpx2.Response) -> Finding:
-    return _finding(claim, answer.status_code == _UNAUTHORIZED, _seen(answer))
-
-
-def _finding(claim: str, holds: bool, seen: str) -> Finding:  # noqa: FBT001 - the second question every check answers
-    return Finding(claim, Outcome.HOLDS if holds else Outcome.BROKEN, seen)
+    return finding(claim, answer.status_code == _UNAUTHORIZED, _seen(answer))
 
 
 def _seen(answer: httpx2.Response) -> str:

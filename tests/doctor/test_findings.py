@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from portcullis.doctor.browsers import LocalBrowser
-from portcullis.doctor.checks import Finding, Outcome, examine
+from portcullis.doctor.checks import examine
+from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import discover
 from portcullis.operator_settings import operator_settings

@@ -15,14 +15,14 @@ from oauth_web.client_documents.fetch import (
     FetchError,
     GuardedFetcher,
     fresh_for,
-    resolve,
     with_authorities_of,
 )
+from oauth_web.client_documents.names import resolve
 from tests.support.publisher import Page, Publisher, running_publisher
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,17 @@ async def fetched(
     seconds: float = 20.0,
 ) -> Fetched:
     """The document at `url`, where every look-up of a name answers with `answers`."""
-    return await with_resolver(
-        publisher, url, lambda _host, _port: answers, tls=tls, allow_loopback=allow_loopback, seconds=seconds
-    )
+
+    async def same(_host: str) -> Sequence[str]:
+        return answers
+
+    return await with_resolver(publisher, url, same, tls=tls, allow_loopback=allow_loopback, seconds=seconds)
 
 
 async def with_resolver(
     publisher: Publisher,
     url: str,
-    resolver: Callable[[str, int], Sequence[str]],
+    resolver: Callable[[str], Awaitable[Sequence[str]]],
     *,
     tls: ssl.SSLContext | None = None,
     allow_loopback: bool = True,
@@ -61,25 +63,22 @@ async def with_resolver(
         resolver=resolver,
         total_seconds=seconds,
     )
-    try:
-        return await fetcher.fetch(url)
-    finally:
-        fetcher.close()
+    return await fetcher.fetch(url)
 
 
 @pytest.mark.requirement("mcp:cimd-security")
 async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Publisher) -> None:
     """A name that changes after the check, as in DNS rebinding, is not asked about a second time."""
     answers = iter([["127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"]])
-    looked_up: list[tuple[str, int]] = []
+    looked_up: list[str] = []
 
-    def changing(host: str, port: int) -> Sequence[str]:
-        looked_up.append((host, port))
+    async def changing(host: str) -> Sequence[str]:
+        looked_up.append(host)
         return next(answers)
 
     url = f"https://rebind.example:{publisher.port}/a.json"
     assert (await with_resolver(publisher, url, changing)).body == b'{"fine": true}'
-    assert looked_up == [("rebind.example", publisher.port)]
+    assert looked_up == ["rebind.example"]
     assert publisher.asked[-1][1]["host"] == f"rebind.example:{publisher.port}"
     assert publisher.names[-1] == "rebind.example"
 
@@ -112,7 +111,7 @@ async def test_a_name_that_turns_inward_after_the_check_gains_nothing_and_is_ref
     answers = iter([["93.184.215.14"], ["127.0.0.1"], ["93.184.215.14", "127.0.0.1"]])
     url, before = f"https://rebind.example:{publisher.port}/a.json", len(publisher.asked)
 
-    def changing(_host: str, _port: int) -> Sequence[str]:
+    async def changing(_host: str) -> Sequence[str]:
         return next(answers)
 
     with pytest.raises(FetchError, match="ConnectError"):
@@ -129,15 +128,15 @@ async def test_a_name_that_turns_inward_after_the_check_gains_nothing_and_is_ref
 async def test_the_port_of_the_url_is_the_one_that_is_asked(
     publisher: Publisher, connected: list[tuple[str, int]], port: str, reached: int
 ) -> None:
-    looked_up: list[tuple[str, int]] = []
+    looked_up: list[str] = []
 
-    def resolver(host: str, asked: int) -> Sequence[str]:
-        looked_up.append((host, asked))
+    async def resolver(host: str) -> Sequence[str]:
+        looked_up.append(host)
         return ["93.184.215.14", "93.184.215.15"]
 
     with pytest.raises(FetchError, match="ConnectError"):
         await with_resolver(publisher, f"https://a.example{port}/a.json", resolver, allow_loopback=False)
-    assert looked_up == [("a.example", reached)]
+    assert looked_up == ["a.example"]
     assert connected == [("93.184.215.14", reached)]
 
 

@@ -1,0 +1,86 @@
+"""Looks up the addresses of a host without a thread, so that a look-up ends the moment its caller gives up.
+
+`getaddrinfo` cannot be cancelled: it blocks a thread until the name servers answer or the C library gives up. That
+may take more than ten seconds. A stranger with silent name servers would hold one thread for each made-up name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HOSTS_FILE = Path("/etc/hosts")
+_LONGEST_SECONDS = 2.0
+"""For one kind of record. The fetch as a whole has a second more."""
+_LOOPBACK = ("127.0.0.1", "::1")
+_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z", re.IGNORECASE)
+"""A last label like this makes an IPv4 address for some programs and a name for others. It is refused."""
+
+
+async def resolve(host: str) -> Sequence[str]:
+    """The addresses of `host`: those of the hosts file, or else those of its A and AAAA records.
+
+    Search domains are not used: a stranger's name must not become one of this network. Raises `OSError` when there
+    are none. Ends at once when it is cancelled.
+    """
+    if _is_address(host):
+        return [host]
+    name = host.lower().rstrip(".")
+    if _NUMBER.match(name.rpartition(".")[2]):
+        raise OSError(f"{host} is neither an address nor a name")
+    if found := _in_hosts_file(name):
+        return found
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 section 6.3
+        return _LOOPBACK
+    try:
+        resolver = dns.asyncresolver.Resolver()  # reads resolv.conf, which changes with the network
+    except dns.exception.DNSException as error:
+        raise OSError(f"{host}: {type(error).__name__}") from None
+    resolver.lifetime = _LONGEST_SECONDS
+    v4, v6 = await asyncio.gather(
+        _records(resolver, name, "A"), _records(resolver, name, "AAAA"), return_exceptions=True
+    )
+    if isinstance(v4, BaseException) and isinstance(v6, BaseException):
+        raise OSError(f"{host}: {type(v4).__name__}")
+    # Some name servers fail at the kind of record that they do not have. The other kind is enough.
+    first, second = ([] if isinstance(found, BaseException) else found for found in (v4, v6))
+    return [*first, *second] if first and _leads_out(first[0]) else [*second, *first]
+
+
+async def _records(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> list[str]:
+    answer = await resolver.resolve(f"{name}.", kind, search=False, raise_on_no_answer=False)
+    return [str(record) for record in answer.rrset or ()]
+
+
+def _in_hosts_file(name: str) -> list[str]:
+    try:
+        lines = _HOSTS_FILE.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    entries = (line.partition("#")[0].lower().split() for line in lines)
+    return [entry[0] for entry in entries if name in entry[1:] and _is_address(entry[0])]
+
+
+def _leads_out(address: str) -> bool:
+    """Whether this machine has a route to an IPv4 address. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex((address, 443)) == 0
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The doctor's checks of a gateway's deployment: what it says of itself, its Redis and the proxy in front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.public_urls import origin_of
+from portcullis.config_check.redis import UNSAID, look_at_redis
+from portcullis.doctor.findings import Finding, Outcome, finding
+
+if TYPE_CHECKING:
+    from portcullis.doctor.forge import Forger
+    from portcullis.doctor.gateway import Gateway
+
+_FORGED_ADDRESS = "192.0.2.199"
+"""From a range for documentation (RFC 5737), so that nobody calls from it."""
+
+
+def describes_itself(gateway: Gateway) -> Finding:
+    metadata = gateway.metadata
+    faults = [
+        fault
+        for fault, wrong in {
+            f"issuer is {metadata.get('issuer')!r}": metadata.get("issuer") != gateway.issuer,
+            "PKCE is not S256 alone": metadata.get("code_challenge_methods_supported") != ["S256"],
+            "no iss in authorization responses": not metadata.get(
+                "authorization_response_iss_parameter_supported"
+            ),
+        }.items()
+        if wrong
+    ]
+    return finding("the authorization server describes itself as it is addressed", not faults, "; ".join(faults))
+
+
+async def keeps_records(forger: Forger | None) -> Finding:
+    """What `config check` says of Redis, seen from the gateway that runs."""
+    claim = "Redis keeps records through a restart, and evicts none"
+    if forger is None:
+        return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to ask it")
+    try:
+        advice = await look_at_redis(forger.settings)
+    except StoreUnavailableError as error:
+        return Finding(claim, Outcome.UNTRIED, str(error))
+    wrong = [item.text for item in advice if item.kind == "unsafe"]
+    unsaid = [item.text for item in advice if item.text in UNSAID]
+    if unsaid and not wrong:
+        return Finding(claim, Outcome.UNTRIED, "; ".join(unsaid))
+    return finding(claim, not wrong, "; ".join(wrong))
+
+
+async def counts_addresses(gateway: Gateway) -> Finding:
+    """Whether the proxy names the caller's address to the authorization server and drops the caller's claim."""
+    claim = "the authorization server counts callers by their own address"
+    forged = {"X-Portcullis-Address": _FORGED_ADDRESS}
+    try:
+        document = (await gateway.http.get(f"{origin_of(gateway.issuer)}/healthz", headers=forged)).json()
+        counted = document["counted_address"]
+    except (ValueError, KeyError, TypeError):
+        return Finding(claim, Outcome.BROKEN, "/healthz does not say by which address callers are counted")
+    if counted is None:
+        return Finding(
+            claim,
+            Outcome.BROKEN,
+            "the proxy sets no X-Portcullis-Address, so all callers share one address' limits",
+        )
+    if counted == _FORGED_ADDRESS:
+        return Finding(claim, Outcome.BROKEN, "callers choose it with a header of their own, X-Portcullis-Address")
+    return Finding(claim, Outcome.HOLDS, f"this call is counted as {counted}")
