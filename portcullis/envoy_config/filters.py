@@ -1,6 +1,7 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
-CORS answers preflights; the origin rule refuses foreign web pages; the rate limit keeps floods from the
+The first two change answers on their way out, whichever filter or service gave them. CORS answers preflights; the
+origin rule refuses foreign web pages; the rate limit keeps floods from the
 authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit;
 then the router. The check stands before the buffer on purpose: a caller without a token is refused by headers
 alone and cannot make Envoy hold megabytes for him. Where a service has tool rules the check needs the body; there
@@ -49,7 +50,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from oauth_core.public_urls import origin_of
 from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import AUTHZ
-from portcullis.envoy_config.messages import exactly, matching, overwrite, packed, seconds
+from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed, seconds
 from portcullis.envoy_config.rate_limit import limited, unlimited
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
 
 TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
+VARY = "portcullis.vary"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
 RATE = "envoy.filters.http.local_ratelimit"
@@ -93,6 +95,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters of every request, first to last."""
     return [
         *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
+        _filter(VARY, _by_origin()),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(RATE, unlimited()),
@@ -134,12 +137,12 @@ def for_people(settings: EnvoySettings) -> dict[str, Any]:
     The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
     authorization server guards its forms itself.
     """
-    return {CORS: _OFF, ORIGINS: _OFF, **for_clients(settings)}
+    return {CORS: _OFF, VARY: _OFF, ORIGINS: _OFF, **for_clients(settings)}
 
 
 def for_own_answers() -> dict[str, Any]:
     """For answers that Envoy gives by itself, where there is nothing to protect."""
-    return {CORS: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
+    return {CORS: _OFF, VARY: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
 
 
 def _is_https(settings: EnvoySettings) -> bool:
@@ -150,6 +153,16 @@ def _is_https(settings: EnvoySettings) -> bool:
 def _only_https(seconds: int) -> HeaderMutation:
     """HSTS (RFC 6797) on every answer, whoever gave it: this filter is the last to see one on its way out."""
     header = overwrite("strict-transport-security", f"max-age={seconds}")
+    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
+
+
+def _by_origin() -> HeaderMutation:
+    """`Vary: Origin` on every answer of a route with CORS, beside what a service says itself (RFC 9110 12.5.5).
+
+    Envoy's CORS filter names one origin in each answer and does not say that the answer depends on it. A browser
+    that keeps an answer would then give it to a page of another origin, and refuse that page to read it.
+    """
+    header = append("vary", "Origin")
     return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
 
 

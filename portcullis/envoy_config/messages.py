@@ -48,6 +48,11 @@ def overwrite(name: str, value: str) -> HeaderValueOption:
     return _header(name, value, HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD)
 
 
+def append(name: str, value: str) -> HeaderValueOption:
+    """Add a value to a header, and keep those that it has."""
+    return _header(name, value, HeaderValueOptionHeaderAppendAction.APPEND_IF_EXISTS_OR_ADD)
+
+
 def add_if_absent(name: str, value: str) -> HeaderValueOption:
     """Set a header unless somebody nearer to the cause already did."""
     return _header(name, value, HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT)

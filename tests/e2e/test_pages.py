@@ -119,13 +119,20 @@ class _Page(BaseHTTPRequestHandler):
         """Quietly."""
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Where apps wait on loopback."""
+@contextmanager
+def serving_pages() -> Iterator[int]:
+    """A web server on a loopback port of its own, for the block."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where apps wait on loopback."""
+    with serving_pages() as port:
+        yield port
 
 
 @pytest.fixture
@@ -307,3 +314,13 @@ def test_every_page_is_readable(
         look("consent")
         page.goto(f"{url}/account")
         look("account")
+
+
+def test_two_web_clients_in_one_browser_read_the_same_document(gateway: RunningGateway, somebody: Person) -> None:
+    """The browser keeps the document; the copy that names the first page's origin is no answer for the second."""
+    document = f"{gateway.url}/.well-known/oauth-authorization-server"
+    with serving_pages() as first, serving_pages() as second:
+        for port in (first, second):
+            somebody.go(f"http://localhost:{port}/")
+            issuer = somebody.page.evaluate("async url => (await (await fetch(url)).json()).issuer", document)
+            assert issuer == gateway.url

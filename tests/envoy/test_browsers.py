@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.envoy.check_service import GOOD
-from tests.envoy.conftest import APP, World
+from tests.envoy.conftest import APP, REQUEST_LIMIT, World
 
 FOREIGN = "https://evil.example"
 NEEDED = {
@@ -77,6 +77,36 @@ def test_a_foreign_page_is_refused_with_or_without_a_preflight(world: World, pat
         assert answer.status == 403
         assert "access-control-allow-origin" not in answer.headers
     assert world.received == []
+
+
+@pytest.mark.parametrize("origin", [APP, FOREIGN, None])
+@pytest.mark.parametrize("path", CLIENT_PATHS)
+def test_every_answer_where_pages_may_call_says_that_it_depends_on_the_origin(
+    world: World, path: str, origin: str | None
+) -> None:
+    """A browser keeps answers. It must not give one that names the origin of one page to another page."""
+    sent = {"Origin": origin} if origin else {}
+    for answer in (
+        world.ask(path, headers=GOOD | sent),
+        world.ask(path, headers=sent),
+        world.ask(path, method="OPTIONS", headers=_preflight(origin or APP)),
+        world.ask(path, method="PATCH", headers=GOOD | sent),
+        world.ask(path, method="POST", headers=GOOD | sent, body=b"x" * (REQUEST_LIMIT + 1)),
+        world.ask(path, method="POST", headers=GOOD | sent | {"Content-Type": "text/plain"}, body=b"x"),
+    ):
+        assert "origin" in _names(answer.headers.get("vary", "")), answer
+
+
+def test_what_a_service_says_about_its_answer_is_kept(world: World) -> None:
+    asked = ("Authorization: Bearer good", "X-Answer-Varies-By: Accept-Language")
+    head = world.gate.raw(world.gate.head("GET", "/time/mcp", *asked)).partition(b"\r\n\r\n")[0].decode().lower()
+    values = [line.partition(":")[2] for line in head.split("\r\n") if line.startswith("vary:")]
+    assert _names(",".join(values)) == {"accept-language", "origin"}
+
+
+@pytest.mark.parametrize("path", ["/authorize", "/callback", "/"])
+def test_pages_for_people_do_not_depend_on_an_origin(world: World, path: str) -> None:
+    assert "vary" not in world.ask(path, headers={"Origin": APP}).headers
 
 
 def test_two_origins_are_one_too_many(world: World) -> None:

@@ -62,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.send_header("X-Powered-By", "something old")
+        for value in headers.get("x-answer-varies-by", ()):
+            self.send_header("Vary", value)
         self.end_headers()
         self.wfile.write(text)
 
