@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.model import Client
+    from oauth_core.record_key import RecordKey
     from oauth_web.client_documents import ClientDocuments
 
 
 class Clients(ClientStore):
     """Registered clients as the store has them; a URL leads to its document instead."""
 
-    def __init__(self, redis: Redis, documents: ClientDocuments, *, lifetime: int) -> None:
-        super().__init__(redis, lifetime=lifetime)
+    def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments, *, lifetime: int) -> None:
+        super().__init__(redis, key, lifetime=lifetime)
         self._documents = documents
 
     async def get(self, client_id: str) -> Client | None:

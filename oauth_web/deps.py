@@ -96,44 +96,46 @@ async def wire(settings: WebSettings) -> Deps:
     redis = connect(settings)
     clock = RedisClock(redis, differs=_tell_of_clock)
     leases = LeaseStore(redis, holder=new_identifier())
-    document_store = DocumentStore(redis, lifetime=settings.client_lifetime)
+    document_store = DocumentStore(redis, settings.record_key, lifetime=settings.client_lifetime)
     # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
     rates, audit = RateLimitStore(redis), LogAuditSink()
     documents = ClientDocuments.from_settings(settings, document_store, rates, audit, tls=tls, clock=clock)
     try:
         await clock.look()
-        await SchemaStore(redis).migrate(leases)
         identity_providers = IdentityProviders.from_settings(settings, documents)
         assertion_keys = AssertionKeys.from_file(settings.assertion_public_keys)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
+        await SchemaStore(redis).migrate(leases, key_store)
         ring = await key_store.open(settings.signing_algorithm, now=clock())
     except BaseException:
         await redis.aclose()
         raise
-    grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+    grants = GrantStore(
+        redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+    )
     services = ServiceIndex(settings.resolved_services)
     return Deps(
         settings=settings,
         redis=redis,
         services=services,
         policy=LivePolicy(settings.policy, services),
-        clients=Clients(redis, documents, lifetime=settings.client_lifetime),
+        clients=Clients(redis, settings.record_key, documents, lifetime=settings.client_lifetime),
         documents=documents,
         identity_providers=identity_providers,
         assertion_keys=assertion_keys,
         assertions=AssertionStore(redis),
-        authorizations=AuthorizationStore(redis, lifetime=settings.session_timeout),
-        codes=CodeStore(redis),
-        consents=ConsentStore(redis),
-        devices=DeviceStore(redis),
-        sessions=SessionStore(redis, idle=settings.session_idle_lifetime),
+        authorizations=AuthorizationStore(redis, settings.record_key, lifetime=settings.session_timeout),
+        codes=CodeStore(redis, settings.record_key),
+        consents=ConsentStore(redis, settings.record_key),
+        devices=DeviceStore(redis, settings.record_key),
+        sessions=SessionStore(redis, settings.record_key, idle=settings.session_idle_lifetime),
         grants=grants,
-        initial_access_tokens=InitialAccessTokenStore(redis),
+        initial_access_tokens=InitialAccessTokenStore(redis, settings.record_key),
         rates=rates,
         leases=leases,
         revocation=Revocation(redis, grants),
-        users=UserStore(redis, lifetime=settings.refresh_token_lifetime),
+        users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring),
         github=GitHub.from_settings(settings, tls),
         audit=audit,

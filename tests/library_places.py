@@ -26,7 +26,7 @@ BELONGS = {
     "grpc_reflection": ("ext_authz.transports.grpc_aio",),
     "grpc_tools": ("protos",),
     "hpack": ("ext_authz.transports.header_blocks", "portcullis.bench"),
-    "httpx2": ("oauth_web.client_documents.fetch", "oauth_web.github", "portcullis"),
+    "httpx2": ("oauth_web.client_documents.fetch", "oauth_web.deps", "oauth_web.github", "portcullis"),
     "hypercorn": ("oauth_web.__main__", "portcullis.serving"),
     "josepy": ("portcullis.certificates.authority",),
     "jwt": (
@@ -62,6 +62,8 @@ BELONGS = {
     "structlog": (
         "oauth_core.logs",
         "oauth_core.policy_file",
+        # A record that does not open is an attack that must not stay unseen.
+        "oauth_core.store.codec",
         "oauth_web",
         "ext_authz",
         "portcullis.certificates.keeper",

@@ -43,12 +43,6 @@ FILE_READERS = frozenset({"oauth_core.settings.sources"})
 
 DRAWERS = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "types", "lib"})
 
-LONGEST = 300
-LONGEST_TEST = 400
-"""Lines. A list of cases reads well at some length; code does not."""
-# path -> why it may be longer
-LONGER: dict[str, str] = {}
-
 
 @dataclass(frozen=True)
 class Module:
@@ -331,18 +325,3 @@ def test_every_module_opens_by_saying_what_it_owns() -> None:
         m.name for m in own_sources() if not opens_well(m) and (m.tree.body or m.name.split(".")[0] != "tests")
     ]
     assert silent == []
-
-
-def length(path: Path) -> int:
-    return len(path.read_text(encoding="utf-8").splitlines())
-
-
-def test_no_file_is_too_long_to_read() -> None:
-    long = {
-        str(module.path.relative_to(ROOT)): length(module.path)
-        for module in own_sources()
-        if length(module.path) >= (LONGEST_TEST if module.name.split(".")[0] == "tests" else LONGEST)
-    }
-    assert {path: lines for path, lines in long.items() if path not in LONGER} == {}
-    assert set(LONGER) <= set(long), "an exception that is no longer needed"
-    assert all(LONGER.values()), "an exception without a reason"

@@ -17,6 +17,7 @@ from pydantic import (
 
 from oauth_core.admission import Admission, check_organizations, check_teams
 from oauth_core.public_urls import is_loopback
+from oauth_core.record_key import RecordKey
 from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
 from oauth_core.registration_permissions import ALL, check_names
 from oauth_core.sealing import read_key
@@ -122,6 +123,11 @@ class WebSettings(RedisSettings, RateSettings):
     def admission(self) -> Admission:
         """Who may sign in."""
         return Admission.of(self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams)
+
+    @property
+    def record_key(self) -> RecordKey:
+        """The key that authenticates records in Redis. It is derived from the master key."""
+        return RecordKey(self.master_key_bytes)
 
     @property
     def master_key_bytes(self) -> bytes:

@@ -7,49 +7,57 @@ from typing import TYPE_CHECKING
 from oauth_core.credentials import hash_secret, new_secret
 from oauth_core.model import PendingAuthorization, SignIn
 from oauth_core.store import keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_PENDING = Codec(PendingAuthorization)
-_SIGN_IN = Codec(SignIn)
+    from oauth_core.record_key import RecordKey
+
+_PENDING = SignedCodec(PendingAuthorization)
+_SIGN_IN = SignedCodec(SignIn)
 
 
 class AuthorizationStore:
     """`lifetime` is the seconds a person has for each of the two steps."""
 
-    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
+        self._key = key
         self._lifetime = lifetime
 
     async def add_pending(self, pending: PendingAuthorization) -> str:
         """Keep `pending` and answer the handle for the consent form. Raises `StoreUnavailableError`."""
         handle = new_secret()
+        place = keyspace.pending(hash_secret(handle))
         async with guarded():
-            await self._redis.set(keyspace.pending(hash_secret(handle)), _PENDING.dump(pending), ex=self._lifetime)
+            await self._redis.set(place, _PENDING.dump(pending, self._key, place), ex=self._lifetime)
         return handle
 
     async def pending(self, handle: str) -> PendingAuthorization | None:
         """Look at what `handle` stands for without taking it."""
+        place = keyspace.pending(hash_secret(handle))
         async with guarded():
-            text = await self._redis.get(keyspace.pending(hash_secret(handle)))
-        return None if text is None else _PENDING.load(text)
+            text = await self._redis.get(place)
+        return _PENDING.load(text, self._key, place)
 
     async def take_pending(self, handle: str) -> PendingAuthorization | None:
         """Take what `handle` stands for: of two callers, one gets it."""
+        place = keyspace.pending(hash_secret(handle))
         async with guarded():
-            text = await self._redis.getdel(keyspace.pending(hash_secret(handle)))
-        return None if text is None else _PENDING.load(text)
+            text = await self._redis.getdel(place)
+        return _PENDING.load(text, self._key, place)
 
     async def add_sign_in(self, state: str, sign_in: SignIn) -> None:
         """Keep a journey to GitHub under the `state` that GitHub will return."""
+        place = keyspace.sign_in(hash_secret(state))
         async with guarded():
-            await self._redis.set(keyspace.sign_in(hash_secret(state)), _SIGN_IN.dump(sign_in), ex=self._lifetime)
+            await self._redis.set(place, _SIGN_IN.dump(sign_in, self._key, place), ex=self._lifetime)
 
     async def take_sign_in(self, state: str) -> SignIn | None:
         """Take the journey of `state`: of two callers, one gets it."""
+        place = keyspace.sign_in(hash_secret(state))
         async with guarded():
-            text = await self._redis.getdel(keyspace.sign_in(hash_secret(state)))
-        return None if text is None else _SIGN_IN.load(text)
+            text = await self._redis.getdel(place)
+        return _SIGN_IN.load(text, self._key, place)

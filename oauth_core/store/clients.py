@@ -8,7 +8,7 @@ from oauth_core.credentials import is_identifier
 from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.client_lives import ClientLives
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 from oauth_core.store.noted_grants import NOTE_GRANT
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.model import Grant
+    from oauth_core.record_key import RecordKey
 
-_CLIENT = Codec(Client)
+_CLIENT = SignedCodec(Client)
 
 # KEYS: client. ARGV: the record as it was read, the one to put in its place.
 _SWAP = """
@@ -32,8 +33,9 @@ return 1
 class ClientStore:
     """`lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever."""
 
-    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
+        self._key = key
         self._lives = ClientLives(redis, lifetime=lifetime)
         self._swap = redis.register_script(_SWAP)
         self._note_grant = redis.register_script(NOTE_GRANT)
@@ -43,17 +45,18 @@ class ClientStore:
 
         Raises `StoreUnavailableError`, as every method here does.
         """
+        place = keyspace.client(client.client_id)
         async with guarded():
-            await self._redis.set(keyspace.client(client.client_id), _CLIENT.dump(client), ex=unused)
+            await self._redis.set(place, _CLIENT.dump(client, self._key, place), ex=unused)
 
     async def swap(self, old: Client, new: Client) -> bool:
         """Put `new` in the place of `old`; answers whether it was there, unchanged."""
         key = keyspace.client(old.client_id)
         async with guarded():
             text = await self._redis.get(key)
-            if text is None or _CLIENT.load(text) != old:
+            if text is None or _CLIENT.load(text, self._key, key) != old:
                 return False
-            return bool(await self._swap([key], [text, _CLIENT.dump(new)]))
+            return bool(await self._swap([key], [text, _CLIENT.dump(new, self._key, key)]))
 
     async def get(self, client_id: str) -> Client | None:
         """The client, if it is registered. Looking it up does not lengthen its life: anybody can do that."""
@@ -64,19 +67,19 @@ class ClientStore:
         # The id is the caller's text: what is not of our making never becomes part of a key.
         if not is_identifier(client_id):
             return None
+        place = keyspace.client(client_id)
         async with guarded():
-            text = await self._redis.get(keyspace.client(client_id))
-        return None if text is None else _CLIENT.load(text)
+            text = await self._redis.get(place)
+        return _CLIENT.load(text, self._key, place)
 
     async def all(self) -> list[Client]:
         """Every client, oldest first. For an operator: it reads them one by one."""
         found = []
         async with guarded():
             async for key in self._redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
-                text = await self._redis.get(key)
-                if text is not None:
-                    found.append(_CLIENT.load(text))
-        return sorted({client.client_id: client for client in found}.values(), key=lambda client: client.issued_at)
+                found.append(_CLIENT.load(await self._redis.get(key), self._key, str(key)))
+        clients = {client.client_id: client for client in found if client is not None}
+        return sorted(clients.values(), key=lambda client: client.issued_at)
 
     async def exists(self, client_id: str) -> bool:
         """Whether the client is registered at this moment."""

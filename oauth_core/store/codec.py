@@ -1,18 +1,25 @@
-"""Records of the model as JSON in Redis, read back with validation: what was stored by an older version, or
-changed by hand, is a clear error and not a strange object.
+"""Records of the model as JSON in Redis, read back with validation and, for most, with proof of their origin.
+
+What was stored by an older version, or changed by hand, is a clear error and not a strange object.
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+import structlog
 from pydantic import TypeAdapter
+
+from oauth_core.record_key import ForgedRecordError
+
+if TYPE_CHECKING:
+    from oauth_core.record_key import RecordKey
 
 T = TypeVar("T")
 
 
 class Codec(Generic[T]):
-    """Writes and reads values of one frozen dataclass."""
+    """Writes and reads values of one frozen dataclass, without a code: for what only takes rights away."""
 
     def __init__(self, kind: type[T]) -> None:
         self._adapter = TypeAdapter(kind)
@@ -24,3 +31,38 @@ class Codec(Generic[T]):
     def load(self, text: str | bytes) -> T:
         """The value `dump` wrote. Raises `pydantic.ValidationError`, a `ValueError`."""
         return self._adapter.validate_json(text)
+
+
+class SignedCodec(Generic[T]):
+    """Writes and reads values of one frozen dataclass with a code (`oauth_core.record_key`).
+
+    `place` is the Redis key, and for one of several values in a hash the field as well (`place_in`).
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._plain = Codec(kind)
+
+    def dump(self, value: T, key: RecordKey, place: str) -> str:
+        """`value` as JSON behind its code, to be written at `place`."""
+        return key.sign(place, self._plain.dump(value))
+
+    def load(self, text: str | bytes | None, key: RecordKey, place: str) -> T | None:
+        """The value that stands at `place`; `None` when there is none, or when `text` was not written with `key`.
+
+        A forged record counts as absent and is logged. Raises `pydantic.ValidationError` for a genuine record that
+        another version wrote.
+        """
+        if text is None:
+            return None
+        signed = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        try:
+            return self._plain.load(key.open(place, signed))
+        except ForgedRecordError:
+            # Without the place: it contains the hash of a secret.
+            structlog.get_logger("store").error("record.forged", kind=place.partition(":")[0])
+            return None
+
+
+def place_in(hash_key: str, field: str) -> str:
+    """The place of one field of a Redis hash."""
+    return f"{hash_key} {field}"

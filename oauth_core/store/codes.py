@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from oauth_core.credentials import hash_secret, new_secret
 from oauth_core.model import AuthorizationCode
 from oauth_core.store import keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-_CODE = Codec(AuthorizationCode)
+    from oauth_core.record_key import RecordKey
+
+_CODE = SignedCodec(AuthorizationCode)
 
 _ADD = """
 redis.call('HSET', KEYS[1], 'record', ARGV[1])
@@ -56,24 +58,28 @@ class FoundCode:
 class CodeStore:
     """Codes are kept by their hash: reading Redis gives nobody a code to redeem."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
+        self._key = key
         self._add = redis.register_script(_ADD)
         self._consume = redis.register_script(_CONSUME)
 
     async def add(self, code: AuthorizationCode) -> str:
         """Keep `code` for a minute and answer the string the client redeems."""
         text = new_secret()
+        place = keyspace.code(hash_secret(text))
         async with guarded():
-            await self._add([keyspace.code(hash_secret(text))], [_CODE.dump(code), keyspace.CODE_LIFETIME])
+            await self._add([place], [_CODE.dump(code, self._key, place), keyspace.CODE_LIFETIME])
         return text
 
     async def find(self, text: str) -> FoundCode | None:
         """What `text` stands for, used or not, without using it up."""
         code_hash = hash_secret(text)
+        place = keyspace.code(code_hash)
         async with guarded():
-            record = await cast("Awaitable[str | None]", self._redis.hget(keyspace.code(code_hash), "record"))
-        return None if record is None else FoundCode(code_hash, _CODE.load(record))
+            record = await cast("Awaitable[str | None]", self._redis.hget(place, "record"))
+        code = _CODE.load(record, self._key, place)
+        return None if code is None else FoundCode(code_hash, code)
 
     async def consume(self, found: FoundCode) -> Consumption:
         """Use the code up: of any number of callers, one gets `CONSUMED`. Every later call records a replay."""

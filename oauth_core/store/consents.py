@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from oauth_core.consents import RememberedConsent
 from oauth_core.store import cuts, keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-_CONSENT = Codec(RememberedConsent)
+    from oauth_core.record_key import RecordKey
+
+_CONSENT = SignedCodec(RememberedConsent)
 
 # KEYS: a person's consents. ARGV: field, record, its life. A shorter life does not cut that of the others.
 _KEEP = """
@@ -28,33 +30,36 @@ return 1
 class ConsentStore:
     """Whether a consent still counts is for `oauth_core.consents` to say. Raises `StoreUnavailableError`."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
+        self._key = key
         self._keep = redis.register_script(_KEEP)
 
     async def get(self, github_id: int, client_id: str) -> RememberedConsent | None:
         """What a person allowed a client."""
+        place, field = keyspace.consents(github_id), keyspace.consent_field(client_id)
         async with guarded():
-            found = self._redis.hget(keyspace.consents(github_id), keyspace.consent_field(client_id))
-            text = await cast("Awaitable[str | None]", found)
-        return None if text is None else _CONSENT.load(text)
+            text = await cast("Awaitable[str | None]", self._redis.hget(place, field))
+        return _CONSENT.load(text, self._key, place_in(place, field))
 
     async def keep(self, github_id: int, consent: RememberedConsent) -> None:
         """Keep `consent` in the place of what that client was allowed before."""
         lifetime = consent.expires_at - consent.given_at
-        field = keyspace.consent_field(consent.client_id)
+        place, field = keyspace.consents(github_id), keyspace.consent_field(consent.client_id)
+        record = _CONSENT.dump(consent, self._key, place_in(place, field))
         async with guarded():
-            await self._keep([keyspace.consents(github_id)], [field, _CONSENT.dump(consent), lifetime])
+            await self._keep([place], [field, record, lifetime])
         # Whoever took everything back meanwhile may have looked before this was there.
         if await cuts.reach(self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id):
             await self.forget(github_id, consent.client_id)
 
     async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
         """Everything a person need not be asked again, latest first."""
+        place = keyspace.consents(github_id)
         async with guarded():
-            found = self._redis.hvals(keyspace.consents(github_id))
-            texts = await cast("Awaitable[list[str]]", found)
-        consents = [consent for consent in map(_CONSENT.load, texts) if now < consent.expires_at]
+            texts = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(place))
+        found = [_CONSENT.load(text, self._key, place_in(place, field)) for field, text in texts.items()]
+        consents = [consent for consent in found if consent and now < consent.expires_at]
         return tuple(sorted(consents, key=lambda consent: consent.given_at, reverse=True))
 
     async def forget(self, github_id: int, client_id: str) -> bool:

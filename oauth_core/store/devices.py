@@ -13,14 +13,17 @@ from oauth_core.credentials import hash_secret, new_secret, new_word
 from oauth_core.device import ALPHABET, LENGTH
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import DeviceAuthorization, DeviceDecision, DevicePace
+from oauth_core.record_key import ForgedRecordError
 from oauth_core.store import keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import Codec, SignedCodec, place_in
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from redis.asyncio import Redis
+
+    from oauth_core.record_key import RecordKey
 
 INTERVAL = 5
 """Seconds between polls, to begin with (the default of RFC 8628 section 3.2)."""
@@ -30,9 +33,9 @@ ATTEMPTS_OF_ALL = 120
 _BROWSER_SECONDS = 600
 _ALL_SECONDS = 60
 
-_DEVICE = Codec(DeviceAuthorization)
+_DEVICE = SignedCodec(DeviceAuthorization)
 _PACE = Codec(DevicePace)
-_DECISION = Codec(DeviceDecision)
+_DECISION = SignedCodec(DeviceDecision)
 
 # KEYS: device. ARGV: record, pace, expiry.
 _ADD = """
@@ -86,8 +89,9 @@ class FoundDevice:
 class DeviceStore:
     """Every method raises `StoreUnavailableError`."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
+        self._key = key
         self._add = redis.register_script(_ADD)
         self._decide = redis.register_script(_DECIDE)
         self._keep_pace = redis.register_script(_KEEP_PACE)
@@ -98,16 +102,16 @@ class DeviceStore:
         device_code = new_secret()
         device_hash = hash_secret(device_code)
         forgotten_at = device.expires_at + keyspace.EXPIRED_DEVICE_LIFETIME
+        place = keyspace.device(device_hash)
+        record = _DEVICE.dump(device, self._key, place)
         async with guarded():
-            await self._add(
-                [keyspace.device(device_hash)],
-                [_DEVICE.dump(device), _PACE.dump(DevicePace(INTERVAL)), forgotten_at],
-            )
+            await self._add([place], [record, _PACE.dump(DevicePace(INTERVAL)), forgotten_at])
             for _ in range(10):
                 user_code = new_word(ALPHABET, LENGTH)
+                pointer = keyspace.device_user_code(hash_secret(user_code))
                 # Never the code of another device: its person would decide about this one.
                 if await self._redis.set(
-                    keyspace.device_user_code(hash_secret(user_code)), device_hash, nx=True, exat=device.expires_at
+                    pointer, self._key.sign(pointer, device_hash), nx=True, exat=device.expires_at
                 ):
                     return Started(device_code, user_code)
         raise StoreUnavailableError("no user code is free")
@@ -118,28 +122,33 @@ class DeviceStore:
 
     async def by_user_code(self, user_code: str) -> FoundDevice | None:
         """The device that shows `user_code`, a code as `oauth_core.device.read_user_code` answers it."""
+        place = keyspace.device_user_code(hash_secret(user_code))
         async with guarded():
-            device_hash = cast(
-                "str | None", await self._redis.get(keyspace.device_user_code(hash_secret(user_code)))
-            )
-        return None if device_hash is None else await self.get(device_hash)
+            pointer = cast("str | None", await self._redis.get(place))
+        try:
+            return None if pointer is None else await self.get(self._key.open(place, pointer))
+        except ForgedRecordError:
+            return None
 
     async def get(self, device_hash: str) -> FoundDevice | None:
         """The device by the hash of its device code."""
+        place = keyspace.device(device_hash)
         async with guarded():
             record, pace, decision = await cast(
-                "Awaitable[list[str | None]]",
-                self._redis.hmget(keyspace.device(device_hash), ["record", "pace", "decision"]),
+                "Awaitable[list[str | None]]", self._redis.hmget(place, ["record", "pace", "decision"])
             )
-        if record is None or pace is None:
+        device = _DEVICE.load(record, self._key, place)
+        if device is None or pace is None:
             return None
-        decided = None if decision is None else _DECISION.load(decision)
-        return FoundDevice(device_hash, _DEVICE.load(record), decided, _PACE.load(pace), pace)
+        decided = _DECISION.load(decision, self._key, place_in(place, "decision"))
+        return FoundDevice(device_hash, device, decided, _PACE.load(pace), pace)
 
     async def decide(self, device_hash: str, decision: DeviceDecision) -> bool:
         """Note what a person decided. Answers False when somebody decided before, or the device is gone."""
+        place = keyspace.device(device_hash)
+        record = _DECISION.dump(decision, self._key, place_in(place, "decision"))
         async with guarded():
-            return bool(await self._decide([keyspace.device(device_hash)], [_DECISION.dump(decision)]))
+            return bool(await self._decide([place], [record]))
 
     async def keep_pace(self, found: FoundDevice, pace: DevicePace) -> bool:
         """Note a poll. Answers False when another poll was noted since `found` was read."""

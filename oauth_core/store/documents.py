@@ -5,6 +5,7 @@ Shared by every process, so that more replicas do not mean more fetches.
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from oauth_core.record_key import RecordKey
+
 # Both lengthen a life and never shorten it: a grant may have asked for a longer one. KEYS: document.
 _LENGTHEN = """
 local left = redis.call('TTL', KEYS[1])
 if left >= 0 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return left
 """
-# ARGV: life (0 for ever), body, fetched_at, fresh_until.
+# ARGV: life (0 for ever), body, fetched_at, fresh_until, code of these three.
 _KEEP = """
 local left = redis.call('TTL', KEYS[1])
-redis.call('HSET', KEYS[1], 'body', ARGV[2], 'fetched_at', ARGV[3], 'fresh_until', ARGV[4])
+redis.call('HSET', KEYS[1], 'body', ARGV[2], 'fetched_at', ARGV[3], 'fresh_until', ARGV[4], 'code', ARGV[5])
 if tonumber(ARGV[1]) == 0 then redis.call('PERSIST', KEYS[1])
 elseif left ~= -1 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return left
@@ -64,8 +67,9 @@ _FAILURE = Codec(Failure)
 class DocumentStore:
     """Documents by name; a name is hashed before it is part of a key. `lifetime` is seconds after the last use."""
 
-    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
+        self._key = key
         self._lifetime = lifetime
         self._lengthen = redis.register_script(_LENGTHEN)
         self._keep = redis.register_script(_KEEP)
@@ -79,15 +83,22 @@ class DocumentStore:
             if not found:
                 return None
             await self._lengthen([key], [self._lifetime])
-        return Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
+        copy = Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
+        # A copy that this gateway did not write is none, and the document is fetched again.
+        is_ours = hmac.compare_digest(found.get("code", ""), code_of_copy(self._key, key, copy))
+        return copy if is_ours else None
 
     async def keep(self, name: str, copy: Copy) -> None:
         """Put `copy` in the place of the last one."""
+        key = keyspace.document(hash_secret(name))
+        record: list[str | int] = [
+            copy.body,
+            copy.fetched_at,
+            copy.fresh_until,
+            code_of_copy(self._key, key, copy),
+        ]
         async with guarded():
-            await self._keep(
-                [keyspace.document(hash_secret(name))],
-                [self._lifetime, copy.body, copy.fetched_at, copy.fresh_until],
-            )
+            await self._keep([key], [self._lifetime, *record])
 
     async def keep_for(self, name: str, seconds: int) -> None:
         """Let the copy live at least `seconds` from now, because a grant does."""
@@ -119,3 +130,8 @@ class DocumentStore:
         """Count a fetch from `host`; answers how many that makes in this minute."""
         async with guarded():
             return int(await self._count([keyspace.document_fetches(hash_secret(host))], [_COUNTED_FOR]))
+
+
+def code_of_copy(key: RecordKey, place: str, copy: Copy) -> str:
+    """The code that proves that this gateway wrote `copy` at `place`."""
+    return key.code_of(place, f"{copy.fetched_at} {copy.fresh_until} {copy.body}")

@@ -23,7 +23,7 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Grant
 from oauth_core.store import keyspace
 from oauth_core.store.client_lives import ClientLives
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
 from oauth_core.store.noted_grants import NOTE_GRANT
 from oauth_core.store.refresh_families import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.model import AccessClaims
+    from oauth_core.record_key import RecordKey
     from oauth_core.refresh_tokens import RefreshToken
     from oauth_core.store.refresh_families import Rotation
 
-_GRANT = Codec(Grant)
+_GRANT = SignedCodec(Grant)
 
 # KEYS: grant. ARGV: record, expiry, then family and current secret if it has refresh tokens.
 _CREATE = """
@@ -85,8 +86,9 @@ class GrantStore:
     `client_lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever.
     """
 
-    def __init__(self, redis: Redis, *, grace: int, client_lifetime: int = 86_400) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, *, grace: int, client_lifetime: int = 86_400) -> None:
         self._redis = redis
+        self._key = key
         self._grace = grace
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(ROTATE)
@@ -102,10 +104,20 @@ class GrantStore:
 
         Raises `StoreUnavailableError`.
         """
-        family = [] if token is None else [token.family_hash, token.secret_hash]
+        place = keyspace.grant(grant.grant_id)
+        family = [] if token is None else self._stored(token)
         await self.index(grant)
         async with guarded():
-            await self._create([keyspace.grant(grant.grant_id)], [_GRANT.dump(grant), grant.expires_at, *family])
+            await self._create([place], [_GRANT.dump(grant, self._key, place), grant.expires_at, *family])
+
+    def _stored(self, token: RefreshToken) -> list[str]:
+        """How the family and the secret of a refresh token are stored: as codes of their hashes.
+
+        With plain hashes an attacker with write access could put the hash of their own secret into the grant of
+        another person.
+        """
+        place = keyspace.grant(token.grant_id)
+        return [stored_refresh_hash(self._key, place, part) for part in (token.family_hash, token.secret_hash)]
 
     async def index(self, grant: Grant) -> None:
         """Note whose grant it is, so that `of_user` finds it."""
@@ -117,9 +129,10 @@ class GrantStore:
 
     async def get(self, grant_id: str) -> Grant | None:
         """The grant, while it lives."""
+        place = keyspace.grant(grant_id)
         async with guarded():
-            record = await cast("Awaitable[str | None]", self._redis.hget(keyspace.grant(grant_id), "record"))
-        return None if record is None else _GRANT.load(record)
+            record = await cast("Awaitable[str | None]", self._redis.hget(place, "record"))
+        return _GRANT.load(record, self._key, place)
 
     async def all_ids(self) -> AsyncIterator[str]:
         """The ids of all grants; one may come twice, and one that begins or ends meanwhile may be missing."""
@@ -158,11 +171,12 @@ class GrantStore:
                 self._redis.hmget(keyspace.grant(presented.grant_id), ["family", "current", "previous"]),
             )
         family, current, previous = (value or "" for value in found)
-        if not hmac.compare_digest(presented.family_hash, family):
+        its_family, its_secret = self._stored(presented)
+        if not hmac.compare_digest(its_family, family):
             return RefreshState.OTHER
-        if hmac.compare_digest(presented.secret_hash, current):
+        if hmac.compare_digest(its_secret, current):
             return RefreshState.CURRENT
-        is_previous = hmac.compare_digest(presented.secret_hash, previous)
+        is_previous = hmac.compare_digest(its_secret, previous)
         return RefreshState.PREVIOUS if is_previous else RefreshState.OTHER
 
     async def rotate(
@@ -178,7 +192,7 @@ class GrantStore:
         async with guarded():
             reply = await self._rotate(
                 [keyspace.grant(presented.grant_id)],
-                [presented.family_hash, presented.secret_hash, successor.secret_hash, sealed, now, *windows],
+                [*self._stored(presented), self._stored(successor)[1], sealed, now, *windows],
             )
         return outcome_of(reply)
 
@@ -206,7 +220,7 @@ class GrantStore:
         changed = replace(grant, groups=groups)
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
-            exists, tokens = await self._replace(keys, [_GRANT.dump(changed)])
+            exists, tokens = await self._replace(keys, [_GRANT.dump(changed, self._key, keys[0])])
             for jti in tokens:
                 await self._redis.delete(keyspace.token(jti))
         return changed if exists else None
@@ -243,7 +257,7 @@ class GrantStore:
             )
             for jti in tokens:  # one by one: they lie on different nodes of a cluster
                 await self._redis.delete(keyspace.token(jti))
-            grant = None if record is None else _GRANT.load(record)
+            grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
             if grant is not None and grant.user is not None:
                 await self._redis.zrem(keyspace.user_grants(grant.user.github_id), grant_id)
         # Everything has ended by now. A record of a client that lives too long harms nobody.
@@ -258,3 +272,8 @@ class GrantStore:
         """Note that `client_id`, a sibling of the client of `grant`, uses it; answers the sibling noted before."""
         async with guarded():
             return cast("str | None", await self._note_sibling([keyspace.grant(grant.grant_id)], [client_id]))
+
+
+def stored_refresh_hash(key: RecordKey, place: str, secret_hash: str) -> str:
+    """How the hash of a part of a refresh token is stored in the grant at `place`."""
+    return key.code_of(place_in(place, "refresh"), secret_hash)

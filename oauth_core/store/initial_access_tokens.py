@@ -9,7 +9,7 @@ from oauth_core import initial_access_tokens
 from oauth_core.credentials import is_identifier
 from oauth_core.model import InitialAccessToken
 from oauth_core.store import keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.initial_access_tokens import Issued
+    from oauth_core.record_key import RecordKey
 
-_TOKEN = Codec(InitialAccessToken)
+_TOKEN = SignedCodec(InitialAccessToken)
 
 # KEYS: token. ARGV: record, uses, expires_at.
 _ADD = """
@@ -47,19 +48,18 @@ class Standing:
 class InitialAccessTokenStore:
     """Every method raises `StoreUnavailableError`. A plain `DEL` of its key revokes a token."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
+        self._key = key
         self._add = redis.register_script(_ADD)
         self._use = redis.register_script(_USE)
 
     async def add(self, issued: Issued) -> None:
         """Let a new token count from now on."""
         token = issued.token
+        place = keyspace.initial_access_token(token.token_id)
         async with guarded():
-            await self._add(
-                [keyspace.initial_access_token(token.token_id)],
-                [_TOKEN.dump(token), token.uses, token.expires_at],
-            )
+            await self._add([place], [_TOKEN.dump(token, self._key, place), token.uses, token.expires_at])
 
     async def presented(self, text: str, *, now: int) -> InitialAccessToken | None:
         """The token that `text` is, if it lives. That is no use of it yet."""
@@ -101,4 +101,5 @@ class InitialAccessTokenStore:
     async def _at(self, key: str) -> Standing | None:
         async with guarded():
             found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
-        return Standing(_TOKEN.load(found["record"]), int(found["left"])) if found else None
+        token = _TOKEN.load(found.get("record"), self._key, key)
+        return None if token is None else Standing(token, int(found["left"]))

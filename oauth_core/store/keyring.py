@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.key_ring import KeyRing
 from oauth_core.keys import Algorithm, SigningKey, generate_key
+from oauth_core.record_key import RecordKey
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-_CONTEXT = "portcullis signing key"
+_CONTEXT = "portcullis signing key, records authenticated"
+_OLD_CONTEXT = "portcullis signing key"
+"""Of a ring from before records were authenticated (`oauth_core.store.adoption`)."""
+
 _MOST_TRIES = 10
 
 # Two operators at once must not lose each other's change.
@@ -37,12 +41,18 @@ class KeyRingError(Exception):
     """The key ring in Redis cannot be opened with this master key. The message says what to do."""
 
 
+class WrongMasterKeyError(KeyRingError):
+    """The key ring was sealed with another master key."""
+
+
 class KeyRingStore:
     """`master_key` is 256 bits; see `MASTER_KEY` in the settings."""
 
     def __init__(self, redis: Redis, *, master_key: bytes) -> None:
         self._redis = redis
         self._master_key = master_key
+        self.record_key = RecordKey(master_key)
+        """The key that authenticates the other records."""
         self._signer = KeySetSigner(master_key)
         self._verifier = self._signer.verifier
         self._replace = redis.register_script(_REPLACE)
@@ -70,8 +80,29 @@ class KeyRingStore:
         if text is None:
             raise KeyRingError("there is no key ring in Redis; start oauth_web once to have one made")
         if self._ring is None or text != self._text:
-            self._ring, self._text = self._load(text), text
+            self._ring, self._text = self._load(text, _OLD_CONTEXT if self._is_old(text) else _CONTEXT), text
         return self._ring
+
+    async def is_adopted(self) -> bool:
+        """Whether the records beside this ring were authenticated once. An empty Redis has none to authenticate.
+
+        Raises `KeyRingError` and `StoreUnavailableError`.
+        """
+        async with guarded():
+            text = await self._redis.get(keyspace.KEYRING)
+        return text is None or not self._is_old(text)
+
+    async def adopt(self) -> None:
+        """Note for ever that the records beside this ring were authenticated. Raises as `read` does."""
+        await self.change(lambda ring: ring)
+
+    def _is_old(self, text: str | bytes) -> bool:
+        try:
+            self._load(text, _CONTEXT)
+        except WrongMasterKeyError:
+            self._load(text, _OLD_CONTEXT)
+            return True
+        return False
 
     async def change(self, how: Callable[[KeyRing], KeyRing]) -> KeyRing:
         """Replace the ring by what `how` makes of it, and publish the result. What `how` raises passes through.
@@ -120,12 +151,12 @@ class KeyRingStore:
             ]
         )
 
-    def _load(self, text: str | bytes) -> KeyRing:
+    def _load(self, text: str | bytes, context: str) -> KeyRing:
         try:
             keys = [
                 SigningKey.from_pem(
                     unseal(
-                        base64.b64decode(entry["sealed"]), self._master_key, context=f"{_CONTEXT} {entry['kid']}"
+                        base64.b64decode(entry["sealed"]), self._master_key, context=f"{context} {entry['kid']}"
                     ),
                     entry["alg"],
                     entry["created_at"],
@@ -133,7 +164,7 @@ class KeyRingStore:
                 for entry in json.loads(text)
             ]
         except UnsealError:
-            raise KeyRingError(
+            raise WrongMasterKeyError(
                 "the key ring in Redis was sealed with another MASTER_KEY; "
                 "bring that one back, or delete the key 'keyring' and have everybody sign in again"
             ) from None

@@ -15,8 +15,10 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, cast
 
+from oauth_core.record_key import ForgedRecordError
 from oauth_core.registration_permissions import READ
 from oauth_core.store import keyspace
+from oauth_core.store.adoption import sign_records
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.connection import guarded
 from oauth_core.store.grants import GrantStore
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from oauth_core.record_key import RecordKey
+    from oauth_core.store.keyring import KeyRingStore
     from oauth_core.store.leases import LeaseStore
 
-VERSION = 2
+VERSION = 3
 """What this program reads and writes."""
 
 _UNNUMBERED = 0
@@ -49,9 +53,9 @@ class SchemaError(Exception):
     """This program may not work on what stands in Redis. The message says why, and what to do."""
 
 
-async def index_grants(redis: Redis) -> int:
+async def index_grants(redis: Redis, key: RecordKey) -> int:
     """Make `user-grants` and `client-grants` agree with the grants there are; answers how many these were."""
-    grants, clients = GrantStore(redis, grace=0), ClientStore(redis, lifetime=0)
+    grants, clients = GrantStore(redis, key, grace=0), ClientStore(redis, key, lifetime=0)
     count = 0
     async for grant_id in grants.all_ids():
         grant = await grants.get(grant_id)
@@ -62,39 +66,55 @@ async def index_grants(redis: Redis) -> int:
     return count
 
 
-async def _number_indexes(redis: Redis) -> None:
+async def _number_indexes(redis: Redis, key: RecordKey) -> None:
     """0 to 1: grants were once not noted with their person, and with their client in a set that had no ends.
 
     Blocking that person would not end those, and noting another grant of that client would fail.
     """
     async with guarded():
-        async for key in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
-            if await redis.type(key) == "set":
-                await redis.delete(key)
-    await index_grants(redis)
+        async for name in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
+            if await redis.type(name) == "set":
+                await redis.delete(name)
+    await index_grants(redis, key)
 
 
-async def _part_shared_registrations(redis: Redis) -> None:
+async def _part_shared_registrations(redis: Redis, key: RecordKey) -> None:
     """1 to 2: identical registrations once shared a record. Its first registrant may still only read it.
 
     Otherwise a stranger who registered what a popular client does could now add a redirect URI for its users.
     """
-    clients = ClientStore(redis, lifetime=0)
+    clients = ClientStore(redis, key, lifetime=0)
     async with guarded():
-        async for key in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
-            text = await redis.get(key)
-            if text is None or json.loads(text).get("sharing") != "shared":
+        async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+            record = _opened(key, str(name), await redis.get(name))
+            if record is None or json.loads(record).get("sharing") != "shared":
                 continue
-            client = await clients.look_at(str(key).partition(":")[2])
+            client = await clients.look_at(str(name).partition(":")[2])
             if client is not None:
                 await clients.swap(client, dataclasses.replace(client, registration_permissions=(READ,)))
-        async for key in redis.scan_iter(match=keyspace.OLD_REGISTRATIONS, count=1000):
-            await redis.delete(key)
+        async for name in redis.scan_iter(match=keyspace.OLD_REGISTRATIONS, count=1000):
+            await redis.delete(name)
 
 
-_STEPS: Mapping[int, Callable[[Redis], Awaitable[None]]] = {
+def _opened(key: RecordKey, place: str, text: object) -> str | None:
+    try:
+        return None if text is None else key.open(place, str(text))
+    except ForgedRecordError:
+        return None
+
+
+async def _index_again(redis: Redis, key: RecordKey) -> None:
+    """2 to 3: records got a code (`oauth_core.store.adoption`, before each step).
+
+    A backup of an older version is restored without indexes, so they are made here.
+    """
+    await index_grants(redis, key)
+
+
+_STEPS: Mapping[int, Callable[[Redis, RecordKey], Awaitable[None]]] = {
     _UNNUMBERED: _number_indexes,
     1: _part_shared_registrations,
+    2: _index_again,
 }
 """By the version they begin from; each leads to the next."""
 
@@ -128,8 +148,11 @@ class SchemaStore:
             )
         return int(text)
 
-    async def migrate(self, leases: LeaseStore) -> tuple[int, ...]:
-        """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind."""
+    async def migrate(self, leases: LeaseStore, ring: KeyRingStore) -> tuple[int, ...]:
+        """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind.
+
+        Raises `KeyRingError` when the key ring was sealed with another master key.
+        """
         left: list[int] = []
         while (version := await self.version()) != VERSION:
             if not await leases.acquire("migration", seconds=_LEASE_SECONDS):
@@ -138,7 +161,10 @@ class SchemaStore:
             try:
                 # Between the look and the lease somebody may have finished.
                 if await self.version() == version:
-                    await _STEPS[version](self._redis)
+                    if not await ring.is_adopted():
+                        await sign_records(self._redis, ring.record_key)
+                        await ring.adopt()
+                    await _STEPS[version](self._redis, ring.record_key)
                     async with guarded():
                         if await self._advance([keyspace.SCHEMA], [version, version + 1]):
                             left.append(version)

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, cast
 from oauth_core.credentials import hash_secret, new_secret
 from oauth_core.sessions import Session
 from oauth_core.store import cuts, keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_SESSION = Codec(Session)
+    from oauth_core.record_key import RecordKey
+
+_SESSION = SignedCodec(Session)
 
 # KEYS: the sessions of a person. ARGV: session, its expiry, now. The set lives as long as its longest member.
 _NOTE = """
@@ -39,8 +41,9 @@ return noted
 class SessionStore:
     """`idle` is the seconds without a use after which a session ends. Raises `StoreUnavailableError`."""
 
-    def __init__(self, redis: Redis, *, idle: int) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, *, idle: int) -> None:
         self._redis = redis
+        self._key = key
         self._idle = idle
         self._note = redis.register_script(_NOTE)
 
@@ -52,7 +55,8 @@ class SessionStore:
         async with guarded():
             await self._note([notes], [session_hash, session.expires_at, session.signed_in_at])
             lifetime = min(self._idle, session.expires_at - session.signed_in_at)
-            await self._redis.set(keyspace.session(session_hash), _SESSION.dump(session), ex=lifetime)
+            place = keyspace.session(session_hash)
+            await self._redis.set(place, _SESSION.dump(session, self._key, place), ex=lifetime)
         if await self._is_cut_off(session):
             await self.end(session_hash, session.user.github_id)
         return secret
@@ -62,10 +66,8 @@ class SessionStore:
         key = keyspace.session(session_hash)
         async with guarded():
             text = await self._redis.get(key)
-            if text is None:
-                return None
-        session = _SESSION.load(text)
-        if now >= session.expires_at or await self._is_cut_off(session):
+        session = _SESSION.load(text, self._key, key)
+        if session is None or now >= session.expires_at or await self._is_cut_off(session):
             return None
         async with guarded():
             await self._redis.expire(key, min(self._idle, session.expires_at - now))

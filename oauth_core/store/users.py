@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from oauth_core.model import Block, KnownUser
 from oauth_core.store import keyspace
-from oauth_core.store.codec import Codec
+from oauth_core.store.codec import Codec, SignedCodec
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_KNOWN = Codec(KnownUser)
+    from oauth_core.record_key import RecordKey
+
+_KNOWN = SignedCodec(KnownUser)
 _BLOCK = Codec(Block)
 
 
@@ -25,28 +27,29 @@ class UserStore:
     Every method raises `StoreUnavailableError`.
     """
 
-    def __init__(self, redis: Redis, *, lifetime: int) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
+        self._key = key
         self._lifetime = lifetime
 
     async def remember(self, known: KnownUser) -> None:
         """Note that somebody signed in."""
         async with guarded():
-            await self._redis.set(keyspace.user(known.user.github_id), _KNOWN.dump(known), ex=self._lifetime)
+            place = keyspace.user(known.user.github_id)
+            await self._redis.set(place, _KNOWN.dump(known, self._key, place), ex=self._lifetime)
 
     async def get(self, github_id: int) -> KnownUser | None:
         """Somebody who signed in."""
         async with guarded():
             text = await self._redis.get(keyspace.user(github_id))
-        return None if text is None else _KNOWN.load(text)
+        return _KNOWN.load(text, self._key, keyspace.user(github_id))
 
     async def all(self) -> list[KnownUser]:
         """Everybody who signed in, by login. For an operator: it reads them one by one."""
         async with guarded():
             keys = [key async for key in self._redis.scan_iter(match=keyspace.ALL_USERS, count=1000)]
-            texts = [await self._redis.get(key) for key in keys]
-        found = [_KNOWN.load(text) for text in texts if text is not None]
-        by_id = {known.user.github_id: known for known in found}  # a scan may name a key twice
+            found = [_KNOWN.load(await self._redis.get(key), self._key, key) for key in keys]
+        by_id = {known.user.github_id: known for known in found if known}  # a scan may name a key twice
         return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
 
     async def block(self, block: Block) -> None:

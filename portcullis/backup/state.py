@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from oauth_core.record_key import RecordKey
     from portcullis.backup.key import BackupKey
 
 STANDARD = Path("-")
@@ -91,7 +92,9 @@ def examine(file: IO[bytes], key: BackupKey) -> Header:
     return header
 
 
-async def restore(redis: Redis, file: IO[bytes], key: BackupKey, *, progress: Callable[[int], None]) -> int:
+async def restore(
+    redis: Redis, file: IO[bytes], key: BackupKey, record_key: RecordKey, *, progress: Callable[[int], None]
+) -> int:
     """Put what `file` holds into Redis in the place of everything; answers how many records had not expired.
 
     The file must have been examined. Programs that start meanwhile, or after this was interrupted, refuse to.
@@ -106,6 +109,8 @@ async def restore(redis: Redis, file: IO[bytes], key: BackupKey, *, progress: Ca
     for entries in read_pieces(file, header, line, key):
         count += await snapshot.put([entry for entry in entries if entry.key not in kept])
         progress(count)
-    await index_grants(redis)
+    if header.schema == VERSION:
+        # Records of an older version are read, and indexed, once they are migrated.
+        await index_grants(redis, record_key)
     await schema.end_restore(header.schema)
     return count

@@ -68,7 +68,7 @@ def invite(
         ),
         note=note,
     )
-    with_redis(settings, lambda redis: InitialAccessTokenStore(redis).add(issued))
+    with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).add(issued))
     record(
         AuditEvent(
             EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
@@ -93,7 +93,10 @@ def invite(
 @click.pass_obj
 def invites(settings: WebSettings, *, as_json: bool) -> None:
     """Show the initial access tokens that are still good, oldest first."""
-    rows = [_shown(row) for row in with_redis(settings, lambda redis: InitialAccessTokenStore(redis).all())]
+    rows = [
+        _shown(row)
+        for row in with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).all())
+    ]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -111,7 +114,9 @@ def invites(settings: WebSettings, *, as_json: bool) -> None:
 @click.pass_obj
 def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, as_json: bool) -> None:
     """End the initial access token TOKEN_ID. Clients that registered with it stay."""
-    if not with_redis(settings, lambda redis: InitialAccessTokenStore(redis).revoke(token_id)):
+    if not with_redis(
+        settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).revoke(token_id)
+    ):
         raise click.ClickException("there is no such initial access token")
     record(AuditEvent(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id))
     click.echo(json.dumps({"token_id": token_id, "revoked": True}) if as_json else f"Revoked {token_id}.")
@@ -129,7 +134,7 @@ def permissions(
     """Set what the registration token of CLIENT_ID carries, from now on. Without options, show it."""
 
     async def run(redis: Redis) -> Client | None:
-        clients = ClientStore(redis, lifetime=settings.client_lifetime)
+        clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
         client = await clients.look_at(client_id)
         if client is None or not (permissions or no_permissions):
             return client

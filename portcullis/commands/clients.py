@@ -160,8 +160,12 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
 
     async def run(redis: Redis) -> tuple[bool, tuple[Grant, ...]]:
         # A client that is known by its document has no record here.
-        known = client_id_documents.is_url(client_id) or await ClientStore(redis, lifetime=0).exists(client_id)
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        known = client_id_documents.is_url(client_id) or await ClientStore(
+            redis, settings.record_key, lifetime=0
+        ).exists(client_id)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         return known, await Revocation(redis, grants).of_client(client_id)
 
     known, ended = with_redis(settings, run, must_last=True)
@@ -193,8 +197,10 @@ def _with_stores(
     return with_redis(
         settings,
         lambda redis: use(
-            ClientStore(redis, lifetime=settings.client_lifetime),
-            GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime),
+            ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime),
+            GrantStore(
+                redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+            ),
         ),
         must_last=must_last,
     )

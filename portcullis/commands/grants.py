@@ -45,7 +45,9 @@ def list_grants(settings: WebSettings, github_id: int | None, client_id: str | N
     """Show the grants there are, oldest first. Reads them one by one."""
 
     async def run(redis: Redis) -> list[Grant]:
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         if github_id is not None:
             return list(await grants.of_user(github_id))
         ids = dict.fromkeys([grant_id async for grant_id in grants.all_ids()])
@@ -69,7 +71,9 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
     """End the grant GRANT_ID, its refresh token and every access token it gave."""
 
     async def run(redis: Redis) -> Grant | None:
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         # The id becomes part of a key, so it has to be one that we made.
         grant = await grants.get(grant_id) if is_identifier(grant_id) else None
         return grant if grant is not None and await grants.end(grant_id) else None

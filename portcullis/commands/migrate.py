@@ -9,6 +9,7 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
+from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.schema import VERSION, SchemaStore
 from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis
@@ -28,10 +29,16 @@ def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     oauth_web does so by itself when it starts; with many records it is quicker to do it before.
     """
 
-    async def run(redis: Redis) -> tuple[int, ...]:
-        return await SchemaStore(redis).migrate(LeaseStore(redis, holder=new_identifier()))
+    settings = given_settings(config, state_dir)
 
-    left = with_redis(given_settings(config, state_dir), run)
+    async def run(redis: Redis) -> tuple[int, ...]:
+        ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
+        return await SchemaStore(redis).migrate(LeaseStore(redis, holder=new_identifier()), ring)
+
+    try:
+        left = with_redis(settings, run)
+    except KeyRingError as error:
+        raise click.ClickException(str(error)) from None
     for version in left:
         record(AuditEvent(EventKind.STATE_MIGRATED, reason=f"from version {version} to {version + 1}"))
     if as_json:

@@ -53,7 +53,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as
             raise click.ClickException("this Redis is not empty; --force replaces what is in it")
         with reading(file) as backup:
             header = examine(backup, key)
-            count = await restore(redis, backup, key, progress=Progress("Restored").tell)
+            count = await restore(redis, backup, key, settings.record_key, progress=Progress("Restored").tell)
         try:
             await KeyRingStore(redis, master_key=settings.master_key_bytes).read()
         except KeyRingError as error:

@@ -65,7 +65,9 @@ def list_tokens(settings: WebSettings, github_id: int | None, client_id: str | N
     """Show the access tokens that live, by grant. Reads every grant, one by one."""
 
     async def run(redis: Redis) -> list[dict[str, Any]]:
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         if github_id is not None:
             ids = [grant.grant_id for grant in await grants.of_user(github_id)]
         else:
@@ -125,7 +127,9 @@ def revoke(
     named = _named(settings, token)
 
     async def run(redis: Redis) -> bool:
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         if named.jti is not None:
             return await grants.end_token(named.jti)
         return named.grant is not None and await grants.end(named.grant.grant_id)
@@ -156,7 +160,9 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
         click.confirm("This signs everybody out, machine clients too. Do it?", abort=True, err=True)
 
     async def run(redis: Redis) -> int:
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         return await Revocation(redis, grants).of_everybody()
 
     ended = with_redis(settings, run, must_last=True)
@@ -169,7 +175,9 @@ def _named(settings: WebSettings, text: str) -> _Named:
     given = sys.stdin.read(_LONGEST).strip() if text == "-" else text
 
     async def run(redis: Redis) -> _Named | None:
-        grants = GrantStore(redis, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
         refresh = refresh_tokens.parse(given) if text == "-" else None
         if refresh is not None:
             # The token that was spent last names its grant too.

@@ -141,8 +141,8 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
 
 
 def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:
-    return UserStore(redis, lifetime=settings.refresh_token_lifetime), GrantStore(
-        redis, grace=settings.refresh_grace
+    return UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime), GrantStore(
+        redis, settings.record_key, grace=settings.refresh_grace
     )
 
 

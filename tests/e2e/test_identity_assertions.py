@@ -16,7 +16,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from oauth_core import machine_clients
 from oauth_core.model import Client as RegisteredClient
-from oauth_core.store.codec import Codec
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SignedCodec
 from portcullis.doctor.client import Wallet
 from tests.support.assertions import jwks, key
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
@@ -48,7 +49,8 @@ def enterprise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runni
     record = dataclasses.replace(made.client, client_id=CLIENT_ID)
     with running_gateway(config=WHOAMI_ALONE + trusted) as gateway:
         with gateway.operator_redis() as redis:
-            redis.set(f"client:{CLIENT_ID}", Codec(RegisteredClient).dump(record))
+            place = keyspace.client(CLIENT_ID)
+            redis.set(place, SignedCodec(RegisteredClient).dump(record, gateway.record_key, place))
         assert made.secret is not None
         yield gateway, made.secret
 

@@ -23,6 +23,7 @@ from oauth_core import refresh_tokens
 from oauth_core.model import Grant, User
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.refresh_families import Gone, Repeated, Reused, Rotated
+from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_server import running_redis
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Family:
 def store() -> Iterator[tuple[asyncio.Runner, GrantStore]]:
     with running_redis() as server, asyncio.Runner() as runner:
         redis = Redis(unix_socket_path=str(server.socket), decode_responses=True)
-        yield runner, GrantStore(redis, grace=GRACE)
+        yield runner, GrantStore(redis, RECORD_KEY, grace=GRACE)
         runner.run(redis.aclose())
 
 

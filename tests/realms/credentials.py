@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from oauth_core import access_tokens, machine_clients
 from oauth_core.device import GRANT_TYPE
 from oauth_core.model import Client
-from oauth_core.store.codec import Codec
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import connect
 from oauth_core.store.keyring import KeyRingStore
 from portcullis.operator_settings import operator_settings
@@ -234,7 +235,8 @@ def _enterprise(gateway: RunningGateway) -> str:
     made = machine_clients.create("IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True)
     record = dataclasses.replace(made.client, client_id=ENTERPRISE)
     with gateway.operator_redis() as redis:
-        redis.set(f"client:{ENTERPRISE}", Codec(Client).dump(record))
+        place = keyspace.client(ENTERPRISE)
+        redis.set(place, SignedCodec(Client).dump(record, gateway.record_key, place))
     assert made.secret is not None
     return made.secret
 

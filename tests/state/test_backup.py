@@ -19,6 +19,7 @@ from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.schema import VERSION
 from tests.support import forks
+from tests.support.published_keys import MASTER_KEY, RECORD_KEY
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
         "PORTCULLIS_CONFIG": str(config),
         "REDIS_URL": server.url(),
         "REDIS_TIMEOUT": "20",
-        "MASTER_KEY": new_key(),
+        "MASTER_KEY": MASTER_KEY,
     }
 
 
@@ -93,7 +94,7 @@ def populate(server: RedisServer) -> None:
 
 async def _populate(server: RedisServer) -> None:
     async with AsyncRedis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
-        clients, grants = ClientStore(redis, lifetime=5000), GrantStore(redis, grace=10)
+        clients, grants = ClientStore(redis, RECORD_KEY, lifetime=5000), GrantStore(redis, RECORD_KEY, grace=10)
         await clients.add(CLIENT)
         await clients.remember_grant(GRANT)
         await grants.create(GRANT, None)
@@ -153,6 +154,7 @@ def test_a_redis_with_something_in_it_is_replaced_only_by_force_and_blocks_stay(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
+    redis.set(keyspace.SCHEMA, VERSION)
     redis.set("block:7", "as it was")
     portcullis(environment, "backup", str(tmp_path / "backup"))
     redis.set("block:7", "as it is")

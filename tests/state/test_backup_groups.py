@@ -17,7 +17,8 @@ from oauth_core.store.connection import connect
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.schema import VERSION
-from tests.state.test_backup import CLIENT, GRANT, NOW, everything, new_key, portcullis
+from tests.state.test_backup import CLIENT, GRANT, NOW, everything, portcullis
+from tests.support.published_keys import MASTER_KEY, RECORD_KEY
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 from tests.support.redis_server import running_redis
 from tests.view.conftest import redis_settings
@@ -50,13 +51,13 @@ def environment_of(group: Group, folder: Path) -> dict[str, str]:
         "REDIS_PASSWORD": PASSWORD,
         "REDIS_SENTINEL_PASSWORD": PASSWORD,
         "REDIS_TIMEOUT": "20",
-        "MASTER_KEY": new_key(),
+        "MASTER_KEY": MASTER_KEY,
     }
 
 
 async def populate(redis: AsyncRedis, master_key: str) -> None:
     """What a gateway would have after some hundred sign-ins."""
-    clients, grants = ClientStore(redis, lifetime=5000), GrantStore(redis, grace=10)
+    clients, grants = ClientStore(redis, RECORD_KEY, lifetime=5000), GrantStore(redis, RECORD_KEY, grace=10)
     await KeyRingStore(redis, master_key=base64.b64decode(master_key)).open("ES256", now=NOW)
     await redis.set(keyspace.SCHEMA, VERSION)
     await clients.add(CLIENT)

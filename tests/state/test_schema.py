@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core.store import keyspace
+from oauth_core import refresh_tokens
+from oauth_core.model import Client, Grant
+from oauth_core.store import keyring, keyspace
 from oauth_core.store.clients import ClientStore
+from oauth_core.store.codec import Codec
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.leases import LeaseStore
+from oauth_core.store.refresh_families import RefreshState
 from oauth_core.store.schema import VERSION, SchemaError, SchemaStore
 from tests.state.test_backup import CLIENT, GRANT, environment, populate, portcullis, server
 from tests.support import forks
+from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,6 +38,10 @@ async def redis(server: RedisServer) -> AsyncIterator[Redis]:
         yield redis
 
 
+def ring(redis: Redis) -> KeyRingStore:
+    return KeyRingStore(redis, master_key=MASTER_KEY_BYTES)
+
+
 async def test_an_empty_redis_is_given_this_version(redis: Redis) -> None:
     assert await SchemaStore(redis).version() == VERSION
     assert await redis.get(keyspace.SCHEMA) == str(VERSION)
@@ -45,14 +55,14 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
     await redis.delete(keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id))
     await redis.sadd(keyspace.client_grants(GRANT.client_id), "as it was once")
     migrated = await asyncio.gather(
-        *(SchemaStore(redis).migrate(LeaseStore(redis, holder=str(number))) for number in range(8))
+        *(SchemaStore(redis).migrate(LeaseStore(redis, holder=str(number)), ring(redis)) for number in range(8))
     )
     assert sorted(version for left in migrated for version in left) == list(range(VERSION))
-    assert await GrantStore(redis, grace=0).of_user(GRANT.user.github_id) == (GRANT,)
+    assert await GrantStore(redis, RECORD_KEY, grace=0).of_user(GRANT.user.github_id) == (GRANT,)
     for index in (keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id)):
         assert await redis.zrange(index, 0, -1) == [GRANT.grant_id]
         assert 0 < await redis.ttl(index) <= 86_400
-    assert await SchemaStore(redis).migrate(LeaseStore(redis, holder="late")) == ()
+    assert await SchemaStore(redis).migrate(LeaseStore(redis, holder="late"), ring(redis)) == ()
 
 
 async def test_the_command_migrates(server: RedisServer, redis: Redis, environment: dict[str, str]) -> None:
@@ -69,19 +79,87 @@ async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_r
     """Otherwise it could now add a redirect URI for everybody who relies on the record."""
     await asyncio.to_thread(populate, server)
     key = keyspace.client(CLIENT.client_id)
-    record = json.loads(str(await redis.get(key)))
+    record = json.loads(RECORD_KEY.open(key, str(await redis.get(key))))
     await redis.set(keyspace.SCHEMA, "1")
     for sharing in ("shared", "possible"):
-        await redis.set(key, json.dumps({**record, "sharing": sharing}), ex=1000)
+        shared = RECORD_KEY.sign(key, json.dumps({**record, "sharing": sharing}))
+        await redis.set(key, shared, ex=1000)
         await redis.set("registration:of-the-same", CLIENT.client_id)
         await redis.set(keyspace.SCHEMA, "1")
-        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"))
-        client = await ClientStore(redis, lifetime=0).get(CLIENT.client_id)
+        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
+        client = await ClientStore(redis, RECORD_KEY, lifetime=0).get(CLIENT.client_id)
         assert client is not None
         only_reads = client.registration_permissions == ("registration.read",)
         assert only_reads is (sharing == "shared")
         assert 0 < await redis.ttl(key) <= 1000
         assert not await redis.exists("registration:of-the-same")
+
+
+TOKEN = refresh_tokens.first(GRANT.grant_id)
+
+
+async def without_codes(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client, a grant and a key ring as version 2 wrote them."""
+    await redis.set(keyspace.SCHEMA, "2")
+    grant = keyspace.grant(GRANT.grant_id)
+    await redis.set(keyspace.client(CLIENT.client_id), Codec(Client).dump(CLIENT), ex=1000)
+    fields: dict[Any, Any] = {
+        "record": Codec(Grant).dump(GRANT),
+        "family": TOKEN.family_hash,
+        "current": TOKEN.successor().secret_hash,
+        "previous": TOKEN.secret_hash,
+        "rotated_at": str(GRANT.created_at),
+        "ancestors": json.dumps([[TOKEN.secret_hash, "sealed", 1]]),
+    }
+    await redis.hset(grant, mapping=fields)
+    await redis.expire(grant, 1000)
+    if not await redis.exists(keyspace.KEYRING):
+        with monkeypatch.context() as older:
+            older.setattr(keyring, "_CONTEXT", keyring._OLD_CONTEXT)
+            await ring(redis).open("ES256", now=0)
+
+
+async def test_records_of_version_2_get_their_codes_and_everybody_stays_signed_in(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await without_codes(redis, monkeypatch)
+    grants, clients = GrantStore(redis, RECORD_KEY, grace=0), ClientStore(redis, RECORD_KEY, lifetime=0)
+    assert await grants.get(GRANT.grant_id) is None
+    for _ in range(2):  # as if the first had been stopped before it could say that it was done
+        await redis.set(keyspace.SCHEMA, "2")
+        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
+        assert await grants.get(GRANT.grant_id) == GRANT
+        assert await clients.get(CLIENT.client_id) == CLIENT
+        assert await grants.state_of(TOKEN) is RefreshState.PREVIOUS
+        ((ancestor, *_),) = json.loads(str(await redis.hget(keyspace.grant(GRANT.grant_id), "ancestors")))
+        assert ancestor == await redis.hget(keyspace.grant(GRANT.grant_id), "previous")
+        assert 0 < await redis.ttl(keyspace.grant(GRANT.grant_id)) <= 1000
+        assert 0 < await redis.ttl(keyspace.client(CLIENT.client_id)) <= 1000
+    assert len((await ring(redis).read()).keys) == 1
+
+
+async def test_records_get_their_codes_only_once(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise an attacker with write access would write a plain record and wait for the next start."""
+    await without_codes(redis, monkeypatch)
+    await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
+    for version in range(VERSION):
+        await without_codes(redis, monkeypatch)
+        await redis.set(keyspace.SCHEMA, version)
+        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
+        assert await GrantStore(redis, RECORD_KEY, grace=0).get(GRANT.grant_id) is None
+        assert await ClientStore(redis, RECORD_KEY, lifetime=0).get(CLIENT.client_id) is None
+
+
+async def test_records_are_not_touched_with_a_master_key_that_is_not_theirs(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await without_codes(redis, monkeypatch)
+    before = await redis.hgetall(keyspace.grant(GRANT.grant_id))
+    with pytest.raises(KeyRingError):
+        await SchemaStore(redis).migrate(
+            LeaseStore(redis, holder="one"), KeyRingStore(redis, master_key=bytes(32))
+        )
+    assert await redis.hgetall(keyspace.grant(GRANT.grant_id)) == before
 
 
 @pytest.mark.parametrize("stands", [str(VERSION + 1), "restoring", "-1", "what"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oauth_core.credentials import hash_secret
 from oauth_core.device import GRANT_TYPE
 from tests.support.oauth_client import OAuthClient, form_value
+from tests.support.records import change_record
 
 if TYPE_CHECKING:
     import httpx2
@@ -72,9 +73,10 @@ def put_back(web: WebServer, device_code: str, seconds: int) -> None:
     """Let the device have been started `seconds` earlier than it was."""
     key = f"device:{hash_secret(device_code)}"
     with web.redis.client() as redis:
-        record = str(redis.hget(key, "record"))
-        redis.hset(
+        change_record(
+            redis,
             key,
-            "record",
-            re.sub(r'(_at":)(\d+)', lambda found: f"{found[1]}{int(found[2]) - seconds}", record),
+            lambda record: {
+                name: value - seconds if name.endswith("_at") else value for name, value in record.items()
+            },
         )

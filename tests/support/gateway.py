@@ -24,11 +24,14 @@ from urllib.parse import urlsplit
 
 from redis import Redis
 
+from portcullis.operator_settings import operator_settings
 from portcullis.supervisor import operator_environment
 from tests.support import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from oauth_core.record_key import RecordKey
 
 _ROOT = Path(__file__).parents[2]
 _STARTING_SECONDS = 90.0
@@ -58,6 +61,11 @@ class RunningGateway:
     def resource(self, service: str) -> str:
         """The resource identifier, which is the URL, of a service."""
         return f"{self.url}/{service}/mcp"
+
+    @property
+    def record_key(self) -> RecordKey:
+        """The key that authenticates the records of this gateway."""
+        return operator_settings(None, self.state_dir, {}).record_key
 
     def operator_redis(self) -> Redis:
         """A blocking client with an operator's rights, made from `operator.env`. Use it in a `with`."""

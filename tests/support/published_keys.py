@@ -1,4 +1,4 @@
-"""The master key of tests, and key sets signed as the authorization server signs them with that key."""
+"""The master key of tests, and what is made with it: signed key sets, and the key of records."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import public_jwks
+from oauth_core.record_key import RecordKey
 
 if TYPE_CHECKING:
     from oauth_core.keys import SigningKey
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MASTER_KEY_BYTES = bytes(range(32))
 MASTER_KEY = base64.b64encode(MASTER_KEY_BYTES).decode()
 SIGNER = KeySetSigner(MASTER_KEY_BYTES)
+RECORD_KEY = RecordKey(MASTER_KEY_BYTES)
 
 
 def published(*keys: SigningKey, signer: KeySetSigner = SIGNER) -> str:

@@ -15,11 +15,13 @@ from oauth_core.rate_limits import Limit, Rate
 from oauth_core.refresh_tokens import RefreshToken
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.connection import connect
-from oauth_core.store.grants import GrantStore, Reused, Rotated
+from oauth_core.store.grants import GrantStore
 from oauth_core.store.isolation import IsolationStore
 from oauth_core.store.rate_limits import RateLimitStore
+from oauth_core.store.refresh_families import Reused, Rotated
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
+from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_groups import SentinelGroup, running_cluster, running_sentinels
 from tests.view.conftest import ADMIN_PASSWORD, redis_settings
 
@@ -55,7 +57,7 @@ def grant_of(user: int) -> Grant:
 
 async def test_a_grant_and_all_its_steps(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
-        grants = GrantStore(redis, grace=0)
+        grants = GrantStore(redis, RECORD_KEY, grace=0)
         grant = grant_of(7)
         token = RefreshToken(grant.grant_id, new_identifier(), new_secret())
         await grants.create(grant, token)
@@ -91,9 +93,9 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
 ) -> None:
     async with connected(group) as redis:
         grants, users, clients = (
-            GrantStore(redis, grace=0),
-            UserStore(redis, lifetime=600),
-            ClientStore(redis, lifetime=600),
+            GrantStore(redis, RECORD_KEY, grace=0),
+            UserStore(redis, RECORD_KEY, lifetime=600),
+            ClientStore(redis, RECORD_KEY, lifetime=600),
         )
         made = [grant_of(100 + number) for number in range(20)]
         for number, grant in enumerate(made):
@@ -134,7 +136,7 @@ async def test_a_service_is_isolated_and_comes_back(group: SentinelGroup | Clust
 async def test_writers_follow_a_failover() -> None:
     with running_sentinels(password=ADMIN_PASSWORD) as group:
         async with connected(group) as redis:
-            grants, grant = GrantStore(redis, grace=0), grant_of(7)
+            grants, grant = GrantStore(redis, RECORD_KEY, grace=0), grant_of(7)
             await grants.create(grant, None)
             old = group.primary()
             with old.client() as client:

@@ -15,6 +15,7 @@ from oauth_core.store import keyspace
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
+from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import running_web
 from tests.web.test_revoke_and_introspect import alive
 
@@ -191,7 +192,7 @@ async def test_an_operator_who_revokes_a_person_ends_their_sessions(web: WebServ
         unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
     ) as redis:
         for user in users:
-            await Revocation(redis, GrantStore(redis, grace=10)).of_user(user)
+            await Revocation(redis, GrantStore(redis, RECORD_KEY, grace=10)).of_user(user)
             await redis.delete(keyspace.cut_of_user(user))  # others may sign in within the same second
     assert "Sign in with GitHub" in await account(client)
 

@@ -18,6 +18,7 @@ from oauth_web.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher
+from tests.support.records import age_documents
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def age(web: WebServer, seconds: int = 3600) -> None:
     """Let every copy be so old and stale, and every rest after a failure be over."""
     then = int(time.time()) - seconds
     with web.redis.client() as redis:
-        for name in redis.scan_iter("document:*"):
-            redis.hset(name, mapping={"fetched_at": then, "fresh_until": then})
+        age_documents(redis, then)
         for name in redis.scan_iter("document-failed:*"):
             redis.delete(name)
 

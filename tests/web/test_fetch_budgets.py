@@ -16,6 +16,7 @@ from oauth_web.client_documents.budgets import NEW_OF_ONE_HOST
 from tests.support.assertions import as_form, signed
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher
+from tests.support.records import age_documents
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def age(web: WebServer) -> None:
     """Let every copy be stale."""
     then = int(time.time()) - 3600
     with web.redis.client() as redis:
-        for name in redis.scan_iter("document:*"):
-            redis.hset(name, mapping={"fetched_at": then, "fresh_until": then})
+        age_documents(redis, then)
 
 
 @pytest.fixture(scope="module")

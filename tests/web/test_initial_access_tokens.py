@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient
+from tests.support.records import change_record
 from tests.support.web_process import another_web
 from tests.web.test_client_credentials import clients
 
@@ -112,8 +113,7 @@ async def test_a_token_ends_with_its_time(web: WebServer, guarded: str) -> None:
         key = f"initial-access-token:{invite['token_id']}"
         assert 86_400 < redis.ttl(key) <= 2 * 86_400
         # Its own record says so too, should the key live on.
-        record = json.loads(str(redis.hget(key, "record")))
-        redis.hset(key, "record", json.dumps({**record, "expires_at": record["issued_at"]}))
+        change_record(redis, key, lambda record: {**record, "expires_at": record["issued_at"]})
     assert (await registering(guarded, invite["initial_access_token"])).status_code == 401
 
 

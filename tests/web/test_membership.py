@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ import pytest
 
 from oauth_core.sealing import read_key, seal
 from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.records import change_record, read_record
 from tests.support.web_process import WebServer, another_web, free_port, running_web
 
 if TYPE_CHECKING:
@@ -301,11 +301,10 @@ async def test_a_github_token_that_was_dropped_is_no_proof_while_a_later_sign_in
     client_id, tokens = await signed_in(client, "marek")
     key = f"grant:{{{tokens['refresh_token'].split('.')[0]}}}"
     with web.redis.client() as redis:
-        record = json.loads(str(redis.hget(key, "record")))
-        context = f"portcullis github token {record['user']['github_id']}"
+        context = f"portcullis github token {read_record(redis, key)['user']['github_id']}"
         dropped = seal(b"gho_dropped", read_key(web.environment["MASTER_KEY"]), context=context)
-        record["sealed_github_token"] = base64.b64encode(dropped).decode()
-        redis.hset(key, "record", json.dumps(record))
+        sealed = base64.b64encode(dropped).decode()
+        change_record(redis, key, lambda record: {**record, "sealed_github_token": sealed})
         await signed_in(client, "marek")
         fresh = await client.refresh(client_id, tokens["refresh_token"])
         assert fresh.is_success

@@ -17,6 +17,7 @@ from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from tests.support import device_flow, forks
 from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ async def test_everybody_is_ended_only_when_it_is_meant(web: WebServer, client: 
 async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
-    users, grants = UserStore(redis, lifetime=600), GrantStore(redis, grace=10)
+    users, grants = UserStore(redis, RECORD_KEY, lifetime=600), GrantStore(redis, RECORD_KEY, grace=10)
     client_id, tokens = await signed_in(client, "racer")
     github_id = claims_of(tokens["access_token"])["github_id"]
     for pause in (0.0, 0.002, 0.005, 0.01, 0.02):

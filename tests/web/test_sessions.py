@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.device_flow import consented, polled, registered, started
 from tests.support.oauth_client import SESSION, OAuthClient, Pkce, answered
+from tests.support.records import change_record, read_record
 from tests.support.web_process import another_web, running_web
 
 if TYPE_CHECKING:
@@ -182,8 +183,7 @@ async def test_a_session_ends_by_itself(web: WebServer, client: OAuthClient, lif
                 assert 0 < redis.ttl(key) <= 3600
                 redis.delete(key)
             else:
-                record = re.sub(r'"expires_at":\d+', '"expires_at":1', str(redis.get(key)))
-                redis.set(key, record, keepttl=True)
+                change_record(redis, key, lambda record: {**record, "expires_at": 1})
     registration = await client.register()
     answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE))
     assert "/login/oauth/authorize" in answer.headers["Location"]
@@ -289,7 +289,7 @@ async def test_it_counts_for_its_user_only(client: OAuthClient) -> None:
 async def test_another_client_of_the_same_name_is_asked_about(web: WebServer, client: OAuthClient) -> None:
     client_id = await remembered(client)
     with web.redis.client() as redis:
-        name = json.loads(str(redis.get(f"client:{client_id}")))["client_name"]
+        name = read_record(redis, f"client:{client_id}")["client_name"]
     twin = await client.register(client_name=name, redirect_uris=[HTTPS, "https://evil.example/cb"])
     page = await client.http.get(client.authorize_url(twin.client_id, CHALLENGE, redirect_uri=HTTPS))
     assert page.status_code == 200
