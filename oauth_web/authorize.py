@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
@@ -11,14 +12,14 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
 from oauth_core.prompts import Prompt
 from oauth_core.rate_limits import Limit
-from oauth_web import browser_session, consent, endings, in_session, journey, redirect_trust
+from oauth_web import browser_session, consent, endings, in_session, journey, redirect_trust, repeats
 from oauth_web.answers import form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load
 from oauth_web.errors import show_as_pages
 from oauth_web.rates import hold_back_address
 
 if TYPE_CHECKING:
-    from oauth_core.model import AuthorizationRequest, Client
+    from oauth_core.model import AuthorizationRequest, Client, PendingAuthorization
     from oauth_core.parameters import Parameters
     from oauth_web.browser_session import SignedInBrowser
     from oauth_web.deps import Deps
@@ -72,31 +73,17 @@ def blueprint(deps: Deps) -> Blueprint:
         pending = await deps.authorizations.pending(handle)
         # The handle is secret and bound to the cookie, which makes it the anti-forgery token as well. Look
         # before taking: a stranger's attempt must not use up somebody's form.
-        ours = comes_from_our_page(settings.issuer)
-        if pending is None or not cookie.belongs_to(pending.browser_hash) or not ours:
+        if not comes_from_our_page(settings.issuer):
             raise _stale()
-        signed_in = await browser_session.current(deps) if pending.session_hash is not None else None
-        # A page that spoke to one user must not act for another, nor for nobody: they signed out since, perhaps.
-        if pending.session_hash is not None and (
-            signed_in is None or signed_in.session_hash != pending.session_hash
-        ):
+        if pending is None:
+            answer = await repeats.same(deps, handle, cookie.read())
+        elif not cookie.belongs_to(pending.browser_hash):
+            answer = None
+        else:
+            taken = partial(_decided, deps, handle, pending, form)
+            answer = await repeats.first_or_same(deps, handle, cookie.read(), taken)
+        if answer is None:
             raise _stale()
-        if await deps.authorizations.take_pending(handle) is None:
-            raise _stale()
-        asked, decision = pending.request, form.get("decision")
-        if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
-            _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
-            return await _cancelled(deps, asked, signed_in)
-        _audit_consent(deps, EventKind.CONSENT_GIVEN, asked, signed_in)
-        remembers = form.get("remember") == "yes"
-        if signed_in is None or decision == _ALLOW_AS_ANOTHER:
-            picks_account = pending.picks_account or decision == _ALLOW_AS_ANOTHER
-            return await journey.to_github(deps, pending, remembers=remembers, picks_account=picks_account)
-        answer = await in_session.accept(deps, asked, signed_in)
-        if remembers:
-            await in_session.remember(
-                deps, asked, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at
-            )
         return answer
 
     return bp
@@ -120,6 +107,31 @@ def _validated(
             AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
         )
         raise
+
+
+async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form: Parameters) -> Response:
+    """What the button that was pressed leads to. Raises `OAuthError`."""
+    signed_in = await browser_session.current(deps) if pending.session_hash is not None else None
+    # A page that spoke to one user must not act for another, nor for nobody: they signed out since, perhaps.
+    if pending.session_hash is not None and (signed_in is None or signed_in.session_hash != pending.session_hash):
+        raise _stale()
+    if await deps.authorizations.take_pending(handle) is None:
+        raise _stale()
+    asked, decision = pending.request, form.get("decision")
+    if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
+        _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
+        return await _cancelled(deps, asked, signed_in)
+    _audit_consent(deps, EventKind.CONSENT_GIVEN, asked, signed_in)
+    remembers = form.get("remember") == "yes"
+    if signed_in is None or decision == _ALLOW_AS_ANOTHER:
+        picks_account = pending.picks_account or decision == _ALLOW_AS_ANOTHER
+        return await journey.to_github(deps, pending, remembers=remembers, picks_account=picks_account)
+    answer = await in_session.accept(deps, asked, signed_in)
+    if remembers:
+        await in_session.remember(
+            deps, asked, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at
+        )
+    return answer
 
 
 async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None) -> Response:

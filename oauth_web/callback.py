@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_web import browser_session, endings, in_session, journey, membership
+from oauth_web import browser_session, endings, in_session, journey, membership, repeats
 from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
@@ -34,42 +35,62 @@ def blueprint(deps: Deps) -> Blueprint:
         parameters = query_parameters()
         parameters.check_unique()
         state = parameters.require("state")
-        sign_in = await deps.authorizations.take_sign_in(state)
-        # Taken even when the cookie is wrong: a state that showed up in a foreign browser has leaked.
-        if sign_in is None or not cookie.belongs_to(sign_in.pending.browser_hash):
-            deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser"))
-            raise DisplayedError(
-                ErrorCode.INVALID_REQUEST,
-                "This sign-in was finished already, took too long, or began in another browser. "
-                "Go back to the app and connect again.",
-            )
-        asked, allowed_at = sign_in.pending.request, deps.clock()
-        try:
-            signed_in = await _signed_in(deps, state, parameters)
-            standing = await admit(deps, signed_in)
-        except NotAdmittedError as error:
-            _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
-            await membership.end_everything(deps, error.user, str(error))
-            return await endings.declined(deps, asked, f"{error.user.login} may not use this gateway")
-        except GitHubRefusedError as error:
-            _audit_failure(deps, asked, f"GitHub refused: {error}")
-            # Only what we wrote ourselves is passed on.
-            told = str(error) if isinstance(error, MissingScopeError) else "GitHub did not confirm the sign-in"
-            return await endings.declined(deps, asked, told)
-        except GitHubUnavailableError as error:
-            _audit_failure(deps, asked, f"GitHub unavailable: {error}")
-            raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
-        _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-        await membership.regroup_everything(deps, signed_in.user, standing.groups)
-        answer = await endings.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
-        if sign_in.remembers:
-            await in_session.remember(
-                deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at
-            )
-        await browser_session.begin(deps, signed_in.user, standing, at=allowed_at, answer=answer)
+        sign_in = await deps.authorizations.sign_in(state)
+        if sign_in is None:
+            answer = await repeats.same(deps, state, cookie.read())
+        elif cookie.belongs_to(sign_in.pending.browser_hash):
+            finish = partial(_finished, deps, state, parameters)
+            answer = await repeats.first_or_same(deps, state, cookie.read(), finish)
+        else:
+            # Used up all the same: a state that showed up in a foreign browser has leaked.
+            await deps.authorizations.take_sign_in(state)
+            answer = None
+        if answer is None:
+            raise _unknown(deps)
         return answer
 
     return bp
+
+
+async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
+    """What the sign-in at GitHub leads to. Raises `OAuthError`."""
+    sign_in = await deps.authorizations.take_sign_in(state)
+    if sign_in is None:
+        raise _unknown(deps)
+    asked, allowed_at = sign_in.pending.request, deps.clock()
+    try:
+        signed_in = await _signed_in(deps, state, parameters)
+        standing = await admit(deps, signed_in)
+    except NotAdmittedError as error:
+        _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
+        await membership.end_everything(deps, error.user, str(error))
+        return await endings.declined(deps, asked, f"{error.user.login} may not use this gateway")
+    except GitHubRefusedError as error:
+        _audit_failure(deps, asked, f"GitHub refused: {error}")
+        # Only what we wrote ourselves is passed on.
+        told = str(error) if isinstance(error, MissingScopeError) else "GitHub did not confirm the sign-in"
+        return await endings.declined(deps, asked, told)
+    except GitHubUnavailableError as error:
+        _audit_failure(deps, asked, f"GitHub unavailable: {error}")
+        raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
+    _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
+    await membership.regroup_everything(deps, signed_in.user, standing.groups)
+    answer = await endings.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
+    if sign_in.remembers:
+        await in_session.remember(
+            deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at
+        )
+    await browser_session.begin(deps, signed_in.user, standing, at=allowed_at, answer=answer)
+    return answer
+
+
+def _unknown(deps: Deps) -> DisplayedError:
+    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser"))
+    return DisplayedError(
+        ErrorCode.INVALID_REQUEST,
+        "This sign-in was finished already, took too long, or began in another browser. "
+        "Go back to the app and connect again.",
+    )
 
 
 async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn:

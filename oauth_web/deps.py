@@ -11,6 +11,7 @@ import structlog
 from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
+from oauth_core.store.answers import AnswerStore
 from oauth_core.store.assertions import AssertionStore
 from oauth_core.store.authorizations import AuthorizationStore
 from oauth_core.store.clock import RedisClock
@@ -56,6 +57,7 @@ class Deps:
     documents: ClientDocuments
     identity_providers: IdentityProviders
     assertion_keys: AssertionKeys | None
+    answers: AnswerStore
     assertions: AssertionStore
     authorizations: AuthorizationStore
     codes: CodeStore
@@ -124,6 +126,7 @@ async def wire(settings: WebSettings) -> Deps:
         documents=documents,
         identity_providers=identity_providers,
         assertion_keys=assertion_keys,
+        answers=AnswerStore(redis),
         assertions=AssertionStore(redis),
         authorizations=AuthorizationStore(redis, settings.record_key, lifetime=settings.session_timeout),
         codes=CodeStore(redis, settings.record_key),

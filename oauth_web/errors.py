@@ -39,6 +39,19 @@ def displayed_as_json(error: DisplayedError) -> Response:
     return json_answer({"error": error.code, "error_description": error.error_description}, error.status, headers)
 
 
+async def as_answer(error: OAuthError, *, issuer: str) -> Response:
+    """`error` as people who visit meet it: a page, or a redirect to the client."""
+    if isinstance(error, DisplayedError):
+        return await displayed_as_page(error)
+    if not isinstance(error, RedirectedError):
+        raise error
+    told = {"error": error.code, "error_description": error.error_description, "state": error.state}
+    if not error.on_page:
+        return redirect_to_client(error.redirect_uri, told, issuer=issuer)
+    back = client_location(error.redirect_uri, told, issuer=issuer)
+    return await _page(error, back=back, place=redirect_uris.host_of(error.redirect_uri))
+
+
 async def displayed_as_page(error: DisplayedError) -> Response:
     """`error` in place, for people."""
     answer = await _page(error)
@@ -66,11 +79,7 @@ def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
     """Let the errors of `blueprint`, which people visit, be pages and redirects."""
 
     async def redirected(error: RedirectedError) -> Response:
-        told = {"error": error.code, "error_description": error.error_description, "state": error.state}
-        if not error.on_page:
-            return redirect_to_client(error.redirect_uri, told, issuer=issuer)
-        back = client_location(error.redirect_uri, told, issuer=issuer)
-        return await _page(error, back=back, place=redirect_uris.host_of(error.redirect_uri))
+        return await as_answer(error, issuer=issuer)
 
     async def store_unavailable(error: StoreUnavailableError) -> Response:
         return await displayed_as_page(_unavailable(error))

@@ -55,6 +55,12 @@ class AuthorizationStore:
         async with guarded():
             await self._redis.set(place, _SIGN_IN.dump(sign_in, self._key, place), ex=self._lifetime)
 
+    async def sign_in(self, state: str) -> SignIn | None:
+        """Look at the journey of `state` without taking it."""
+        async with guarded():
+            text = await self._redis.get(keyspace.sign_in(hash_secret(state)))
+        return None if text is None else _SIGN_IN.load(text)
+
     async def take_sign_in(self, state: str) -> SignIn | None:
         """Take the journey of `state`: of two callers, one gets it."""
         place = keyspace.sign_in(hash_secret(state))

@@ -10,6 +10,7 @@
 | `assertion:<hash>` | that a client, or who had it from a provider, used it | the assertion |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
+| `answer:<hash>` | a `MadeOnce`, JSON: the sealed answer to a form or to GitHub's return | half a minute |
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used`, `replayed` | 60 s; 600 s once used |
 | `device:<hash>` | hash: `record` (a `DeviceAuthorization`), `pace`, `decision`, JSON | twenty minutes |
 | `device-code:<hash of the user code>` | the hash of the device code | ten minutes |
@@ -76,6 +77,12 @@ every person, every session, the sessions and the consents of every person, and 
 
 CUT_LIFETIME = 3600
 """Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
+
+ANSWER_CLAIM_LIFETIME = 60
+"""Seconds in which the answer to a form must be made: longer than GitHub is waited for."""
+
+ANSWER_LIFETIME = 30
+"""Seconds in which a browser that sends the same form again gets the same answer."""
 
 CODE_LIFETIME = 60
 """Seconds an authorization code can be redeemed (OAuth 2.1 section 4.1.2 asks for ten minutes at most)."""
@@ -189,6 +196,11 @@ def pending(handle_hash: str) -> str:
 def sign_in(state_hash: str) -> str:
     """Key of a journey to GitHub, by the hash of the `state` GitHub will return."""
     return f"signin:{state_hash}"
+
+
+def answer(secret_hash: str) -> str:
+    """Key of the answer to what a browser sent, by the hash of the secret in it."""
+    return f"answer:{secret_hash}"
 
 
 def code(code_hash: str) -> str:

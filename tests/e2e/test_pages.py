@@ -316,6 +316,14 @@ def test_every_page_is_readable(
         look("account")
 
 
+def test_a_double_click_on_allow_leads_to_the_app_like_one_click(somebody: Person, app: App) -> None:
+    signed_in(somebody, app)
+    somebody.go(app.authorize_url())
+    somebody.page.get_by_role("button", name="Allow as octavia").dblclick(no_wait_after=True)
+    somebody.page.wait_for_url(f"{app.redirect_uri}?*")
+    assert app.redeem(somebody.page.url)["token_type"] == "Bearer"
+
+
 def test_two_web_clients_in_one_browser_read_the_same_document(gateway: RunningGateway, somebody: Person) -> None:
     """The browser keeps the document; the copy that names the first page's origin is no answer for the second."""
     document = f"{gateway.url}/.well-known/oauth-authorization-server"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from oauth_core.credentials import hash_secret
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, answered
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 CHALLENGE = Pkce.fresh().challenge
 APP = "https://app.example/cb"
+
+
+async def pressed(client: OAuthClient, form: dict[str, str], decision: str) -> httpx2.Response:
+    return await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": decision})
 
 
 @pytest.mark.requirement(
@@ -241,16 +246,50 @@ async def test_refusing_consent_goes_back_as_access_denied(client: OAuthClient) 
 
 
 @pytest.mark.requirement("oauth21:owner-consent")
-async def test_a_form_counts_once(client: OAuthClient) -> None:
+async def test_a_form_counts_once_and_its_answer_is_the_same_each_time(client: OAuthClient) -> None:
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
-    answers = await asyncio.gather(
-        *(
-            client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})
-            for _ in range(10)
-        )
-    )
-    assert sorted(answer.status_code for answer in answers) == [303] + [400] * 9
+    answers = await asyncio.gather(*(pressed(client, form, "allow") for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {303}
+    (to_github,) = {answer.headers["Location"] for answer in answers}
+    again = await pressed(client, form, "allow")
+    assert again.headers["Location"] == to_github
+
+
+@pytest.mark.parametrize(("first", "then"), [("deny", "allow"), ("allow", "deny"), ("allow", "other")])
+async def test_the_first_button_that_was_pressed_counts(client: OAuthClient, first: str, then: str) -> None:
+    other = await client.register()
+    await client.code(other.client_id, Pkce.fresh())
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    answers = [(await pressed(client, form, decision)).headers["Location"] for decision in (first, then, first)]
+    assert len(set(answers)) == 1
+    assert ("code" in answered(answers[0])) == (first == "allow")
+
+
+async def test_buttons_pressed_at_the_same_moment_have_one_answer(client: OAuthClient) -> None:
+    other = await client.register()
+    await client.code(other.client_id, Pkce.fresh())
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    answers = await asyncio.gather(*(pressed(client, form, decision) for decision in ("allow", "deny") * 5))
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+
+
+async def test_an_answered_form_is_worth_nothing_in_another_browser_or_later(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    assert (await pressed(client, form, "allow")).status_code == 303
+    async with OAuthClient(client.issuer) as stranger:
+        await stranger.consent_form(stranger.authorize_url(registration.client_id, CHALLENGE))
+        assert (await pressed(stranger, form, "allow")).status_code == 400
+    with web.redis.client() as redis:
+        key = f"answer:{hash_secret(form['handle'])}"
+        assert 0 < redis.ttl(key) <= 60
+        redis.delete(key)
+    assert (await pressed(client, form, "allow")).status_code == 400
 
 
 @pytest.mark.requirement("mcp:deputy-consent", "oauth21:csrf")
