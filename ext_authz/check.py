@@ -161,12 +161,14 @@ class Authorizer:
         call: str | None = None,
     ) -> bytes:
         name = None if service is None else service.name
+        service = _as_asked(service, request)
         # What to ask for may depend on the token; everything else is the same for everybody.
-        answer = None if denial.scopes else self._refusals.get((denial.reason, name, denial.told))
+        kind = (denial.reason, None if service is None else service.resource, denial.told)
+        answer = None if denial.scopes else self._refusals.get(kind)
         if answer is None:
             answer = wire.encode_refused(refusal(denial.reason, service, denial.told, denial.scopes))
             if not denial.scopes:
-                self._refusals[denial.reason, name, denial.told] = answer
+                self._refusals[kind] = answer
         event = _event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
         self._audit.record(event if call is None else replace(event, call=call))
         self.meter.refused(denial.reason, begun)
@@ -177,6 +179,15 @@ class Authorizer:
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
         self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
         return self._broken
+
+
+def _as_asked(service: Service | None, request: IncomingRequest | None) -> Service | None:
+    """`service` under the URL that the client uses, whose metadata it must find (RFC 9728 section 3.3)."""
+    if service is None or request is None or request.path == "/" or not request.path.endswith("/"):
+        return service
+    if not service.resource.endswith(request.path[:-1]):
+        return service
+    return replace(service, resource=f"{service.resource}/")
 
 
 def _call_in_words(facts: Facts) -> str | None:

@@ -87,8 +87,11 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
                 _challenge(service, "insufficient_scope", description, scopes),
             )
         case DenyReason.FORBIDDEN_BY_POLICY:
-            # No challenge: it would send the client for a new token again and again, and none would do.
-            return _answer(403, "access_denied", "You may not do this here.")
+            # RFC 6750 section 3 asks for a challenge. It names no scope and no place to get a token, and its error
+            # is not `insufficient_scope`: a client must not send its user for a new token, since none would do.
+            description = "You may not do this here."
+            value = f"Bearer error={_quoted('access_denied')}, error_description={_quoted(description)}"
+            return _answer(403, "access_denied", description, ("www-authenticate", value))
         case (
             DenyReason.BODY_MISSING
             | DenyReason.BODY_UNREADABLE

@@ -24,6 +24,9 @@ _CURVES = {("EC", "P-256"): "ES256", ("EC", "P-384"): "ES384", ("OKP", "Ed25519"
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "RSA": ("n", "e")}
 _SECRET_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _RSA_BITS = range(2048, 8193)
+_MOST_EXPONENT_BITS = 32
+"""Of an RSA key's public exponent. The time of a signature's check grows with it: 65537 has 17, and a caller who
+chose one of 8,192 bits would make each check cost milliseconds."""
 _MOST_KEYS = 20
 _LONGEST_KEY_ID = 256
 
@@ -110,6 +113,8 @@ def _usable(member: Mapping[str, object]) -> ClientKey | None:
     key = ClientKey(kid, algorithms, {"kty": kind, **texts})
     if kind == "RSA" and _bits(texts["n"]) not in _RSA_BITS:
         raise ValueError(f"an RSA key must have {_RSA_BITS.start} to {_RSA_BITS.stop - 1} bits")
+    if kind == "RSA" and _bits(texts["e"]) > _MOST_EXPONENT_BITS:
+        raise ValueError(f"the exponent of an RSA key may have at most {_MOST_EXPONENT_BITS} bits")
     key.for_algorithm(algorithms[0])
     return key
 

@@ -41,7 +41,7 @@ class Service:
     `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
     `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others, and people
     read `permission_titles` for them. `rules` say what needs which: only then a body matters. With `assertion` it
-    is told who calls in a signed form.
+    is told who calls in a signed form. Without `subpaths` only `resource` itself is reachable, not paths below it.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Service:
     rules: ToolRules | None = None
     permission_titles: tuple[tuple[str, str], ...] = ()
     assertion: bool = False
+    subpaths: bool = True
 
     @property
     def permissions(self) -> tuple[str, ...]:

@@ -79,13 +79,8 @@ class ServiceIndex:
         return (parts.netloc,) if parts.port else (parts.netloc, parts.netloc + _DEFAULT_PORTS[parts.scheme])
 
     def by_resource(self, resource: str) -> Service | None:
-        """The service whose identifier `resource` is; a trailing slash on a bare origin is ignored."""
-        found = self._by_resource.get(resource)
-        if found is None and resource.endswith("/"):
-            bare = self._by_resource.get(resource[:-1])
-            # Only our own spelling is ever parsed: the caller's may be no URL at all.
-            found = bare if bare is not None and not urlsplit(bare.resource).path else None
-        return found
+        """The service whose identifier `resource` is; a slash at the end is ignored."""
+        return self._by_resource.get(resource) or self._by_resource.get(resource.removesuffix("/"))
 
     def by_name(self, name: str) -> Service | None:
         """The service an operator calls `name`."""
@@ -108,8 +103,10 @@ class ServiceIndex:
         if _AMBIGUOUS_PATH.search(path) or not host.isascii():
             return None
         for prefix, service in self._by_host.get(host.lower(), ()):
-            if path == prefix or path.startswith(f"{prefix}/"):
+            if path in {prefix, f"{prefix}/"}:
                 return service
+            if path.startswith(f"{prefix}/"):
+                return service if service.subpaths else None
         return None
 
     def described(self, scopes: Iterable[str]) -> tuple[Opened, ...]:

@@ -62,10 +62,12 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/.well-known/oauth-protected-resource/<path:path>")
     async def resource_metadata(path: str) -> Response:
-        document = resources.get((request.host.lower(), f"/{path}"))
+        document = resources.get((request.host.lower(), f"/{path.removesuffix('/')}"))
         if document is None:
             return _not_found("no such resource")
-        return _public(json.dumps(document))
+        # The identifier that a client asks about is the one it must find here (RFC 9728 section 3.3).
+        slash = "/" if path.endswith("/") else ""
+        return _public(json.dumps({**document, "resource": f"{document['resource']}{slash}"}))
 
     @bp.get(f"{below}/.well-known/jwks.json")
     async def jwks() -> Response:

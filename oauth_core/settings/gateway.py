@@ -142,6 +142,7 @@ class GatewaySettings(BaseModel):
 
     def _resolve(self, service: ServiceSettings) -> Service:
         url = service.url
+        rules = service.permissions.rules if service.permissions else None
         if url is None:
             url = f"https://{service.name}.{self.base_domain}/mcp" if self.base_domain else f"/{service.name}/mcp"
         return Service(
@@ -152,9 +153,11 @@ class GatewaySettings(BaseModel):
             upstream=service.upstream or f"unix:{self.service_socket(service.name)}:/mcp",
             scope=service.scope or f"mcp.{service.name}",
             named_permissions=service.permissions.names if service.permissions else (),
-            rules=service.permissions.rules if service.permissions else None,
+            rules=rules,
             permission_titles=tuple(service.permission_titles.items()),
             assertion=service.assertion,
+            # Rules are for MCP messages, which go to the endpoint: what is below it they do not speak of.
+            subpaths=rules is None if service.subpaths is None else service.subpaths,
         )
 
 

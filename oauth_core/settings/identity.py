@@ -20,7 +20,7 @@ _TAKEN = frozenset(
     | {"last-event-id", "origin", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
     | {"x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"}
     | {"x-forwarded-proto", "x-http-method-override", "x-original-url", "x-real-ip", "x-request-id"}
-    | {"x-rewrite-url"}
+    | {"x-http-method", "x-method", "x-method-override", "x-override-url", "x-rewrite-url"}
 )
 _TAKEN_FAMILIES = ("accept-", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-envoy-")
 

@@ -31,6 +31,7 @@ class ServiceSettings(BaseModel):
     permissions: PermissionSettings | None = None
     permission_titles: dict[Name, Title] = Field(default_factory=dict)
     assertion: bool = False
+    subpaths: bool | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:

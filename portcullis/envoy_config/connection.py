@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
 
-_BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-http-method-override")
+_BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-override-url")
 """Other headers that some program behind could take for the proxy's word."""
 
 _BELIEVED_PREFIXES = ("x-envoy-", "x-original-", "x-portcullis-")
@@ -56,6 +56,10 @@ _ANY = "[!-~]"
 
 _NO_WORD = "[!-/:-`{-~]"
 """The same without digits and lower-case letters."""
+
+_OTHER_METHODS = (f"x{_NO_WORD}({_ANY}*{_NO_WORD})?method", f"({_ANY}*{_NO_WORD})?method{_NO_WORD}override")
+"""Headers by which frameworks let a caller name another method than the one that was checked: X-HTTP-Method,
+X-Method-Override and the like. `Mcp-Method` and `Access-Control-Request-Method` are none of them."""
 
 _EXACT_HYPHENS = 15
 
@@ -139,7 +143,11 @@ def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
         *(HeaderMutation(remove=name) for name in (*guarded, *_BELIEVED)),
         *(
             HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
-            for matcher in (*(_lookalikes(name) for name in guarded if "-" in name), *families)
+            for matcher in (
+                *(_lookalikes(name) for name in guarded if "-" in name),
+                *map(matching, _OTHER_METHODS),
+                *families,
+            )
         ),
     ]
     return TypedExtensionConfig(

@@ -50,6 +50,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from oauth_core.public_urls import origin_of
 from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import AUTHZ
+from portcullis.envoy_config.locations import locations_filter
 from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed, seconds
 from portcullis.envoy_config.rate_limit import limited, unlimited
 
@@ -101,6 +102,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(RATE, unlimited()),
         _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
+        locations_filter(),
         router(),
     ]
 

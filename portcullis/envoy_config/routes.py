@@ -1,8 +1,11 @@
 """The virtual hosts: which host and path leads where. What is not named here leads nowhere.
 
-A service is reached at exactly its path or below it, in the very spelling of its URL: `/time/mcp` and
-`/time/mcp/x`, never `/time/mcpx`. Each such route tells the check service which service it leads to, and the
-check service refuses when host and path say otherwise, so that no confusion of the two can open a door.
+A service is reached at exactly its path, with or without a slash at the end, or below it, in the very spelling of
+its URL: `/time/mcp` and `/time/mcp/x`, never `/time/mcpx`. A service with tool rules has nothing below its path,
+unless the settings say so: the rules speak of messages to the MCP endpoint only.
+
+Each such route tells the check service which service it leads to, and the check service refuses when host and path
+say otherwise, so that no confusion of the two can open a door.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from oauth_core.public_urls import path_of, well_known
 from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
+from portcullis.envoy_config.locations import LOCATIONS, rewritten
 from portcullis.envoy_config.messages import exactly, matching, overwrite, seconds
 
 if TYPE_CHECKING:
@@ -165,13 +169,22 @@ def _service_routes(services: Iterable[tuple[Service, Upstream]], *, beside_sign
     # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
-        exact, below = RouteMatch(path=path or "/"), RouteMatch(prefix=f"{path}/")
+        endpoint = [RouteMatch(path=path or "/"), *([RouteMatch(path=f"{path}/")] if path else [])]
+        below = RouteMatch(prefix=f"{path}/")
         filters = for_service(service)
-        yield from _refusals(filters, exact, below)
+        yield from _refusals(filters, *endpoint, *([below] if service.subpaths else []))
         # Cookies of the issuer's host are a person's session here, and no service's business.
         withheld = ("cookie",) if beside_sign_in else ()
-        for place, rewrite in ((exact, upstream.path or "/"), (below, f"{upstream.path.rstrip('/')}/")):
-            yield _service(service, upstream, place, filters, rewrite=rewrite, withheld=withheld)
+        for place in endpoint:
+            route = _service(service, upstream, place, filters, rewrite=upstream.path or "/", withheld=withheld)
+            # An MCP endpoint redirects nowhere. What a framework says there names the upstream.
+            yield replace(route, response_headers_to_remove=["location"])
+        if service.subpaths:
+            filters = {**filters, LOCATIONS: rewritten(service, upstream)}
+            rewrite = f"{upstream.path.rstrip('/')}/"
+            yield _service(service, upstream, below, filters, rewrite=rewrite, withheld=withheld)
+        else:
+            yield _answer(404, "not_found", below)
 
 
 def _refusals(checked: dict[str, Any], *matches: RouteMatch) -> Iterator[Route]:

@@ -108,7 +108,8 @@ async def test_a_user_may_use_one_service_and_not_another(
     assert refused.status_code == 403
     assert refused.json()["error"] == "access_denied"
     # No consent would help, so the client is not sent for one.
-    assert "WWW-Authenticate" not in refused.headers
+    assert set(challenge(refused)) == {"error", "error_description"}
+    assert challenge(refused)["error"] == "access_denied"
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,49 @@ async def test_no_spelling_of_a_uri_needs_less_than_its_rule(
     assert await status("subscriptions/listen", notifications=wanted) in {400, 403}
     wanted = {"resourceSubscriptions": ["file:///public/a", "file:///private/a"]}
     assert await status("subscriptions/listen", notifications=wanted) == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+async def test_with_rules_nothing_is_reachable_below_the_endpoint(
+    gateway: RunningGateway, http: httpx2.AsyncClient, method: str
+) -> None:
+    async def status(service: str, token: str) -> int:
+        content = PLAIN if method == "POST" else None
+        url = f"{gateway.resource(service)}/admin/delete_everything"
+        return (
+            await http.request(method, url, content=content, headers={**MCP_HEADERS, **bearer(token)})
+        ).status_code
+
+    assert await status("ruled", await shared_token(gateway)) == 404
+    denied = await http.request(method, f"{gateway.resource('ruled')}/x")
+    assert denied.status_code == 404, "and without a token that is all there is to know"
+    plain = await token_of(gateway, "octocat", "mcp.plain", "plain")
+    assert await status("plain", plain) == 404, "the example server has nothing there"
+    assert "Not Found" in (await http.get(f"{gateway.resource('plain')}/x", headers=bearer(plain))).text
+
+
+async def test_a_slash_at_the_end_of_the_endpoint_changes_nothing(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    slashed = f"{gateway.resource('plain')}/"
+    refused = await http.post(slashed)
+    assert refused.status_code == 401
+    metadata = (await http.get(challenge(refused)["resource_metadata"])).json()
+    assert metadata["resource"] == slashed, "the identifier that the client asked about (RFC 9728 section 3.3)"
+    async with OAuthClient(gateway.url) as client:
+        registered = await client.register()
+        tokens = await client.tokens(registered.client_id, resource=slashed)
+    assert claims_of(tokens["access_token"])["aud"] in (gateway.resource("plain"), [gateway.resource("plain")])
+    answer = await knock(http, slashed, tokens["access_token"])
+    assert answer.status_code == 200, answer.text
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_sdk_uses_a_service_by_its_url_with_a_slash(gateway: RunningGateway, mode: str) -> None:
+    user = McpUser(f"{gateway.resource('plain')}/", login="octocat")
+    async with user.connected(mode) as client:
+        assert not (await client.call_tool("whoami", {})).is_error
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])

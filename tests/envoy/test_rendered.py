@@ -18,6 +18,7 @@ from oauth_core.settings import WEB_PATHS, EnvoySettings, load
 from oauth_core.settings.roles import PermissionSettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
+from portcullis.envoy_config.locations import LOCATIONS
 from tests.support.envoy_binary import envoy_path
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settin
             continue
         name = cluster.removeprefix("service_")
         assert name in services
-        assert set(route["typed_per_filter_config"]) == {CHECK}, "such a route changes no other filter"
+        changed = set(route["typed_per_filter_config"]) - {LOCATIONS}
+        assert changed == {CHECK}, "such a route changes no other filter that decides"
         check = route["typed_per_filter_config"][CHECK]
         assert "disabled" not in check
         assert check["check_settings"] == {
@@ -128,7 +130,7 @@ def test_the_check_stands_before_everything_that_works_for_a_request(settings: E
     names = [http_filter["name"].rpartition(".")[2] for http_filter in _manager(settings)["http_filters"]]
     if settings.issuer.startswith("https://"):  # first in, so last out: it marks every answer
         assert names.pop(0) == "header_mutation"
-    assert names == ["vary", "cors", "rbac", "local_ratelimit", "ext_authz", "buffer", "router"]
+    assert names == ["vary", "cors", "rbac", "local_ratelimit", "ext_authz", "buffer", "lua", "router"]
 
 
 @both

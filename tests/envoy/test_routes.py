@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import httpx2
 import pytest
 from envoy_data_plane.envoy.type.v3 import StatusCode
@@ -42,7 +44,8 @@ def test_the_authorization_servers_paths_reach_it_without_a_token(world: World, 
     ("host", "path", "service", "upstream_path"),
     [
         (None, "/time/mcp", "time", "/mcp"),
-        (None, "/time/mcp/", "time", "/mcp/"),
+        (None, "/time/mcp/", "time", "/mcp"),
+        (None, "/time/mcp/deep/", "deep", "/a/b/"),
         (None, "/time/mcp/x/y", "time", "/mcp/x/y"),
         (None, "/time/mcp/deeper", "time", "/mcp/deeper"),
         (None, "/time/mcp/deep", "deep", "/a/b/"),
@@ -149,3 +152,64 @@ def test_answers_do_not_say_which_programs_run_here(world: World) -> None:
         answer = world.ask(path, headers=headers)
         revealing = [name for name in answer.headers if name in {"server", "x-powered-by"} or "envoy" in name]
         assert revealing == []
+
+
+@pytest.mark.parametrize(
+    ("said", "public"),
+    [
+        ("http://localhost/mcp/x", "/time/mcp/x"),
+        ("http://localhost:8000/mcp?a=b", "/time/mcp?a=b"),
+        ("//LOCALHOST/mcp/x", "/time/mcp/x"),
+        ("/mcp/x#y", "/time/mcp/x#y"),
+        ("http://localhost/elsewhere", None),
+        ("http://localhost/mcpx", None),
+        ("http://time:8000/elsewhere", None),
+        ("http://10.0.0.7/elsewhere", None),
+        ("http://[fd00::7]/elsewhere", None),
+        ("http://user@accounts.example/x", None),
+        ("http://time.svc.cluster.local/x", None),
+        ("/elsewhere", None),
+        ("\\\\localhost/mcp", "/time/mcp"),
+    ],
+)
+def test_no_redirect_of_a_service_names_an_upstream(world: World, said: str, public: str | None) -> None:
+    answer = world.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
+    assert answer.status == 307
+    wanted = None if public is None else f"https://{world.gate.host}{public}"
+    assert answer.headers.get("location") == wanted
+    # A name with a dot may be one of the public internet; this one is the upstream's own.
+    world.forget()
+    upstream = world.settings.services[1].upstream
+    assert upstream is not None
+    answer = world.ask(f"/time/mcp/deep/redirect?to={quote(f'{upstream}x', safe='')}", headers=GOOD)
+    assert answer.headers.get("location") == f"https://{world.gate.host}/time/mcp/deep/x"
+
+
+@pytest.mark.parametrize(
+    "said", ["https://accounts.example/login?x=1", "https://gate.example.com/time/mcp/x", "x", "?y"]
+)
+def test_a_redirect_to_the_outside_is_left_as_it_is(world: World, said: str) -> None:
+    answer = world.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
+    assert answer.headers["location"] == said
+
+
+OVERRIDES = (
+    "X-Method-Override",
+    "X-HTTP-Method",
+    "x-http-method-override",
+    "X.Http.Method",
+    "X-Method",
+    "Method-Override",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [*OVERRIDES, "HTTP-Method-Override", "X-Tunneled-Method", "X-HTTP.Method-Override"]
+)
+def test_no_header_names_another_method_than_the_one_that_was_checked(world: World, name: str) -> None:
+    told = {"mcp-method": "tools/call", "x-methodology": "agile"}
+    world.ask("/time/mcp", headers=GOOD | told | {name: "DELETE"})
+    received = world.only_received()
+    assert name.lower() not in received.headers
+    assert told.items() <= {key: values[0] for key, values in received.headers.items()}.items()
+    assert "DELETE" not in str(received.headers)

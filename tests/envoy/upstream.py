@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar, cast
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     import ssl
@@ -57,6 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
         if received.path.endswith("/stream"):
             self._stream()
             return
+        if received.path.endswith("/redirect"):
+            self._redirect(unquote(received.target.partition("?to=")[2]))
+            return
         text = json.dumps({"upstream": received.upstream, "target": received.target, "size": len(body)}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -78,6 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
             return body
         return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+    def _redirect(self, location: str) -> None:
+        self.send_response(307)
+        self.send_header("Location", location)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _stream(self) -> None:
         self.send_response(200)

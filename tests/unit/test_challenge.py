@@ -64,6 +64,13 @@ def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
     assert f'resource_metadata="{METADATA}", scope="mcp.time"' in challenge
 
 
+def test_what_no_consent_can_mend_has_a_challenge_that_sends_no_client_for_one() -> None:
+    answer = refusal(DenyReason.FORBIDDEN_BY_POLICY, TIME)
+    assert answer.status == 403
+    challenge = header(answer, "www-authenticate")
+    assert challenge == 'Bearer error="access_denied", error_description="You may not do this here."'
+
+
 @pytest.mark.parametrize(
     "reason", [DenyReason.TOKEN_STATE_UNKNOWN, DenyReason.SERVICE_STATE_UNKNOWN, DenyReason.INTERNAL_ERROR]
 )

@@ -219,6 +219,16 @@ def test_keys_of_kinds_we_do_not_use_are_passed_over() -> None:
     assert keys.document() == jwks(key())
 
 
+@pytest.mark.parametrize("bits", [33, 512, 2047])
+def test_an_rsa_key_with_a_large_exponent_is_refused_before_it_costs_time(bits: int) -> None:
+    usual = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key(), as_dict=True)
+    exponent = (1 << (bits - 1) | 1).to_bytes((bits + 7) // 8, "big")
+    large = usual | {"e": base64.urlsafe_b64encode(exponent).rstrip(b"=").decode()}
+    assert client_keys.parse({"keys": [usual]})
+    with pytest.raises(ValueError, match="exponent"):
+        client_keys.parse({"keys": [large]})
+
+
 def test_a_short_rsa_key_is_refused() -> None:
     short = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key(), as_dict=True)  # noqa: S505
     with pytest.raises(ValueError, match="2048"):

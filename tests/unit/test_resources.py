@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_trailing_slash_on_a_bare_origin_is_ignored() -> None:
         "",
         "/",
         "time",
-        f"{TIME.resource}/",
+        f"{TIME.resource}//",
         f"{BARE.resource}//",
         f"{BARE.resource}/?",
         f"{BARE.resource}/#",
@@ -76,6 +77,21 @@ def test_looking_up_any_resource_answers_and_never_raises(resource: str) -> None
 )
 def test_a_path_reaches_the_service_whose_path_it_continues(path: str, service: Service | None) -> None:
     assert SERVICES.by_request(HOST, path) is service
+
+
+def test_a_slash_at_the_end_names_the_same_service() -> None:
+    assert SERVICES.by_resource(f"{TIME.resource}/") is TIME
+    assert SERVICES.by_request(HOST, "/time/") is TIME
+
+
+def test_without_subpaths_only_the_endpoint_is_there_and_no_other_service_takes_its_place() -> None:
+    outer = replace(TIME, name="outer", resource="https://mcp.example.com/a")
+    inner = replace(TIME, name="inner", resource="https://mcp.example.com/a/b", subpaths=False)
+    index = ServiceIndex([outer, inner])
+    assert index.by_request(HOST, "/a/b") is inner
+    assert index.by_request(HOST, "/a/b/") is inner
+    assert index.by_request(HOST, "/a/b/c") is None
+    assert index.by_request(HOST, "/a/c") is outer
 
 
 @pytest.mark.parametrize("host", ["mcp.example.com", "MCP.Example.Com", "mcp.example.com:443"])
