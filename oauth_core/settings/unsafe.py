@@ -12,15 +12,12 @@ from urllib.parse import urlsplit
 from oauth_core.redis_address import is_on_this_machine
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import RedisSettings
-from oauth_core.settings.web import WebSettings
+from oauth_core.settings.web import STANDIN_PATH, WebSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oauth_core.settings.gateway import GatewaySettings
-
-STANDIN_PATH = "/_github"
-"""Where the local stand-in for GitHub is served; anybody can sign in there as anybody."""
 
 
 def refusals(settings: GatewaySettings) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from oauth_core.admission import Admission, check_organizations, check_teams
+from oauth_core.admission import ANYBODY, Admission, check_organizations, check_teams
 from oauth_core.public_urls import is_loopback
 from oauth_core.record_key import RecordKey
 from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from oauth_core.identity_assertions import TrustedIssuer
 
 SHORTEST_ACCESS_TOKEN = 300
+
+STANDIN_PATH = "/_github"
+"""Where the local stand-in for GitHub is served; anybody can sign in there as anybody."""
 
 
 def check_key(value: object) -> object:
@@ -121,8 +125,20 @@ class WebSettings(RedisSettings, RateSettings):
 
     @property
     def admission(self) -> Admission:
-        """Who may sign in."""
-        return Admission.of(self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams)
+        """Who may sign in. Nobody, where nothing is set; but everybody at the local stand-in for GitHub."""
+        users, orgs, teams = self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams
+        if not (users or orgs or teams) and self.uses_standin:
+            users = (ANYBODY,)
+        return Admission.of(users, orgs, teams)
+
+    @property
+    def uses_standin(self) -> bool:
+        """Whether people sign in at the local stand-in for GitHub, for an issuer on a loopback address.
+
+        Each address of GitHub must be the stand-in's: a mixture of both is not the stand-in.
+        """
+        addresses = (self.github_url, self.github_api_url, self.github_backchannel_url or self.github_url)
+        return self.is_local and all(urlsplit(url).path.startswith(STANDIN_PATH) for url in addresses)
 
     @property
     def record_key(self) -> RecordKey:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 
 from oauth_core.settings import EnvoySettings, load
 from oauth_core.store.liveness import CHECK_ACL
 from portcullis.supervisor.redis_config import RULES, WEB
 from tests.containers.stack import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _compose() -> dict[str, Any]:
@@ -36,7 +40,27 @@ def test_only_envoy_publishes_a_port() -> None:
 
 def test_the_inner_networks_have_no_way_out() -> None:
     networks = _compose()["networks"]
-    assert {name for name, options in networks.items() if options.get("internal")} == {"service", "data"}
+    assert {name for name, options in networks.items() if not options.get("internal")} == {"edge"}
+
+
+def test_each_service_shares_its_network_with_envoy_alone() -> None:
+    services = _compose()["services"]
+    on: dict[str, set[str]] = {}
+    for name, options in services.items():
+        for network in options.get("networks", ()):
+            on.setdefault(network, set()).add(name)
+    ours = {service.name for service in load(EnvoySettings, ROOT / "compose.toml", {}).resolved_services}
+    for name in ours:
+        (network,) = services[name]["networks"]
+        assert on[network] == {name, "envoy"}
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("compose*.yaml")), ids=lambda file: file.name)
+def test_no_file_lets_everybody_in(file: Path) -> None:
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for options in document["services"].values():
+        environment = options.get("environment", {})
+        assert environment.get("ALLOWED_GITHUB_USERS", "") in {"", "${ALLOWED_GITHUB_USERS:-}"}
 
 
 def test_redis_lets_the_check_service_do_what_the_check_service_says_it_needs() -> None:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(2400)  # the first test waits for the images to be built
 
 NETWORKS = {
-    "envoy": {"edge", "service"},
-    "oauth_web": {"service", "data"},
-    "ext_authz": {"service", "data"},
+    "envoy": {"edge", "programs", "service-time", "service-whoami"},
+    "oauth_web": {"programs", "data"},
+    "ext_authz": {"programs", "data"},
     "redis": {"data"},
-    "time": {"service"},
-    "whoami": {"service"},
-    "github-standin": {"service"},
+    "time": {"service-time"},
+    "whoami": {"service-whoami"},
+    "github-standin": {"programs"},
 }
 ENDS = {"config", "verification-key"}
 """Containers that prepare something and end."""
@@ -115,25 +115,51 @@ def test_nothing_behind_envoy_is_reached_from_the_edge(stack: Stack) -> None:
     assert _reached_from(stack, "edge") == set()
 
 
-def test_redis_is_not_reached_from_the_network_of_the_services(stack: Stack) -> None:
-    assert _reached_from(stack, "service") == set(PORTS) - {"redis"}
+@pytest.mark.parametrize("service", ["time", "whoami"])
+def test_a_service_reaches_envoy_and_nothing_else(stack: Stack, service: str) -> None:
+    """Neither another service, where it could forge who calls, nor the check, `oauth_web` or Redis."""
+    envoy = [("envoy", stack.address("envoy", n), 8080) for n in NETWORKS["envoy"]]
+    others = [place for place in _places(stack) if place[0] != service]
+    script = _REACHED.format(targets=[*envoy, *others])
+    assert set(stack.execute(service, "python3", "-c", script).split()) == {"envoy"}
+
+
+@pytest.mark.parametrize("service", ["time", "whoami"])
+def test_a_service_knows_no_name_but_envoys_and_its_own(stack: Stack, service: str) -> None:
+    script = f"""
+import socket
+for name in {sorted(NETWORKS)!r}:
+    try:
+        socket.getaddrinfo(name, 80)
+        print(name)
+    except OSError:
+        pass
+"""
+    assert set(stack.execute(service, "python3", "-c", script).split()) == {"envoy", service}
+
+
+def test_redis_is_not_reached_from_the_network_of_our_programs(stack: Stack) -> None:
+    assert _reached_from(stack, "programs") == {"oauth_web", "ext_authz", "github-standin"}
 
 
 def test_redis_is_reached_from_the_data_network(stack: Stack) -> None:
-    """So that the two tests above could have failed."""
+    """So that the tests above could have failed."""
     assert _reached_from(stack, "data") == {"redis", "oauth_web", "ext_authz"}
 
 
 def test_the_host_reaches_envoy_and_nothing_behind_it(stack: Stack) -> None:
     """The engine's own machine is a neighbour too: what runs there must not find an unguarded side door."""
-    inside = ("envoy within", stack.address("envoy", "service"), 8080)
+    inside = [("envoy within", stack.address("envoy", n), 8080) for n in NETWORKS["envoy"] - {"edge"}]
     front = ("envoy", stack.address("envoy", "edge"), 8080)
-    script = _REACHED.format(targets=[*_places(stack), inside, front])
+    script = _REACHED.format(targets=[*_places(stack), *inside, front])
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["envoy"]
 
 
-@pytest.mark.parametrize(("network", "internal"), [("edge", False), ("service", True), ("data", True)])
+@pytest.mark.parametrize(
+    ("network", "internal"),
+    [("edge", False), ("programs", True), ("data", True), ("service-time", True), ("service-whoami", True)],
+)
 def test_the_engine_keeps_the_inner_networks_from_the_outside(stack: Stack, network: str, internal: bool) -> None:
     assert stack.client.networks.get(f"{stack.project}_{network}").attrs["Internal"] is internal
 

@@ -24,9 +24,13 @@ from tests.support.envoy_binary import envoy_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KUBERNETES = "1.34"
+KUBERNETES = ("1.27", "1.34")
+"""The oldest version that the page promises, and a new one."""
+
 BASE = ROOT / "kubernetes" / "base"
 METRICS = ROOT / "kubernetes" / "metrics"
+SERVICES = ROOT / "kubernetes" / "services"
+REDIS = ROOT / "kubernetes" / "redis"
 PROGRAMS = ("oauth-web", "ext-authz")
 SECRETS = {
     "oauth-web": {"redis-password", "master-key", "github-client-secret"},
@@ -48,6 +52,8 @@ def _all() -> list[Json]:
     files = [
         *BASE.glob("*.yaml"),
         *METRICS.glob("*.yaml"),
+        *SERVICES.glob("*.yaml"),
+        *REDIS.glob("*.yaml"),
         *ISTIO.glob("*.yaml"),
         *ENVOY_GATEWAY.glob("*.yaml"),
         ROUTES,
@@ -65,16 +71,32 @@ BUILT_IN = [d for d in OURS if not d["apiVersion"].startswith("gateway.networkin
 CUSTOM = [d for d in _all() if d not in BUILT_IN]
 
 
+@pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("resource", BUILT_IN, ids=_name)
-def test_kubernetes_knows_every_field(resource: Json) -> None:
-    validate(resource, KUBERNETES, strict=True)
+def test_kubernetes_knows_every_field(resource: Json, version: str) -> None:
+    validate(resource, version, strict=True)
+
+
+def test_a_field_that_an_old_kubernetes_does_not_know_would_be_seen() -> None:
+    resource = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    resource["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 10}}}
+    validate(resource, KUBERNETES[1], strict=True)
+    with pytest.raises(ValidationError):
+        validate(resource, KUBERNETES[0], strict=True)
+
+
+def test_the_page_makes_the_namespace_before_anything_in_it() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in page.splitlines() if line.strip().startswith("kubectl ")]
+    assert commands[0] == "kubectl apply -f kubernetes/base/namespace.yaml"
+    assert any("create secret" in command for command in commands[1:])
 
 
 def test_a_field_that_kubernetes_does_not_know_would_be_seen() -> None:
     resource = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
     resource["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFileSystem"] = True
     with pytest.raises(ValidationError):
-        validate(resource, KUBERNETES, strict=True)
+        validate(resource, KUBERNETES[1], strict=True)
 
 
 @pytest.mark.skipif("CRDS" not in os.environ, reason="CRDS names no folder of CustomResourceDefinition files")

@@ -277,3 +277,39 @@ def test_documents_of_this_machine_are_only_for_an_issuer_on_it(config: Path) ->
     (fault,) = faults(WebSettings, config, public, environ)
     assert "allow_loopback_client_documents" in fault
     assert not web(config, public).allow_loopback_client_documents
+
+
+# -- who may sign in where nothing says so -----------------------------------------------------------------------
+
+STANDIN = {
+    "GITHUB_URL": "http://localhost:8080/_github",
+    "GITHUB_API_URL": "http://github-standin:9002/_github/api/v3",
+    "GITHUB_BACKCHANNEL_URL": "http://github-standin:9002/_github",
+}
+
+
+def test_at_the_stand_in_everybody_may_sign_in_unless_somebody_is_named(config: Path) -> None:
+    assert web(config, **STANDIN).admission.users == {"*"}
+    assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="").admission.users == {"*"}
+    assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="octocat").admission.users == {"octocat"}
+    for groups in ({"ALLOWED_GITHUB_ORGS": "acme"}, {"ALLOWED_GITHUB_TEAMS": "acme/sre"}):
+        assert web(config, **STANDIN, **groups).admission.users == set()
+
+
+@pytest.mark.parametrize(
+    "github",
+    [
+        {},
+        {"GITHUB_URL": "https://github.com"},
+        {"GITHUB_URL": "https://github.example", "GITHUB_API_URL": "https://github.example/api/v3"},
+        STANDIN | {"GITHUB_API_URL": "https://api.github.com"},
+        STANDIN | {"GITHUB_URL": "https://github.com"},
+        STANDIN | {"GITHUB_BACKCHANNEL_URL": "https://github.com"},
+    ],
+)
+@pytest.mark.parametrize("users", [{}, {"ALLOWED_GITHUB_USERS": ""}, {"ALLOWED_GITHUB_USERS": " , "}])
+def test_at_a_real_github_an_empty_list_is_nobody(
+    config: Path, github: dict[str, str], users: dict[str, str]
+) -> None:
+    admission = web(config, **github, **users).admission
+    assert (admission.users, admission.groups) == (set(), set())
