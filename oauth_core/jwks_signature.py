@@ -14,7 +14,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from oauth_core.keys import VerifyingKeys
 from oauth_core.sealing import derive_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PURPOSE: Final = "portcullis published key set"
 _TYPE: Final = "portcullis-jwks+jws"
@@ -85,3 +88,19 @@ class KeySetVerifier:
         if read["header"].get("typ") != _TYPE or not isinstance(version, int) or isinstance(version, bool):
             raise UnsignedKeySetError("not a key set of ours")
         return PublishedKeys(VerifyingKeys.from_members(read["payload"].get("keys")), version)
+
+
+def newest(documents: Iterable[str | bytes | None]) -> str | bytes | None:
+    """Of several copies the one that claims the highest version. Whether its signature is good is not looked
+    at.
+    """
+    return max((document for document in documents if document is not None), key=_claimed_version, default=None)
+
+
+def _claimed_version(document: str | bytes) -> int:
+    """-1 for what is no such document."""
+    try:
+        version = jwt.decode(document, options={"verify_signature": False}).get("version")
+    except jwt.PyJWTError:
+        return -1
+    return version if isinstance(version, int) else -1

@@ -91,10 +91,9 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/account/disconnect-all")
     async def disconnect_all() -> Response:
         signed_in, _ = await _own_form(deps)
-        await deps.consents.forget_all(signed_in.user.github_id)
-        for grant in await deps.grants.of_user(signed_in.user.github_id):
-            if await deps.grants.end(grant.grant_id):
-                _audit_end(deps, grant, "disconnected by the user")
+        # Also what is under way: a code that was not redeemed yet is void afterwards.
+        for grant in await deps.revocation.of_clients_of_user(signed_in.user.github_id):
+            _audit_end(deps, grant, "disconnected by the user")
         return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")

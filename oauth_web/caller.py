@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from oauth_core import client_assertions, client_authentication, client_keys
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.client_assertions import AssertionFault, Unchecked
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.errors import DisplayedError, ErrorCode, StoreUnavailableError
 from oauth_core.rate_limits import Limit
 from oauth_web.addresses import caller_address
 from oauth_web.answers import one_header
 from oauth_web.rates import count_failure, hold_back, hold_back_failures
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from oauth_core.client_keys import ClientKeys
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
     from oauth_web.deps import Deps
 
 
-async def authenticated(deps: Deps, form: Parameters) -> Client:
-    """The client that proved to be calling (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it."""
+async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool = False) -> Client:
+    """The client that proved to be calling (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it.
+
+    A request that `only_gives_back` rights is served also when Redis has no memory left to count it: an
+    attacker who fills Redis must not keep a stolen token alive.
+    """
     who = client_authentication.presented(one_header("Authorization"), form)
     await hold_back_failures(deps, who.client_id)
     try:
         client = await deps.clients.get(who.client_id)
         if who.assertion is not None:
-            client = await _proven(deps, client, who.assertion)
+            client = await _proven(deps, client, who.assertion, only_gives_back=only_gives_back)
         else:
             client = client_authentication.authenticate(client, who)
     except DisplayedError as error:
@@ -41,11 +48,19 @@ async def authenticated(deps: Deps, form: Parameters) -> Client:
     # Anybody can call themselves a public client: who does so elsewhere must not use up its share.
     proven = client.token_endpoint_auth_method != "none"
     subject = client.client_id if proven else f"{client.client_id} {caller_address()}"
-    await hold_back(deps, Limit.REQUESTS_PER_CLIENT, subject)
+    with _unless(only_gives_back):
+        await hold_back(deps, Limit.REQUESTS_PER_CLIENT, subject)
     return client
 
 
-async def _proven(deps: Deps, client: Client | None, assertion: str) -> Client:
+def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT001 - its only argument
+    """Let what Redis cannot note go unnoted when rights are given back. If Redis is away, giving back fails
+    itself.
+    """
+    return contextlib.suppress(StoreUnavailableError) if only_gives_back else contextlib.nullcontext()
+
+
+async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_gives_back: bool) -> Client:
     """The client, if it signed `assertion` and never used it before (RFC 7523). Raises `DisplayedError`."""
     if client is None or client.token_endpoint_auth_method != "private_key_jwt":
         raise _refused("client authentication failed")
@@ -60,8 +75,9 @@ async def _proven(deps: Deps, client: Client | None, assertion: str) -> Client:
     if isinstance(verdict, AssertionFault):
         raise _refused(verdict)
     # Only now: a jti that anybody could use up would be a way to lock the client out.
-    if not await deps.assertions.use(client.client_id, verdict.jti, until=verdict.until):
-        raise _refused(AssertionFault.USED_BEFORE)
+    with _unless(only_gives_back):
+        if not await deps.assertions.use(client.client_id, verdict.jti, until=verdict.until):
+            raise _refused(AssertionFault.USED_BEFORE)
     return client
 
 

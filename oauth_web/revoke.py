@@ -23,7 +23,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def revoke() -> Response:
         form = await form_parameters()
         form.check_unique()
-        client = await authenticated(deps, form)
+        client = await authenticated(deps, form, only_gives_back=True)
         match await recognise(deps, form.require("token"), client):
             case GivenRefresh(grant):
                 if await deps.grants.end(grant.grant_id):

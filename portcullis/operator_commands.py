@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,8 +16,11 @@ from oauth_core import logs
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store.connection import connect
 from oauth_core.store.replication import is_replicated
+from oauth_core.store.revocation import IncompleteError
 from oauth_core.store.schema import SchemaError, SchemaStore
+from oauth_core.store.writable import writable
 from portcullis.operator_settings import operator_settings
+from portcullis.supervisor import reserve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.audit import AuditEvent
+    from oauth_core.model import Grant
     from oauth_core.settings import BackupSettings, WebSettings
 
 _NOT_REPLICATED = (
@@ -80,7 +85,8 @@ def with_redis(
 ) -> T:
     """What `use` answers, given the gateway's Redis.
 
-    If what it writes `must_last`, replicas are asked whether they have it, and the operator is told if none has.
+    Something that `must_last` takes rights away: it works in a Redis that refuses writes, as far as the Redis user
+    may see to that, and replicas are asked whether they have it; if none has, that is written to standard error.
     Raises `ClickException` when Redis does not answer, or, unless `any_version` will do, when what stands there is
     of a newer version than this program.
     """
@@ -89,10 +95,13 @@ def with_redis(
         redis = connect(settings)
         try:
             if not any_version:
-                await SchemaStore(redis).version()
-            result = await use(redis)
-            if must_last and not await is_replicated(redis, settings):
-                click.echo(_NOT_REPLICATED, err=True)
+                await _check_version(redis, is_urgent=must_last)
+            if not must_last:
+                return await use(redis)
+            async with writable(redis, settings, make_room=reserve.give_up, warn=_warn):
+                result = await use(redis)
+                if not await is_replicated(redis, settings):
+                    _warn(_NOT_REPLICATED)
             return result
         finally:
             await redis.aclose()
@@ -101,6 +110,42 @@ def with_redis(
         return asyncio.run(run())
     except (StoreUnavailableError, SchemaError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command ended, and, if that is not everything, what is missing."""
+
+    grants: tuple[Grant, ...]
+    count: int
+    missing: str | None = None
+
+    def check(self) -> None:
+        """Pass when everything has ended. Raises `ClickException`; call it when all else is said and recorded."""
+        if self.missing is not None:
+            raise click.ClickException(self.missing)
+
+
+async def as_far_as_possible(ending: Awaitable[tuple[Grant, ...]]) -> Ended:
+    """What `ending` could end. Raises `StoreUnavailableError` when that is nothing."""
+    try:
+        ended = await ending
+    except IncompleteError as error:
+        return Ended(error.ended, error.count, str(error))
+    return Ended(ended, len(ended))
+
+
+async def _check_version(redis: Redis, *, is_urgent: bool) -> None:
+    try:
+        await SchemaStore(redis).version()
+    except StoreUnavailableError:
+        # Of a cluster the node that knows may be away. What can be taken away at the others is.
+        if not is_urgent:
+            raise
+
+
+def _warn(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def record(*events: AuditEvent) -> None:

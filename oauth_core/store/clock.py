@@ -35,10 +35,13 @@ NOTICEABLE = 2.0
 """Seconds between a machine's clock and Redis' from which on somebody should be told."""
 
 
-async def seconds(redis: Redis) -> float:
-    """Seconds since the epoch at this moment, as Redis sees it. Raises `StoreUnavailableError`."""
+async def seconds(redis: Redis, *, asked_of: str = _ASKED_OF) -> float:
+    """Seconds since the epoch at this moment, as Redis sees it: the node of the key `asked_of`.
+
+    Raises `StoreUnavailableError`.
+    """
     async with guarded():
-        whole, microseconds = await redis.register_script(_TIME)([_ASKED_OF])
+        whole, microseconds = await redis.register_script(_TIME)([asked_of])
     return int(whole) + int(microseconds) / 1e6
 
 

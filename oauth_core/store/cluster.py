@@ -43,6 +43,8 @@ class NodeClient(Redis):
 class ClusterNodes:
     """See `Roster`."""
 
+    is_spread = True
+
     def __init__(
         self,
         hosts: Sequence[Address],

@@ -8,6 +8,7 @@ from oauth_core.consents import RememberedConsent
 from oauth_core.store import cuts, keyspace
 from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -82,13 +83,13 @@ async def forget_person(redis: Redis, github_id: int) -> bool:
 async def forget_client(redis: Redis, client_id: str) -> None:
     """Ask everybody again about a client."""
     field = keyspace.consent_field(client_id)
-    async with guarded():
-        async for key in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
+    async for key in scan(redis, keyspace.ALL_CONSENTS):
+        async with guarded():
             await redis.hdel(key, field)
 
 
 async def forget_everybody(redis: Redis) -> None:
     """Ask everybody again about every client."""
-    async with guarded():
-        async for key in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
+    async for key in scan(redis, keyspace.ALL_CONSENTS):
+        async with guarded():
             await redis.delete(key)

@@ -1,29 +1,48 @@
-"""Cuts: up to which second what was allowed to a person, to a client or to everybody is void."""
+"""Cuts: up to which second what was allowed to a person, to a client or to everybody is void.
+
+A cut lives as long as a grant can, so that one which a restored backup brings back is still refused.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+# KEYS: cut. ARGV: second, its life. The later of two cuts stays. The first write needs no memory, so that a Redis
+# at its maxmemory takes the second (`oauth_core.store.keyspace`).
+_MAKE = """
+local before = tonumber(redis.call('GET', KEYS[1]) or '0')
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], math.max(before, tonumber(ARGV[1])), 'EX', ARGV[2])
+return 1
+"""
+
 
 async def make(redis: Redis, key: str) -> None:
     """Void what was allowed up to this second. Raises `StoreUnavailableError`.
 
-    Redis says which second it is: by a clock that is behind, what was allowed a moment ago would escape.
+    Redis says which second it is: with a clock that is behind, what was allowed a moment ago would escape.
     """
-    now = int(await clock.seconds(redis))
+    try:
+        now = await clock.seconds(redis)
+    except StoreUnavailableError:
+        # In a cluster the node that gives the time may be away: the clock of the cut's own node is nearly the
+        # same.
+        now = await clock.seconds(redis, asked_of=key)
     async with guarded():
-        await redis.set(key, now, ex=keyspace.CUT_LIFETIME)
+        await redis.register_script(_MAKE)([key], [int(now), keyspace.CUT_LIFETIME])
 
 
 async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_id: str | None = None) -> bool:
     """Whether what was allowed `at` that second is void, of that person and that client.
 
+    Without a client the question is about the person: disconnecting clients does not end a person's sessions.
     Raises `StoreUnavailableError`.
     """
     keys = [keyspace.CUT_OF_ALL]
@@ -31,6 +50,8 @@ async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_i
         keys.append(keyspace.cut_of_client(client_id))
     if github_id is not None:
         keys.append(keyspace.cut_of_user(github_id))
+    if client_id is not None and github_id is not None:
+        keys.append(keyspace.cut_of_clients_of(github_id))
     async with guarded():
         cuts = [await redis.get(key) for key in keys]  # one by one: they lie on different nodes
     return any(cut is not None and at <= int(cut) for cut in cuts)

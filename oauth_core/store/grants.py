@@ -27,6 +27,7 @@ from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
 from oauth_core.store.noted_grants import NOTE_GRANT
 from oauth_core.store.refresh_families import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -57,17 +58,24 @@ redis.call('EXPIREAT', KEYS[2], ARGV[4])
 return 1
 """
 
-# KEYS: grant, its tokens. ARGV: record. The state of the refresh token stays as it is.
+# KEYS: grant, its tokens. ARGV: record. The state of the refresh token stays as it is. Somebody may have lost
+# rights, so it works without memory: the first write cannot grow (`oauth_core.store.keyspace`).
 _REPLACE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0, {}} end
+redis.call('HDEL', KEYS[1], 'unused')
 redis.call('HSET', KEYS[1], 'record', ARGV[1])
 return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
 """
 
+# KEYS: grant, its tokens, the note that it ended. The note lives as long as the grant would have: a restored
+# backup must not bring it back. The tokens stay noted until each of them is deleted, so that what was left
+# undone is found.
 _END = """
 local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
 local found = redis.call('HMGET', KEYS[1], 'record', 'sibling')
-local existed = redis.call('DEL', KEYS[1], KEYS[2])
+local left = redis.call('PTTL', KEYS[1])
+local existed = redis.call('DEL', KEYS[1])
+if left > 0 then redis.call('SET', KEYS[3], '', 'PX', left) end
 return {existed, tokens, found[1], found[2]}
 """
 
@@ -137,15 +145,13 @@ class GrantStore:
     async def all_ids(self) -> AsyncIterator[str]:
         """The ids of all grants; one may come twice, and one that begins or ends meanwhile may be missing."""
         prefix, _, suffix = keyspace.ALL_GRANTS.partition("*")
-        async with guarded():
-            async for key in self._redis.scan_iter(match=keyspace.ALL_GRANTS, count=1000):
-                yield str(key).removeprefix(prefix).removesuffix(suffix)
+        async for key in scan(self._redis, keyspace.ALL_GRANTS):
+            yield key.removeprefix(prefix).removesuffix(suffix)
 
     async def all_user_ids(self) -> AsyncIterator[int]:
         """The GitHub ids of people who may have grants; one may come twice."""
-        async with guarded():
-            async for key in self._redis.scan_iter(match=keyspace.ALL_USER_GRANTS, count=1000):
-                yield int(str(key).rpartition(":")[2])
+        async for key in scan(self._redis, keyspace.ALL_USER_GRANTS):
+            yield int(key.rpartition(":")[2])
 
     async def of_user(self, github_id: int) -> tuple[Grant, ...]:
         """The grants that a person gave and that live at this moment, oldest first."""
@@ -250,14 +256,27 @@ class GrantStore:
             return bool(await self._redis.delete(keyspace.token(jti)))
 
     async def end(self, grant_id: str) -> bool:
-        """End the grant, its refresh tokens and every access token it gave. Answers whether it existed."""
+        """End the grant, its refresh tokens and every access token it gave. Answers whether it existed.
+
+        Needs no memory. If it raises, calling it again ends what was left.
+        """
+        grant_tokens = keyspace.grant_tokens(grant_id)
         async with guarded():
             existed, tokens, record, sibling = await self._end(
-                [keyspace.grant(grant_id), keyspace.grant_tokens(grant_id)], []
+                [keyspace.grant(grant_id), grant_tokens, keyspace.ended_grant(grant_id)], []
             )
-            for jti in tokens:  # one by one: they lie on different nodes of a cluster
-                await self._redis.delete(keyspace.token(jti))
-            grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
+        failed = None
+        for jti in tokens:  # one by one: they lie on different nodes of a cluster, of which one may be away
+            try:
+                await self.end_token(jti)
+            except StoreUnavailableError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
+        async with guarded():
+            if tokens:
+                await self._redis.zrem(grant_tokens, *tokens)
             if grant is not None and grant.user is not None:
                 await self._redis.zrem(keyspace.user_grants(grant.user.github_id), grant_id)
         # Everything has ended by now. A record of a client that lives too long harms nobody.

@@ -1,15 +1,18 @@
 """The key ring in Redis: private parts sealed, and the public set beside it that the check service reads.
 
-The check service may read `jwks` and nothing else of this, so it never holds what could sign. The set is signed
-(`oauth_core.jwks_signature`).
+The check service may read `jwks`, and its copies in a cluster, and nothing else of this, so it never holds
+what could sign. The set is signed (`oauth_core.jwks_signature`).
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import time
 from typing import TYPE_CHECKING
 
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.key_ring import KeyRing
 from oauth_core.keys import Algorithm, SigningKey, generate_key
@@ -17,6 +20,7 @@ from oauth_core.record_key import RecordKey
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded
+from oauth_core.store.copies import NotEverywhereError, everywhere, places_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +33,18 @@ _OLD_CONTEXT = "portcullis signing key"
 
 _MOST_TRIES = 10
 
-# Two operators at once must not lose each other's change.
+# KEYS: ring. ARGV: what it was, what it shall be. Two operators at once must not lose each other's change. The
+# first write needs no memory, so that a full Redis takes the second: a key that leaked must go.
 _REPLACE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
+"""
+# KEYS: a document. ARGV: what it shall be.
+_PUT = """
+redis.call('DEL', KEYS[1])
+return redis.call('SET', KEYS[1], ARGV[1])
 """
 
 
@@ -56,6 +67,8 @@ class KeyRingStore:
         self._signer = KeySetSigner(master_key)
         self._verifier = self._signer.verifier
         self._replace = redis.register_script(_REPLACE)
+        self._put = redis.register_script(_PUT)
+        self._places = places_in(redis, keyspace.JWKS)
         self._text: str | bytes | None = None
         self._ring: KeyRing | None = None
 
@@ -121,16 +134,49 @@ class KeyRingStore:
                 return after
         raise KeyRingError("the key ring keeps changing; try again")
 
-    async def _publish(self, ring: KeyRing) -> None:
-        """Write the public set of `ring`, signed, with a version above that of the set it replaces."""
-        async with guarded():
-            before = await self._redis.get(keyspace.JWKS)
-            milliseconds = int(await clock.seconds(self._redis) * 1000)
-        version = max(milliseconds, self._version_of(before) + 1)
-        async with guarded():
-            await self._redis.set(keyspace.JWKS, self._signer.sign(ring.jwks, version=version))
+    async def publish_again(self, ring: KeyRing) -> bool:
+        """Publish what is not published any more, wherever a copy is missing or is not that of `ring`.
 
-    def _version_of(self, document: str | bytes | None) -> int:
+        Answers whether anything was missing. Raises `StoreUnavailableError`.
+        """
+        found = await self._published()
+        if all(self._signer.sign(ring.jwks, version=self._version_of(document)) == document for document in found):
+            return False
+        await self._publish(ring)
+        return True
+
+    async def _publish(self, ring: KeyRing) -> None:
+        """Write the public set of `ring`, signed, with a version above that of the set it replaces.
+
+        In a cluster a node may be away: its older copy does not count beside a newer one.
+        """
+        try:
+            now = await clock.seconds(self._redis)
+        except StoreUnavailableError:
+            now = time.time()
+        versions = [self._version_of(document) + 1 for document in await self._published()]
+        document = self._signer.sign(ring.jwks, version=max(int(now * 1000), *versions))
+
+        async def put(place: str) -> None:
+            async with guarded():
+                await self._put([place], [document])
+
+        with contextlib.suppress(NotEverywhereError):
+            await everywhere(self._places, put)
+
+    async def _published(self) -> list[str | None]:
+        """The published sets that can be read. Raises `StoreUnavailableError` when there is none of these."""
+        found: list[str | None] = []
+
+        async def get(place: str) -> None:
+            async with guarded():
+                found.append(await self._redis.get(place))
+
+        with contextlib.suppress(NotEverywhereError):
+            await everywhere(self._places, get)
+        return found
+
+    def _version_of(self, document: str | None) -> int:
         try:
             return 0 if document is None else self._verifier.open(document).version
         except ValueError:  # written by another version, or by an attacker

@@ -18,6 +18,7 @@
 | `device-attempts` | user codes that anybody tried | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
+| `ended:{<id>}` | nothing: this grant was ended; a restored backup does not bring it back | as the grant would |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
 | `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
@@ -25,9 +26,10 @@
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
 | `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
-| `cut:user:<GitHub id>` | the second up to which what a person allowed is void | an hour |
-| `cut:client:<id>` | the same of what a client was allowed | an hour |
-| `cut:all` | the same of everything | an hour |
+| `cut:user:<GitHub id>` | the second up to which what a person allowed is void, their sessions too | five years |
+| `cut:clients-of:<GitHub id>` | the same, but for their sessions | five years |
+| `cut:client:<id>` | the same of what a client was allowed | five years |
+| `cut:all` | the same of everything | five years |
 | `rate:<limit>:<hash>` | when what one subject asked for is worked off, in microseconds | until then |
 | `token:<jti>` | the grant's id | the access token |
 | `lease:<work>` | the process that does it for all | a minute, again and again |
@@ -35,12 +37,18 @@
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
 | `jwks` | the public keys, a JWK set | for ever |
 | `isolated-services` | services that an operator took out, and why, JSON | until all are back |
+| `jwks-copy:<number>` | the same as `jwks`, on other nodes of a cluster | for ever |
+| `isolated-services-copy:<number>` | the same as `isolated-services`, on other nodes of a cluster | for ever |
 | `replicated`, `replicated:<number>` | nothing: whether replicas have it is what counts | a minute |
 | `schema` | the version of all this (`oauth_core.store.schema`), or that a backup is being restored | for ever |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
 touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
 arrive here hashed or as identifiers of our own making, never raw.
+
+Taking rights away works in a Redis that is at its `maxmemory`. Redis then refuses commands that may grow, but not
+`DEL` and the like, and a script whose first write was let through may write on. So a script that takes something
+away and must note it (a cut, a block, what was ended) deletes first. Such notes are some hundred bytes each.
 """
 
 from __future__ import annotations
@@ -75,8 +83,8 @@ ALL_CLIENT_GRANTS = "client-grants:*"
 """Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
 every person, every session, the sessions and the consents of every person, and the grants of every client."""
 
-CUT_LIFETIME = 3600
-"""Seconds that a cut is remembered: longer than anything waits between being allowed and becoming a grant."""
+CUT_LIFETIME = 157_680_000
+"""Seconds that a cut is remembered: longer than a grant lives, which a restored backup may bring back."""
 
 ANSWER_CLAIM_LIFETIME = 60
 """Seconds in which the answer to a form must be made: longer than GitHub is waited for."""
@@ -158,6 +166,11 @@ def cut_of_client(client_id: str) -> str:
     return f"cut:client:{_of_ours(client_id)}"
 
 
+def cut_of_clients_of(github_id: int) -> str:
+    """Key of the second up to which what a person allowed any client is void; their sessions are not."""
+    return f"cut:clients-of:{github_id}"
+
+
 def lease(work: str) -> str:
     """Key of the process that does some work for all."""
     return f"lease:{work}"
@@ -231,6 +244,11 @@ def grant(grant_id: str) -> str:
 def grant_tokens(grant_id: str) -> str:
     """Key of the access tokens a grant gave."""
     return f"grant:{{{grant_id}}}:tokens"
+
+
+def ended_grant(grant_id: str) -> str:
+    """Key whose existence says that a grant was ended."""
+    return f"ended:{{{grant_id}}}"
 
 
 def rate(limit: str, subject_hash: str) -> str:

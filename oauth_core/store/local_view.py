@@ -12,14 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Never
 
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.jwks_signature import newest
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
+from oauth_core.store.copies import places
+from oauth_core.store.isolation import united
 from oauth_core.store.node_view import NodeView, ViewCounts
-from oauth_core.store.watched import Watched
+from oauth_core.store.watched import Copies, Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from oauth_core.store.link import Link
     from oauth_core.store.rosters import Roster
@@ -30,6 +33,9 @@ unsleeping_clock: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
 """Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
+
+
+_PATIENCES_IN_BOUND = 8
 
 
 class LocalView:
@@ -70,8 +76,8 @@ class LocalView:
         )
         self._nodes: dict[Address, NodeView] = {}
         self._keeping: dict[Address, asyncio.Task[Never]] = {}
-        self.published_keys = self._watched(keyspace.JWKS)
-        self.isolated_services = self._watched(keyspace.ISOLATED_SERVICES)
+        self.published_keys = self._copies(keyspace.JWKS, newest)
+        self.isolated_services = self._copies(keyspace.ISOLATED_SERVICES, united)
         for address in roster.addresses:
             self._nodes[address] = self._make(roster.client(address))
 
@@ -149,9 +155,12 @@ class LocalView:
         return address is not None and self._clock() < until and self._nodes.get(address) is node
 
     def _keys_changed(self, keys: list[bytes] | None) -> None:
-        for watched in (self.published_keys, self.isolated_services):
-            if keys is None or watched.key in keys:
-                watched.may_have_changed()
+        for document in (self.published_keys, self.isolated_services):
+            document.may_have_changed(keys)
+
+    def _copies(self, key: str, combine: Callable[[Sequence[str | bytes | None]], str | bytes | None]) -> Copies:
+        keys = places(key) if self._roster.is_spread else (key,)
+        return Copies([self._watched(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND)
 
     def _watched(self, key: str) -> Watched:
         return Watched(

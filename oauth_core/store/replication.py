@@ -6,6 +6,7 @@ writes on in their order, so whoever has the mark has everything that was acknow
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,16 @@ from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded, server_clients
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from redis.asyncio import Redis
 
     from oauth_core.settings import RedisSettings
 
+_MARK = """
+redis.call('DEL', KEYS[1])
+return redis.call('SET', KEYS[1], '', 'EX', ARGV[1])
+"""
 _SHARE = 0.5
 """Of `redis_timeout`: `WAIT` must answer before the client gives up."""
 
@@ -42,22 +49,40 @@ async def is_replicated(redis: Redis, settings: RedisSettings) -> bool:
         return False
 
 
-async def _is_cluster_followed(redis: Any, settings: RedisSettings) -> bool:
-    await redis.initialize()
-    connect = server_clients(settings)
-    for node in redis.get_primaries():
-        async with connect((node.host, node.port)) as primary:
+async def _is_cluster_followed(redis: Redis, settings: RedisSettings) -> bool:
+    async with servers(redis, settings) as found:
+        for primary, mark in found:
             role: Any = await primary.execute_command("ROLE")  # type: ignore[no-untyped-call]
-            marks = (f"{keyspace.REPLICATION_MARK}:{number}" for number in count())
-            mark = next(mark for mark in marks if redis.get_node_from_key(mark) is node)
             if role[2] and not await _is_followed(primary, mark, settings.redis_timeout):
                 return False
     return True
 
 
+@asynccontextmanager
+async def servers(redis: Any, settings: RedisSettings) -> AsyncIterator[list[tuple[Redis, str]]]:
+    """Every server that writes go to, each with a key of no consequence that it keeps.
+
+    Raises `StoreUnavailableError` when none can be found.
+    """
+    if read_redis_url(settings.redis_url).topology is not Topology.CLUSTER:
+        yield [(redis, keyspace.REPLICATION_MARK)]
+        return
+    async with guarded():
+        await redis.initialize()
+    connect = server_clients(settings)
+    async with AsyncExitStack() as stack:
+        found = []
+        for node in redis.get_primaries():
+            primary = await stack.enter_async_context(connect((node.host, node.port)))
+            marks = (f"{keyspace.REPLICATION_MARK}:{number}" for number in count())
+            found.append((primary, next(mark for mark in marks if redis.get_node_from_key(mark) is node)))
+        yield found
+
+
 async def _is_followed(primary: Redis, mark: str, patience: float) -> bool:
     async with primary.pipeline(transaction=False) as pipeline:  # one connection for both
-        pipeline.set(mark, "", ex=keyspace.REPLICATION_MARK_LIFETIME)
+        # As a script that deletes first, so that a full Redis takes it (`oauth_core.store.keyspace`).
+        pipeline.eval(_MARK, 1, mark, keyspace.REPLICATION_MARK_LIFETIME)
         pipeline.execute_command("WAIT", 1, int(patience * _SHARE * 1000))
         _, replicas = await pipeline.execute()
     return bool(replicas)

@@ -33,6 +33,9 @@ _ONLY: Address = ("", 0)
 class Roster(Protocol):
     """Which servers there are. `keep` runs for as long as the roster is used."""
 
+    is_spread: bool
+    """Whether keys lie on different servers."""
+
     def owner(self, key: str) -> tuple[Address | None, float]:
         """The server whose word counts about `key`, and until when it does."""
 
@@ -57,6 +60,7 @@ class Roster(Protocol):
 class OneServer:
     """There is one server, and nobody to ask about it."""
 
+    is_spread = False
     addresses = frozenset({_ONLY})
     until = float("inf")
 
@@ -84,6 +88,8 @@ class OneServer:
 
 class Sentinels:
     """One server counts: the one that a majority of the Sentinels calls the primary, and that calls itself one."""
+
+    is_spread = False
 
     def __init__(
         self,

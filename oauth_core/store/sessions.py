@@ -14,6 +14,7 @@ from oauth_core.sessions import Session
 from oauth_core.store import cuts, keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -94,7 +95,7 @@ async def end_all(redis: Redis, github_id: int) -> int:
 
 async def end_everybodys(redis: Redis) -> None:
     """End every session there is."""
-    async with guarded():
-        for pattern in (keyspace.ALL_SESSIONS, keyspace.ALL_USER_SESSIONS):
-            async for key in redis.scan_iter(match=pattern, count=1000):
+    for pattern in (keyspace.ALL_SESSIONS, keyspace.ALL_USER_SESSIONS):
+        async for key in scan(redis, pattern):
+            async with guarded():
                 await redis.delete(key)

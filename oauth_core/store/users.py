@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _KNOWN = SignedCodec(KnownUser)
 _BLOCK = Codec(Block)
 
+# KEYS: block. ARGV: record. The first write needs no memory, so that a full Redis takes the second.
+_KEEP_BLOCK = """
+redis.call('DEL', KEYS[1])
+return redis.call('SET', KEYS[1], ARGV[1])
+"""
+
 
 class UserStore:
     """`lifetime` is the seconds after their last sign-in that somebody is remembered.
@@ -55,7 +61,8 @@ class UserStore:
     async def block(self, block: Block) -> None:
         """Shut somebody out. What they hold is for the caller to end, afterwards."""
         async with guarded():
-            await self._redis.set(keyspace.block(block.github_id), _BLOCK.dump(block))
+            keep = self._redis.register_script(_KEEP_BLOCK)
+            await keep([keyspace.block(block.github_id)], [_BLOCK.dump(block)])
 
     async def unblock(self, github_id: int) -> bool:
         """Let somebody in again. Answers whether they were blocked."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from oauth_core.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from oauth_core.store.link import Link
 
@@ -38,8 +38,6 @@ class Watched:
         time, in seconds of `clock`.
         """
         self.key = key.encode()
-        self.changed = asyncio.Event()
-        """Set when the document may have changed; whoever reads it again clears it before."""
         self._key = key
         self._read_directly = read_directly
         self._link = link
@@ -61,7 +59,6 @@ class Watched:
         """Redis tells of a change, or could not have told of one."""
         self._tells = False
         self._news += 1
-        self.changed.set()
 
     async def read(self) -> str | bytes | None:
         """The document, or `None` when there is none.
@@ -98,3 +95,69 @@ class Watched:
                 return await document
         except TimeoutError:
             raise StoreUnavailableError("Redis did not answer in time") from None
+
+
+class Copies:
+    """One document that lies at several keys, so that a server which is away does not keep it from anybody.
+
+    What is said of one server holds for each copy by itself. The copies that can be read are combined; which
+    of them may be older than the others is for `combine` to say.
+    """
+
+    def __init__(
+        self,
+        copies: Sequence[Watched],
+        combine: Callable[[Sequence[str | bytes | None]], str | bytes | None],
+        *,
+        patience: float,
+    ) -> None:
+        """`patience` is for how many seconds a copy is waited for while another one is there."""
+        self.changed = asyncio.Event()
+        """Set when the document may have changed. A reader clears it before it reads again."""
+        self._copies = copies
+        self._combine = combine
+        self._patience = patience
+        self._late: dict[Watched, asyncio.Task[str | bytes | None]] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what was read last may still be used."""
+        return any(copy.is_current for copy in self._copies)
+
+    def may_have_changed(self, keys: list[bytes] | None) -> None:
+        """These keys, or all, may have changed."""
+        for copy in self._copies:
+            if keys is None or copy.key in keys:
+                copy.may_have_changed()
+                self.changed.set()
+
+    async def read(self) -> str | bytes | None:
+        """The document, or `None` when there is none.
+
+        Raises `StoreUnavailableError`, and `ValueError` when what is there is not text.
+        """
+        if len(self._copies) == 1:
+            return await self._copies[0].read()
+        reading = {copy: self._late.pop(copy, None) or asyncio.create_task(copy.read()) for copy in self._copies}
+        _, late = await asyncio.wait(reading.values(), timeout=self._patience)
+        if late and not any(task.done() and task.exception() is None for task in reading.values()):
+            await asyncio.wait(late)
+        found, failed = [], None
+        for copy, task in reading.items():
+            if not task.done():
+                # It is waited for in the background: a slow server must not make the word of the others late.
+                self._late[copy] = task
+                task.add_done_callback(self._is_there)
+            elif (error := task.exception()) is None:
+                found.append(task.result())
+            elif isinstance(error, (StoreUnavailableError, ValueError)):
+                failed = error
+            else:
+                raise error
+        if not found and failed is not None:
+            raise failed
+        return self._combine(found)
+
+    def _is_there(self, task: asyncio.Task[str | bytes | None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.changed.set()

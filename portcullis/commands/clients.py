@@ -16,14 +16,24 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from portcullis.commands import client_registration
 from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
+from portcullis.operator_commands import (
+    Ended,
+    as_far_as_possible,
+    as_json,
+    by_operator,
+    operator_group,
+    record,
+    shown_time,
+    why,
+    with_redis,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
 
-    from oauth_core.model import Client, Grant
+    from oauth_core.model import Client
     from oauth_core.settings import WebSettings
 
 T = TypeVar("T")
@@ -158,18 +168,17 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json: bool) -> None:
     """End all that the client CLIENT_ID holds, and leave its registration: its users have to sign in again."""
 
-    async def run(redis: Redis) -> tuple[bool, tuple[Grant, ...]]:
-        # A client that is known by its document has no record here.
-        known = client_id_documents.is_url(client_id) or await ClientStore(
-            redis, settings.record_key, lifetime=0
-        ).exists(client_id)
+    async def run(redis: Redis) -> tuple[bool, Ended]:
         grants = GrantStore(
             redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
         )
-        return known, await Revocation(redis, grants).of_client(client_id)
+        ended = await as_far_as_possible(Revocation(redis, grants).of_client(client_id))
+        # A client that is known by its document has no record here. One that was deleted may have left something.
+        known = ended.missing is not None or client_id_documents.is_url(client_id)
+        return known or await ClientStore(redis, settings.record_key, lifetime=0).exists(client_id), ended
 
     known, ended = with_redis(settings, run, must_last=True)
-    if not known and not ended:
+    if not known and not ended.count:
         raise click.ClickException("there is no such client")
     record(
         AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=client_id),
@@ -182,13 +191,14 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
                 user_id=grant.user.github_id if grant.user else None,
                 grant_id=grant.grant_id,
             )
-            for grant in ended
+            for grant in ended.grants
         ),
     )
+    ended.check()
     if as_json:
-        click.echo(json.dumps({"client_id": client_id, "grants_ended": len(ended)}))
+        click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
     else:
-        click.echo(f"Ended {len(ended)} grants of {client_id}.")
+        click.echo(f"Ended {ended.count} grants of {client_id}.")
 
 
 def _with_stores(

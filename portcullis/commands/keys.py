@@ -56,7 +56,7 @@ def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool)
         made.append(generate_key(algorithm or settings.signing_algorithm, now=now))
         return store.change(lambda ring: ring.with_new(made[0]))
 
-    ring, now = _with_ring(settings, make)
+    ring, now = _with_ring(settings, make, must_last=True)
     record(AuditEvent(EventKind.KEY_CREATED, key=made[0].kid))
     if not as_json:
         click.echo(f"Made {made[0].kid}; it signs in {PUBLISHED_FIRST} seconds.")

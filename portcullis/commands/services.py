@@ -10,10 +10,13 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.policy import Isolated
+from oauth_core.store.copies import NotEverywhereError
 from oauth_core.store.isolation import IsolationStore
 from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, with_redis
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from oauth_core.settings import WebSettings
 
 _LONGEST_REASON = 200
@@ -66,8 +69,20 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
     if len(reason) > _LONGEST_REASON or (reason and not reason.isprintable()):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
     isolated = Isolated(reason, int(time.time()))
-    with_redis(settings, lambda redis: IsolationStore(redis).isolate(name, isolated), must_last=True)
+    missing: list[str] = []
+
+    async def run(redis: Redis) -> None:
+        try:
+            await IsolationStore(redis).isolate(name, isolated)
+        except NotEverywhereError as error:
+            missing.append(str(error))
+
+    with_redis(settings, run, must_last=True)
     record(AuditEvent(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name))
+    if missing:
+        raise click.ClickException(
+            f"{name} is isolated, but {missing[0]}. Give the command again when they are back."
+        )
     if as_json:
         click.echo(json.dumps({"name": name, "isolated": True, "reason": reason}))
     else:
@@ -80,7 +95,11 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 @click.pass_obj
 def restore(settings: WebSettings, name: str, *, as_json: bool) -> None:
     """Bring the service NAME back."""
-    if not with_redis(settings, lambda redis: IsolationStore(redis).restore(name)):
+    try:
+        was_out = with_redis(settings, lambda redis: IsolationStore(redis).restore(name))
+    except NotEverywhereError as error:
+        raise click.ClickException(f"{name} may still be isolated: {error}. Give the command again.") from None
+    if not was_out:
         raise click.ClickException("that service is not isolated")
     record(AuditEvent(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name))
     if as_json:

@@ -17,9 +17,10 @@ from oauth_core.store import clock
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.refresh_families import RefreshState
-from oauth_core.store.revocation import Revocation
+from oauth_core.store.revocation import IncompleteError, Revocation
 from portcullis.identifiers import ANY_ID
 from portcullis.operator_commands import (
+    Ended,
     as_json,
     by_operator,
     operator_group,
@@ -159,15 +160,20 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
     if not yes:
         click.confirm("This signs everybody out, machine clients too. Do it?", abort=True, err=True)
 
-    async def run(redis: Redis) -> int:
+    async def run(redis: Redis) -> Ended:
         grants = GrantStore(
             redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
         )
-        return await Revocation(redis, grants).of_everybody()
+        try:
+            return Ended((), await Revocation(redis, grants).of_everybody())
+        except IncompleteError as error:
+            return Ended((), error.count, str(error))
 
     ended = with_redis(settings, run, must_last=True)
     record(AuditEvent(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason)))
-    click.echo(json.dumps({"revoked": "all", "grants_ended": ended}) if as_json else f"{ended} grants ended.")
+    ended.check()
+    count = ended.count
+    click.echo(json.dumps({"revoked": "all", "grants_ended": count}) if as_json else f"{count} grants ended.")
 
 
 def _named(settings: WebSettings, text: str) -> _Named:

@@ -20,7 +20,7 @@ from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis import envoy_program, redis_program
 from portcullis.certificates import secret
 from portcullis.certificates.folder import CertificateFolder
-from portcullis.supervisor import operator_environment, plan, redis_config, telling
+from portcullis.supervisor import operator_environment, plan, redis_config, reserve, telling
 from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.environment import search_path
 from portcullis.supervisor.fleet import Fleet, StartFailedError
@@ -127,6 +127,7 @@ def _brought(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _own_redis(state: StateDir) -> OwnRedis:
+    reserve.keep(state.redis)
     users = (redis_config.OPERATOR, redis_config.WEB, redis_config.AUTHZ)
     names = {redis_config.OPERATOR: "redis-password"}
     passwords = {user: state.password(names.get(user, f"redis-password-{user}")) for user in users}

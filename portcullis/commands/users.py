@@ -15,12 +15,22 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from portcullis.commands.grants import shown as shown_grant
-from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, why, with_redis
+from portcullis.operator_commands import (
+    Ended,
+    as_far_as_possible,
+    as_json,
+    by_operator,
+    operator_group,
+    record,
+    shown_time,
+    why,
+    with_redis,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from oauth_core.model import Grant, KnownUser
+    from oauth_core.model import KnownUser
     from oauth_core.settings import WebSettings
 
 
@@ -93,12 +103,11 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
     """Shut USER out: all they hold ends now, and they cannot sign in until they are unblocked."""
     now = int(time.time())
 
-    async def run(redis: Redis) -> tuple[User, tuple[Grant, ...]]:
+    async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
         who = await _as_user(users, await _find(users, user))
-        # Blocked first: whoever is signing in at this moment looks for the block when all else is done.
-        await users.block(Block(who.github_id, now, who.login or None, reason))
-        return who, await Revocation(redis, grants).of_user(who.github_id)
+        block = Block(who.github_id, now, who.login or None, reason)
+        return who, await as_far_as_possible(Revocation(redis, grants).block(block))
 
     who, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_BLOCKED, who, ended, reason, as_json=as_json)
@@ -120,7 +129,7 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
     who, was_blocked = with_redis(settings, run)
     if not was_blocked:
         raise click.ClickException("that user is not blocked")
-    _conclude(EventKind.USER_UNBLOCKED, who, (), reason, as_json=as_json)
+    _conclude(EventKind.USER_UNBLOCKED, who, Ended((), 0), reason, as_json=as_json)
 
 
 @command.command()
@@ -131,10 +140,10 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
 def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
     """End all that USER holds. They may sign in again."""
 
-    async def run(redis: Redis) -> tuple[User, tuple[Grant, ...]]:
+    async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
         who = await _as_user(users, await _find(users, user))
-        return who, await Revocation(redis, grants).of_user(who.github_id)
+        return who, await as_far_as_possible(Revocation(redis, grants).of_user(who.github_id))
 
     who, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_REVOKED, who, ended, reason, as_json=as_json)
@@ -192,17 +201,19 @@ async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str
     }
 
 
-def _conclude(kind: EventKind, who: User, ended: tuple[Grant, ...], reason: str | None, *, as_json: bool) -> None:
+def _conclude(kind: EventKind, who: User, ended: Ended, reason: str | None, *, as_json: bool) -> None:
+    """Record and print what was done. Raises `ClickException` when that is not everything."""
     event = AuditEvent(kind, reason=by_operator(reason), user=who.login or None, user_id=who.github_id)
     record(
         event,
         *(
             replace(event, kind=EventKind.GRANT_REVOKED, client_id=grant.client_id, grant_id=grant.grant_id)
-            for grant in ended
+            for grant in ended.grants
         ),
     )
+    ended.check()
     if as_json:
-        click.echo(json.dumps({"id": who.github_id, "login": who.login or None, "grants_ended": len(ended)}))
+        click.echo(json.dumps({"id": who.github_id, "login": who.login or None, "grants_ended": ended.count}))
     else:
         done = kind.value.partition(".")[2]
-        click.echo(f"{who.login or '(login unknown)'} ({who.github_id}) {done}; {len(ended)} grants ended.")
+        click.echo(f"{who.login or '(login unknown)'} ({who.github_id}) {done}; {ended.count} grants ended.")

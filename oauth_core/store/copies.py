@@ -1,0 +1,62 @@
+"""Documents that every check needs, kept on several nodes of a cluster, so that none of these is needed for
+all checks.
+
+With one server, or behind Sentinels, there is one key. In a cluster there are copies beside it, whose keys lie
+evenly over all slots. A check process reads those that it can reach (`oauth_core.store.watched.Copies`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING
+
+from redis.asyncio import RedisCluster
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from oauth_core.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+_COPIES = 8
+"""So many primaries, with even shares of the slots, have a copy each."""
+
+
+class NotEverywhereError(StoreUnavailableError):
+    """A document was written at some nodes and could not be written at others."""
+
+
+@cache
+def places(key: str) -> tuple[str, ...]:
+    """The keys in a cluster at which the document of `key` lies."""
+    share = REDIS_CLUSTER_HASH_SLOTS // _COPIES
+    names = (
+        next(name for number in count() if key_slot((name := f"{key}-copy:{number}").encode()) // share == part)
+        for part in range(_COPIES)
+    )
+    return (key, *names)
+
+
+def places_in(redis: Redis, key: str) -> tuple[str, ...]:
+    """The keys at which the document of `key` lies in the Redis that this is a client of."""
+    return places(key) if isinstance(redis, RedisCluster) else (key,)
+
+
+async def everywhere(keys: tuple[str, ...], write: Callable[[str], Awaitable[None]]) -> None:
+    """Call `write` for each key, whatever happens to the others.
+
+    Raises what `write` raises when none could be written, and `NotEverywhereError` when some could.
+    """
+    failed: list[StoreUnavailableError] = []
+    for key in keys:
+        try:
+            await write(key)
+        except StoreUnavailableError as error:
+            failed.append(error)
+    if len(failed) == len(keys):
+        raise failed[0]
+    if failed:
+        raise NotEverywhereError(f"{len(failed)} of {len(keys)} copies could not be written ({failed[0]})")
