@@ -77,6 +77,11 @@ def server_clients(settings: RedisSettings) -> Callable[[Address], Redis]:
     return _single(Redis, settings, read_redis_url(settings.redis_url))
 
 
+def is_cluster(redis: Any) -> bool:
+    """Whether this is a client of a Redis Cluster, whose keys lie on different servers."""
+    return isinstance(redis, RedisCluster)
+
+
 @asynccontextmanager
 async def guarded() -> AsyncIterator[None]:
     """Turn every failure to get an answer out of Redis into `StoreUnavailableError`."""

@@ -11,10 +11,10 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING
 
-from redis.asyncio import RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.store.connection import is_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ def places(key: str) -> tuple[str, ...]:
 
 def places_in(redis: Redis, key: str) -> tuple[str, ...]:
     """The keys at which the document of `key` lies in the Redis that this is a client of."""
-    return places(key) if isinstance(redis, RedisCluster) else (key,)
+    return places(key) if is_cluster(redis) else (key,)
 
 
 async def everywhere(keys: tuple[str, ...], write: Callable[[str], Awaitable[None]]) -> None:

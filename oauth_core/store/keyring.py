@@ -164,9 +164,9 @@ class KeyRingStore:
         with contextlib.suppress(NotEverywhereError):
             await everywhere(self._places, put)
 
-    async def _published(self) -> list[str | None]:
+    async def _published(self) -> list[str | bytes | None]:
         """The published sets that can be read. Raises `StoreUnavailableError` when there is none of these."""
-        found: list[str | None] = []
+        found: list[str | bytes | None] = []
 
         async def get(place: str) -> None:
             async with guarded():
@@ -176,7 +176,7 @@ class KeyRingStore:
             await everywhere(self._places, get)
         return found
 
-    def _version_of(self, document: str | None) -> int:
+    def _version_of(self, document: str | bytes | None) -> int:
         try:
             return 0 if document is None else self._verifier.open(document).version
         except ValueError:  # written by another version, or by an attacker

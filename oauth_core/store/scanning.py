@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import RedisCluster
-
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.store.connection import guarded
+from oauth_core.store.connection import guarded, is_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +21,7 @@ async def scan(redis: Redis, match: str | None = None) -> AsyncIterator[str]:
     Raises `StoreUnavailableError` after the last key if a server could not be asked for all of its keys.
     """
     cluster: Any = redis
-    if not isinstance(redis, RedisCluster):
+    if not is_cluster(redis):
         async with guarded():
             async for key in redis.scan_iter(match=match, count=_AT_ONCE):
                 yield str(key)

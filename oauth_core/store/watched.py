@@ -138,7 +138,10 @@ class Copies:
         """
         if len(self._copies) == 1:
             return await self._copies[0].read()
-        reading = {copy: self._late.pop(copy, None) or asyncio.create_task(copy.read()) for copy in self._copies}
+        reading = {
+            copy: self._late.pop(copy) if copy in self._late else asyncio.create_task(copy.read())
+            for copy in self._copies
+        }
         _, late = await asyncio.wait(reading.values(), timeout=self._patience)
         if late and not any(task.done() and task.exception() is None for task in reading.values()):
             await asyncio.wait(late)
