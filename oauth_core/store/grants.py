@@ -75,7 +75,7 @@ local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
 local found = redis.call('HMGET', KEYS[1], 'record', 'sibling')
 local left = redis.call('PTTL', KEYS[1])
 local existed = redis.call('DEL', KEYS[1])
-if left > 0 then redis.call('SET', KEYS[3], '', 'PX', left) end
+if left > 0 then redis.call('SET', KEYS[3], '1', 'PX', left) end
 return {existed, tokens, found[1], found[2]}
 """
 

@@ -18,7 +18,7 @@
 | `device-attempts` | user codes that anybody tried | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
-| `ended:{<id>}` | nothing: this grant was ended; a restored backup does not bring it back | as the grant would |
+| `ended:{<id>}` | `1`: this grant was ended; a restored backup does not bring it back | as the grant would |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
 | `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |

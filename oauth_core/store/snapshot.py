@@ -30,6 +30,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "user": "text",
     "block": "text",
     "cut": "text",
+    "ended": "text",
     "assertion": "text",
     "keyring": "text",
     "jwks": "text",
@@ -37,14 +38,17 @@ KEPT: dict[str, Literal["text", "hash"]] = {
 }
 """Families of keys (what stands before the first colon) that a backup has, and what their values are."""
 
-FOUND_AGAIN = frozenset({"client-grants", "user-grants", "document", "document-failed", "document-fetches"})
+FOUND_AGAIN = frozenset(
+    {"client-grants", "user-grants", "document", "document-failed", "document-fetches"}
+    | {"jwks-copy", "isolated-services-copy"}
+)
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
     | {"token", "lease", "lease-rest", "rate", "replicated"}
 )
 """Families that a backup leaves out, and why."""
 
-SHUTS_OUT = frozenset({"block", "cut", "isolated-services"})
+SHUTS_OUT = frozenset({"block", "cut", "ended", "isolated-services"})
 """What stays when everything else is replaced by a backup: what was shut out since then stays out."""
 
 _MOST_AT_ONCE = 500

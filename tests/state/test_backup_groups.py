@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis as AsyncRedis
@@ -70,24 +70,29 @@ async def populate(redis: AsyncRedis, master_key: str) -> None:
     await redis.aclose()
 
 
+def without_copies(records: dict[str, Any]) -> dict[str, Any]:
+    """What nothing else says: `oauth_web` makes the copies of a cluster again."""
+    return {key: value for key, value in records.items() if "-copy:" not in key}
+
+
 def test_what_was_backed_up_comes_back_into_an_empty_one(group: Group, tmp_path: Path) -> None:
     environment = environment_of(group, tmp_path)
     with group.client() as redis:
         redis.flushall()
         asyncio.run(populate(connect(redis_settings(group.url(), password=PASSWORD)), environment["MASTER_KEY"]))
-        before = everything(redis)
+        before = without_copies(everything(redis))
         assert len(before) > 2 * GRANTS
         portcullis(environment, "backup", str(tmp_path / "backup"))
         redis.flushall()
         portcullis(environment, "restore", str(tmp_path / "backup"))
         del before[keyspace.token("j" * 22)]
-        assert everything(redis) == before
+        assert without_copies(everything(redis)) == before
         # What is there is not replaced unasked, and what shuts somebody out not at all.
         redis.set("block:7", "as it is")
         redis.set("client:" + "x" * 22, "since then")
         assert "not empty" in portcullis(environment, "restore", str(tmp_path / "backup"), fails=True)
         portcullis(environment, "restore", "--force", str(tmp_path / "backup"))
-        assert everything(redis) == {**before, "block:7": "as it is"}
+        assert without_copies(everything(redis)) == {**before, "block:7": "as it is"}
 
 
 @pytest.mark.parametrize("group", [running_sentinels], indirect=True, ids=["sentinels"])
