@@ -15,10 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.store import consents, cuts, keyspace, sessions
+from oauth_core.store import consents, cuts, keyspace, sessions, users
 from oauth_core.store.connection import guarded
 from oauth_core.store.scanning import scan
-from oauth_core.store.users import UserStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -72,7 +71,7 @@ class Revocation:
         """Shut a person out until further notice, and end what they hold; answers the grants that ended."""
         steps = _Steps()
         # Blocked first: a sign-in that is under way looks for the block when all else is done.
-        await steps.take("the block", UserStore(self._redis, lifetime=0).block(block))
+        await steps.take("the block", users.keep_block(self._redis, block))
         return await self._end_of_user(block.github_id, steps)
 
     async def of_user(self, github_id: int) -> tuple[Grant, ...]:

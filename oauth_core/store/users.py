@@ -58,12 +58,6 @@ class UserStore:
         by_id = {known.user.github_id: known for known in found if known}  # a scan may name a key twice
         return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
 
-    async def block(self, block: Block) -> None:
-        """Shut somebody out. What they hold is for the caller to end, afterwards."""
-        async with guarded():
-            keep = self._redis.register_script(_KEEP_BLOCK)
-            await keep([keyspace.block(block.github_id)], [_BLOCK.dump(block)])
-
     async def unblock(self, github_id: int) -> bool:
         """Let somebody in again. Answers whether they were blocked."""
         async with guarded():
@@ -81,3 +75,9 @@ class UserStore:
             keys = {key async for key in self._redis.scan_iter(match=keyspace.ALL_BLOCKS, count=1000)}
             texts = [await self._redis.get(key) for key in keys]
         return sorted((_BLOCK.load(text) for text in texts if text is not None), key=lambda block: block.since)
+
+
+async def keep_block(redis: Redis, block: Block) -> None:
+    """Shut somebody out. What they hold is for the caller to end, afterwards. Raises `StoreUnavailableError`."""
+    async with guarded():
+        await redis.register_script(_KEEP_BLOCK)([keyspace.block(block.github_id)], [_BLOCK.dump(block)])

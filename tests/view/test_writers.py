@@ -20,7 +20,7 @@ from oauth_core.store.isolation import IsolationStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.refresh_families import Reused, Rotated
 from oauth_core.store.revocation import Revocation
-from oauth_core.store.users import UserStore
+from oauth_core.store.users import UserStore, keep_block
 from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_groups import SentinelGroup, running_cluster, running_sentinels
 from tests.view.conftest import ADMIN_PASSWORD, redis_settings
@@ -102,7 +102,7 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
             await grants.create(grant, None)
             assert grant.user is not None
             await users.remember(KnownUser(grant.user, grant.created_at))
-            await users.block(Block(grant.user.github_id, grant.created_at))
+            await keep_block(redis, Block(grant.user.github_id, grant.created_at))
             await clients.add(Client(new_identifier(), number, "hash", "none", (), (), ()))
         assert {grant.grant_id for grant in made} <= {grant_id async for grant_id in grants.all_ids()}
         ids = {100 + number for number in range(20)}

@@ -205,8 +205,7 @@ async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
 
         async def block(pause: float = pause) -> None:
             await asyncio.sleep(pause)
-            await users.block(Block(github_id, 1))
-            await Revocation(redis, grants).of_user(github_id)
+            await Revocation(redis, grants).block(Block(github_id, 1))
 
         answers = await asyncio.gather(
             client.redeem(registration.client_id, code, pkce.verifier),
