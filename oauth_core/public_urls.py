@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,11 +15,50 @@ _ONE_SPELLING = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[1-9][0-9]*)?(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*\Z"
 )
 
+_ORIGIN = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)(?::(?P<port>[0-9]{1,6}))?/?"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LAST_PORT = 65_535
+
 
 def origin_of(url: str) -> str:
     """Scheme, host and port of `url`, in the spelling of the header `Origin` if it is a URL of the settings."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def read_origin(text: str) -> str:
+    """`text` in the one spelling that browsers send as `Origin` (RFC 6454 section 6.1). Raises `ValueError`.
+
+    Capitals, a default port and a single slash at the end are put right. What no browser ever sends is refused.
+    The message does not repeat the text.
+    """
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            "an origin is a scheme and a host and no more, such as https://app.example.com or "
+            "http://localhost:3000: no path, no wildcard, no user name"
+        )
+    scheme, host, port = found["scheme"].lower(), found["host"].lower(), found["port"]
+    number = int(port) if port else None
+    if number is not None and not 0 < number <= _LAST_PORT:
+        raise ValueError("an origin has a port from 1 to 65535, or none")
+    return f"{scheme}://{_canonical(host)}{'' if number in {None, _DEFAULT_PORTS.get(scheme)} else f':{number}'}"
+
+
+def _canonical(host: str) -> str:
+    """A host as browsers spell it. Raises `ValueError` for an address in another notation than the usual one."""
+    try:
+        if host.startswith("["):
+            return f"[{IPv6Address(host.strip('[]')).compressed}]"
+        # A last label of digits makes a browser read the whole as an IPv4 address, whatever the notation.
+        if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rstrip(".").rpartition(".")[2]):
+            return str(IPv4Address(host))
+    except ValueError:
+        raise ValueError("an origin has an IP address in its usual notation, or a name") from None
+    return host
 
 
 def path_of(url: str) -> str:
@@ -62,7 +101,7 @@ def check_public_url(url: str, *, what: str) -> str:
         raise ValueError(f"{what} {url!r} must have a lower-case host and no user name")
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise ValueError(f"{what} {url!r} must not have a query or a fragment")
-    if port == {"http": 80, "https": 443}[parts.scheme]:
+    if port == _DEFAULT_PORTS[parts.scheme]:
         raise ValueError(f"{what} {url!r} must leave its default port out")
     segments = parts.path.split("/")[1:]
     if "%" in parts.path or "\\" in url or any(s in {"", ".", ".."} for s in segments):

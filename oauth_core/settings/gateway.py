@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from oauth_core.model import Service
-from oauth_core.public_urls import faults_of, is_loopback, origin_of, path_of
+from oauth_core.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
 from oauth_core.redis_address import check_redis_url
 from oauth_core.roles import Policy
 from oauth_core.scopes import of_service
@@ -54,6 +54,10 @@ def _lower_case(value: object) -> object:
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 
 
+def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(read_origin(text) for text in texts))
+
+
 class GatewaySettings(BaseModel):
     """What every program must know: who the issuer is and which services there are."""
 
@@ -64,7 +68,7 @@ class GatewaySettings(BaseModel):
     services: tuple[ServiceSettings, ...]
     roles: dict[Annotated[str, Field(pattern=ROLE_NAME)], RoleSettings] = Field(default_factory=dict)
     default_scopes: CommaList = ()
-    allowed_origins: CommaList = ()
+    allowed_origins: Annotated[CommaList, AfterValidator(_origins)] = ()
     identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
     certificate_bound_tokens: Literal["off", "asked", "required"] = "off"
     run_dir: Path = Path("/run/portcullis")
