@@ -23,7 +23,7 @@ def main() -> int:
     _take_options()
     try:
         settings = load(AuthzSettings, None, os.environ)
-        logs.configure("ext_authz", settings.log_level)
+        logs.configure("ext_authz", settings.log_level, file=settings.log_file)
         asyncio.run(Workers(settings, os.environ).run())
     except SettingsError as error:
         return _refuse(error.faults)

@@ -2,8 +2,9 @@
 
 Requests are many, and a flood is more, so their lines are made by hand, for a few microseconds each. Those of
 allowed requests are written together a few times a second, a refusal at once. None is dropped: when too many wait
-they are written at once, and when they cannot be written, nobody is allowed until they can. What a killed process
-had not yet written is lost: `WRITE_EVERY`.
+they are written at once, and when they cannot be written, no request is allowed until they can. What a killed
+process had not yet written is lost: the lines of `WRITE_EVERY`, and where the log is a pipe whose reader stands
+still, those of `oauth_core.log_stream.STALLED_SECONDS`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import time
 from dataclasses import fields
 from json.encoder import encode_basestring_ascii as quoted
 from operator import attrgetter
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.log_stream import PartlyWrittenError
 
 if TYPE_CHECKING:
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
+    from oauth_core.logs import Stream
     from oauth_core.model import AccessClaims, Service
 
 WRITE_EVERY = 0.05
@@ -37,7 +40,7 @@ _values = attrgetter(*_NAMES)
 class AccessLog:
     """Writes allowed and refused requests to `stream`, and hands other events to `others` at once, in order."""
 
-    def __init__(self, others: AuditSink, stream: TextIO, *, program: str) -> None:
+    def __init__(self, others: AuditSink, stream: Stream, *, program: str) -> None:
         self._others = others
         self._stream = stream
         self._end = f',"audit":true,"program":{quoted(program)},"level":"info"'
@@ -100,6 +103,10 @@ class AccessLog:
         try:
             self._stream.write("".join(self._lines))
             self._stream.flush()
+        except PartlyWrittenError as error:
+            del self._lines[: error.lines]
+            self._failure = error
+            raise
         except (OSError, ValueError) as error:
             self._failure = error
             raise

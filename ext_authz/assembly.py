@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ext_authz.turns import Turns
 from ext_authz.wire import Names
 from oauth_core.errors import SettingsError
 from oauth_core.jwks_signature import KeySetVerifier
+from oauth_core.logs import audit_stream
 from oauth_core.policy_file import PolicyFile
 from oauth_core.resources import ServiceIndex
 from oauth_core.settings import AuthzSettings
@@ -113,7 +113,7 @@ async def assembled(
         clock=lambda: int(time.time()),
         turns=turns,
     )
-    log = AccessLog(audit, sys.stdout, program="ext_authz")
+    log = AccessLog(audit, audit_stream(), program="ext_authz")
     permits = Permits(
         Names(settings.identity_headers),
         stream_seconds=settings.stream_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -177,7 +178,9 @@ class Authorizer:
     def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
-        self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
+        # The audit log may be what fails: then this is not recorded, and the answer is a refusal all the same.
+        with suppress(OSError, ValueError):
+            self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
         return self._broken
 
 

@@ -27,7 +27,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     try:
         settings = load(AuthzSettings, None, os.environ)
-        logs.configure("ext_authz", settings.log_level)
+        logs.configure("ext_authz", settings.log_level, file=settings.log_file)
         uvloop.run(_serve(sys.argv[1], settings))
     except SettingsError as error:
         return _refuse(*error.faults)

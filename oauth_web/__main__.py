@@ -75,7 +75,7 @@ def main() -> None:
     """Read the settings and serve. Exits with 2 when they cannot be used, each fault on a line of its own."""
     try:
         settings = load(WebSettings, None, os.environ)
-        logs.configure("oauth_web", settings.log_level)
+        logs.configure("oauth_web", settings.log_level, file=settings.log_file)
         asyncio.run(_serve(settings))
     except SettingsError as error:
         for fault in error.faults:

@@ -72,6 +72,8 @@ class GatewaySettings(BaseModel):
     identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
     certificate_bound_tokens: Literal["off", "asked", "required"] = "off"
     run_dir: Path = Path("/run/portcullis")
+    log_file: Path | None = None
+    log_keep_mb: int = Field(default=1024, ge=16, le=1_048_576)
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower_case)] = "info"
 
     @model_validator(mode="before")

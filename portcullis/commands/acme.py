@@ -48,7 +48,7 @@ def run(config: Path | None) -> None:
     """
     settings = _settings(config)
     folder, challenges = CertificateFolder(settings.acme_dir), Challenges()
-    logs.configure("acme", settings.log_level)
+    logs.configure("acme", settings.log_level, file=settings.log_file)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,12 @@ from portcullis.certificates import secret
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.supervisor import operator_environment, plan, redis_config, reserve, telling
 from portcullis.supervisor.choices import read_choices
+from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
-from portcullis.supervisor.fleet import Fleet, StartFailedError
+from portcullis.supervisor.fleet import Fleet, StartFailedError, SupervisionError
 from portcullis.supervisor.ground import Ground
 from portcullis.supervisor.launch import adopt_orphans, kill_children
+from portcullis.supervisor.log_files import LogFiles
 from portcullis.supervisor.redis_config import OwnRedis
 from portcullis.supervisor.state import StateDir, hold
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portcullis.supervisor.choices import Choices
+
+_MEBIBYTE = 1024 * 1024
 
 
 @click.command("up")
@@ -68,20 +73,33 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
         ground = _prepare(choices, config, state)
         children = plan.make_plan(choices, ground)
         _check_commands(choices)
-        telling.opening(choices, state_dir)
-        adopt_orphans()
+        console = Console(state.logs / "up.log")
         try:
-            asyncio.run(
-                Fleet(state.logs, telling.progress).run(
-                    children.stages, children.challenges, lambda: telling.ready(choices)
-                )
-            )
-        except StartFailedError as error:
-            telling.failed(error, state.logs)
-            sys.exit(2 if error.failure.wrong_settings else 1)
+            _run(choices, children, console, state)
         finally:
-            kill_children()
-    telling.stopped()
+            console.close()
+
+
+def _run(choices: Choices, children: plan.Plan, console: Console, state: StateDir) -> None:
+    """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
+    telling.opening(console, choices, state.root)
+    adopt_orphans()
+    logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
+    try:
+        asyncio.run(
+            Fleet(logs, partial(telling.progress, console)).run(
+                children.stages, children.challenges, lambda: telling.ready(console, choices)
+            )
+        )
+    except StartFailedError as error:
+        telling.failed(console, error, state.logs)
+        sys.exit(2 if error.failure.wrong_settings else 1)
+    except SupervisionError as error:
+        telling.broken(console, error)
+        sys.exit(1)
+    finally:
+        kill_children()
+    telling.stopped(console)
 
 
 def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
@@ -91,6 +109,7 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
         config=config,
         environ=environ,
         run_dir=state.run_dir,
+        logs=state.logs,
         redis=_own_redis(state) if choices.own_redis else None,
         master_key_file=None if _brought(environ, "MASTER_KEY") else state.master_key(),
         # Made in any case: a service may want assertions one day, and that then needs no restart.

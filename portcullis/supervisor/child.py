@@ -28,7 +28,8 @@ class ChildSpec:
     """What a child is: its name, command, whole environment, and how to see that it is ready.
 
     The gateway cannot be without an `essential` child; another one that fails only takes its service away.
-    `sockets` are removed before each start: a process that died cannot do it.
+    `sockets` are removed before each start: a process that died cannot do it. `follows_log`: it opens its log file
+    anew when that was renamed.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ChildSpec:
     probe: Probe
     essential: bool = True
     sockets: tuple[Path, ...] = ()
+    follows_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Child:
         self._timing = timing
         self._process: asyncio.subprocess.Process | None = None
         self._log_start = 0
-        self._life: asyncio.Task[None] | None = None
+        self.life: asyncio.Task[None] | None = None
+        """Keeps it alive, once started. It ends by itself only when an essential child did not start."""
         self._late = False
 
     @property
@@ -102,7 +105,7 @@ class Child:
         is not waited for very long.
         """
         attempt = asyncio.create_task(self._attempt())
-        self._life = asyncio.create_task(self._live(attempt), name=self.spec.name)
+        self.life = asyncio.create_task(self._live(attempt), name=self.spec.name)
         await asyncio.wait({attempt}, timeout=None if self.spec.essential else self._timing.wait)
         if attempt.done():
             return attempt.result()
@@ -111,9 +114,9 @@ class Child:
 
     async def stop(self) -> None:
         """End it: a polite signal to its whole process group, a deadline, then the one it cannot refuse."""
-        if self._life is not None:
-            self._life.cancel()
-            await asyncio.gather(self._life, return_exceptions=True)
+        if self.life is not None:
+            self.life.cancel()
+            await asyncio.gather(self.life, return_exceptions=True)
         await self._end()
 
     async def _live(self, attempt: asyncio.Task[Failure | None]) -> None:
@@ -130,7 +133,10 @@ class Child:
         loop = asyncio.get_running_loop()
         patience = self._timing.start if self.spec.essential else self._timing.slow_start
         deadline = loop.time() + patience
-        await self._spawn()
+        try:
+            await self._spawn()
+        except OSError as error:  # no room for a log file, or for another process
+            return Failure(f"{error.filename or self.spec.name}: {error.strerror or error}")
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
         ended = asyncio.create_task(process.wait())
@@ -144,7 +150,9 @@ class Child:
                     await asyncio.gather(probing, return_exceptions=True)
                     code = ended.result()
                     return Failure(_ending(code), self.last_lines(), wrong_settings=code == _WRONG_SETTINGS)
-                missing = probing.result()
+                # A probe that fails in its own way has not seen that the child is ready.
+                fault = probing.exception()
+                missing = probing.result() if fault is None else f"{type(fault).__name__}: {fault}"
                 if missing is None:
                     return None
                 await asyncio.wait({ended}, timeout=self._timing.probe_again)
@@ -217,7 +225,9 @@ class Child:
         try:
             with self._log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(self._log_start, size - _LAST_BYTES))
+                # A file that is shorter than before was begun anew.
+                begin = self._log_start if self._log_start <= size else 0
+                file.seek(max(begin, size - _LAST_BYTES))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return ()

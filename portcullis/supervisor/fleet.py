@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portcullis.supervisor.child import Child, Event, Failure, Timing
+from portcullis.supervisor.log_files import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from portcullis.supervisor.child import ChildSpec
+    from portcullis.supervisor.log_files import LogFiles
     from portcullis.supervisor.probes import Probe
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,44 +28,89 @@ class StartFailedError(Exception):
     failure: Failure
 
 
+class SupervisionError(Exception):
+    """What keeps a child alive has ended. The gateway must not go on as if somebody looked after it."""
+
+    def __init__(self, name: str, cause: BaseException | None) -> None:
+        why = f"{type(cause).__name__}: {cause}" if cause is not None else "no error"
+        super().__init__(f"the supervision of {name} ended unexpectedly ({why})")
+
+
 class Fleet:
     """The children of one gateway."""
 
-    def __init__(self, logs: Path, tell: Callable[[str, Event, str], None], timing: Timing | None = None) -> None:
+    def __init__(
+        self, logs: LogFiles, tell: Callable[[str, Event, str], None], timing: Timing | None = None
+    ) -> None:
         self._logs = logs
         self._tell = tell
         self._timing = timing or Timing()
         self._started: list[list[Child]] = []
+        self._broken: asyncio.Future[None] | None = None
 
     async def run(
         self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe], when_ready: Callable[[], None]
     ) -> None:
         """Start everything, say so, and keep it alive until a signal; then stop everything.
 
-        Raises `StartFailedError` when an essential child, or the last check, fails. Whatever happens, no
-        child is left when this returns.
+        Raises `StartFailedError` when an essential child, or the last check, fails, and `SupervisionError` when a
+        task that looks after a child ends by itself. Whatever happens, no child is left when this returns.
         """
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, stopping.set)
+            # `nohup` has a hang-up ignored, and it stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN or number is not signal.SIGHUP:
+                loop.add_signal_handler(number, stopping.set)
+        self._broken = loop.create_future()
         signalled = asyncio.create_task(stopping.wait())
         starting = asyncio.create_task(self._start(stages, checks))
+        tending = asyncio.create_task(self._tend_logs())
+        tending.add_done_callback(self._ended("the log files"))
         try:
-            await asyncio.wait({starting, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, signalled, self._broken}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
                 when_ready()
-                await signalled
+                await asyncio.wait({signalled, self._broken}, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done() and not signalled.done():
+                self._broken.result()
         finally:
-            for task in (starting, signalled):
+            tasks = (starting, signalled, tending)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(starting, signalled, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop()
+            self._broken.cancel()
+
+    def _ended(self, name: str) -> Callable[[asyncio.Task[None]], None]:
+        """What to call when the task that looks after `name` ends."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and self._broken is not None and not self._broken.done():
+                self._broken.set_exception(SupervisionError(name, task.exception()))
+
+        return ended
+
+    async def _tend_logs(self) -> None:
+        failing = False
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                for sentence in await asyncio.to_thread(self._logs.look):
+                    self._tell("logs", Event.FAILED, sentence)
+                failing = False
+            except OSError as error:
+                if not failing:
+                    self._tell("logs", Event.FAILED, f"{error.filename}: {error.strerror}; trying again")
+                failing = True
 
     async def _start(self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe]) -> None:
         for stage in stages:
-            children = [Child(spec, self._log_of(spec.name), self._tell, self._timing) for spec in stage]
+            children = [
+                Child(spec, self._logs.of(spec.name, follows=spec.follows_log), self._tell, self._timing)
+                for spec in stage
+            ]
             self._started.append(children)
             await asyncio.gather(*(self._start_one(child) for child in children))
         for check in checks:
@@ -75,6 +121,8 @@ class Fleet:
         name, began = child.spec.name, loop.time()
         self._tell(name, Event.STARTING, "starting")
         failure = await child.start()
+        if child.life is not None and (failure is None or not child.spec.essential):
+            child.life.add_done_callback(self._ended(name))
         if failure is None:
             self._tell(name, Event.READY, f"up after {loop.time() - began:.1f} s")
         elif child.spec.essential:
@@ -94,10 +142,3 @@ class Fleet:
     async def _stop(self) -> None:
         for children in reversed(self._started):
             await asyncio.gather(*(child.stop() for child in children), return_exceptions=True)
-
-    def _log_of(self, name: str) -> Path:
-        """A fresh log for this run; the one of the run before is kept beside it."""
-        path = self._logs / f"{name}.log"
-        if path.exists():
-            path.replace(path.with_suffix(".log.1"))
-        return path

@@ -23,6 +23,7 @@ class Ground:
     config: Path
     environ: Mapping[str, str]
     run_dir: Path
+    logs: Path
     redis: OwnRedis | None
     master_key_file: Path | None
     assertion_key_file: Path | None
@@ -31,6 +32,10 @@ class Ground:
     acme_dir: Path
     redis_server: str
     envoy: str
+
+    def log_of(self, name: str) -> Path:
+        """The log file of the child `name`, in the way of `log_files.LogFiles.of`."""
+        return self.logs / f"{name}.log"
 
     @property
     def web_socket(self) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from portcullis.supervisor.redis_config import OPERATOR
 
@@ -24,7 +25,7 @@ def render(choices: Choices, ground: Ground) -> str:
     """The file for this gateway: lines that a shell can read. What the operator brought is not repeated."""
     values = {"PORTCULLIS_CONFIG": str(ground.config), "ISSUER": choices.settings.issuer}
     if ground.redis is not None:
-        values["REDIS_URL"] = f"unix://{ground.redis.socket}"
+        values["REDIS_URL"] = f"unix://{quote(str(ground.redis.socket))}"
         values["REDIS_PASSWORD_FILE"] = str(ground.redis.passwords[OPERATOR])
     if ground.master_key_file is not None:
         values["MASTER_KEY_FILE"] = str(ground.master_key_file)

@@ -88,6 +88,7 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
             **_common(choices, ground),
             **_redis_access(ground, redis_config.WEB),
             **github,
+            LOG_FILE=str(ground.log_of("oauth_web")),
             WEB_LISTEN=f"unix:{ground.web_socket}",
             MASTER_KEY_FILE=str(ground.master_key_file) if ground.master_key_file else None,
             ASSERTION_PUBLIC_KEYS=str(ground.assertion_public_file) if ground.assertion_key_file else None,
@@ -106,6 +107,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         ground.config,
         **_common(choices, ground),
         **_redis_access(ground, redis_config.AUTHZ),
+        LOG_FILE=str(ground.log_of("ext_authz")),
         AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
         AUTHZ_WORKERS=str(choices.authz_workers),
         JWKS_VERIFICATION_KEY=ground.jwks_verification_key,
@@ -137,7 +139,7 @@ def acme_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         environment.plain(ground.environ)
         | environment.outside(ground.environ)
         | envoy_environment(choices, ground)
-        | {"ACME_LISTEN": f"unix:{ground.acme_socket}"}
+        | {"ACME_LISTEN": f"unix:{ground.acme_socket}", "LOG_FILE": str(ground.log_of("acme"))}
     )
 
 
@@ -168,6 +170,7 @@ def _web(choices: Choices, ground: Ground) -> ChildSpec:
         environment=web_environment(choices, ground),
         probe=HttpProbe(ground.web_socket, "/healthz"),
         sockets=(ground.web_socket,),
+        follows_log=True,
     )
 
 
@@ -185,6 +188,7 @@ def _authz(choices: Choices, ground: Ground) -> ChildSpec:
         environment=authz_environment(choices, ground),
         probe=GrpcProbe(sockets),
         sockets=sockets,
+        follows_log=True,
     )
 
 
@@ -246,4 +250,5 @@ def _acme(choices: Choices, ground: Ground) -> ChildSpec:
         probe=CertificateProbe(ground.acme_dir, choices.settings.certificate_names),
         essential=False,  # with the authority away, a certificate that is still good goes on serving
         sockets=(ground.acme_socket,),
+        follows_log=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from oauth_core.store.liveness import CHECK_ACL
 
@@ -35,7 +36,7 @@ class OwnRedis:
 
     def url(self, user: str) -> str:
         """The URL for `user`, without the password."""
-        return f"unix://{user}@{self.socket}"
+        return f"unix://{user}@{quote(str(self.socket))}"
 
 
 def render(redis: OwnRedis) -> str:
@@ -60,5 +61,5 @@ def render(redis: OwnRedis) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     return f'"{escaped}"'

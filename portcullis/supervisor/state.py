@@ -4,7 +4,7 @@ lock            held by the one `portcullis up` that uses the folder
 secrets/        the master key, the assertion key and passwords, each a file for its owner only
 redis/          Redis' configuration and data
 acme/           the certificate, where one comes from an ACME authority
-logs/           one file for each child, and the one before
+logs/           files for each child, and up.log; `log_files` says how many are kept
 run/            sockets and the rendered Envoy configuration
 """
 
@@ -14,6 +14,7 @@ import base64
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _LONGEST_SOCKET_PATH = 100
 """The kernel takes 107 characters, and 103 on macOS."""
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@=~-]+")
+"""A path that is the same in a URL, in a list with commas and in the address of a gRPC server."""
 
 
 class StateDir:
@@ -90,7 +94,8 @@ def hold(root: Path, socket_names: Sequence[str]) -> Iterator[StateDir]:
     """Take the state folder for this process alone, made if need be, with an empty run folder.
 
     `socket_names` are the files that will be in the run folder; when their paths would be too long for a Unix
-    socket, the run folder is a private one in the temporary folder instead. Raises `SettingsError` when
+    socket, or have characters that mean something in the address of one, the run folder is a private one in the
+    temporary folder instead. Raises `SettingsError` when
     another process holds the folder, or it cannot be used.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as the user wrote them
@@ -125,7 +130,8 @@ def _lock(lock: int, root: Path) -> None:
 
 def _run_dir(root: Path, socket_names: Sequence[str]) -> Path:
     wanted = root / "run"
-    if all(len(os.fsencode(wanted / name)) <= _LONGEST_SOCKET_PATH for name in socket_names):
+    is_short = all(len(os.fsencode(wanted / name)) <= _LONGEST_SOCKET_PATH for name in socket_names)
+    if is_short and _PLAIN_PATH.fullmatch(str(wanted)):
         return wanted
     # Always the same place for the same state folder, so that a crash leaves at most one behind.
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]

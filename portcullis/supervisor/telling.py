@@ -6,35 +6,34 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-import click
-
 from portcullis.supervisor.child import Event
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.supervisor.choices import Choices
-    from portcullis.supervisor.fleet import StartFailedError
+    from portcullis.supervisor.console import Console
+    from portcullis.supervisor.fleet import StartFailedError, SupervisionError
 
 
-def progress(name: str, event: Event, text: str) -> None:
+def progress(console: Console, name: str, event: Event, text: str) -> None:
     """One line about one child. Troubles go to standard error."""
-    click.echo(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED})
+    console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED})
 
 
-def opening(choices: Choices, root: Path) -> None:
+def opening(console: Console, choices: Choices, root: Path) -> None:
     """What is about to happen, and with which settings that one may not expect."""
-    click.echo(f"Starting the gateway {choices.settings.issuer}; state and logs in {root}")
+    console.say(f"Starting the gateway {choices.settings.issuer}; state and logs in {root}")
     if choices.standin:
-        click.echo(
+        console.say(
             "Sign-in goes to the local stand-in, since GITHUB_CLIENT_ID is not set: "
             "whoever reaches this machine's loopback can be anybody."
         )
     if choices.admits_everybody:
-        click.echo("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
+        console.say("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
 
 
-def ready(choices: Choices) -> None:
+def ready(console: Console, choices: Choices) -> None:
     """The line that scripts wait for, then the exact lines that people type next."""
     services = choices.settings.resolved_services
     first = services[0]
@@ -56,18 +55,23 @@ def ready(choices: Choices) -> None:
         "",
         "Ctrl-C stops everything.",
     ]
-    click.echo("\n".join(lines))
+    console.say("\n".join(lines))
 
 
-def stopped() -> None:
+def stopped(console: Console) -> None:
     """The last word after a signal."""
-    click.echo("Stopped.")
+    console.say("Stopped.")
 
 
-def failed(error: StartFailedError, logs: Path) -> None:
+def failed(console: Console, error: StartFailedError, logs: Path) -> None:
     """Why the gateway did not start: one line, then the end of what the child said."""
-    click.echo(f"portcullis: {error.name} did not start: {error.failure.why}", err=True)
+    console.say(f"portcullis: {error.name} did not start: {error.failure.why}", err=True)
     for line in error.failure.last_lines:
-        click.echo(f"  {line}", err=True)
+        console.say(f"  {line}", err=True)
     if error.failure.last_lines:
-        click.echo(f"  (all of it in {logs / error.name}.log)", err=True)
+        console.say(f"  (all of it in {logs / error.name}.log)", err=True)
+
+
+def broken(console: Console, error: SupervisionError) -> None:
+    """Why the gateway stops although no signal came."""
+    console.say(f"portcullis: {error}; everything is stopped", err=True)

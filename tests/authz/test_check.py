@@ -177,9 +177,7 @@ async def test_a_fault_of_ours_is_503_and_recorded(key: SigningKey, fault: Excep
 
 async def test_a_sink_that_breaks_lets_nobody_through(key: SigningKey) -> None:
     subject = await authorizer(key, BrokenRecorder())
-    # No answer at all makes Envoy refuse, too.
-    with pytest.raises(OSError, match="disk full"):
-        await subject.check(check_request(token=mint(key)))
+    assert read_answer(await subject.check(check_request(token=mint(key)))).status == 503
 
 
 async def test_a_token_that_expires_while_its_liveness_is_asked_is_refused(key: SigningKey) -> None:

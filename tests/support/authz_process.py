@@ -108,8 +108,13 @@ def _event(line: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterator[AuthzProcess]:
-    """A check service that listens on a Unix socket, with these variables. It may not be serving yet."""
+def running_authz(
+    environ: Mapping[str, str], *, config: str = CONFIG, stdout: int | None = None
+) -> Iterator[AuthzProcess]:
+    """A check service that listens on a Unix socket, with these variables. It may not be serving yet.
+
+    `stdout` is a file descriptor in place of the log file.
+    """
     with tempfile.TemporaryDirectory(prefix="authz-") as name:
         folder = Path(name)
         address = environ.get("AUTHZ_LISTEN", f"unix:{folder}/authz.sock")
@@ -128,8 +133,8 @@ def running_authz(environ: Mapping[str, str], *, config: str = CONFIG) -> Iterat
                 },
                 cwd=folder,  # not where the sources happen to be
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
             )
         service = AuthzProcess(process, address, log)
         try:

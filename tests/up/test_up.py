@@ -40,7 +40,11 @@ def challenge(url: str) -> httpx2.Response | None:
 
 
 def refuses_strangers(up: Gateway) -> bool:
-    answer = challenge(f"{up.issuer}/time/mcp")
+    return refuses_strangers_at(up, "time")
+
+
+def refuses_strangers_at(up: Gateway, service: str) -> bool:
+    answer = challenge(f"{up.issuer}/{service}/mcp")
     return answer is not None and answer.status_code == 401 and "WWW-Authenticate" in answer.headers
 
 
@@ -164,6 +168,31 @@ def test_nobody_can_debug_redis(up: Gateway, user: str, secret: str) -> None:
         redis.execute_command("DEBUG", "SLEEP", "0")
 
 
+def test_a_log_that_grew_too_long_is_put_aside_and_no_refusal_is_lost(up: Gateway) -> None:
+    log = up.state / "logs/ext_authz.log"
+    before = log.stat().st_ino
+
+    def refusals() -> int:
+        pieces = (log, log.with_suffix(".log.1"))
+        return sum(piece.read_text().count('"access.denied"') for piece in pieces if piece.exists())
+
+    counted, sent = refusals(), 0
+    with log.open("r+b") as file:
+        file.truncate(103 * 1024 * 1024)  # a hole; programs append behind it
+
+    def is_cut_while_calls_go_on() -> bool:
+        nonlocal sent
+        assert refuses_strangers(up)
+        sent += 1
+        return log.exists() and log.stat().st_ino != before
+
+    until(is_cut_while_calls_go_on, "the log to be put aside", 30)
+    assert refuses_strangers(up)
+    until(lambda: refusals() == counted + sent + 1, "every refusal to be in one of the two files", 10)
+    assert log.stat().st_size < 1024 * 1024
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("what", ["valkey-server", "-m oauth_web", "-m ext_authz", "bin/envoy", "github-standin"])
 def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> None:
     # A child itself, not a worker of one.
@@ -224,6 +253,8 @@ def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(
         with redis_as(up, "default", "redis-password") as redis:
             redis.set("mine", "kept")
         pids = up.processes
+        logged = {name: (up.state / f"logs/{name}.log").read_text() for name in ("oauth_web", "ext_authz")}
+        assert all(logged.values())
         up.process.kill()
         up.process.wait()
         until(lambda: not [pid for pid in pids if alive(pid)], "every child to go")
@@ -231,7 +262,9 @@ def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(
         assert (again.state / "secrets/master-key").read_text() == key
         with redis_as(again, "default", "redis-password") as redis:
             assert redis.get("mine") == b"kept"
-        assert (again.state / "logs/oauth_web.log.1").exists()
+        # What was logged before is still there, in the same file.
+        for name in ("oauth_web", "ext_authz"):
+            assert (again.state / f"logs/{name}.log").read_text().startswith(logged[name])
 
 
 def test_a_long_state_path_and_a_redis_of_ones_own_work_too(tmp_path: Path) -> None:
@@ -245,6 +278,24 @@ def test_a_long_state_path_and_a_redis_of_ones_own_work_too(tmp_path: Path) -> N
             assert "everybody" not in up.output
             assert redis.client().exists("keyring")
             assert not (state / "run").exists()
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b#c?d%41,é'\"$x"
+    with gateway(folder, WHOAMI_ALONE, state=folder / "state") as up:
+        assert refuses_strangers_at(up, "whoami")
+        with redis_as(up, "default", "redis-password") as redis:
+            assert redis.ping()
+        listed = subprocess.run(
+            [*PORTCULLIS, "keys", "--state-dir", str(up.state), "list"],
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert listed.returncode == 0, listed.stderr
+        assert "ES256" in listed.stdout
 
 
 def test_a_child_that_cannot_start_is_told_with_its_last_words_and_nothing_stays(tmp_path: Path) -> None:

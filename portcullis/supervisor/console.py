@@ -1,0 +1,77 @@
+"""Prints what `portcullis up` says, so that a terminal that is gone or stands still never holds up supervision.
+
+A thread writes, and callers only put lines into a bounded queue. A stream that fails is not used again. Every line
+also goes to a file in the state folder, so that nothing is lost with the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MOST_WAITING = 1000
+"""Texts. When the reader takes nothing, the oldest ones that wait for it are dropped."""
+
+_LAST_SECONDS = 2.0
+"""How long `close` waits for a reader that takes nothing."""
+
+_OUT, _ERR = 1, 2
+
+
+class Console:
+    """Standard output and standard error of this process, and a file that keeps what is said to both."""
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+        self._waiting: deque[tuple[int, str]] = deque(maxlen=_MOST_WAITING)
+        self._changed = threading.Condition()
+        self._closing = False
+        # A daemon: a write that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._print_all, name="console", daemon=True)
+        self._thread.start()
+
+    def say(self, text: str, *, err: bool = False) -> None:
+        """Print `text` and a newline, soon. Never blocks and never raises."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with suppress(OSError), open(self._record, "a", encoding="utf-8", opener=_private) as file:
+            file.write("".join(f"{now} {line}\n" for line in text.splitlines()))
+        with self._changed:
+            self._waiting.append((_ERR if err else _OUT, f"{text}\n"))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Wait for what was said to be printed, but not for longer than two seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(_LAST_SECONDS)
+
+    def _print_all(self) -> None:
+        gone: set[int] = set()
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._closing:
+                        return
+                    self._changed.wait()
+                descriptor, text = self._waiting.popleft()
+            if descriptor in gone:
+                continue
+            data = text.encode("utf-8", "replace")
+            try:
+                # Not through sys.stdout: a thread that holds its lock would stop the interpreter from ending.
+                while data:
+                    data = data[os.write(descriptor, data) :]
+            except OSError:
+                gone.add(descriptor)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
