@@ -66,6 +66,8 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
         # Whoever names another domain means the issuer that goes with it.
         values.pop("issuer", None)
     values |= given
+    # A path that the environment has as empty is not set, whatever the file says.
+    values = {name: value for name, value in values.items() if not (name in given and value is None)}
     # What every program needs is looked at by itself first: pydantic compares values with each other only when
     # each is well-formed, and a missing secret must not hide a bad address.
     validated(GatewaySettings, values, faults)

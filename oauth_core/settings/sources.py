@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,7 +15,9 @@ from oauth_core.errors import SettingsError
 from oauth_core.settings.policy_faults import PlacedError, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
+
+    from pydantic.fields import FieldInfo
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -67,13 +69,19 @@ def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[s
     return values
 
 
-def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: list[str]) -> dict[str, object]:
-    """What the environment and the files that it names say about `fields`. Adds to `faults`."""
+def from_environment(
+    fields: Mapping[str, FieldInfo], environ: Mapping[str, str], faults: list[str]
+) -> dict[str, object]:
+    """What the environment and the files that it names say about `fields`. Adds to `faults`.
+
+    `None` stands for a path that is empty, as scripts write one that is not set: it is not the current folder.
+    """
     values: dict[str, object] = {}
-    for name in fields:
+    for name, field in fields.items():
         variable = name.upper()
         if name not in TABLES and variable in environ:
-            values[name] = environ[variable]
+            is_unset_path = environ[variable] == "" and _is_path(field)
+            values[name] = None if is_unset_path else environ[variable]
         if name in FILE_FIELDS and (file := environ.get(f"{variable}_FILE")):
             if variable in environ:
                 faults.append(f"{variable} and {variable}_FILE are both set")
@@ -82,6 +90,10 @@ def from_environment(fields: Iterable[str], environ: Mapping[str, str], faults: 
             except (OSError, UnicodeDecodeError) as error:
                 faults.append(f"{variable}_FILE: {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
     return values
+
+
+def _is_path(field: FieldInfo) -> bool:
+    return Path in (field.annotation, *get_args(field.annotation))
 
 
 def validated(kind: type[Model], values: Mapping[str, object], faults: list[str]) -> Model | None:

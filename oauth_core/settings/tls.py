@@ -64,6 +64,11 @@ class TlsSettings(GatewaySettings):
         return self.acme_email is not None
 
     @property
+    def turns_strangers_away(self) -> bool:
+        """Whether Envoy ends the connection of a caller that shows no certificate; with pins it always does."""
+        return self.tls_client_required or bool(self.tls_client_pins)
+
+    @property
     def secret_path(self) -> Path:
         """The file in which Envoy finds the certificate, by SDS."""
         return self.acme_dir / "secret.json" if self.uses_acme else self.tls_secret

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from oauth_core.settings import (
     WebSettings,
 )
 from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everybody, of_redis, of_web
+from portcullis.certificates.pair import faults_of_files
 from portcullis.config_check.files import look_at_files
 from portcullis.config_check.redis import look_at_redis
 from portcullis.config_check.survey import Survey, survey
@@ -53,6 +54,8 @@ def check(config: Path | None, *, production: bool, offline: bool, as_json: bool
     if config is None and os.environ.get(CONFIG_VARIABLE):
         config = Path(os.environ[CONFIG_VARIABLE])
     found = survey(config, os.environ)
+    if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
+        found = replace(found, faults=(*found.faults, *faults_of_files(tls)))
     advice = list(_advice(config, found, os.environ))
     if not offline:
         advice += _of_redis_itself(found)

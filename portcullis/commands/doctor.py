@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import examine
 from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
-from portcullis.doctor.gateway import UnreachableError, discover
+from portcullis.doctor.gateway import Gateway, UnreachableError, discover
+from portcullis.doctor.reach import Reach, in_words, reach
 from portcullis.operator_settings import operator_settings
 
 _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yellow"}
@@ -44,15 +46,30 @@ _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yel
     help="Where `portcullis up` keeps its state: the keys to forge an expired token come from there, unless "
     "MASTER_KEY and REDIS_URL are in the environment.",
 )
+@click.option(
+    "--cert", type=click.Path(path_type=Path), help="A client certificate (PEM), for tls_client_required."
+)
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Its private key (PEM), if it is not in the same file."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def command(url: str, user: str, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+def command(
+    url: str,
+    user: str,
+    config: Path | None,
+    state_dir: Path,
+    *,
+    cert: Path | None,
+    key: Path | None,
+    as_json: bool,
+) -> None:
     """Check a running gateway from outside, attacks included.
 
     Signs in with a real MCP client, calls a service, and then tries what an attacker would: forged identity
     headers, tokens for another audience, expired, changed or unsigned ones, foreign hosts and odd paths.
     Exits with 0 only if every attack was tried and refused.
     """
-    findings = asyncio.run(_run(url, user, _means(config, state_dir), say=not as_json))
+    findings = asyncio.run(_run(url, user, _means(config, state_dir), reach(url, cert, key), say=not as_json))
     if as_json:
         click.echo(json.dumps([{"claim": f.claim, "outcome": f.outcome.value, "seen": f.seen} for f in findings]))
     sys.exit(0 if all(finding.outcome is Outcome.HOLDS for finding in findings) else 1)
@@ -66,20 +83,20 @@ def _means(config: Path | None, state_dir: Path) -> Forger | None:
         return None
 
 
-async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list[Finding]:
+async def _run(url: str, user: str, forger: Forger | None, by: Reach, *, say: bool) -> list[Finding]:
     findings = []
     try:
-        async with httpx2.AsyncClient(timeout=15.0) as http:
-            gateway = await discover(url, http)
-            browser = await _browser(gateway.issuer, user, http)
+        async with by.client(timeout=15.0) as http:
+            gateway = await discover(url, http, by)
+            browser = await _browser(gateway, user)
             async for finding in examine(gateway, browser, forger):
                 findings.append(finding)
                 if say:
                     _tell(finding)
     except UnreachableError as error:
         raise click.ClickException(str(error)) from None
-    except httpx2.HTTPError as error:
-        raise click.ClickException(f"{url} stopped answering: {str(error) or type(error).__name__}") from None
+    except (httpx2.HTTPError, ssl.SSLError) as error:
+        raise click.ClickException(f"{url} stopped answering: {in_words(error)}") from None
     finally:
         if forger is not None:
             await forger.aclose()
@@ -89,10 +106,11 @@ async def _run(url: str, user: str, forger: Forger | None, *, say: bool) -> list
     return findings
 
 
-async def _browser(issuer: str, user: str, http: httpx2.AsyncClient) -> Browser:
+async def _browser(gateway: Gateway, user: str) -> Browser:
     """By itself at the local stand-in, which only ever runs on loopback; else with the user's own browser."""
-    if is_loopback(issuer) and (await http.get(f"{origin_of(issuer)}/_github/healthz")).is_success:
-        return LocalBrowser(user)
+    standin = f"{origin_of(gateway.issuer)}/_github/healthz"
+    if is_loopback(gateway.issuer) and (await gateway.http.get(standin)).is_success:
+        return LocalBrowser(user, gateway.reach)
     return SystemBrowser(lambda line: click.echo(line, err=True))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +14,11 @@ import click
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, load
 from portcullis.certificates import secret
+from portcullis.certificates.pair import Follower
 from portcullis.envoy_config import SYSTEM_CAS, to_yaml
 from portcullis.envoy_config import render as render_bootstrap
+
+_LOOK_SECONDS = 1.0
 
 
 @click.group()
@@ -27,16 +32,41 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="The settings file; else the one that PORTCULLIS_CONFIG names.",
 )
-def show_secret(config: Path | None) -> None:
+@click.option(
+    "--follow",
+    "target",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write FILE, and again whenever a new pair is there that fits, until stopped.",
+)
+def show_secret(config: Path | None, target: Path | None) -> None:
     """Print what Envoy must find in the file `tls_secret` when it is to use `tls_cert` and `tls_key`.
 
-    The file names the two and holds no key itself. Envoy follows when they are renewed in place. With acme_email
-    nothing of this is needed: `portcullis acme` writes its own.
+    What is printed names the two and holds no key. Envoy reads both again only when something is moved into the
+    folder of tls_cert. Where they are written over, or links are made anew (certbot), let --follow write FILE: it
+    holds the certificate and the key, and is for its owner only. With acme_email nothing of this is needed.
     """
     settings = load(EnvoySettings, config, os.environ)
     if settings.tls_cert is None or settings.tls_key is None:
         raise SettingsError(["tls_cert and tls_key are not set"])
+    if target is not None:
+        _follow(Follower(settings.tls_cert, settings.tls_key, target))
+        return
     click.echo(json.dumps(secret.of_files(settings.tls_cert.absolute(), settings.tls_key.absolute()), indent=2))
+
+
+def _follow(follower: Follower) -> None:
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    while True:
+        try:
+            for sentence in follower.look():
+                click.echo(sentence, err=True)
+        except OSError as error:
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+        if stopping.wait(_LOOK_SECONDS):
+            return
 
 
 @command.command()

@@ -19,9 +19,9 @@ from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis import envoy_program, redis_program
-from portcullis.certificates import secret
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.supervisor import operator_environment, plan, redis_config, reserve, telling
+from portcullis.certificates.pair import Follower, faults_of_files
 from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
@@ -33,7 +33,7 @@ from portcullis.supervisor.redis_config import OwnRedis
 from portcullis.supervisor.state import StateDir, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from portcullis.supervisor.choices import Choices
 
@@ -75,19 +75,19 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
         _check_commands(choices)
         console = Console(state.logs / "up.log")
         try:
-            _run(choices, children, console, state)
+            _run(choices, ground, children, console, state)
         finally:
             console.close()
 
 
-def _run(choices: Choices, children: plan.Plan, console: Console, state: StateDir) -> None:
+def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console, state: StateDir) -> None:
     """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
     telling.opening(console, choices, state.root)
     adopt_orphans()
     logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
     try:
         asyncio.run(
-            Fleet(logs, partial(telling.progress, console)).run(
+            Fleet(logs, partial(telling.progress, console), chores=_chores(choices, ground)).run(
                 children.stages, children.challenges, lambda: telling.ready(console, choices)
             )
         )
@@ -100,6 +100,17 @@ def _run(choices: Choices, children: plan.Plan, console: Console, state: StateDi
     finally:
         kill_children()
     telling.stopped(console)
+
+
+def _follower(choices: Choices, ground: Ground) -> Follower | None:
+    """What keeps Envoy's copy of the operator's own certificate, if there is one."""
+    cert, key = choices.settings.tls_cert, choices.settings.tls_key
+    return Follower(cert, key, ground.tls_secret_file) if cert and key else None
+
+
+def _chores(choices: Choices, ground: Ground) -> dict[str, Callable[[], list[str]]]:
+    follower = _follower(choices, ground)
+    return {"certificate": follower.look} if follower else {}
 
 
 def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
@@ -132,9 +143,8 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
 
     state.write_private(operator_environment.path(state.root), operator_environment.render(choices, ground))
     state.write_private(ground.envoy_file, json.dumps(render(envoy_settings)))
-    if envoy_settings.tls_cert and envoy_settings.tls_key:
-        document = secret.of_files(envoy_settings.tls_cert.absolute(), envoy_settings.tls_key.absolute())
-        state.write_private(ground.tls_secret_file, json.dumps(document))
+    if follower := _follower(choices, ground):
+        follower.look()
     if envoy_settings.uses_acme:
         CertificateFolder(ground.acme_dir).show_something(envoy_settings.certificate_names)
     return ground
@@ -179,6 +189,7 @@ def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
         except SettingsError as error:
             # Without a usable master key there is no verification key either. The first fault says it all.
             faults += [fault for fault in error.faults if not fault.startswith("jwks_verification_key is not set")]
+    faults += faults_of_files(choices.settings)
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))
     return envoy

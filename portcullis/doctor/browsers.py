@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin, urlsplit
 
-import httpx2
+from portcullis.doctor.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import httpx2
 
 _MOST_STEPS = 10
 _PATIENCE = 300.0
@@ -32,12 +34,13 @@ class Browser(Protocol):
 class LocalBrowser:
     """Fills in the consent page and the stand-in's page as `login`, like a person would, cookies included."""
 
-    def __init__(self, login: str) -> None:
+    def __init__(self, login: str, reach: Reach | None = None) -> None:
         self._login = login
+        self._reach = reach or Reach()
 
     async def visit(self, url: str, redirect_uri: str) -> str:
         """See `Browser.visit`."""
-        async with httpx2.AsyncClient(timeout=15.0) as http:
+        async with self._reach.client(timeout=15.0) as http:
             answer = await http.get(url)
             for _ in range(_MOST_STEPS):
                 if answer.has_redirect_location:

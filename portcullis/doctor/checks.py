@@ -52,7 +52,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
         yield await _challenges_strangers(gateway, resource)
-    wallet = Wallet()
+    wallet = Wallet(gateway.reach)
     first = gateway.resources[0]
     try:
         signed_in = await sign_in(first, wallet, browser)
@@ -113,7 +113,7 @@ async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) ->
     """Only a service that tells what it received can show this one."""
     claim = "identity headers that the caller sent never reach a service"
     for resource in gateway.resources:
-        wallet = Wallet()
+        wallet = Wallet(gateway.reach)
         try:
             if "whoami" not in (await sign_in(resource, wallet, browser)).tools:
                 continue

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx2
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 from portcullis.doctor.browsers import SignInError
+from portcullis.doctor.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import httpx2
 
     from portcullis.doctor.browsers import Browser
 
@@ -36,9 +38,10 @@ class Management:
 
 
 class Wallet:
-    """Keeps what the SDK obtains, for the length of one run (the SDK's `TokenStorage`)."""
+    """Keeps what the SDK obtains, for one run (the SDK's `TokenStorage`), and how to reach the gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach | None = None) -> None:
+        self.reach = reach or Reach()
         self.tokens: OAuthToken | None = None
         self.client: OAuthClientInformationFull | None = None
         self.management: Management | None = None
@@ -110,7 +113,7 @@ async def connected(
         resource, metadata, wallet, redirect_handler=redirect, callback_handler=callback
     )
     async with (
-        httpx2.AsyncClient(
+        wallet.reach.client(
             auth=provider, headers=headers, timeout=_TIMEOUT, event_hooks={"response": [wallet.overhear]}
         ) as http,
         Client(streamable_http_client(resource, http_client=http), read_timeout_seconds=_TIMEOUT) as client,

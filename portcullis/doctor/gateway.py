@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
 from oauth_core.public_urls import well_known
 from oauth_core.resources import metadata_url
+from portcullis.doctor.reach import Reach, in_words
 
 _INITIALIZE = {
     "jsonrpc": "2.0",
@@ -35,6 +37,7 @@ class Gateway:
     metadata: dict[str, Any]
     resources: tuple[str, ...]
     http: httpx2.AsyncClient
+    reach: Reach = field(default_factory=Reach)
 
     async def knock(
         self,
@@ -63,7 +66,7 @@ class Gateway:
         return document if isinstance(document, dict) else {}
 
 
-async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
+async def discover(url: str, http: httpx2.AsyncClient, reach: Reach | None = None) -> Gateway:
     """Find the gateway at `url`. Raises `UnreachableError`."""
     issuer = url.rstrip("/")
     try:
@@ -72,8 +75,8 @@ async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
         raise UnreachableError(f"{url}: {error}") from None
     try:
         answer = await http.get(where)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise UnreachableError(f"{where}: {str(error) or type(error).__name__}") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError) as error:
+        raise UnreachableError(f"{where}: {in_words(error)}") from None
     if not answer.is_success:
         raise UnreachableError(f"{where} answered {answer.status_code}")
     try:
@@ -85,4 +88,4 @@ async def discover(url: str, http: httpx2.AsyncClient) -> Gateway:
         raise UnreachableError(f"{where} is not the metadata of a Portcullis gateway")
     if not resources:
         raise UnreachableError(f"{where} names no services")
-    return Gateway(issuer, metadata, tuple(resources), http)
+    return Gateway(issuer, metadata, tuple(resources), http, reach or Reach())

@@ -65,6 +65,7 @@ class Event(Enum):
     READY = "ready"
     DIED = "died"
     FAILED = "failed"
+    NOTED = "noted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from portcullis.supervisor.child import Child, Event, Failure, Timing
 from portcullis.supervisor.log_files import LOOK_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from portcullis.supervisor.child import ChildSpec
     from portcullis.supervisor.log_files import LogFiles
@@ -40,11 +40,17 @@ class Fleet:
     """The children of one gateway."""
 
     def __init__(
-        self, logs: LogFiles, tell: Callable[[str, Event, str], None], timing: Timing | None = None
+        self,
+        logs: LogFiles,
+        tell: Callable[[str, Event, str], None],
+        timing: Timing | None = None,
+        chores: Mapping[str, Callable[[], list[str]]] | None = None,
     ) -> None:
+        """`chores` are done every second, as that of `logs` is; each returns what to say, or raises `OSError`."""
         self._logs = logs
         self._tell = tell
         self._timing = timing or Timing()
+        self._chores = {"logs": logs.look, **(chores or {})}
         self._started: list[list[Child]] = []
         self._broken: asyncio.Future[None] | None = None
 
@@ -65,8 +71,9 @@ class Fleet:
         self._broken = loop.create_future()
         signalled = asyncio.create_task(stopping.wait())
         starting = asyncio.create_task(self._start(stages, checks))
-        tending = asyncio.create_task(self._tend_logs())
-        tending.add_done_callback(self._ended("the log files"))
+        chores = [asyncio.create_task(self._do_again(*chore), name=chore[0]) for chore in self._chores.items()]
+        for task in chores:
+            task.add_done_callback(self._ended(task.get_name()))
         try:
             await asyncio.wait({starting, signalled, self._broken}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -76,7 +83,7 @@ class Fleet:
             if self._broken.done() and not signalled.done():
                 self._broken.result()
         finally:
-            tasks = (starting, signalled, tending)
+            tasks = (starting, signalled, *chores)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -92,17 +99,17 @@ class Fleet:
 
         return ended
 
-    async def _tend_logs(self) -> None:
+    async def _do_again(self, name: str, chore: Callable[[], list[str]]) -> None:
         failing = False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                for sentence in await asyncio.to_thread(self._logs.look):
-                    self._tell("logs", Event.FAILED, sentence)
+                for sentence in await asyncio.to_thread(chore):
+                    self._tell(name, Event.NOTED, sentence)
                 failing = False
             except OSError as error:
                 if not failing:
-                    self._tell("logs", Event.FAILED, f"{error.filename}: {error.strerror}; trying again")
+                    self._tell(name, Event.FAILED, f"{error.filename}: {error.strerror}; trying again")
                 failing = True
 
     async def _start(self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe]) -> None:

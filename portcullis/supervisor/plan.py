@@ -25,6 +25,10 @@ _STANDIN_CLIENT = "portcullis-local"
 # Without -P Python would import modules from the folder that one happens to stand in.
 _PYTHON = (sys.executable, "-P", "-m")
 
+_AUTHZ_TLS = ("AUTHZ_TLS_CERT", "AUTHZ_TLS_KEY", "AUTHZ_TLS_CLIENT_CA")
+_UPSTREAM_TLS = ("AUTHZ_UPSTREAM_CA", "AUTHZ_UPSTREAM_NAME", "AUTHZ_UPSTREAM_CERT", "AUTHZ_UPSTREAM_KEY")
+# Between machines. Here Envoy and the check service speak over sockets in a folder that only this user can enter.
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -55,7 +59,12 @@ def make_plan(choices: Choices, ground: Ground) -> Plan:
         (_acme(choices, ground),) if choices.settings.uses_acme else (),
     )
     challenges = tuple(
-        ChallengeProbe(choices.envoy_listen[0], service.resource, tls=choices.settings.terminates_tls)
+        ChallengeProbe(
+            choices.envoy_listen[0],
+            service.resource,
+            tls=choices.settings.terminates_tls,
+            client_required=choices.settings.turns_strangers_away,
+        )
         for service in choices.settings.resolved_services
     )
     return Plan(tuple(stage for stage in stages if stage), challenges)
@@ -111,6 +120,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         AUTHZ_LISTEN=f"unix:{ground.authz_socket}",
         AUTHZ_WORKERS=str(choices.authz_workers),
         JWKS_VERIFICATION_KEY=ground.jwks_verification_key,
+        **dict.fromkeys(_AUTHZ_TLS, ""),
         ASSERTION_KEY_FILE=str(ground.assertion_key_file) if ground.assertion_key_file else None,
     )
 
@@ -129,6 +139,7 @@ def envoy_environment(choices: Choices, ground: Ground) -> dict[str, str]:
         STANDIN_UPSTREAM=f"unix:{ground.standin_socket}" if choices.standin else None,
         TLS_SECRET=str(ground.tls_secret_file),
         ACME_UPSTREAM=f"unix:{ground.acme_socket}",
+        **dict.fromkeys(_UPSTREAM_TLS, ""),
         ACME_DIR=str(ground.acme_dir),
     )
 

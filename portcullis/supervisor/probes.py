@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +25,9 @@ PROBE_SECONDS = 2.0
 """One question may take this long; it is asked again until the child's time is up."""
 
 _SERVER_ERROR = 500
+
+_CERTIFICATE_REQUIRED = "CERTIFICATE_REQUIRED"
+"""The TLS alert to a caller that shows no certificate, as OpenSSL spells it (RFC 8446 section 6.2)."""
 
 
 class Probe(Protocol):
@@ -111,12 +115,15 @@ class ChallengeProbe:
 
     `address` is where Envoy listens (`host:port`) and `url` the service's public URL, whose name need not
     resolve on this machine. Behind TLS the certificate is not looked at: whether the gateway answers
-    is one question, whether the authority has signed already another.
+    is one question, whether the authority has signed already another. With `client_required` Envoy turns away
+    callers without a certificate of theirs, of which there is none here: then that refusal, by a TLS alert, is the
+    answer that is waited for.
     """
 
     address: str
     url: str
     tls: bool = False
+    client_required: bool = False
 
     async def __call__(self) -> str | None:
         public = httpx2.URL(self.url)
@@ -133,7 +140,9 @@ class ChallengeProbe:
                     extensions={"sni_hostname": public.host},
                     json={"jsonrpc": "2.0", "id": 1, "method": "ping"},
                 )
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, ssl.SSLError) as error:
+            if self.client_required and _CERTIFICATE_REQUIRED in str(error).upper():
+                return None
             return f"through Envoy: {str(error) or type(error).__name__}"
         if answer.status_code == httpx2.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
             return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def progress(console: Console, name: str, event: Event, text: str) -> None:
     """One line about one child. Troubles go to standard error."""
-    console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED})
+    console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED, Event.NOTED})
 
 
 def opening(console: Console, choices: Choices, root: Path) -> None:

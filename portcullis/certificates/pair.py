@@ -1,0 +1,158 @@
+"""A certificate chain and its key in two files of the operator's: read, checked to fit, and followed when renewed.
+
+There are many ways to renew: a link is removed and made anew (certbot), files are moved into their place, written
+over, or a whole folder is swapped (Kubernetes). So the files are read again and again, and what they say counts;
+how they came there does not. Envoy is given a copy of both in one file, which is replaced when a new pair fits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from portcullis.certificates import secret
+
+if TYPE_CHECKING:
+    from oauth_core.settings import TlsSettings
+
+_SMALLEST_RSA = 2048
+_LONGEST = 1024 * 1024
+_LASTING = 5
+"""Looks."""
+
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+
+
+class PairError(Exception):
+    """The files cannot be used. The message names the file and says why, without anything of the key."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A chain and its key, both PEM. `repr` shows neither. `ends` is in seconds since the epoch."""
+
+    chain: str
+    key: str
+    ends: float
+
+    def __repr__(self) -> str:
+        return f"Pair(ends={self.ends!r})"
+
+    @classmethod
+    def read(cls, cert: Path, key: Path) -> Pair:
+        """The pair in these two files. Raises `PairError` unless Envoy can use it."""
+        chain, private_text = _text(cert), _text(key)
+        try:
+            certificates = x509.load_pem_x509_certificates(chain.encode())
+        except ValueError:
+            raise PairError(f"{cert} has no certificate in PEM form") from None
+        try:
+            private = serialization.load_pem_private_key(private_text.encode(), None)
+        except TypeError:
+            raise PairError(f"{key} is encrypted; Envoy needs a key without a passphrase") from None
+        except ValueError:
+            raise PairError(f"{key} has no private key in PEM form") from None
+        if isinstance(private, rsa.RSAPrivateKey):
+            if private.key_size < _SMALLEST_RSA:
+                raise PairError(f"{key} is an RSA key of {private.key_size} bits; Envoy needs {_SMALLEST_RSA}")
+        elif not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name not in _CURVES:
+            raise PairError(f"{key} is of a kind that Envoy does not take; use RSA or ECDSA with P-256")
+        if private.public_key() != certificates[0].public_key():
+            raise PairError(f"{key} does not belong to the first certificate in {cert}")
+        return cls(chain, private_text, certificates[0].not_valid_after_utc.timestamp())
+
+    def document(self) -> str:
+        """The file that Envoy reads."""
+        return json.dumps(secret.of_texts(self.chain, self.key))
+
+
+class Follower:
+    """Keeps Envoy's file the same as the operator's two files, as long as they fit each other."""
+
+    def __init__(self, cert: Path, key: Path, target: Path) -> None:
+        self._cert, self._key, self._target = cert, key, target
+        self._fault = ""
+        self._times = 0
+
+    def look(self) -> list[str]:
+        """Read the two files, and replace Envoy's when they say something else and fit each other.
+
+        Returns sentences to say. Raises `OSError` if Envoy's file cannot be written.
+        """
+        try:
+            pair = Pair.read(self._cert, self._key)
+        except PairError as error:
+            return self._faulty(str(error))
+        self._fault = ""
+        document = pair.document()
+        if self._target.exists() and self._target.read_text(encoding="utf-8") == document:
+            return []
+        _replace(self._target, document)
+        ends = datetime.fromtimestamp(pair.ends, UTC).isoformat()
+        past = "; it has ended ALREADY" if pair.ends <= time.time() else ""
+        return [f"{self._cert}: a new certificate is in use, good until {ends}{past}"]
+
+    def _faulty(self, fault: str) -> list[str]:
+        """Say a fault once, when it has lasted: half of a renewal looks the same, and is over in a moment."""
+        self._times = self._times + 1 if fault == self._fault else 1
+        self._fault = fault
+        return [f"{fault}; the certificate before stays in use"] if self._times == _LASTING else []
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(_LONGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairError(f"{path}: {getattr(error, 'strerror', None) or 'is not PEM text'}") from None
+    if len(text) > _LONGEST:
+        raise PairError(f"{path} is too long for a certificate or a key")
+    return text
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file for its owner only and move it into its place, which is what Envoy watches for."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def check_authorities(path: Path) -> None:
+    """Raise `PairError` unless the file at `path` holds certificates."""
+    try:
+        x509.load_pem_x509_certificates(_text(path).encode())
+    except ValueError:
+        raise PairError(f"{path} has no certificate in PEM form") from None
+
+
+def faults_of_files(settings: TlsSettings) -> list[str]:
+    """What keeps Envoy from using the files that the settings name, one sentence each."""
+    faults = []
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        try:
+            Pair.read(settings.tls_cert, settings.tls_key)
+        except PairError as error:
+            faults.append(f"tls_cert and tls_key: {error}")
+    if settings.tls_client_ca is not None:
+        try:
+            check_authorities(settings.tls_client_ca)
+        except PairError as error:
+            faults.append(f"tls_client_ca: {error}")
+    return faults

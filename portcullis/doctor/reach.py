@@ -1,0 +1,73 @@
+"""How the doctor reaches a gateway: by a proxy or without, with which authorities and which client certificate."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from oauth_core.errors import SettingsError
+from oauth_core.public_urls import is_loopback
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What OpenSSL and the HTTP client say, and what that means to an operator.
+_MEANINGS = (
+    (
+        ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA"),
+        "the gateway asks callers for a certificate of its own authorities: give one with --cert and --key",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "its certificate is not trusted here: name its authority's file in SSL_CERT_FILE",
+    ),
+    (("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"), "plain HTTP is spoken there, not TLS: is it http://?"),
+    (
+        ("DISCONNECTED WITHOUT SENDING", "READERROR"),
+        "the connection was closed without an answer, as a TLS listener does with plain HTTP: is it https://?",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Makes HTTP clients. Without anything said, they are those that any program has."""
+
+    proxies: bool = True
+    tls: ssl.SSLContext | None = None
+
+    def client(self, **options: Any) -> httpx2.AsyncClient:
+        """A client with further options."""
+        if self.tls is not None:
+            options["verify"] = self.tls
+        return httpx2.AsyncClient(trust_env=self.proxies, **options)
+
+
+def reach(url: str, cert: Path | None = None, key: Path | None = None) -> Reach:
+    """How to reach the gateway at `url`, with the client certificate in the file `cert`, if any.
+
+    A gateway on this machine is never asked for through a proxy (`HTTPS_PROXY` and the like), which has another
+    localhost. Raises `SettingsError` when the certificate cannot be used.
+    """
+    is_local = is_loopback(url)
+    if not is_local and cert is None:
+        return Reach()
+    tls = ssl.create_default_context() if is_local else httpx2.create_ssl_context()
+    if cert is not None:
+        try:
+            tls.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError([f"--cert {cert}: {error.strerror or error}"]) from None
+    return Reach(proxies=not is_local, tls=tls)
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong, and what that means where it is known."""
+    text = str(error) or type(error).__name__
+    for signs, meaning in _MEANINGS:
+        if any(sign in text.upper() for sign in signs):
+            return f"{meaning} ({text})"
+    return text
