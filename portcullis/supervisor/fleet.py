@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portcullis.supervisor.child import Child, Event, Failure, Timing
 from portcullis.supervisor.log_files import LOOK_SECONDS
@@ -75,17 +75,18 @@ class Fleet:
         for task in chores:
             task.add_done_callback(self._ended(task.get_name()))
         try:
-            await asyncio.wait({starting, signalled, self._broken}, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [signalled, self._broken]
+            await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
                 when_ready()
-                await asyncio.wait({signalled, self._broken}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if self._broken.done() and not signalled.done():
                 self._broken.result()
         finally:
-            tasks = (starting, signalled, *chores)
-            for task in tasks:
-                task.cancel()
+            tasks: list[asyncio.Task[Any]] = [starting, signalled, *chores]
+            for each in tasks:
+                each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop()
             self._broken.cancel()

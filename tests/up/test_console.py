@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,11 +43,15 @@ def said(folder: Path) -> str:
     return record.read_text() if record.exists() else ""
 
 
+def _came_back(folder: Path, count: int) -> bool:
+    return said(folder).count("ready again") == count
+
+
 def killed_children_come_back(folder: Path, process: subprocess.Popen[bytes]) -> None:
     for count, what in enumerate(("-m oauth_web", "-m oauth_web", "-m ext_authz"), 1):
         (pid,) = [pid for pid in children_of(process.pid) if what in command_line(pid)]
         os.kill(pid, signal.SIGKILL)
-        until(lambda count=count: said(folder).count("ready again") == count, f"{what} to come back", 60)
+        until(partial(_came_back, folder, count), f"{what} to come back", 60)
 
 
 def test_a_terminal_that_is_gone_does_not_end_supervision(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from portcullis.supervisor import log_files
@@ -65,7 +66,7 @@ def test_without_room_for_a_copy_the_bound_still_holds(tmp_path: Path, monkeypat
     def no_room(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(log_files.shutil, "copyfileobj", no_room)
+    monkeypatch.setattr(shutil, "copyfileobj", no_room)
     logs.look()
     assert file.stat().st_size == 0
 
@@ -82,7 +83,7 @@ def test_on_a_disk_that_is_nearly_full_old_pieces_go_first_and_the_newest_stay(
     def usage(_folder: Path) -> Usage:
         return Usage(log_files.LOW_SPACE - 15 + sum(1 for _ in range(20 - len(list(tmp_path.iterdir())))))
 
-    monkeypatch.setattr(log_files.shutil, "disk_usage", usage)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     (sentence,) = logs.look()
     assert sentence.startswith("the disk is nearly full: deleted a.log.9, b.log.9, a.log.8, b.log.8")
     assert {"a.log", "a.log.1", "b.log", "b.log.1"} <= {piece.name for piece in tmp_path.iterdir()}
