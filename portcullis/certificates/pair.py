@@ -37,6 +37,10 @@ class PairError(Exception):
     """The files cannot be used. The message names the file and says why, without anything of the key."""
 
 
+class MissingFileError(PairError):
+    """There is no such file on this machine."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A chain and its key, both PEM. `repr` shows neither. `ends` is in seconds since the epoch."""
@@ -113,6 +117,8 @@ def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(_LONGEST + 1)
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: No such file or directory") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PairError(f"{path}: {getattr(error, 'strerror', None) or 'is not PEM text'}") from None
     if len(text) > _LONGEST:
@@ -143,16 +149,26 @@ def check_authorities(path: Path) -> None:
 
 
 def faults_of_files(settings: TlsSettings) -> list[str]:
-    """What keeps Envoy from using the files that the settings name, one sentence each."""
-    faults = []
+    """What keeps Envoy on this machine from using the files that the settings name, one sentence each."""
+    return [f"{name}: {error}" for name, error in _errors_of_files(settings)]
+
+
+def faults_of_files_here(settings: TlsSettings) -> list[str]:
+    """As `faults_of_files`, but a file that is not on this machine may be on the one where Envoy is."""
+    errors = _errors_of_files(settings)
+    return [f"{name}: {error}" for name, error in errors if not isinstance(error, MissingFileError)]
+
+
+def _errors_of_files(settings: TlsSettings) -> list[tuple[str, PairError]]:
+    errors = []
     if settings.tls_cert is not None and settings.tls_key is not None:
         try:
             Pair.read(settings.tls_cert, settings.tls_key)
         except PairError as error:
-            faults.append(f"tls_cert and tls_key: {error}")
+            errors.append(("tls_cert and tls_key", error))
     if settings.tls_client_ca is not None:
         try:
             check_authorities(settings.tls_client_ca)
         except PairError as error:
-            faults.append(f"tls_client_ca: {error}")
-    return faults
+            errors.append(("tls_client_ca", error))
+    return errors

@@ -22,7 +22,7 @@ from oauth_core.settings import (
     WebSettings,
 )
 from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everybody, of_redis, of_web
-from portcullis.certificates.pair import faults_of_files
+from portcullis.certificates.pair import faults_of_files_here
 from portcullis.config_check.files import look_at_files
 from portcullis.config_check.redis import look_at_redis
 from portcullis.config_check.survey import Survey, survey
@@ -55,7 +55,7 @@ def check(config: Path | None, *, production: bool, offline: bool, as_json: bool
         config = Path(os.environ[CONFIG_VARIABLE])
     found = survey(config, os.environ)
     if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
-        found = replace(found, faults=(*found.faults, *faults_of_files(tls)))
+        found = replace(found, faults=(*found.faults, *faults_of_files_here(tls)))
     advice = list(_advice(config, found, os.environ))
     if not offline:
         advice += _of_redis_itself(found)

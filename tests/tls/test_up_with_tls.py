@@ -228,7 +228,10 @@ def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
         '[[services]]\nname = "a"\nupstream = "http://127.0.0.1:1/mcp"\n'
     )
     if key is None or b"BEGIN" not in key:
-        for command in (["up", "--port", "0", "--state-dir", f"{tmp_path}/s"], ["config", "check", "--offline"]):
+        commands = [["up", "--port", "0", "--state-dir", f"{tmp_path}/s"]]
+        if key is not None:  # a file that is not here may be where Envoy is
+            commands.append(["config", "check", "--offline"])
+        for command in commands:
             done = subprocess.run(
                 [*PORTCULLIS, *command, "--config", str(config)],
                 env=plain_environment(),
