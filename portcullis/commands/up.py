@@ -20,8 +20,8 @@ from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis import envoy_program, redis_program
 from portcullis.certificates.folder import CertificateFolder
-from portcullis.supervisor import operator_environment, plan, redis_config, reserve, telling
 from portcullis.certificates.pair import Follower, faults_of_files
+from portcullis.supervisor import operator_environment, plan, redis_config, reserve, telling
 from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
