@@ -26,7 +26,7 @@ def authorization_server(
     identity_assertions: bool = False,
     bound_tokens: bool = False,
 ) -> dict[str, object]:
-    """Authorization server metadata (RFC 8414 section 2), also fit for OpenID Connect discovery.
+    """Authorization server metadata (RFC 8414 section 2).
 
     Without `registration`, `client_documents`, `identity_assertions` or `bound_tokens` (RFC 8705) nobody is told
     of a way that would only refuse.
@@ -58,6 +58,19 @@ def authorization_server(
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "client_id_metadata_document_supported": client_documents,
         **({CERTIFICATE_BOUND: True} if bound_tokens else {}),
+    }
+
+
+def openid_configuration(server: dict[str, object], signing_algorithm: str) -> dict[str, object]:
+    """The same as `server`, with the further members that OpenID Connect Discovery 1.0 requires (section 3).
+
+    Clients that look for this document check that they are there. The server gives no ID tokens. The document
+    names the algorithm that it signs with, and RS256, which the specification requires in every list.
+    """
+    return {
+        **server,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(dict.fromkeys((signing_algorithm, "RS256"))),
     }
 
 

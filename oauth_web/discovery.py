@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from oauth_core import service_assertions
 from oauth_core.key_ring import JWKS_MAX_AGE
-from oauth_core.metadata import authorization_server, protected_resource
+from oauth_core.metadata import authorization_server, openid_configuration, protected_resource
 from oauth_core.public_urls import path_of, well_known
 from oauth_web.answers import json_answer
 
@@ -43,15 +44,13 @@ def blueprint(deps: Deps) -> Blueprint:
     below = path_of(issuer)
     # For an issuer with a path, the well-known part goes before it (RFC 8414 section 3.1) or after it (OpenID
     # Connect Discovery section 4.1); clients try both.
-    documents = ("oauth-authorization-server", "openid-configuration")
-    places = {path_of(well_known(issuer, name)) for name in documents}
-    places |= {f"{below}/.well-known/{name}" for name in documents}
-
-    async def authorization_server_metadata() -> Response:
-        return _public(json.dumps(server))
-
-    for place in sorted(places):
-        bp.add_url_rule(place, view_func=authorization_server_metadata)
+    documents = {
+        "oauth-authorization-server": server,
+        "openid-configuration": openid_configuration(server, deps.settings.signing_algorithm),
+    }
+    for name, document in documents.items():
+        for place in sorted({path_of(well_known(issuer, name)), f"{below}/.well-known/{name}"}):
+            bp.add_url_rule(place, name, partial(_document, json.dumps(document)))
 
     @bp.get("/.well-known/oauth-protected-resource")
     async def root_resource_metadata() -> Response:
@@ -80,6 +79,10 @@ def blueprint(deps: Deps) -> Blueprint:
         return _public(deps.assertion_keys.jwks)
 
     return bp
+
+
+async def _document(text: str) -> Response:
+    return _public(text)
 
 
 def _public(document: str, *, max_age: int = _METADATA_MAX_AGE) -> Response:

@@ -35,6 +35,21 @@ async def test_metadata_names_the_issuer_byte_for_byte_and_requires_s256(
     assert document["protected_resources"] == [web.resource, web.other_resource]
 
 
+async def test_the_openid_document_has_every_member_that_the_specification_requires(
+    web: WebServer, client: OAuthClient
+) -> None:
+    """OpenID Connect Discovery 1.0, section 3. The official TypeScript SDK rejects a document without one."""
+    document = (await client.http.get(f"{web.issuer}/.well-known/openid-configuration")).json()
+    texts = {"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"}
+    lists = {"response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported"}
+    assert all(isinstance(document[name], str) for name in texts)
+    assert all(document[name] and all(isinstance(item, str) for item in document[name]) for name in lists)
+    assert document["subject_types_supported"] == ["public"]
+    assert "RS256" in document["id_token_signing_alg_values_supported"]
+    other = (await client.http.get(f"{web.issuer}/.well-known/oauth-authorization-server")).json()
+    assert document.items() >= other.items()
+
+
 @pytest.mark.requirement("mcp:resource-metadata", "mcp:resource-metadata-as", "rfc9728:location", "rfc9728:json")
 async def test_each_service_has_metadata_at_its_own_path(web: WebServer, client: OAuthClient) -> None:
     document = (await client.http.get(f"{web.issuer}/.well-known/oauth-protected-resource/time/mcp")).json()
