@@ -48,7 +48,9 @@ class Lacking:
 def rights_of(policy: Policy, claims: AccessClaims) -> Rights:
     """The rights of the token with these claims."""
     permissions = (
-        UNLIMITED if claims.github_user is None else policy.permissions_of(claims.github_user, claims.groups)
+        UNLIMITED
+        if claims.github_user is None
+        else policy.permissions_of(claims.github_user, claims.github_id, claims.groups)
     )
     return Rights(_words(claims.scope), permissions)
 

@@ -2,6 +2,10 @@
 
 Organisations and teams are groups here: a team is written `organisation/team`, by its slug. Names are compared
 without case, as GitHub itself does; they are ASCII.
+
+A person is listed by login (`alice`) or by account (`alice#111`). GitHub gives a login that became free to the
+next account that asks for it, so a login alone means the account that was seen first under it
+(`oauth_core.store.users`). Beside an id the login is only for readers.
 """
 
 from __future__ import annotations
@@ -16,6 +20,38 @@ if TYPE_CHECKING:
     from oauth_core.model import User
 
 ANYBODY = "*"
+_LISTED = re.compile(r"[^#/\s]+(?:#([1-9][0-9]{0,18}))?")
+
+
+def check_users(users: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `users` when each is a login, `login#id` or `*`; else raise `ValueError`."""
+    for name in users:
+        if _LISTED.fullmatch(name) is None:
+            raise ValueError(f"{name} is neither a GitHub login nor login#id, where id is the account's number")
+    return users
+
+
+def check_user(user: str) -> str:
+    """The same for one name, which may not be `*`."""
+    if user == ANYBODY:
+        raise ValueError("a user is one person")
+    return check_users((user,))[0]
+
+
+def listed_as(name: str) -> str:
+    """How a name in a list of users is compared: `#111` for an account, else the login in lower case."""
+    login, mark, github_id = name.partition("#")
+    return f"#{github_id}" if mark else login.lower()
+
+
+def names_of(login: str, github_id: int | None) -> tuple[str, ...]:
+    """Under which names a person may be listed, in the form of `listed_as`."""
+    return (login.lower(),) if github_id is None else (login.lower(), f"#{github_id}")
+
+
+def logins_among(listed: Iterable[str]) -> frozenset[str]:
+    """The names in the form of `listed_as` that are logins without an account."""
+    return frozenset(name for name in listed if name != ANYBODY and not name.startswith("#"))
 
 
 def check_organizations(organizations: tuple[str, ...]) -> tuple[str, ...]:
@@ -36,7 +72,10 @@ def check_teams(teams: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Admission:
-    """The operator's rule: a login or a group that is listed admits; `*` among the users admits everybody."""
+    """The operator's rule: a login, an account or a group that is listed admits; `*` among the users admits all.
+
+    `users` are in the form of `listed_as`.
+    """
 
     users: frozenset[str]
     groups: frozenset[str]
@@ -45,11 +84,11 @@ class Admission:
     def of(cls, users: Iterable[str], organizations: Iterable[str], teams: Iterable[str]) -> Admission:
         """The rule that these lists spell."""
         groups = (*organizations, *teams)
-        return cls(*(frozenset(name.lower() for name in names) for names in (users, groups)))
+        return cls(frozenset(map(listed_as, users)), frozenset(name.lower() for name in groups))
 
     def admits_by_name(self, user: User) -> bool:
         """Whether `user` is on the list of users."""
-        return ANYBODY in self.users or user.login.lower() in self.users
+        return ANYBODY in self.users or not self.users.isdisjoint(names_of(user.login, user.github_id))
 
     def admits_by_group(self, groups: Iterable[str]) -> bool:
         """Whether one of `groups`, in lower case, is on a list."""

@@ -47,6 +47,8 @@ class EventKind(StrEnum):
     GRANT_REGROUPED = "grant.regrouped"
     KEY_CREATED = "key.created"
     KEY_RETIRED = "key.retired"
+    LOGIN_CHANGED_HANDS = "login.changed_hands"
+    LOGIN_ACCEPTED = "login.accepted"
     USER_BLOCKED = "user.blocked"
     USER_UNBLOCKED = "user.unblocked"
     USER_REVOKED = "user.revoked"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oauth_core.access import Judgement, Rights, judge
+from oauth_core.admission import names_of
 from oauth_core.permissions import implies, matches
 from oauth_core.tool_rules import Need, need_of
 
@@ -34,14 +35,19 @@ def explain(
     groups: Sequence[str] = (),
     scopes: frozenset[str] | None = None,
 ) -> Explanation:
-    """Whether `user`, in these `groups`, may do what is `asked` with a token of these `scopes` (`None`: all)."""
+    """Whether `user`, in these `groups`, may do what is `asked` with a token of these `scopes` (`None`: all).
+
+    `user` is a login, or `login#id`.
+    """
     member = tuple(group.lower() for group in groups)
-    roles = policy.roles_of(user, member)
-    permissions = policy.permissions_of(user, member)
+    login, _, number = user.partition("#")
+    github_id = int(number) if number else None
+    roles = policy.roles_of(login, github_id, member)
+    permissions = policy.permissions_of(login, github_id, member)
     need = Need(service.permissions) if service.rules is None else need_of(service, asked)
     has = frozenset(service.permissions) | {service.scope} if scopes is None else scopes
     reasons = [_need_in_words(service, need)]
-    reasons += [f"role {role.name}: {role.given_by(user.lower(), member)}" for role in roles]
+    reasons += [f"role {role.name}: {role.given_by(names_of(login, github_id), member)}" for role in roles]
     if not roles:
         reasons.append(f"{user} has no role")
     for name in need.permissions:

@@ -72,10 +72,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class KnownUser:
-    """Somebody as they were when they last signed in, at second `signed_in_at`."""
+    """Somebody as they last signed in; with `is_vouched_for` an identity provider only said who they are."""
 
     user: User
     signed_in_at: int
+    is_vouched_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Who may do what: roles are sets of permissions, and are given to users, organisations, teams or everybody.
 
-Without any roles, whoever was admitted may use every service, and nothing else. As soon as there is one role, only
-roles count. What one role forbids, no other gives back. Names are lower case: GitHub's are compared without it.
+Without any roles, everybody who was admitted may use every service, and nothing else. As soon as there is one
+role, only roles count. What one role forbids, no other gives back. Names are lower case, as GitHub ignores case.
+Users are listed by login or by account, in the form of `oauth_core.admission.listed_as`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from oauth_core.admission import logins_among, names_of
 from oauth_core.permissions import EVERYTHING, Permissions
 from oauth_core.scopes import of_service
 
@@ -32,10 +34,10 @@ class Role:
     groups: frozenset[str] = frozenset()
     everyone: bool = False
 
-    def given_by(self, user: str, groups: Iterable[str]) -> str | None:
-        """Why a person has this role, in words; `None` when they do not. `user` and `groups` in lower case."""
-        if user in self.users:
-            return f"user {user}"
+    def given_by(self, names: Iterable[str], groups: Iterable[str]) -> str | None:
+        """Why a person with these `names` (`oauth_core.admission.names_of`) has this role; `None` when not."""
+        if listed := sorted(self.users.intersection(names)):
+            return f"user {listed[0]}"
         if found := sorted(self.groups.intersection(groups)):
             return f"{'team' if '/' in found[0] else 'organisation'} {found[0]}"
         return "everyone" if self.everyone else None
@@ -62,14 +64,19 @@ class Policy:
         """The organisations and teams worth asking GitHub about."""
         return frozenset(group for role in self.roles for group in role.groups)
 
-    def roles_of(self, user: str, groups: Iterable[str]) -> tuple[Role, ...]:
-        """The roles of a person, in the order of the settings. `groups` in lower case, as in tokens."""
-        name, member = user.lower(), tuple(groups)
-        return tuple(role for role in self.roles if role.given_by(name, member))
+    @property
+    def logins_mentioned(self) -> frozenset[str]:
+        """The logins that roles are given to without saying which account is meant."""
+        return logins_among(name for role in self.roles for name in role.users)
 
-    def permissions_of(self, user: str, groups: Iterable[str]) -> Permissions:
+    def roles_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> tuple[Role, ...]:
+        """The roles of a person, in the order of the settings. `groups` in lower case, as in tokens."""
+        names, member = names_of(login, github_id), tuple(groups)
+        return tuple(role for role in self.roles if role.given_by(names, member))
+
+    def permissions_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> Permissions:
         """What a person may do. Somebody without a role may do nothing."""
-        return _together(self.roles_of(user, groups))
+        return _together(self.roles_of(login, github_id, groups))
 
 
 @lru_cache(maxsize=4096)

@@ -34,7 +34,7 @@ _FORBIDDEN = 403
 
 def is_offered(deps: Deps, user: User, groups: Iterable[str]) -> bool:
     """Whether somebody in `groups` may have such a token, and it is good for something."""
-    permissions = deps.policy.current.permissions_of(user.login, groups)
+    permissions = deps.policy.current.permissions_of(user.login, user.github_id, groups)
     return deps.settings.client_registration == "token" and permissions.allows(CLIENT_REGISTER)
 
 

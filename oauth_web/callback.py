@@ -14,7 +14,7 @@ from oauth_web.answers import query_parameters
 from oauth_web.browser import BrowserCookie
 from oauth_web.errors import show_as_pages
 from oauth_web.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
-from oauth_web.standing import NotAdmittedError, admit
+from oauth_web.standing import Member, NotAdmittedError, admit
 
 if TYPE_CHECKING:
     from oauth_core.model import User
@@ -74,7 +74,7 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
         _audit_failure(deps, asked, f"GitHub unavailable: {error}")
         raise endings.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
     _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-    await membership.regroup_everything(deps, signed_in.user, standing.groups)
+    await membership.update_everything(deps, Member(signed_in.user, standing.groups))
     answer = await endings.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
     if sign_in.remembers:
         await in_session.remember(

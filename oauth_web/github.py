@@ -23,7 +23,7 @@ from oauth_core.model import User
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from oauth_core.settings import WebSettings
 
@@ -124,24 +124,24 @@ class GitHub:
             access_token = await self._redeem(code, code_verifier)
             return SignedIn(await self._who(access_token), access_token)
 
-    async def groups(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
-        """Which of the organisations and teams called `names` the `user` is an active member of.
+    async def groups(
+        self, token: str, user: User, names_for: Callable[[User], Collection[str]]
+    ) -> tuple[User, frozenset[str]]:
+        """Who `user` is now, and of which organisations and teams they are an active member.
 
+        `names_for` says which ones to ask about, of the person as they are called now: an account can be renamed.
         Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
         `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
         Raises `GitHubUnavailableError`.
         """
         async with self._in_time():
-            return await self._active_among(token, user, names)
-
-    async def _active_among(self, token: str, user: User, names: Collection[str]) -> frozenset[str]:
-        login = user.login
-        if any("/" in name for name in names):
-            # Teams are asked about by login, and that may be another person's by now.
+            # Teams are asked about by login, and an old login may be another person's by now.
             current = await self._who(token)
             if current.github_id != user.github_id:
                 raise GitHubRefusedError("the token is another person's")
-            login = current.login
+            return current, await self._active_among(token, current.login, names_for(current))
+
+    async def _active_among(self, token: str, login: str, names: Collection[str]) -> frozenset[str]:
         found = set()
         for name in sorted(names):
             organization, is_team, slug = (quote(part, safe="") for part in name.partition("/"))

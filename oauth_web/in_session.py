@@ -42,7 +42,7 @@ async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str |
     """
     user, kept = browser.user, browser.session.sealed_github_token
     try:
-        groups = await membership.look_again(deps, user, kept)
+        member = await membership.look_again(deps, user, kept)
     except NotAdmittedError as error:
         await browser_session.end(deps, browser, reason=str(error))
         deps.audit.record(
@@ -55,9 +55,9 @@ async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str |
             )
         )
         raise
-    if groups != browser.session.groups:
-        await membership.regroup_everything(deps, user, groups)
-    return Standing(groups, kept)
+    if (member.user.login, member.groups) != (user.login, browser.session.groups):
+        await membership.update_everything(deps, member)
+    return Standing(member.groups, kept)
 
 
 async def need_not_be_asked(

@@ -14,10 +14,11 @@ from oauth_web.standing import NotAdmittedError, check_still_admitted
 if TYPE_CHECKING:
     from oauth_core.model import Grant, User
     from oauth_web.deps import Deps
+    from oauth_web.standing import Member
 
 
-async def look_again(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
-    """The groups of `user` now. If they may not be here, everything that they hold ends.
+async def look_again(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
+    """`user` and their groups as they are now. If they may not be here, everything that they hold ends.
 
     Raises `NotAdmittedError` then, and `DisplayedError` (503) when GitHub cannot be asked, which ends nothing.
     """
@@ -36,17 +37,25 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
     return len(ended)
 
 
-async def regroup_everything(deps: Deps, user: User, groups: tuple[str, ...]) -> int:
-    """Note in all grants of `user` that they are in `groups` now; answers how many said otherwise.
+async def update_everything(deps: Deps, member: Member) -> int:
+    """Note in all grants of a person what they are called now and their groups; answers how many said otherwise.
 
     The access tokens of those grants end, and clients fetch new ones.
     """
-    changed = 0
+    changed, user, groups = 0, member.user, member.groups
     for grant in await deps.grants.of_user(user.github_id):
-        if grant.groups != groups and await deps.grants.regroup(grant, groups) is not None:
-            _record(deps, EventKind.GRANT_REGROUPED, grant, f"groups: {' '.join(groups) or 'none'}")
+        if is_as_granted(member, grant):
+            continue
+        if await deps.grants.regroup(grant, groups, user) is not None:
+            _record(deps, EventKind.GRANT_REGROUPED, grant, f"{user.login}; groups: {' '.join(groups) or 'none'}")
             changed += 1
     return changed
+
+
+def is_as_granted(member: Member, grant: Grant) -> bool:
+    """Whether `grant` says the same of its user as was found now."""
+    login = None if grant.user is None else grant.user.login
+    return (member.user.login, member.groups) == (login, grant.groups)
 
 
 def _record(deps: Deps, kind: EventKind, grant: Grant, reason: str) -> None:

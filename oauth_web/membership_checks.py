@@ -17,7 +17,13 @@ from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, StoreUnavailableError
 from oauth_core.store.leases import Rest
 from oauth_web import membership
-from oauth_web.standing import NotAdmittedError, asks_github, check_still_admitted, groups_that_matter
+from oauth_web.standing import (
+    NotAdmittedError,
+    asks_github,
+    check_still_admitted,
+    groups_that_matter,
+    logins_that_matter,
+)
 
 if TYPE_CHECKING:
     from oauth_core.model import Grant
@@ -132,18 +138,18 @@ class MembershipChecks:
         if latest is None or latest.user is None:
             return False
         try:
-            groups = await check_still_admitted(self._deps, latest.user, latest.sealed_github_token)
+            member = await check_still_admitted(self._deps, latest.user, latest.sealed_github_token)
         except NotAdmittedError as error:
             tally.ended += await membership.end_everything(self._deps, latest.user, str(error))
         else:
-            tally.regrouped += await membership.regroup_everything(self._deps, latest.user, groups)
+            tally.regrouped += await membership.update_everything(self._deps, member)
         asked = asks_github(self._deps, latest.user)
         tally.asked += asked
         return asked
 
     def _rules(self) -> str:
         """What tells these rules from others."""
-        users = self._deps.settings.admission.users
+        users = self._deps.settings.admission.users | logins_that_matter(self._deps)
         admitting = self._deps.settings.admission.groups
         asked_about = groups_that_matter(self._deps)
         return hash_secret("\n".join([*sorted(users), "", *sorted(admitting), "", *sorted(asked_about)]))

@@ -12,6 +12,8 @@ import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from oauth_core.admission import logins_among
+from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import KnownUser
 from oauth_core.sealing import UnsealError, seal, unseal
@@ -43,21 +45,35 @@ class Standing:
     sealed_github_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Member:
+    """Somebody who may be here, as they are called at this moment, and their groups."""
+
+    user: User
+    groups: tuple[str, ...]
+
+
 def groups_that_matter(deps: Deps) -> frozenset[str]:
     """Every organisation and team that may decide about somebody."""
     return deps.settings.admission.groups | _groups_of_policy(deps)
+
+
+def logins_that_matter(deps: Deps) -> frozenset[str]:
+    """Every login that a list or a role names without saying which account is meant."""
+    return logins_among(deps.settings.admission.users) | deps.policy.current.logins_mentioned
 
 
 async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
     """Let `signed_in` in. Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
     user = signed_in.user
     await _check_not_blocked(deps, user)
+    await _check_login_is_theirs(deps, user, by_github=True)
     await deps.users.remember(KnownUser(user, deps.clock()))
     if not asks_github(deps, user):
-        return Standing(await _admitted_groups(deps, user, ""))
-    groups = await _admitted_groups(deps, user, signed_in.token)
+        return Standing((await _member(deps, user, None)).groups)
+    member = await _member(deps, user, signed_in.token)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
-    return Standing(groups, base64.b64encode(sealed).decode())
+    return Standing(member.groups, base64.b64encode(sealed).decode())
 
 
 def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) -> bool:
@@ -65,19 +81,23 @@ def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) 
     return sealed_github_token is not None or not asks_github(deps, user)
 
 
-async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> tuple[str, ...]:
-    """Pass when the user of a grant may still be here; answers the groups they are in now.
+async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
+    """Pass when the user of a grant may still be here; answers what they are called and their groups now.
 
     Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
     await _check_not_blocked(deps, user)
+    # Somebody who signed in since may have been called otherwise then.
+    known = await deps.users.get(user.github_id)
+    user = user if known is None else known.user
     if not asks_github(deps, user):
-        return await _admitted_groups(deps, user, "")
+        await _check_login_is_theirs(deps, user, by_github=known is not None and not known.is_vouched_for)
+        return await _member(deps, user, None)
     fault = None
     async for sealed in _kept_tokens(deps, user, sealed_github_token):
         try:
-            return await _admitted_groups(deps, user, _unsealed(deps, user, sealed))
+            return await _member(deps, user, _unsealed(deps, user, sealed))
         except UnsealError:
             fault = "the kept GitHub token cannot be opened"
         except GitHubRefusedError as error:
@@ -90,6 +110,29 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
     # mean to be forbidden less.
     unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
     raise NotAdmittedError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
+
+
+async def _check_login_is_theirs(deps: Deps, user: User, *, by_github: bool) -> None:
+    """Pass when no list or role means another account by the login of `user`; else raise `NotAdmittedError`.
+
+    GitHub gives a login that became free to the next account that asks for it. So a listed login means the first
+    account that was seen under it, until an operator agrees to another. Only what GitHub says counts as seen
+    (`by_github`): a person may be able to edit what an identity provider says of them.
+    """
+    login = user.login.lower()
+    if login not in logins_that_matter(deps):
+        return
+    account = await deps.users.account_of(login, first_seen=user.github_id if by_github else None)
+    if account in {None, user.github_id}:
+        return
+    reason = (
+        f"the listed login {user.login} means account {account}, not {user.github_id}; "
+        f"to agree: portcullis users accept {user.login}#{user.github_id}"
+    )
+    deps.audit.record(
+        AuditEvent(EventKind.LOGIN_CHANGED_HANDS, reason=reason, user=user.login, user_id=user.github_id)
+    )
+    raise NotAdmittedError(user, reason)
 
 
 def asks_github(deps: Deps, user: User) -> bool:
@@ -124,15 +167,23 @@ async def _check_not_blocked(deps: Deps, user: User) -> None:
         raise NotAdmittedError(user, "blocked by the operator")
 
 
-async def _admitted_groups(deps: Deps, user: User, token: str) -> tuple[str, ...]:
-    """The groups of `user`, who may be here. Raises `NotAdmittedError` and what asking GitHub raises."""
+async def _member(deps: Deps, user: User, token: str | None) -> Member:
+    """`user` as they are now, who may be here. Without a `token` GitHub is not asked.
+
+    Raises `NotAdmittedError` and what asking GitHub raises.
+    """
     admission = deps.settings.admission
-    names = _groups_to_ask_about(deps, user)
-    groups = await deps.github.groups(token, user, names) if names else frozenset()
+    groups: frozenset[str] = frozenset()
+    if token is not None:
+        current, groups = await deps.github.groups(token, user, lambda now: _groups_to_ask_about(deps, now))
+        if current != user:
+            user = current
+            await deps.users.rename(user)
+        await _check_login_is_theirs(deps, user, by_github=True)
     if not admission.admits_by_name(user) and not admission.admits_by_group(groups):
         in_none = ", and in none of the organisations and teams" if admission.groups else ""
         raise NotAdmittedError(user, f"not on the list of allowed users{in_none}")
-    return tuple(sorted(groups))
+    return Member(user, tuple(sorted(groups)))
 
 
 def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:

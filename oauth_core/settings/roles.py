@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from oauth_core.admission import ANYBODY, check_teams
+from oauth_core.admission import ANYBODY, check_teams, check_users, listed_as
 from oauth_core.model import NameRule, ToolRules
 from oauth_core.permissions import NAME, RESERVED, Permissions, check_pattern
 from oauth_core.resource_uris import canonical_pattern
@@ -98,7 +98,7 @@ class RoleSettings(BaseModel):
 
     permissions: Patterns = ()
     forbids: Patterns = ()
-    users: People = ()
+    users: Annotated[People, AfterValidator(check_users)] = ()
     orgs: People = ()
     teams: Annotated[People, AfterValidator(check_teams)] = ()
     everyone: bool = False
@@ -108,7 +108,7 @@ class RoleSettings(BaseModel):
         return Role(
             name=name,
             permissions=Permissions(frozenset(self.permissions), frozenset(self.forbids)),
-            users=frozenset(self.users),
+            users=frozenset(map(listed_as, self.users)),
             groups=frozenset((*self.orgs, *self.teams)),
             everyone=self.everyone,
         )

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from oauth_core.admission import ANYBODY, Admission, check_organizations, check_teams
+from oauth_core.admission import ANYBODY, Admission, check_organizations, check_teams, check_users
 from oauth_core.public_urls import is_loopback
 from oauth_core.record_key import RecordKey
 from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
@@ -57,7 +57,7 @@ class WebSettings(RedisSettings, RateSettings):
     github_url: str = "https://github.com"
     github_api_url: str = "https://api.github.com"
     github_backchannel_url: str | None = None
-    allowed_github_users: CommaList = ()
+    allowed_github_users: Annotated[CommaList, AfterValidator(check_users)] = ()
     allowed_github_orgs: Annotated[CommaList, AfterValidator(check_organizations)] = ()
     allowed_github_teams: Annotated[CommaList, AfterValidator(check_teams)] = ()
     allow_short_access_tokens: bool = False

@@ -57,9 +57,10 @@ class AuthorizationStore:
 
     async def sign_in(self, state: str) -> SignIn | None:
         """Look at the journey of `state` without taking it."""
+        place = keyspace.sign_in(hash_secret(state))
         async with guarded():
-            text = await self._redis.get(keyspace.sign_in(hash_secret(state)))
-        return None if text is None else _SIGN_IN.load(text)
+            text = await self._redis.get(place)
+        return _SIGN_IN.load(text, self._key, place)
 
     async def take_sign_in(self, state: str) -> SignIn | None:
         """Take the journey of `state`: of two callers, one gets it."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from oauth_core.model import AccessClaims
+    from oauth_core.model import AccessClaims, User
     from oauth_core.record_key import RecordKey
     from oauth_core.refresh_tokens import RefreshToken
     from oauth_core.store.refresh_families import Rotation
@@ -205,7 +205,7 @@ class GrantStore:
     async def add_token(self, grant: Grant, claims: AccessClaims) -> bool:
         """Bring an access token to life under `grant`.
 
-        Answers False, and leaves nothing, if the grant ended or has other groups than the token.
+        Answers False, and leaves nothing, if the grant ended or has other groups or another login than the token.
         """
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
@@ -213,17 +213,20 @@ class GrantStore:
                 return False
             await self._redis.set(keyspace.token(claims.jti), grant.grant_id, exat=claims.exp)
             current = await self.get(grant.grant_id)
-            if current is None or current.groups != claims.groups:
+            login = None if current is None or current.user is None else current.user.login
+            if current is None or (current.groups, login) != (claims.groups, claims.github_user):
                 await self._redis.delete(keyspace.token(claims.jti))
                 return False
         return True
 
-    async def regroup(self, grant: Grant, groups: tuple[str, ...]) -> Grant | None:
-        """Note that the user of `grant` is in other groups, and end the access tokens that say otherwise.
+    async def regroup(self, grant: Grant, groups: tuple[str, ...], user: User | None = None) -> Grant | None:
+        """Note that the user of `grant` is in other groups, or is called otherwise if `user` is given.
+
+        The access tokens that say otherwise end.
 
         Answers the grant as it is now; `None` if it ended.
         """
-        changed = replace(grant, groups=groups)
+        changed = replace(grant, groups=groups, user=user or grant.user)
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
             exists, tokens = await self._replace(keys, [_GRANT.dump(changed, self._key, keys[0])])

@@ -24,6 +24,7 @@
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
 | `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as long as the longest of them |
+| `login:<login>` | the GitHub id that a listed login means | for ever; an operator may change it |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
 | `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
 | `cut:user:<GitHub id>` | the second up to which what a person allowed is void, their sessions too | five years |
@@ -149,6 +150,11 @@ def consent_field(client_id: str) -> str:
 def user(github_id: int) -> str:
     """Key of who somebody was when they last signed in."""
     return f"user:{github_id}"
+
+
+def login(name: str) -> str:
+    """Key of the account that a login means, which an operator listed."""
+    return f"login:{name}"
 
 
 def block(github_id: int) -> str:

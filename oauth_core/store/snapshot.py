@@ -28,6 +28,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "grant": "hash",
     "consents": "hash",
     "user": "text",
+    "login": "text",
     "block": "text",
     "cut": "text",
     "ended": "text",

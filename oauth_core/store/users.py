@@ -1,10 +1,12 @@
 """The people who signed in here, as they were then, and those whom an operator blocked.
 
-A block has no end of its own and is under the number that stays when a login changes hands.
+A block has no end of its own and is under the number that stays when a login changes hands. The account that a
+listed login means has no end either: it is the first one that was seen under it, until an operator names another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oauth_core.model import Block, KnownUser
@@ -15,9 +17,11 @@ from oauth_core.store.connection import guarded
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from oauth_core.model import User
     from oauth_core.record_key import RecordKey
 
 _KNOWN = SignedCodec(KnownUser)
+_ACCOUNT = SignedCodec(int)
 _BLOCK = Codec(Block)
 
 # KEYS: block. ARGV: record. The first write needs no memory, so that a full Redis takes the second.
@@ -49,6 +53,33 @@ class UserStore:
         async with guarded():
             text = await self._redis.get(keyspace.user(github_id))
         return _KNOWN.load(text, self._key, keyspace.user(github_id))
+
+    async def rename(self, user: User) -> None:
+        """Note what somebody who signed in here is called now."""
+        known = await self.get(user.github_id)
+        if known is not None and known.user != user:
+            place = keyspace.user(user.github_id)
+            renamed = _KNOWN.dump(replace(known, user=user), self._key, place)
+            async with guarded():
+                await self._redis.set(place, renamed, xx=True, keepttl=True)
+
+    async def account_of(self, login: str, *, first_seen: int | None) -> int | None:
+        """The account that a listed login, in lower case, means; `first_seen` becomes it if there is none.
+
+        A record that another party wrote means no account at all: 0.
+        """
+        place = keyspace.login(login)
+        async with guarded():
+            if first_seen is not None:
+                await self._redis.set(place, _ACCOUNT.dump(first_seen, self._key, place), nx=True)
+            found = await self._redis.get(place)
+        return None if found is None else _ACCOUNT.load(found, self._key, place) or 0
+
+    async def accept_account(self, login: str, github_id: int) -> None:
+        """Let a login, in lower case, mean this account from now on."""
+        place = keyspace.login(login)
+        async with guarded():
+            await self._redis.set(place, _ACCOUNT.dump(github_id, self._key, place))
 
     async def all(self) -> list[KnownUser]:
         """Everybody who signed in, by login. For an operator: it reads them one by one."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oauth_core.model import Client, User
     from oauth_core.parameters import Parameters
     from oauth_web.deps import Deps
+    from oauth_web.standing import Member
 
 
 async def exchange(deps: Deps, client: Client, form: Parameters) -> Response:
@@ -43,14 +44,15 @@ async def exchange(deps: Deps, client: Client, form: Parameters) -> Response:
     # What GitHub said when they signed in here outweighs what somebody else says they are called.
     known = await deps.users.get(user.github_id)
     user = user if known is None else known.user
-    groups = await _admitted(deps, client, user)
+    member = await _admitted(deps, client, user)
+    user = member.user
     # Only now: what fails for another reason may be tried again with the same assertion.
     # No client_id has a space, so a client's own assertions are other names.
     if not await deps.assertions.use(f"id-jag {trusted.issuer}", asserted.jti, until=asserted.until):
         raise invalid_grant(IdentityFault.USED_BEFORE)
     now = deps.clock()
     if known is None:
-        await deps.users.remember(KnownUser(user, now))
+        await deps.users.remember(KnownUser(user, now, is_vouched_for=True))
     grant = Grant(
         grant_id=new_identifier(),
         client_id=client.client_id,
@@ -59,7 +61,7 @@ async def exchange(deps: Deps, client: Client, form: Parameters) -> Response:
         resources=audience,
         created_at=now,
         expires_at=now + deps.settings.access_token_lifetime,
-        groups=groups,
+        groups=member.groups,
     )
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, None)
@@ -113,10 +115,10 @@ async def _checked(deps: Deps, client: Client, assertion: str) -> tuple[TrustedI
     return trusted, verdict
 
 
-async def _admitted(deps: Deps, client: Client, user: User) -> tuple[str, ...]:
-    """The groups of `user`, who may be here. Raises `DisplayedError`, and audits it."""
+async def _admitted(deps: Deps, client: Client, user: User) -> Member:
+    """`user` and their groups, if they may be here. Raises `DisplayedError`, and audits it."""
     try:
-        groups = await membership.look_again(deps, user, None)
+        member = await membership.look_again(deps, user, None)
     except NotAdmittedError as error:
         deps.audit.record(
             AuditEvent(
@@ -128,5 +130,5 @@ async def _admitted(deps: Deps, client: Client, user: User) -> tuple[str, ...]:
             )
         )
         raise invalid_grant("the user may not use this gateway") from None
-    await membership.regroup_everything(deps, user, groups)
-    return groups
+    await membership.update_everything(deps, member)
+    return member

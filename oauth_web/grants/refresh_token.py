@@ -68,12 +68,12 @@ async def _with_standing(deps: Deps, grant: Grant, presented: RefreshToken) -> G
     if grant.user is None or await deps.grants.state_of(presented) is RefreshState.OTHER:
         return grant
     try:
-        groups = await membership.look_again(deps, grant.user, grant.sealed_github_token)
+        member = await membership.look_again(deps, grant.user, grant.sealed_github_token)
     except NotAdmittedError:
         raise invalid_grant("the user may no longer use this gateway") from None
-    if groups == grant.groups:
+    if membership.is_as_granted(member, grant):
         return grant
-    await membership.regroup_everything(deps, grant.user, groups)
+    await membership.update_everything(deps, member)
     regrouped = await deps.grants.get(grant.grant_id)
     if regrouped is None:
         raise invalid_grant("the grant has ended")

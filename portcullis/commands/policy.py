@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from oauth_core.admission import check_user
 from oauth_core.errors import SettingsError
 from oauth_core.explanation import Explanation, explain
 from oauth_core.mcp_request import Call, NameKind, Session
@@ -30,7 +31,7 @@ class Expectation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    user: Annotated[str, Field(min_length=1)]
+    user: Annotated[str, AfterValidator(check_user)]
     groups: tuple[str, ...] = ()
     service: str
     method: str | None = None
@@ -111,7 +112,7 @@ def check(config: Path, *, as_json: bool) -> None:
 
 
 @command.command("explain")
-@click.option("--user", required=True, help="A GitHub login.")
+@click.option("--user", required=True, help="A GitHub login, or login#id.")
 @click.option("--group", "groups", multiple=True, help="An organisation or org/team they are in. Repeat for more.")
 @click.option("--service", required=True, help="The name of a service.")
 @click.option("--tool", help="A tool they call.")

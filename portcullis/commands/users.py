@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oauth_core.admission import check_user
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Block, User
 from oauth_core.store.grants import GrantStore
@@ -149,6 +150,41 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     _conclude(EventKind.USER_REVOKED, who, ended, reason, as_json=as_json)
 
 
+@command.command()
+@click.argument("account", metavar="LOGIN#ID")
+@why
+@as_json
+@click.pass_obj
+def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: bool) -> None:
+    """Let a listed LOGIN mean the GitHub account ID from now on.
+
+    A login on a list or in a role means the first account that was seen under it. If another account has the login
+    now, it is refused until you agree with this command. What the former account holds ends.
+    """
+    login, mark, number = account.partition("#")
+    try:
+        check_user(account)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if not mark:
+        raise click.UsageError("write LOGIN#ID, with the number of the account at GitHub")
+    github_id = int(number)
+
+    async def run(redis: Redis) -> tuple[User, Ended]:
+        users, grants = _stores(redis, settings)
+        who, ended = User(github_id, login), Ended((), 0)
+        before = await users.account_of(login.lower(), first_seen=None)
+        if before not in {None, github_id}:
+            ended = await as_far_as_possible(Revocation(redis, grants).of_user(before or 0))
+            if ended.missing is not None:
+                return who, ended
+        await users.accept_account(login.lower(), github_id)
+        return who, ended
+
+    who, ended = with_redis(settings, run, must_last=True)
+    _conclude(EventKind.LOGIN_ACCEPTED, who, ended, reason, as_json=as_json)
+
+
 def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:
     return UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime), GrantStore(
         redis, settings.record_key, grace=settings.refresh_grace
@@ -207,7 +243,14 @@ def _conclude(kind: EventKind, who: User, ended: Ended, reason: str | None, *, a
     record(
         event,
         *(
-            replace(event, kind=EventKind.GRANT_REVOKED, client_id=grant.client_id, grant_id=grant.grant_id)
+            replace(
+                event,
+                kind=EventKind.GRANT_REVOKED,
+                user=grant.user.login if grant.user else None,
+                user_id=grant.user.github_id if grant.user else None,
+                client_id=grant.client_id,
+                grant_id=grant.grant_id,
+            )
             for grant in ended.grants
         ),
     )

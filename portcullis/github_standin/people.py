@@ -47,11 +47,13 @@ class Person:
     email_verified: bool = True
     public_email: bool = False
     memberships: tuple[Membership, ...] = ()
+    account: str | None = None
+    """The login that the account was made with, if it was renamed since."""
 
     @property
     def id(self) -> int:
-        """The number that stays when a login changes hands; here it follows from the login."""
-        return stable_id(f"user:{self.login.lower()}")
+        """The number that stays when a login changes hands; here it follows from the first login."""
+        return stable_id(f"user:{(self.account or self.login).lower()}")
 
     def membership(self, organization: str) -> Membership | None:
         """Their membership of one organisation; GitHub compares names without regard to case."""
@@ -99,6 +101,8 @@ class Changes:
         changed = changes[person.login.lower()]
         if changed is None:
             return None
+        if "@login" in changed:
+            return replace(person, login=changed["@login"], account=person.login)
         memberships = [Membership(name, teams=tuple(map(Team, teams))) for name, teams in changed.items()]
         return replace(person, memberships=tuple(memberships))
 

@@ -72,7 +72,7 @@ async def followed(file: Path) -> AsyncIterator[tuple[PolicyFile[GatewaySettings
 
 
 def may(recorder: Recorder, user: str) -> bool:
-    return recorder.applied[-1].policy.permissions_of(user, ()).allows("mcp.time")
+    return recorder.applied[-1].policy.permissions_of(user, None, ()).allows("mcp.time")
 
 
 async def test_a_change_is_handed_on_and_told(file: Path) -> None:

@@ -49,7 +49,7 @@ class WebServer:
     log: Path
     environment: Mapping[str, str]
 
-    def now_at_github(self, people: Mapping[str, Mapping[str, list[str]] | None]) -> None:
+    def now_at_github(self, people: Mapping[str, Mapping[str, list[str] | str] | None]) -> None:
         """Change who is where at the stand-in (`portcullis.github_standin.people.Changes`)."""
         fresh = self.log.with_name("people.fresh")
         fresh.write_text(json.dumps(people), encoding="utf-8")

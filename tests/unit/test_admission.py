@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.admission import Admission, check_organizations
+from oauth_core.admission import Admission, check_organizations, check_users, logins_among
 from oauth_core.model import User
 
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ def is_admitted(user: User, allowed: Iterable[str]) -> bool:
 
 def test_an_empty_list_admits_nobody() -> None:
     assert not is_admitted(OCTOCAT, ())
+
+
+def test_an_account_is_let_in_whatever_it_is_called_and_another_with_that_login_is_not() -> None:
+    assert is_admitted(User(583231, "renamed"), ("octocat#583231",))
+    assert not is_admitted(User(1, "octocat"), ("octocat#583231",))
+    assert logins_among(Admission.of(("octocat#583231", "Hubot", "*"), (), ()).users) == {"hubot"}
+
+
+@pytest.mark.parametrize("entry", ["octocat#", "#1", "octocat#x", "octocat#01", "o c#1", "o#1#2", "o/x"])
+def test_what_is_neither_a_login_nor_an_account_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(entry)):
+        check_users((entry,))
 
 
 @pytest.mark.parametrize("entry", ["octocat", "OctoCat", "OCTOCAT"])

@@ -124,9 +124,9 @@ async def test_a_troubled_user_endpoint_is_unavailable_and_asked_twice_at_most(a
 @pytest.mark.parametrize("answer", TROUBLES)
 async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str) -> None:
     async with troubled(deadline_for(answer)) as (trouble, github, _):
-        trouble.answers["/user/memberships/orgs/acme"] = answer
+        trouble.answers = {"/user": WHO, "/user/memberships/orgs/acme": answer}
         with pytest.raises(GitHubUnavailableError):
-            await asyncio.wait_for(github.groups("t", ANNA, ["acme"]), 20)
+            await asyncio.wait_for(github.groups("t", ANNA, lambda _: ["acme"]), 20)
 
 
 async def test_a_moment_of_trouble_is_overcome() -> None:
@@ -140,12 +140,13 @@ async def test_a_refusal_is_still_one() -> None:
         trouble.answers[TOKEN] = _http("200 OK", json.dumps({"error": "bad_verification_code"}))
         with pytest.raises(GitHubRefusedError):
             await github.sign_in(code="c", code_verifier="v" * 43)
+        trouble.answers["/user"] = WHO
         for status in ("401 Unauthorized", "403 Forbidden"):
             trouble.answers["/user/memberships/orgs/acme"] = _http(status, REFUSAL)
             with pytest.raises(GitHubRefusedError):
-                await github.groups("t", ANNA, ["acme"])
+                await github.groups("t", ANNA, lambda _: ["acme"])
         trouble.answers["/user/memberships/orgs/acme"] = _http("404 Not Found", REFUSAL)
-        assert await github.groups("t", ANNA, ["acme"]) == frozenset()
+        assert await github.groups("t", ANNA, lambda _: ["acme"]) == (ANNA, frozenset())
 
 
 async def test_a_slow_github_ends_as_temporarily_unavailable_at_the_client_and_as_a_page() -> None:
