@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from oauth_core import fetchable_urls, redirect_uris, strict_json
+from oauth_core.client_metadata import chosen_members
 from oauth_core.errors import DisplayedError
 from oauth_core.model import Client
-from oauth_core.registration import chosen_members
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.client_keys import ALGORITHMS
+from oauth_core.client_metadata import AUTH_METHODS, CERTIFICATE_BOUND, GRANT_TYPES
 from oauth_core.identity_assertions import GRANT_TYPE, PROFILE
-from oauth_core.registration import AUTH_METHODS, CERTIFICATE_BOUND, GRANT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,6 +25,8 @@ class Limit(StrEnum):
     """Each is the name of its setting."""
 
     REGISTRATIONS_PER_ADDRESS = "registrations_per_address"
+    REGISTRATIONS_PER_ADDRESS_A_DAY = "registrations_per_address_a_day"
+    REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY = "registration_kilobytes_per_address_a_day"
     AUTHORIZATIONS_PER_ADDRESS = "authorizations_per_address"
     FAILURES_PER_ADDRESS = "failures_per_address"
     """Failed client authentications, of one client from one address: nobody can lock a client out elsewhere."""

@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from hypercorn.asyncio import serve
@@ -19,8 +21,12 @@ from oauth_core.policy_file import PolicyFile
 from oauth_core.settings import WebSettings, load
 from oauth_core.store.keyring import KeyRingError
 from oauth_core.store.schema import SchemaError
+from oauth_web import metrics
 from oauth_web.app import create_app
 from oauth_web.deps import Deps, wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 _RETRY_SECONDS = 0.5
 _log = structlog.get_logger("oauth_web")
@@ -42,19 +48,41 @@ async def _serve(settings: WebSettings) -> None:
     policy_file = PolicyFile(WebSettings, os.environ, settings, deps.audit)
     loop.add_signal_handler(signal.SIGHUP, policy_file.look_now)
     following = asyncio.create_task(policy_file.follow(deps.policy.use))
-    config = Config()
-    config.bind = [settings.web_listen]
-    config.umask = 0o177  # a Unix socket is for this user alone
-    config.include_server_header = False
-    config.errorlog = logging.getLogger("hypercorn.error")
+    config = _config(settings.web_listen)
     # Nothing takes longer than asking GitHub, and what was begun is finished.
     config.graceful_timeout = settings.github_timeout + 2
     config.h11_max_incomplete_size = 64 * 1024
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
     try:
-        await serve(create_app(deps), config, shutdown_trigger=partial(deps.leaving.over, stopping, at_once))
+        async with _metrics(settings, deps):
+            await serve(create_app(deps), config, shutdown_trigger=partial(deps.leaving.over, stopping, at_once))
     finally:
         following.cancel()
+
+
+def _config(listen: str) -> Config:
+    """How to serve at `listen`."""
+    config = Config()
+    config.bind = [listen]
+    config.umask = 0o177  # a Unix socket is for this user alone
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+@asynccontextmanager
+async def _metrics(settings: WebSettings, deps: Deps) -> AsyncIterator[None]:
+    """Serve the metrics inside the block, if they are wanted."""
+    if settings.web_metrics_listen is None:
+        yield
+        return
+    app, over = metrics.create_app(settings, deps.quotas, deps.memory), asyncio.Event()
+    serving = asyncio.create_task(serve(app, _config(settings.web_metrics_listen), shutdown_trigger=over.wait))
+    try:
+        yield
+    finally:
+        over.set()
+        await serving
 
 
 async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Deps | None:

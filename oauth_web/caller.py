@@ -9,6 +9,7 @@ from oauth_core import client_assertions, client_authentication, client_keys
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.client_assertions import AssertionFault, Unchecked
 from oauth_core.errors import DisplayedError, ErrorCode, StoreUnavailableError
+from oauth_core.quotas import NoRoomError
 from oauth_core.rate_limits import Limit
 from oauth_web.addresses import caller_address
 from oauth_web.answers import one_header
@@ -57,7 +58,9 @@ def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT
     """Let what Redis cannot note go unnoted when rights are given back. If Redis is away, giving back fails
     itself.
     """
-    return contextlib.suppress(StoreUnavailableError) if only_gives_back else contextlib.nullcontext()
+    if not only_gives_back:
+        return contextlib.nullcontext()
+    return contextlib.suppress(StoreUnavailableError, NoRoomError)
 
 
 async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_gives_back: bool) -> Client:
@@ -76,8 +79,13 @@ async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_giv
         raise _refused(verdict)
     # Only now: a jti that anybody could use up would be a way to lock the client out.
     with _unless(only_gives_back):
-        if not await deps.assertions.use(client.client_id, verdict.jti, until=verdict.until):
+        if not await deps.assertions.use(
+            client.client_id, verdict.jti, until=verdict.until, now=deps.clock(), caller=caller_address()
+        ):
             raise _refused(AssertionFault.USED_BEFORE)
+    if client.jwks_uri is not None and await deps.clients.is_in_use(client.client_id):
+        # Not for any other client: a stranger can register one, and sign with its keys.
+        await deps.documents.keep_keys(client.jwks_uri)
     return client
 
 

@@ -9,6 +9,7 @@ from quart import g, request
 from oauth_core import dpop
 from oauth_core.dpop import Proof, ProofFault
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web.addresses import caller_address
 
 if TYPE_CHECKING:
     from oauth_core.model import Client, Grant
@@ -35,7 +36,9 @@ async def look_at_proof(deps: Deps, client: Client) -> None:
             raise _refused(proof)
         case Proof(key, jti, until):
             # No client has such a name, so that nobody's assertions are used up with it.
-            if not await deps.assertions.use(f"dpop {key}", jti, until=until):
+            if not await deps.assertions.use(
+                f"dpop {key}", jti, until=until, now=deps.clock(), caller=caller_address()
+            ):
                 raise _refused("the DPoP proof was used before")
             g.dpop_key = key
 

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from oauth_web.client_documents import ClientDocuments
 
 
+_DAY = 86_400
+
+
 class Clients(ClientStore):
     """Registered clients as the store has them; a URL leads to its document instead."""
 
     def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments, *, lifetime: int) -> None:
         super().__init__(redis, key, lifetime=lifetime)
+        self._document_lifetime = lifetime or _DAY
         self._documents = documents
 
     async def get(self, client_id: str) -> Client | None:
@@ -31,9 +35,9 @@ class Clients(ClientStore):
         return await (self._documents.exists(client_id) if is_url(client_id) else super().exists(client_id))
 
     async def keep_for(self, client_id: str, seconds: int) -> None:
-        """Let what is known of the client live at least `seconds` from now, because a grant does."""
+        """Let what is known of the client outlive a grant that ends `seconds` from now."""
         await (
-            self._documents.keep_for(client_id, seconds)
+            self._documents.keep_for(client_id, seconds + self._document_lifetime)
             if is_url(client_id)
             else super().keep_for(client_id, seconds)
         )

@@ -13,6 +13,7 @@ from quart import Response, render_template
 from oauth_core import client_id_documents, consents, device, redirect_uris
 from oauth_core.credentials import hash_secret
 from oauth_core.model import AuthorizationRequest, PendingAuthorization
+from oauth_web.addresses import caller_address
 from oauth_web.answers import NO_STORE
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ async def ask(
             session_hash=signed_in.session_hash if signed_in else None,
             client_fingerprint=consents.fingerprint(client),
             picks_account=picks_account,
-        )
+        ),
+        caller=caller_address(),
     )
     remembered_for = deps.settings.remembered_consent_lifetime if consents.may_be_remembered(asked) else 0
     page = await render_template(

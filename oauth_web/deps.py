@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import structlog
 
+from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
@@ -24,6 +25,8 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
+from oauth_core.store.memory import MemoryReader
+from oauth_core.store.quotas import QuotaStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore
@@ -67,6 +70,8 @@ class Deps:
     sessions: SessionStore
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
+    memory: MemoryReader
+    quotas: QuotaStore
     rates: RateLimitStore
     revocation: Revocation
     users: UserStore
@@ -89,6 +94,12 @@ def _tell_of_clock(ahead: float) -> None:
     structlog.get_logger("clock").warning("clock differs from Redis'", seconds_ahead=round(ahead, 1))
 
 
+def _tell_of_memory() -> None:
+    structlog.get_logger("memory").warning(
+        "cannot see how full Redis is", reason="its user may not use INFO", see="docs/redis.md"
+    )
+
+
 async def wire(settings: WebSettings) -> Deps:
     """Connect everything.
 
@@ -98,11 +109,18 @@ async def wire(settings: WebSettings) -> Deps:
     redis = connect(settings)
     clock = RedisClock(redis, differs=_tell_of_clock)
     leases = LeaseStore(redis, holder=new_identifier())
-    document_store = DocumentStore(redis, settings.record_key, lifetime=settings.client_lifetime)
+    document_store = DocumentStore(redis, settings.record_key, lifetime=settings.unused_client_lifetime)
     # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
-    rates, audit = RateLimitStore(redis), LogAuditSink()
-    documents = ClientDocuments.from_settings(settings, document_store, rates, audit, tls=tls, clock=clock)
+    rates, audit, memory = RateLimitStore(redis), LogAuditSink(), MemoryReader(redis, refused=_tell_of_memory)
+    quotas = QuotaStore(
+        redis,
+        memory,
+        bytes_of=settings.quotas,
+        reserve=settings.redis_reserve_percent / 100,
+        refused=lambda kind: audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=f"{kind}_megabytes")),
+    )
+    documents = ClientDocuments.from_settings(settings, document_store, rates, quotas, audit, tls=tls, clock=clock)
     try:
         await clock.look()
         identity_providers = IdentityProviders.from_settings(settings, documents)
@@ -127,14 +145,16 @@ async def wire(settings: WebSettings) -> Deps:
         identity_providers=identity_providers,
         assertion_keys=assertion_keys,
         answers=AnswerStore(redis),
-        assertions=AssertionStore(redis),
-        authorizations=AuthorizationStore(redis, settings.record_key, lifetime=settings.session_timeout),
+        assertions=AssertionStore(redis, quotas),
+        authorizations=AuthorizationStore(redis, settings.record_key, quotas, lifetime=settings.session_timeout),
         codes=CodeStore(redis, settings.record_key),
         consents=ConsentStore(redis, settings.record_key),
-        devices=DeviceStore(redis, settings.record_key),
+        devices=DeviceStore(redis, settings.record_key, quotas),
         sessions=SessionStore(redis, settings.record_key, idle=settings.session_idle_lifetime),
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis, settings.record_key),
+        memory=memory,
+        quotas=quotas,
         rates=rates,
         leases=leases,
         revocation=Revocation(redis, grants),

@@ -14,6 +14,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import DeviceAuthorization
 from oauth_core.store.devices import INTERVAL
 from oauth_core.store.keyspace import DEVICE_LIFETIME
+from oauth_web.addresses import caller_address
 from oauth_web.answers import form_parameters, json_answer
 from oauth_web.caller import authenticated
 
@@ -44,7 +45,8 @@ def blueprint(deps: Deps) -> Blueprint:
                 created_at=now,
                 expires_at=now + DEVICE_LIFETIME,
                 **authorization.scope_and_audience(form, deps.services, settings.default_scopes),
-            )
+            ),
+            caller=caller_address(),
         )
         deps.audit.record(AuditEvent(EventKind.DEVICE_STARTED, client_id=client.client_id))
         user_code = device.show_user_code(started.user_code)

@@ -48,7 +48,10 @@ class IdentityProviders:
         """The keys of an issuer. Raises `DisplayedError` 503, and `ValueError` when there is no key set there."""
         if trusted.issuer in self.from_files:
             return self.from_files[trusted.issuer]
-        return await self.documents.keys(trusted.jwks_uri or "", kid=kid)
+        keys = await self.documents.keys(trusted.jwks_uri or "", kid=kid)
+        # The operator named this address, so it counts as in use.
+        await self.documents.keep_keys(trusted.jwks_uri or "")
+        return keys
 
 
 def _read(path: Path, faults: list[str]) -> ClientKeys | None:

@@ -10,6 +10,7 @@ from quart import Response
 from oauth_core.credentials import new_secret
 from oauth_core.model import SignIn
 from oauth_core.sealing import derive_key
+from oauth_web.addresses import caller_address
 from oauth_web.answers import NO_STORE
 from oauth_web.standing import groups_that_matter
 
@@ -25,7 +26,7 @@ async def to_github(
 ) -> Response:
     """Send the browser to GitHub; its account picker comes first if `picks_account`."""
     state = new_secret()
-    await deps.authorizations.add_sign_in(state, SignIn(pending, remembers))
+    await deps.authorizations.add_sign_in(state, SignIn(pending, remembers), caller=caller_address())
     location = deps.github.sign_in_url(
         state=state,
         code_verifier=code_verifier(deps, state),

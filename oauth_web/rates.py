@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from oauth_web.deps import Deps
 
 
-async def hold_back(deps: Deps, limit: Limit, subject: str) -> None:
-    """Count one for `subject`. Raises `DisplayedError` when it has had its share."""
-    _refuse(deps, limit, await deps.rates.take(limit, deps.settings.rate_of(limit), subject))
+async def hold_back(deps: Deps, limit: Limit, subject: str, *, cost: int = 1) -> None:
+    """Count `cost` for `subject`. Raises `DisplayedError` when it has had its share."""
+    _refuse(deps, limit, await deps.rates.take(limit, deps.settings.rate_of(limit), subject, cost=cost))
 
 
-async def hold_back_address(deps: Deps, limit: Limit) -> None:
-    """Count one for the address of this request. Raises `DisplayedError`."""
-    await hold_back(deps, limit, caller_address())
+async def hold_back_address(deps: Deps, limit: Limit, *, cost: int = 1) -> None:
+    """Count `cost` for the address of this request. Raises `DisplayedError`."""
+    await hold_back(deps, limit, caller_address(), cost=cost)
 
 
 async def hold_back_failures(deps: Deps, client_id: str) -> None:

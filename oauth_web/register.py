@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, request
 
-from oauth_core import registration, registration_permissions, strict_json
+from oauth_core import client_metadata, registration, registration_permissions, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import hash_secret, secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.quotas import Stored
 from oauth_core.rate_limits import Limit
 from oauth_core.registration_permissions import DELETE, READ, WRITE
+from oauth_web.addresses import caller_address
 from oauth_web.answers import NO_STORE, body, json_answer, one_header
 from oauth_web.leave_to_register import leave_to_register
 from oauth_web.rates import hold_back_address
@@ -41,6 +43,8 @@ def blueprint(deps: Deps) -> Blueprint:
                 permissions=leave.registration_permissions,
                 app_schemes=deps.settings.app_schemes,
             )
+            if leave.token_id is None:
+                await _make_room(deps, registered.client, leave.unused_lifetime)
             await leave.use_up()
         except DisplayedError as error:
             deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
@@ -103,6 +107,14 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
         )
         raise
     return client, token
+
+
+async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
+    """Count a registration that anybody may make. Raises `DisplayedError` when there were too many."""
+    size = client_metadata.check_size(client)
+    await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS_A_DAY)
+    await hold_back_address(deps, Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY, cost=-(-size // 1024))
+    await deps.quotas.take(Stored.REGISTRATIONS, size, lifetime=lifetime, caller=caller_address())
 
 
 def _overtaken() -> DisplayedError:

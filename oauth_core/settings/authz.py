@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from oauth_core.jwks_signature import KeySetVerifier
-from oauth_core.public_urls import is_loopback
 from oauth_core.service_assertions import AssertionSigner
-from oauth_core.settings.gateway import CommaList, RedisSettings
+from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
 
 
 class AuthzSettings(RedisSettings):
@@ -40,7 +39,7 @@ class AuthzSettings(RedisSettings):
     authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
     assertion_key: SecretStr | None = None
     """The private key (PEM) that signs what services with `assertion` are told."""
-    metrics_listen: str | None = None
+    metrics_listen: Annotated[str | None, AfterValidator(check_metrics_listen)] = None
     """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
 
     @field_validator("jwks_verification_key")
@@ -48,13 +47,6 @@ class AuthzSettings(RedisSettings):
     def _is_key(cls, value: str) -> str:
         KeySetVerifier(value)
         return value
-
-    @field_validator("metrics_listen")
-    @classmethod
-    def _on_this_machine(cls, value: str | None) -> str | None:
-        if value and not value.startswith("unix:/") and not is_loopback(f"http://{value}"):
-            raise ValueError("metrics_listen must be a loopback address or unix:/path")
-        return value or None
 
     @model_validator(mode="after")
     def _whole_identity(self) -> AuthzSettings:

@@ -9,12 +9,20 @@ from oauth_core.rate_limits import Limit, Rate
 _MOST = 1_000_000
 _MINUTE = 60
 _TEN_MINUTES = 600
+_DAY = 86_400
+_SPANS = {
+    Limit.REGISTRATIONS_PER_ADDRESS_A_DAY: _DAY,
+    Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY: _DAY,
+    Limit.USER_CODES_PER_ADDRESS: _TEN_MINUTES,
+}
 
 
 class RateSettings(BaseModel):
-    """All are per minute but the last, which is per ten minutes. A whole span's worth may come at once."""
+    """Per minute, unless the name says a day; user codes per ten minutes. A span's worth may come at once."""
 
     registrations_per_address: int = Field(default=600, ge=1, le=_MOST)
+    registrations_per_address_a_day: int = Field(default=10_000, ge=1, le=_MOST)
+    registration_kilobytes_per_address_a_day: int = Field(default=16_384, ge=4, le=_MOST)
     authorizations_per_address: int = Field(default=600, ge=1, le=_MOST)
     failures_per_address: int = Field(default=60, ge=1, le=_MOST)
     requests_per_client: int = Field(default=6000, ge=1, le=_MOST)
@@ -25,5 +33,4 @@ class RateSettings(BaseModel):
 
     def rate_of(self, limit: Limit) -> Rate:
         """How much `limit` lets through."""
-        span = _TEN_MINUTES if limit is Limit.USER_CODES_PER_ADDRESS else _MINUTE
-        return Rate(getattr(self, limit), span)
+        return Rate(getattr(self, limit), _SPANS.get(limit, _MINUTE))

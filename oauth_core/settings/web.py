@@ -22,7 +22,8 @@ from oauth_core.record_key import RecordKey
 from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
 from oauth_core.registration_permissions import ALL, check_names
 from oauth_core.sealing import read_key
-from oauth_core.settings.gateway import CommaList, RedisSettings
+from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
+from oauth_core.settings.quotas import QuotaSettings
 from oauth_core.settings.rates import RateSettings
 from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
 
@@ -46,11 +47,13 @@ def _check_schemes(schemes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(check_app_scheme(scheme) for scheme in schemes)
 
 
-class WebSettings(RedisSettings, RateSettings):
+class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     """What the authorization server needs. Lifetimes are seconds."""
 
     web_listen: str = "127.0.0.1:9000"
     web_drain_seconds: float = Field(default=3.0, ge=0, le=60)
+    web_metrics_listen: Annotated[str | None, AfterValidator(check_metrics_listen)] = None
+    """Where Prometheus reads metrics. This machine only: `host:port` of loopback, or `unix:/path`."""
     master_key: Annotated[SecretStr, BeforeValidator(check_key)]
     github_client_id: str
     github_client_secret: SecretStr

@@ -90,6 +90,11 @@ class ClientStore:
         """Let the client outlive a grant that ends `seconds` from now; 0 when a person has just consented."""
         await self._lives.keep_for(client_id, seconds)
 
+    async def is_in_use(self, client_id: str) -> bool:
+        """Whether the client holds a grant, or held one a moment ago."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.client_grants(client_id)))
+
     async def settle(self, client_id: str) -> None:
         """Let the client end with what is left of its grants."""
         await self._lives.settle(client_id)

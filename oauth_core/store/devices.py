@@ -13,6 +13,7 @@ from oauth_core.credentials import hash_secret, new_secret, new_word
 from oauth_core.device import ALPHABET, LENGTH
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import DeviceAuthorization, DeviceDecision, DevicePace
+from oauth_core.quotas import Stored
 from oauth_core.record_key import ForgedRecordError
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec, SignedCodec, place_in
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.record_key import RecordKey
+    from oauth_core.store.quotas import QuotaStore
 
 INTERVAL = 5
 """Seconds between polls, to begin with (the default of RFC 8628 section 3.2)."""
@@ -32,6 +34,9 @@ ATTEMPTS_OF_A_BROWSER = 10
 ATTEMPTS_OF_ALL = 120
 _BROWSER_SECONDS = 600
 _ALL_SECONDS = 60
+
+_OTHER_BYTES = 500
+"""Bytes that a device needs in Redis beside its record: its pace, its two keys, the way from its user code."""
 
 _DEVICE = SignedCodec(DeviceAuthorization)
 _PACE = Codec(DevicePace)
@@ -89,23 +94,29 @@ class FoundDevice:
 class DeviceStore:
     """Every method raises `StoreUnavailableError`."""
 
-    def __init__(self, redis: Redis, key: RecordKey) -> None:
+    def __init__(self, redis: Redis, key: RecordKey, quotas: QuotaStore) -> None:
         self._redis = redis
         self._key = key
+        self._quotas = quotas
         self._add = redis.register_script(_ADD)
         self._decide = redis.register_script(_DECIDE)
         self._keep_pace = redis.register_script(_KEEP_PACE)
         self._count = redis.register_script(_COUNT)
 
-    async def add(self, device: DeviceAuthorization) -> Started:
-        """Keep a new device and answer its codes."""
+    async def add(self, device: DeviceAuthorization, *, caller: str) -> Started:
+        """Keep a new device, which `caller` causes, and answer its codes.
+
+        Raises `DisplayedError` when there is no room for it.
+        """
         device_code = new_secret()
         device_hash = hash_secret(device_code)
         forgotten_at = device.expires_at + keyspace.EXPIRED_DEVICE_LIFETIME
         place = keyspace.device(device_hash)
-        record = _DEVICE.dump(device, self._key, place)
+        record, pace = _DEVICE.dump(device, self._key, place), _PACE.dump(DevicePace(INTERVAL))
+        lifetime = forgotten_at - device.created_at
+        await self._quotas.take(Stored.DEVICE_CODES, len(record) + _OTHER_BYTES, lifetime=lifetime, caller=caller)
         async with guarded():
-            await self._add([place], [record, _PACE.dump(DevicePace(INTERVAL)), forgotten_at])
+            await self._add([place], [record, pace, forgotten_at])
             for _ in range(10):
                 user_code = new_word(ALPHABET, LENGTH)
                 pointer = keyspace.device_user_code(hash_secret(user_code))

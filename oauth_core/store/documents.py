@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 
     from oauth_core.record_key import RecordKey
 
-# Both lengthen a life and never shorten it: a grant may have asked for a longer one. KEYS: document.
+# It never shortens a life: a grant may have asked for a longer one. KEYS: document. ARGV: seconds.
 _LENGTHEN = """
 local left = redis.call('TTL', KEYS[1])
 if left >= 0 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return left
 """
-# ARGV: life (0 for ever), body, fetched_at, fresh_until, code of these three.
+# KEYS: document. ARGV: the life of a new one, body, fetched_at, fresh_until, code of these three.
 _KEEP = """
-local left = redis.call('TTL', KEYS[1])
+local is_new = redis.call('EXISTS', KEYS[1]) == 0
 redis.call('HSET', KEYS[1], 'body', ARGV[2], 'fetched_at', ARGV[3], 'fresh_until', ARGV[4], 'code', ARGV[5])
-if tonumber(ARGV[1]) == 0 then redis.call('PERSIST', KEYS[1])
-elseif left ~= -1 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
-return left
+if is_new then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return 1
 """
 # KEYS: count. ARGV: seconds it counts for.
 _COUNT = """
@@ -65,24 +64,27 @@ _FAILURE = Codec(Failure)
 
 
 class DocumentStore:
-    """Documents by name; a name is hashed before it is part of a key. `lifetime` is seconds after the last use."""
+    """Documents by name; a name is hashed before it is part of a key.
+
+    A document lives `lifetime` seconds from its first fetch, and longer only if `keep_for` says so. Neither
+    reading it nor fetching it again lengthens its life: anybody can cause that.
+    """
 
     def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
         self._key = key
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._lengthen = redis.register_script(_LENGTHEN)
         self._keep = redis.register_script(_KEEP)
         self._count = redis.register_script(_COUNT)
 
     async def get(self, name: str) -> Copy | None:
-        """The last good copy. Looking is a use. Raises `StoreUnavailableError`, as every method here does."""
-        key = keyspace.document(hash_secret(name))
+        """The last good copy. Raises `StoreUnavailableError`, as every method here does."""
         async with guarded():
+            key = keyspace.document(hash_secret(name))
             found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
-            if not found:
-                return None
-            await self._lengthen([key], [self._lifetime])
+        if not found:
+            return None
         copy = Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
         # A copy that this gateway did not write is none, and the document is fetched again.
         is_ours = hmac.compare_digest(found.get("code", ""), code_of_copy(self._key, key, copy))
@@ -98,7 +100,7 @@ class DocumentStore:
             code_of_copy(self._key, key, copy),
         ]
         async with guarded():
-            await self._keep([key], [self._lifetime, *record])
+            await self._keep([key], [self.lifetime, *record])
 
     async def keep_for(self, name: str, seconds: int) -> None:
         """Let the copy live at least `seconds` from now, because a grant does."""

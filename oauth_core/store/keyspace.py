@@ -2,7 +2,7 @@
 
 | key | value | lives |
 |---|---|---|
-| `client:<id>` | a `Client`, JSON | unused an hour, then see `store.client_lives`; a machine client for ever |
+| `client:<id>` | a `Client`, JSON | unused an hour, then see `store.client_lives` |
 | `initial-access-token:<id>` | hash: `record` (an `InitialAccessToken`), `left` (uses) | itself, or its uses |
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |
@@ -32,6 +32,8 @@
 | `cut:client:<id>` | the same of what a client was allowed | five years |
 | `cut:all` | the same of everything | five years |
 | `rate:<limit>:<hash>` | when what one subject asked for is worked off, in microseconds | until then |
+| `stored:{<kind>}` | hash: bytes that strangers had us write, by the second of their end | the longest of them |
+| `stored:{<kind>}:<caller hash>` | the same of one caller | the longest of them |
 | `token:<jti>` | the grant's id | the access token |
 | `lease:<work>` | the process that does it for all | a minute, again and again |
 | `lease-rest:<work>` | the rules under which it was done last | until it is due again |
@@ -260,6 +262,16 @@ def ended_grant(grant_id: str) -> str:
 def rate(limit: str, subject_hash: str) -> str:
     """Key of what a limit remembers of one subject."""
     return f"rate:{limit}:{subject_hash}"
+
+
+def stored(kind: str) -> str:
+    """Key of the bytes of one kind that strangers had us write."""
+    return f"stored:{{{kind}}}"
+
+
+def stored_by(kind: str, caller_hash: str) -> str:
+    """Key of those of one caller. It has the hash tag of `stored`."""
+    return f"stored:{{{kind}}}:{caller_hash}"
 
 
 def token(jti: str) -> str:

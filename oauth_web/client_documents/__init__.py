@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oauth_core.model import Client
     from oauth_core.settings import WebSettings
     from oauth_core.store.documents import DocumentStore
+    from oauth_core.store.quotas import QuotaStore
     from oauth_core.store.rate_limits import RateLimitStore
 
 _KEYS_AT_REST = 60
@@ -50,6 +51,7 @@ class ClientDocuments:
         settings: WebSettings,
         store: DocumentStore,
         rates: RateLimitStore,
+        quotas: QuotaStore,
         audit: AuditSink,
         *,
         tls: ssl.SSLContext,
@@ -69,7 +71,9 @@ class ClientDocuments:
         budgets = FetchBudgets(store, rates, audit, per_address=rate)
         folder = settings.pinned_client_documents
         return cls(
-            cache=DocumentCache(fetcher, store, budgets, clock=clock, max_age=settings.client_documents_max_age),
+            cache=DocumentCache(
+                fetcher, store, budgets, quotas, clock=clock, max_age=settings.client_documents_max_age
+            ),
             pinned=pinned.read(folder, settings.app_schemes) if folder is not None else {},
             fetches=settings.client_documents == "fetched",
             allow_loopback=allow_loopback,
@@ -125,6 +129,10 @@ class ClientDocuments:
             raise _unavailable("The key set of the app") from None
         except DocumentHeldBackError as error:
             raise too_many_requests(error.wait) from None
+
+    async def keep_keys(self, url: str) -> None:
+        """Keep the last good copy of a key set that is in use for as long as it counts."""
+        await self.cache.keep_in_use(f"keys {url}")
 
     async def exists(self, url: str) -> bool:
         """Whether the client at `url` is known at this moment, without asking anybody outside."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from oauth_core.quotas import Stored
 from oauth_core.store.documents import Copy, Failure
 from oauth_web.client_documents.budgets import DocumentHeldBackError
 from oauth_web.client_documents.fetch import FetchError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oauth_core.store.documents import DocumentStore
+    from oauth_core.store.quotas import QuotaStore
     from oauth_web.client_documents.budgets import FetchBudgets
     from oauth_web.client_documents.fetch import GuardedFetcher
 
@@ -47,12 +49,14 @@ class DocumentCache:
         fetcher: GuardedFetcher,
         store: DocumentStore,
         budgets: FetchBudgets,
+        quotas: QuotaStore,
         *,
         clock: Callable[[], int],
         max_age: int,
     ) -> None:
         self.store = store
         self._budgets = budgets
+        self._quotas = quotas
         self._max_age = max_age
         self._fetcher = fetcher
         self._clock = clock
@@ -64,8 +68,8 @@ class DocumentCache:
         """What `parse` makes of the document at `url`, kept under `name`, for somebody who is counted as `caller`.
 
         `parse` raises `ValueError`, in words for anybody, to refuse a document. A copy that was fetched up to the
-        second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError` and
-        `DocumentHeldBackError`.
+        second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError`,
+        `DocumentHeldBackError`, and `DisplayedError` when there is no room for a document that is new.
         """
         copy = await self.store.get(name)
         kept = _parsed(copy, parse)
@@ -80,6 +84,10 @@ class DocumentCache:
             if self._clock() > copy.fetched_at + self._max_age:
                 raise
             return kept
+
+    async def keep_in_use(self, name: str) -> None:
+        """Keep the copy under `name` for as long as it counts, because a client that is in use depends on it."""
+        await self.store.keep_for(name, self._max_age)
 
     async def aclose(self) -> None:
         """End the fetches under way."""
@@ -106,7 +114,7 @@ class DocumentCache:
         slots = self._budgets.slots(known=known)
         if not slots.take(caller):
             raise DocumentHeldBackError(_SLOT_SECONDS)
-        task = self._under_way[name] = asyncio.create_task(self._fetch(name, url, parse))
+        task = self._under_way[name] = asyncio.create_task(self._fetch(name, url, parse, caller, known=known))
         task.add_done_callback(lambda _: slots.release(caller))
         task.add_done_callback(lambda done: self._finished(name, done))
         return task
@@ -116,8 +124,10 @@ class DocumentCache:
         if not task.cancelled():
             task.exception()  # seen, even when nobody waits any more
 
-    async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> str:
-        """Fetch, look whether it is any good, and keep it."""
+    async def _fetch(
+        self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
+    ) -> str:
+        """Fetch, look whether it is any good, and keep it. A document that is new needs room in Redis."""
         try:
             fetched = await self._fetcher.fetch(url)
         except FetchError as error:
@@ -126,6 +136,10 @@ class DocumentCache:
             parse(fetched.body)
         except ValueError as error:
             raise await self._failed(name, url, Failure("refused", str(error))) from None
+        if not known:
+            await self._quotas.take(
+                Stored.CLIENT_DOCUMENTS, len(fetched.body), lifetime=self.store.lifetime, caller=caller
+            )
         now = self._clock()
         body = fetched.body.decode()  # UTF-8, or it would not have been parsed
         await self.store.keep(name, Copy(body, now, now + fetched.fresh_for))

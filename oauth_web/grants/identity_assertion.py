@@ -16,6 +16,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.identity_assertions import IdentityFault
 from oauth_core.model import Grant, KnownUser
 from oauth_web import membership
+from oauth_web.addresses import caller_address
 from oauth_web.caller_certificate import to_bind
 from oauth_web.grants.issuing import check_not_overtaken, invalid_grant, issue
 from oauth_web.standing import NotAdmittedError
@@ -48,7 +49,9 @@ async def exchange(deps: Deps, client: Client, form: Parameters) -> Response:
     user = member.user
     # Only now: what fails for another reason may be tried again with the same assertion.
     # No client_id has a space, so a client's own assertions are other names.
-    if not await deps.assertions.use(f"id-jag {trusted.issuer}", asserted.jti, until=asserted.until):
+    if not await deps.assertions.use(
+        f"id-jag {trusted.issuer}", asserted.jti, until=asserted.until, now=deps.clock(), caller=caller_address()
+    ):
         raise invalid_grant(IdentityFault.USED_BEFORE)
     now = deps.clock()
     if known is None:

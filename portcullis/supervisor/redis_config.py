@@ -19,8 +19,9 @@ RULES: Mapping[str, str] = {
     # A person with the password, who may want to `DEL token:<jti>` or look around.
     OPERATOR: "~* &* +@all",
     # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
-    # The time is what rate limits count by: that of Redis, for the clocks of replicas differ.
-    WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous +time",
+    # The time is what rate limits count by: that of Redis, for the clocks of replicas differ. INFO tells how full
+    # Redis is, so that strangers are refused before it is full.
+    WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous +time +info",
     # Learns whether a token lives, the public keys and which services are isolated; writes nothing.
     AUTHZ: " ".join(CHECK_ACL),
 }

@@ -1,0 +1,83 @@
+"""What Prometheus reads of the authorization server."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from oauth_core.errors import SettingsError
+from oauth_core.quotas import Stored
+from oauth_core.settings import WebSettings, load
+from oauth_web.metrics import FAMILIES
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.web_process import free_port, running_web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.web_process import WebServer
+
+
+@pytest.fixture(scope="module")
+def metered() -> Iterator[tuple[WebServer, str]]:
+    """A server whose quota of registrations is small, and where its metrics are."""
+    place = f"127.0.0.1:{free_port()}"
+    settings = {"WEB_METRICS_LISTEN": place, "REGISTRATIONS_PER_ADDRESS_A_DAY": "3"}
+    with running_web(settings) as server:
+        yield server, f"http://{place}/metrics"
+
+
+def figures(url: str) -> dict[str, int]:
+    page = httpx2.get(url)
+    assert page.status_code == 200, page.text
+    assert page.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return {name: int(value) for name, value in re.findall(r"^([a-z_]+(?:\{[^}]*\})?) (\d+)$", page.text, re.M)}
+
+
+async def test_the_memory_of_each_kind_and_of_redis_can_be_read(metered: tuple[WebServer, str]) -> None:
+    server, url = metered
+    before = figures(url)
+    assert {name.partition("{")[0] for name in before} == {family.name for family in FAMILIES}
+    for kind in Stored:
+        assert before[f'portcullis_stored_limit_bytes{{kind="{kind}"}}'] > 1_000_000
+    async with OAuthClient(server.issuer) as client:
+        made = await client.register()
+        await client.http.get(client.authorize_url(made.client_id, Pkce.fresh().challenge))
+    after = figures(url)
+    for kind, grown in ((Stored.REGISTRATIONS, True), (Stored.SIGN_INS, True), (Stored.DEVICE_CODES, False)):
+        name = f'portcullis_stored_bytes{{kind="{kind}"}}'
+        assert (after[name] > before[name]) is grown
+    assert after["portcullis_redis_used_bytes"] > 500_000
+
+
+async def test_the_metrics_are_not_at_the_front_door(metered: tuple[WebServer, str]) -> None:
+    server, _ = metered
+    async with OAuthClient(server.issuer) as client:
+        assert (await client.http.get(f"{server.issuer}/metrics")).status_code == 404
+
+
+def test_metrics_are_read_on_this_machine_only(metered: tuple[WebServer, str]) -> None:
+    server, _ = metered
+    for place in ("0.0.0.0:9103", "192.0.2.1:9103", "example.com:9103"):
+        with pytest.raises(SettingsError, match="loopback"):
+            load(WebSettings, None, {**server.environment, "WEB_METRICS_LISTEN": place})
+
+
+async def test_an_address_registers_so_many_a_day(metered: tuple[WebServer, str]) -> None:
+    server, _ = metered
+    async with OAuthClient(server.issuer) as client:
+        client.http.headers["X-Portcullis-Address"] = "2001:db8::1"
+        for _ in range(3):
+            await client.register()
+        # Another address of the same network is the same caller.
+        client.http.headers["X-Portcullis-Address"] = "2001:db8::2"
+        answer = await client.http.post(
+            f"{client.issuer}/register", json={"redirect_uris": ["http://127.0.0.1/cb"]}
+        )
+        assert (answer.status_code, answer.json()["error"]) == (429, "too_many_requests")
+        assert int(answer.headers["Retry-After"]) > 60
+        client.http.headers["X-Portcullis-Address"] = "2001:db8:0:1::1"
+        await client.register()
