@@ -34,6 +34,7 @@ def group() -> Iterator[ClusterGroup]:
 async def redis(group: ClusterGroup) -> AsyncIterator[RedisCluster]:
     port = next(iter(group.nodes))
     redis = RedisCluster(host="127.0.0.1", port=port, password=PASSWORD, decode_responses=True)
+    await redis.initialize()
     yield redis
     await redis.aclose()
 
