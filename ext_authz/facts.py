@@ -14,6 +14,7 @@ from ext_authz.turns import Turns
 from oauth_core import dpop, mcp_request
 from oauth_core.access_tokens import LONGEST, Rejected, TokenFault, fault_of_time
 from oauth_core.policy import Availability, Facts, Liveness, Unverified
+from oauth_core.rate_limits import subject_of_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +169,7 @@ class FactFinder:
         proof = None
         if _asks_for_proof(request, token):
             # A signature for each request, and whoever has such a token can send as many as he likes.
-            if not await self._turns.wait(request.source):
+            if not await self._turns.wait(subject_of_address(request.source)):
                 return self._gathered(request, Unverified.BUSY, Liveness.UNKNOWN)
             proof = self._prove(request)
         return self._gathered(request, token, await self._liveness.of(token.verified.claims.jti), proof)
@@ -221,7 +222,7 @@ class FactFinder:
             verdict = self._look_at(presented) if self._keys.is_fresh else Unverified.NO_KEYS
         if verdict is not None or not isinstance(presented, str):
             return verdict or Unverified.MISSING
-        if not await self._turns.wait(source):
+        if not await self._turns.wait(subject_of_address(source)):
             return Unverified.BUSY
         # The keys may have changed while we waited.
         keys = self._keys.current

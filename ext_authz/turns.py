@@ -8,8 +8,9 @@ at most, not for the flood. While there is nothing else to do the rounds take no
 Even so a flood could keep the interpreter busy all the time. So whoever worked may ask for a rest, in which only
 others are served, and has a share of the time.
 
-Turns go round among sources too, so that one who sends many tokens keeps those of others waiting no longer than if
-he had sent one.
+Sources have turns one after the other, whatever number of tokens each of them has waiting. When all places are
+taken, a source with few tokens waiting takes the place of the newest token of the source with the most. So a flood
+from some addresses never keeps another address out; only as many addresses as there are places could.
 """
 
 from __future__ import annotations
@@ -31,33 +32,54 @@ _SHARE = 4
 
 
 class Turns:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. A source is whatever callers are told apart by: the network of their address."""
 
     def __init__(self, most_waiting: int) -> None:
-        """Who comes when so many wait is sent away."""
+        """At most `most_waiting` wait at a time, of one source at most a quarter of that."""
         self._most_waiting = most_waiting
         self._most_of_one = max(1, most_waiting // _SHARE)
         self._sources: dict[str | None, deque[asyncio.Future[bool]]] = {}
+        self._by_length: dict[int, dict[str | None, None]] = {}
+        """The sources by how many of theirs wait; of equal ones the first to get there comes first."""
         self._giving: asyncio.Task[None] | None = None
         self._rest = 0.0
         self.waiting = 0
 
     async def wait(self, source: str | None) -> bool:
-        """Return `True` when it is the turn of one of `source`'s, or `False` when too many wait already.
+        """Return `True` when it is the turn of one of `source`'s, or `False` when there is no place for it.
 
         The work must be done before the next `await`.
         """
-        queue = self._sources.get(source)
-        if self.waiting >= self._most_waiting or (queue is not None and len(queue) >= self._most_of_one):
+        mine = len(self._sources.get(source, ()))
+        if mine >= self._most_of_one or (self.waiting >= self._most_waiting and not self._make_room(mine)):
             return False
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if queue is None:
-            queue = self._sources[source] = deque()
-        queue.append(turn)
-        self.waiting += 1
+        self._sources.setdefault(source, deque()).append(turn)
+        self._note_length(source, mine, mine + 1)
         if self._giving is None:
             self._giving = asyncio.create_task(self._give())
         return await turn
+
+    def _make_room(self, mine: int) -> bool:
+        """Send away the newest of the source with the most waiting, for one that has `mine` and so fewer."""
+        most = max(self._by_length, default=0)
+        if most <= mine + 1:
+            return False
+        source = next(iter(self._by_length[most]))
+        turn = self._sources[source].pop()
+        self._note_length(source, most, most - 1)
+        if not turn.done():
+            turn.set_result(False)
+        return True
+
+    def _note_length(self, source: str | None, before: int, after: int) -> None:
+        self.waiting += after - before
+        if before:
+            del self._by_length[before][source]
+            if not self._by_length[before]:
+                del self._by_length[before]
+        if after:
+            self._by_length.setdefault(after, {})[source] = None
 
     def rest(self, seconds: float) -> None:
         """Leave so much time to others before the next turn."""
@@ -69,7 +91,7 @@ class Turns:
                 source = next(iter(self._sources))
                 queue = self._sources.pop(source)
                 turn = queue.popleft()
-                self.waiting -= 1
+                self._note_length(source, len(queue) + 1, len(queue))
                 if queue:
                     self._sources[source] = queue  # behind all others
                 if turn.done():  # the caller has given up

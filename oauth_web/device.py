@@ -18,6 +18,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import DeviceRequest
 from oauth_core.rate_limits import Limit
 from oauth_web import browser_session, consent
+from oauth_web.addresses import caller_address
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
@@ -59,7 +60,7 @@ def blueprint(deps: Deps) -> Blueprint:
         if code is None:  # it cannot be anybody's, so there is nothing to count
             return await _form(cookie, fault=_NOT_VALID, browser=browser, status=_BAD_REQUEST)
         await hold_back_address(deps, Limit.USER_CODES_PER_ADDRESS)
-        if not await deps.devices.may_try(hash_secret(browser)):
+        if not await deps.devices.may_try(hash_secret(browser), hash_secret(f"address {caller_address()}")):
             deps.audit.record(AuditEvent(EventKind.DEVICE_CODE_REFUSED, reason="too many attempts"))
             return await _form(cookie, fault=_TOO_MANY, browser=browser, status=_TOO_MANY_REQUESTS)
         found = await _open_device(deps, code)

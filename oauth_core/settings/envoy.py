@@ -28,8 +28,10 @@ class EnvoySettings(TlsSettings):
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     """How many proxies of the operator's stand before Envoy and name the caller in `X-Forwarded-For`."""
     web_rate: int = Field(default=500, ge=1, le=1_000_000)
-    """Requests a second that each path of the authorization server takes from everybody."""
+    """Requests a second to each path of the authorization server that busy addresses share."""
     web_rate_per_address: int = Field(default=100, ge=1, le=1_000_000)
+    web_rate_reserved: int = Field(default=10, ge=1, le=1_000_000)
+    """Requests a second of one address that are not counted against `web_rate`: an address with more is busy."""
 
     @model_validator(mode="after")
     def _whole_client_identity(self) -> EnvoySettings:

@@ -31,8 +31,10 @@ INTERVAL = 5
 """Seconds between polls, to begin with (the default of RFC 8628 section 3.2)."""
 
 ATTEMPTS_OF_A_BROWSER = 10
-ATTEMPTS_OF_ALL = 120
-_BROWSER_SECONDS = 600
+FIRST_ATTEMPTS_OF_AN_ADDRESS = 5
+FIRST_ATTEMPTS_OF_ALL = 5000
+FURTHER_ATTEMPTS_OF_ALL = 120
+_SUBJECT_SECONDS = 600
 _ALL_SECONDS = 60
 
 _OTHER_BYTES = 500
@@ -172,14 +174,23 @@ class DeviceStore:
         async with guarded():
             return bool(await self._redis.delete(keyspace.device(found.device_hash)))
 
-    async def may_try(self, browser_hash: str) -> bool:
-        """Count an attempt at a user code, right or wrong, and answer whether it may be looked up.
+    async def may_try(self, browser_hash: str, address_hash: str) -> bool:
+        """Count an attempt at a user code, right or wrong, and return whether the code may be looked up.
 
-        A browser that has had its share is not counted towards everybody's, so it alone cannot shut others out.
-        Who throws the cookie away meets the common limit, which keeps guessing hopeless (RFC 8628 section 5.1).
+        A browser has ten attempts in ten minutes. A caller without its cookie meets the limits that addresses
+        share. The first attempts of an address are all that a person needs, and are counted apart from its further
+        ones: so a few addresses that guess cannot use up what everybody may try. Guessing stays hopeless (RFC 8628
+        section 5.1): both limits together allow 51,200 of 25,600,000,000 codes in the ten minutes of a code.
         """
         async with guarded():
-            own = await self._count([keyspace.device_attempts(browser_hash)], [_BROWSER_SECONDS])
-            if own > ATTEMPTS_OF_A_BROWSER:
+            if (
+                await self._count([keyspace.device_attempts(browser_hash)], [_SUBJECT_SECONDS])
+                > ATTEMPTS_OF_A_BROWSER
+            ):
                 return False
-            return bool(await self._count([keyspace.DEVICE_ATTEMPTS], [_ALL_SECONDS]) <= ATTEMPTS_OF_ALL)
+            own = await self._count([keyspace.device_attempts(address_hash)], [_SUBJECT_SECONDS])
+            if own <= FIRST_ATTEMPTS_OF_AN_ADDRESS:
+                shared, most = keyspace.DEVICE_FIRST_ATTEMPTS, FIRST_ATTEMPTS_OF_ALL
+            else:
+                shared, most = keyspace.DEVICE_ATTEMPTS, FURTHER_ATTEMPTS_OF_ALL
+            return bool(await self._count([shared], [_ALL_SECONDS]) <= most)

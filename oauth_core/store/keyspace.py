@@ -14,8 +14,9 @@
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used`, `replayed` | 60 s; 600 s once used |
 | `device:<hash>` | hash: `record` (a `DeviceAuthorization`), `pace`, `decision`, JSON | twenty minutes |
 | `device-code:<hash of the user code>` | the hash of the device code | ten minutes |
-| `device-attempts:<browser hash>` | user codes that this browser tried | ten minutes from the first |
-| `device-attempts` | user codes that anybody tried | a minute from the first |
+| `device-attempts:<hash>` | user codes that this browser, or this address, tried | ten minutes from the first |
+| `device-attempts` | user codes that addresses tried after their first ones | a minute from the first |
+| `device-first-attempts` | user codes that addresses tried first | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `ended:{<id>}` | `1`: this grant was ended; a restored backup does not bring it back | as the grant would |
@@ -68,6 +69,7 @@ REPLICATION_MARK_LIFETIME = 60
 
 CUT_OF_ALL = "cut:all"
 DEVICE_ATTEMPTS = "device-attempts"
+DEVICE_FIRST_ATTEMPTS = "device-first-attempts"
 ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
 
@@ -239,9 +241,9 @@ def device_user_code(user_code_hash: str) -> str:
     return f"device-code:{user_code_hash}"
 
 
-def device_attempts(browser_hash: str) -> str:
-    """Key of the count of user codes that a browser tried."""
-    return f"device-attempts:{browser_hash}"
+def device_attempts(subject_hash: str) -> str:
+    """Key of the count of user codes that a browser or an address tried."""
+    return f"device-attempts:{subject_hash}"
 
 
 def grant(grant_id: str) -> str:

@@ -45,7 +45,7 @@ FOUND_AGAIN = frozenset(
 )
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
-    | {"token", "lease", "lease-rest", "rate", "stored", "replicated"}
+    | {"device-first-attempts", "token", "lease", "lease-rest", "rate", "stored", "replicated"}
 )
 """Families that a backup leaves out, and why."""
 

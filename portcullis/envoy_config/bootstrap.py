@@ -8,15 +8,12 @@ from betterproto2 import Casing
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
-from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
-from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
-    DownstreamConnectionsConfig,
-)
 
 from portcullis.envoy_config.clusters import clusters
 from portcullis.envoy_config.connection import connection_manager, redirect_manager
 from portcullis.envoy_config.filters import CHECK
 from portcullis.envoy_config.messages import address, packed, seconds
+from portcullis.envoy_config.overload import overload_manager
 from portcullis.envoy_config.tls import transport_socket
 from portcullis.envoy_config.topology import Topology, topology
 
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu, Alpine and Envoy's own image keep the authorities that everybody trusts."""
 
-_MOST_CONNECTIONS = 20_000
 _NODE = "portcullis"
 _HANDSHAKE_SECONDS = 10
 _BUFFER_BYTES = 32 * 1024
@@ -59,16 +55,7 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
         static_resources=BootstrapStaticResources(
             listeners=list(_listeners(settings, places)), clusters=clusters(settings, places, trusted_cas)
         ),
-        overload_manager=OverloadManager(
-            resource_monitors=[
-                ResourceMonitor(
-                    name="envoy.resource_monitors.global_downstream_max_connections",
-                    typed_config=packed(
-                        DownstreamConnectionsConfig(max_active_downstream_connections=_MOST_CONNECTIONS)
-                    ),
-                )
-            ]
-        ),
+        overload_manager=overload_manager(),
         admin=Admin(address=address(places.admin), ignore_global_conn_limit=True),
     )
 

@@ -32,6 +32,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from portcullis.envoy_config.filters import http_filters, router
 from portcullis.envoy_config.messages import matching, packed, seconds
+from portcullis.envoy_config.overload import IDLE_SECONDS
 from portcullis.envoy_config.redirect import redirect_routes
 from portcullis.envoy_config.replies import access_log, local_replies
 from portcullis.envoy_config.routes import route_configuration
@@ -68,7 +69,6 @@ _HEADER_COUNT = 100
 _HEADERS_SECONDS = 10
 _REQUEST_SECONDS = 60
 _STREAM_IDLE_SECONDS = 300
-_CONNECTION_IDLE_SECONDS = 300
 
 
 def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConnectionManager:
@@ -113,7 +113,7 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
         max_request_headers_kb=_HEADERS_KIB,
         common_http_protocol_options=HttpProtocolOptions(
             max_headers_count=_HEADER_COUNT,
-            idle_timeout=seconds(_CONNECTION_IDLE_SECONDS),
+            idle_timeout=seconds(IDLE_SECONDS),
             # Many servers read `x_user_id` and `x-user-id` as one variable.
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),

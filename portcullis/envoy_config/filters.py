@@ -1,7 +1,7 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
 The first two change answers on their way out, whichever filter or service gave them. CORS answers preflights; the
-origin rule refuses foreign web pages; the rate limit keeps floods from the
+origin rule refuses foreign web pages; two rate limits keep floods from the
 authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit;
 then the router. The check stands before the buffer on purpose: a caller without a token is refused by headers
 alone and cannot make Envoy hold megabytes for him. Where a service has tool rules the check needs the body; there
@@ -52,7 +52,7 @@ from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.locations import locations_filter
 from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed, seconds
-from portcullis.envoy_config.rate_limit import limited, unlimited
+from portcullis.envoy_config.rate_limit import limited, marking, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,7 @@ TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
 VARY = "portcullis.vary"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
+SHARES = "portcullis.shares"
 RATE = "envoy.filters.http.local_ratelimit"
 CHECK = "envoy.filters.http.ext_authz"
 BUFFER = "envoy.filters.http.buffer"
@@ -99,6 +100,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(VARY, _by_origin()),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        _filter(SHARES, unlimited()),
         _filter(RATE, unlimited()),
         _filter(CHECK, _check(settings)),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
@@ -127,6 +129,7 @@ def for_service(service: Service) -> dict[str, Any]:
 def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
     return {
+        SHARES: packed(marking(settings)),
         RATE: packed(limited(settings)),
         CHECK: _UNCHECKED,
         BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES))),

@@ -1,8 +1,12 @@
-"""How often the authorization server may be asked: by everybody together, and by one address.
+"""How often the authorization server may be asked: by all callers together, and by one address.
 
-These limits keep a flood away from the program; they are per Envoy and per route, and generous, because many users
-share an address behind a company's or a hosted client's egress. The finer ones, which count what clients and
+These limits keep a flood away from the program; they are per Envoy and per route. They are generous, because many
+users share an address behind a company's or a hosted client's egress. The finer ones, which count what clients and
 people do across all replicas, are the authorization server's own (`oauth_core.rate_limits`).
+
+Two filters do it, one behind the other. The first gives each address a share of its own and marks requests beyond
+that share; it refuses nothing. The second lets marked requests share what `web_rate` allows. So however many
+requests some addresses send, an address that stays within its share is served.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RateLimit,
     RateLimitAction,
     RateLimitActionMaskedRemoteAddress,
+    RateLimitActionRequestHeaders,
 )
 from envoy_data_plane.envoy.extensions.common.ratelimit.v3 import (
     LocalRateLimitDescriptor,
@@ -22,7 +27,7 @@ from envoy_data_plane.envoy.extensions.common.ratelimit.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.local_ratelimit.v3 import LocalRateLimit
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
 
-from portcullis.envoy_config.messages import add_if_absent, seconds
+from portcullis.envoy_config.messages import add_if_absent, overwrite, seconds
 
 if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
@@ -35,6 +40,13 @@ _NETWORK_BITS = 64
 """Of an IPv6 address. A household or a machine has a whole network of that size to itself."""
 _MOST_ADDRESSES = 10_000
 _RETRY_SECONDS = "1"
+_ALL_TOGETHER = 4
+"""Times `web_rate`: what all callers together may ask of one path, each within its share or not."""
+
+BUSY = "x-portcullis-busy"
+"""Marks a request beyond the share of its address. Callers' own copies are removed before any filter."""
+_YES = "1"
+_UNBOUNDED = 100_000_000
 
 
 def unlimited() -> LocalRateLimit:
@@ -42,35 +54,62 @@ def unlimited() -> LocalRateLimit:
     return LocalRateLimit(stat_prefix="authorization_server")
 
 
+def marking(settings: EnvoySettings) -> LocalRateLimit:
+    """The first filter, on a route to the authorization server: marks requests beyond their address' share."""
+    return LocalRateLimit(
+        stat_prefix="authorization_server_shares",
+        token_bucket=_bucket(_UNBOUNDED),
+        filter_enabled=_percent(100),
+        filter_enforced=_percent(0),
+        request_headers_to_add_when_not_enforced=[overwrite(BUSY, _YES)],
+        rate_limits=[_by_address()],
+        descriptors=[_each_address(settings.web_rate_reserved)],
+        max_dynamic_descriptors=_MOST_ADDRESSES,
+    )
+
+
 def limited(settings: EnvoySettings) -> LocalRateLimit:
-    """For a route to the authorization server."""
-    always = RuntimeFractionalPercent(default_value=FractionalPercent(numerator=100))
+    """The second filter, on a route to the authorization server: refuses."""
     return LocalRateLimit(
         stat_prefix="authorization_server",
-        token_bucket=_bucket(settings.web_rate),
-        filter_enabled=always,
-        filter_enforced=always,
-        rate_limits=[
-            RateLimit(
-                actions=[
-                    RateLimitAction(
-                        masked_remote_address=RateLimitActionMaskedRemoteAddress(
-                            v4_prefix_mask_len=32, v6_prefix_mask_len=_NETWORK_BITS
-                        )
-                    )
-                ]
-            )
-        ],
-        # An entry without a value stands for every address, each with a bucket of its own.
+        token_bucket=_bucket(_ALL_TOGETHER * settings.web_rate),
+        filter_enabled=_percent(100),
+        filter_enforced=_percent(100),
+        rate_limits=[_by_address(), _if_busy()],
         descriptors=[
+            _each_address(settings.web_rate_per_address),
             LocalRateLimitDescriptor(
-                entries=[RateLimitDescriptorEntry(key=_ADDRESS)],
-                token_bucket=_bucket(settings.web_rate_per_address),
-            )
+                entries=[RateLimitDescriptorEntry(key=BUSY, value=_YES)], token_bucket=_bucket(settings.web_rate)
+            ),
         ],
         max_dynamic_descriptors=_MOST_ADDRESSES,
         response_headers_to_add=[add_if_absent("retry-after", _RETRY_SECONDS)],
     )
+
+
+def _by_address() -> RateLimit:
+    masked = RateLimitActionMaskedRemoteAddress(v4_prefix_mask_len=32, v6_prefix_mask_len=_NETWORK_BITS)
+    return RateLimit(actions=[RateLimitAction(masked_remote_address=masked)])
+
+
+def _if_busy() -> RateLimit:
+    """Counts a request only where the header is there."""
+    return RateLimit(
+        actions=[
+            RateLimitAction(request_headers=RateLimitActionRequestHeaders(header_name=BUSY, descriptor_key=BUSY))
+        ]
+    )
+
+
+def _each_address(per_second: int) -> LocalRateLimitDescriptor:
+    """An entry without a value stands for every address, each with a bucket of its own."""
+    return LocalRateLimitDescriptor(
+        entries=[RateLimitDescriptorEntry(key=_ADDRESS)], token_bucket=_bucket(per_second)
+    )
+
+
+def _percent(numerator: int) -> RuntimeFractionalPercent:
+    return RuntimeFractionalPercent(default_value=FractionalPercent(numerator=numerator))
 
 
 def _bucket(per_second: int) -> TokenBucket:

@@ -36,6 +36,7 @@ from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
 from portcullis.envoy_config.locations import LOCATIONS, rewritten
 from portcullis.envoy_config.messages import exactly, matching, overwrite, seconds
+from portcullis.envoy_config.rate_limit import BUSY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -235,6 +236,7 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
         match=match,
         route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS), retry_policy=_retries_elsewhere()),
         # Whom the rate limits count: not what the caller says, and the last proxy only if it is trusted.
+        request_headers_to_remove=[BUSY],
         request_headers_to_add=[overwrite(ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
         typed_per_filter_config=filters,
     )

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ext_authz.turns import Turns
 
 
@@ -101,6 +105,51 @@ def test_one_source_cannot_take_every_place() -> None:
     served, other = asyncio.run(scenario())
     assert served == 2
     assert other
+
+
+@pytest.mark.parametrize("flooding", [4, 8, 40])
+def test_a_flood_from_some_sources_keeps_no_other_source_out(flooding: int) -> None:
+    async def scenario() -> tuple[list[bool], int]:
+        turns = Turns(1000)
+        flood = [asyncio.create_task(turns.wait(f"flood-{number % flooding}")) for number in range(flooding * 300)]
+        await asyncio.sleep(0)
+        assert turns.waiting == 1000
+        others = await asyncio.gather(*(turns.wait(f"honest-{number}") for number in range(40)))
+        served = [await each for each in flood]
+        assert turns.waiting == 0
+        return others, served.count(True)
+
+    others, served = asyncio.run(scenario())
+    assert others == [True] * 40
+    assert served >= 960, "each of the others took the place of one of the flood at most"
+
+
+def test_places_are_shared_evenly_and_a_source_never_takes_from_one_that_has_no_more() -> None:
+    async def scenario() -> tuple[bool, bool, int]:
+        turns = Turns(8)
+        waiting = [asyncio.create_task(turns.wait(f"source-{number}")) for number in range(8)]
+        await asyncio.sleep(0)
+        newcomer, again = await turns.wait("newcomer"), await turns.wait("source-3")
+        return newcomer, again, (await asyncio.gather(*waiting)).count(True)
+
+    assert asyncio.run(scenario()) == (False, False, 8)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=80))
+def test_whoever_comes_and_goes_all_are_answered_and_nothing_is_left(callers: list[tuple[int, bool]]) -> None:
+    async def scenario() -> None:
+        turns, tasks = Turns(12), []
+        for source, gives_up in callers:
+            tasks.append(asyncio.create_task(turns.wait(str(source))))
+            if gives_up:
+                await asyncio.sleep(0)
+                tasks[len(tasks) // 2].cancel()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert await turns.wait("last")
+        assert turns.waiting == 0
+
+    asyncio.run(scenario())
 
 
 def test_a_caller_that_gives_up_costs_nobody_a_turn() -> None:

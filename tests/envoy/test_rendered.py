@@ -130,7 +130,7 @@ def test_the_check_stands_before_everything_that_works_for_a_request(settings: E
     names = [http_filter["name"].rpartition(".")[2] for http_filter in _manager(settings)["http_filters"]]
     if settings.issuer.startswith("https://"):  # first in, so last out: it marks every answer
         assert names.pop(0) == "header_mutation"
-    assert names == ["vary", "cors", "rbac", "local_ratelimit", "ext_authz", "buffer", "lua", "router"]
+    assert names == ["vary", "cors", "rbac", "shares", "local_ratelimit", "ext_authz", "buffer", "lua", "router"]
 
 
 @both

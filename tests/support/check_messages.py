@@ -37,6 +37,7 @@ def check_request(
     token: str | None = None,
     body: bytes = b"",
     certificate: str = "",
+    source: str = "203.0.113.7",
 ) -> bytes:
     """The bytes of a `CheckRequest` for an HTTP request. `token` is sent as Bearer credentials."""
     sent = {":method": method, ":path": path, ":authority": host, "user-agent": "test", **(headers or {})}
@@ -47,7 +48,7 @@ def check_request(
         CheckRequest(
             attributes=AttributeContext(
                 source=AttributeContextPeer(
-                    address=Address(socket_address=SocketAddress(address="203.0.113.7", port_value=4711)),
+                    address=Address(socket_address=SocketAddress(address=source, port_value=4711)),
                     certificate=certificate,
                 ),
                 request=AttributeContextRequest(

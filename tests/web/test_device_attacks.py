@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.device import GRANT_TYPE
-from oauth_core.store.devices import ATTEMPTS_OF_A_BROWSER, ATTEMPTS_OF_ALL
+from oauth_core.store.devices import (
+    ATTEMPTS_OF_A_BROWSER,
+    FIRST_ATTEMPTS_OF_ALL,
+    FIRST_ATTEMPTS_OF_AN_ADDRESS,
+    FURTHER_ATTEMPTS_OF_ALL,
+)
 from tests.support.device_flow import approved, at_callback, polled, registered, started, typed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, form_value
 from tests.web.test_token import assert_refused
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
 def _no_attempts_so_far(web: WebServer) -> Iterator[None]:
     """Everybody's attempts are counted together, also those of other tests."""
     with web.redis.client() as redis:
-        redis.delete("device-attempts")
+        for key in redis.scan_iter("device-*attempts*"):
+            redis.delete(key)
         yield
 
 
@@ -97,18 +103,47 @@ async def test_a_browser_may_try_ten_codes_and_no_more_even_a_right_one(
         assert (await typed(person, codes["user_code"])).status_code == 200
 
 
-@pytest.mark.requirement("rfc8628:brute-force")
-async def test_browsers_that_forget_their_cookie_share_one_limit(web: WebServer, client: OAuthClient) -> None:
-    codes = await started(client, await registered(client))
-    with web.redis.client() as redis:
-        redis.set("device-attempts", ATTEMPTS_OF_ALL - 1, ex=60)
-    for status in (400, 429):
-        client.http.cookies.clear()
-        assert (await typed(client, "BCDF-GHJK")).status_code == status
+async def _tried(client: OAuthClient, code: str, address: str) -> int:
+    """What a browser without a cookie is answered, from that address."""
     client.http.cookies.clear()
-    assert (await typed(client, codes["user_code"])).status_code == 429
+    client.http.headers["X-Portcullis-Address"] = address
+    return (await typed(client, code)).status_code
+
+
+@pytest.mark.requirement("rfc8628:brute-force")
+async def test_addresses_that_go_on_guessing_share_one_limit(web: WebServer, client: OAuthClient) -> None:
+    codes = await started(client, await registered(client))
+    for _ in range(FIRST_ATTEMPTS_OF_AN_ADDRESS):
+        assert await _tried(client, "BCDF-GHJK", "203.0.113.1") == 400
+    with web.redis.client() as redis:
+        redis.set("device-attempts", FURTHER_ATTEMPTS_OF_ALL - 1, ex=60)
+    for status in (400, 429):
+        assert await _tried(client, "BCDF-GHJK", "203.0.113.1") == status
+    assert await _tried(client, codes["user_code"], "203.0.113.1") == 429
     with web.redis.client() as redis:
         assert 0 < redis.ttl("device-attempts") <= 60
+
+
+async def test_addresses_that_guess_keep_nobody_else_from_a_first_attempt(
+    web: WebServer, client: OAuthClient
+) -> None:
+    codes = await started(client, await registered(client))
+    with web.redis.client() as redis:  # as after four addresses, or four thousand, that went on guessing
+        redis.set("device-attempts", FURTHER_ATTEMPTS_OF_ALL, ex=60)
+    for _ in range(FIRST_ATTEMPTS_OF_AN_ADDRESS - 1):
+        assert await _tried(client, "BCDF-GHJK", "198.51.100.1") == 400
+    assert await _tried(client, codes["user_code"], "198.51.100.1") == 200
+
+
+@pytest.mark.requirement("rfc8628:brute-force")
+async def test_first_attempts_of_any_number_of_addresses_have_a_limit_too(
+    web: WebServer, client: OAuthClient
+) -> None:
+    codes = await started(client, await registered(client))
+    with web.redis.client() as redis:
+        redis.set("device-first-attempts", FIRST_ATTEMPTS_OF_ALL - 1, ex=60)
+    assert await _tried(client, "BCDF-GHJK", "203.0.113.1") == 400
+    assert await _tried(client, codes["user_code"], "203.0.113.2") == 429
 
 
 async def test_another_page_cannot_send_the_code_form(client: OAuthClient) -> None:

@@ -199,7 +199,8 @@ async def test_one_address_cannot_use_up_the_user_codes_that_everybody_may_try(
         client.http.cookies.clear()
         assert (await typed(client, "BCDF-GHJK")).status_code == status
     with strict.redis.client() as redis:
-        assert int(redis.get("device-attempts") or 0) == 3
+        assert int(redis.get("device-first-attempts") or 0) == 3
+        assert redis.get("device-attempts") is None
     async with OAuthClient(strict.issuer) as person:
         person.http.headers.update(ELSEWHERE)
         assert (await typed(person, codes["user_code"])).status_code == 200

@@ -1,0 +1,108 @@
+"""Fair shares at Envoy: what some addresses send or hold is not taken from the others."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from portcullis.envoy_config import overload
+from tests.envoy.conftest import World, world_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BURST_SECONDS = 5
+RESERVED, SHARED, MOST = 1, 10, 4 * 10
+"""Requests a second; nothing is refilled while these tests run."""
+MOST_CONNECTIONS = 60
+
+
+def _never_refill(part: Any) -> None:
+    match part:
+        case {"fill_interval": _}:
+            part["fill_interval"] = "3600s"
+        case dict():
+            _never_refill(list(part.values()))
+        case list():
+            for each in part:
+                _never_refill(each)
+
+
+@pytest.fixture
+def shares() -> Iterator[World]:
+    """A gateway behind a proxy that names the callers, with few requests for each."""
+    with world_of(
+        issuer="https://gate.example.com",
+        local=False,
+        change=_never_refill,
+        trusted_proxies=1,
+        web_rate=SHARED,
+        web_rate_per_address=6,
+        web_rate_reserved=RESERVED,
+    ) as world:
+        yield world
+
+
+def _sent(world: World, address: str, times: int, path: str = "/token") -> list[int]:
+    headers = {"X-Forwarded-For": address}
+    return [world.ask(path, method="POST", headers=headers, body=b"x").status for _ in range(times)]
+
+
+def test_an_address_within_its_share_is_served_whatever_twenty_others_send(shares: World) -> None:
+    flood = [_sent(shares, f"203.0.113.{number}", 15) for number in range(20)]
+    served = sum(statuses.count(200) for statuses in flood)
+    assert served == 20 * RESERVED * BURST_SECONDS + SHARED * BURST_SECONDS
+    assert {status for statuses in flood for status in statuses} == {200, 429}
+    for number in range(10):
+        assert _sent(shares, f"198.51.100.{number}", RESERVED * BURST_SECONDS) == [200] * 5
+    assert len(shares.received) == MOST * BURST_SECONDS, "and now all together have had theirs"
+    assert _sent(shares, "198.51.100.99", 1) == [429]
+    assert _sent(shares, "198.51.100.99", 1, "/revoke") == [200], "each path has its own"
+
+
+def test_one_address_has_its_own_limit_beyond_its_share(shares: World) -> None:
+    assert _sent(shares, "203.0.113.1", 40).count(200) == 6 * BURST_SECONDS
+
+
+def test_a_network_of_ipv6_shares_its_share(shares: World) -> None:
+    statuses = [_sent(shares, f"2001:db8::{number:x}", 1)[0] for number in range(1, 41)]
+    assert statuses.count(200) == 6 * BURST_SECONDS
+    assert _sent(shares, "2001:db8:0:1::1", 1) == [200]
+
+
+def test_the_mark_of_a_busy_address_is_the_gateways_own(shares: World) -> None:
+    headers = {"X-Forwarded-For": "198.51.100.1", "X-Portcullis-Busy": "1"}
+    for _ in range(RESERVED * BURST_SECONDS):
+        assert shares.ask("/token", method="POST", headers=headers, body=b"x").status == 200
+    assert _sent(shares, "198.51.100.2", 1) == [200]
+    assert not any("x-portcullis-busy" in request.headers for request in shares.received)
+    # None of them was counted against what busy addresses share.
+    assert [_sent(shares, f"203.0.113.{n}", 15).count(200) for n in range(6)] == [15] * 5 + [5]
+
+
+def test_idle_connections_end_before_nobody_else_can_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "_MOST_CONNECTIONS", MOST_CONNECTIONS)
+    with world_of(issuer="https://gate.example.com", local=False) as world:
+        request = world.gate.head("GET", "/healthz").replace(b"Connection: close\r\n", b"")
+        busy = socket.create_connection(("127.0.0.1", world.gate.port), timeout=20)
+        busy.sendall(world.gate.head("POST", "/token", "Content-Length: 2") + b"x")
+        held = [
+            socket.create_connection(("127.0.0.1", world.gate.port), timeout=20)
+            for _ in range(MOST_CONNECTIONS - 2)
+        ]
+        for connection in held[::2]:  # some have asked for something, some have never said a word
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        waiting = set(held)
+        while len(waiting) > len(held) // 2:
+            ended, _, _ = select.select(list(waiting), [], [], 20)
+            assert ended, "idle connections end, though each by itself could be idle for minutes"
+            waiting -= {connection for connection in ended if connection.recv(65536) == b""}
+        assert world.ask("/healthz").status == 200
+        busy.sendall(b"y")
+        assert busy.recv(65536).startswith(b"HTTP/1.1 200 "), "one with a request under way does not end"
+        for connection in (busy, *held):
+            connection.close()
