@@ -105,8 +105,10 @@ def scope_and_audience(
 ) -> dict[str, tuple[str, ...]]:
     """What is asked for and where it is meant to be used (RFC 6749 section 3.3, RFC 8707 section 2).
 
-    Scopes are not capped by the registration: step-up asks for more than was registered. Those of no service
-    are left out, and the token answer says what was granted.
+    Scopes are not capped by the registration: step-up asks for more than was registered. Those of no service are
+    left out, and where resources are named, those of other services too: people are asked about what the client
+    means to use. If no scope exists here, the named resources say what is meant. The token answer says what was
+    granted.
     """
     targets = []
     for resource in parameters.all("resource"):
@@ -115,11 +117,15 @@ def scope_and_audience(
             raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not a service behind this gateway")
         targets.append(service)
     asked = tuple(s for s in scopes.parse(parameters.get("scope")) if s != scopes.OFFLINE_ACCESS)
-    if asked:
-        known = services.scopes
-        granted = tuple(scope for scope in asked if scope in known)
+    known = tuple(scope for scope in asked if scope in services.scopes)
+    if known or (asked and not targets):
+        fitting = frozenset(
+            scope for service in targets or services.services for scope in scopes.of_service(service)
+        )
+        granted = tuple(scope for scope in known if scope in fitting)
         if not granted:
-            raise DisplayedError(ErrorCode.INVALID_SCOPE, "none of the requested scopes exists here")
+            where = "for the requested resource" if targets else "here"
+            raise DisplayedError(ErrorCode.INVALID_SCOPE, f"none of the requested scopes exists {where}")
     else:
         granted = tuple(dict.fromkeys(service.scope for service in targets)) or tuple(
             default_scopes or (service.scope for service in services.services)

@@ -27,19 +27,26 @@ _LONGEST = 4096
 
 @dataclass(frozen=True)
 class Presented:
-    """What a caller says of itself. `repr` must not show the secret or the assertion."""
+    """What a caller says of itself. `repr` must not show the secret or the assertion.
+
+    `fault` is what is wrong with its credentials; it counts only against a client that has to prove itself.
+    """
 
     client_id: str
     secret: str | None
     by_header: bool
     assertion: str | None = None
+    fault: DisplayedError | None = None
 
     def __repr__(self) -> str:
         return f"Presented(client_id={self.client_id!r})"
 
 
 def presented(authorization: str | None, form: Parameters) -> Presented:
-    """Read the caller's credentials. Raises `DisplayedError` when there are none or they contradict."""
+    """Read the caller's credentials.
+
+    Raises `DisplayedError` when they name no client, or two. Other faults are for `authenticate` to judge.
+    """
     form_id, form_secret = form.get("client_id"), form.get("client_secret")
     if form.get("client_assertion") or form.get("client_assertion_type"):
         if authorization is not None or form_secret is not None:
@@ -50,31 +57,48 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
         if form_id is None:
             raise refused("no client authentication was sent", by_header=False)
         return Presented(form_id, form_secret, by_header=False)
-    client_id, secret = _basic(authorization)
-    if form_id not in {None, client_id} or form_secret not in {None, secret}:
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients")
-    return Presented(client_id, secret or None, by_header=True)
+    try:
+        client_id, secret = _basic(authorization)
+    except DisplayedError as fault:
+        if form_id is None:
+            raise
+        return Presented(form_id, None, by_header=True, fault=fault)
+    contradiction = DisplayedError(
+        ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients"
+    )
+    if form_id not in {None, client_id}:
+        raise contradiction
+    fault = contradiction if form_secret not in {None, secret} else None
+    return Presented(client_id, secret or None, by_header=True, fault=fault)
 
 
 def authenticate(client: Client | None, who: Presented) -> Client:
     """Return the client when `who` proved to be it, by its secret or by needing none.
 
-    An assertion is no proof here: it is checked with the client's keys, by whoever can get hold of them.
-    An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, 401 `invalid_client`:
+    A public client proves nothing by what it sends, so dummy secrets, a header of a former token and the like are
+    ignored: refusing them makes real clients throw their registration away. An assertion is no proof here: it is
+    checked with the client's keys, by the caller.
+    An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, mostly 401 `invalid_client`:
     clients that see it register again.
     """
     if client is None:
         raise refused("client authentication failed", by_header=who.by_header)
-    # A client with keys has no secret either, and must not pass for a public one.
-    if who.assertion is not None or client.token_endpoint_auth_method == "private_key_jwt":
+    if who.assertion is not None:
         raise refused("client authentication failed", by_header=who.by_header)
-    if client.secret_hash is None:
-        if who.secret is not None:
-            raise refused("client authentication failed", by_header=who.by_header)
+    if is_public(client):
         return client
+    if who.fault is not None:
+        raise who.fault
+    if client.secret_hash is None:
+        raise refused("client authentication failed", by_header=who.by_header)
     if who.secret is None or not secret_matches(who.secret, client.secret_hash):
         raise refused("client authentication failed", by_header=who.by_header)
     return client
+
+
+def is_public(client: Client) -> bool:
+    """Whether `client` has nothing to prove itself with (OAuth 2.1 section 2.1): not even a secret from before."""
+    return client.token_endpoint_auth_method == "none" and client.secret_hash is None
 
 
 def refused(description: str, *, by_header: bool) -> DisplayedError:

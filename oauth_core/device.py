@@ -24,6 +24,12 @@ ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 LENGTH = 8
 """Letters in a user code."""
 
+INTERVAL = 5
+"""Seconds between polls, to begin with (the default of RFC 8628 section 3.2)."""
+
+_TOLERANCE = 1
+"""Seconds that a poll may come early: times are whole seconds, and a timer may fire a moment before its time."""
+
 SLOWER = 5
 """Seconds that polling too fast adds to the interval (RFC 8628 section 3.5)."""
 
@@ -56,7 +62,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class TooFast:
-    """Nobody has decided yet, and the device did not wait. `pace` has the longer interval."""
+    """Nobody has decided yet, and the device did not wait for the interval. `pace` is to be kept."""
 
     pace: DevicePace
 
@@ -96,10 +102,15 @@ def poll(device: DeviceAuthorization, decision: DeviceDecision | None, pace: Dev
         if decision.user is None:
             return Denied()
         return Approved(decision.user, decision.sealed_github_token, decision.groups, decision.allowed_at)
-    if pace.polled_at is not None and now - pace.polled_at < pace.interval:
-        longest = device.expires_at - device.created_at
-        return TooFast(DevicePace(interval=min(pace.interval + SLOWER, longest), polled_at=now))
-    return Pending(replace(pace, polled_at=now))
+    waited = None if pace.polled_at is None else now - pace.polled_at
+    if waited is None or waited >= pace.interval - _TOLERANCE:
+        return Pending(replace(pace, polled_at=now))
+    if waited >= INTERVAL - _TOLERANCE:
+        # It goes on at the first interval. The next poll is measured from the same moment: otherwise such a device
+        # would be told to slow down for ever.
+        return TooFast(pace)
+    longest = device.expires_at - device.created_at
+    return TooFast(DevicePace(interval=min(pace.interval + SLOWER, longest), polled_at=now))
 
 
 def is_open(device: DeviceAuthorization, decision: DeviceDecision | None, *, now: int) -> bool:

@@ -42,11 +42,9 @@ def check_redemption(
     owner = owner or client
     if request.client_id != owner.client_id or not siblings.may_act_for(client, owner):
         raise _invalid_grant("the code is not this client's")
-    redirect_uri = form.get("redirect_uri")
-    # Left out is fine only where the authorization request could leave it out too.
-    if redirect_uri != request.redirect_uri and not (
-        redirect_uri is None and client.redirect_uris == (request.redirect_uri,)
-    ):
+    # OAuth 2.1 has no redirect_uri here: the verifier binds the code. A client of OAuth 2.0 sends it, and then it
+    # must be the same (OAuth 2.1 section 10.2).
+    if form.get("redirect_uri") not in {None, request.redirect_uri}:
         raise _invalid_grant("redirect_uri is not the one of the authorization request")
     verifier = form.get("code_verifier")
     if verifier is None or not _VERIFIER.match(verifier):
@@ -67,16 +65,35 @@ def narrow_resources(granted: tuple[str, ...], form: Parameters, services: Servi
     return tuple(asked) or granted
 
 
-def narrow_scopes(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
+def narrow_scopes(
+    granted: tuple[str, ...], form: Parameters, services: ServiceIndex, *, ignores_unknown: bool = False
+) -> tuple[str, ...]:
     """The scopes of a refreshed token: no more than was granted (RFC 6749 section 6).
 
-    Of a bundle that was granted, a part may be asked for.
+    Of a bundle that was granted, a part may be asked for. With `ignores_unknown` scopes that do not exist here are
+    left out, as they are at `/authorize`: clients repeat what they asked for there.
     """
     asked = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
+    if ignores_unknown:
+        asked = tuple(scope for scope in asked if scope in services.scopes or scope in granted)
     parts = services.scopes & frozenset(scope for scope in asked if implies(frozenset(granted), scope))
     if any(scope not in granted and scope not in parts for scope in asked):
         raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope asks for more than was granted")
     return asked or granted
+
+
+def scopes_at(granted: tuple[str, ...], audience: tuple[str, ...], services: ServiceIndex) -> tuple[str, ...]:
+    """Those of the `granted` scopes that have to do with a service in `audience`; all if none has.
+
+    A token for one service must not carry, and tell that service, what its user may do elsewhere.
+    """
+    useful = frozenset(
+        scope
+        for service in services.services
+        if service.resource in audience
+        for scope in scopes.of_service(service)
+    )
+    return tuple(scope for scope in granted if scope in useful) or granted
 
 
 def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _REPEATABLE = frozenset({"resource"})
 _LONGEST = 4096
+_LONGEST_OF = {"client_assertion": 16_384, "assertion": 16_384, "token": 16_384}
+"""Characters of what may be a JWT with certificates, groups or the claims of an identity provider in it."""
 _MOST_RESOURCES = 20
 _MOST_FIELDS = 100
 _ORDINARY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -45,8 +47,9 @@ class Parameters:
             return None
         if len(values) > 1 and name not in _REPEATABLE:
             raise _invalid(f"{_shown(name)} was sent more than once")
-        if len(values[0]) > _LONGEST:
-            raise _invalid(f"{_shown(name)} is longer than {_LONGEST} characters")
+        longest = _LONGEST_OF.get(name, _LONGEST)
+        if len(values[0]) > longest:
+            raise _invalid(f"{_shown(name)} is longer than {longest} characters")
         if "\x00" in values[0]:
             raise _invalid(f"{_shown(name)} has a NUL character")
         return values[0]

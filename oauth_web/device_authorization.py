@@ -12,7 +12,6 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import DeviceAuthorization
-from oauth_core.store.devices import INTERVAL
 from oauth_core.store.keyspace import DEVICE_LIFETIME
 from oauth_web.addresses import caller_address
 from oauth_web.answers import form_parameters, json_answer
@@ -57,7 +56,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 "verification_uri": page,
                 "verification_uri_complete": f"{page}?{urlencode({'user_code': user_code})}",
                 "expires_in": DEVICE_LIFETIME,
-                "interval": INTERVAL,
+                "interval": device.INTERVAL,
             }
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.credentials import hash_secret, new_secret, new_word
-from oauth_core.device import ALPHABET, LENGTH
+from oauth_core.device import ALPHABET, INTERVAL, LENGTH
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import DeviceAuthorization, DeviceDecision, DevicePace
 from oauth_core.quotas import Stored
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from oauth_core.record_key import RecordKey
     from oauth_core.store.quotas import QuotaStore
-
-INTERVAL = 5
-"""Seconds between polls, to begin with (the default of RFC 8628 section 3.2)."""
 
 ATTEMPTS_OF_A_BROWSER = 10
 FIRST_ATTEMPTS_OF_AN_ADDRESS = 5

@@ -40,7 +40,7 @@ async def begin_grant(
         grant,
         token,
         audience=audience,
-        scope=grant.scopes,
+        scope=grants.scopes_at(grant.scopes, audience, deps.services),
         kind=EventKind.TOKEN_ISSUED,
         certificate=grant.certificate,
     )

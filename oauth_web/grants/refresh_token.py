@@ -43,8 +43,9 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
         # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
         raise invalid_grant("the refresh token is bound to another certificate (RFC 8705 section 4)")
     caller_key.check_binding(grant, client)
-    scope = grants.narrow_scopes(grant.scopes, form, deps.services)
     audience = grants.narrow_resources(grant.resources, form, deps.services)
+    scope = grants.narrow_scopes(grant.scopes, form, deps.services, ignores_unknown=True)
+    scope = grants.scopes_at(scope, audience, deps.services)
     grant = await _with_standing(deps, grant, presented)
     successor = await _successor(deps, client, presented)
     if client.client_id != grant.client_id:

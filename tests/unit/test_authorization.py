@@ -131,10 +131,11 @@ def test_on_loopback_the_port_that_was_asked_for_is_used() -> None:
         ({"code_challenge_method": None}, ErrorCode.INVALID_REQUEST),
         ({"code_challenge_method": "plain"}, ErrorCode.INVALID_REQUEST),
         ({"code_challenge_method": "s256"}, ErrorCode.INVALID_REQUEST),
-        ({"scope": "unknown.scope"}, ErrorCode.INVALID_SCOPE),
+        ({"scope": "unknown.scope", "resource": None}, ErrorCode.INVALID_SCOPE),
+        ({"scope": "mcp.notes"}, ErrorCode.INVALID_SCOPE),
         ({"scope": 'mcp.time "quoted"'}, ErrorCode.INVALID_SCOPE),
         ({"resource": "https://evil.example/mcp"}, ErrorCode.INVALID_TARGET),
-        ({"resource": f"{TIME.resource}/"}, ErrorCode.INVALID_TARGET),
+        ({"resource": f"{TIME.resource}//"}, ErrorCode.INVALID_TARGET),
         ({"resource": "http://[/"}, ErrorCode.INVALID_TARGET),
         ({"resource": "x" * 5000}, ErrorCode.INVALID_REQUEST),
         ({"nonce": "x" * 5000}, ErrorCode.INVALID_REQUEST),
@@ -217,6 +218,17 @@ def test_without_either_the_default_scopes_are_asked() -> None:
 
 def test_without_either_and_without_defaults_every_service_is_asked() -> None:
     assert ask({"scope": None, "resource": None}).scopes == ("mcp.time", "mcp.notes", "mcp.bare")
+
+
+def test_scopes_of_services_that_were_not_named_are_left_out() -> None:
+    """Gemini and Qwen name one resource and ask for every scope there is."""
+    assert ask({"scope": "mcp.bare mcp.time mcp.notes openid"}).scopes == ("mcp.time",)
+    both = ask({"scope": "mcp.bare mcp.time mcp.notes"}, ("resource", NOTES.resource))
+    assert both.scopes == ("mcp.time", "mcp.notes")
+
+
+def test_where_no_scope_exists_here_the_named_resource_says_it() -> None:
+    assert ask({"scope": "openid email profile"}).scopes == ("mcp.time",)
 
 
 def test_a_scope_does_not_widen_the_audience_beyond_the_resource() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 import pytest
@@ -14,6 +16,9 @@ from oauth_core.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
 from tests.unit.conftest import make_client, refusal
+
+if TYPE_CHECKING:
+    from oauth_core.model import ClientAuthMethod
 
 PUBLIC = make_client(client_id="public")
 CONFIDENTIAL = make_client(client_id="confidential", secret_hash=hash_secret("the secret"))
@@ -46,7 +51,7 @@ def test_the_id_may_come_in_both_when_they_agree() -> None:
 @pytest.mark.parametrize("values", [{"client_id": "other"}, {"client_secret": "other"}, {"client_id": "C"}])
 def test_header_and_form_must_not_contradict(values: dict[str, str]) -> None:
     with pytest.raises(DisplayedError) as caught:
-        presented(basic("c:s"), form(**values))
+        authenticate(CONFIDENTIAL, presented(basic("confidential:the secret"), form(**values)))
     assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
@@ -80,10 +85,12 @@ def test_no_credentials_are_refused_without_a_challenge() -> None:
     ],
 )
 def test_a_header_that_is_not_plain_basic_is_refused_with_a_challenge(header: str) -> None:
-    with pytest.raises(DisplayedError) as caught:
-        presented(header, form(client_id="c"))
-    assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
-    assert str(caught.value.challenge).startswith("Basic ")
+    for named in (form(), form(client_id="confidential")):
+        with pytest.raises(DisplayedError) as caught:
+            authenticate(CONFIDENTIAL, presented(header, named))
+        assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
+        assert str(caught.value.challenge).startswith("Basic ")
+    assert authenticate(PUBLIC, presented(header, form(client_id="public"))) is PUBLIC
 
 
 def test_the_name_of_the_scheme_is_understood_in_any_case() -> None:
@@ -126,9 +133,27 @@ def test_a_confidential_client_without_its_secret_is_refused(secret: str | None)
         authenticate(CONFIDENTIAL, Presented("confidential", secret, by_header=False))
 
 
-def test_a_public_client_that_sends_a_secret_is_refused() -> None:
-    with pytest.raises(DisplayedError):
-        authenticate(PUBLIC, Presented("public", "made up", by_header=False))
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        (None, {"client_id": "public", "client_secret": "made up"}),
+        (basic("public:undefined"), {}),
+        (basic("public:"), {"client_id": "public", "client_secret": "another"}),
+        ("Bearer eyJ.of.yesterday", {"client_id": "public"}),
+    ],
+)
+def test_what_a_public_client_sends_as_a_secret_proves_nothing_and_is_ignored(
+    header: str | None, values: dict[str, str]
+) -> None:
+    assert authenticate(PUBLIC, presented(header, form(**values))) is PUBLIC
+
+
+def test_a_client_without_a_secret_that_has_keys_or_a_method_is_not_public() -> None:
+    methods: tuple[ClientAuthMethod, ...] = ("private_key_jwt", "client_secret_basic", "client_secret_post")
+    for method in methods:
+        client = dataclasses.replace(PUBLIC, token_endpoint_auth_method=method)
+        with pytest.raises(DisplayedError):
+            authenticate(client, Presented("public", None, by_header=False))
 
 
 @pytest.mark.parametrize("by_header", [True, False])

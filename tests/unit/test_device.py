@@ -88,10 +88,28 @@ def test_whoever_waits_for_the_interval_keeps_it() -> None:
 
 @pytest.mark.requirement("rfc8628:slow-down")
 def test_whoever_does_not_wait_must_wait_five_seconds_longer_from_now_on() -> None:
-    first = poll(DEVICE, None, DevicePace(5, 1000), now=1004)
+    first = poll(DEVICE, None, DevicePace(5, 1001), now=1004)
     assert first == TooFast(DevicePace(10, 1004))
-    assert poll(DEVICE, None, first.pace, now=1013) == TooFast(DevicePace(15, 1013))
+    assert poll(DEVICE, None, first.pace, now=1007) == TooFast(DevicePace(15, 1007))
     assert poll(DEVICE, None, first.pace, now=1014) == Pending(DevicePace(10, 1014))
+
+
+@pytest.mark.parametrize("interval", [5, 10, 15])
+def test_a_device_that_was_early_once_and_keeps_an_interval_is_not_slowed_down_for_ever(interval: int) -> None:
+    pace, answers = DevicePace(5, 1000), []
+    for now in (1001, *range(1001 + interval, 1400, interval)):
+        verdict = poll(DEVICE, None, pace, now=now)
+        assert isinstance(verdict, Pending | TooFast)
+        pace = verdict.pace
+        answers.append(type(verdict))
+    assert answers[0] is TooFast
+    assert pace.interval == 10, "only haste makes it longer"
+    assert answers[1:].count(Pending) >= len(answers[1:]) // 2
+    assert interval == 5 or TooFast not in answers[1:]
+
+
+def test_a_timer_that_fires_a_moment_early_is_in_time() -> None:
+    assert poll(DEVICE, None, DevicePace(10, 1000), now=1009) == Pending(DevicePace(10, 1009))
 
 
 def test_the_interval_never_grows_beyond_the_life_of_the_code() -> None:

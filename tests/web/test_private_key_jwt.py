@@ -51,6 +51,15 @@ async def test_an_assertion_gets_tokens_with_or_without_the_client_id_beside_it(
     assert answer.status_code == 200, answer.text
 
 
+async def test_an_assertion_with_much_in_it_is_read_and_an_endless_one_is_not(client: OAuthClient) -> None:
+    client_id = (await registered(client)).client_id
+    large = signed(client_id, client.issuer, groups=["a" * 40] * 200)
+    assert 8192 < len(large) < 16_384
+    assert (await redeemed(client, client_id, large)).status_code == 200
+    endless = await redeemed(client, client_id, signed(client_id, client.issuer, groups=["a" * 40] * 400))
+    assert (endless.status_code, endless.json()["error"]) == (400, "invalid_request")
+
+
 @pytest.mark.requirement("rfc7523:invalid-client")
 async def test_without_an_assertion_it_is_not_taken_for_a_public_client(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id

@@ -310,7 +310,6 @@ async def test_a_confidential_client_proves_itself_in_any_of_the_usual_ways(clie
 @pytest.mark.requirement("oauth21:invalid-client-401", "oauth21:refresh-auth")
 async def test_a_confidential_client_that_does_not_prove_itself_is_refused(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
-    public = await client.register()
     me = registration.client_id
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
     attempts: list[tuple[Mapping[str, str], dict[str, str]]] = [
@@ -321,7 +320,6 @@ async def test_a_confidential_client_that_does_not_prove_itself_is_refused(clien
         ({}, basic(me, "")),
         ({"client_id": "unknown"}, {}),
         ({}, basic("unknown", registration.secret)),
-        ({"client_id": public.client_id, "client_secret": registration.secret}, {}),
         ({}, {}),
         ({}, {"Authorization": "Basic !!!"}),
         ({}, {"Authorization": "Bearer x"}),
@@ -330,6 +328,62 @@ async def test_a_confidential_client_that_does_not_prove_itself_is_refused(clien
         answer = await client.token({**form, **credentials}, headers)
         assert_refused(answer, "invalid_client", 401)
         assert ("WWW-Authenticate" in answer.headers) is ("Authorization" in headers)
+
+
+async def test_a_public_client_may_send_what_proves_nothing_and_keeps_its_registration(
+    client: OAuthClient,
+) -> None:
+    me = (await client.register()).client_id
+    leftovers: list[tuple[dict[str, str], dict[str, str]]] = [
+        ({"client_id": me, "client_secret": "dummy"}, {}),
+        ({}, basic(me, "undefined")),
+        ({"client_id": me}, {"Authorization": "Bearer of-yesterday"}),
+        ({"client_id": me}, {"Authorization": "Basic !!!"}),
+    ]
+    for form, headers in leftovers:
+        pkce = Pkce.fresh()
+        code = await client.code(me, pkce)
+        redeemed = await client.token(
+            {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier, **form}, headers
+        )
+        assert redeemed.status_code == 200, redeemed.text
+        refresh = {"grant_type": "refresh_token", "refresh_token": redeemed.json()["refresh_token"]}
+        assert (await client.token({**refresh, **form}, headers)).status_code == 200
+
+
+async def test_the_redirect_uri_of_a_client_with_several_may_be_left_out_at_the_token_endpoint(
+    client: OAuthClient,
+) -> None:
+    me = (await client.register(redirect_uris=[REDIRECT_URI, "https://app.example/cb"])).client_id
+    pkce = Pkce.fresh()
+    form = {"grant_type": "authorization_code", "client_id": me, "code_verifier": pkce.verifier}
+    answer = await client.token({**form, "code": await client.code(me, pkce)})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_scopes_that_do_not_exist_here_leave_what_the_resource_means(
+    web: WebServer, client: OAuthClient
+) -> None:
+    me = (await client.register()).client_id
+    tokens = await client.tokens(me, scope="openid email profile", resource=web.resource)
+    assert tokens["scope"] == "mcp.time"
+    again = await client.refresh(me, tokens["refresh_token"], scope="openid email profile")
+    assert (again.status_code, again.json()["scope"]) == (200, "mcp.time")
+
+
+async def test_consent_and_token_have_no_scopes_of_services_that_were_not_named(
+    web: WebServer, client: OAuthClient
+) -> None:
+    me, pkce = (await client.register()).client_id, Pkce.fresh()
+    asked: dict[str, str] = {"scope": "mcp.time mcp.notes", "resource": web.resource}
+    page = await client.http.get(client.authorize_url(me, pkce.challenge, **asked))
+    assert "Time and time zones" in page.text
+    assert "Notes" not in page.text
+    tokens = await client.tokens(me, **asked)
+    assert tokens["scope"] == "mcp.time"
+    both = await client.tokens(me, scope="mcp.time mcp.notes")
+    one = await client.refresh(me, both["refresh_token"], resource=web.other_resource)
+    assert one.json()["scope"] == "mcp.notes"
 
 
 @pytest.mark.requirement("oauth21:one-auth")
