@@ -18,6 +18,7 @@ from oauth_web import (
     home,
     introspect,
     leaving,
+    pausing,
     register,
     revoke,
     security_headers,
@@ -40,17 +41,11 @@ def create_app(deps: Deps) -> Quart:
     below = path_of(deps.settings.issuer)
     app.register_blueprint(home.blueprint(deps))
     app.register_blueprint(discovery.blueprint(deps))
-    for endpoint in (
-        register,
-        authorize,
-        device_authorization,
-        device,
-        callback,
-        account,
-        token,
-        revoke,
-        introspect,
-    ):
+    for endpoint in (register, authorize, device_authorization, device, callback, token):
+        blueprint = endpoint.blueprint(deps)
+        pausing.add_to(blueprint, deps)
+        app.register_blueprint(blueprint, url_prefix=below or None)
+    for endpoint in (account, revoke, introspect):
         app.register_blueprint(endpoint.blueprint(deps), url_prefix=below or None)
     app.jinja_env.globals["below"] = below
     errors.show_as_json(app)

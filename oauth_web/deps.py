@@ -23,10 +23,12 @@ from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
+from oauth_core.store.isolation import IsolationStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.memory import MemoryReader
 from oauth_core.store.quotas import QuotaStore
+from oauth_core.store.pauses import PauseStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore
@@ -37,7 +39,7 @@ from oauth_web.client_documents import ClientDocuments
 from oauth_web.clients import Clients
 from oauth_web.github import GitHub
 from oauth_web.identity_providers import IdentityProviders
-from oauth_web.keys import Keys
+from oauth_web.keys import Keys, Upkeep
 from oauth_web.leaving import Leaving
 from oauth_web.live_policy import LivePolicy
 
@@ -72,6 +74,7 @@ class Deps:
     leases: LeaseStore
     memory: MemoryReader
     quotas: QuotaStore
+    pauses: PauseStore
     rates: RateLimitStore
     revocation: Revocation
     users: UserStore
@@ -135,6 +138,7 @@ async def wire(settings: WebSettings) -> Deps:
         redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
     )
     services = ServiceIndex(settings.resolved_services)
+    pauses = PauseStore(redis)
     return Deps(
         settings=settings,
         redis=redis,
@@ -157,9 +161,10 @@ async def wire(settings: WebSettings) -> Deps:
         quotas=quotas,
         rates=rates,
         leases=leases,
+        pauses=pauses,
         revocation=Revocation(redis, grants),
         users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
-        keys=Keys(key_store, ring),
+        keys=Keys(key_store, ring, Upkeep(pauses, SchemaStore(redis), IsolationStore(redis))),
         github=GitHub.from_settings(settings, tls),
         audit=audit,
         clock=clock,

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, render_template
 
 from oauth_core.public_urls import path_of, well_known
-from oauth_core.store import keyspace
-from oauth_core.store.connection import guarded
 from oauth_web.addresses import named_address
 from oauth_web.answers import json_answer
 
@@ -35,8 +33,8 @@ def blueprint(deps: Deps) -> Blueprint:
         deps.leaving.note_asked()
         if deps.leaving.has_begun:
             return json_answer({"status": "leaving"}, 503)
-        async with guarded():
-            await deps.redis.get(keyspace.JWKS)
+        if not await deps.keys.are_published():
+            return json_answer({"status": "keys are not published"}, 503)
         return json_answer({"status": "ok", "counted_address": named_address()})
 
     return bp

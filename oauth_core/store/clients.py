@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from oauth_core.credentials import is_identifier
 from oauth_core.model import Client
-from oauth_core.store import keyspace
+from oauth_core.store import endings, keyspace
 from oauth_core.store.client_lives import ClientLives
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
@@ -104,8 +104,10 @@ class ClientStore:
 
         The client goes first: whoever is redeeming a code at this moment looks for it afterwards, and undoes.
         """
+        place = keyspace.client(client_id)
+        await endings.note_instead(self._redis, keyspace.ended_client(client_id), of=place)
         async with guarded():
-            await self._redis.delete(keyspace.client(client_id))
+            await self._redis.delete(place)
             key = keyspace.client_grants(client_id)
             members = cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
             grants = tuple(await members)

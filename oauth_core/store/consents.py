@@ -41,7 +41,8 @@ class ConsentStore:
         place, field = keyspace.consents(github_id), keyspace.consent_field(client_id)
         async with guarded():
             text = await cast("Awaitable[str | None]", self._redis.hget(place, field))
-        return _CONSENT.load(text, self._key, place_in(place, field))
+        consent = _CONSENT.load(text, self._key, place_in(place, field))
+        return None if consent is None or await self._is_cut_off(github_id, consent) else consent
 
     async def keep(self, github_id: int, consent: RememberedConsent) -> None:
         """Keep `consent` in the place of what that client was allowed before."""
@@ -51,8 +52,12 @@ class ConsentStore:
         async with guarded():
             await self._keep([place], [field, record, lifetime])
         # Whoever took everything back meanwhile may have looked before this was there.
-        if await cuts.reach(self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id):
+        if await self._is_cut_off(github_id, consent):
             await self.forget(github_id, consent.client_id)
+
+    async def _is_cut_off(self, github_id: int, consent: RememberedConsent) -> bool:
+        """Also one that a restored backup brought back after it was taken away."""
+        return await cuts.reach(self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id)
 
     async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
         """Everything a person need not be asked again, latest first."""

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redis.asyncio import Redis
+
+    from oauth_core.model import Grant
 
 # KEYS: cut. ARGV: second, its life. The later of two cuts stays. The first write needs no memory, so that a Redis
 # at its maxmemory takes the second (`oauth_core.store.keyspace`).
@@ -45,6 +50,30 @@ async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_i
     Without a client the question is about the person: disconnecting clients does not end a person's sessions.
     Raises `StoreUnavailableError`.
     """
+    async with guarded():
+        # One by one: they lie on different nodes.
+        cuts = [await redis.get(key) for key in _keys(github_id, client_id)]
+    return any(cut is not None and at <= int(cut) for cut in cuts)
+
+
+async def every(redis: Redis) -> Mapping[str, int]:
+    """All cuts there are, by key: for questions about many grants. Raises `StoreUnavailableError`."""
+    found: dict[str, int] = {}
+    async for key in scan(redis, keyspace.ALL_CUTS):
+        async with guarded():
+            cut = await redis.get(key)
+        if cut is not None:
+            found[key] = int(cut)
+    return found
+
+
+def reached(cuts: Mapping[str, int], grant: Grant) -> bool:
+    """Whether one of these cuts is at the second at which `grant` began, or later."""
+    github_id = None if grant.user is None else grant.user.github_id
+    return any(grant.created_at <= cuts.get(key, 0) for key in _keys(github_id, grant.client_id))
+
+
+def _keys(github_id: int | None, client_id: str | None) -> list[str]:
     keys = [keyspace.CUT_OF_ALL]
     if client_id is not None:
         keys.append(keyspace.cut_of_client(client_id))
@@ -52,6 +81,4 @@ async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_i
         keys.append(keyspace.cut_of_user(github_id))
     if client_id is not None and github_id is not None:
         keys.append(keyspace.cut_of_clients_of(github_id))
-    async with guarded():
-        cuts = [await redis.get(key) for key in keys]  # one by one: they lie on different nodes
-    return any(cut is not None and at <= int(cut) for cut in cuts)
+    return keys

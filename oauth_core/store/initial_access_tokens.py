@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from oauth_core import initial_access_tokens
 from oauth_core.credentials import is_identifier
 from oauth_core.model import InitialAccessToken
-from oauth_core.store import keyspace
+from oauth_core.store import endings, keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 
@@ -28,12 +28,14 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1], 'left', ARGV[2])
 redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return 1
 """
-# Of any number of callers only as many are answered 1 as there are uses. KEYS: token.
+# Of any number of callers only as many are answered 1 as there are uses. KEYS: token. Answers for how many
+# milliseconds it would have lived as well, if this was the last use.
 _USE = """
 local left = tonumber(redis.call('HGET', KEYS[1], 'left') or '0')
-if left <= 0 then return 0 end
+if left <= 0 then return {0, 0} end
+local lives = redis.call('PTTL', KEYS[1])
 if left == 1 then redis.call('DEL', KEYS[1]) else redis.call('HINCRBY', KEYS[1], 'left', -1) end
-return 1
+return left == 1 and {1, lives} or {1, 0}
 """
 
 
@@ -71,7 +73,10 @@ class InitialAccessTokenStore:
     async def use(self, token_id: str) -> bool:
         """Use a token once; answers whether there was a use left."""
         async with guarded():
-            return bool(await self._use([keyspace.initial_access_token(token_id)]))
+            used, lives = await self._use([keyspace.initial_access_token(token_id)])
+        if lives > 0:
+            await endings.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
+        return bool(used)
 
     async def get(self, token_id: str) -> Standing | None:
         """The token with this id, if it lives."""
@@ -95,8 +100,10 @@ class InitialAccessTokenStore:
         """End a token; answers whether it lived. Clients that registered with it stay."""
         if not is_identifier(token_id):
             return False
+        place = keyspace.initial_access_token(token_id)
+        await endings.note_instead(self._redis, keyspace.ended_invite(token_id), of=place)
         async with guarded():
-            return bool(await self._redis.delete(keyspace.initial_access_token(token_id)))
+            return bool(await self._redis.delete(place))
 
     async def _at(self, key: str) -> Standing | None:
         async with guarded():

@@ -18,7 +18,7 @@ from oauth_core.key_ring import KeyRing
 from oauth_core.keys import Algorithm, SigningKey, generate_key
 from oauth_core.record_key import RecordKey
 from oauth_core.sealing import UnsealError, seal, unseal
-from oauth_core.store import clock, keyspace
+from oauth_core.store import clock, endings, keyspace
 from oauth_core.store.connection import guarded
 from oauth_core.store.copies import NotEverywhereError, everywhere, places_in
 
@@ -54,6 +54,12 @@ class KeyRingError(Exception):
 
 class WrongMasterKeyError(KeyRingError):
     """The key ring was sealed with another master key."""
+
+
+def without(text: str, is_ended: Callable[[str], bool]) -> str | None:
+    """A ring as it is written, without the keys whose id `is_ended`; `None` when no key is left."""
+    left = [entry for entry in json.loads(text) if not is_ended(entry["kid"])]
+    return json.dumps(left) if left else None
 
 
 class KeyRingStore:
@@ -105,6 +111,22 @@ class KeyRingStore:
             text = await self._redis.get(keyspace.KEYRING)
         return text is None or not self._is_old(text)
 
+    async def put_back(self, ring: KeyRing) -> bool:
+        """Keep `ring` again if Redis has none any more; answers whether that was so.
+
+        A key that is known to be retired stays out. Raises `StoreUnavailableError`.
+        """
+        async with guarded():
+            if await self._redis.exists(keyspace.KEYRING):
+                return False
+            left = [key for key in ring.keys if not await self._redis.exists(keyspace.ended_key(key.kid))]
+            kept = KeyRing(tuple(left or [generate_key(ring.keys[0].algorithm, now=ring.keys[0].created_at)]))
+            return bool(await self._redis.set(keyspace.KEYRING, self._dump(kept), nx=True))
+
+    def check_opens(self, text: str) -> None:
+        """Pass when a ring that was written as `text` opens with this master key. Raises `KeyRingError`."""
+        self._is_old(text)
+
     async def adopt(self) -> None:
         """Note for ever that the records beside this ring were authenticated. Raises as `read` does."""
         await self.change(lambda ring: ring)
@@ -131,6 +153,9 @@ class KeyRingStore:
                 replaced = await self._replace([keyspace.KEYRING], [self._text or "", self._dump(after)])
             if replaced:
                 await self._publish(after)
+                for key in before.keys:
+                    if key not in after.keys:
+                        await endings.note(self._redis, keyspace.ended_key(key.kid))
                 return after
         raise KeyRingError("the key ring keeps changing; try again")
 
@@ -144,6 +169,10 @@ class KeyRingStore:
             return False
         await self._publish(ring)
         return True
+
+    async def is_published(self) -> bool:
+        """Whether check services find a public set somewhere. Raises `StoreUnavailableError`."""
+        return any(document is not None for document in await self._published())
 
     async def _publish(self, ring: KeyRing) -> None:
         """Write the public set of `ring`, signed, with a version above that of the set it replaces.
@@ -211,8 +240,9 @@ class KeyRingStore:
             ]
         except UnsealError:
             raise WrongMasterKeyError(
-                "the key ring in Redis was sealed with another MASTER_KEY; "
-                "bring that one back, or delete the key 'keyring' and have everybody sign in again"
+                "the key ring was sealed with another MASTER_KEY; "
+                "bring that one back, or stop every oauth_web, delete the key 'keyring' in Redis, "
+                "and have everybody sign in again"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise KeyRingError(f"the key ring in Redis is damaged: {error}") from None

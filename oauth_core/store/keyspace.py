@@ -19,6 +19,10 @@
 | `device-first-attempts` | user codes that addresses tried first | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
+| `ended:client:<id>` | `1`: the same of a client | as the client would |
+| `ended:invite:<id>` | `1`: the same of an initial access token | as the token would |
+| `ended:key:<id>` | `1`: the same of a signing key | five years |
+| `paused` | why nobody can sign in at the moment | until an operator resumes |
 | `ended:{<id>}` | `1`: this grant was ended; a restored backup does not bring it back | as the grant would |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
 | `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
@@ -63,6 +67,7 @@ KEYRING = "keyring"
 JWKS = "jwks"
 ISOLATED_SERVICES = "isolated-services"
 SCHEMA = "schema"
+PAUSED = "paused"
 REPLICATION_MARK = "replicated"
 REPLICATION_MARK_LIFETIME = 60
 """Seconds."""
@@ -80,13 +85,16 @@ ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
 ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
+ALL_CUTS = "cut:*"
 ALL_USER_GRANTS = "user-grants:*"
 ALL_SESSIONS = "session:*"
 ALL_USER_SESSIONS = "user-sessions:*"
 ALL_CONSENTS = "consents:*"
 ALL_CLIENT_GRANTS = "client-grants:*"
-"""Patterns: every initial access token, every grant (but not its tokens), every person, every block, the grants of
-every person, every session, the sessions and the consents of every person, and the grants of every client."""
+"""Patterns: every initial access token, every grant (but not its tokens), every person, every block, every
+cut, the grants of every person, every session, the sessions and the consents of every person, and the grants
+of every client.
+"""
 
 CUT_LIFETIME = 157_680_000
 """Seconds that a cut is remembered: longer than a grant lives, which a restored backup may bring back."""
@@ -259,6 +267,21 @@ def grant_tokens(grant_id: str) -> str:
 def ended_grant(grant_id: str) -> str:
     """Key whose existence says that a grant was ended."""
     return f"ended:{{{grant_id}}}"
+
+
+def ended_client(client_id: str) -> str:
+    """Key whose existence says that a client was deleted."""
+    return f"ended:client:{_of_ours(client_id)}"
+
+
+def ended_invite(token_id: str) -> str:
+    """Key whose existence says that an initial access token was revoked or used up."""
+    return f"ended:invite:{token_id}"
+
+
+def ended_key(kid: str) -> str:
+    """Key whose existence says that a signing key was retired."""
+    return f"ended:key:{kid}"
 
 
 def rate(limit: str, subject_hash: str) -> str:

@@ -25,6 +25,7 @@ if current == presented then
   end
   redis.call('HSET', KEYS[1], 'current', ARGV[3], 'previous', presented, 'successor', ARGV[4], 'rotated_at', now,
     'ancestors', cjson.encode(ancestors))
+  redis.call('HDEL', KEYS[1], 'restored')
   return {'rotated'}
 end
 if previous == presented then
@@ -39,6 +40,7 @@ for i, ancestor in ipairs(ancestors) do
     return answer
   end
 end
+if redis.call('HEXISTS', KEYS[1], 'restored') == 1 then return {'restored'} end
 return {'reused'}
 """
 
@@ -64,11 +66,16 @@ class Reused:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """The family came from a backup and has not been used since. The presented token may be younger than that."""
+
+
+@dataclass(frozen=True)
 class Gone:
     """No such family, or no longer."""
 
 
-Rotation = Rotated | Repeated | Reused | Gone
+Rotation = Rotated | Repeated | Reused | Restored | Gone
 
 MOST_ANCESTORS = 64
 """Of one family. One grant is refreshed a limited number of times a minute; this bounds its record in any case."""
@@ -93,5 +100,7 @@ def outcome_of(reply: object) -> Rotation:
             return Repeated(tuple(map(str, sealed)))
         case ["reused"]:
             return Reused()
+        case ["restored"]:
+            return Restored()
         case _:
             return Gone()

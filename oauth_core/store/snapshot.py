@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from oauth_core.store.connection import guarded
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Container, Sequence
 
     from redis.asyncio import Redis
 
@@ -34,23 +35,30 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "ended": "text",
     "assertion": "text",
     "keyring": "text",
-    "jwks": "text",
     "isolated-services": "text",
 }
 """Families of keys (what stands before the first colon) that a backup has, and what their values are."""
 
 FOUND_AGAIN = frozenset(
     {"client-grants", "user-grants", "document", "document-failed", "document-fetches"}
-    | {"jwks-copy", "isolated-services-copy"}
+    | {"jwks", "jwks-copy", "isolated-services-copy"}
 )
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
-    | {"device-first-attempts", "token", "lease", "lease-rest", "rate", "stored", "replicated"}
+    | {"answer", "device-first-attempts", "token", "lease", "lease-rest", "rate", "stored", "replicated"}
 )
 """Families that a backup leaves out, and why."""
 
 SHUTS_OUT = frozenset({"block", "cut", "ended", "isolated-services"})
-"""What stays when everything else is replaced by a backup: what was shut out since then stays out."""
+"""What a restored backup adds to and replaces nothing of: what was ended since stays ended."""
+
+NEWER_STAYS = frozenset({"client", "grant", "initial-access-token"})
+"""Of these a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a refresh token
+was used, an initial access token was, permissions were narrowed."""
+
+RESTORED = "restored"
+"""The field that says that a grant came from a backup and has not been used since
+(`oauth_core.store.refresh_families`)."""
 
 _MOST_AT_ONCE = 500
 _NO_SUCH_KEY = -2
@@ -82,28 +90,26 @@ class Snapshot:
     async def is_empty(self) -> bool:
         """Whether Redis has nothing of ours."""
         ours = KEPT.keys() | FOUND_AGAIN | SHORT_LIVED
-        async with guarded():
-            async for key in self._redis.scan_iter(count=1000):
-                if family(str(key)) in ours:
-                    return False
+        async for key in scan(self._redis):
+            if family(key) in ours:
+                return False
         return True
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Everything that a backup has; what appears meanwhile may be missing, and a key may come twice."""
         batch: list[str] = []
-        async with guarded():
-            async for key in self._redis.scan_iter(count=1000):
-                if family(str(key)) in KEPT:
-                    batch.append(str(key))
-                if len(batch) == _MOST_AT_ONCE:
-                    for entry in await self._read(batch):
-                        yield entry
-                    batch = []
-            for entry in await self._read(batch):
-                yield entry
+        async for key in scan(self._redis):
+            if family(key) in KEPT:
+                batch.append(key)
+            if len(batch) == _MOST_AT_ONCE:
+                for entry in await self._read(batch):
+                    yield entry
+                batch = []
+        for entry in await self._read(batch):
+            yield entry
 
     async def _read(self, keys: Sequence[str]) -> list[Entry]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        async with guarded(), self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 if KEPT[family(key)] == "hash":
                     pipeline.hgetall(key)
@@ -129,23 +135,36 @@ class Snapshot:
                     pipeline.set(entry.key, entry.value, pxat=entry.expires_at)
                     continue
                 pipeline.delete(entry.key)
-                pipeline.hset(entry.key, items=[part for pair in entry.value.items() for part in pair])
+                items = entry.value | ({RESTORED: "1"} if family(entry.key) == "grant" else {})
+                pipeline.hset(entry.key, items=[part for pair in items.items() for part in pair])
                 if entry.expires_at is not None:
                     pipeline.pexpireat(entry.key, entry.expires_at)
             await pipeline.execute()
         return len(living)
 
-    async def clear(self) -> None:
-        """Forget everything of ours but what shuts somebody or something out. Other people's keys stay."""
-        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - SHUTS_OUT
-        async with guarded():
-            async for key in self._redis.scan_iter(count=1000):
-                if family(str(key)) in gone:
-                    await self._redis.delete(key)
+    async def clear(self, *, but: Container[str]) -> frozenset[str]:
+        """Forget everything of ours that a backup replaces. Other people's keys stay.
 
-    async def shut_out_now(self) -> frozenset[str]:
-        """The keys that shut somebody or something out at this moment: a backup does not replace them."""
-        async with guarded():
-            return frozenset(
-                [str(key) async for key in self._redis.scan_iter(count=1000) if family(str(key)) in SHUTS_OUT]
-            )
+        `but` are the keys that the backup has. Answers which of these stay as they are, for they are newer.
+        """
+        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - SHUTS_OUT
+        kept: set[str] = set()
+        async for key in scan(self._redis):
+            kind = family(key)
+            if kind in NEWER_STAYS and key in but:
+                kept.add(key)
+            elif kind in gone and kind != "isolated-services-copy":
+                async with guarded():
+                    await self._redis.delete(key)
+        return frozenset(kept)
+
+    async def shut_out_now(self) -> dict[str, str]:
+        """What shuts somebody or something out at this moment, by key."""
+        found: dict[str, str] = {}
+        async for key in scan(self._redis):
+            if family(key) in SHUTS_OUT:
+                async with guarded():
+                    value = await self._redis.get(key)
+                if value is not None:
+                    found[key] = str(value)
+        return found

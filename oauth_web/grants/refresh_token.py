@@ -11,7 +11,7 @@ from oauth_core import grants, refresh_tokens
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
-from oauth_core.store.refresh_families import Gone, RefreshState, Repeated, Reused, Rotated
+from oauth_core.store.refresh_families import Gone, RefreshState, Repeated, Restored, Reused, Rotated
 from oauth_web import caller_key, membership
 from oauth_web.caller_certificate import shown, to_bind
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue
@@ -36,6 +36,10 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     if presented is None or grant is None or grant.user is None:
         raise invalid_grant("the refresh token is not valid")
     if not await may_act_for(deps, client, grant.client_id):
+        raise invalid_grant("the refresh token is not valid")
+    if await deps.revocation.is_cut_off(grant, allowed_at=grant.created_at):
+        # A restored backup may bring back what was revoked after it was made.
+        await end_grant(deps, grant.grant_id, client, "revoked before")
         raise invalid_grant("the refresh token is not valid")
     await hold_back(deps, Limit.TOKENS_PER_GRANT, grant.grant_id)
     certificate = grant.certificate or to_bind(deps, client)
@@ -100,5 +104,8 @@ async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> Ref
                 raise invalid_grant("the refresh token was used before")
             await end_grant(deps, presented.grant_id, client, "refresh token reused")
             raise invalid_grant("the refresh token was used before; everything it led to has been revoked")
+        case Restored():
+            await end_grant(deps, presented.grant_id, client, "refreshed after the backup that was restored")
+            raise invalid_grant("the refresh token is not valid; sign in again")
         case Gone():
             raise invalid_grant("the refresh token is not valid")

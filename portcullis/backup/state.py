@@ -1,4 +1,4 @@
-"""Writing a gateway's state into a file, and restoring it, with word of how far it is."""
+"""Writing a gateway's state into a file, with word of how far it is."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from oauth_core.store.schema import VERSION, SchemaStore, index_grants
+from oauth_core.store.schema import SchemaStore
 from oauth_core.store.snapshot import Entry, Snapshot
-from portcullis.backup.file import BackupError, BackupWriter, Header, read_header, read_pieces
+from portcullis.backup.file import BackupWriter, Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redis.asyncio import Redis
 
-    from oauth_core.record_key import RecordKey
     from portcullis.backup.key import BackupKey
 
 STANDARD = Path("-")
@@ -79,38 +78,3 @@ async def back_up(
     writer.add(batch)
     writer.end()
     return count + len(batch)
-
-
-def examine(file: IO[bytes], key: BackupKey) -> Header:
-    """Read `file` to its end, so that nothing is believed of one that is not whole. Raises `BackupError`."""
-    header, line = read_header(file)
-    for _ in read_pieces(file, header, line, key):
-        pass
-    if header.schema > VERSION:
-        raise BackupError(f"its records are of version {header.schema}, and this program knows version {VERSION}")
-    file.seek(0)
-    return header
-
-
-async def restore(
-    redis: Redis, file: IO[bytes], key: BackupKey, record_key: RecordKey, *, progress: Callable[[int], None]
-) -> int:
-    """Put what `file` holds into Redis in the place of everything; answers how many records had not expired.
-
-    The file must have been examined. Programs that start meanwhile, or after this was interrupted, refuse to.
-    What shuts somebody or something out at this moment stays as it is.
-    """
-    schema, snapshot = SchemaStore(redis), Snapshot(redis)
-    await schema.begin_restore()
-    await snapshot.clear()
-    kept = await snapshot.shut_out_now()
-    header, line = read_header(file)
-    count = 0
-    for entries in read_pieces(file, header, line, key):
-        count += await snapshot.put([entry for entry in entries if entry.key not in kept])
-        progress(count)
-    if header.schema == VERSION:
-        # Records of an older version are read, and indexed, once they are migrated.
-        await index_grants(redis, record_key)
-    await schema.end_restore(header.schema)
-    return count

@@ -1,4 +1,4 @@
-"""`portcullis restore`: a backup into an empty Redis."""
+"""`portcullis restore`: a backup into an empty Redis, or in the place of what is there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.store.keyring import KeyRingError, KeyRingStore
+from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.snapshot import Snapshot
 from portcullis.backup.file import BackupError
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
-from portcullis.backup.state import examine, reading, restore
+from portcullis.backup.restoring import Restored, examine, paused, restore
+from portcullis.backup.state import reading
 from portcullis.operator_commands import (
     as_json,
     given_settings,
@@ -27,47 +28,72 @@ from portcullis.operator_commands import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+_ENDINGS = (
+    EventKind.EVERYBODY_REVOKED,
+    EventKind.USER_BLOCKED,
+    EventKind.USER_REVOKED,
+    EventKind.CLIENT_REVOKED,
+    EventKind.CLIENT_DELETED,
+    EventKind.CLIENT_PERMISSIONS_CHANGED,
+    EventKind.GRANT_REVOKED,
+    EventKind.INITIAL_ACCESS_TOKEN_REVOKED,
+    EventKind.KEY_RETIRED,
+    EventKind.SERVICE_ISOLATED,
+)
+"""What an operator may have to do again."""
+
+_UNKNOWN = """\
+What was ended after {since} stayed ended, as far as this Redis knew of it{how_far}.
+If Redis was lost or emptied since then, look in the audit log from {since} on for
+  {endings}
+and do these again. A refresh token that was used since then is good again, and the newer one that its client has
+is not: that client signs in again. If tokens may have been stolen since then: portcullis tokens revoke --all"""
+
 
 @click.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--force",
     is_flag=True,
-    help="Replace what is in Redis. Blocks and isolated services of this moment stay as they are.",
+    help="Replace what is in Redis. What was ended stays ended; newer records of the same grants stay.",
 )
 @which_gateway
 @as_json
 def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as_json: bool) -> None:
     """Put the backup FILE, or with - the one on standard input, into an empty Redis.
 
-    Nothing is written before the whole file has been read and found unchanged. Stop oauth_web first; when the
-    command is done, start it again. What expired since the backup stays expired, every access token of before is
-    dead, and clients that refreshed theirs since the backup sign in again. What was revoked since then is back:
-    the audit log says what to revoke again.
+    Nothing is written before the whole file has been read and found unchanged, and MASTER_KEY opens the
+    signing keys in it. Sign-ins are paused meanwhile, and nothing has to be stopped or started. What expired
+    since the backup stays expired, every access token of before is dead, and clients that refreshed theirs
+    since the backup sign in again. What was ended since then stays ended, as far as this Redis knows of it.
     """
     settings = given_settings(config, state_dir)
     key = BackupKey.of(settings)
 
-    async def run(redis: Redis) -> tuple[int, int]:
-        if not force and not await Snapshot(redis).is_empty():
+    async def run(redis: Redis) -> tuple[Restored, int, bool]:
+        was_empty = await Snapshot(redis).is_empty()
+        if not force and not was_empty:
             raise click.ClickException("this Redis is not empty; --force replaces what is in it")
+        ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
         with reading(file) as backup:
-            header = examine(backup, key)
-            count = await restore(redis, backup, key, settings.record_key, progress=Progress("Restored").tell)
-        try:
-            await KeyRingStore(redis, master_key=settings.master_key_bytes).read()
-        except KeyRingError as error:
-            raise click.ClickException(f"restored, but oauth_web will not start: {error}") from None
-        return count, header.created_at
+            examined = examine(backup, key, ring)
+            async with paused(redis):
+                done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").tell)
+        return done, examined.header.created_at, was_empty
 
     try:
-        count, created_at = with_redis(settings, run, any_version=True)
+        done, created_at, was_empty = with_redis(settings, run, any_version=True)
     except BackupError as error:
         raise click.ClickException(f"{file}: {error}") from None
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
     record(AuditEvent(EventKind.STATE_RESTORED, reason=f"by the operator: of {shown_time(created_at)}"))
     if as_json:
-        click.echo(json.dumps({"records": count, "created_at": created_at}))
-    else:
-        click.echo(f"{count} records of {shown_time(created_at)}. Start oauth_web again.")
+        click.echo(json.dumps({"records": done.records, "created_at": created_at, "grants_ended": done.left_out}))
+        return
+    since = shown_time(created_at)
+    click.echo(
+        f"{done.records} records of {since}; {done.left_out} grants ended at once, for they had been revoked."
+    )
+    how_far = ", and it was empty" if was_empty else ""
+    click.echo(_UNKNOWN.format(since=since, how_far=how_far, endings=", ".join(_ENDINGS)), err=True)

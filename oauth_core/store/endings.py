@@ -1,0 +1,37 @@
+"""Notes that something was ended, for a backup that is restored later: it must not come back.
+
+A note lives as long as what it is about would have. In the same way as cuts and blocks it only takes rights
+away, so it bears no code. It is written by a script that deletes first, so that a full Redis takes it
+(`oauth_core.store.keyspace`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+# KEYS: note. ARGV: milliseconds.
+_NOTE = """
+redis.call('DEL', KEYS[1])
+return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+"""
+_NO_END = -1
+
+
+async def note(redis: Redis, key: str, *, lives: int = keyspace.CUT_LIFETIME * 1000) -> None:
+    """Note at `key` that something was ended, for `lives` milliseconds. Raises `StoreUnavailableError`."""
+    async with guarded():
+        await redis.register_script(_NOTE)([key], [lives])
+
+
+async def note_instead(redis: Redis, key: str, *, of: str) -> None:
+    """Note at `key` that what stands at `of` is ended now, for as long as that would have lived."""
+    async with guarded():
+        left = await redis.pttl(of)
+    if left > 0 or left == _NO_END:
+        await note(redis, key, lives=left if left > 0 else keyspace.CUT_LIFETIME * 1000)

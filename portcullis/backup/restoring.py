@@ -1,0 +1,175 @@
+"""Restoring a backup: everything is checked before the first write, and what was ended since stays ended.
+
+What a backup says is older than what Redis says. So it replaces what Redis has, but for two kinds of records. What
+shuts somebody or something out (`oauth_core.store.snapshot.SHUTS_OUT`) is added to. Grants, clients and
+initial access tokens that Redis has as well stay as Redis has them, where both are of one version.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING
+
+from oauth_core.credentials import new_identifier
+from oauth_core.store import cuts, keyspace
+from oauth_core.store.grants import GrantStore
+from oauth_core.store.isolation import IsolationStore
+from oauth_core.store.keyring import KeyRingError, KeyRingStore, without
+from oauth_core.store.leases import LeaseStore
+from oauth_core.store.pauses import PauseStore
+from oauth_core.store.schema import VERSION, SchemaError, SchemaStore, index_grants
+from oauth_core.store.snapshot import NEWER_STAYS, Entry, Snapshot, family
+from portcullis.backup.file import BackupError, Header, read_header, read_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from redis.asyncio import Redis
+
+    from portcullis.backup.key import BackupKey
+
+_REASON = "a backup is being restored"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A backup that is whole and opens. `keys` are those of its records that Redis may have newer."""
+
+    header: Header
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """How many records had not expired, and how many stayed out because they were ended since."""
+
+    records: int
+    left_out: int
+
+
+def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore) -> Examined:
+    """Read `file` to its end, so that nothing is believed of one that is not whole, and check all that it needs.
+
+    `ring` has the master key. Raises `BackupError`.
+    """
+    header, line = read_header(file)
+    if header.schema > VERSION:
+        raise BackupError(f"its records are of version {header.schema}, and this program knows version {VERSION}")
+    keys: list[str] = []
+    for entries in read_pieces(file, header, line, key):
+        for entry in entries:
+            if entry.key == keyspace.KEYRING:
+                try:
+                    ring.check_opens(str(entry.value))
+                except KeyRingError as error:
+                    raise BackupError(f"nothing was restored, for oauth_web would not start: {error}") from None
+            elif family(entry.key) in NEWER_STAYS:
+                keys.append(entry.key)
+    file.seek(0)
+    return Examined(header, frozenset(keys))
+
+
+@asynccontextmanager
+async def paused(redis: Redis) -> AsyncIterator[None]:
+    """Sign-ins are paused inside the block; afterwards they are as they were before. Raises what Redis raises."""
+    pauses = PauseStore(redis)
+    is_ours = await pauses.pause(_REASON) or await pauses.reason() == _REASON
+    yield
+    # Not after a failure: what stands there then is no gateway.
+    if is_ours:
+        await pauses.resume()
+
+
+async def restore(
+    redis: Redis,
+    file: IO[bytes],
+    key: BackupKey,
+    examined: Examined,
+    ring: KeyRingStore,
+    *,
+    progress: Callable[[int], None],
+) -> Restored:
+    """Put what `file` holds into Redis.
+
+    Programs that start meanwhile, or after this was interrupted, refuse to.
+    """
+    schema, snapshot = SchemaStore(redis), Snapshot(redis)
+    same_version = examined.header.schema == await _version(schema)
+    await schema.begin_restore()
+    shut_out = await snapshot.shut_out_now()
+    newer = await snapshot.clear(but=examined.keys if same_version else ())
+    header, line = read_header(file)
+    read = count = 0
+    for entries in read_pieces(file, header, line, key):
+        merged = [_merged(entry, shut_out, newer) for entry in entries]
+        count += await snapshot.put([entry for entry in merged if entry is not None])
+        read += len(merged) - merged.count(None)
+        progress(count)
+    await schema.end_restore(header.schema)
+    # Records of an older version are brought to this one, and indexed by that.
+    await schema.migrate(LeaseStore(redis, holder=new_identifier()), ring)
+    await index_grants(redis, ring.record_key)
+    left_out = await _end_what_was_ended(redis, ring)
+    await _publish(redis, ring)
+    return Restored(count, left_out)
+
+
+async def _version(schema: SchemaStore) -> int | None:
+    try:
+        return await schema.version()
+    except SchemaError:
+        return None
+
+
+def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) -> Entry | None:
+    """What of an entry is put into Redis, where something else is known to be newer."""
+    kind = family(entry.key)
+    if kind == "cut" and entry.key in shut_out:
+        return replace(entry, value=str(max(int(str(entry.value)), int(shut_out[entry.key]))))
+    if entry.key in shut_out or entry.key in newer:
+        return None
+    if kind == "keyring":
+        left = without(str(entry.value), lambda kid: keyspace.ended_key(kid) in shut_out)
+        return None if left is None else replace(entry, value=left)
+    if kind == "jwks" or _note_of(entry.key) in shut_out:
+        return None
+    return entry
+
+
+def _note_of(key: str) -> str | None:
+    """The key of the note that a record was ended."""
+    kind, _, name = key.partition(":")
+    match kind:
+        case "grant":
+            return keyspace.ended_grant(name.strip("{}"))
+        case "client":
+            return f"ended:client:{name}"
+        case "initial-access-token":
+            return keyspace.ended_invite(name)
+        case _:
+            return None
+
+
+async def _end_what_was_ended(redis: Redis, ring: KeyRingStore) -> int:
+    """End the grants that a cut or a note is about, the backup's own too; answers how many these were."""
+    grants = GrantStore(redis, ring.record_key, grace=0)
+    made, ended = await cuts.every(redis), 0
+    shut_out = await Snapshot(redis).shut_out_now()
+    async for grant_id in grants.all_ids():
+        grant = await grants.get(grant_id)
+        if grant is not None and (
+            cuts.reached(made, grant)
+            or keyspace.ended_grant(grant_id) in shut_out
+            or keyspace.ended_client(grant.client_id) in shut_out
+        ):
+            ended += await grants.end(grant_id)
+    return ended
+
+
+async def _publish(redis: Redis, ring: KeyRingStore) -> None:
+    """Let check services know the keys and the isolated services at once, at every node of a cluster."""
+    # Without a ring every key was retired since, or there never was one: `oauth_web` makes one.
+    with suppress(KeyRingError):
+        await ring.publish_again(await ring.read())
+    await IsolationStore(redis).spread()

@@ -1,0 +1,34 @@
+"""`portcullis pause`: nobody signs in for a while."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.store.pauses import PauseStore
+from portcullis.operator_commands import as_json, by_operator, given_settings, record, which_gateway, with_redis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LONGEST_REASON = 200
+
+
+@click.command("pause")
+@click.option("--reason", default="", metavar="TEXT", help="What people who want to sign in are shown.")
+@which_gateway
+@as_json
+def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+    """Let nobody sign in, refresh or register until `portcullis resume`. Calls go on; tokens can be revoked."""
+    if len(reason) > _LONGEST_REASON or (reason and not reason.isprintable()):
+        raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
+    is_new = with_redis(given_settings(config, state_dir), lambda redis: PauseStore(redis).pause(reason))
+    if is_new:
+        record(AuditEvent(EventKind.SIGN_INS_PAUSED, reason=by_operator(reason or None)))
+    if as_json:
+        click.echo(json.dumps({"paused": True, "was_paused": not is_new}))
+    else:
+        click.echo("Sign-ins are paused. Let people sign in again with: portcullis resume")

@@ -1,0 +1,27 @@
+"""`portcullis resume`: people may sign in again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.store.pauses import PauseStore
+from portcullis.operator_commands import as_json, by_operator, given_settings, record, which_gateway, with_redis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("resume")
+@which_gateway
+@as_json
+def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+    """Let people sign in again after `portcullis pause`."""
+    was_paused = with_redis(given_settings(config, state_dir), lambda redis: PauseStore(redis).resume())
+    if not was_paused:
+        raise click.ClickException("sign-ins are not paused")
+    record(AuditEvent(EventKind.SIGN_INS_RESUMED, reason=by_operator(None)))
+    click.echo(json.dumps({"paused": False}) if as_json else "People can sign in again.")
