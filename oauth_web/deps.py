@@ -27,8 +27,8 @@ from oauth_core.store.isolation import IsolationStore
 from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.memory import MemoryReader
-from oauth_core.store.quotas import QuotaStore
 from oauth_core.store.pauses import PauseStore
+from oauth_core.store.quotas import QuotaStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.schema import SchemaStore

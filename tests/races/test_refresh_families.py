@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from oauth_core import refresh_tokens
 from oauth_core.model import Grant, User
 from oauth_core.store.grants import GrantStore
-from oauth_core.store.refresh_families import Gone, Repeated, Reused, Rotated
+from oauth_core.store.refresh_families import Gone, Repeated, Restored, Reused, Rotated
 from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_server import running_redis
 
@@ -60,7 +60,7 @@ class Family:
                 return fresh
             case Repeated(sealed):
                 return token.unseal_successors(sealed)
-            case Reused():
+            case Reused() | Restored():
                 assert self.loop.run(self.store.end(token.grant_id))
                 self.ended = True
                 return None
