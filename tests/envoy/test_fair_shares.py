@@ -97,7 +97,7 @@ def test_idle_connections_end_before_nobody_else_can_connect(monkeypatch: pytest
             connection.sendall(request)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         waiting = set(held)
-        while len(waiting) > len(held) // 2:
+        while len(waiting) > len(held) - MOST_CONNECTIONS // 10:  # fewer than that, and idle ones may stay longer
             ended, _, _ = select.select(list(waiting), [], [], 20)
             assert ended, "idle connections end, though each by itself could be idle for minutes"
             waiting -= {connection for connection in ended if connection.recv(65536) == b""}
