@@ -6,6 +6,7 @@ the client's own word, and goes through the rules that a registration does.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,10 +16,14 @@ from oauth_core.errors import DisplayedError
 from oauth_core.model import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 METHODS = ("none", "private_key_jwt")
 """How such a client may authenticate: there is nobody to share a secret with."""
+
+_METHOD_MEMBERS = ("token_endpoint_auth_method", "token_endpoint_auth_methods_supported")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?:\*\.{_LABEL}(?:\.{_LABEL})*|{_LABEL}(?:\.{_LABEL})*(?::[1-9][0-9]{{0,4}})?)", re.ASCII)
 
 
 def is_url(client_id: str) -> bool:
@@ -51,14 +56,63 @@ def parse(body: bytes, url: str, *, app_schemes: Collection[str] = redirect_uris
         raise ValueError("it has no client_name")
     if any(member.startswith("client_secret") for member in document):
         raise ValueError("it has a client_secret, which cannot be one: everybody can read the document")
-    method = document.get("token_endpoint_auth_method", "none")
-    if method not in METHODS:
+    members = _chosen(document, _methods(document), app_schemes)
+    return Client(client_id=url, issued_at=0, registration_token_hash="", **members)
+
+
+def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Hosts whose client documents are accepted: `app.example`, `app.example:8443`, or `*.example` for all below.
+
+    Raises `ValueError`.
+    """
+    found = tuple(hosts)
+    if not all(_HOST.fullmatch(host) for host in found):
+        # Without what was given: a secret in the wrong variable must not end in a log.
+        raise ValueError("must be lower-case host names without a scheme or a path, like app.example or *.example")
+    return found
+
+
+def is_accepted(url: str, hosts: Collection[str]) -> bool:
+    """Whether the host of `url` is among `hosts`; an empty list accepts every host."""
+    host = urlsplit(url).netloc
+    return not hosts or any(
+        host == each or (each.startswith("*.") and host.endswith(each[1:]) and host != each[1:]) for each in hosts
+    )
+
+
+def _methods(document: Mapping[str, object]) -> tuple[str, ...]:
+    """The ways to authenticate that the document offers and that are possible here, the best one first.
+
+    `token_endpoint_auth_method` (RFC 7591 section 2) comes first. Some documents list what they can do beside it
+    (`token_endpoint_auth_methods_supported`); of those no proof is preferred, because a client that offers it may
+    come without one. Raises `ValueError` when there is none.
+    """
+    stated, listed = (_texts(document, name) for name in _METHOD_MEMBERS)
+    if not stated and not listed:
+        return ("none",)
+    offered = (*stated, *sorted(listed, key=lambda method: method != "none"))
+    if not (possible := tuple(dict.fromkeys(method for method in offered if method in METHODS))):
         raise ValueError(f"its token_endpoint_auth_method must be one of: {', '.join(METHODS)}")
-    return Client(client_id=url, issued_at=0, registration_token_hash="", **_chosen(document, method, app_schemes))
+    return possible
 
 
-def _chosen(document: Mapping[str, object], method: str, app_schemes: Collection[str]) -> dict[str, Any]:
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = document.get(name)
+    values = value if isinstance(value, list) else [] if value is None or value == "" else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise ValueError(f"its {name} is not text")
+    return tuple(values)
+
+
+def _chosen(
+    document: Mapping[str, object], methods: Sequence[str], app_schemes: Collection[str]
+) -> dict[str, Any]:
+    """The members with the first of `methods` that the rest of the document fits: keys may be missing for one."""
+    method, *others = methods
+    members = {**document, "token_endpoint_auth_method": method}
     try:
-        return chosen_members({**document, "token_endpoint_auth_method": method}, app_schemes=app_schemes)
+        return chosen_members(members, app_schemes=app_schemes, may_be_vouched_for=True)
     except DisplayedError as error:
+        if others:
+            return _chosen(document, others, app_schemes)
         raise ValueError(error.description) from None

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from oauth_core import client_keys, device, fetchable_urls, redirect_uris, scopes
+from oauth_core import client_keys, device, fetchable_urls, identity_assertions, redirect_uris, scopes
 from oauth_core.errors import DisplayedError, ErrorCode
 
 if TYPE_CHECKING:
@@ -44,16 +44,19 @@ def chosen_members(
     *,
     kept_method: ClientAuthMethod | None = None,
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+    may_be_vouched_for: bool = False,
 ) -> dict[str, Any]:
     """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
 
     `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.redirect_uris`).
+    With `may_be_vouched_for` it may also be a client that only presents identity assertions. Such a grant is not
+    kept: whether a client may use it is for the settings to say (`trusted_issuers`).
 
     Raises `DisplayedError`.
     """
     if not isinstance(document, dict):
         raise invalid("the request body must be a JSON object")
-    grant_types = _grant_types(document)
+    grant_types = _grant_types(document, may_be_vouched_for=may_be_vouched_for)
     redirects = "authorization_code" in grant_types
     response_types = _texts(document, "response_types")
     if redirects and response_types and "code" not in response_types:
@@ -99,11 +102,13 @@ def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
     return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 
 
-def _grant_types(document: Mapping[str, object]) -> tuple[str, ...]:
+def _grant_types(document: Mapping[str, object], *, may_be_vouched_for: bool) -> tuple[str, ...]:
     """The grants that the client may use. Anybody may register, so only those in which a person is asked."""
     asked = _texts(document, "grant_types") or ("authorization_code",)
     redirects, polls = "authorization_code" in asked, device.GRANT_TYPE in asked
     if not redirects and not polls:
+        if may_be_vouched_for and identity_assertions.GRANT_TYPE in asked:
+            return ()
         raise invalid(f"grant_types must have authorization_code or {device.GRANT_TYPE}")
     # Refresh tokens are given even to clients that did not know to ask for them.
     return (

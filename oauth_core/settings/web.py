@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from oauth_core.admission import ANYBODY, Admission, check_organizations, check_teams, check_users
+from oauth_core.client_id_documents import check_hosts
 from oauth_core.public_urls import is_loopback
 from oauth_core.record_key import RecordKey
 from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
@@ -84,6 +85,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
     client_documents: Literal["fetched", "pinned"] = "fetched"
     client_documents_max_age: int = Field(default=604_800, ge=3600)
+    client_document_hosts: Annotated[CommaList, AfterValidator(check_hosts)] = ()
     pinned_client_documents: Path | None = None
     client_documents_ca_file: Path | None = None
     allow_loopback_client_documents: bool = False

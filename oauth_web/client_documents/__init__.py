@@ -44,6 +44,8 @@ class ClientDocuments:
     allow_loopback: bool
     clock: Callable[[], int]
     app_schemes: frozenset[str] = redirect_uris.APP_SCHEMES
+    hosts: tuple[str, ...] = ()
+    """Hosts whose documents are accepted; every host when there is none. Pinned documents always are."""
 
     @classmethod
     def from_settings(
@@ -79,13 +81,14 @@ class ClientDocuments:
             allow_loopback=allow_loopback,
             clock=clock,
             app_schemes=settings.app_schemes,
+            hosts=settings.client_document_hosts,
         )
 
     async def client(self, url: str) -> Client | None:
         """The client that the document at `url` describes; `None` when the operator wants pinned ones only.
 
-        Raises `DisplayedError`: 400 when URL or document are not fit, 429 when this request's address caused too
-        many fetches, 503 when there is no document to be had.
+        Raises `DisplayedError`: 400 when URL, host or document are not fit, 429 when this request's address caused
+        too many fetches, 503 when there is no document to be had.
         """
         if url in self.pinned:
             return self.pinned[url]
@@ -95,6 +98,8 @@ class ClientDocuments:
             client_id_documents.check_url(url, loopback=self.allow_loopback)
         except ValueError as error:
             raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None
+        if not client_id_documents.is_accepted(url, self.hosts):
+            raise DisplayedError(ErrorCode.UNAUTHORIZED_CLIENT, "apps of this host are not accepted here")
         try:
             return await self.cache.read(
                 _name(url),
@@ -136,7 +141,10 @@ class ClientDocuments:
 
     async def exists(self, url: str) -> bool:
         """Whether the client at `url` is known at this moment, without asking anybody outside."""
-        return url in self.pinned or (self.fetches and await self.cache.store.exists(_name(url)))
+        if url in self.pinned:
+            return True
+        accepted = self.fetches and client_id_documents.is_accepted(url, self.hosts)
+        return accepted and await self.cache.store.exists(_name(url))
 
     async def keep_for(self, url: str, seconds: int) -> None:
         """Keep the last good copy at least `seconds` from now, because a grant lives that long."""

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.client_id_documents import METHODS, check_url, host_of, is_url, parse
+from oauth_core import machine_clients
+from oauth_core.client_id_documents import METHODS, check_hosts, check_url, host_of, is_accepted, is_url, parse
 from oauth_core.credentials import new_identifier
 from oauth_core.special_addresses import is_loopback, is_public
 from tests.support.assertions import jwks, key
@@ -129,7 +130,12 @@ def test_a_client_with_keys_says_where_they_are() -> None:
         {"client_secret_expires_at": 0},
         {"token_endpoint_auth_method": "client_secret_post"},
         {"token_endpoint_auth_method": "client_secret_jwt"},
-        {"token_endpoint_auth_method": ["none"]},
+        {"token_endpoint_auth_method": 5},
+        {"token_endpoint_auth_method": ["none", 5]},
+        {"token_endpoint_auth_method": ["client_secret_post", "tls_client_auth"]},
+        {"token_endpoint_auth_method": "", "token_endpoint_auth_methods_supported": ["client_secret_basic"]},
+        {"grant_types": ["client_credentials"]},
+        {"grant_types": ["implicit", "password"]},
         {"token_endpoint_auth_method": "private_key_jwt"},
         {"token_endpoint_auth_method": "private_key_jwt", "jwks": jwks(key()), "jwks_uri": "https://a.example/k"},
         {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://u:p@a.example/k"},
@@ -140,6 +146,83 @@ def test_a_client_with_keys_says_where_they_are() -> None:
 def test_a_document_that_breaks_a_rule_is_refused(members: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r".{10}"):
         parsed(**members)
+
+
+ASSERTED = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+LISTED = "token_endpoint_auth_methods_supported"
+
+
+@pytest.mark.parametrize(
+    ("members", "method"),
+    [
+        ({LISTED: ["none", "tls_client_auth"]}, "none"),
+        ({LISTED: ["client_secret_basic", "private_key_jwt"], "jwks": jwks(key())}, "private_key_jwt"),
+        ({LISTED: ["private_key_jwt", "none"], "jwks": jwks(key())}, "none"),
+        (
+            {"token_endpoint_auth_method": "private_key_jwt", LISTED: ["none"], "jwks": jwks(key())},
+            "private_key_jwt",
+        ),
+        ({"token_endpoint_auth_method": "private_key_jwt", LISTED: ["none"]}, "none"),
+        ({"token_endpoint_auth_method": "client_secret_post", LISTED: ["none", "client_secret_post"]}, "none"),
+        ({"token_endpoint_auth_method": ["client_secret_basic", "none"]}, "none"),
+        ({"token_endpoint_auth_method": ["none"]}, "none"),
+        ({"token_endpoint_auth_method": ""}, "none"),
+        ({"token_endpoint_auth_method": None, LISTED: []}, "none"),
+    ],
+)
+def test_of_several_ways_to_authenticate_the_one_that_fits_is_taken(
+    members: dict[str, object], method: str
+) -> None:
+    assert parsed(**members).token_endpoint_auth_method == method
+
+
+@pytest.mark.parametrize("others", [[], ["implicit"], ["client_credentials", "urn:x:unknown"]])
+def test_a_client_that_only_presents_identity_assertions_is_a_client_and_has_no_grant_by_its_own_word(
+    others: list[str],
+) -> None:
+    client = parsed(
+        token_endpoint_auth_method="private_key_jwt",
+        jwks=jwks(key()),
+        grant_types=[ASSERTED, *others],
+        redirect_uris=None,
+    )
+    assert (client.grant_types, client.redirect_uris, client.response_types) == ((), (), ())
+
+
+def test_grants_that_are_not_offered_are_left_out_of_a_document() -> None:
+    client = parsed(grant_types=["authorization_code", "implicit", ASSERTED, "client_credentials"])
+    assert client.grant_types == ("authorization_code", "refresh_token")
+    assert not machine_clients.is_of_operator(client)
+
+
+@pytest.mark.parametrize(
+    ("url", "accepted"),
+    [
+        ("https://app.example/c.json", True),
+        ("https://app.example:8443/c.json", False),
+        ("https://port.example:8443/c.json", True),
+        ("https://port.example/c.json", False),
+        ("https://a.wide.example/c.json", True),
+        ("https://a.b.wide.example/c.json", True),
+        ("https://wide.example/c.json", False),
+        ("https://evilwide.example/c.json", False),
+        ("https://app.example.evil.example/c.json", False),
+        ("https://sub.app.example/c.json", False),
+        ("https://evil.example/app.example", False),
+    ],
+)
+def test_only_documents_of_hosts_on_the_list_are_accepted(url: str, accepted: bool) -> None:
+    hosts = check_hosts(["app.example", "port.example:8443", "*.wide.example"])
+    assert is_accepted(url, hosts) is accepted
+    assert is_accepted(url, ())
+
+
+@pytest.mark.parametrize(
+    "host", ["https://a.example", "a.example/", "A.example", "*", "*.", "a.*.example", "a b", ""]
+)
+def test_a_list_of_hosts_has_host_names_and_nothing_else(host: str) -> None:
+    with pytest.raises(ValueError, match="host names"):
+        check_hosts([host])
 
 
 def test_a_member_that_stands_twice_is_refused() -> None:
@@ -154,8 +237,8 @@ VALUE = st.recursive(
 )
 MEMBERS = st.dictionaries(
     st.sampled_from(
-        ["client_id", "client_name", "redirect_uris", "token_endpoint_auth_method", "jwks", "jwks_uri", "scope",
-         "client_secret", "grant_types", "logo_uri", "contacts"]
+        ["client_id", "client_name", "redirect_uris", "token_endpoint_auth_method", LISTED, "jwks", "jwks_uri",
+         "scope", "client_secret", "grant_types", "logo_uri", "contacts"]
     ),
     VALUE,
 )  # fmt: skip
@@ -170,7 +253,8 @@ def test_any_document_makes_a_safe_client_or_is_refused(members: dict[str, Any])
     assert client.client_id == URL
     assert client.token_endpoint_auth_method in METHODS
     assert (client.token_endpoint_auth_method == "none") == (client.jwks is None and client.jwks_uri is None)
-    assert client.redirect_uris
+    assert client.redirect_uris or "authorization_code" not in client.grant_types
+    assert not machine_clients.is_of_operator(client)
 
 
 @pytest.mark.requirement("mcp:cimd-structure")

@@ -309,6 +309,45 @@ async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_doe
     assert len(publisher.asked) == asked_before
 
 
+async def test_clients_of_hosts_that_the_operator_does_not_name_can_do_nothing_any_more(
+    publisher: Publisher, local_web: WebServer, local: OAuthClient
+) -> None:
+    client_id = publisher.client("/app/of-a-host.json")
+    tokens = await local.tokens(client_id)
+    before = len(publisher.asked)
+    with another_web(local_web, {"CLIENT_DOCUMENT_HOSTS": "app.example, *.localhost"}) as address:
+        async with OAuthClient(address) as client:
+            for url in (client_id, publisher.client("/app/never-fetched.json")):
+                page = await asked(client, url)
+                assert page.status_code == 400
+                assert "apps of this host are not accepted here" in page.text
+            refused = await client.refresh(client_id, tokens["refresh_token"])
+            assert (refused.status_code, refused.json()["error"]) == (400, "unauthorized_client")
+            assert (await asked(client, PINNED)).status_code == 200
+    assert len(publisher.asked) == before
+    with another_web(local_web, {"CLIENT_DOCUMENT_HOSTS": publisher.host}) as address:
+        async with OAuthClient(address) as client:
+            assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"token_endpoint_auth_methods_supported": ["private_key_jwt", "none", "tls_client_auth"]},
+        {"token_endpoint_auth_method": ["client_secret_basic", "none"]},
+    ],
+    ids=["beside", "instead"],
+)
+async def test_a_document_that_offers_more_ways_than_are_possible_here_signs_in(
+    publisher: Publisher, local: OAuthClient, members: dict[str, Any]
+) -> None:
+    path = f"/app/several-{len(members)}-{abs(hash(str(members)))}.json"
+    document = {"token_endpoint_auth_method": None, **members}
+    client_id = publisher.client(path, **document)
+    tokens = await local.tokens(client_id)
+    assert (await local.refresh(client_id, tokens["refresh_token"])).status_code == 200
+
+
 @pytest.mark.requirement("mcp:cimd-cache")
 async def test_a_changed_document_counts_once_the_copy_is_stale(
     publisher: Publisher, local_web: WebServer, local: OAuthClient

@@ -51,7 +51,12 @@ github_user_claim = "github_user"
 @pytest.fixture(scope="module")
 def publisher() -> Iterator[Publisher]:
     with running_publisher() as publisher:
-        publisher.client("/app.json", token_endpoint_auth_method="private_key_jwt", jwks=jwks(key()))
+        publisher.client(
+            "/app.json",
+            token_endpoint_auth_method="private_key_jwt",
+            jwks=jwks(key()),
+            grant_types=["urn:ietf:params:oauth:grant-type:jwt-bearer"],
+        )
         publisher.client("/public.json")
         publisher.put("/keys.json", jwks(key(name="at an address")))
         yield publisher
