@@ -264,6 +264,8 @@ def presented(request: IncomingRequest) -> str | Unverified:
             if scheme.lower() not in _SCHEMES:
                 return Unverified.MISSING
             token = token.strip(" ")
+            if not token:  # it says no more than a request without credentials (RFC 6750 section 3.1)
+                return Unverified.MISSING
             # One that is too long is refused whatever is in it, and it is the long ones that take time to read.
             return token if len(token) > LONGEST or _TOKEN.fullmatch(token) else Unverified.MALFORMED
         case _:

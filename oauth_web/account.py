@@ -126,7 +126,9 @@ async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
     signed_in = await browser_session.current(deps)
     if signed_in is None:
         raise DisplayedError(ErrorCode.LOGIN_REQUIRED, "You are signed out already.", status=_FORBIDDEN)
-    if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(deps.settings.issuer):
+    if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(
+        deps.settings.issuer, has_secret=True
+    ):
         deps.audit.record(
             AuditEvent(EventKind.ACCOUNT_FORM_REFUSED, user=signed_in.user.login, user_id=signed_in.user.github_id)
         )

@@ -14,7 +14,7 @@ from oauth_core.prompts import Prompt
 from oauth_core.rate_limits import Limit
 from oauth_web import browser_session, consent, endings, in_session, journey, redirect_trust, repeats
 from oauth_web.answers import form_parameters, query_parameters
-from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load
+from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load, without_cookie
 from oauth_web.errors import show_as_pages
 from oauth_web.rates import hold_back_address
 
@@ -73,8 +73,10 @@ def blueprint(deps: Deps) -> Blueprint:
         pending = await deps.authorizations.pending(handle)
         # The handle is secret and bound to the cookie, which makes it the anti-forgery token as well. Look
         # before taking: a stranger's attempt must not use up somebody's form.
-        if not comes_from_our_page(settings.issuer):
+        if not comes_from_our_page(settings.issuer, has_secret=True):
             raise _stale()
+        if cookie.read() is None:
+            raise without_cookie(settings.issuer)
         if pending is None:
             answer = await repeats.same(deps, handle, cookie.read())
         elif not cookie.belongs_to(pending.browser_hash):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from quart import request
 
 from oauth_core.credentials import hash_secret, new_secret
+from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.public_urls import origin_of
 
 if TYPE_CHECKING:
@@ -72,9 +74,27 @@ class BrowserCookie(SecretCookie):
         return found is not None and hmac.compare_digest(hash_secret(found), browser_hash)
 
 
-def comes_from_our_page(issuer: str) -> bool:
-    """Whether the form of this request was sent by a page of ours, as far as the browser says."""
-    return request.headers.get("Origin") in {None, origin_of(issuer)}
+def comes_from_our_page(issuer: str, *, has_secret: bool = False) -> bool:
+    """Whether the form of this request was sent by a page of ours, as far as the browser says.
+
+    A browser that keeps addresses to itself names the origin `null`, also with our own forms. Then it must say
+    that the request stays at one origin (`Sec-Fetch-Site`). An older one, which does not say that, is believed if
+    the form `has_secret`: one that only our page in this very browser can know.
+    """
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    if origin != "null":
+        return origin in {None, origin_of(issuer)}
+    return site == "same-origin" or (has_secret and site is None)
+
+
+def without_cookie(issuer: str) -> DisplayedError:
+    """The error for a browser that sent a form of ours, or came back from GitHub, and did not send our cookie."""
+    host = urlsplit(issuer).hostname
+    return DisplayedError(
+        ErrorCode.INVALID_REQUEST,
+        f"Your browser did not send the cookie that this sign-in needs. Allow cookies for {host} in the settings "
+        "of your browser. Then go back to the app and connect again, in the same browser.",
+    )
 
 
 def is_page_load() -> bool:

@@ -11,7 +11,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web import browser_session, endings, in_session, journey, membership, repeats
 from oauth_web.answers import query_parameters
-from oauth_web.browser import BrowserCookie
+from oauth_web.browser import BrowserCookie, without_cookie
 from oauth_web.errors import show_as_pages
 from oauth_web.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
 from oauth_web.standing import Member, NotAdmittedError, admit
@@ -46,7 +46,7 @@ def blueprint(deps: Deps) -> Blueprint:
             await deps.authorizations.take_sign_in(state)
             answer = None
         if answer is None:
-            raise _unknown(deps)
+            raise _unknown(deps) if cookie.read() else without_cookie(deps.settings.issuer)
         return answer
 
     return bp

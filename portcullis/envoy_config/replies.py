@@ -7,8 +7,10 @@ import json
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLog,
     AccessLogFilter,
+    AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
+    MetadataFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
 )
@@ -18,13 +20,38 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     LocalReplyConfig,
     ResponseMapper,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from portcullis.envoy_config.messages import add_if_absent, overwrite, packed
+from portcullis.envoy_config.messages import add_if_absent, exactly, overwrite, packed
 
 _RETRY_SECONDS = "5"
 # No healthy upstream; connection failed, ended or reset; too much load; no such cluster; broken HTTP.
 _UPSTREAM_FAULTS = ["UH", "UF", "UC", "UR", "LR", "UO", "NC", "UPE"]
+
+_SAID_BY_ENVOY = {
+    400: ("invalid_request", "The request is not well-formed HTTP."),
+    403: ("invalid_request", "Pages of this origin may not call this address."),
+    408: ("invalid_request", "The request took too long to arrive."),
+    413: ("invalid_request", "The body is too large."),
+    426: ("invalid_request", "The request must be HTTP/1.1 or HTTP/2."),
+    429: ("too_many_requests", "Too many requests. Try again in a moment."),
+    431: ("invalid_request", "The header fields are too large or too many."),
+    504: ("temporarily_unavailable", "No answer came in time. Try again in a moment."),
+}
+"""Statuses that Envoy answers with plain text, or with nothing: the error and its description."""
+
+_NOT_OF_THE_CHECK = AccessLogFilter(
+    metadata_filter=MetadataFilter(
+        matcher=MetadataMatcher(
+            filter="envoy.filters.http.ext_authz",
+            path=[MetadataMatcherPathSegment(key="portcullis"), MetadataMatcherPathSegment(key="decision")],
+            value=ValueMatcher(string_match=exactly("")),
+        ),
+        match_if_key_not_found=True,
+    )
+)
+"""Match what the check service did not refuse: its refusals have a body of their own, and say their decision."""
 
 _LINE = {
     "time": "%START_TIME%",
@@ -68,7 +95,10 @@ def access_log() -> AccessLog:
 
 
 def local_replies() -> LocalReplyConfig:
-    """Every 503 says when to come back, and none says what broke where behind the gateway."""
+    """Answers in JSON instead of Envoy's plain text, as OAuth clients read them (RFC 6749 section 5.2).
+
+    Every 503 says when to come back, and none says what broke where behind the gateway.
+    """
     return LocalReplyConfig(
         mappers=[
             ResponseMapper(
@@ -80,15 +110,30 @@ def local_replies() -> LocalReplyConfig:
                 ],
             ),
             ResponseMapper(
-                filter=AccessLogFilter(
-                    status_code_filter=StatusCodeFilter(
-                        comparison=ComparisonFilter(
-                            op=ComparisonFilterOp.EQ,
-                            value=RuntimeUInt32(default_value=503, runtime_key="portcullis.unavailable"),
-                        )
-                    )
-                ),
+                filter=_has_status(503),
                 headers_to_add=[add_if_absent("retry-after", _RETRY_SECONDS)],
             ),
+            *(
+                ResponseMapper(
+                    filter=AccessLogFilter(and_filter=AndFilter(filters=[_has_status(status), _NOT_OF_THE_CHECK])),
+                    body=DataSource(inline_string=json.dumps({"error": error, "error_description": description})),
+                    headers_to_add=[
+                        overwrite("content-type", "application/json"),
+                        overwrite("cache-control", "no-store"),
+                    ],
+                )
+                for status, (error, description) in _SAID_BY_ENVOY.items()
+            ),
         ]
+    )
+
+
+def _has_status(status: int) -> AccessLogFilter:
+    return AccessLogFilter(
+        status_code_filter=StatusCodeFilter(
+            comparison=ComparisonFilter(
+                op=ComparisonFilterOp.EQ,
+                value=RuntimeUInt32(default_value=status, runtime_key=f"portcullis.status_{status}"),
+            )
+        )
     )

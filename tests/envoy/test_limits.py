@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from envoy_data_plane.envoy.type.v3 import StatusCode
 
-from tests.envoy.check_service import GOOD
+from tests.envoy.check_service import GOOD, deny
 from tests.envoy.conftest import REQUEST_LIMIT, World
 
 if TYPE_CHECKING:
@@ -37,6 +39,29 @@ def test_a_body_over_the_limit_is_413_and_reaches_nobody(
     body = _pieces(limit + 1) if chunked else b"x" * (limit + 1)
     assert world.ask(path, method="POST", headers=GOOD, body=body).status == 413
     assert world.received == []
+
+
+def test_what_envoy_refuses_by_itself_is_json_like_every_other_refusal(world: World) -> None:
+    foreign = {"Origin": "https://evil.example"}
+    for status, answer in {
+        403: world.ask("/token", method="POST", headers=foreign, body=b"{}"),
+        413: world.ask("/token", method="POST", body=b"x" * (WEB_LIMIT + 1)),
+        431: world.ask("/token", headers={"x-long": "x" * 33 * 1024}),
+        400: world.ask("/token", headers={"x_under": "score"}),
+    }.items():
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json.keys() == {"error", "error_description"}
+    head, _, body = world.gate.raw(b"GET /token HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
+    assert (head.split()[1], json.loads(body)["error"]) == (b"426", "invalid_request")
+
+
+def test_a_refusal_of_the_check_keeps_its_own_words(world: World) -> None:
+    for status in (400, 403, 413, 429):
+        world.checks.decide = lambda _, status=status: deny(StatusCode(status), {"x-own": "words"})
+        answer = world.ask("/time/mcp", headers=GOOD)
+        assert (answer.status, answer.headers["x-own"]) == (status, "words")
+        assert "error_description" not in answer.json
 
 
 def test_a_caller_without_a_token_is_refused_before_his_body_is_awaited(world: World) -> None:

@@ -307,15 +307,47 @@ async def test_another_browser_cannot_answer_the_form_nor_use_it_up(client: OAut
 
 
 @pytest.mark.requirement("oauth21:csrf")
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost"])
-async def test_a_form_from_another_origin_is_refused(client: OAuthClient, origin: str) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://localhost"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "null", "Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_a_form_from_another_origin_is_refused(client: OAuthClient, headers: dict[str, str]) -> None:
     registration = await client.register()
     form = {
         **await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE)),
         "decision": "allow",
     }
-    answer = await client.http.post(f"{client.issuer}/authorize/consent", data=form, headers={"Origin": origin})
+    answer = await client.http.post(f"{client.issuer}/authorize/consent", data=form, headers=headers)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "null"}, {"Origin": "null", "Sec-Fetch-Site": "same-origin"}])
+async def test_a_browser_that_keeps_addresses_to_itself_can_answer_our_form(
+    client: OAuthClient, headers: dict[str, str]
+) -> None:
+    registration = await client.register()
+    form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
+    answer = await client.http.post(
+        f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"}, headers=headers
+    )
+    assert answer.status_code == 303
+
+
+async def test_a_browser_that_blocks_cookies_is_told_so(client: OAuthClient) -> None:
+    registration = await client.register()
+    url = client.authorize_url(registration.client_id, CHALLENGE)
+    form = await client.consent_form(url)
+    callback = await client.at_callback(url)
+    client.http.cookies.clear()
+    for answer in (await pressed(client, form, "allow"), await client.http.get(callback)):
+        assert answer.status_code == 400
+        assert "did not send the cookie" in answer.text
+        assert "localhost" in answer.text
 
 
 @pytest.mark.parametrize("form", [{}, {"handle": ""}, {"handle": "x" * 43}, {"handle": ["a", "b"]}])
