@@ -109,7 +109,8 @@ def _chosen(
 ) -> dict[str, Any]:
     """The members with the first of `methods` that the rest of the document fits: keys may be missing for one."""
     method, *others = methods
-    members = {**document, "token_endpoint_auth_method": method}
+    # Nothing depends on the scopes of a document.
+    members = {**document, "token_endpoint_auth_method": method, "scope": None}
     try:
         return chosen_members(members, app_schemes=app_schemes, may_be_vouched_for=True)
     except DisplayedError as error:

@@ -1,21 +1,22 @@
 """The metadata that a client says of itself (RFC 7591 section 2), in a registration or in its own document.
 
-Lenient in what is accepted: members we do not know are ignored, and grants we do not offer are left out, as
-RFC 7591 section 3.2.1 allows.
+Lenient in what is accepted: members that we do not know or do not use are left out when they are of no use, and so
+are grants and scopes that we do not offer, as RFC 7591 section 3.2.1 allows.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from oauth_core import client_keys, device, fetchable_urls, identity_assertions, redirect_uris, scopes
+from oauth_core.display_text import has_something_to_see, is_displayable
 from oauth_core.errors import DisplayedError, ErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from oauth_core.model import Client, ClientAuthMethod
 
@@ -33,10 +34,11 @@ LARGEST = 4096
 _MOST_REDIRECT_URIS = 20
 _MOST_CONTACTS = 10
 _LONGEST_TEXT = 512
-URI_MEMBERS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
+UNUSED_URIS = ("logo_uri", "policy_uri", "tos_uri")
+UNUSED_TEXTS = ("application_type", "software_id", "software_version")
+"""Members that are kept and answered, and that nothing depends on."""
 CERTIFICATE_BOUND = "tls_client_certificate_bound_access_tokens"
 DPOP_BOUND = "dpop_bound_access_tokens"
-TEXT_MEMBERS = ("client_name", "application_type", "software_id", "software_version")
 
 
 def chosen_members(
@@ -44,11 +46,13 @@ def chosen_members(
     *,
     kept_method: ClientAuthMethod | None = None,
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+    known_scopes: Collection[str] | None = None,
     may_be_vouched_for: bool = False,
 ) -> dict[str, Any]:
     """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
 
-    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.redirect_uris`).
+    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.redirect_uris`). Scopes that are
+    not among `known_scopes` are left out; `None` keeps all.
     With `may_be_vouched_for` it may also be a client that only presents identity assertions. Such a grant is not
     kept: whether a client may use it is for the settings to say (`trusted_issuers`).
 
@@ -64,7 +68,7 @@ def chosen_members(
     # A device is sent nowhere, and need not say where (RFC 7591 section 2).
     uris = _redirect_uris(document, app_schemes) if redirects or document.get("redirect_uris") else ()
     method = document.get("token_endpoint_auth_method")
-    if method is None:
+    if method is None or method == "":
         method = kept_method or _usual_method(uris)
     if method not in AUTH_METHODS:
         raise invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
@@ -73,23 +77,35 @@ def chosen_members(
         "redirect_uris": uris,
         "grant_types": grant_types,
         "response_types": ("code",) if redirects else (),
-        "scope": _scope(document),
+        "scope": _scope(document, known_scopes),
         "certificate_bound": _flag(document, CERTIFICATE_BOUND),
         "dpop_bound": _flag(document, DPOP_BOUND),
-        "contacts": _texts(document, "contacts")[:_MOST_CONTACTS],
-        **{name: _text(document, name) for name in TEXT_MEMBERS},
-        **{name: _uri(document, name) for name in URI_MEMBERS},
+        "client_name": _name(document),
+        "client_uri": _uri(document, "client_uri"),
+        "contacts": _contacts(document),
+        **{name: _if_fit(_text, document, name) for name in UNUSED_TEXTS},
+        **{name: _if_fit(_uri, document, name) for name in UNUSED_URIS},
         **(_keys(document) if method == "private_key_jwt" else {}),
     }
 
 
-def check_size(client: Client) -> int:
-    """The bytes of the record of `client`. Raises `DisplayedError` when it is larger than `LARGEST`."""
-    record = {name: value for name, value in dataclasses.asdict(client).items() if value is not None}
-    size = len(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > LARGEST:
+def fitted(client: Client) -> Client:
+    """`client`, without what nothing depends on where it would make the record too large.
+
+    The scopes do not count: they are among our own. Raises `DisplayedError` for what is still too large.
+    """
+    if size_of(replace(client, scope=None)) > LARGEST:
+        left_out: dict[str, Any] = dict.fromkeys((*UNUSED_TEXTS, *UNUSED_URIS))
+        client = replace(client, contacts=(), **left_out)
+    if (size := size_of(replace(client, scope=None))) > LARGEST:
         raise invalid(f"the metadata is too long: the record would have {size} bytes, and {LARGEST} are the most")
-    return size
+    return client
+
+
+def size_of(client: Client) -> int:
+    """The bytes of the record of `client`, as JSON."""
+    record = {name: value for name, value in asdict(client).items() if value is not None}
+    return len(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
 
 
 def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
@@ -143,25 +159,55 @@ def _redirect_uris(document: Mapping[str, object], app_schemes: Collection[str])
     return tuple(dict.fromkeys(redirect_uris.check(uri, app_schemes) for uri in uris))
 
 
-def _scope(document: Mapping[str, object]) -> str | None:
-    text = _text(document, "scope")
+def _scope(document: Mapping[str, object], known: Collection[str] | None) -> str | None:
+    """The scopes among those that there are; an unknown one in the answer would be asked for, and refused."""
+    text = document.get("scope") or None
+    if text is not None and not isinstance(text, str):
+        raise invalid("scope must be a string")
     try:
-        return scopes.join(scopes.parse(text)) or None
+        # However long it is: our own list may be long, and the size of the body is bounded.
+        words = scopes.parse(text, longest=None)
     except DisplayedError as error:
         raise invalid(error.description) from None
+    return scopes.join(word for word in words if known is None or word in {*known, scopes.OFFLINE_ACCESS}) or None
+
+
+def _name(document: Mapping[str, object]) -> str | None:
+    name = _text(document, "client_name")
+    return name if name is not None and has_something_to_see(name) else None
 
 
 def _text(document: Mapping[str, object], name: str) -> str | None:
     value = document.get(name)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not value.isprintable():
-        raise invalid(f"{name} must be a string of at most {_LONGEST_TEXT} printable characters")
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not is_displayable(value):
+        raise invalid(
+            f"{name} must be a string of at most {_LONGEST_TEXT} characters, and none of them a control character"
+        )
     return value
 
 
+def _if_fit(
+    read: Callable[[Mapping[str, object], str], str | None], document: Mapping[str, object], name: str
+) -> str | None:
+    """A member that nothing depends on: what is not fit is left out, and refuses nothing."""
+    try:
+        return read(document, name)
+    except DisplayedError:
+        return None
+
+
+def _contacts(document: Mapping[str, object]) -> tuple[str, ...]:
+    values = document.get("contacts")
+    texts = [_if_fit(_text, {"contact": value}, "contact") for value in values] if isinstance(values, list) else []
+    return tuple(text for text in texts if text is not None)[:_MOST_CONTACTS]
+
+
 def _flag(document: Mapping[str, object], name: str) -> bool:
-    value = document.get(name, False)
+    value = document.get(name)
+    if value is None or value == "":
+        return False
     if not isinstance(value, bool):
         raise invalid(f"{name} must be true or false")
     return value

@@ -14,10 +14,10 @@ from oauth_core import redirect_uris, registration_permissions
 from oauth_core.client_metadata import (
     CERTIFICATE_BOUND,
     DPOP_BOUND,
-    TEXT_MEMBERS,
-    URI_MEMBERS,
-    check_size,
+    UNUSED_TEXTS,
+    UNUSED_URIS,
     chosen_members,
+    fitted,
     invalid,
 )
 from oauth_core.credentials import hash_secret, new_identifier, new_secret, secret_matches
@@ -47,13 +47,14 @@ def register(
     now: int,
     permissions: tuple[str, ...] = registration_permissions.ALL,
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+    known_scopes: Collection[str] | None = None,
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
-    `permissions` are what its registration token will carry.
+    `permissions` are what its registration token will carry. Scopes not among `known_scopes` are left out.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
-    members = chosen_members(document, app_schemes=app_schemes)
+    members = chosen_members(document, app_schemes=app_schemes, known_scopes=known_scopes)
     token = new_secret()
     secret = new_secret() if members["token_endpoint_auth_method"] in _SECRET_METHODS else None
     client = Client(
@@ -64,12 +65,15 @@ def register(
         registration_permissions=permissions,
         **members,
     )
-    check_size(client)
-    return Registered(client, secret, token)
+    return Registered(fitted(client), secret, token)
 
 
 def update(
-    client: Client, document: object, *, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES
+    client: Client,
+    document: object,
+    *,
+    app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+    known_scopes: Collection[str] | None = None,
 ) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
@@ -94,6 +98,7 @@ def update(
         document,
         kept_method=client.token_endpoint_auth_method if client.secret_hash else None,
         app_schemes=app_schemes,
+        known_scopes=known_scopes,
     )
     secret: str | None = None
     secret_hash = client.secret_hash
@@ -110,8 +115,7 @@ def update(
         registration_permissions=client.registration_permissions,
         **members,
     )
-    check_size(changed)
-    return Registered(changed, secret, None)
+    return Registered(fitted(changed), secret, None)
 
 
 def client_information(registered: Registered, *, issuer: str) -> dict[str, object]:
@@ -132,7 +136,7 @@ def client_information(registered: Registered, *, issuer: str) -> dict[str, obje
         answer["client_secret"] = registered.secret
     if client.secret_hash:
         answer["client_secret_expires_at"] = 0
-    for name in (*TEXT_MEMBERS, *URI_MEMBERS, "scope"):
+    for name in ("client_name", "client_uri", *UNUSED_TEXTS, *UNUSED_URIS, "scope"):
         if (value := getattr(client, name)) is not None:
             answer[name] = value
     if client.contacts:

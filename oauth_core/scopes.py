@@ -19,14 +19,14 @@ OFFLINE_ACCESS = "offline_access"
 """Clients ask for it to get a refresh token (OpenID Connect Core section 11). They get one anyway."""
 
 
-def parse(text: str | None) -> tuple[str, ...]:
-    """The distinct scopes of `text`, in the order asked; empty when there is none.
+def parse(text: str | None, *, longest: int | None = _LONGEST) -> tuple[str, ...]:
+    """The distinct scopes of `text`, in the order asked; empty when there is none. `longest` is in characters.
 
     Raises `DisplayedError` (`invalid_scope`) for a character no scope may contain.
     """
     if not text:
         return ()
-    if len(text) > _LONGEST:
+    if longest is not None and len(text) > longest:
         raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope is too long")
     words = tuple(dict.fromkeys(word for word in text.split(" ") if word))
     if any(not _TOKEN_CHARACTERS.issuperset(word) for word in words):

@@ -42,6 +42,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 now=deps.clock(),
                 permissions=leave.registration_permissions,
                 app_schemes=deps.settings.app_schemes,
+                known_scopes=deps.services.scopes,
             )
             if leave.token_id is None:
                 await _make_room(deps, registered.client, leave.unused_lifetime)
@@ -65,7 +66,17 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.put("/register/<client_id>")
     async def update(client_id: str) -> Response:
         client, token = await _managed(deps, client_id, WRITE)
-        changed = registration.update(client, await _json_body(), app_schemes=deps.settings.app_schemes)
+        changed = registration.update(
+            client,
+            await _json_body(),
+            app_schemes=deps.settings.app_schemes,
+            known_scopes=deps.services.scopes,
+        )
+        # Or a record could be registered small and be made large afterwards.
+        growth = client_metadata.size_of(changed.client) - client_metadata.size_of(client)
+        if growth > 0:
+            lifetime = deps.settings.unused_client_lifetime
+            await deps.quotas.take(Stored.REGISTRATIONS, growth, lifetime=lifetime, caller=caller_address())
         if not await deps.clients.swap(client, changed.client):
             raise _overtaken()
         deps.audit.record(AuditEvent(EventKind.CLIENT_UPDATED, client_id=client_id))
@@ -111,7 +122,7 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
 
 async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
     """Count a registration that anybody may make. Raises `DisplayedError` when there were too many."""
-    size = client_metadata.check_size(client)
+    size = client_metadata.size_of(client)
     await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS_A_DAY)
     await hold_back_address(deps, Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY, cost=-(-size // 1024))
     await deps.quotas.take(Stored.REGISTRATIONS, size, lifetime=lifetime, caller=caller_address())

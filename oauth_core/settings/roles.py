@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from oauth_core.admission import ANYBODY, check_teams, check_users, listed_as
+from oauth_core.display_text import is_displayable
 from oauth_core.model import NameRule, ToolRules
 from oauth_core.permissions import NAME, RESERVED, Permissions, check_pattern
 from oauth_core.resource_uris import canonical_pattern
@@ -33,7 +34,7 @@ def _no_stars(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable():
+    if not is_displayable(text):
         raise ValueError("what people are to read must be printable, on one line")
     return text
 

@@ -11,6 +11,7 @@ import click
 
 from oauth_core import initial_access_tokens
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.display_text import is_displayable
 from oauth_core.registration_permissions import ALL
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore, Standing
@@ -57,7 +58,7 @@ def invite(
     as_json: bool,
 ) -> None:
     """Make an initial access token, which lets its holder register clients. It is printed now and never again."""
-    if note is not None and (not note.isprintable() or len(note) > _LONGEST_NOTE):
+    if note is not None and (not is_displayable(note) or len(note) > _LONGEST_NOTE):
         raise click.UsageError(f"--note must be at most {_LONGEST_NOTE} printable characters")
     issued = initial_access_tokens.make(
         now=int(time.time()),

@@ -10,6 +10,7 @@ import click
 
 from oauth_core import client_id_documents, machine_clients
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.display_text import is_displayable
 from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
@@ -80,7 +81,7 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a machine client. Its secret is printed now and never again."""
-    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+    if not name.strip() or not is_displayable(name) or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
     if not scopes and not identity_assertions:
         raise click.UsageError("--scope says what it may reach; without it, --identity-assertions")

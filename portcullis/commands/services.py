@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.display_text import is_displayable
 from oauth_core.policy import Isolated
 from oauth_core.store.copies import NotEverywhereError
 from oauth_core.store.isolation import IsolationStore
@@ -66,7 +67,7 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
     """Take the service NAME out of use: callers get 503 until it is restored."""
     if name not in {service.name for service in settings.resolved_services}:
         raise click.ClickException("there is no such service in the settings")
-    if len(reason) > _LONGEST_REASON or (reason and not reason.isprintable()):
+    if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
     isolated = Isolated(reason, int(time.time()))
     missing: list[str] = []

@@ -106,6 +106,26 @@ def test_two_registrations_share_nothing() -> None:
         {"unknown": {"nested": [1]}},
         {"jwks": {"keys": []}, "jwks_uri": "https://client.example/jwks"},
         {"token_endpoint_auth_method": None},
+        {"token_endpoint_auth_method": ""},
+        {"dpop_bound_access_tokens": None},
+        {"scope": "mcp.time " * 1000},
+        {"client_name": "\u2003"},
+        {"logo_uri": "data:image/png;base64," + "A" * 20_000},
+        {"logo_uri": "ftp://client.example/logo.png"},
+        {"logo_uri": 5},
+        {"policy_uri": "https:///policy"},
+        {"policy_uri": "javascript:alert(1)"},
+        {"tos_uri": ["https://client.example/"]},
+        {"tos_uri": "http://[::1"},
+        {"contacts": "me@client.example"},
+        {"contacts": [5, None, {"email": "me@client.example"}]},
+        {"contacts": {}},
+        {"software_id": {"a": 1}},
+        {"software_version": 2},
+        {"software_version": 1.5},
+        {"software_version": True},
+        {"software_version": "1\n2"},
+        {"application_type": ["native"]},
     ],
 )
 def test_what_real_clients_send_is_tolerated(members: dict[str, object]) -> None:
@@ -114,6 +134,73 @@ def test_what_real_clients_send_is_tolerated(members: dict[str, object]) -> None
     assert "chosen" not in client.client_id
     assert client.registration_token_hash != "x"
     assert client.secret_hash != "x"
+
+
+@pytest.mark.parametrize(
+    "name", ["logo_uri", "policy_uri", "tos_uri", "contacts", "software_id", "software_version"]
+)
+def test_a_member_that_nothing_depends_on_is_left_out_of_the_answer_when_it_is_not_fit(name: str) -> None:
+    assert name not in client_information(made(**{name: [{"not": "fit"}]}), issuer=ISSUER)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0646\u0631\u0645\u200c\u0627\u0641\u0632\u0627\u0631",  # Persian, with a zero-width non-joiner
+        "Qui\u00a0?",  # French, with a no-break space
+        "Qui\u202f!",  # and with a narrow one
+        "\u65e5\u672c\u3000\u8a9e",  # Japanese, with an ideographic space
+        "\u05d0\u200f1",  # Hebrew, with a right-to-left mark
+        "\u0915\u094d\u200d\u0937",  # Hindi, with a zero-width joiner
+        "\U0001f469\u200d\U0001f4bb",  # an emoji that is joined of two
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
+        "\U0001fae8 App",  # an emoji of Unicode 15
+        "\U0001fac6",  # one of Unicode 16
+        "\U0001faea",  # one of Unicode 17
+        "Caf\u0065\u0301",  # with a combining accent
+    ],
+)
+def test_a_name_may_be_written_in_any_script(name: str) -> None:
+    assert made(client_name=name).client.client_name == name
+
+
+@given(st.text(max_size=20))
+def test_a_name_is_kept_as_it_is_or_not_at_all(name: str) -> None:
+    error = refusal(lambda: made(client_name=name))
+    if error is None:
+        assert made(client_name=name).client.client_name in {name, None}
+        assert not {"\n", "\r", "\x00", "\x1b", "\u2028", "\u2029", "\u202e", "\u2066"} & set(name)
+
+
+@pytest.mark.parametrize("hidden", ["\u200d", "\u3000", "\u200c\u00a0", "\U000e0067"])
+def test_a_name_that_shows_nothing_is_no_name(hidden: str) -> None:
+    assert made(client_name=hidden).client.client_name is None
+
+
+def test_scopes_that_do_not_exist_are_left_out_and_ours_may_be_as_many_as_there_are() -> None:
+    known = [f"mcp.service-{number}" for number in range(500)]
+    sent = " ".join(["openid", *known, "email", "offline_access"])
+    registered = register(document(scope=sent), now=1, known_scopes=frozenset(known))
+    assert registered.client.scope == " ".join([*known, "offline_access"])
+    again = {**MINIMAL, "client_id": registered.client.client_id, "scope": "openid mcp.service-1"}
+    assert update(registered.client, again, known_scopes=frozenset(known)).client.scope == "mcp.service-1"
+    assert register(document(scope="openid email"), now=1, known_scopes=frozenset(known)).client.scope is None
+
+
+def test_a_record_of_more_than_4_kb_is_refused_and_first_does_without_what_nothing_depends_on() -> None:
+    long = dict.fromkeys(("software_id", "software_version", "application_type"), "x" * 500)
+    more = {"contacts": ["y" * 500] * 10, "logo_uri": f"https://client.example/{'z' * 400}"}
+    registered = made(client_name="An app", **long, **more)
+    assert registered.client.client_name == "An app"
+    assert "contacts" not in client_information(registered, issuer=ISSUER)
+    uris = [f"https://client.example/{number}/{'x' * 1400}" for number in range(3)]
+    made(redirect_uris=uris[:2])
+    for sent in ({"redirect_uris": uris}, {"redirect_uris": uris[:2], "client_name": "\u65e5" * 512}):
+        with pytest.raises(DisplayedError, match="too long") as caught:
+            made(**sent)
+        assert caught.value.code is ErrorCode.INVALID_CLIENT_METADATA
+        with pytest.raises(DisplayedError, match="too long"):
+            update(registered.client, {**MINIMAL, **sent, "client_id": registered.client.client_id})
 
 
 def test_repeated_redirect_uris_are_kept_once() -> None:
@@ -156,7 +243,6 @@ def test_more_than_twenty_redirect_uris_are_refused() -> None:
         {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "http://client.example/jwks"},
         {"token_endpoint_auth_method": ["none"]},
         {"token_endpoint_auth_method": {}},
-        {"token_endpoint_auth_method": ""},
         {"token_endpoint_auth_method": "NONE"},
         {"grant_types": ["client_credentials"]},
         {"grant_types": ["refresh_token"]},
@@ -179,13 +265,8 @@ def test_more_than_twenty_redirect_uris_are_refused() -> None:
         {"client_uri": "//client.example"},
         {"client_uri": "https://"},
         {"client_uri": "http://[::1"},
-        {"logo_uri": "ftp://client.example/logo.png"},
-        {"policy_uri": "https:///policy"},
-        {"tos_uri": ["https://client.example/"]},
-        {"contacts": "me@client.example"},
-        {"contacts": [5]},
-        {"software_id": {"a": 1}},
-        {"software_version": True},
+        {"dpop_bound_access_tokens": "true"},
+        {"tls_client_certificate_bound_access_tokens": 1},
     ],
 )
 def test_metadata_that_cannot_be_used_is_refused_as_such(members: dict[str, object]) -> None:

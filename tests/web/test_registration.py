@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.oauth_client import REDIRECT_URI
+from tests.support.oauth_client import REDIRECT_URI, Pkce
 
 if TYPE_CHECKING:
     from tests.support.oauth_client import OAuthClient
@@ -211,3 +211,53 @@ async def test_an_oversized_body_is_refused(web: WebServer, client: OAuthClient)
     assert answer.status_code == 413
     with web.redis.client() as redis:
         assert len(redis.keys("client:*")) == before
+
+
+# -- what real clients send --------------------------------------------------------------------------------------
+
+
+async def test_what_a_client_is_answered_as_its_scope_it_can_ask_for_and_refresh_with(client: OAuthClient) -> None:
+    """A scope that does not exist was once repeated in the answer, and later refused at the refresh."""
+    made = await client.register(scope="openid mcp.time email mcp.notes mcp.gone profile")
+    scope = made.document["scope"]
+    assert scope == "mcp.time mcp.notes"
+    tokens = await client.tokens(made.client_id, scope=scope)
+    assert tokens["scope"] == scope
+    assert (await client.refresh(made.client_id, tokens["refresh_token"], scope=scope)).status_code == 200
+    none = await client.register(scope="openid email")
+    assert "scope" not in none.document
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0646\u0631\u0645\u200c\u0627\u0641\u0632\u0627\u0631", "Qui\u00a0?", "\U0001faea App"]
+)
+async def test_a_name_in_any_script_is_kept_and_shown_on_the_consent_page(client: OAuthClient, name: str) -> None:
+    made = await client.register(client_name=name)
+    assert made.document["client_name"] == name
+    page = await client.http.get(client.authorize_url(made.client_id, Pkce.fresh().challenge))
+    # Isolated, so that a name that is written from right to left leaves the sentence around it in order.
+    assert f"<bdi>{name}</bdi>" in page.text
+
+
+async def test_members_that_nothing_depends_on_refuse_nothing(client: OAuthClient) -> None:
+    made = await client.register(
+        logo_uri="data:image/png;base64,AAAA",
+        software_version=2,
+        contacts="me@client.example",
+        token_endpoint_auth_method="",
+    )
+    assert not {"logo_uri", "software_version", "contacts"} & made.document.keys()
+    assert made.document["token_endpoint_auth_method"] == "none"
+    tokens = await client.tokens(made.client_id)
+    assert tokens["refresh_token"]
+
+
+async def test_a_registration_cannot_be_made_large_afterwards(client: OAuthClient) -> None:
+    made = await client.register()
+    uris = [f"https://client.example/{number}/{'x' * 1900}" for number in range(3)]
+    answer = await client.http.put(
+        made.document["registration_client_uri"],
+        json={"client_id": made.client_id, "redirect_uris": uris},
+        headers=made.management,
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")

@@ -1,0 +1,42 @@
+"""Text that somebody else wrote and that people read, such as the name of an app: which characters it may have.
+
+Names are written in every script, so only what can hide text or turn it round is refused: control characters, line
+and paragraph separators, halves of characters, and characters that embed or override a direction of writing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Invisible, but part of how words are spelled: joiners (Persian, scripts of India, emoji), marks of direction, and
+# the tags that some flags are made of.
+_SPELLING = frozenset("\u200c\u200d\u200e\u200f\u061c") | frozenset(map(chr, range(0xE0020, 0xE0080)))
+_PLANE = 0x10000
+_LAST_TWO = 0xFFFE
+
+
+def is_displayable(text: str) -> bool:
+    """Whether every character of `text` may be shown to people."""
+    return all(map(_may_be_shown, text))
+
+
+def has_something_to_see(text: str) -> bool:
+    """Whether `text` has a letter, digit, sign or symbol. Spaces and joiners alone show nothing."""
+    return any(unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character) for character in text)
+
+
+def _may_be_shown(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category == "Cn":
+        return _is_unassigned(character)
+    # Spaces of every width: French and Japanese use others than ours.
+    return category[0] not in "CZ" or category == "Zs" or character in _SPELLING
+
+
+def _is_unassigned(character: str) -> bool:
+    """Whether a later Unicode than this Python's may give it a meaning, as it does with new emoji every year."""
+    code = ord(character)
+    is_no_character = code % _PLANE >= _LAST_TWO or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - Unicode section 23.7
+    # Reserved for characters that show nothing (Default_Ignorable_Code_Point).
+    is_ignorable = code == 0x2065 or 0xFFF0 <= code <= 0xFFF8 or 0xE0000 <= code <= 0xE0FFF  # noqa: PLR2004
+    return unicodedata.category(character) == "Cn" and not is_no_character and not is_ignorable
