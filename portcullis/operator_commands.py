@@ -51,7 +51,7 @@ def which_gateway(command: F) -> F:
         type=click.Path(path_type=Path),
         default=Path(".portcullis"),
         show_default=True,
-        help="Where `portcullis up` keeps its state; used unless MASTER_KEY is in the environment.",
+        help="Where `portcullis up` keeps its state: the master key, and where its Redis is.",
     )(command)
     return click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")(command)
 

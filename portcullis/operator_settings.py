@@ -15,11 +15,25 @@ if TYPE_CHECKING:
 def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str, str]) -> BackupSettings:
     """What reaches the gateway's Redis and opens its key ring. Raises `SettingsError`.
 
-    The environment counts when it has a master key; else the state folder of `portcullis up` is asked. These
-    commands sign nobody in, so GitHub's part of the settings does not matter and need not be there.
+    Without a master key in the environment, the state folder of `portcullis up` counts. With one, the state folder
+    says only where Redis is, if the environment does not. These commands sign nobody in, so GitHub's part of the
+    settings does not matter and need not be there.
     """
-    given = dict(environ)
-    if "MASTER_KEY" not in environ and "MASTER_KEY_FILE" not in environ:
-        given |= operator_environment.read(state_dir)
+    given = _given(state_dir, environ)
     given.pop("GITHUB_CLIENT_SECRET_FILE", None)
     return load(BackupSettings, config, {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **given})
+
+
+def master_key_place(state_dir: Path, environ: Mapping[str, str]) -> str:
+    """Where these commands read the master key, for people."""
+    return _given(state_dir, environ).get("MASTER_KEY_FILE") or "the variable MASTER_KEY"
+
+
+def _given(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    kept = operator_environment.read(state_dir)
+    if not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE"):
+        return {**environ, **kept}
+    if "REDIS_URL" in environ or "REDIS_URL" not in kept:
+        return dict(environ)
+    kept.pop("MASTER_KEY_FILE", None)
+    return {**kept, **environ}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.state import STANDARD, back_up, writing
 from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis
+from portcullis.operator_settings import master_key_place
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -45,3 +47,5 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
         click.echo(json.dumps({"records": count, "key": key.name}), err=file == STANDARD)
     else:
         click.echo(f"{count} records, sealed with {key.name}.", err=True)
+        place = master_key_place(state_dir, os.environ)
+        click.echo(f"To restore it you need the master key as well, which is in {place}: keep a copy.", err=True)

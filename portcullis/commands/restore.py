@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from portcullis.operator_commands import (
     which_gateway,
     with_redis,
 )
+from portcullis.operator_settings import master_key_place
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -84,7 +86,8 @@ def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as
     try:
         done, created_at, was_empty = with_redis(settings, run, any_version=True)
     except BackupError as error:
-        raise click.ClickException(f"{file}: {error}") from None
+        place = master_key_place(state_dir, os.environ)
+        raise click.ClickException(f"{file}: {error} (the master key is read from {place})") from None
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
     record(AuditEvent(EventKind.STATE_RESTORED, reason=f"by the operator: of {shown_time(created_at)}"))

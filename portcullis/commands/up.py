@@ -83,6 +83,8 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
 def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console, state: StateDir) -> None:
     """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
     telling.opening(console, choices, state.root)
+    if ground.master_key_file is not None:
+        telling.kept_key(console, ground.master_key_file)
     adopt_orphans()
     logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
     try:

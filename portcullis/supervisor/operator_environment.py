@@ -7,14 +7,13 @@ The file names secrets by their files and holds none itself, so it may be looked
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from portcullis.supervisor.redis_config import OPERATOR
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from portcullis.supervisor.choices import Choices
     from portcullis.supervisor.ground import Ground
 
@@ -22,13 +21,17 @@ _NAME = "operator.env"
 
 
 def render(choices: Choices, ground: Ground) -> str:
-    """The file for this gateway: lines that a shell can read. What the operator brought is not repeated."""
+    """The file for this gateway: lines that a shell can read. Secrets that the operator
+    brought are not repeated."""
     values = {"PORTCULLIS_CONFIG": str(ground.config), "ISSUER": choices.settings.issuer}
     if ground.redis is not None:
         values["REDIS_URL"] = f"unix://{quote(str(ground.redis.socket))}"
         values["REDIS_PASSWORD_FILE"] = str(ground.redis.passwords[OPERATOR])
     if ground.master_key_file is not None:
         values["MASTER_KEY_FILE"] = str(ground.master_key_file)
+    elif brought := ground.environ.get("MASTER_KEY_FILE"):
+        # So that `backup` and `restore` read the same key as `up`, whatever shell they are typed in.
+        values["MASTER_KEY_FILE"] = str(Path(brought).absolute())
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 

@@ -33,6 +33,11 @@ def opening(console: Console, choices: Choices, root: Path) -> None:
         console.say("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
 
 
+def kept_key(console: Console, path: Path) -> None:
+    """Where the master key is that `up` made: with that machine it would be lost, and every backup with it."""
+    console.say(f"Master key: {path} - keep a copy elsewhere; without it no backup can be restored.")
+
+
 def ready(console: Console, choices: Choices) -> None:
     """The line that scripts wait for, then the exact lines that people type next."""
     services = choices.settings.resolved_services

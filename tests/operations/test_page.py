@@ -39,11 +39,7 @@ def test_what_is_not_run_says_why() -> None:
 def test_every_command_works_in_the_order_of_the_page() -> None:
     with tempfile.TemporaryDirectory(prefix="op-") as name, contextlib.ExitStack() as gateway:
         folder, port = Path(name), free_port()
-        environment = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": name,
-            "REDIS_TIMEOUT": "20",
-        }
+        environment = environment_of(folder)
         for kind, note, text in BLOCKS:
             block = text.replace("localhost:8080", f"localhost:{port}")
             if kind == "toml":
@@ -52,6 +48,15 @@ def test_every_command_works_in_the_order_of_the_page() -> None:
                 gateway.enter_context(_running(block, folder, environment))
             elif not note:
                 environment = _run(block, folder, environment)
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """What somebody has who followed the page to its installation, at home in `folder`."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+        "REDIS_TIMEOUT": "20",
+    }
 
 
 def _run(block: str, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
