@@ -59,10 +59,10 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
         return Presented(form_id, form_secret, by_header=False)
     try:
         client_id, secret = _basic(authorization)
-    except DisplayedError as fault:
+    except DisplayedError as malformed:
         if form_id is None:
             raise
-        return Presented(form_id, None, by_header=True, fault=fault)
+        return Presented(form_id, None, by_header=True, fault=malformed)
     contradiction = DisplayedError(
         ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients"
     )

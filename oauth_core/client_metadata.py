@@ -26,7 +26,8 @@ AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
     "client_secret_post",
     "private_key_jwt",
 )
-GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE, "client_credentials")
+MACHINE = "client_credentials"
+GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE, MACHINE)
 """What the token endpoint offers; the last only to clients of the operator (`oauth_core.machine_clients`)."""
 
 LARGEST = 4096
@@ -48,6 +49,7 @@ def chosen_members(
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
     may_be_vouched_for: bool = False,
+    machine_scopes: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
 
@@ -55,12 +57,16 @@ def chosen_members(
     not among `known_scopes` are left out; `None` keeps all.
     With `may_be_vouched_for` it may also be a client that only presents identity assertions. Such a grant is not
     kept: whether a client may use it is for the settings to say (`trusted_issuers`).
+    With `machine_scopes` the operator lets it act as itself, within these, if it asks for `client_credentials`.
 
     Raises `DisplayedError`.
     """
     if not isinstance(document, dict):
         raise invalid("the request body must be a JSON object")
-    grant_types = _grant_types(document, may_be_vouched_for=may_be_vouched_for)
+    grant_types = _grant_types(
+        document, may_be_vouched_for=may_be_vouched_for, may_be_machine=bool(machine_scopes)
+    )
+    is_machine = MACHINE in grant_types
     redirects = "authorization_code" in grant_types
     response_types = _texts(document, "response_types")
     if redirects and response_types and "code" not in response_types:
@@ -69,9 +75,12 @@ def chosen_members(
     uris = _redirect_uris(document, app_schemes) if redirects or document.get("redirect_uris") else ()
     method = document.get("token_endpoint_auth_method")
     if method is None or method == "":
-        method = kept_method or _usual_method(uris)
+        method = kept_method or ("client_secret_basic" if is_machine else _usual_method(uris))
     if method not in AUTH_METHODS:
         raise invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
+    if is_machine and method == "none":
+        # Anybody who knows the id of a public client would be it.
+        raise invalid(f"a client with {MACHINE} must prove itself: token_endpoint_auth_method must not be none")
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
         "redirect_uris": uris,
@@ -86,6 +95,7 @@ def chosen_members(
         **{name: _if_fit(_text, document, name) for name in UNUSED_TEXTS},
         **{name: _if_fit(_uri, document, name) for name in UNUSED_URIS},
         **(_keys(document) if method == "private_key_jwt" else {}),
+        **({"machine_scopes": _within(machine_scopes, _scope(document, None))} if is_machine else {}),
     }
 
 
@@ -118,10 +128,26 @@ def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
     return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 
 
-def _grant_types(document: Mapping[str, object], *, may_be_vouched_for: bool) -> tuple[str, ...]:
-    """The grants that the client may use. Anybody may register, so only those in which a person is asked."""
+def _within(allowed: tuple[str, ...], asked: str | None) -> tuple[str, ...]:
+    """What of the scopes that a machine asks for it may have; all that it may have if it asks for none."""
+    chosen = tuple(scope for scope in allowed if asked is None or scope in asked.split(" "))
+    if not chosen:
+        raise invalid(f"scope must be within what the operator allows: {' '.join(allowed)}")
+    return chosen
+
+
+def _grant_types(
+    document: Mapping[str, object], *, may_be_vouched_for: bool, may_be_machine: bool
+) -> tuple[str, ...]:
+    """The grants that the client may use.
+
+    Anybody may register, so only those in which a person is asked, unless the operator allowed more.
+    """
     asked = _texts(document, "grant_types") or ("authorization_code",)
     redirects, polls = "authorization_code" in asked, device.GRANT_TYPE in asked
+    machine = may_be_machine and MACHINE in asked
+    if machine and not redirects and not polls:
+        return (MACHINE,)
     if not redirects and not polls:
         if may_be_vouched_for and identity_assertions.GRANT_TYPE in asked:
             return ()
@@ -131,6 +157,7 @@ def _grant_types(document: Mapping[str, object], *, may_be_vouched_for: bool) ->
         *(("authorization_code",) if redirects else ()),
         "refresh_token",
         *((device.GRANT_TYPE,) if polls else ()),
+        *((MACHINE,) if machine else ()),
     )
 
 

@@ -39,6 +39,7 @@ def make(
     registration_permissions: tuple[str, ...],
     issued_to: User | None = None,
     note: str | None = None,
+    machine_scopes: tuple[str, ...] = (),
 ) -> Issued:
     """A token that lets `uses` clients register within `lifetime` seconds. Raises `ValueError`."""
     if not 0 < lifetime <= LONGEST_LIFE:
@@ -55,6 +56,7 @@ def make(
         registration_permissions=registration_permissions,
         issued_to=issued_to,
         note=note,
+        machine_scopes=machine_scopes,
     )
     return Issued(token, f"{token_id}.{secret}")
 

@@ -1,8 +1,9 @@
 """Machine clients: programs that act as themselves, with no person behind them (OAuth 2.1 section 4.2).
 
 Anybody may register a client, so registering gives a program no rights of its own. These are clients that the
-operator made, by command, with the scopes the operator chose. Nothing that arrives over HTTP sets
-`Client.machine_scopes`, and an update over HTTP drops them.
+operator made by command, or that registered with an initial access token which the operator made for this, always
+with scopes that the operator chose. Nothing else that arrives over HTTP sets `Client.machine_scopes`, and an
+update over HTTP drops them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 GRANT_TYPE = "client_credentials"
 
-Method = Literal["client_secret_basic", "client_secret_post"]
+Method = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
 """How a machine client that the operator makes proves itself."""
 
 _GRANT_LIFETIME = 86_400
@@ -31,17 +32,25 @@ _GRANT_LIFETIME = 86_400
 
 
 def create(
-    name: str, method: Method, scopes: tuple[str, ...], *, now: int, identity_assertions: bool = False
+    name: str,
+    method: Method,
+    scopes: tuple[str, ...],
+    *,
+    now: int,
+    identity_assertions: bool = False,
+    jwks: str | None = None,
+    jwks_uri: str | None = None,
 ) -> Registered:
     """A new machine client and its secret. No registration token fits it: only the operator manages it.
 
-    With `identity_assertions` it is meant to act for people whom an identity provider vouches for, and with no
-    scopes for them alone.
+    With `private_key_jwt` it has no secret but keys, by value or by address, as in `Client`. With
+    `identity_assertions` it is meant to act for people whom an identity provider vouches for, and with no scopes
+    for them alone.
     """
     grant_types = (GRANT_TYPE,) if scopes else ()
     if identity_assertions:
         grant_types = (*grant_types, ASSERTED)
-    secret = new_secret()
+    secret = None if method == "private_key_jwt" else new_secret()
     client = Client(
         client_id=new_identifier(),
         issued_at=now,
@@ -50,16 +59,13 @@ def create(
         redirect_uris=(),
         grant_types=grant_types,
         response_types=(),
-        secret_hash=hash_secret(secret),
+        secret_hash=hash_secret(secret) if secret else None,
         client_name=name,
         machine_scopes=scopes,
+        jwks=jwks,
+        jwks_uri=jwks_uri,
     )
     return Registered(client, secret, None)
-
-
-def is_of_operator(client: Client) -> bool:
-    """Whether an operator made `client`: nothing that arrives over HTTP sets either of these."""
-    return bool(client.machine_scopes) or ASSERTED in client.grant_types
 
 
 def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:

@@ -129,7 +129,8 @@ class Client:
 class InitialAccessToken:
     """Leave to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
 
-    Clients that register with it have `registration_permissions`. `issued_to` asked for it, if not the operator.
+    Clients that register with it have `registration_permissions`, and may ask to act as themselves within
+    `machine_scopes`. `issued_to` asked for it, if not the operator.
     """
 
     token_id: str
@@ -140,6 +141,7 @@ class InitialAccessToken:
     registration_permissions: tuple[str, ...]
     issued_to: User | None = None
     note: str | None = None
+    machine_scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,17 @@ def register(
     permissions: tuple[str, ...] = registration_permissions.ALL,
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
+    machine_scopes: tuple[str, ...] = (),
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
-    `permissions` are what its registration token will carry. Scopes not among `known_scopes` are left out.
+    `permissions` are what its registration token will carry, `machine_scopes` what it may do as itself. Scopes not
+    among `known_scopes` are left out.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
-    members = chosen_members(document, app_schemes=app_schemes, known_scopes=known_scopes)
+    members = chosen_members(
+        document, app_schemes=app_schemes, known_scopes=known_scopes, machine_scopes=machine_scopes
+    )
     token = new_secret()
     secret = new_secret() if members["token_endpoint_auth_method"] in _SECRET_METHODS else None
     client = Client(

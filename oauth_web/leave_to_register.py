@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from oauth_core.errors import DisplayedError, ErrorCode
 
 if TYPE_CHECKING:
-    from oauth_core.model import User
+    from oauth_core.model import InitialAccessToken, User
     from oauth_core.store.initial_access_tokens import InitialAccessTokenStore
     from oauth_web.deps import Deps
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 class Leave:
     """Somebody may register one client, whose registration token will carry `registration_permissions`.
 
-    The client ends after `unused_lifetime` seconds, unless a person consents to it before.
+    The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may ask to act as
+    itself within `machine_scopes`, and then lives until it is deleted.
     """
 
     registration_permissions: tuple[str, ...]
     unused_lifetime: int
     token_id: str | None
     _tokens: InitialAccessTokenStore
+    machine_scopes: tuple[str, ...] = ()
 
     async def use_up(self) -> None:
         """Use the leave for one registration. Raises `DisplayedError` when others were faster.
@@ -44,8 +46,11 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
     mode = deps.settings.client_registration
     match mode:
         case "open":
-            # A token is not looked at: it is not needed, and clients send what they have.
+            # A token is not needed, and clients send what they have. Only one that allows more counts.
             settings = deps.settings
+            token = await _good_token(deps, authorization)
+            if token is not None and token.machine_scopes:
+                return _leave_by(deps, token)
             return Leave(
                 settings.client_registration_permissions,
                 settings.unused_client_lifetime,
@@ -61,8 +66,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
 
 
 async def _by_token(deps: Deps, authorization: str | None) -> Leave:
-    scheme, _, text = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer":
+    if (authorization or "").partition(" ")[0].lower() != "bearer":
         # RFC 6750 section 3.1: no error code for a caller who did not know.
         raise DisplayedError(
             ErrorCode.INVALID_TOKEN,
@@ -70,14 +74,30 @@ async def _by_token(deps: Deps, authorization: str | None) -> Leave:
             status=401,
             challenge='Bearer realm="register"',
         )
+    token = await _good_token(deps, authorization)
+    if token is None:
+        raise _not_good()
+    return _leave_by(deps, token)
+
+
+async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessToken | None:
+    """The initial access token that was sent, if it is one and counts."""
+    scheme, _, text = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
     token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
     if token is None or (token.issued_to is not None and await _fell(deps, token.issued_to, token.issued_at)):
-        raise _not_good()
+        return None
+    return token
+
+
+def _leave_by(deps: Deps, token: InitialAccessToken) -> Leave:
     return Leave(
         token.registration_permissions,
         deps.settings.invited_client_lifetime,
         token.token_id,
         deps.initial_access_tokens,
+        token.machine_scopes,
     )
 
 

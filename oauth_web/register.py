@@ -43,6 +43,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 permissions=leave.registration_permissions,
                 app_schemes=deps.settings.app_schemes,
                 known_scopes=deps.services.scopes,
+                machine_scopes=leave.machine_scopes,
             )
             if leave.token_id is None:
                 await _make_room(deps, registered.client, leave.unused_lifetime)
@@ -50,7 +51,8 @@ def blueprint(deps: Deps) -> Blueprint:
         except DisplayedError as error:
             deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
             raise
-        await deps.clients.add(registered.client, unused=leave.unused_lifetime)
+        unused = None if registered.client.machine_scopes else leave.unused_lifetime
+        await deps.clients.add(registered.client, unused=unused)
         deps.audit.record(
             AuditEvent(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
         )

@@ -13,6 +13,7 @@ from oauth_core import initial_access_tokens
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
 from oauth_core.registration_permissions import ALL
+from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore, Standing
 from portcullis.identifiers import ANY_ID
@@ -43,6 +44,12 @@ _none = click.option("--no-permissions", is_flag=True, help="Its registration to
     "--days", type=click.IntRange(1, initial_access_tokens.LONGEST_LIFE // _DAY), default=7, show_default=True
 )
 @click.option("--note", help="For whom or what; appears in lists.")
+@click.option(
+    "--machine-scope",
+    "machine_scopes",
+    multiple=True,
+    help="Clients that ask for client_credentials may act as themselves within these. Repeat for more.",
+)
 @_permission
 @_none
 @as_json
@@ -54,6 +61,7 @@ def invite(
     note: str | None,
     permissions: tuple[str, ...],
     *,
+    machine_scopes: tuple[str, ...],
     no_permissions: bool,
     as_json: bool,
 ) -> None:
@@ -68,6 +76,7 @@ def invite(
             permissions, none=no_permissions, default=settings.client_registration_permissions
         ),
         note=note,
+        machine_scopes=known_scopes(settings, machine_scopes),
     )
     with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).add(issued))
     record(
@@ -78,7 +87,8 @@ def invite(
             scope=" ".join(issued.token.registration_permissions),
         )
     )
-    if settings.client_registration != "token":
+    counts = settings.client_registration == "token" or (machine_scopes and settings.client_registration == "open")
+    if not counts:
         click.echo(f"client_registration is {settings.client_registration!r}: tokens do not count now.", err=True)
     shown = _shown(Standing(issued.token, uses))
     if as_json:
@@ -163,6 +173,16 @@ COMMANDS = (invite, invites, revoke_invite, permissions)
 """What `portcullis clients` has besides its own."""
 
 
+def known_scopes(settings: WebSettings, scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """The distinct `scopes`, all of which some service has. Raises `UsageError`."""
+    known = ServiceIndex(settings.resolved_services).scopes
+    if unknown := [scope for scope in scopes if scope not in known]:
+        raise click.UsageError(
+            f"no service has the scope {' '.join(unknown)}; there are: {' '.join(sorted(known))}"
+        )
+    return tuple(dict.fromkeys(scopes))
+
+
 def _chosen(named: tuple[str, ...], *, none: bool, default: tuple[str, ...]) -> tuple[str, ...]:
     if none and named:
         raise click.UsageError("--permission and --no-permissions exclude each other")
@@ -179,6 +199,7 @@ def _shown(standing: Standing) -> dict[str, str | int | None]:
         "uses": token.uses,
         "left": standing.left,
         "registration_permissions": " ".join(token.registration_permissions),
+        "machine_scopes": " ".join(token.machine_scopes) or None,
         "issued_to": token.issued_to.login if token.issued_to else None,
         "note": token.note,
     }

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
-from oauth_core import client_id_documents, machine_clients
+from oauth_core import client_id_documents, client_keys, fetchable_urls, machine_clients, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
-from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LONGEST_NAME = 512
+_LONGEST_JWKS = 65_536
 
 
 @operator_group("clients")
@@ -46,7 +46,7 @@ def command() -> None:
     """Make machine clients, and look at or delete any client.
 
     A machine client is a program that acts as itself (OAuth 2.1 section 4.2). Clients that registered themselves
-    never may, whatever they ask for.
+    may not, unless with a token of `invite --machine-scope`.
     """
 
 
@@ -69,6 +69,11 @@ for _more in client_registration.COMMANDS:
     show_default=True,
     help="How it proves itself to the token endpoint.",
 )
+@click.option(
+    "--jwks",
+    metavar="FILE|URL",
+    help="With private_key_jwt: its public keys, a JWK set in a file (- for standard input) or at an https URL.",
+)
 @as_json
 @click.pass_obj
 def create(
@@ -76,33 +81,33 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     method: machine_clients.Method,
+    jwks: str | None,
     *,
     identity_assertions: bool,
     as_json: bool,
 ) -> None:
-    """Make a machine client. Its secret is printed now and never again."""
+    """Make a machine client. Its secret, if it has one, is printed now and never again."""
     if not name.strip() or not is_displayable(name) or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
     if not scopes and not identity_assertions:
         raise click.UsageError("--scope says what it may reach; without it, --identity-assertions")
-    known = ServiceIndex(settings.resolved_services).scopes
-    if unknown := [scope for scope in scopes if scope not in known]:
-        raise click.UsageError(
-            f"no service has the scope {' '.join(unknown)}; there are: {' '.join(sorted(known))}"
-        )
     made = machine_clients.create(
         name,
         method,
-        tuple(dict.fromkeys(scopes)),
+        client_registration.known_scopes(settings, scopes),
         now=int(time.time()),
         identity_assertions=identity_assertions,
+        **_keys(method, jwks),
     )
     _with_stores(settings, lambda clients, _: clients.add(made.client))
     _audit(EventKind.CLIENT_REGISTERED, made.client.client_id)
     if as_json:
-        click.echo(json.dumps({**_shown(made.client), "client_secret": made.secret}))
+        secret = {"client_secret": made.secret} if made.secret else {}
+        click.echo(json.dumps({**_shown(made.client), **secret}))
         return
     _show(made.client)
+    if made.secret is None:
+        return
     click.echo(
         f"client_secret  {made.secret}\nKeep the secret now: it is stored as a hash and cannot be shown again."
     )
@@ -202,6 +207,22 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
         click.echo(f"Ended {ended.count} grants of {client_id}.")
 
 
+def _keys(method: machine_clients.Method, jwks: str | None) -> dict[str, str]:
+    """The public keys that `--jwks` names, as members of a `Client`. Raises `ClickException`."""
+    if (method == "private_key_jwt") != (jwks is not None):
+        raise click.UsageError("--method private_key_jwt needs --jwks, and only that method has keys")
+    if jwks is None:
+        return {}
+    try:
+        if "://" in jwks:
+            return {"jwks_uri": fetchable_urls.check(jwks, what="--jwks", loopback=False)}
+        with click.open_file(jwks, "rb") as file:
+            keys = client_keys.parse(strict_json.parse(file.read(_LONGEST_JWKS)))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"--jwks {jwks}: {error}") from None
+    return {"jwks": json.dumps(keys.document(), separators=(",", ":"))}
+
+
 def _with_stores(
     settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]], *, must_last: bool = False
 ) -> T:
@@ -227,6 +248,7 @@ def _shown(client: Client) -> dict[str, str | list[str] | None]:
         "grant_types": list(client.grant_types),
         "redirect_uris": list(client.redirect_uris),
         "machine_scopes": " ".join(client.machine_scopes) or None,
+        "keys": client.jwks_uri or client.jwks,
     }
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core import machine_clients
 from oauth_core.client_id_documents import METHODS, check_hosts, check_url, host_of, is_accepted, is_url, parse
 from oauth_core.credentials import new_identifier
 from oauth_core.special_addresses import is_loopback, is_public
@@ -192,7 +191,8 @@ def test_a_client_that_only_presents_identity_assertions_is_a_client_and_has_no_
 def test_grants_that_are_not_offered_are_left_out_of_a_document() -> None:
     client = parsed(grant_types=["authorization_code", "implicit", ASSERTED, "client_credentials"])
     assert client.grant_types == ("authorization_code", "refresh_token")
-    assert not machine_clients.is_of_operator(client)
+    assert not client.machine_scopes
+    assert ASSERTED not in client.grant_types
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,8 @@ def test_any_document_makes_a_safe_client_or_is_refused(members: dict[str, Any])
     assert client.token_endpoint_auth_method in METHODS
     assert (client.token_endpoint_auth_method == "none") == (client.jwks is None and client.jwks_uri is None)
     assert client.redirect_uris or "authorization_code" not in client.grant_types
-    assert not machine_clients.is_of_operator(client)
+    assert not client.machine_scopes
+    assert ASSERTED not in client.grant_types
 
 
 @pytest.mark.requirement("mcp:cimd-structure")
