@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.settings.production import Advice
+from oauth_core.settings.quotas import QuotaSettings
 from oauth_core.store import clock
 from oauth_core.store.connection import connect, guarded
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _SETTING = "redis_url"
 _NEARLY_FULL = 0.8
+_MEGABYTE = 1_048_576
 _MAY_NOT_ASK = "this user may not ask Redis about itself (INFO); ask with another"
 _NO_FILE = "has no append-only file: make sure that it is persistent otherwise"
 
@@ -41,7 +43,8 @@ async def look_at_redis(settings: RedisSettings) -> list[Advice]:
                 saves: str | None = (await redis.config_get("save")).get("save")
             except ResponseError:
                 saves = None  # managed ones do not say
-        return [*advice(about, saves), *await _clocks(redis)]
+        quotas = sum(settings.quotas.values()) if isinstance(settings, QuotaSettings) else 0
+        return [*advice(about, saves, quotas=quotas), *await _clocks(redis)]
     finally:
         await redis.aclose()
 
@@ -58,8 +61,11 @@ async def _clocks(redis: Redis) -> list[Advice]:
     return [Advice("unsafe", _SETTING, text)]
 
 
-def advice(about: Mapping[str, Any], saves: str | None) -> Iterator[Advice]:
-    """What `INFO` says that an operator should know, and `CONFIG GET save`: `None` when Redis will not say."""
+def advice(about: Mapping[str, Any], saves: str | None, *, quotas: int = 0) -> Iterator[Advice]:
+    """What `INFO` says that an operator should know, and `CONFIG GET save`: `None` when Redis will not say.
+
+    `quotas` are the bytes that strangers may fill (`oauth_core.quotas`).
+    """
     if not about.get("aof_enabled"):
         if saves:
             text = "writes records down only now and then (save): set appendonly yes, or a crash loses sign-ins"
@@ -79,3 +85,10 @@ def advice(about: Mapping[str, Any], saves: str | None) -> Iterator[Advice]:
         yield Advice("note", _SETTING, "has no maxmemory: the kernel may end it when the machine runs out")
     elif int(about.get("used_memory", 0)) > most * _NEARLY_FULL:
         yield Advice("unsafe", _SETTING, "is nearly full: soon nobody can sign in; raise maxmemory")
+    if 0 < most < 2 * quotas:
+        yield Advice(
+            "unsafe",
+            _SETTING,
+            f"has a maxmemory of {most // _MEGABYTE} MB, and strangers may fill {quotas // _MEGABYTE} MB of it: "
+            "raise it to twice that, or lower the quotas (registrations_megabytes and its like)",
+        )

@@ -142,3 +142,12 @@ def test_redis_itself_is_asked(tmp_path: Path) -> None:
 )
 def test_what_redis_says_is_weighed(about: dict[str, Any], saves: str | None, kinds: list[str]) -> None:
     assert [item.kind for item in advice(about, saves)] == kinds
+
+
+def test_quotas_that_would_fill_more_than_half_of_redis_are_named() -> None:
+    about = {"aof_enabled": 1, "maxmemory": 200 * 1_048_576}
+    assert list(advice(about, "", quotas=100 * 1_048_576)) == []
+    (item,) = advice(about, "", quotas=101 * 1_048_576)
+    assert item.kind == "unsafe"
+    assert "200 MB" in item.text
+    assert "101 MB" in item.text

@@ -58,6 +58,7 @@ KEPT_FOR = {
     "assertion": {kinds.ASSERTION, kinds.ID_JAG, kinds.PROOF},
     "pending": {kinds.HANDLE, kinds.BROWSER},
     "sign_in": {kinds.STATE},
+    "answer": {kinds.HANDLE, kinds.STATE},
     "code": {kinds.CODE},
     "device": {kinds.DEVICE_CODE},
     "device_user_code": {kinds.USER_CODE},
@@ -69,8 +70,9 @@ KEPT_FOR = {
 
 NO_CREDENTIAL = {
     *("client_grants", "user_grants", "grant_tokens", "user", "block", "cut_of_user", "cut_of_client", "lease"),
-    *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate"),
-    *("user_sessions", "consents", "consent_field"),
+    *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
+    *("user_sessions", "consents", "consent_field", "stored_by", "login", "cut_of_clients_of"),
+    *("ended_key", "ended_invite", "ended_grant", "ended_client"),
 }
 
 
