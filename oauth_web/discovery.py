@@ -30,7 +30,7 @@ def blueprint(deps: Deps) -> Blueprint:
         issuer,
         deps.services.services,
         registration=deps.settings.client_registration != "closed",
-        client_documents=deps.settings.client_documents == "fetched",
+        client_documents=deps.documents.are_offered,
         identity_assertions=bool(deps.identity_providers.trusted),
         bound_tokens=deps.settings.certificate_bound_tokens != "off",
     )

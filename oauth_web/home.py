@@ -13,6 +13,8 @@ from oauth_web.answers import json_answer
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
 
+_REACHED = {None: "untried", True: "reachable", False: "unreachable"}
+
 
 def blueprint(deps: Deps) -> Blueprint:
     """The endpoints `/` and `/healthz`."""
@@ -29,12 +31,22 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/healthz")
     async def health() -> Response:
-        """`counted_address` is what the limits per address count this request by, so that operators can see it."""
+        """Beside the status, what operators can see here and `portcullis doctor` looks at.
+
+        `counted_address` is what the limits per address count this request by. `client_documents` says whether
+        this process could fetch the document of a well-known client when it last tried.
+        """
         deps.leaving.note_asked()
         if deps.leaving.has_begun:
             return json_answer({"status": "leaving"}, 503)
         if not await deps.keys.are_published():
             return json_answer({"status": "keys are not published"}, 503)
-        return json_answer({"status": "ok", "counted_address": named_address()})
+        return json_answer(
+            {
+                "status": "ok",
+                "counted_address": named_address(),
+                "client_documents": _REACHED[deps.documents.way_out.is_open],
+            }
+        )
 
     return bp

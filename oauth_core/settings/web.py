@@ -85,6 +85,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
     client_documents: Literal["fetched", "pinned"] = "fetched"
     client_documents_max_age: int = Field(default=604_800, ge=3600)
+    known_client_documents: Literal["fallback", "pinned", "off"] = "fallback"
     client_document_hosts: Annotated[CommaList, AfterValidator(check_hosts)] = ()
     pinned_client_documents: Path | None = None
     client_documents_ca_file: Path | None = None

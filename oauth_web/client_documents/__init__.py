@@ -6,8 +6,11 @@ what an operator ships. The rest of the program uses this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from oauth_core import client_id_documents, client_keys, redirect_uris, strict_json
 from oauth_core.errors import DisplayedError, ErrorCode
@@ -30,8 +33,27 @@ if TYPE_CHECKING:
     from oauth_core.store.quotas import QuotaStore
     from oauth_core.store.rate_limits import RateLimitStore
 
+_KNOWN = Path(__file__).parent / "known"
+_log = structlog.get_logger("client_documents")
+
+REMEDY = (
+    'set client_documents = "pinned", with known_client_documents = "pinned" for well-known clients and '
+    "pinned_client_documents for others; or let oauth_web reach the internet on port 443"
+)
+"""What to do where there is no way out to the internet."""
+
 _KEYS_AT_REST = 60
 """Seconds between two readings of a key set for the sake of a key that was not in it."""
+
+
+@dataclass
+class WayOut:
+    """Whether documents of well-known clients can be fetched, as last seen; `None` while none was asked for.
+
+    Made-up hosts say nothing about that, so only documents that ship with this program count as a sign.
+    """
+
+    is_open: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,9 @@ class ClientDocuments:
     app_schemes: frozenset[str] = redirect_uris.APP_SCHEMES
     hosts: tuple[str, ...] = ()
     """Hosts whose documents are accepted; every host when there is none. Pinned documents always are."""
+    known: Mapping[str, Client] = field(default_factory=dict)
+    """Documents that ship with this program, for clients whose own can never be fetched from here."""
+    way_out: WayOut = field(default_factory=WayOut)
 
     @classmethod
     def from_settings(
@@ -71,18 +96,25 @@ class ClientDocuments:
         )
         rate = settings.rate_of(Limit.DOCUMENT_FETCHES_PER_ADDRESS)
         budgets = FetchBudgets(store, rates, audit, per_address=rate)
-        folder = settings.pinned_client_documents
+        folder, known = settings.pinned_client_documents, pinned.read(_KNOWN, settings.app_schemes)
+        of_operator = pinned.read(folder, settings.app_schemes) if folder is not None else {}
         return cls(
             cache=DocumentCache(
                 fetcher, store, budgets, quotas, clock=clock, max_age=settings.client_documents_max_age
             ),
-            pinned=pinned.read(folder, settings.app_schemes) if folder is not None else {},
+            pinned={**known, **of_operator} if settings.known_client_documents == "pinned" else of_operator,
             fetches=settings.client_documents == "fetched",
             allow_loopback=allow_loopback,
             clock=clock,
             app_schemes=settings.app_schemes,
             hosts=settings.client_document_hosts,
+            known=known if settings.known_client_documents == "fallback" else {},
         )
+
+    @property
+    def are_offered(self) -> bool:
+        """Whether the metadata says that clients may be known by a document: some can be."""
+        return self.fetches or bool(self.pinned)
 
     async def client(self, url: str) -> Client | None:
         """The client that the document at `url` describes; `None` when the operator wants pinned ones only.
@@ -101,7 +133,7 @@ class ClientDocuments:
         if not client_id_documents.is_accepted(url, self.hosts):
             raise DisplayedError(ErrorCode.UNAUTHORIZED_CLIENT, "apps of this host are not accepted here")
         try:
-            return await self.cache.read(
+            client = await self.cache.read(
                 _name(url),
                 url,
                 lambda body: client_id_documents.parse(body, url, app_schemes=self.app_schemes),
@@ -112,9 +144,26 @@ class ClientDocuments:
                 ErrorCode.INVALID_CLIENT_METADATA, f"the document at client_id cannot be used: {error}"
             ) from None
         except DocumentUnavailableError:
-            raise _unavailable("The document that describes the app") from None
+            return await self._shipped(url)
         except DocumentHeldBackError as error:
             raise too_many_requests(error.wait) from None
+        if url in self.known:
+            self.way_out.is_open = True
+        return client
+
+    async def _shipped(self, url: str) -> Client:
+        """The shipped document of a well-known client whose own has never been fetched. Raises `DisplayedError`.
+
+        A copy from before that has become too old is not replaced by it: what its publisher withdrew since must
+        not come back by keeping us from the publisher.
+        """
+        if url not in self.known:
+            raise _unavailable("The document that describes the app")
+        self.way_out.is_open = False
+        if await self.cache.store.exists(_name(url)):
+            raise _unavailable("The document that describes the app")
+        _log.error("no way out to clients' documents, using the one that ships", url=url, remedy=REMEDY)
+        return self.known[url]
 
     async def keys(self, url: str, *, kid: str | None) -> ClientKeys:
         """The key set at `url`, read again within bounds when it has no key named `kid`.
@@ -143,6 +192,8 @@ class ClientDocuments:
         """Whether the client at `url` is known at this moment, without asking anybody outside."""
         if url in self.pinned:
             return True
+        if url in self.known and client_id_documents.is_accepted(url, self.hosts):
+            return self.fetches
         accepted = self.fetches and client_id_documents.is_accepted(url, self.hosts)
         return accepted and await self.cache.store.exists(_name(url))
 
@@ -172,6 +223,7 @@ def _unavailable(what: str) -> DisplayedError:
     # Why is for the log: told to strangers, it would make a port scanner of us.
     return DisplayedError(
         ErrorCode.TEMPORARILY_UNAVAILABLE,
-        f"{what} could not be fetched. Please try again in a moment.",
+        f"{what} could not be fetched. Please try again in a moment. If that does not help, the gateway may have "
+        "no way out to the internet: the setting client_documents is the remedy, for the people who run it.",
         status=503,
     )

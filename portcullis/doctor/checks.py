@@ -16,7 +16,12 @@ from urllib.parse import urlsplit
 
 from oauth_core.resources import metadata_url
 from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
-from portcullis.doctor.deployment import counts_addresses, describes_itself, keeps_records
+from portcullis.doctor.deployment import (
+    counts_addresses,
+    describes_itself,
+    keeps_records,
+    reaches_client_documents,
+)
 from portcullis.doctor.findings import Finding, Outcome, finding
 
 if TYPE_CHECKING:
@@ -49,6 +54,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield describes_itself(gateway)
     yield await keeps_records(forger)
     yield await counts_addresses(gateway)
+    yield await reaches_client_documents(gateway)
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
         yield await _challenges_strangers(gateway, resource)

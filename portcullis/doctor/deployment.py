@@ -49,6 +49,12 @@ async def keeps_records(forger: Forger | None) -> Finding:
     return finding(claim, not wrong, "; ".join(wrong))
 
 
+_REMEDY = (
+    'set client_documents = "pinned" (docs/settings.md, "Without a way out to the internet"), or let oauth_web '
+    "reach port 443 outside"
+)
+
+
 async def counts_addresses(gateway: Gateway) -> Finding:
     """Whether the proxy names the caller's address to the authorization server and drops the caller's claim."""
     claim = "the authorization server counts callers by their own address"
@@ -67,3 +73,14 @@ async def counts_addresses(gateway: Gateway) -> Finding:
     if counted == _FORGED_ADDRESS:
         return Finding(claim, Outcome.BROKEN, "callers choose it with a header of their own, X-Portcullis-Address")
     return Finding(claim, Outcome.HOLDS, f"this call is counted as {counted}")
+
+
+async def reaches_client_documents(gateway: Gateway) -> Finding:
+    """Whether clients that are known by their document can sign in, as the gateway itself last saw it."""
+    claim = "documents of well-known clients can be fetched, or need not be"
+    try:
+        reached = (await gateway.http.get(f"{origin_of(gateway.issuer)}/healthz")).json()["client_documents"]
+    except (ValueError, KeyError, TypeError):
+        return Finding(claim, Outcome.BROKEN, "/healthz does not say whether clients' documents can be fetched")
+    remedy = f"; {_REMEDY}" if reached == "unreachable" else ""
+    return finding(claim, reached != "unreachable", f"{reached}{remedy}")

@@ -99,6 +99,12 @@ def callers_choose_their_address(manager: Json) -> None:
     early["mutations"] = [each for each in early["mutations"] if "x-portcullis-" not in json.dumps(each)]
 
 
+def no_way_out(manager: Json) -> None:
+    """The authorization server could not fetch the document of a well-known client."""
+    health = {"status": "ok", "counted_address": "127.0.0.1", "client_documents": "unreachable"}
+    _say(manager, {"path": "/healthz"}, 200, health)
+
+
 def other_issuer(manager: Json) -> None:
     """The authorization server gives another name than the one it is addressed by."""
     _edit_metadata(manager, issuer="https://evil.example")

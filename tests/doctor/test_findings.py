@@ -33,6 +33,7 @@ AUDIENCE = "a token for another audience is refused at /whoami/mcp"
 EXPIRED = "an expired token is refused"
 RECORDS = "Redis keeps records through a restart, and evicts none"
 ADDRESSES = "the authorization server counts callers by their own address"
+DOCUMENTS = "documents of well-known clients can be fetched, or need not be"
 TAMPERED = "a token with a changed payload is refused"
 UNSIGNED = "a token without a signature is refused"
 QUERY = "a token in the query string is not taken"
@@ -86,6 +87,7 @@ def _with(outcome: Outcome, findings: list[Finding]) -> set[str]:
         (faults.token_passes, {FORGED_BESIDE}),
         (faults.foreign_hosts, {FOREIGN_HOST}),
         (faults.loose_path, {SPELLING}),
+        (faults.no_way_out, {DOCUMENTS}),
         (faults.no_address, {ADDRESSES}),
         (faults.callers_choose_their_address, {ADDRESSES}),
         (faults.no_challenge, STRANGERS),

@@ -23,12 +23,14 @@ from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     import httpx2
 
 CHALLENGE = Pkce.fresh().challenge
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - an address to refuse, not to listen on
 _ADDRESSES = count(1)
+VS_CODE, VS_CODE_REDIRECT = "https://vscode.dev/oauth/client-metadata.json", "http://127.0.0.1:33418/"
 PINNED = "https://pinned.example/client.json"
 
 
@@ -288,7 +290,7 @@ async def test_the_last_good_copy_does_not_serve_for_ever(
         assert (await asked(local, client_id)).status_code == status
 
 
-async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_does_not_advertise(
+async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_advertises_what_there_is(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/switched-off.json")
@@ -296,8 +298,7 @@ async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_doe
     asked_before = len(publisher.asked)
     with another_web(local_web, {"CLIENT_DOCUMENTS": "pinned"}) as address:
         async with OAuthClient(address) as client:
-            metadata = (await client.http.get(f"{address}/.well-known/oauth-authorization-server")).json()
-            assert metadata["client_id_metadata_document_supported"] is False
+            assert await _advertises(client)
             for url in (client_id, publisher.client("/app/never-asked.json")):
                 page = await asked(client, url)
                 assert page.status_code == 400
@@ -306,7 +307,31 @@ async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_doe
             refused = await client.refresh(client_id, tokens["refresh_token"])
             assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
             assert (await asked(client, PINNED)).status_code == 200
+            assert (await asked(client, VS_CODE, redirect_uri=VS_CODE_REDIRECT)).status_code == 400
     assert len(publisher.asked) == asked_before
+
+
+async def _advertises(client: OAuthClient) -> bool:
+    metadata = (await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")).json()
+    return bool(metadata["client_id_metadata_document_supported"])
+
+
+async def test_documents_that_ship_can_be_pinned_and_without_any_nothing_is_advertised(
+    local_web: WebServer, tmp_path: Path
+) -> None:
+    settings = {"CLIENT_DOCUMENTS": "pinned", "PINNED_CLIENT_DOCUMENTS": str(tmp_path)}
+    with another_web(local_web, settings) as address:
+        async with OAuthClient(address) as client:
+            assert not await _advertises(client)
+            assert (await asked(client, VS_CODE, redirect_uri=VS_CODE_REDIRECT)).status_code == 400
+    with another_web(local_web, {**settings, "KNOWN_CLIENT_DOCUMENTS": "pinned"}) as address:
+        async with OAuthClient(address) as client:
+            assert await _advertises(client)
+            page = await asked(client, VS_CODE, redirect_uri=VS_CODE_REDIRECT)
+            assert page.status_code == 200
+            assert "Visual Studio Code" in page.text
+            assert "vscode.dev" in page.text
+            assert (await client.http.get(f"{address}/healthz")).json()["client_documents"] == "untried"
 
 
 async def test_clients_of_hosts_that_the_operator_does_not_name_can_do_nothing_any_more(

@@ -1,0 +1,76 @@
+"""A gateway that cannot reach the internet: well-known clients sign in all the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from quart import Quart
+
+from oauth_core.credentials import hash_secret
+from oauth_core.errors import DisplayedError
+from oauth_core.settings import WebSettings, load
+from oauth_web.client_documents import ClientDocuments, _name
+from oauth_web.client_documents.fetch import GuardedFetcher
+from oauth_web.deps import wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tests.support.web_process import WebServer
+
+CLAUDE_CODE = "https://claude.ai/oauth/claude-code-client-metadata"
+OTHER = "https://app.example/client.json"
+
+
+@pytest.fixture
+async def documents(web: WebServer) -> AsyncIterator[ClientDocuments]:
+    """Client documents where no name can be looked up, as behind a firewall."""
+
+    async def nowhere(host: str) -> Sequence[str]:
+        raise OSError(f"{host}: no route")
+
+    deps = await wire(load(WebSettings, None, web.environment))
+    dead = GuardedFetcher(allow_loopback=False, tls=httpx2.create_ssl_context(), resolver=nowhere)
+    deps.documents.cache._fetcher = dead
+    with web.redis.client() as redis:
+        for name in redis.scan_iter("document*"):
+            redis.delete(name)
+    try:
+        async with Quart("no-way-out").test_request_context("/authorize"):
+            yield deps.documents
+    finally:
+        await deps.aclose()
+
+
+async def test_a_well_known_client_is_known_by_the_document_that_ships(documents: ClientDocuments) -> None:
+    client = await documents.client(CLAUDE_CODE)
+    assert client is not None
+    assert (client.client_id, client.client_name) == (CLAUDE_CODE, "Claude Code")
+    assert client.redirect_uris == ("http://localhost/callback", "http://127.0.0.1/callback")
+    assert documents.way_out.is_open is False
+    assert await documents.exists(CLAUDE_CODE)
+
+
+async def test_any_other_client_is_told_that_there_may_be_no_way_out(documents: ClientDocuments) -> None:
+    with pytest.raises(DisplayedError, match="no way out to the internet") as refused:
+        await documents.client(OTHER)
+    assert refused.value.status == 503
+    assert documents.way_out.is_open is None, "anybody can name a host that is not there"
+
+
+async def test_what_a_publisher_said_before_is_not_replaced_by_what_ships(documents: ClientDocuments) -> None:
+    await documents.cache.store._redis.hset(  # a copy from long ago
+        f"document:{hash_secret(_name(CLAUDE_CODE))}", mapping={"body": "{}", "fetched_at": 1, "fresh_until": 1}
+    )
+    with pytest.raises(DisplayedError, match="could not be fetched"):
+        await documents.client(CLAUDE_CODE)
+
+
+async def test_an_operator_can_do_without_what_ships(documents: ClientDocuments) -> None:
+    with pytest.raises(DisplayedError, match="could not be fetched"):
+        await replace(documents, known={}).client(CLAUDE_CODE)
+    with pytest.raises(DisplayedError, match="not accepted"):
+        await replace(documents, hosts=("app.example",)).client(CLAUDE_CODE)
