@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, render_template
 
 from oauth_core import authorization, prompts
 from oauth_core.audit import AuditEvent, EventKind
@@ -13,7 +13,7 @@ from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedE
 from oauth_core.prompts import Prompt
 from oauth_core.rate_limits import Limit
 from oauth_web import browser_session, consent, endings, in_session, journey, redirect_trust, repeats
-from oauth_web.answers import form_parameters, query_parameters
+from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page, is_page_load, without_cookie
 from oauth_web.errors import show_as_pages
 from oauth_web.rates import hold_back_address
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from oauth_web.deps import Deps
     from oauth_web.endings import Asked
 
+_BAD_REQUEST = 400
 _ALLOW, _ALLOW_AS_ANOTHER = "allow", "other"
 _ANOTHER_LOGIN = frozenset({Prompt.LOGIN, Prompt.SELECT_ACCOUNT})
 
@@ -42,10 +43,7 @@ def blueprint(deps: Deps) -> Blueprint:
         parameters = query_parameters()
         client = await deps.clients.get(parameters.require("client_id"))
         if client is None:
-            raise DisplayedError(
-                ErrorCode.INVALID_CLIENT,
-                "The app's registration is unknown or has expired. Go back to the app and connect again.",
-            )
+            return await _unknown_client(deps, parameters)
         try:
             asked, wishes = _validated(deps, parameters, client)
             signed_in = None if wishes & _ANOTHER_LOGIN else await browser_session.current(deps)
@@ -89,6 +87,18 @@ def blueprint(deps: Deps) -> Blueprint:
         return answer
 
     return bp
+
+
+async def _unknown_client(deps: Deps, parameters: Parameters) -> Response:
+    """The page for a client whose registration is gone. Most clients keep it, and come back here for ever."""
+    services = [deps.services.by_resource(resource) for resource in parameters.all("resource")]
+    page = await render_template(
+        "unknown_client.html",
+        # Only addresses of ours: what a caller wrote must not be on our page as something to add.
+        addresses=dict.fromkeys(service.resource for service in services if service is not None),
+        code=ErrorCode.INVALID_CLIENT,
+    )
+    return Response(page, _BAD_REQUEST, NO_STORE, content_type="text/html; charset=utf-8")
 
 
 def _validated(

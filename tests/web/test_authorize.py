@@ -80,10 +80,18 @@ async def test_asking_twice_changes_nothing(client: OAuthClient) -> None:
     assert "code" in await client.authorize(url)
 
 
-async def test_an_unknown_client_is_a_page_with_400(client: OAuthClient) -> None:
-    answer = await client.http.get(client.authorize_url("nobody", CHALLENGE))
-    assert answer.status_code == 400
-    assert "connect again" in answer.text
+@pytest.mark.parametrize("client_id", ["nobody", "A" * 22, "<b>"])
+async def test_an_unknown_client_is_a_page_that_says_how_to_remove_and_add_the_server(
+    web: WebServer, client: OAuthClient, client_id: str
+) -> None:
+    evil = "https://evil.example/mcp"
+    url = client.authorize_url(client_id, CHALLENGE, resource=[web.resource, evil])
+    answer = await client.http.get(url)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+    for words in ("Remove the server", "Add the server again", f"<code>{web.resource}</code>", "invalid_client"):
+        assert words in answer.text
+    assert "evil.example" not in answer.text
+    assert "connect again" not in answer.text
 
 
 @pytest.mark.requirement(
