@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import hpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ext_authz.transports import http2
@@ -209,16 +209,19 @@ async def test_whatever_sizes_come_between_answers_another_decoder_reads_them(
 
 
 @given(st.lists(st.sampled_from(SIZES), max_size=6), st.lists(st.sampled_from(SIZES), min_size=1, max_size=6))
+@example([0], [0, 4096])
 def test_the_table_is_never_larger_than_the_peer_allows(before: list[int], values: list[int]) -> None:
     table = EncoderTable()
     for value in before:
         table.limit(value)
     table.take_updates()
+    size = min(before[-1], 4096) if before else 4096
     for value in values:
         table.limit(value)
     found = updates(table.take_updates())
     assert all(size <= 4096 for size in found)
-    assert not found or (found[-1] == min(values[-1], 4096) and found[0] <= min(values))
+    assert (found[-1] if found else size) == min(values[-1], 4096)
+    assert min(values) >= size or found[0] <= min(values)
     assert table.take_updates() == b""
 
 
