@@ -29,8 +29,9 @@ test: $(VENV)/.dev ## Install what is needed and run every test, in three proces
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md
 	@$(BIN)/pytest tests/clients
 
+CONTAINERS ?= tests/containers
 test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes
-	@START_ENGINE=1 $(BIN)/pytest tests/containers
+	@START_ENGINE=1 $(BIN)/pytest $(CONTAINERS)
 
 SERVERS ?= redis-server
 test-redis: $(VENV)/.dev ## Run the tests of what is kept in Redis against other servers: make test-redis SERVERS="/path ..."

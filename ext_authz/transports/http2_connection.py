@@ -94,6 +94,8 @@ class Connection(asyncio.Protocol):
             at = 0 if self._is_greeted else self._greet(data)
             self._rest = data[self._streams.read(data, at) :] if self._is_greeted else data
         except http2.ProtocolError as error:
+            if error.code == http2.ENHANCE_YOUR_CALM:
+                structlog.get_logger("server").warning("connection.flooded", reason=str(error))
             self._break(error.code)
         except Exception:  # noqa: BLE001 - whatever it is, it must end this connection and no other
             structlog.get_logger("server").exception("connection.failed")

@@ -85,8 +85,12 @@ def test_a_real_client_signs_in_and_calls_a_tool_and_every_attack_is_refused(sta
     )
     findings: list[dict[str, Any]] = json.loads(run.stdout)
     assert {finding["outcome"] for finding in findings} == {"ok", "untried"}, run.stdout
-    untried = [finding["claim"] for finding in findings if finding["outcome"] == "untried"]
-    assert untried == ["an expired token is refused"], "only the master key could make such a token"
+    # These two need the master key and Redis, which nobody outside the containers has.
+    untried = {finding["claim"] for finding in findings if finding["outcome"] == "untried"}
+    assert untried == {
+        "an expired token is refused",
+        "Redis keeps records through a restart, and evicts none",
+    }
 
 
 def test_only_envoy_publishes_a_port_and_on_loopback_only(stack: Stack) -> None:

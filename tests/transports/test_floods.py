@@ -168,6 +168,7 @@ def test_a_flooded_service_sends_the_flooder_away_and_answers_the_others(
         if got[3:4] == bytes((http2.GOAWAY,)):  # the rest of a flood may reset the socket before it is read
             assert http2.number(got[13:]) == http2.ENHANCE_YOUR_CALM
         assert read_answer(authz.check(check_request())).status == 401
+    assert '"event": "connection.flooded"' in authz.log_text()
 
 
 def test_a_budget_never_saves_more_than_two_bursts() -> None:
