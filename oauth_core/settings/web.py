@@ -70,6 +70,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     client_lifetime: int = Field(default=86_400, ge=0)
     unused_client_lifetime: int = Field(default=3600, ge=60)
     invited_client_lifetime: int = Field(default=7_776_000, ge=60)
+    grants_per_user: int = Field(default=1000, ge=1)
     client_registration: Literal["open", "token", "closed"] = "open"
     client_registration_permissions: Annotated[CommaList, AfterValidator(check_names)] = ALL
     redirect_schemes: Annotated[CommaList, AfterValidator(_check_schemes)] = ()

@@ -162,6 +162,21 @@ class GrantStore:
         living = [grant for grant in found if grant is not None]
         return tuple(sorted(living, key=lambda grant: (grant.created_at, grant.grant_id)))
 
+    async def too_many_of_user(self, newest: Grant, *, most: int) -> tuple[str, ...]:
+        """The ids of the grants that are too many of the person of `newest`, which is never one of them.
+
+        A person may have `most`, and those that end first are too many.
+        """
+        if newest.user is None:
+            return ()
+        key = keyspace.user_grants(newest.user.github_id)
+        async with guarded():
+            excess = await self._redis.zcard(key) - most
+            if excess <= 0:
+                return ()
+            found = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, excess))
+        return tuple(grant_id for grant_id in found if grant_id != newest.grant_id)[:excess]
+
     async def refreshed_at(self, grant_id: str) -> int | None:
         """When the refresh token of a grant was last rotated, if ever."""
         async with guarded():

@@ -45,7 +45,28 @@ async def begin_grant(
         certificate=grant.certificate,
     )
     await check_not_overtaken(deps, client, grant, allowed_at=allowed_at)
+    await _make_room(deps, grant)
     return answer
+
+
+async def _make_room(deps: Deps, newest: Grant) -> None:
+    """Keep the grants of a person to `grants_per_user`.
+
+    Otherwise one account could fill Redis where everybody with a GitHub account may come in.
+    """
+    for grant_id in await deps.grants.too_many_of_user(newest, most=deps.settings.grants_per_user):
+        old = await deps.grants.get(grant_id)
+        if old is not None and await deps.grants.end(grant_id):
+            deps.audit.record(
+                AuditEvent(
+                    EventKind.GRANT_REVOKED,
+                    reason="its user has too many grants",
+                    client_id=old.client_id,
+                    user=old.user.login if old.user else None,
+                    user_id=old.user.github_id if old.user else None,
+                    grant_id=grant_id,
+                )
+            )
 
 
 async def check_not_overtaken(deps: Deps, client: Client, grant: Grant, *, allowed_at: int) -> None:
