@@ -143,7 +143,8 @@ async def assembled(
         yield Assembled(authorizer, keys, view, tokens, turns, meter, failed)
     finally:
         failed.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        # `failed` is waited for too: an outcome that nothing takes is logged as an error.
+        await asyncio.gather(*background, failed, return_exceptions=True)
         log.close()
         await servers.aclose()
 

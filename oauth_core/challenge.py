@@ -100,6 +100,14 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
             | DenyReason.AMBIGUOUS_NAME
         ):
             return _answer(400, "invalid_request", "The body is not one plain JSON-RPC message.")
+        case DenyReason.BODY_NOT_SENT:
+            # Not the caller's fault, so not 400: the operator's Envoy lacks `with_request_body`.
+            return _answer(
+                503,
+                "temporarily_unavailable",
+                "The gateway does not read request bodies, which this service needs. Tell its operator.",
+                ("retry-after", str(RETRY_AFTER_SECONDS)),
+            )
         case DenyReason.HEADER_MISMATCH:
             return _answer(400, "invalid_request", "The headers name another method or tool than the body.")
         case DenyReason.BODY_PARTIAL:

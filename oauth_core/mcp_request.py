@@ -46,7 +46,9 @@ class CallFault(StrEnum):
     """Why it cannot be said what a request asks to do."""
 
     MISSING = "body_missing"
-    """No body came to the check: Envoy was not told to send it, or there is none."""
+    """The caller sent no body."""
+    NOT_SENT = "body_not_sent"
+    """The caller sent a body, and Envoy did not pass it to the check: `with_request_body` is not configured."""
     PARTIAL = "body_partial"
     ENCODED = "body_encoded"
     NOT_JSON = "body_not_json"
@@ -116,7 +118,8 @@ def _fault_of_form(message: Message) -> CallFault | None:
     if message.headers.get("content-encoding", "identity").lower() != "identity":
         return CallFault.ENCODED
     if not message.body:
-        return CallFault.MISSING
+        sent = "transfer-encoding" in message.headers or message.headers.get("content-length", "0").strip("0")
+        return CallFault.NOT_SENT if sent else CallFault.MISSING
     if not _JSON.match(message.headers.get("content-type", "")):
         return CallFault.NOT_JSON
     length = message.headers.get("content-length")

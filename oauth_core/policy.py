@@ -84,6 +84,7 @@ class DenyReason(StrEnum):
     INSUFFICIENT_SCOPE = "insufficient_scope"
     FORBIDDEN_BY_POLICY = "forbidden_by_policy"
     BODY_MISSING = "body_missing"
+    BODY_NOT_SENT = "body_not_sent"
     BODY_PARTIAL = "body_partial"
     BODY_ENCODED = "body_encoded"
     BODY_NOT_JSON = "body_not_json"
@@ -218,6 +219,8 @@ def _call_reason(fault: CallFault) -> DenyReason:
     match fault:
         case CallFault.MISSING:
             return DenyReason.BODY_MISSING
+        case CallFault.NOT_SENT:
+            return DenyReason.BODY_NOT_SENT
         case CallFault.PARTIAL:
             return DenyReason.BODY_PARTIAL
         case CallFault.ENCODED:

@@ -20,10 +20,12 @@ from oauth_core.store.revocation import IncompleteError
 from oauth_core.store.schema import SchemaError, SchemaStore
 from oauth_core.store.writable import writable
 from portcullis.operator_settings import operator_settings
-from portcullis.supervisor import reserve
+from portcullis.settings_file import beside_option
+from portcullis.supervisor import operator_environment, reserve
+from portcullis.supervisor.state import is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
 
@@ -44,36 +46,84 @@ yes = click.option("--yes", is_flag=True, help="Do not ask whether this is meant
 why = click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
 
 
+state_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".portcullis"),
+    show_default=True,
+    help="Where `portcullis up` keeps its state: the master key, and where its Redis is.",
+)
+
+
 def which_gateway(command: F) -> F:
     """The options that say which gateway a command works on."""
-    command = click.option(
-        "--state-dir",
-        type=click.Path(path_type=Path),
-        default=Path(".portcullis"),
-        show_default=True,
-        help="Where `portcullis up` keeps its state: the master key, and where its Redis is.",
-    )(command)
-    return click.option("--config", type=click.Path(path_type=Path), help="The gateway's settings file.")(command)
+    return beside_option(state_option(command))
 
 
 def operator_group(name: str) -> Callable[[Callable[[], None]], click.Group]:
-    """A group of commands that work on a gateway's state; each is handed the settings."""
+    """A group of commands that work on a gateway's state; each is handed the settings (`click.pass_obj`).
+
+    The settings are read when a command runs, so that its help needs none. `--config` and `--state-dir` may stand
+    before the command or after it.
+    """
 
     def decorate(described: Callable[[], None]) -> click.Group:
-        @click.group(name, help=described.__doc__)
+        @click.group(name, help=described.__doc__, cls=_OperatorGroup)
         @which_gateway
-        @click.pass_context
-        def group(context: click.Context, config: Path | None, state_dir: Path) -> None:
-            context.obj = given_settings(config, state_dir)
+        def group(config: Path | None, state_dir: Path) -> None:
+            """Keep the two options in the context."""
 
         return group
 
     return decorate
 
 
+class _OperatorGroup(click.Group):
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        _hand_settings(cmd)
+        super().add_command(cmd, name)
+
+
+def _hand_settings(command: click.Command) -> None:
+    run = command.callback
+    assert run is not None  # noqa: S101 - every command of ours does something
+
+    def with_settings(*given: Any, config: Path | None, state_dir: Path | None, **options: Any) -> Any:
+        context = click.get_current_context()
+        before = {} if context.parent is None else context.parent.params
+        context.obj = given_settings(config or before.get("config"), state_dir or before["state_dir"])
+        return run(*given, **options)
+
+    path = click.Path(path_type=Path)
+    command.params += [
+        click.Option(["--config"], type=path, help="As before the command."),
+        click.Option(["--state-dir"], type=path, help="As before the command."),
+    ]
+    command.callback = with_settings
+
+
 def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
-    """The settings of the gateway that `which_gateway` names. Raises `SettingsError`."""
+    """The settings of the gateway that `which_gateway` names.
+
+    Raises `ClickException` when `portcullis up` should run a gateway there and does not, and `SettingsError`.
+    """
+    if "REDIS_URL" not in os.environ and not is_held(state_dir):
+        left = operator_environment.read(state_dir)
+        brings_its_own = os.environ.get("MASTER_KEY") or os.environ.get("MASTER_KEY_FILE")
+        # With a Redis of the operator's own the commands work while nothing else runs.
+        if "REDIS_URL" in left or not (left or brings_its_own):
+            raise click.ClickException(f"No gateway runs in {state_dir}; start it with `portcullis up`.")
     return operator_settings(config, state_dir, os.environ)
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print rows below a header line, each column as wide as it must be; or `empty` when there are none."""
+    if not rows:
+        click.echo(empty)
+        return
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    for line in (header, *rows):
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def with_redis(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.settings import BackupSettings, load
+from portcullis.settings_file import settings_file
 from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:
@@ -19,21 +20,12 @@ def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str
     says only where Redis is, if the environment does not. These commands sign nobody in, so GitHub's part of the
     settings does not matter and need not be there.
     """
-    given = _given(state_dir, environ)
+    given = operator_environment.beside(state_dir, environ)
     given.pop("GITHUB_CLIENT_SECRET_FILE", None)
-    return load(BackupSettings, config, {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **given})
+    given = {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **given}
+    return load(BackupSettings, settings_file(config, given), given)
 
 
 def master_key_place(state_dir: Path, environ: Mapping[str, str]) -> str:
     """Where these commands read the master key, for people."""
-    return _given(state_dir, environ).get("MASTER_KEY_FILE") or "the variable MASTER_KEY"
-
-
-def _given(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    kept = operator_environment.read(state_dir)
-    if not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE"):
-        return {**environ, **kept}
-    if "REDIS_URL" in environ or "REDIS_URL" not in kept:
-        return dict(environ)
-    kept.pop("MASTER_KEY_FILE", None)
-    return {**kept, **environ}
+    return operator_environment.beside(state_dir, environ).get("MASTER_KEY_FILE") or "the variable MASTER_KEY"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from ext_authz.transports import http2
+from ext_authz.transports import http2, refused
 from ext_authz.transports.control_budget import LOOKS, ControlBudget
 from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
 from ext_authz.transports.header_blocks import LARGEST_HEADERS
@@ -57,9 +57,7 @@ class Connection(asyncio.Protocol):
         self._connections.add(self)
         if (tls := transport.get_extra_info("ssl_object")) and tls.selected_alpn_protocol() != "h2":
             # Section 3.3: over TLS the protocol is negotiated. The peer may well speak HTTP/1.1.
-            structlog.get_logger("server").warning(
-                "connection.refused", reason="no h2 in the TLS handshake (ALPN)"
-            )
+            refused.log("no h2 in the TLS handshake (ALPN)")
             self.close()
             return
         self._transport.write(_OPENING)
@@ -96,6 +94,8 @@ class Connection(asyncio.Protocol):
         except http2.ProtocolError as error:
             if error.code == http2.ENHANCE_YOUR_CALM:
                 structlog.get_logger("server").warning("connection.flooded", reason=str(error))
+            if not self._is_greeted:
+                refused.log(refused.of_first_bytes(data))
             self._break(error.code)
         except Exception:  # noqa: BLE001 - whatever it is, it must end this connection and no other
             structlog.get_logger("server").exception("connection.failed")

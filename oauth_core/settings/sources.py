@@ -52,7 +52,7 @@ def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[s
     Raises `SettingsError` when the file cannot be read at all.
     """
     try:
-        values: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8"))
+        values: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError([f"{config}: {error.strerror or error}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -86,7 +86,7 @@ def from_environment(
             if variable in environ:
                 faults.append(f"{variable} and {variable}_FILE are both set")
             try:
-                values[name] = Path(file).read_text(encoding="utf-8").strip()
+                values[name] = Path(file).read_text(encoding="utf-8-sig").strip()
             except (OSError, UnicodeDecodeError) as error:
                 faults.append(f"{variable}_FILE: {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
     return values

@@ -10,12 +10,13 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import AuthenticationError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.redis_address import Topology, read_redis_url
 from oauth_core.store.cluster import ClusterNodes, NodeClient
+from oauth_core.store.failures import known_cause
 from oauth_core.store.rosters import OneServer, Sentinels
 from oauth_core.store.sentinels import (
     FollowingConnection,
@@ -87,10 +88,9 @@ async def guarded() -> AsyncIterator[None]:
     """Turn every failure to get an answer out of Redis into `StoreUnavailableError`."""
     try:
         yield
-    except AuthenticationError as error:
-        raise StoreUnavailableError(f"Redis refused our password: {error}") from error
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+        cause = known_cause(error) or type(error).__name__
+        raise StoreUnavailableError(f"{cause}: {error}") from error
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
+from oauth_core.store.failures import known_cause
 from oauth_core.store.link import open_link, rest
 from oauth_core.store.liveness import RedisLiveness
 from oauth_core.store.view import View
@@ -153,8 +154,8 @@ class NodeView:
                 await link.run()
             except (RedisError, OSError, TimeoutError) as error:
                 if is_news:
-                    # The type only: a message may repeat an address.
-                    self._report(type(error).__name__)
+                    # Not the message, which may repeat an address.
+                    self._report(known_cause(error) or type(error).__name__)
                 is_news = False
             finally:
                 self._link = None

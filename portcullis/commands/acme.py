@@ -8,8 +8,8 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,13 +20,14 @@ from portcullis.certificates.authority import Authority
 from portcullis.certificates.challenges import Challenges, serving
 from portcullis.certificates.folder import CertificateFolder, FolderError
 from portcullis.certificates.keeper import Keeper
+from portcullis.operator_commands import state_option
 from portcullis.serving import parse_address
+from portcullis.settings_file import beside_option, config_option, settings_file
+from portcullis.supervisor import operator_environment
 
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
-)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 
 @click.group("acme")
@@ -38,7 +39,7 @@ def command() -> None:
 
 
 @command.command()
-@_CONFIG
+@config_option
 def run(config: Path | None) -> None:
     """Keep a good certificate in acme_dir until stopped.
 
@@ -69,7 +70,7 @@ def run(config: Path | None) -> None:
 
 
 @command.command()
-@_CONFIG
+@config_option
 def prepare(config: Path | None) -> None:
     """Put a self-signed certificate in acme_dir unless there is one, so that Envoy can start."""
     settings = _settings(config)
@@ -82,11 +83,16 @@ def prepare(config: Path | None) -> None:
 
 
 @command.command()
-@_CONFIG
+@beside_option
+@state_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(config: Path | None, *, as_json: bool) -> None:
-    """Show the certificate in use. Exits with 1 unless there is one that is good now and has every name."""
-    settings = _settings(config)
+def status(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+    """Show the certificate in use. Exits with 1 unless there is one that is good now and has every name.
+
+    Of a gateway that `portcullis up` runs it is the one in its state folder.
+    """
+    environ = operator_environment.beside(state_dir, os.environ)
+    settings = _settings(settings_file(config, environ), environ)
     try:
         certificate = CertificateFolder(settings.acme_dir).certificate()
     except FolderError as error:
@@ -111,8 +117,8 @@ def status(config: Path | None, *, as_json: bool) -> None:
     sys.exit(0 if good else 1)
 
 
-def _settings(config: Path | None) -> TlsSettings:
-    settings = load(EnvoySettings, config, os.environ)
+def _settings(config: Path | None, environ: Mapping[str, str] = os.environ) -> TlsSettings:
+    settings = load(EnvoySettings, config, environ)
     if not settings.uses_acme:
         raise SettingsError(["acme_email is not set: certificates do not come from an ACME authority"])
     return settings

@@ -17,7 +17,7 @@ from oauth_core.resources import ServiceIndex
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.initial_access_tokens import InitialAccessTokenStore, Standing
 from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import as_json, by_operator, record, shown_time, why, with_redis
+from portcullis.operator_commands import as_json, by_operator, record, show_table, shown_time, why, with_redis
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -111,11 +111,21 @@ def invites(settings: WebSettings, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        click.echo(
-            f"{row['token_id']}  until {row['expires']}  {row['left']} of {row['uses']} left  "
-            f"{row['registration_permissions'] or '-'}  {row['issued_to'] or 'operator'}  {row['note'] or '-'}"
-        )
+    show_table(
+        ("INVITE", "UNTIL", "LEFT", "PERMISSIONS", "ISSUED TO", "NOTE"),
+        [
+            (
+                str(row["token_id"]),
+                str(row["expires"]),
+                f"{row['left']} of {row['uses']}",
+                str(row["registration_permissions"] or "-"),
+                str(row["issued_to"] or "operator"),
+                str(row["note"] or "-"),
+            )
+            for row in rows
+        ],
+        empty="There are no invites.",
+    )
 
 
 @click.command("revoke-invite", context_settings=ANY_ID)

@@ -23,6 +23,7 @@ from portcullis.operator_commands import (
     by_operator,
     operator_group,
     record,
+    show_table,
     shown_time,
     why,
     with_redis,
@@ -124,8 +125,14 @@ def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        click.echo(f"{row['client_id']}  {row['created']}  {row['machine_scopes'] or '-'}  {row['name']}")
+    show_table(
+        ("CLIENT", "CREATED", "MACHINE SCOPES", "NAME"),
+        [
+            tuple(str(row[name] or "-") for name in ("client_id", "created", "machine_scopes", "name"))
+            for row in rows
+        ],
+        empty="There are no machine clients." if machine else "There are no clients.",
+    )
 
 
 @command.command(context_settings=ANY_ID)

@@ -7,14 +7,12 @@ import json
 import os
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.settings import (
-    CONFIG_VARIABLE,
     AuthzSettings,
     EnvoySettings,
     GatewaySettings,
@@ -26,9 +24,13 @@ from portcullis.certificates.pair import faults_of_files_here
 from portcullis.config_check.files import look_at_files
 from portcullis.config_check.redis import look_at_redis
 from portcullis.config_check.survey import Survey, survey
+from portcullis.operator_commands import state_option
+from portcullis.settings_file import beside_option, settings_file
+from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 
 @click.group("config")
@@ -37,26 +39,23 @@ def command() -> None:
 
 
 @command.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
-)
+@beside_option
+@state_option
 @click.option("--production", is_flag=True, help="Exit with 1 if anything is unsafe for production.")
 @click.option("--offline", is_flag=True, help="Do not ask Redis whether it keeps what it is given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(config: Path | None, *, production: bool, offline: bool, as_json: bool) -> None:
+def check(config: Path | None, state_dir: Path, *, production: bool, offline: bool, as_json: bool) -> None:
     """List every setting of every program, where it came from, and what is unsafe for production.
 
-    Run it with the environment that the programs have. Secrets are not shown. Exits with 2 when a program would
-    refuse to start.
+    Run it with the environment that the programs have; beside a gateway that `portcullis up` runs, what `up` chose
+    is read from its state folder. Secrets are not shown. Exits with 2 when a program would refuse to start.
     """
-    if config is None and os.environ.get(CONFIG_VARIABLE):
-        config = Path(os.environ[CONFIG_VARIABLE])
-    found = survey(config, os.environ)
+    environ = operator_environment.beside(state_dir, os.environ)
+    config = settings_file(config, environ)
+    found = survey(config, environ)
     if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
         found = replace(found, faults=(*found.faults, *faults_of_files_here(tls)))
-    advice = list(_advice(config, found, os.environ))
+    advice = list(_advice(config, found, environ))
     if not offline:
         advice += _of_redis_itself(found)
     unsafe = [item for item in advice if item.kind == "unsafe"]

@@ -17,6 +17,7 @@ from portcullis.certificates import secret
 from portcullis.certificates.pair import Follower
 from portcullis.envoy_config import SYSTEM_CAS, to_yaml
 from portcullis.envoy_config import render as render_bootstrap
+from portcullis.settings_file import config_option
 
 _LOOK_SECONDS = 1.0
 
@@ -27,11 +28,7 @@ def command() -> None:
 
 
 @command.command("secret")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
-)
+@config_option
 @click.option(
     "--follow",
     "target",
@@ -70,11 +67,7 @@ def _follow(follower: Follower) -> None:
 
 
 @command.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The settings file; else the one that PORTCULLIS_CONFIG names.",
-)
+@config_option
 @click.option(
     "--run-dir", type=click.Path(path_type=Path), help="Where the Unix sockets of services run by command are."
 )

@@ -16,6 +16,7 @@ from portcullis.operator_commands import (
     by_operator,
     operator_group,
     record,
+    show_table,
     shown_time,
     why,
     with_redis,
@@ -58,8 +59,11 @@ def list_grants(settings: WebSettings, github_id: int | None, client_id: str | N
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        click.echo(f"{row['grant_id']}  {row['since']}  {row['user'] or '(machine)'}  {row['client_id']}")
+    show_table(
+        ("GRANT", "SINCE", "USER", "CLIENT"),
+        [(row["grant_id"], row["since"], row["user"] or "(machine)", row["client_id"]) for row in rows],
+        empty="There are no grants.",
+    )
 
 
 @command.command(context_settings=ANY_ID)

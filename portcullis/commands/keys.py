@@ -14,7 +14,7 @@ from oauth_core.keys import Algorithm, generate_key
 from oauth_core.store import clock
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import as_json, operator_group, record, shown_time, with_redis
+from portcullis.operator_commands import as_json, operator_group, record, show_table, shown_time, with_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,7 +132,8 @@ def _show(ring: KeyRing, now: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        click.echo(
-            f"{row['kid']}  {row['algorithm']:<6} {row['created']}  {'signs' if row['signs'] else ''}".rstrip()
-        )
+    show_table(
+        ("KEY", "ALGORITHM", "CREATED", "SIGNS"),
+        [(row["kid"], row["algorithm"], row["created"], "signs" if row["signs"] else "") for row in rows],
+        empty="There are no keys.",
+    )

@@ -21,6 +21,7 @@ from oauth_core.settings import GatewaySettings, load
 from oauth_core.settings.policy_faults import dotted
 from oauth_core.settings.sources import Fault
 from oauth_core.settings.toml_places import line_of, lines_of
+from portcullis.settings_file import DEFAULT, config_option
 
 if TYPE_CHECKING:
     from oauth_core.model import Service
@@ -66,22 +67,30 @@ class Expectations(BaseModel):
     expect: Annotated[tuple[Expectation, ...], Field(min_length=1)]
 
 
-@click.group("policy")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=Path("portcullis.toml"),
-    envvar="PORTCULLIS_CONFIG",
-    show_default=True,
-    help="The settings file.",
-)
+class _PolicyGroup(click.Group):
+    """Hands each command the settings file, which may be named before the command or after it."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        def keep(context: click.Context, _option: click.Parameter, given: Path | None) -> None:
+            if given is not None:
+                context.obj = given
+
+        path = click.Path(path_type=Path)
+        cmd.params.append(
+            click.Option(["--config"], type=path, callback=keep, expose_value=False, help="As before the command.")
+        )
+        super().add_command(cmd, name)
+
+
+@click.group("policy", cls=_PolicyGroup)
+@config_option
 @click.pass_context
-def command(context: click.Context, config: Path) -> None:
+def command(context: click.Context, config: Path | None) -> None:
     """Look over who may do what: check the file, explain a decision, test expectations.
 
     Nothing that runs is asked, and nothing is changed.
     """
-    context.obj = config
+    context.obj = config or DEFAULT
 
 
 @command.command()

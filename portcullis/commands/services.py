@@ -13,7 +13,15 @@ from oauth_core.display_text import is_displayable
 from oauth_core.policy import Isolated
 from oauth_core.store.copies import NotEverywhereError
 from oauth_core.store.isolation import IsolationStore
-from portcullis.operator_commands import as_json, by_operator, operator_group, record, shown_time, with_redis
+from portcullis.operator_commands import (
+    as_json,
+    by_operator,
+    operator_group,
+    record,
+    show_table,
+    shown_time,
+    with_redis,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -53,9 +61,18 @@ def list_services(settings: WebSettings, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        state = f"isolated since {row['since']}  {row['reason']}" if row["isolated"] else "open"
-        click.echo(f"{row['name']:<20} {row['url'] or '(not in the settings)'}  {state}".rstrip())
+    show_table(
+        ("SERVICE", "URL", "STATE"),
+        [
+            (
+                str(row["name"]),
+                str(row["url"] or "(not in the settings)"),
+                f"isolated since {row['since']}  {row['reason']}" if row["isolated"] else "open",
+            )
+            for row in rows
+        ],
+        empty="There are no services.",
+    )
 
 
 @command.command()

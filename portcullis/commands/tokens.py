@@ -25,6 +25,7 @@ from portcullis.operator_commands import (
     by_operator,
     operator_group,
     record,
+    show_table,
     shown_time,
     why,
     with_redis,
@@ -85,8 +86,11 @@ def list_tokens(settings: WebSettings, github_id: int | None, client_id: str | N
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        click.echo(f"{row['jti']}  {row['expires']}  {row['user'] or '(machine)'}  {row['client_id']}")
+    show_table(
+        ("TOKEN", "EXPIRES", "USER", "CLIENT"),
+        [(row["jti"], row["expires"], row["user"] or "(machine)", row["client_id"]) for row in rows],
+        empty="There are no access tokens.",
+    )
 
 
 @command.command(context_settings=ANY_ID)

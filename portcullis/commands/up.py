@@ -143,7 +143,10 @@ def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
     # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
-    state.write_private(operator_environment.path(state.root), operator_environment.render(choices, ground))
+    state.write_private(
+        operator_environment.path(state.root),
+        operator_environment.render(choices, ground, plan.web_environment(choices, ground)),
+    )
     state.write_private(ground.envoy_file, json.dumps(render(envoy_settings)))
     if follower := _follower(choices, ground):
         follower.look()

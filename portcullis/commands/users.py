@@ -23,6 +23,7 @@ from portcullis.operator_commands import (
     by_operator,
     operator_group,
     record,
+    show_table,
     shown_time,
     why,
     with_redis,
@@ -63,11 +64,20 @@ def list_users(settings: WebSettings, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        state = "blocked" if row["blocked"] else "-"
-        click.echo(
-            f"{row['id']:<12} {row['login'] or '?':<40} {state:<8} {row['grants']}  {row['last_sign_in'] or '-'}"
-        )
+    show_table(
+        ("ID", "LOGIN", "BLOCKED", "GRANTS", "LAST SIGN-IN"),
+        [
+            (
+                str(row["id"]),
+                row["login"] or "?",
+                "blocked" if row["blocked"] else "-",
+                str(row["grants"]),
+                row["last_sign_in"] or "-",
+            )
+            for row in rows
+        ],
+        empty="Nobody has signed in, and nobody is blocked.",
+    )
 
 
 @command.command()

@@ -14,15 +14,29 @@ from urllib.parse import quote
 from portcullis.supervisor.redis_config import OPERATOR
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portcullis.supervisor.choices import Choices
     from portcullis.supervisor.ground import Ground
 
 _NAME = "operator.env"
 
 
-def render(choices: Choices, ground: Ground) -> str:
+_OF_STANDIN = (
+    "GITHUB_CLIENT_ID",
+    "GITHUB_CLIENT_SECRET_FILE",
+    "GITHUB_URL",
+    "GITHUB_API_URL",
+    "ALLOWED_GITHUB_USERS",
+)
+
+
+def render(choices: Choices, ground: Ground, web: Mapping[str, str]) -> str:
     """The file for this gateway: lines that a shell can read. Secrets that the operator
-    brought are not repeated."""
+    brought are not repeated.
+
+    `web` is the environment of the authorization server, of which the stand-in's part is taken.
+    """
     values = {"PORTCULLIS_CONFIG": str(ground.config), "ISSUER": choices.settings.issuer}
     if ground.redis is not None:
         values["REDIS_URL"] = f"unix://{quote(str(ground.redis.socket))}"
@@ -32,6 +46,13 @@ def render(choices: Choices, ground: Ground) -> str:
     elif brought := ground.environ.get("MASTER_KEY_FILE"):
         # So that `backup` and `restore` read the same key as `up`, whatever shell they are typed in.
         values["MASTER_KEY_FILE"] = str(Path(brought).absolute())
+    if ground.assertion_key_file is not None:
+        values["ASSERTION_KEY_FILE"] = str(ground.assertion_key_file)
+    if ground.jwks_verification_key is not None:
+        values["JWKS_VERIFICATION_KEY"] = ground.jwks_verification_key
+    if choices.standin:
+        values |= {name: web[name] for name in _OF_STANDIN if name in web}
+    values["ACME_DIR"] = str(ground.acme_dir.absolute())
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
@@ -47,3 +68,18 @@ def read(state_dir: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def beside(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ`, with what `up` chose for the gateway of this state folder.
+
+    Without a master key in `environ` the folder counts. With one, the folder says only where Redis is, if `environ`
+    does not.
+    """
+    kept = read(state_dir)
+    if not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE"):
+        return {**environ, **kept}
+    if "REDIS_URL" in environ or "REDIS_URL" not in kept:
+        return dict(environ)
+    kept.pop("MASTER_KEY_FILE", None)
+    return {**kept, **environ}

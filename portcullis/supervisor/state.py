@@ -116,6 +116,21 @@ def hold(root: Path, socket_names: Sequence[str]) -> Iterator[StateDir]:
         os.close(lock)
 
 
+def is_held(root: Path) -> bool:
+    """Whether a `portcullis up` uses this state folder now."""
+    try:
+        lock = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _lock(lock: int, root: Path) -> None:
     """The kernel drops the lock when this process ends in any way, so a crash never leaves one behind."""
     try:

@@ -187,5 +187,5 @@ def test_a_body_that_does_not_come_or_comes_as_text_opens_nothing(
         tmp_path, socket_of(authz_with_rules), manager=as_envoy_gateway.manager(**manager)
     ) as envoy:
         headers = [bearer(scope="mcp.memory"), JSON]
-        assert envoy.post("/memory/mcp", headers, host=AUTH, body=call("get_note")).status == 400
-        assert any(event.get("reason") == "body_missing" for event in authz_with_rules.log())
+        assert envoy.post("/memory/mcp", headers, host=AUTH, body=call("get_note")).status == 503
+        assert any(event.get("reason") == "body_not_sent" for event in authz_with_rules.log())

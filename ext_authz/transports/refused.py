@@ -1,0 +1,63 @@
+"""Says in the log why a connection to the check service was refused, in words that an operator can act on."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+import structlog
+
+_EVERY_SECONDS = 10.0
+"""How often one reason is logged: a peer may try again many times a second."""
+
+_TLS_HANDSHAKE = b"\x16\x03"
+_METHODS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ")
+
+# What OpenSSL says, and what it means here.
+_TLS_REASONS = (
+    (
+        ("HTTP_REQUEST", "WRONG_VERSION_NUMBER"),
+        "plain HTTP on a port that wants TLS: set authz_upstream_ca for Envoy",
+    ),
+    (("PEER_DID_NOT_RETURN_A_CERTIFICATE",), "no client certificate, and authz_tls_client_ca asks for one"),
+    (("CERTIFICATE_VERIFY_FAILED",), "the client certificate is not of an authority in authz_tls_client_ca"),
+    (("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN"), "the peer does not trust authz_tls_cert"),
+)
+
+_logged: dict[str, float] = {}
+
+
+def of_first_bytes(data: bytes) -> str:
+    """What a peer speaks whose first bytes are not those of HTTP/2 without TLS."""
+    if data.startswith(_TLS_HANDSHAKE):
+        return "TLS on a port without TLS: set authz_tls_cert and authz_tls_key, or have Envoy speak without"
+    if data.startswith(_METHODS):
+        return "HTTP/1.1 on the gRPC port: give Envoy's cluster http2_protocol_options"
+    return "not HTTP/2"
+
+
+class Handshake(ssl.SSLObject):
+    """A TLS connection that logs why its handshake failed, which asyncio keeps to itself."""
+
+    def do_handshake(self) -> None:
+        """As `ssl.SSLObject.do_handshake`."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            log(_of_tls(error))
+            raise
+
+
+def log(reason: str) -> None:
+    """Log that a connection was refused, unless the same was logged a moment ago."""
+    now = time.monotonic()
+    if now - _logged.get(reason, -_EVERY_SECONDS) >= _EVERY_SECONDS:
+        _logged[reason] = now
+        structlog.get_logger("server").warning("connection.refused", reason=reason)
+
+
+def _of_tls(error: ssl.SSLError) -> str:
+    told = (error.reason or str(error)).upper()
+    return next((why for signs, why in _TLS_REASONS if any(sign in told for sign in signs)), f"TLS: {told}")

@@ -1,0 +1,48 @@
+"""Which settings file a command reads, so that every command beside a gateway reads the same one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from oauth_core.settings import CONFIG_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DEFAULT = Path("portcullis.toml")
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def settings_file(given: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return `given`, or the file that `PORTCULLIS_CONFIG` names, or `./portcullis.toml` if it is there."""
+    if given is not None:
+        return given
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return DEFAULT if DEFAULT.is_file() else None
+
+
+_HELP = f"The settings file; else the one that {CONFIG_VARIABLE} names, else ./{DEFAULT}."
+
+
+def config_option(command: F) -> F:
+    """The option `--config`, whose value went through `settings_file`."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        callback=lambda _context, _option, given: settings_file(given, os.environ),
+        help=_HELP,
+    )(command)
+
+
+beside_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help=f"The settings file; else that of the running gateway, of {CONFIG_VARIABLE}, or ./{DEFAULT}.",
+)
+"""The option `--config` of a command that looks for a running gateway first, as it was given."""
