@@ -114,8 +114,9 @@ def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> N
     assert measured.health() == "SERVING"
     eventually(lambda: value(samples(place, "/metrics/sum"), "portcullis_worker_up") == 2)
     eventually(lambda: value(samples(place), "portcullis_link_up", worker="1") == 1)
+    # On a slow machine one look may come late; what was confirmed a moment ago is the usual case.
+    eventually(lambda: 0 <= value(samples(place), "portcullis_staleness_seconds", worker="0") < 1)
     found = samples(place)
-    assert 0 <= value(found, "portcullis_staleness_seconds", worker="0") < 1
     assert value(found, "portcullis_keys_fresh", worker="0") == 1
     assert value(found, "portcullis_redis_questions_waiting", worker="0") == 0
     assert value(found, "portcullis_links_total", worker="0") >= 1
