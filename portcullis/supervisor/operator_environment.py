@@ -73,8 +73,8 @@ def read(state_dir: Path) -> dict[str, str]:
 def beside(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """`environ`, with what `up` chose for the gateway of this state folder.
 
-    Without a master key in `environ` the folder counts. With one, the folder says only where Redis is, if `environ`
-    does not.
+    Without a master key in `environ` the folder counts. With one, the folder says only where Redis is, if
+    `environ` does not.
     """
     kept = read(state_dir)
     if not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE"):
