@@ -170,6 +170,10 @@ class Ended:
     count: int
     missing: str | None = None
 
+    def and_also(self, other: Ended) -> Ended:
+        """What both ended together."""
+        return Ended((*self.grants, *other.grants), self.count + other.count, self.missing or other.missing)
+
     def check(self) -> None:
         """Pass when everything has ended. Raises `ClickException`; call it when all else is said and recorded."""
         if self.missing is not None:

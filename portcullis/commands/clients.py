@@ -11,6 +11,7 @@ import click
 from oauth_core import client_id_documents, client_keys, fetchable_urls, machine_clients, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
+from oauth_core.siblings import are_siblings
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
@@ -175,31 +176,42 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 
 @command.command(context_settings=ANY_ID)
 @click.argument("client_id")
+@click.option(
+    "--siblings",
+    is_flag=True,
+    help="And of every public client that registered the same metadata: apps register anew for each user.",
+)
 @why
 @as_json
 @click.pass_obj
-def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json: bool) -> None:
+def revoke(settings: WebSettings, client_id: str, reason: str | None, *, siblings: bool, as_json: bool) -> None:
     """End all that the client CLIENT_ID holds, and leave its registration: its users have to sign in again."""
 
-    async def run(redis: Redis) -> tuple[bool, Ended]:
+    async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
+        clients = ClientStore(redis, settings.record_key, lifetime=0)
         grants = GrantStore(
             redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
         )
-        ended = await as_far_as_possible(Revocation(redis, grants).of_client(client_id))
+        of_client = Revocation(redis, grants).of_client
+        ended = await as_far_as_possible(of_client(client_id))
         # A client that is known by its document has no record here. One that was deleted may have left something.
-        known = ended.missing is not None or client_id_documents.is_url(client_id)
-        return known or await ClientStore(redis, settings.record_key, lifetime=0).exists(client_id), ended
+        is_url = client_id_documents.is_url(client_id)
+        known = ended.missing is not None or is_url or await clients.exists(client_id)
+        others = await _siblings(clients, client_id) if siblings else ()
+        for other in others:
+            ended = ended.and_also(await as_far_as_possible(of_client(other)))
+        return known, (client_id, *others), ended
 
-    known, ended = with_redis(settings, run, must_last=True)
+    known, revoked, ended = with_redis(settings, run, must_last=True)
     if not known and not ended.count:
         raise click.ClickException("there is no such client")
     record(
-        AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=client_id),
+        *(AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=one) for one in revoked),
         *(
             AuditEvent(
                 EventKind.GRANT_REVOKED,
                 reason=by_operator(reason),
-                client_id=client_id,
+                client_id=grant.client_id,
                 user=grant.user.login if grant.user else None,
                 user_id=grant.user.github_id if grant.user else None,
                 grant_id=grant.grant_id,
@@ -211,7 +223,18 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, as_json
     if as_json:
         click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
     else:
-        click.echo(f"Ended {ended.count} grants of {client_id}.")
+        others = f" and {len(revoked) - 1} siblings" if siblings else ""
+        click.echo(f"Ended {ended.count} grants of {client_id}{others}.")
+
+
+async def _siblings(clients: ClientStore, client_id: str) -> tuple[str, ...]:
+    """The other clients that registered the same metadata as `client_id`."""
+    client = await clients.look_at(client_id)
+    if client is None:
+        return ()
+    return tuple(
+        one.client_id for one in await clients.all() if one.client_id != client_id and are_siblings(client, one)
+    )
 
 
 def _keys(method: machine_clients.Method, jwks: str | None) -> dict[str, str]:

@@ -128,6 +128,18 @@ async def test_revoking_a_client_ends_what_it_holds_and_leaves_its_registration(
     operate(web, "clients", "revoke", "x" * 22, expect=1)
 
 
+async def test_revoking_a_client_with_its_siblings_ends_what_an_app_holds_for_all_its_users(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    """An app registers for each user. Another client with one difference keeps what it has."""
+    same = {"client_name": "For each user", "software_version": "siblings"}
+    made = [(await client.register(**same)).client_id for _ in range(3)]
+    other = (await client.register(**same, client_uri="https://other.example")).client_id
+    tokens = [await client.tokens(client_id) for client_id in (*made, other)]
+    assert operate(web, "clients", "revoke", made[1], "--siblings")["grants_ended"] == 3
+    assert [await lives(redis, one) for one in tokens] == [False, False, False, True]
+
+
 async def test_a_token_is_found_and_ended_by_its_id_or_by_itself_and_a_forged_one_names_nobody(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
