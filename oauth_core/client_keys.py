@@ -12,12 +12,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jwt import PyJWK, PyJWTError
+from jwt import PyJWTError
+
+from oauth_core.keys import general_name, public_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ALGORITHMS = ("ES256", "ES384", "RS256", "PS256", "EdDSA")
+    from jwt import PyJWK
+
+ALGORITHMS = ("ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519")
 """What a client may sign with: never `none`, and nothing symmetric."""
 
 _CURVES = {("EC", "P-256"): "ES256", ("EC", "P-384"): "ES384", ("OKP", "Ed25519"): "EdDSA"}
@@ -42,7 +46,7 @@ class ClientKey:
     def for_algorithm(self, algorithm: str) -> PyJWK:
         """The key, bound to `algorithm`. Raises `ValueError` when its numbers are not a key."""
         try:
-            return PyJWK(dict(self.members), algorithm=algorithm)
+            return public_key(self.members, algorithm)
         except (PyJWTError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"not a usable key: {type(error).__name__}") from None
 
@@ -55,7 +59,10 @@ class ClientKeys:
 
     def find(self, kid: str | None, algorithm: str) -> ClientKey | None:
         """The key an assertion means. Without a `kid` there must be only one that fits: we do not try keys out."""
-        fitting = [key for key in self.keys if algorithm in key.algorithms and kid in {None, key.kid}]
+        wanted = general_name(algorithm)
+        fitting = [
+            key for key in self.keys if wanted in map(general_name, key.algorithms) and kid in {None, key.kid}
+        ]
         return fitting[0] if len(fitting) == 1 else None
 
     def has(self, kid: str | None) -> bool:
@@ -82,7 +89,7 @@ def parse(document: object) -> ClientKeys:
     keys = tuple(key for member in members if (key := _usable(member)) is not None)
     if not keys:
         raise ValueError(f"the JWK set has no signing key for any of: {', '.join(ALGORITHMS)}")
-    named = [(key.kid, algorithm) for key in keys for algorithm in key.algorithms]
+    named = [(key.kid, general_name(algorithm)) for key in keys for algorithm in key.algorithms]
     if len(set(named)) != len(named):
         raise ValueError("the JWK set has two keys of one kind with the same kid, or without any")
     return ClientKeys(keys)
@@ -128,7 +135,10 @@ def _algorithms(member: Mapping[str, object]) -> tuple[str, ...]:
         possible = (_CURVES[kind, curve],)
     else:
         possible = ()
-    return possible if stated is None else tuple(name for name in possible if name == stated)
+    if stated is None:
+        return possible
+    # By the name that its owner uses, so that a registration is answered as it was sent.
+    return (stated,) if isinstance(stated, str) and general_name(stated) in possible else ()
 
 
 def _bits(number: str) -> int:

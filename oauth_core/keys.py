@@ -1,4 +1,8 @@
-"""Keys that sign access tokens, and keys that check them. A public key's id is its thumbprint (RFC 7638)."""
+"""Keys that sign access tokens, and keys that check them. A public key's id is its thumbprint (RFC 7638).
+
+`Ed25519` (RFC 9864) and `EdDSA` (RFC 8037) are two names of one algorithm here, since there are no keys on other
+curves for it. A token has the name that its key has.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,38 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt import PyJWK, PyJWTError
+from jwt import PyJWK, PyJWTError, register_algorithm
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Algorithm = Literal["ES256", "ES384", "RS256", "EdDSA"]
+Algorithm = Literal["ES256", "ES384", "RS256", "EdDSA", "Ed25519"]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
-ALGORITHMS: frozenset[str] = frozenset({"ES256", "ES384", "RS256", "EdDSA"})
+ALGORITHMS: frozenset[str] = frozenset(get_args(Algorithm))
 _RSA_BITS = 4096
 _THUMBPRINT_MEMBERS = frozenset({"crv", "e", "kty", "n", "x", "y"})
+
+register_algorithm("Ed25519", OKPAlgorithm())  # PyJWT knows only the older name
+
+
+def general_name(algorithm: str) -> str:
+    """`algorithm`, by the older name if it has two."""
+    return "EdDSA" if algorithm == "Ed25519" else algorithm
+
+
+def public_key(members: Mapping[str, object], algorithm: str) -> PyJWK:
+    """The key that a JWK is, bound to one `algorithm`, by that name. Raises `PyJWTError`, and as `PyJWK` does."""
+    key = PyJWK(dict(members), algorithm=general_name(algorithm))
+    key.algorithm_name = algorithm
+    return key
 
 
 @dataclass(frozen=True)
@@ -65,9 +83,10 @@ class SigningKey:
         except (TypeError, UnsupportedAlgorithm) as error:
             raise ValueError(f"not a usable key: {error}") from None
         fitting = _algorithm_of(private_key)
-        if not isinstance(private_key, PrivateKey) or fitting is None or algorithm not in {None, fitting}:
+        chosen = fitting if algorithm is None else algorithm
+        if not isinstance(private_key, PrivateKey) or chosen is None or general_name(chosen) != fitting:
             raise ValueError("not a key of a supported kind, or not for this algorithm")
-        return cls(_thumbprint(_members(private_key.public_key())), fitting, private_key, created_at)
+        return cls(_thumbprint(_members(private_key.public_key())), chosen, private_key, created_at)
 
 
 def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
@@ -80,7 +99,7 @@ def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
             private_key = ec.generate_private_key(ec.SECP384R1())
         case "RS256":
             private_key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
-        case "EdDSA":
+        case "EdDSA" | "Ed25519":
             private_key = ed25519.Ed25519PrivateKey.generate()
     return SigningKey(_thumbprint(_members(private_key.public_key())), algorithm, private_key, now)
 
@@ -148,14 +167,14 @@ def _verifying_key(member: dict[str, object]) -> tuple[str, PyJWK]:
     if "d" in member:
         # Whoever reads the set only verifies, and must hold nothing that could sign.
         raise ValueError("a JWK set of ours has public keys only")
-    key = PyJWK.from_dict(member)
-    if _algorithm_of(key.key) != algorithm:
+    key = public_key(member, algorithm)
+    if _algorithm_of(key.key) != general_name(algorithm):
         raise ValueError("a JWK set of ours has keys that fit their algorithms")
     return kid, key
 
 
 def _algorithm_of(key: object) -> Algorithm | None:
-    """The one algorithm of ours that `key`, private or public, is for; `None` when there is none."""
+    """The algorithm of ours that `key`, private or public, is for, by its older name; `None` if there is none."""
     match key:
         case ec.EllipticCurvePrivateKey() | ec.EllipticCurvePublicKey():
             return "ES256" if key.curve.name == "secp256r1" else "ES384" if key.curve.name == "secp384r1" else None

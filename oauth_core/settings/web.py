@@ -83,7 +83,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     refresh_retry_window: int = Field(default=3600, ge=0, le=86400)
     refresh_reuse: Literal["end", "refuse"] = "end"
     membership_check_interval: int = Field(default=900, ge=0, le=86400)
-    signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    signing_algorithm: Literal["ES256", "ES384", "RS256", "EdDSA", "Ed25519"] = "ES256"
     client_documents: Literal["fetched", "pinned"] = "fetched"
     client_documents_max_age: int = Field(default=604_800, ge=3600)
     known_client_documents: Literal["fallback", "pinned", "off"] = "fallback"

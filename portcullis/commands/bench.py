@@ -82,7 +82,7 @@ def command() -> None:
 )
 @click.option(
     "--algorithm",
-    type=click.Choice(["ES256", "ES384", "RS256", "EdDSA"]),
+    type=click.Choice(["ES256", "ES384", "RS256", "EdDSA", "Ed25519"]),
     default="ES256",
     show_default=True,
     help="What tokens are signed with.",

@@ -49,7 +49,7 @@ def asserted(
     heading = {"typ": "oauth-id-jag+jwt", "kid": signer.kid, **(headers or {})}
     # Not `jwt.encode`, which looks at the claims: a provider with a fault does not.
     payload_bytes = json.dumps(present).encode()
-    return jwt.PyJWS().encode(payload_bytes, signer.private_key, signer.algorithm, headers=heading)
+    return jwt.api_jws.encode(payload_bytes, signer.private_key, signer.algorithm, headers=heading)
 
 
 def as_grant(assertion: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ def refusal(call: Callable[[], object]) -> OAuthError | None:
 @pytest.fixture(scope="session")
 def signing_keys() -> dict[Algorithm, SigningKey]:
     """One key of each algorithm."""
-    algorithms: tuple[Algorithm, ...] = ("ES256", "ES384", "RS256", "EdDSA")
+    algorithms: tuple[Algorithm, ...] = ("ES256", "ES384", "RS256", "EdDSA", "Ed25519")
     return {algorithm: generate_key(algorithm, now=1) for algorithm in algorithms}
 
 

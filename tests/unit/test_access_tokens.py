@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("rfc9068:rs256")
-@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
 def test_what_was_minted_is_verified_with_every_algorithm(
     algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]
 ) -> None:

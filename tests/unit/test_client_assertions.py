@@ -39,7 +39,7 @@ def b64(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
 def test_each_algorithm_is_proof_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
     own = key(algorithm)
     assertion = made(by=own, jti="one")

@@ -30,7 +30,7 @@ def verdict(text: str, *, token: str | None = None) -> Proof | ProofFault:
 
 
 @pytest.mark.requirement("rfc9449:check", "rfc9449:algorithms")
-@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
 def test_a_good_proof_names_its_key_by_the_thumbprint(algorithm: Any) -> None:
     signer = key(algorithm, "dpop")
     found = verdict(made(by=signer, jti="one"))

@@ -61,7 +61,7 @@ def believed(**claims: Any) -> Asserted:
     return found
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
 def test_each_algorithm_is_believed_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
     own = key(algorithm)
     found = verdict(made(by=own, jti="one"), keys=client_keys.parse(jwks(own)))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from oauth_core.key_ring import JWKS_MAX_AGE
 from tests.support import forks
+from tests.support.oauth_client import Pkce
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
@@ -83,6 +86,30 @@ async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
     assert [key["kid"] for key in keys(web, "retire", first["kid"], "--force", "--json")] == [new]
     with web.redis.client() as redis:
         assert first["kid"] not in str(redis.get("jwks"))
+
+
+async def test_a_key_may_have_the_newer_name_of_its_algorithm(web: WebServer, client: OAuthClient) -> None:
+    new = keys(web, "rotate", "--algorithm", "Ed25519", "--json")[0]
+    assert new["algorithm"] == "Ed25519"
+    for other in keys(web, "list", "--json")[1:]:
+        keys(web, "retire", other["kid"], "--force")
+    registration = await client.register(token_endpoint_auth_method="client_secret_post")
+    pkce, secret = Pkce.fresh(), registration.secret
+    code = await client.code(registration.client_id, pkce)
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier}
+    proof = {"client_id": registration.client_id, "client_secret": secret}
+    async with asyncio.timeout(60):
+        while True:  # until this process has read the ring again
+            published = (await client.http.get(f"{web.issuer}/.well-known/jwks.json")).json()["keys"]
+            if [key["kid"] for key in published] == [new["kid"]]:
+                break
+    token = (await client.token({**form, **proof})).json()["access_token"]
+    assert jwt.get_unverified_header(token)["alg"] == published[0]["alg"] == "Ed25519"
+    signed, _, signature = token.rpartition(".")
+    public = Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(published[0]["x"] + "="))
+    public.verify(urlsafe_b64decode(signature + "=="), signed.encode())
+    introspected = await client.http.post(f"{web.issuer}/introspect", data={**proof, "token": token})
+    assert introspected.json()["active"] is True
 
 
 def test_a_wrong_master_key_is_one_readable_line(web: WebServer) -> None:

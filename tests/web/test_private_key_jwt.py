@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from oauth_core.keys import Algorithm
     from tests.support.oauth_client import Registration
 
 
@@ -37,6 +38,19 @@ async def test_a_registration_with_keys_gets_no_secret_and_is_told_its_keys(clie
     assert document["token_endpoint_auth_method"] == "private_key_jwt"
     assert document["jwks"] == jwks(key())
     assert "client_secret" not in document
+
+
+@pytest.mark.parametrize("stated", ["EdDSA", "Ed25519", None])
+@pytest.mark.parametrize("algorithm", ["EdDSA", "Ed25519"])
+async def test_a_key_on_ed25519_is_known_by_both_names_of_its_algorithm(
+    client: OAuthClient, algorithm: Algorithm, stated: str | None
+) -> None:
+    signer = key(algorithm)
+    public = {**signer.public_jwk(), "alg": stated}
+    keys = {"keys": [{name: value for name, value in public.items() if value is not None}]}
+    me = (await client.register(token_endpoint_auth_method="private_key_jwt", jwks=keys)).client_id
+    answer = await redeemed(client, me, signed(me, client.issuer, by=signer))
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.requirement("rfc7523:client-id")
@@ -147,7 +161,7 @@ async def test_methods_and_algorithms_are_advertised(client: OAuthClient) -> Non
     for endpoint in ("token", "revocation", "introspection"):
         assert "private_key_jwt" in document[f"{endpoint}_endpoint_auth_methods_supported"]
         offered = document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"]
-        assert offered == ["ES256", "ES384", "RS256", "PS256", "EdDSA"]
+        assert offered == ["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"]
 
 
 async def test_the_assertion_is_not_readable_in_the_log(web: WebServer, client: OAuthClient) -> None:
