@@ -30,7 +30,9 @@ EVENTS = {
     "oauth_web": "one of two `oauth_web` killed",
     "envoy": "one of two Envoys killed",
     "sentinel": "Redis primary killed, Sentinel chooses another",
-    "cluster": "one primary of a Redis Cluster killed",
+    "cluster-1": "the first of three primaries of a Redis Cluster killed",
+    "cluster-2": "the second of them killed",
+    "cluster-3": "the third of them killed",
     "rolling": "every `ext_authz`, `oauth_web` and Envoy replaced, one after the other",
 }
 """The rows, and what each says."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 30.0
 _SLOTS = 16384
+_PRIMARIES = 3
 _BUS = 10_000
 """How far above a node's port the other nodes call it."""
 _HOST = "127.0.0.1"
@@ -175,7 +176,7 @@ def running_sentinels(
 
 
 class ClusterGroup:
-    """Three primaries, and one replica for the first of them."""
+    """Three primaries, and a replica for the first of them, or for each."""
 
     def __init__(self, nodes: dict[int, RedisServer], ids: dict[int, str], password: str) -> None:
         self.nodes = nodes
@@ -204,7 +205,7 @@ class ClusterGroup:
         return self.nodes[port]
 
     def replica_of_first(self) -> RedisServer:
-        """The one node without slots."""
+        """The one node without slots, where there is one."""
         owners = {id(self.owner_of(slot)) for slot in (0, _SLOTS // 2, _SLOTS - 1)}
         return next(server for server in self.nodes.values() if id(server) not in owners)
 
@@ -242,17 +243,22 @@ class ClusterGroup:
 
 
 @contextmanager
-def running_cluster(*, password: str, users: Mapping[str, Sequence[str]] | None = None) -> Iterator[ClusterGroup]:
-    """Three primaries and a replica of the first, which take a silent node for dead after half a second."""
-    ports = _free_ports(4)
+def running_cluster(
+    *, password: str, users: Mapping[str, Sequence[str]] | None = None, replicas: int = 1
+) -> Iterator[ClusterGroup]:
+    """Three primaries and a replica of each of the first `replicas` of them.
+
+    They take a silent node for dead after half a second.
+    """
+    ports = _free_ports(_PRIMARIES + replicas)
     ids = {port: token_hex(20) for port in ports}
-    *primaries, replica = ports
+    primaries, following = ports[:_PRIMARIES], dict(zip(ports[_PRIMARIES:], ports, strict=False))
     with TemporaryDirectory(prefix="redis-") as folder, ExitStack() as stack:
         nodes = {}
         for port in ports:
             place = Path(folder) / str(port)
             place.mkdir()
-            (place / "nodes.conf").write_text(_nodes_conf(port, primaries, replica, ids), encoding="ascii")
+            (place / "nodes.conf").write_text(_nodes_conf(port, primaries, following, ids), encoding="ascii")
             nodes[port] = RedisServer(
                 place,
                 password=password,
@@ -276,7 +282,8 @@ def running_cluster(*, password: str, users: Mapping[str, Sequence[str]] | None 
         yield group
 
 
-def _nodes_conf(port: int, primaries: list[int], replica: int, ids: dict[int, str]) -> str:
+def _nodes_conf(port: int, primaries: list[int], following: dict[int, int], ids: dict[int, str]) -> str:
+    """`following` is the primary of each replica."""
     lines = []
     each = _SLOTS // len(primaries)
     for number, one in enumerate(primaries):
@@ -285,7 +292,8 @@ def _nodes_conf(port: int, primaries: list[int], replica: int, ids: dict[int, st
         slots = f"{number * each}-{last}"
         place = f"{_HOST}:{one}@{one + _BUS}"
         lines.append(f"{ids[one]} {place} {myself}master - 0 0 {number + 1} connected {slots}")
-    myself = "myself," if replica == port else ""
-    place = f"{_HOST}:{replica}@{replica + _BUS}"
-    lines.append(f"{ids[replica]} {place} {myself}slave {ids[primaries[0]]} 0 0 1 connected")
+    for number, (replica, primary) in enumerate(following.items()):
+        myself = "myself," if replica == port else ""
+        place = f"{_HOST}:{replica}@{replica + _BUS}"
+        lines.append(f"{ids[replica]} {place} {myself}slave {ids[primary]} 0 0 {number + 1} connected")
     return "\n".join([*lines, f"vars currentEpoch {len(primaries)} lastVoteEpoch 0", ""])
