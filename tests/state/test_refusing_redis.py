@@ -21,7 +21,7 @@ from tests.support.authz_process import running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
 from tests.support.redis_groups import until
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key
 from tests.support.web_process import WebServer, running_web
 
@@ -132,6 +132,18 @@ async def test_a_client_gives_a_token_back_to_a_full_redis(web: WebServer, clien
         form = {"client_id": client_id, "token": tokens[kind]}
         answer = await client.http.post(f"{client.issuer}/revoke", data=form)
         assert answer.status_code == 200, answer.text
+        assert not lives(redis, tokens)
+
+
+async def test_a_registration_is_deleted_in_a_full_redis_with_all_it_led_to(
+    web: WebServer, client: OAuthClient
+) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    address = f"{client.issuer}/register/{registration.client_id}"
+    with full(web) as redis:
+        answer = await client.http.delete(address, headers=registration.management)
+        assert answer.status_code == 204, answer.text
         assert not lives(redis, tokens)
 
 
@@ -297,3 +309,24 @@ def test_calls_go_on_while_the_disk_is_full_and_what_was_revoked_is_refused(
         redis.delete(keyspace.token("stolen"))
         until(lambda: status(stolen) == 401)
         assert status(kept) == 200
+
+
+def test_calls_go_on_in_a_full_redis_and_what_is_revoked_is_refused() -> None:
+    key = new_key()
+    with running_redis() as server, server.client() as redis:
+        publish(server, key)
+        for jti in ("kept", "stolen"):
+            remember(server, jti)
+        memory: Any = redis.info("memory")
+        redis.config_set("maxmemory", memory["used_memory"] // 2)
+        with running_authz({"REDIS_URL": server.url(), "REDIS_TIMEOUT": "20"}) as authz:
+            authz.wait_for_health("SERVING")
+            kept, stolen = mint(key, jti="kept"), mint(key, jti="stolen")
+
+            def status(token: str) -> int:
+                return read_answer(authz.check(check_request(token=token))).status
+
+            assert (status(kept), status(stolen)) == (200, 200)
+            redis.delete(keyspace.token("stolen"))
+            until(lambda: status(stolen) == 401)
+            assert status(kept) == 200

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64decode
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 
+from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.store import keyspace
 from tests.state.test_backup import new_key
 from tests.support import forks
+from tests.support.authz_process import CONFIG, running_authz
+from tests.support.check_messages import check_request, read_answer
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
 from tests.support.redis_groups import until
 from tests.support.web_process import WebServer, running_web
@@ -219,15 +224,45 @@ async def test_while_sign_ins_are_paused_nobody_gets_anything_and_everybody_can_
 async def test_a_redis_that_lost_everything_is_a_working_gateway_again_without_a_restart(
     web: WebServer, client: OAuthClient
 ) -> None:
-    await signed_in(client)
-    with web.redis.client() as redis:
-        redis.flushall()
-        until(lambda: redis.exists(keyspace.JWKS) and redis.exists(keyspace.KEYRING))
-    assert (await client.http.get(f"{client.issuer}/healthz")).status_code == 200
-    client_id, tokens = await signed_in(client)
-    published = (await client.http.get(f"{client.issuer}/.well-known/jwks.json")).json()
-    assert jwt.get_unverified_header(tokens["access_token"])["kid"] in {key["kid"] for key in published["keys"]}
+    _, before = await signed_in(client)
+    with checks(web) as status:
+        await asyncio.to_thread(until, lambda: status(before) == 200)
+        with web.redis.client() as redis:
+            redis.flushall()
+        await asyncio.to_thread(until, lambda: status(before) == 401)
+        assert (await client.http.get(f"{client.issuer}/healthz")).status_code == 200
+        client_id, tokens = await signed_in(client)
+        await asyncio.to_thread(until, lambda: status(tokens) == 200)
+        assert status(before) == 401
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_redis_without_published_keys_is_not_well(web: WebServer, client: OAuthClient) -> None:
+    operate(web, "pause")  # so that nothing is published again
+    try:
+        with web.redis.client() as redis:
+            document = redis.getdel(keyspace.JWKS)
+            assert (await client.http.get(f"{client.issuer}/healthz")).status_code == 503
+            redis.set(keyspace.JWKS, str(document))
+    finally:
+        operate(web, "resume")
+    assert (await client.http.get(f"{client.issuer}/healthz")).status_code == 200
+
+
+@contextmanager
+def checks(web: WebServer) -> Iterator[Callable[[dict[str, Any]], int]]:
+    """A check service of this gateway: the status of a call with an access token."""
+    environment = {
+        "REDIS_URL": web.redis.url(),
+        "REDIS_PASSWORD": str(web.redis.password),
+        "REDIS_TIMEOUT": "20",
+        "JWKS_VERIFICATION_KEY": KeySetSigner(b64decode(web.environment["MASTER_KEY"])).verification_key,
+    }
+    with running_authz(environment, config=CONFIG.replace("http://localhost:8080", web.issuer)) as authz:
+        host = web.issuer.partition("//")[2]
+        yield (
+            lambda tokens: read_answer(authz.check(check_request(token=tokens["access_token"], host=host))).status
+        )
 
 
 async def test_disconnecting_every_app_voids_a_code_that_was_just_allowed(
