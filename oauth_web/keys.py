@@ -95,9 +95,10 @@ class Keys:
         """
         if await self._upkeep.pauses.reason() is not None:
             return await self._store.read()
-        await self._upkeep.schema.version()
-        if await self._store.put_back(self._ring):
-            _log.warning("Redis had lost the key ring; it is kept again")
+        if not await self._store.exists():
+            await self._upkeep.schema.version()  # an empty Redis is given one
+            if await self._store.put_back(self._ring):
+                _log.warning("Redis had lost the key ring; it is kept again")
         ring = await self._store.read()
         if await self._store.publish_again(ring):
             _log.warning("published keys were missing; they are published again")

@@ -111,14 +111,17 @@ class KeyRingStore:
             text = await self._redis.get(keyspace.KEYRING)
         return text is None or not self._is_old(text)
 
+    async def exists(self) -> bool:
+        """Whether Redis has a key ring. Raises `StoreUnavailableError`."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.KEYRING))
+
     async def put_back(self, ring: KeyRing) -> bool:
         """Keep `ring` again if Redis has none any more; answers whether that was so.
 
         A key that is known to be retired stays out. Raises `StoreUnavailableError`.
         """
         async with guarded():
-            if await self._redis.exists(keyspace.KEYRING):
-                return False
             left = [key for key in ring.keys if not await self._redis.exists(keyspace.ended_key(key.kid))]
             kept = KeyRing(tuple(left or [generate_key(ring.keys[0].algorithm, now=ring.keys[0].created_at)]))
             return bool(await self._redis.set(keyspace.KEYRING, self._dump(kept), nx=True))

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from oauth_core.credentials import new_identifier
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import cuts, keyspace
+from oauth_core.store.connection import guarded, is_cluster
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.isolation import IsolationStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore, without
@@ -34,10 +36,14 @@ _REASON = "a backup is being restored"
 
 @dataclass(frozen=True)
 class Examined:
-    """A backup that is whole and opens. `keys` are those of its records that Redis may have newer."""
+    """A backup that is whole and opens.
+
+    `keys` are those of its records that Redis may have newer; `size` is the bytes of all records, at the least.
+    """
 
     header: Header
     keys: frozenset[str]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,10 @@ def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore) -> Examined:
     if header.schema > VERSION:
         raise BackupError(f"its records are of version {header.schema}, and this program knows version {VERSION}")
     keys: list[str] = []
+    size = 0
     for entries in read_pieces(file, header, line, key):
         for entry in entries:
+            size += len(entry.key) + len(str(entry.value))
             if entry.key == keyspace.KEYRING:
                 try:
                     ring.check_opens(str(entry.value))
@@ -67,18 +75,38 @@ def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore) -> Examined:
             elif family(entry.key) in NEWER_STAYS:
                 keys.append(entry.key)
     file.seek(0)
-    return Examined(header, frozenset(keys))
+    return Examined(header, frozenset(keys), size)
+
+
+async def check_room(redis: Redis, examined: Examined) -> None:
+    """Pass unless a single server certainly has no memory for the backup. Raises `BackupError`."""
+    if is_cluster(redis):
+        return  # each node has its own limit, and a part of the records
+    try:
+        async with guarded():
+            memory = await redis.info("memory")
+    except StoreUnavailableError:
+        return  # this user may not ask
+    limit = int(memory.get("maxmemory", 0))
+    if 0 < limit < examined.size:
+        raise BackupError(
+            f"nothing was restored: its records are {examined.size} bytes, and Redis takes {limit} (maxmemory)"
+        )
 
 
 @asynccontextmanager
 async def paused(redis: Redis) -> AsyncIterator[None]:
-    """Sign-ins are paused inside the block; afterwards they are as they were before. Raises what Redis raises."""
+    """Sign-ins are paused inside the block; afterwards they are as they were before.
+
+    If restoring began and failed they stay paused: what stands there then is no gateway.
+    """
     pauses = PauseStore(redis)
     is_ours = await pauses.pause(_REASON) or await pauses.reason() == _REASON
-    yield
-    # Not after a failure: what stands there then is no gateway.
-    if is_ours:
-        await pauses.resume()
+    try:
+        yield
+    finally:
+        if is_ours and await _version(SchemaStore(redis)) is not None:
+            await pauses.resume()
 
 
 async def restore(

@@ -136,7 +136,9 @@ def invites(settings: WebSettings, *, as_json: bool) -> None:
 def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, as_json: bool) -> None:
     """End the initial access token TOKEN_ID. Clients that registered with it stay."""
     if not with_redis(
-        settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).revoke(token_id)
+        settings,
+        lambda redis: InitialAccessTokenStore(redis, settings.record_key).revoke(token_id),
+        must_last=True,
     ):
         raise click.ClickException("there is no such initial access token")
     record(AuditEvent(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id))

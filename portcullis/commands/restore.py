@@ -15,7 +15,7 @@ from oauth_core.store.snapshot import Snapshot
 from portcullis.backup.file import BackupError
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
-from portcullis.backup.restoring import Restored, examine, paused, restore
+from portcullis.backup.restoring import Restored, check_room, examine, paused, restore
 from portcullis.backup.state import reading
 from portcullis.operator_commands import (
     as_json,
@@ -79,6 +79,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as
         ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
         with reading(file) as backup:
             examined = examine(backup, key, ring)
+            await check_room(redis, examined)
             async with paused(redis):
                 done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").tell)
         return done, examined.header.created_at, was_empty

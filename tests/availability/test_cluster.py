@@ -18,7 +18,7 @@ EVENTS = {"cluster-1": 0, "cluster-2": 8191, "cluster-3": 16383}
 
 def test_callers_wait_for_the_replica_of_whichever_primary_was_killed(record: Record) -> None:
     with (
-        running_cluster(password=PASSWORD, users=USERS, replicas=3) as group,
+        running_cluster(password=PASSWORD, users=USERS, count=6) as group,
         running_site(group, of_each=1) as site,
         loading(site, events=len(EVENTS)) as load,
     ):

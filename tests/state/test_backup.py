@@ -210,6 +210,21 @@ def test_another_key_does_not_open_it_and_the_reason_is_told(
     assert redis.exists(keyspace.client(CLIENT.client_id))
 
 
+def test_a_redis_that_is_too_small_for_it_is_left_as_it_is(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    before = everything(redis)
+    redis.config_set("maxmemory", 100)
+    try:
+        told = portcullis(environment, "restore", "--force", str(tmp_path / "backup"), fails=True)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert "maxmemory" in told
+    assert everything(redis) == before, "and sign-ins are not paused"
+
+
 def test_a_backup_that_fails_leaves_the_file_that_was_there(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "backup").write_text("yesterday's")
     nowhere = {**environment, "REDIS_URL": f"unix://{tmp_path}/nowhere"}

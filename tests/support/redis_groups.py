@@ -244,13 +244,13 @@ class ClusterGroup:
 
 @contextmanager
 def running_cluster(
-    *, password: str, users: Mapping[str, Sequence[str]] | None = None, replicas: int = 1
+    *, password: str, users: Mapping[str, Sequence[str]] | None = None, count: int = 4
 ) -> Iterator[ClusterGroup]:
-    """Three primaries and a replica of each of the first `replicas` of them.
+    """`count` nodes, three of them primaries; of six, each primary has a replica, of four the first one has.
 
     They take a silent node for dead after half a second.
     """
-    ports = _free_ports(_PRIMARIES + replicas)
+    ports = _free_ports(count)
     ids = {port: token_hex(20) for port in ports}
     primaries, following = ports[:_PRIMARIES], dict(zip(ports[_PRIMARIES:], ports, strict=False))
     with TemporaryDirectory(prefix="redis-") as folder, ExitStack() as stack:
