@@ -40,6 +40,7 @@ _UNNUMBERED = 0
 _RESTORING = "restoring"
 _LEASE_SECONDS = 60.0
 _PAUSE = 0.2
+_WEEK = 604_800
 
 # KEYS: schema. ARGV: the version that was migrated, the one it is now.
 _ADVANCE = """
@@ -106,9 +107,15 @@ def _opened(key: RecordKey, place: str, text: object) -> str | None:
 async def _index_again(redis: Redis, key: RecordKey) -> None:
     """2 to 3: records got a code (`oauth_core.store.adoption`, before each step).
 
-    A backup of an older version is restored without indexes, so they are made here.
+    A backup of an older version is restored without indexes, so they are made here. Then it can be seen which
+    clients hold nothing: those that anybody could register once lived for 90 days, and now end within a week.
     """
     await index_grants(redis, key)
+    async with guarded():
+        async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+            holds_grants = await redis.exists(keyspace.client_grants(str(name).partition(":")[2]))
+            if not holds_grants and await redis.ttl(name) > _WEEK:
+                await redis.expire(name, _WEEK)
 
 
 _STEPS: Mapping[int, Callable[[Redis, RecordKey], Awaitable[None]]] = {

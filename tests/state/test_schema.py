@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,24 @@ async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_r
         assert only_reads is (sharing == "shared")
         assert 0 < await redis.ttl(key) <= 1000
         assert not await redis.exists("registration:of-the-same")
+
+
+async def test_clients_that_hold_nothing_and_were_to_live_for_90_days_end_within_a_week(
+    server: RedisServer, redis: Redis
+) -> None:
+    await asyncio.to_thread(populate, server)
+    with_grant, unused, soon, machine = CLIENT.client_id, "u" * 22, "s" * 22, "m" * 22
+    lives = {with_grant: 7_776_000, unused: 7_776_000, soon: 1000, machine: None}
+    for client_id, life in lives.items():
+        key, client = keyspace.client(client_id), dataclasses.replace(CLIENT, client_id=client_id)
+        await redis.set(key, RECORD_KEY.sign(key, Codec(Client).dump(client)), ex=life)
+    await redis.set(keyspace.SCHEMA, "2")
+    await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
+    left = [await redis.ttl(keyspace.client(client_id)) for client_id in lives]
+    assert [life > 7_000_000 for life in left] == [True, False, False, False]
+    assert 600_000 < left[1] <= 604_800
+    assert left[2] <= 1000
+    assert left[3] == -1
 
 
 TOKEN = refresh_tokens.first(GRANT.grant_id)
