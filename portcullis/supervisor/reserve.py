@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAME = "reserve"
+NAME = "portcullis-reserve"
 _BYTES = 8 * 1024 * 1024
 _AT_ONCE = 64 * 1024
 
 
 def keep(folder: Path) -> None:
     """Take the room, in Redis' data folder, unless it is taken or the disk has none."""
-    path = folder / _NAME
+    path = folder / NAME
     if path.exists() and path.stat().st_size == _BYTES:
         return
     try:
@@ -33,7 +33,7 @@ def keep(folder: Path) -> None:
 def give_up(folder: Path) -> bool:
     """Free the room. Answers whether there was any: another Redis, or one elsewhere, has none."""
     try:
-        (folder / _NAME).unlink()
+        (folder / NAME).unlink()
     except OSError:
         return False
     return True

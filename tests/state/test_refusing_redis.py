@@ -15,6 +15,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from oauth_core.store import keyspace
+from portcullis.supervisor import reserve
 from tests.authz.conftest import publish, remember
 from tests.support import forks
 from tests.support.authz_process import running_authz
@@ -270,7 +271,7 @@ def test_room_that_was_kept_free_makes_the_end_of_a_token_survive_a_restart(
 ) -> None:
     server, disk = on_small_disk
     jti = with_a_token(server)
-    (disk / "reserve").write_bytes(bytes(100_000))
+    (disk / reserve.NAME).write_bytes(bytes(100_000))
     there = {**web.environment, "REDIS_URL": server.url(), "REDIS_PASSWORD": ""}
     with server.client() as redis:
         fill(disk, redis)
