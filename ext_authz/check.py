@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from ext_authz import wire
+from ext_authz import steps, wire
 from ext_authz.access_log import LONGEST_LOGGED
 from ext_authz.metrics.meter import Meter
 from ext_authz.permits import Permits
+from oauth_core.access_tokens import Verified
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
+from oauth_core.jsonrpc import id_of
 from oauth_core.mcp_request import LISTEN, Call
 from oauth_core.policy import Allow, Deny, DenyReason, decide
 
@@ -23,10 +25,15 @@ if TYPE_CHECKING:
     from ext_authz.token_memory import Remembered
     from ext_authz.wire import IncomingRequest
     from oauth_core.audit import AuditSink
+    from oauth_core.jsonrpc import RequestId
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy import Facts
     from oauth_core.resources import ServiceIndex
     from oauth_core.roles import Policy
+
+
+_STRANGERS_BYTES = 8192
+"""Of a body: so much is read for the id to answer a caller with who shows no good token."""
 
 
 class AllowedSink(Protocol):
@@ -127,13 +134,29 @@ class Authorizer:
         facts, remembered = gathered
         match decide(facts):
             case Allow(claims) if facts.service is not None:
+                if facts.service.rules is not None and steps.of(request) is not None:
+                    return self._go_on(request, facts, begun)
                 answer = self._allow(claims, facts.service, facts, request, remembered)
                 self.meter.allowed(begun)
                 return answer
+            case Deny() as denial if steps.goes_on_to_refusal(denial, request, facts):
+                return steps.TO_REFUSAL
             case Deny() as denial:
-                return self._refuse(denial, request, facts.service, begun, _call_in_words(facts))
+                return self._refuse(denial, request, facts.service, begun, facts)
             case _:
                 raise AssertionError("nobody is allowed to no service")
+
+    def _go_on(self, request: IncomingRequest, facts: Facts, begun: float) -> bytes:
+        """The answer at a step before the last to a request that may pass as far as can be said here."""
+        if not steps.body_follows(request):
+            # The service has got its first rule since Envoy was configured, so no body will come.
+            denial = Deny(
+                DenyReason.BODY_NOT_SENT, facts.token.claims if isinstance(facts.token, Verified) else None
+            )
+            return self._refuse(denial, request, facts.service, begun, facts)
+        if steps.of(request) == steps.HEADERS and steps.is_too_large(request):
+            return steps.TO_REFUSAL
+        return steps.WITH_BODY
 
     def _allow(
         self,
@@ -159,17 +182,21 @@ class Authorizer:
         request: IncomingRequest | None,
         service: Service | None,
         begun: float,
-        call: str | None = None,
+        facts: Facts | None = None,
     ) -> bytes:
         name = None if service is None else service.name
         service = _as_asked(service, request)
         # What to ask for may depend on the token; everything else is the same for everybody.
         kind = (denial.reason, None if service is None else service.resource, denial.told)
-        answer = None if denial.scopes else self._refusals.get(kind)
+        request_id = _id_of(request, facts)
+        is_common = not denial.scopes and request_id is None
+        answer = self._refusals.get(kind) if is_common else None
         if answer is None:
-            answer = wire.encode_refused(refusal(denial.reason, service, denial.told, denial.scopes))
-            if not denial.scopes:
+            refused = refusal(denial.reason, service, denial.told, denial.scopes)
+            answer = wire.encode_refused(refused.answering(request_id))
+            if is_common:
                 self._refusals[kind] = answer
+        call = None if facts is None else _call_in_words(facts)
         event = _event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
         self._audit.record(event if call is None else replace(event, call=call))
         self.meter.refused(denial.reason, begun)
@@ -191,6 +218,14 @@ def _as_asked(service: Service | None, request: IncomingRequest | None) -> Servi
     if not service.resource.endswith(request.path[:-1]):
         return service
     return replace(service, resource=f"{service.resource}/")
+
+
+def _id_of(request: IncomingRequest | None, facts: Facts | None) -> RequestId | None:
+    """The id of the refused request, where its body came here. Only for a good token is all of it read."""
+    if request is None or request.http is None or not request.http.raw_body:
+        return None
+    has_token = facts is not None and isinstance(facts.token, Verified)
+    return id_of(request.http.raw_body if has_token else request.http.raw_body[:_STRANGERS_BYTES])
 
 
 def _call_in_words(facts: Facts) -> str | None:

@@ -7,8 +7,8 @@ from time import monotonic, thread_time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
-from ext_authz import wire
-from ext_authz.proofs import Proofs
+from ext_authz import steps, wire
+from ext_authz.proofs import Proofs, certificate_of
 from ext_authz.token_memory import Remembered
 from ext_authz.turns import Turns
 from oauth_core import dpop, mcp_request
@@ -136,7 +136,7 @@ class FactFinder:
         claims = remembered.verified.claims
         if answer is None or fault_of_time(claims, now) is not None:
             return None
-        if claims.certificate is not None and claims.certificate != wire.certificate_of(request):
+        if claims.certificate is not None and claims.certificate != certificate_of(request):
             return None
         if claims.dpop_key is not None:  # each request has a proof of its own
             return None
@@ -167,7 +167,10 @@ class FactFinder:
         if not isinstance(token, Remembered):
             return self._gathered(request, token, Liveness.UNKNOWN)
         proof = None
-        if _asks_for_proof(request, token):
+        if _has_only_headers(request, service):
+            # The check that has the body looks at the proof, which is used up by that.
+            proof = token.verified.claims.dpop_key
+        elif _asks_for_proof(request, token):
             # A signature for each request, and whoever has such a token can send as many as he likes.
             if not await self._turns.wait(subject_of_address(request.source)):
                 return self._gathered(request, Unverified.BUSY, Liveness.UNKNOWN)
@@ -194,6 +197,7 @@ class FactFinder:
         """The facts, all of one moment: while something was waited for, services and policy may have changed."""
         service = self._services.by_request(request.host, request.path)
         remembered = token if isinstance(token, Remembered) else None
+        by_headers = _has_only_headers(request, service)
         facts = Facts(
             service=service,
             routed_as=request.routed_as,
@@ -204,13 +208,14 @@ class FactFinder:
             rights=None if remembered is None else remembered.rights_under(self._policy),
             # Nobody makes us read a body who has no genuine token.
             asked=None
-            if remembered is None or service is None or service.rules is None
+            if remembered is None or service is None or service.rules is None or by_headers
             else mcp_request.read(wire.message_of(request)),
             certificate=None
             if remembered is None or remembered.verified.claims.certificate is None
-            else wire.certificate_of(request),
+            else certificate_of(request),
             proof=proof,
             as_dpop=scheme_of(request) == _DPOP,
+            by_headers=by_headers,
         )
         return Gathered(facts, remembered)
 
@@ -271,6 +276,12 @@ def presented(request: IncomingRequest) -> str | Unverified:
         case _:
             # Which one would the service behind us have believed? We do not guess.
             return Unverified.MALFORMED
+
+
+def _has_only_headers(request: IncomingRequest, service: Service | None) -> bool:
+    """Whether this check is the one before the body, which `service` needs."""
+    has_rules = service is not None and service.rules is not None
+    return has_rules and steps.of(request) == steps.HEADERS and steps.body_follows(request)
 
 
 def _asks_for_proof(request: IncomingRequest, token: Remembered) -> bool:

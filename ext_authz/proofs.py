@@ -1,9 +1,9 @@
-"""DPoP proofs that came with tokens bound to a key (RFC 9449 section 7): each is good once in this process.
+"""What shows that a token is its owner's: the client certificate, and DPoP proofs (RFC 9449 section 7).
 
-Checked only for a genuine token, so that garbage costs nobody a signature. What was used is remembered for as long
-as it could be used again, within bounds, and in this process only: the check service writes nothing to Redis.
-Whoever steals token and proof on their way can use them once more for the same method and address, at another
-process, within the minute and a half that a proof counts.
+A proof is good once in this process. It is checked only for a genuine token, so that garbage costs nobody a
+signature. What was used is remembered for as long as it could be used again, within bounds, and in this process
+only: the check service writes nothing to Redis. Whoever steals token and proof on their way can use them once more
+for the same method and address, at another process, within the minute and a half that a proof counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ext_authz import wire
-from oauth_core import dpop
+from oauth_core import certificates, dpop
 from oauth_core.dpop import Proof
 from oauth_core.public_urls import origin_of
 from oauth_core.store.recent import Recent
@@ -48,3 +48,14 @@ class Proofs:
             return None
         self._used.put(name, proof.until)
         return proof.key
+
+
+def certificate_of(request: IncomingRequest) -> str | None:
+    """The thumbprint of the certificate that the caller showed to Envoy.
+
+    From what Envoy says of the connection. The header `x-forwarded-client-cert` is not looked at: whether a caller
+    can write it depends on how an Envoy is set, and not every Envoy is ours.
+    """
+    if request.peer is None or not request.peer.certificate:
+        return None
+    return certificates.of_escaped_pem(request.peer.certificate)

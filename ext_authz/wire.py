@@ -19,12 +19,11 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from oauth_core import certificates
 from oauth_core.mcp_request import Message
 from oauth_core.settings.identity import IdentityHeaders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from oauth_core.challenge import Refusal
     from oauth_core.model import AccessClaims
@@ -94,13 +93,16 @@ class Permit(NamedTuple):
         return self.before + _life(seconds) + self.after
 
 
+_NONE: Mapping[str, str] = {}
+
+
 class IncomingRequest(NamedTuple):
     """What a decision needs to know about an HTTP request.
 
     `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
     as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself. `http` is
     the request as it came, for those few of which the body matters; `peer` is the caller's end of the connection,
-    for those whose token is bound to a certificate.
+    for those whose token is bound to a certificate. `extensions` are what the route says to the check.
     """
 
     method: str
@@ -114,6 +116,7 @@ class IncomingRequest(NamedTuple):
     request_id: str | None
     http: pb.AttributeContext.HttpRequest | None = None
     peer: pb.AttributeContext.Peer | None = None
+    extensions: Mapping[str, str] = _NONE
 
 
 def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None:
@@ -129,6 +132,7 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
     path, _, query = target.partition("?")
     peer = attributes.source
     authorization, lookalikes = _credentials(http, names)
+    extensions = attributes.context_extensions
     return IncomingRequest(
         method,
         host,
@@ -136,23 +140,13 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
         f"{query}&{http.query}" if http.query else query,
         authorization,
         lookalikes,
-        attributes.context_extensions.get(ROUTE_SERVICE),
+        extensions.get(ROUTE_SERVICE),
         _address(peer.address),
         http.id or None,
         http,
         peer,
+        extensions,
     )
-
-
-def certificate_of(request: IncomingRequest) -> str | None:
-    """The thumbprint of the certificate that the caller showed to Envoy.
-
-    From what Envoy says of the connection. The header `x-forwarded-client-cert` is not looked at: whether a caller
-    can write it depends on how an Envoy is set, and not every Envoy is ours.
-    """
-    if request.peer is None or not request.peer.certificate:
-        return None
-    return certificates.of_escaped_pem(request.peer.certificate)
 
 
 def message_of(request: IncomingRequest) -> Message:
@@ -211,6 +205,15 @@ def encode_allowed(
     ).SerializeToString()
     before, _, after = encoded.partition(_LIFE_UNSAID)
     return Permit(before, after)
+
+
+def encode_continued(decision: str) -> bytes:
+    """A `CheckResponse` that lets the request go on to the next check as it is; `decision` says to which."""
+    return pb.CheckResponse(
+        status=Status(code=code_pb2.OK),
+        ok_response=pb.OkHttpResponse(),
+        dynamic_metadata=_metadata(decision, None, None, None),
+    ).SerializeToString()
 
 
 def encode_refused(refusal: Refusal) -> bytes:

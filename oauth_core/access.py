@@ -15,12 +15,13 @@ from oauth_core.mcp_request import CallFault
 from oauth_core.permissions import Permissions, implied_by, implies
 from oauth_core.roles import UNLIMITED
 from oauth_core.scopes import of_service
-from oauth_core.tool_rules import Need, need_of
+from oauth_core.tool_rules import entry_of, need_of
 
 if TYPE_CHECKING:
     from oauth_core.mcp_request import Call, Session
     from oauth_core.model import AccessClaims, Service
     from oauth_core.roles import Policy
+    from oauth_core.tool_rules import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,24 @@ def rights_of(policy: Policy, claims: AccessClaims) -> Rights:
 
 
 def judge(
-    service: Service, rights: Rights, asked: Session | Call | CallFault | None
+    service: Service,
+    rights: Rights,
+    asked: Session | Call | CallFault | None,
+    *,
+    by_headers: bool = False,
 ) -> Judgement | Lacking | CallFault:
     """Whether `rights` are enough at `service` for what is `asked`.
 
-    `asked` matters only where the service has rules, and there it must be known.
+    `asked` matters only where the service has rules, and there it must be known. `by_headers` asks for less:
+    whether they are enough for any request there.
     """
-    if service.rules is None:
-        return _weigh(Need(service.permissions), service, rights)
-    if asked is None:
-        return CallFault.MISSING
-    return asked if isinstance(asked, CallFault) else _weigh(need_of(service, asked), service, rights)
+    if service.rules is None or by_headers:
+        return _weigh(entry_of(service), service, rights)
+    if asked is None or isinstance(asked, CallFault):
+        # What a better body cannot mend is said first, as where the headers are checked before it.
+        entry = _weigh(entry_of(service), service, rights)
+        return (asked or CallFault.MISSING) if entry is Judgement.GRANTED else entry
+    return _weigh(need_of(service, asked), service, rights)
 
 
 def _weigh(need: Need, service: Service, rights: Rights) -> Judgement | Lacking:

@@ -1,15 +1,17 @@
 """What a refused caller learns: status, challenge and a bland body for every reason, in one exhaustive table.
 
+The body is an error of JSON-RPC, since the callers are MCP clients: `oauth_core.jsonrpc` says why.
+
 The challenge tells a client where to find the authorization server and what to ask for (RFC 6750 section 3,
 RFC 9728 section 5.1). It never tells which check failed: that is for the audit log.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
+from oauth_core import jsonrpc
 from oauth_core.client_keys import ALGORITHMS
 from oauth_core.policy import DenyReason
 from oauth_core.resources import metadata_url
@@ -25,11 +27,27 @@ RETRY_ISOLATED_AFTER_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP answer. Header names are lower-case."""
+    """An HTTP answer. Header names are lower-case.
+
+    `code` is that of JSON-RPC, `error` that of OAuth; `description` is for people. `request_id` is that of the
+    request which is refused, if it is known.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
-    body: str
+    code: int
+    error: str
+    description: str
+    request_id: jsonrpc.RequestId | None = None
+
+    @property
+    def body(self) -> str:
+        """The body, as JSON."""
+        return jsonrpc.error_body(self.code, self.error, self.description, self.request_id)
+
+    def answering(self, request_id: jsonrpc.RequestId | None) -> Refusal:
+        """The same for the request with this id."""
+        return replace(self, request_id=request_id)
 
 
 def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one row
@@ -92,14 +110,13 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
             description = "You may not do this here."
             value = f"Bearer error={_quoted('access_denied')}, error_description={_quoted(description)}"
             return _answer(403, "access_denied", description, ("www-authenticate", value))
-        case (
-            DenyReason.BODY_MISSING
-            | DenyReason.BODY_UNREADABLE
-            | DenyReason.BODY_BATCH
-            | DenyReason.BODY_NOT_A_MESSAGE
-            | DenyReason.AMBIGUOUS_NAME
-        ):
-            return _answer(400, "invalid_request", "The body is not one plain JSON-RPC message.")
+        case DenyReason.BODY_UNREADABLE:
+            return _answer(400, "invalid_request", _NOT_PLAIN, code=jsonrpc.PARSE_ERROR)
+        case DenyReason.BODY_MISSING | DenyReason.BODY_BATCH | DenyReason.BODY_NOT_A_MESSAGE:
+            return _answer(400, "invalid_request", _NOT_PLAIN, code=jsonrpc.INVALID_REQUEST)
+        case DenyReason.AMBIGUOUS_NAME:
+            description = "The name or URI can be read in several ways."
+            return _answer(400, "invalid_request", description, code=jsonrpc.INVALID_PARAMS)
         case DenyReason.BODY_NOT_SENT:
             # Not the caller's fault, so not 400: the operator's Envoy lacks `with_request_body`.
             return _answer(
@@ -109,7 +126,8 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
                 ("retry-after", str(RETRY_AFTER_SECONDS)),
             )
         case DenyReason.HEADER_MISMATCH:
-            return _answer(400, "invalid_request", "The headers name another method or tool than the body.")
+            description = "The headers name another method or tool than the body."
+            return _answer(400, "invalid_request", description, code=jsonrpc.HEADER_MISMATCH)
         case DenyReason.BODY_PARTIAL:
             return _answer(413, "invalid_request", "The body is too large.")
         case DenyReason.BODY_ENCODED | DenyReason.BODY_NOT_JSON:
@@ -139,7 +157,13 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
             assert_never(reason)
 
 
-def _answer(status: int, error: str, description: str, *headers: tuple[str, str] | None) -> Refusal:
+_NOT_PLAIN = "The body is not one plain JSON-RPC message."
+
+
+def _answer(
+    status: int, error: str, description: str, *headers: tuple[str, str] | None, code: int | None = None
+) -> Refusal:
+    """A refusal. Where JSON-RPC and MCP have no code, the HTTP status is the code: that range is free."""
     return Refusal(
         status=status,
         headers=(
@@ -147,7 +171,9 @@ def _answer(status: int, error: str, description: str, *headers: tuple[str, str]
             ("content-type", "application/json"),
             ("cache-control", "no-store"),
         ),
-        body=json.dumps({"error": error, "error_description": description}),
+        code=status if code is None else code,
+        error=error,
+        description=description,
     )
 
 

@@ -108,7 +108,8 @@ class Facts:
     token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
     service has tool rules. `certificate` is the thumbprint of the one that the caller showed, and `proof` of the
     key that it proved to have for this very request; each was looked at only where the token is bound to one.
-    `as_dpop` says that the token came under the scheme DPoP.
+    `as_dpop` says that the token came under the scheme DPoP. `by_headers` says that a second check follows, which
+    has the body: so far only the headers count.
     """
 
     service: Service | None
@@ -122,6 +123,7 @@ class Facts:
     certificate: str | None = None
     proof: str | None = None
     as_dpop: bool = False
+    by_headers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ def _decide_on_right(claims: AccessClaims, service: Service, facts: Facts) -> Al
     """The decision on a token that is good here: is what is asked its right?"""
     if facts.rights is None:
         return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
-    match judge(service, facts.rights, facts.asked):
+    match judge(service, facts.rights, facts.asked, by_headers=facts.by_headers):
         case Judgement.GRANTED if facts.availability is Availability.OPEN:
             return Allow(claims)
         case Judgement.GRANTED:

@@ -35,8 +35,8 @@ _OPEN = frozenset(
     }
 )
 _OPEN_PREFIX = "notifications/"
-_DEFINED = re.compile(r"(?:tools|prompts|resources|completion|tasks|sampling|elicitation|roots)/")
-"""Methods that MCP defines or may define, and that do something with what a service has."""
+_OF_NAMES = re.compile(r"(?:tools|prompts|resources|completion)/")
+"""Methods that MCP defines, or may define one day, for the things that rules name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def need_of(service: Service, asked: Session | Call) -> Need:
     if asked.kind is not None and asked.name is not None:
         decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=of_method is not None)
     elif asked.kind is None and of_method is None and not _is_open(asked.method):
-        if not rules.otherwise and not _DEFINED.match(asked.method):
-            # A method that MCP does not define is the service's to answer, for those who may do everything there.
+        if not rules.otherwise and not _OF_NAMES.match(asked.method):
+            # What no rule can be meant for is the service's to answer, for those who may do everything there.
             return Need(service.permissions, is_worth_asking=False)
         decided.append(rules.otherwise)
     for uri in asked.uris:

@@ -24,7 +24,9 @@ class EnvoySettings(TlsSettings):
     standin_upstream: str | None = None
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
     max_checked_bytes: int = Field(default=128 * 1024, ge=1024, le=768 * 1024)
-    """What Envoy holds of a request before it is known who sends it. A whole Check must fit into one MiB."""
+    """What Envoy holds of a request until its body is checked. A whole Check must fit into one MiB."""
+    envoy_max_memory: int = Field(default=1024**3, ge=256 * 1024**2)
+    """Bytes of heap. Near them Envoy ends the requests for which it holds the most, then takes no more."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     """How many proxies of the operator's stand before Envoy and name the caller in `X-Forwarded-For`."""
     web_rate: int = Field(default=500, ge=1, le=1_000_000)

@@ -9,9 +9,9 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, Bootstr
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
 
+from portcullis.envoy_config.checks import CHECKS
 from portcullis.envoy_config.clusters import clusters
 from portcullis.envoy_config.connection import connection_manager, redirect_manager
-from portcullis.envoy_config.filters import CHECK
 from portcullis.envoy_config.messages import address, packed, seconds
 from portcullis.envoy_config.overload import overload_manager
 from portcullis.envoy_config.tls import transport_socket
@@ -55,7 +55,7 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
         static_resources=BootstrapStaticResources(
             listeners=list(_listeners(settings, places)), clusters=clusters(settings, places, trusted_cas)
         ),
-        overload_manager=overload_manager(),
+        overload_manager=overload_manager(settings.envoy_max_memory),
         admin=Admin(address=address(places.admin), ignore_global_conn_limit=True),
     )
 
@@ -89,7 +89,7 @@ def _manager(manager: HttpConnectionManager) -> Filter:
 def _spell_out_the_check(value: object) -> None:
     """Write `failure_mode_allow: false` down: it is the default, but a reader must not have to know that."""
     if isinstance(value, dict):
-        if value.get("name") == CHECK and "typed_config" in value:
+        if value.get("name") in CHECKS and "typed_config" in value:
             value["typed_config"].setdefault("failure_mode_allow", False)
         for item in value.values():
             _spell_out_the_check(item)

@@ -68,6 +68,8 @@ _HEADERS_KIB = 32
 _HEADER_COUNT = 100
 _HEADERS_SECONDS = 10
 _REQUEST_SECONDS = 60
+_CHECKED_REQUEST_SECONDS = 20
+"""The same where some service has tool rules, whose bodies are held until they are complete."""
 _STREAM_IDLE_SECONDS = 300
 
 
@@ -78,6 +80,7 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
         stat_prefix="gateway",
         route_config=route_configuration(settings, topology),
         http_filters=http_filters(settings),
+        local_reply_config=local_replies(settings.resolved_services),
         **_client_certificates(settings),
     )
 
@@ -85,7 +88,11 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
 def redirect_manager(settings: EnvoySettings) -> HttpConnectionManager:
     """The one of the plain HTTP listener beside TLS: as careful, but leading nowhere."""
     return _bounded(
-        settings, stat_prefix="redirect", route_config=redirect_routes(settings), http_filters=[router()]
+        settings,
+        stat_prefix="redirect",
+        route_config=redirect_routes(settings),
+        http_filters=[router()],
+        local_reply_config=local_replies(),
     )
 
 
@@ -123,13 +130,18 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
             initial_connection_window_size=1024 * 1024,
         ),
         request_headers_timeout=seconds(_HEADERS_SECONDS),
-        request_timeout=seconds(_REQUEST_SECONDS),  # until the request is complete; answers may stream on
+        request_timeout=seconds(_until_complete(settings)),  # answers may stream on
         stream_idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        local_reply_config=local_replies(),
         access_log=[access_log()],
         **particulars,
     )
+
+
+def _until_complete(settings: EnvoySettings) -> int:
+    """Seconds within which the whole of a request must come. Envoy has one limit for all routes of a listener."""
+    has_rules = any(service.rules is not None for service in settings.resolved_services)
+    return _CHECKED_REQUEST_SECONDS if has_rules else _REQUEST_SECONDS
 
 
 def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:

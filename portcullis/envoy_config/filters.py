@@ -1,13 +1,10 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
-The first two change answers on their way out, whichever filter or service gave them. CORS answers preflights; the
-origin rule refuses foreign web pages; two rate limits keep floods from the
-authorization server; ext_authz asks the check service; only what it allowed is buffered, up to the size limit;
-then the router. The check stands before the buffer on purpose: a caller without a token is refused by headers
-alone and cannot make Envoy hold megabytes for him. Where a service has tool rules the check needs the body; there
-Envoy holds it for anybody, so at most `max_checked_bytes`.
-
-The check is on unless a route turns it off, so a route that somebody forgot is a closed one.
+The first two change answers on their way out, whichever filter or service gave them. CORS answers preflights;
+the origin rule refuses foreign web pages; two rate limits keep floods from the authorization server; the checks
+ask the check service (`portcullis.envoy_config.checks`); only what they allowed is buffered, up to the size
+limit; then the router. The first check stands before everything that holds a body: a caller without a token is
+refused by headers alone and cannot make Envoy hold anything.
 """
 
 from __future__ import annotations
@@ -15,13 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
-from envoy_data_plane.envoy.config.core.v3 import (
-    ApiVersion,
-    GrpcService,
-    GrpcServiceEnvoyGrpc,
-    RetryPolicy,
-    RetryPolicyRetryHostPredicate,
-)
 from envoy_data_plane.envoy.config.rbac.v3 import (
     Permission,
     PermissionSet,
@@ -35,23 +25,15 @@ from envoy_data_plane.envoy.config.rbac.v3 import (
 from envoy_data_plane.envoy.config.route.v3 import FilterConfig, HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
-from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
-    BufferSettings,
-    CheckSettings,
-    ExtAuthz,
-    ExtAuthzPerRoute,
-)
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from oauth_core.public_urls import origin_of
-from portcullis.envoy_config import replicas
-from portcullis.envoy_config.clusters import AUTHZ
+from portcullis.envoy_config.checks import UNCHECKED, check_filters
 from portcullis.envoy_config.locations import locations_filter
-from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed, seconds
+from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed
 from portcullis.envoy_config.rate_limit import limited, marking, unlimited
 
 if TYPE_CHECKING:
@@ -61,7 +43,6 @@ if TYPE_CHECKING:
     from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
     from envoy_data_plane.google.protobuf import Any
 
-    from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
 
 TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
@@ -70,14 +51,9 @@ CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
 SHARES = "portcullis.shares"
 RATE = "envoy.filters.http.local_ratelimit"
-CHECK = "envoy.filters.http.ext_authz"
 BUFFER = "envoy.filters.http.buffer"
 ROUTER = "envoy.filters.http.router"
 
-SERVICE_EXTENSION = "portcullis.service"
-"""The context extension by which a route tells the check service which service it leads to."""
-
-CHECK_SECONDS = 2
 _WEB_BYTES = 64 * 1024
 """Plenty for a registration or a form. These routes are open to everybody, so they get no more."""
 
@@ -90,7 +66,6 @@ _RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id"
 _PREFLIGHT_SECONDS = "600"
 
 _OFF = packed(FilterConfig(disabled=True))
-_UNCHECKED = packed(ExtAuthzPerRoute(disabled=True))
 
 
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
@@ -102,7 +77,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         _filter(SHARES, unlimited()),
         _filter(RATE, unlimited()),
-        _filter(CHECK, _check(settings)),
+        *check_filters(settings),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         locations_filter(),
         router(),
@@ -119,19 +94,12 @@ def for_all(settings: EnvoySettings) -> dict[str, Any]:
     return {CORS: packed(_cors(_allowed_origins(settings)))}
 
 
-def for_service(service: Service) -> dict[str, Any]:
-    """For a route to an MCP service: the check learns which one it is and, if that has tool rules, the body."""
-    settings = CheckSettings(context_extensions={SERVICE_EXTENSION: service.name})
-    settings.disable_request_body_buffering = service.rules is None
-    return {CHECK: packed(ExtAuthzPerRoute(check_settings=settings))}
-
-
 def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
     return {
         SHARES: packed(marking(settings)),
         RATE: packed(limited(settings)),
-        CHECK: _UNCHECKED,
+        **UNCHECKED,
         BUFFER: packed(BufferPerRoute(buffer=Buffer(max_request_bytes=_WEB_BYTES))),
     }
 
@@ -147,7 +115,7 @@ def for_people(settings: EnvoySettings) -> dict[str, Any]:
 
 def for_own_answers() -> dict[str, Any]:
     """For answers that Envoy gives by itself, where there is nothing to protect."""
-    return {CORS: _OFF, VARY: _OFF, ORIGINS: _OFF, CHECK: _UNCHECKED, BUFFER: _OFF}
+    return {CORS: _OFF, VARY: _OFF, ORIGINS: _OFF, **UNCHECKED, BUFFER: _OFF}
 
 
 def _is_https(settings: EnvoySettings) -> bool:
@@ -178,49 +146,6 @@ def _allowed_origins(settings: EnvoySettings) -> list[StringMatcher]:
 
 def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
     return HttpFilter(name=name, typed_config=packed(config))
-
-
-def _check(settings: EnvoySettings) -> ExtAuthz:
-    return ExtAuthz(
-        grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ, skip_envoy_headers=True),
-            timeout=seconds(CHECK_SECONDS),
-            retry_policy=_another_process(),
-        ),
-        transport_api_version=ApiVersion.V3,
-        with_request_body=_checked_body(settings),
-        failure_mode_allow=False,
-        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
-        validate_mutations=True,
-        clear_route_cache=False,
-        include_peer_certificate=settings.certificate_bound_tokens != "off",
-        stat_prefix="portcullis",
-    )
-
-
-def _checked_body(settings: EnvoySettings) -> BufferSettings | None:
-    """How the check gets bodies, on routes that do not turn it off; nowhere when no service has tool rules.
-
-    Only here can be said that they come as bytes: as text, Envoy would replace what is not UTF-8, and the check
-    would read what was not sent. More than the limit is 413: what was not seen whole is not decided upon.
-    """
-    if all(service.rules is None for service in settings.resolved_services):
-        return None
-    return BufferSettings(
-        max_request_bytes=settings.max_checked_bytes, allow_partial_message=False, pack_as_bytes=True
-    )
-
-
-def _another_process() -> RetryPolicy:
-    """A check changes nothing: one that got no answer, since a process died or ended, is asked of another one."""
-    return RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset,unavailable,cancelled",
-        num_retries=replicas.RETRIES,
-        retry_host_predicate=[
-            RetryPolicyRetryHostPredicate(name=replicas.PREVIOUS_HOSTS, typed_config=replicas.another_one())
-        ],
-        host_selection_retry_max_attempts=replicas.ATTEMPTS_TO_FIND_ANOTHER,
-    )
 
 
 def _cors(origins: Sequence[StringMatcher]) -> CorsPolicy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLog,
@@ -23,9 +24,14 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
+from portcullis.envoy_config.mcp_replies import RETRY_SECONDS, mcp_replies
 from portcullis.envoy_config.messages import add_if_absent, exactly, overwrite, packed
 
-_RETRY_SECONDS = "5"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oauth_core.model import Service
+
 # No healthy upstream; connection failed, ended or reset; too much load; no such cluster; broken HTTP.
 _UPSTREAM_FAULTS = ["UH", "UF", "UC", "UR", "LR", "UO", "NC", "UPE"]
 
@@ -94,24 +100,26 @@ def access_log() -> AccessLog:
     )
 
 
-def local_replies() -> LocalReplyConfig:
+def local_replies(services: Sequence[Service] = ()) -> LocalReplyConfig:
     """Answers in JSON instead of Envoy's plain text, as OAuth clients read them (RFC 6749 section 5.2).
 
-    Every 503 says when to come back, and none says what broke where behind the gateway.
+    Every 503 says when to come back, and none says what broke where behind the gateway. On routes to `services`
+    the answers are those of `portcullis.envoy_config.mcp_replies`.
     """
     return LocalReplyConfig(
         mappers=[
+            *(mcp_replies(services) if services else ()),
             ResponseMapper(
                 filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_UPSTREAM_FAULTS)),
                 body=DataSource(inline_string=json.dumps({"error": "temporarily_unavailable"})),
                 headers_to_add=[
                     overwrite("content-type", "application/json"),
-                    add_if_absent("retry-after", _RETRY_SECONDS),
+                    add_if_absent("retry-after", RETRY_SECONDS),
                 ],
             ),
             ResponseMapper(
                 filter=_has_status(503),
-                headers_to_add=[add_if_absent("retry-after", _RETRY_SECONDS)],
+                headers_to_add=[add_if_absent("retry-after", RETRY_SECONDS)],
             ),
             *(
                 ResponseMapper(

@@ -32,8 +32,9 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from oauth_core import service_assertions
 from oauth_core.public_urls import path_of, well_known
 from portcullis.envoy_config import replicas
+from portcullis.envoy_config.checks import checked
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
-from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people, for_service
+from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people
 from portcullis.envoy_config.locations import LOCATIONS, rewritten
 from portcullis.envoy_config.messages import exactly, matching, overwrite, seconds
 from portcullis.envoy_config.rate_limit import BUSY
@@ -98,7 +99,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                     domains=_domains(host, schemes[host]),
                     routes=[
                         *(_issuer_routes(settings, topology) if host == issuer else _metadata_routes(settings)),
-                        *_service_routes(services, beside_sign_in=host == issuer),
+                        *_service_routes(settings, services, beside_sign_in=host == issuer),
                         _answer(404, "not_found", _ANYTHING),
                         _answer(405, "method_not_allowed", _TUNNELS),
                     ],
@@ -163,7 +164,9 @@ def _metadata_routes(settings: EnvoySettings) -> Iterator[Route]:
     yield _web(_at_or_below(_RESOURCE_METADATA), for_clients(settings))
 
 
-def _service_routes(services: Iterable[tuple[Service, Upstream]], *, beside_sign_in: bool) -> Iterator[Route]:
+def _service_routes(
+    settings: EnvoySettings, services: Iterable[tuple[Service, Upstream]], *, beside_sign_in: bool
+) -> Iterator[Route]:
     def length(pair: tuple[Service, Upstream]) -> int:
         return len(urlsplit(pair[0].resource).path)
 
@@ -172,7 +175,7 @@ def _service_routes(services: Iterable[tuple[Service, Upstream]], *, beside_sign
         path = urlsplit(service.resource).path
         endpoint = [RouteMatch(path=path or "/"), *([RouteMatch(path=f"{path}/")] if path else [])]
         below = RouteMatch(prefix=f"{path}/")
-        filters = for_service(service)
+        filters = checked(service, settings)
         yield from _refusals(filters, *endpoint, *([below] if service.subpaths else []))
         # Cookies of the issuer's host are a person's session here, and no service's business.
         withheld = ("cookie",) if beside_sign_in else ()

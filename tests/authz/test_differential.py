@@ -19,6 +19,7 @@ from ext_authz import wire
 from ext_authz.check import Authorizer, Unrecorded
 from ext_authz.facts import FactFinder, presented
 from ext_authz.key_cache import KeyCache
+from ext_authz.proofs import certificate_of
 from ext_authz.token_memory import TokenMemory
 from oauth_core import access_tokens, certificates
 from oauth_core.access import rights_of
@@ -115,7 +116,7 @@ class World:
         liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
         availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
         rights = rights_of(POLICY, token.claims) if isinstance(token, Verified) else None
-        shown = wire.certificate_of(request)
+        shown = certificate_of(request)
         facts = Facts(
             service, request.routed_as, token, liveness, availability, self.now, rights, certificate=shown
         )

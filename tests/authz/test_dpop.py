@@ -70,7 +70,7 @@ async def test_a_stolen_token_is_worth_nothing_without_the_key(key: SigningKey) 
     for headers in wrong:
         answer = await shown(subject, headers)
         assert answer.status == 401, headers
-        assert answer.json["error"] == "invalid_token"
+        assert answer.error == "invalid_token"
         challenge = answer.headers["www-authenticate"]
         assert challenge.startswith('DPoP algs="ES256 ')
         assert 'error="invalid_token"' in challenge

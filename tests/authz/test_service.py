@@ -65,7 +65,7 @@ def test_without_a_token_the_caller_is_told_where_to_get_one(authz: AuthzProcess
     assert (answer.status, answer.grpc_code) == (401, grpc.StatusCode.UNAUTHENTICATED.value[0])
     assert answer.headers["www-authenticate"] == f'Bearer resource_metadata="{METADATA}", scope="mcp.time"'
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.json["error"] == "unauthorized"
+    assert answer.error == "unauthorized"
 
 
 def without_signature(token: str) -> str:
@@ -112,7 +112,7 @@ def assert_invalid(answer: Answer) -> None:
     assert answer.status == 401
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     assert f'resource_metadata="{METADATA}"' in answer.headers["www-authenticate"]
-    assert answer.json["error"] == "invalid_token"
+    assert answer.error == "invalid_token"
 
 
 @pytest.mark.requirement("mcp:validate")
@@ -231,7 +231,7 @@ def test_a_malformed_message_is_answered_and_the_next_one_too(
     authz: AuthzProcess, issue: Issue, message: bytes
 ) -> None:
     answer = read_answer(authz.check(message))
-    assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+    assert (answer.status, answer.error) == (400, "invalid_request")
     assert ask(authz, token=issue()).status == 200
 
 

@@ -48,8 +48,8 @@ async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_i
         with isolated(gateway, "whoami", "Being repaired until noon."):
             for presented in (token, None):
                 refused = await answered(http, user.resource, presented, 503)
-                assert refused.json()["error"] == "service_isolated"
-                assert "Being repaired until noon." in refused.json()["error_description"]
+                assert refused.json()["error"]["data"]["error"] == "service_isolated"
+                assert "Being repaired until noon." in refused.json()["error"]["message"]
                 assert int(refused.headers["retry-after"]) > 0
             (row,) = [row for row in operate(gateway, "services", "list") if row["name"] == "whoami"]
             assert (row["isolated"], row["reason"]) == (True, "Being repaired until noon.")
@@ -70,7 +70,7 @@ async def test_a_blocked_person_in_a_live_session_is_refused_at_once_and_comes_b
         operate(gateway, "users", "block", "tove", "--reason", "test")
         try:
             refused = await answered(http, user.resource, token, 401)
-            assert refused.json()["error"] == "invalid_token"
+            assert refused.json()["error"]["data"]["error"] == "invalid_token"
             assert await whoami(other) == unaffected
             assert len(bystander.visits) == 1
         finally:

@@ -106,7 +106,7 @@ async def test_a_user_may_use_one_service_and_not_another(
     assert (await knock(http, gateway.resource("plain"), reader)).status_code == 200
     refused = await knock(http, gateway.resource("plain"), writer)
     assert refused.status_code == 403
-    assert refused.json()["error"] == "access_denied"
+    assert refused.json()["error"]["data"]["error"] == "access_denied"
     # No consent would help, so the client is not sent for one.
     assert set(challenge(refused)) == {"error", "error_description"}
     assert challenge(refused)["error"] == "access_denied"

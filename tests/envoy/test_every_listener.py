@@ -10,7 +10,8 @@ import pytest
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import render
-from tests.envoy.test_rendered import CHECK, LOCAL, PRODUCTION
+from portcullis.envoy_config.checks import CHECK
+from tests.envoy.test_rendered import LOCAL, PRODUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,8 +111,8 @@ def test_nothing_in_a_route_leads_anywhere_but_by_its_cluster(settings: EnvoySet
         assert manager.get("internal_redirect_policy") is None
         # What stands before the check must not be able to let a request by it.
         names = {each["name"].rpartition(".")[2] for each in manager["http_filters"]}
-        before = {"header_mutation", "vary", "cors", "rbac", "local_ratelimit", "ext_authz", "buffer"}
-        assert names <= before | {"shares", "lua", "router"}
+        before = {"header_mutation", "vary", "cors", "rbac", "local_ratelimit", "ext_authz", "refusals", "bodies"}
+        assert names <= before | {"shares", "buffer", "lua", "router"}
 
 
 @pytest.mark.parametrize("settings", [WITH_TLS, WITH_ACME], ids=["tls", "acme"])

@@ -65,6 +65,7 @@ def test_without_a_check_service_every_call_is_503_and_reaches_nobody(folder: Pa
             assert answer.status == 503
             assert int(answer.headers["retry-after"]) > 0
             assert "www-authenticate" not in answer.headers
+            assert answer.json["error"]["data"]["error"] == "temporarily_unavailable"
         web = gate.ask("/token")
         assert (web.status, web.json) == (503, {"error": "temporarily_unavailable"})
         assert int(web.headers["retry-after"]) > 0
@@ -110,7 +111,9 @@ def test_a_service_that_is_away_is_503_and_its_address_stays_secret(folder: Path
             ).resolved_services
             with checking(folder / "authz.sock", services):
                 answer = gate.ask("/time/mcp", headers=GOOD)
-    assert (answer.status, answer.json) == (503, {"error": "temporarily_unavailable"})
+    assert (answer.status, answer.json["jsonrpc"], answer.json["id"]) == (503, "2.0", None)
+    assert answer.json["error"]["code"] == 503
+    assert answer.headers["content-type"] == "application/json"
     assert int(answer.headers["retry-after"]) > 0
 
 

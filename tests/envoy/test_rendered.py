@@ -18,6 +18,7 @@ from oauth_core.settings import WEB_PATHS, EnvoySettings, load
 from oauth_core.settings.roles import PermissionSettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
+from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
 from portcullis.envoy_config.locations import LOCATIONS
 from tests.support.envoy_binary import envoy_path
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "envoy" / "portcullis.example.toml"
-CHECK = "envoy.filters.http.ext_authz"
 WEB_CLUSTERS = {"oauth_web", "github_standin"}
 
 LOCAL = EnvoySettings(
@@ -71,13 +71,12 @@ def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settin
         name = cluster.removeprefix("service_")
         assert name in services
         changed = set(route["typed_per_filter_config"]) - {LOCATIONS}
-        assert changed == {CHECK}, "such a route changes no other filter that decides"
-        check = route["typed_per_filter_config"][CHECK]
-        assert "disabled" not in check
-        assert check["check_settings"] == {
-            "context_extensions": {"portcullis.service": name},
-            "disable_request_body_buffering": True,
-        }
+        assert changed == {CHECK, REFUSALS}, "such a route changes no other filter that decides"
+        for filter_name, step in ((CHECK, "headers"), (REFUSALS, "refusal")):
+            check = route["typed_per_filter_config"][filter_name]
+            assert "disabled" not in check
+            told = {"portcullis.service": name, "portcullis.step": step}
+            assert check["check_settings"] == {"context_extensions": told}
         seen.add(name)
     assert seen == services
 
@@ -86,14 +85,23 @@ def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_wan
     first, *others = LOCAL.services
     ruled = first.model_copy(update={"permissions": PermissionSettings(tools={"*": "mcp.time.read"})})  # type: ignore[dict-item]
     settings = LOCAL.model_copy(update={"services": (ruled, *others), "max_checked_bytes": 4096})
-    buffering = {
-        route["route"]["cluster"]: not check.get("disable_request_body_buffering", False)
-        for _, route in _routes(settings)
-        if "route" in route and (check := route["typed_per_filter_config"].get(CHECK, {}).get("check_settings"))
-    }
-    assert buffering == {f"service_{s.name}": s.name == first.name for s in settings.services}
-    (check,) = (each for each in _manager(settings)["http_filters"] if each["name"] == CHECK)
-    assert check["typed_config"]["with_request_body"] == {"max_request_bytes": 4096, "pack_as_bytes": True}
+    for _, route in _routes(settings):
+        checks = route["typed_per_filter_config"]
+        if "route" not in route or route["route"]["cluster"] in WEB_CLUSTERS:
+            continue
+        ruled_one = route["route"]["cluster"] == f"service_{first.name}"
+        headers = checks[CHECK]["check_settings"]["context_extensions"]
+        # A check says "the body decides" only where it is told that the body comes.
+        assert ("portcullis.body_bytes" in headers) is (BODIES in checks) is ruled_one
+        if ruled_one:
+            assert headers["portcullis.body_bytes"] == "4096"
+            assert checks[BODIES]["check_settings"]["context_extensions"] == {"portcullis.service": first.name}
+    filters = {each["name"]: each["typed_config"] for each in _manager(settings)["http_filters"]}
+    assert "with_request_body" not in filters[CHECK], "nothing is held before the headers are good"
+    assert filters[BODIES]["with_request_body"] == {"max_request_bytes": 4096, "pack_as_bytes": True}
+    assert filters[BODIES]["filter_enabled_metadata"]["invert"] is True, "it asks unless the first said yes"
+    assert filters[REFUSALS]["filter_enabled_metadata"]["invert"] is True
+    assert BODIES not in {each["name"] for each in _manager(LOCAL)["http_filters"]}
 
 
 def test_every_path_that_no_service_may_claim_leads_to_the_authorization_server() -> None:
@@ -109,20 +117,22 @@ def test_every_path_that_no_service_may_claim_leads_to_the_authorization_server(
 @both
 def test_the_check_is_off_only_where_no_service_is(settings: EnvoySettings) -> None:
     for _, route in _routes(settings):
-        if route["typed_per_filter_config"].get(CHECK, {}).get("disabled"):
+        if any(route["typed_per_filter_config"].get(name, {}).get("disabled") for name in CHECKS):
             assert "direct_response" in route or route["route"]["cluster"] in WEB_CLUSTERS
-    assert CHECK not in _manager(settings)["route_config"].get("typed_per_filter_config", {})
+    assert not set(CHECKS) & set(_manager(settings)["route_config"].get("typed_per_filter_config", {}))
 
 
 @both
 def test_the_check_service_failing_means_refused(settings: EnvoySettings) -> None:
-    check = next(f for f in _manager(settings)["http_filters"] if f["name"] == CHECK)
-    assert check["typed_config"]["failure_mode_allow"] is False
-    assert check["typed_config"]["status_on_error"] == {"code": "ServiceUnavailable"}
-    assert check["typed_config"]["validate_mutations"] is True
-    assert not check.get("disabled")
-    for name in ("filter_enabled", "failure_mode_allow_header_add", "clear_route_cache", "shadow_mode"):
-        assert name not in check["typed_config"]
+    checks = [each for each in _manager(settings)["http_filters"] if each["name"] in CHECKS]
+    assert len(checks) > 1
+    for check in checks:
+        assert check["typed_config"]["failure_mode_allow"] is False
+        assert check["typed_config"]["status_on_error"] == {"code": "ServiceUnavailable"}
+        assert check["typed_config"]["validate_mutations"] is True
+        assert not check.get("disabled")
+        for name in ("filter_enabled", "failure_mode_allow_header_add", "clear_route_cache", "shadow_mode"):
+            assert name not in check["typed_config"]
 
 
 @both
@@ -130,7 +140,18 @@ def test_the_check_stands_before_everything_that_works_for_a_request(settings: E
     names = [http_filter["name"].rpartition(".")[2] for http_filter in _manager(settings)["http_filters"]]
     if settings.issuer.startswith("https://"):  # first in, so last out: it marks every answer
         assert names.pop(0) == "header_mutation"
-    assert names == ["vary", "cors", "rbac", "shares", "local_ratelimit", "ext_authz", "buffer", "lua", "router"]
+    assert names == [
+        "vary",
+        "cors",
+        "rbac",
+        "shares",
+        "local_ratelimit",
+        "ext_authz",
+        "refusals",
+        "buffer",
+        "lua",
+        "router",
+    ]
 
 
 @both

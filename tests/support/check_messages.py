@@ -94,13 +94,18 @@ class Answer:
         document: dict[str, Any] = json.loads(self.body)
         return document
 
+    @property
+    def error(self) -> str:
+        """The code of OAuth in the body, which is an error of JSON-RPC."""
+        return str(self.json["error"]["data"]["error"])
+
 
 def read_answer(message: bytes) -> Answer:
     """Read a `CheckResponse`, insisting that every header replaces what was there."""
     response = CheckResponse.parse(message)
     assert response.status is not None
     assert response.error_response is None, "Envoy may let an error through"
-    part = response.ok_response or response.denied_response
+    part = response.denied_response if response.ok_response is None else response.ok_response
     assert part is not None
     assert (response.status.code == 0) == (response.ok_response is not None)
     headers = {}

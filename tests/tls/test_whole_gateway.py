@@ -126,7 +126,7 @@ def test_a_stolen_token_is_worth_nothing_without_the_key(
         status, answer = ask(gateway, authority, who, "/whoami/mcp", body=_KNOCK, headers={**call, **forged})
         assert status == expected, answer
         if expected == 401:
-            assert json.loads(answer)["error"] == "invalid_token"
+            assert json.loads(answer)["error"]["data"]["error"] == "invalid_token"
     reasons = [event["reason"] for event in gateway.audit("ext_authz") if event["event"] == "access.denied"]
     assert reasons.count("wrong_certificate") == 4
 

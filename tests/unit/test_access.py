@@ -121,12 +121,21 @@ def test_what_no_rule_names_nobody_may_do() -> None:
     for asked in (
         Call("resources/read", NameKind.RESOURCE, "file:///etc/passwd"),
         Call("prompts/get", NameKind.PROMPT, "hello"),
-        Call("sampling/createMessage"),
-        Call("roots/list"),
+        Call("tools/delete"),
+        Call("prompts/put"),
         Call("resources/directory/read"),
     ):
         assert need_of(RULED, asked) == NOBODY
         assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is Judgement.FORBIDDEN
+
+
+def test_a_method_that_no_rule_can_be_meant_for_needs_every_permission_and_sends_nobody_for_it() -> None:
+    for method in ("does/not/exist", "sampling/createMessage", "server/wipe"):
+        assert judged("mcp.fetch", asked=Call(method)) is Judgement.GRANTED, "the service answers"
+        assert judged(READ, WRITE, asked=Call(method)) is Judgement.FORBIDDEN
+        assert judged("mcp.fetch", asked=Call(method), granted=(READ, WRITE)) is Judgement.FORBIDDEN
+        service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
+        assert need_of(service, Call(method)).permissions == (ADMIN,)
 
 
 def test_otherwise_speaks_for_the_rest() -> None:
@@ -220,7 +229,7 @@ def test_what_is_not_known_is_never_allowed_where_there_are_rules(
     service: Service, scopes: frozenset[str], granted: frozenset[str], asked: CallFault | None
 ) -> None:
     result = judge(service, Rights(scopes, Permissions(granted)), asked)
-    assert service.rules is None or isinstance(result, CallFault)
+    assert service.rules is None or result is not Judgement.GRANTED
 
 
 @given(st.text("ab*"), st.text("ab"))

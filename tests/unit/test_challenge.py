@@ -86,7 +86,7 @@ def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -
     assert answer.status == 503
     assert header(answer, "retry-after") == "60"
     assert header(answer, "www-authenticate") is None
-    assert json.loads(answer.body)["error_description"].endswith('Back at "six", Zoë')
+    assert json.loads(answer.body)["error"]["message"].endswith('Back at "six", Zoë')
     assert answer.body.isascii()
 
 
@@ -113,8 +113,12 @@ def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
     assert 400 <= answer.status <= 503
     assert header(answer, "content-type") == "application/json"
     assert header(answer, "cache-control") == "no-store"
-    assert set(json.loads(answer.body)) == {"error", "error_description"}
-    assert len(answer.body) < 200
+    for answered in (None, 7, "seven"):
+        body = json.loads(answer.answering(answered).body)
+        assert (body["jsonrpc"], body["id"]) == ("2.0", answered)
+        assert set(body["error"]) == {"code", "message", "data"}
+        assert body["error"]["data"]["error_description"] == body["error"]["message"]
+    assert len(answer.body) < 400
     if reason in INVALID_TOKEN:
         assert reason.value not in answer.body
 

@@ -1,0 +1,75 @@
+"""Which of several checks of one request this is, as the route tells it.
+
+A body that Envoy holds costs memory, so it is not held before the headers are good. Our own Envoy configuration
+asks up to three times, each time through a filter of its own:
+
+1. `headers`: without the body. A token that is good for a service without rules is let through here, for good. One
+   that is bad is refused here, for good.
+2. `refusal`: with the first bytes of the body, to refuse with the id of the request what comes with a good token.
+3. without a step: with the whole body, where the service has rules.
+
+The metadata of an answer say which one is next, and Envoy skips the others. An Envoy that is set up in another way
+names no step and asks once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ext_authz import wire
+from oauth_core.access_tokens import Verified
+from oauth_core.policy import DenyReason
+
+if TYPE_CHECKING:
+    from ext_authz.wire import IncomingRequest
+    from oauth_core.policy import Deny, Facts
+
+_DIGITS = 20
+"""More than any length has."""
+
+STEP = "portcullis.step"
+HEADERS, REFUSAL = "headers", "refusal"
+BODY_BYTES = "portcullis.body_bytes"
+"""Context extension: that a check with the whole body follows, and how large a body that may be."""
+
+WITH_BODY = wire.encode_continued("undecided")
+"""Let the request go on, unchanged, to the check that has its body."""
+TO_REFUSAL = wire.encode_continued("refused")
+"""Let the request go on, unchanged, to the check that refuses it."""
+
+_REFUSED_WITH_ID = frozenset(
+    {
+        DenyReason.FORBIDDEN_BY_POLICY,
+        DenyReason.INSUFFICIENT_SCOPE,
+        DenyReason.SERVICE_ISOLATED,
+        DenyReason.SERVICE_STATE_UNKNOWN,
+        DenyReason.TOKEN_STATE_UNKNOWN,
+    }
+)
+"""A token is good, so its owner may have some bytes of a body read. With 401 clients do not look at the body."""
+
+
+def of(request: IncomingRequest) -> str | None:
+    """The step that the route names."""
+    return request.extensions.get(STEP) if request.extensions else None
+
+
+def body_follows(request: IncomingRequest) -> bool:
+    """Whether the whole body comes to a later check."""
+    return bool(request.extensions) and BODY_BYTES in request.extensions and of(request) is not None
+
+
+def is_too_large(request: IncomingRequest) -> bool:
+    """Whether `request` says itself that its body is larger than a later check gets."""
+    if request.http is None:
+        return False
+    length, most = request.http.headers.get("content-length", ""), request.extensions.get(BODY_BYTES, "")
+    return length.isdecimal() and most.isdecimal() and len(length) < _DIGITS and int(length) > int(most)
+
+
+def goes_on_to_refusal(denial: Deny, request: IncomingRequest, facts: Facts) -> bool:
+    """Whether `denial` is said by the next check, which can tell the request's id."""
+    if of(request) != HEADERS or request.method != "POST" or not isinstance(facts.token, Verified):
+        return False
+    # A DPoP proof is used up by looking at it, so the next check could not say the same.
+    return denial.reason in _REFUSED_WITH_ID and facts.token.claims.dpop_key is None

@@ -1,0 +1,75 @@
+"""Errors of JSON-RPC 2.0 as the gateway writes them, and the id of a request that is refused.
+
+MCP clients show the text of such an error to their user and go on. Of another body they show nothing, and some
+end their session.
+"""
+
+from __future__ import annotations
+
+import json
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+INVALID_PARAMS = -32602
+HEADER_MISMATCH = -32020
+"""From MCP revision 2026-07-28 on: a header says something else than the body."""
+
+RequestId = str | int
+
+_LONGEST_ID = 256
+_LARGEST_ID = 1 << 64
+_BLANKS = " \t\r\n"
+_DECODER = json.JSONDecoder()
+
+
+def error_body(code: int, error: str, message: str, request_id: RequestId | None = None) -> str:
+    """An error response. `error` is a code of OAuth (RFC 6750 section 3.1), for programs; `message` is for people.
+
+    The id is null when it is not known (JSON-RPC 2.0 section 5).
+    """
+    data = {"error": error, "error_description": message}
+    answer = {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message, "data": data}}
+    return json.dumps(answer)
+
+
+def id_of(body: bytes) -> RequestId | None:
+    """The id of the request in `body`, which may be faulty or cut off; `None` when none can be found.
+
+    Only good to answer with: nothing is decided by it.
+    """
+    try:
+        return _id_in(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):  # cut off, or not JSON
+        return None
+
+
+def _id_in(text: str) -> RequestId | None:
+    place = _after_blanks(text, 0)
+    if text[place : place + 1] != "{":
+        return None
+    while True:
+        name, place = _DECODER.raw_decode(text, _after_blanks(text, place + 1))
+        place = _after_blanks(text, place)
+        if not isinstance(name, str) or text[place : place + 1] != ":":
+            return None
+        value, place = _DECODER.raw_decode(text, _after_blanks(text, place + 1))
+        place = _after_blanks(text, place)
+        if text[place : place + 1] not in {",", "}"}:
+            return None
+        if name == "id":
+            return value if _is_id(value) else None
+        if text[place] == "}":
+            return None
+
+
+def _after_blanks(text: str, place: int) -> int:
+    while text[place : place + 1] and text[place] in _BLANKS:
+        place += 1
+    return place
+
+
+def _is_id(value: object) -> bool:
+    if isinstance(value, str):
+        # Half of a surrogate pair cannot be written again.
+        return len(value) <= _LONGEST_ID and not any("\ud800" <= char <= "\udfff" for char in value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_ID

@@ -1,0 +1,54 @@
+"""The id that a refusal answers with, whatever the body is, and the error that carries it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.jsonrpc import error_body, id_of
+
+WHOLE = b'{"method":"tools/call","params":{"name":"a","arguments":{"id":9}},"jsonrpc":"2.0","id":"x-1"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (WHOLE, "x-1"),
+        (b' {"id" : 5 , "method": "tools/call", "params": {"name": "a', 5),
+        (b'{"id":-7,"id":8}', -7),
+        (b'{"jsonrpc":"2.0","id":3,"params":{"x":NaN}}', 3),
+        (b'\xff{"id":1}', None),
+        (b'{"id":12', None),
+        (b'{"params":{"name":"a', None),
+        (b'{"params":{"id":5}}', None),
+        (b'{"id":null}', None),
+        (b'{"id":true}', None),
+        (b'{"id":1.5}', None),
+        (b'{"id":"\\ud800"}', None),
+        (b'{"id":' + b"9" * 5000 + b"}", None),
+        (b'{"id":"' + b"x" * 300 + b'"}', None),
+        (b'[{"id":1}]', None),
+        (b'{"a":' + b"[" * 100_000, None),
+        (b"", None),
+        (b"{", None),
+    ],
+)
+def test_the_id_is_that_of_the_message_itself_or_none(body: bytes, found: str | int | None) -> None:
+    assert id_of(body) == found
+
+
+@given(st.binary(max_size=200) | st.integers(0, len(WHOLE)).map(lambda end: WHOLE[:end]))
+def test_whatever_comes_there_is_an_error_that_can_be_read(body: bytes) -> None:
+    answer = json.loads(error_body(403, "access_denied", "No.", id_of(body)))
+    assert answer["jsonrpc"] == "2.0"
+    assert answer["id"] in {None, "x-1"} or body != WHOLE
+
+
+@given(st.text(max_size=300) | st.integers())
+def test_an_id_comes_back_as_it_was_sent(request_id: str | int) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "method": "ping", "id": request_id}).encode()
+    found = id_of(body)
+    assert found is None or (found == request_id and type(found) is type(request_id))
