@@ -83,6 +83,7 @@ def blueprint(deps: Deps) -> Blueprint:
         if grant is not None and grant.user is not None and grant.user.github_id == signed_in.user.github_id:
             # First, or the app would come back unasked in between.
             await deps.consents.forget(signed_in.user.github_id, grant.client_id)
+            await deps.revocation.void_unredeemed(grant)
             if await deps.grants.end(grant.grant_id):
                 _audit_end(deps, grant, "disconnected by the user")
         # Somebody else's is answered like one that ended: that tells nothing.

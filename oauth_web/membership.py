@@ -30,7 +30,12 @@ async def look_again(deps: Deps, user: User, sealed_github_token: str | None) ->
 
 
 async def end_everything(deps: Deps, user: User, reason: str) -> int:
-    """End all grants and sessions of `user` and void what they allowed; answers how many grants ended."""
+    """End all grants and sessions of `user` and void what they allowed; answers how many grants ended.
+
+    Nothing is written for somebody who was never admitted here: anybody at GitHub may try to sign in.
+    """
+    if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
+        return 0
     ended = await deps.revocation.of_user(user.github_id)
     for grant in ended:
         _record(deps, EventKind.GRANT_REVOKED, grant, reason)

@@ -68,10 +68,11 @@ async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
     user = signed_in.user
     await _check_not_blocked(deps, user)
     await _check_login_is_theirs(deps, user, by_github=True)
+    asked = asks_github(deps, user)
+    member = await _member(deps, user, signed_in.token if asked else None)
     await deps.users.remember(KnownUser(user, deps.clock()))
-    if not asks_github(deps, user):
-        return Standing((await _member(deps, user, None)).groups)
-    member = await _member(deps, user, signed_in.token)
+    if not asked:
+        return Standing(member.groups)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
     return Standing(member.groups, base64.b64encode(sealed).decode())
 

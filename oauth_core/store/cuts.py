@@ -29,8 +29,8 @@ return 1
 """
 
 
-async def make(redis: Redis, key: str) -> None:
-    """Void what was allowed up to this second. Raises `StoreUnavailableError`.
+async def make(redis: Redis, key: str, *, lifetime: int = keyspace.CUT_LIFETIME) -> None:
+    """Void what was allowed up to this second, for `lifetime` seconds. Raises `StoreUnavailableError`.
 
     Redis says which second it is: with a clock that is behind, what was allowed a moment ago would escape.
     """
@@ -41,7 +41,7 @@ async def make(redis: Redis, key: str) -> None:
         # same.
         now = await clock.seconds(redis, asked_of=key)
     async with guarded():
-        await redis.register_script(_MAKE)([key], [int(now), keyspace.CUT_LIFETIME])
+        await redis.register_script(_MAKE)([key], [int(now), lifetime])
 
 
 async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_id: str | None = None) -> bool:
@@ -54,6 +54,13 @@ async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_i
         # One by one: they lie on different nodes.
         cuts = [await redis.get(key) for key in _keys(github_id, client_id)]
     return any(cut is not None and at <= int(cut) for cut in cuts)
+
+
+async def reach_at(redis: Redis, key: str, *, at: int) -> bool:
+    """Whether what was allowed `at` that second is void by this very cut. Raises `StoreUnavailableError`."""
+    async with guarded():
+        cut = await redis.get(key)
+    return cut is not None and at <= int(cut)
 
 
 async def every(redis: Redis) -> Mapping[str, int]:

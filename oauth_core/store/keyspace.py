@@ -34,6 +34,7 @@
 | `block:<GitHub id>` | a `Block`, JSON | until an operator lifts it |
 | `cut:user:<GitHub id>` | the second up to which what a person allowed is void, their sessions too | five years |
 | `cut:clients-of:<GitHub id>` | the same, but for their sessions | five years |
+| `cut:unredeemed:<GitHub id>:<client>` | the second up to which codes and devices of a client are void | an hour |
 | `cut:client:<id>` | the same of what a client was allowed | five years |
 | `cut:all` | the same of everything | five years |
 | `rate:<limit>:<hash>` | when what one subject asked for is worked off, in microseconds | until then |
@@ -98,6 +99,9 @@ of every client.
 
 CUT_LIFETIME = 157_680_000
 """Seconds that a cut is remembered: longer than a grant lives, which a restored backup may bring back."""
+
+UNREDEEMED_CUT_LIFETIME = 3600
+"""Seconds; longer than a code or a device waits between being allowed and becoming a grant."""
 
 ANSWER_CLAIM_LIFETIME = 60
 """Seconds in which the answer to a form must be made: longer than GitHub is waited for."""
@@ -182,6 +186,11 @@ def cut_of_user(github_id: int) -> str:
 def cut_of_client(client_id: str) -> str:
     """Key of the second up to which what a client was allowed is void."""
     return f"cut:client:{_of_ours(client_id)}"
+
+
+def cut_of_unredeemed(github_id: int, client_id: str) -> str:
+    """Key of the second up to which what a person allowed a client is void, unless it is a grant already."""
+    return f"cut:unredeemed:{github_id}:{_of_ours(client_id)}"
 
 
 def cut_of_clients_of(github_id: int) -> str:

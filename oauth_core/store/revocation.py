@@ -63,6 +63,22 @@ class Revocation:
         github_id = None if grant.user is None else grant.user.github_id
         return await cuts.reach(self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id)
 
+    async def void_unredeemed(self, grant: Grant) -> None:
+        """Void what the person of `grant` allowed its client and the client has not fetched. Other grants stay.
+
+        Raises `StoreUnavailableError`.
+        """
+        if grant.user is not None:
+            key = keyspace.cut_of_unredeemed(grant.user.github_id, grant.client_id)
+            await cuts.make(self._redis, key, lifetime=keyspace.UNREDEEMED_CUT_LIFETIME)
+
+    async def is_unredeemed_void(self, grant: Grant, *, allowed_at: int) -> bool:
+        """Whether a `grant` that begins was allowed before `void_unredeemed`. Raises `StoreUnavailableError`."""
+        if grant.user is None:
+            return False
+        key = keyspace.cut_of_unredeemed(grant.user.github_id, grant.client_id)
+        return await cuts.reach_at(self._redis, key, at=allowed_at)
+
     async def reached_person(self, github_id: int, *, at: int) -> bool:
         """Whether what a person had at second `at` was taken back since. Raises `StoreUnavailableError`."""
         return await cuts.reach(self._redis, at=at, github_id=github_id)

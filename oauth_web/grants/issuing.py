@@ -80,7 +80,9 @@ async def check_not_overtaken(deps: Deps, client: Client, grant: Grant, *, allow
     if grant.user is not None and await deps.users.block_of(grant.user.github_id) is not None:
         await end_grant(deps, grant.grant_id, client, "the user is blocked")
         raise invalid_grant("the user may not use this gateway")
-    if await deps.revocation.is_cut_off(grant, allowed_at=allowed_at):
+    if await deps.revocation.is_cut_off(grant, allowed_at=allowed_at) or await deps.revocation.is_unredeemed_void(
+        grant, allowed_at=allowed_at
+    ):
         await end_grant(deps, grant.grant_id, client, "revoked before it was redeemed")
         raise invalid_grant("what was allowed has been revoked; sign in again")
 

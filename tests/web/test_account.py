@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from oauth_core.store import keyspace
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
-from tests.support.oauth_client import OAuthClient, Pkce, form_value
+from tests.support.oauth_client import OAuthClient, Pkce, answered, form_value
 from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import running_web
 from tests.web.test_revoke_and_introspect import alive
@@ -212,6 +212,22 @@ async def test_everything_can_be_disconnected_and_forgotten_at_once(web: WebServ
     assert "<strong>octocat</strong>" in page, "the session stays"
     forgotten = await send(client, "forget-all", {"form_token": token})
     assert forgotten.headers["Location"] == "/account?done=all-forgotten"
+
+
+@pytest.mark.parametrize("action", ["disconnect", "disconnect-all"])
+async def test_a_code_that_was_allowed_just_before_disconnecting_is_void(client: OAuthClient, action: str) -> None:
+    _, tokens = await connected(client)
+    pkce = Pkce.fresh()
+    asked = await client.consent(client.authorize_url(tokens["client_id"], pkce.challenge))
+    code = answered(asked.headers["Location"])["code"]
+    token = form_value(await account(client), "form_token")
+    done = await send(client, action, {"form_token": token, "grant": grant_of(tokens)})
+    assert done.status_code == 303
+    refused = await client.redeem(tokens["client_id"], code, pkce.verifier)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    page = await account(client)
+    assert "No app acts for you" in page
+    assert "<strong>octocat</strong>" in page, "the session stays"
 
 
 _ROLES = """
