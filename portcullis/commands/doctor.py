@@ -18,9 +18,10 @@ from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import examine
 from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
-from portcullis.doctor.gateway import Gateway, UnreachableError, discover
+from portcullis.doctor.gateway import Gateway, NoAnswerError, UnreachableError, discover
 from portcullis.doctor.reach import Reach, in_words, reach
 from portcullis.operator_settings import operator_settings
+from portcullis.supervisor.state import is_held
 
 _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yellow"}
 
@@ -69,7 +70,12 @@ def command(
     headers, tokens for another audience, expired, changed or unsigned ones, foreign hosts and odd paths.
     Exits with 0 only if every attack was tried and refused.
     """
-    findings = asyncio.run(_run(url, user, _means(config, state_dir), reach(url, cert, key), say=not as_json))
+    is_ours = is_loopback(url) and not is_held(state_dir)
+    hint = f"; no gateway runs in {state_dir}: start it with `portcullis up`" if is_ours else ""
+    try:
+        findings = asyncio.run(_run(url, user, _means(config, state_dir), reach(url, cert, key), say=not as_json))
+    except NoAnswerError as error:
+        raise click.ClickException(f"{error}{hint}") from None
     if as_json:
         click.echo(json.dumps([{"claim": f.claim, "outcome": f.outcome.value, "seen": f.seen} for f in findings]))
     sys.exit(0 if all(finding.outcome is Outcome.HOLDS for finding in findings) else 1)
@@ -93,6 +99,8 @@ async def _run(url: str, user: str, forger: Forger | None, by: Reach, *, say: bo
                 findings.append(finding)
                 if say:
                     _tell(finding)
+    except NoAnswerError:
+        raise
     except UnreachableError as error:
         raise click.ClickException(str(error)) from None
     except (httpx2.HTTPError, ssl.SSLError) as error:

@@ -29,6 +29,10 @@ class UnreachableError(Exception):
     """There is no gateway at that address, or it does not describe itself. The message says what was found."""
 
 
+class NoAnswerError(UnreachableError):
+    """Nothing answers at that address."""
+
+
 @dataclass(frozen=True)
 class Gateway:
     """A gateway that answered: its issuer, its metadata, and the resource identifiers of its services."""
@@ -76,7 +80,7 @@ async def discover(url: str, http: httpx2.AsyncClient, reach: Reach | None = Non
     try:
         answer = await http.get(where)
     except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError) as error:
-        raise UnreachableError(f"{where}: {in_words(error)}") from None
+        raise NoAnswerError(f"{where}: {in_words(error)}") from None
     if not answer.is_success:
         raise UnreachableError(f"{where} answered {answer.status_code}")
     try:

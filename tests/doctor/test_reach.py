@@ -129,6 +129,11 @@ def test_a_missing_client_certificate_is_said_and_one_can_be_given(authority: Au
         assert said(url, *given, SSL_CERT_FILE=trust).endswith("answered 404")
 
 
+def test_where_no_gateway_of_this_machine_runs_that_is_said(tmp_path: Path) -> None:
+    line = said(f"http://localhost:{free_port()}", "--state-dir", str(tmp_path))
+    assert line.endswith(f"; no gateway runs in {tmp_path}: start it with `portcullis up`")
+
+
 def test_a_client_certificate_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "portcullis", "doctor", "--cert", str(tmp_path / "none.pem")],

@@ -63,15 +63,15 @@ async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
     rotated = keys(web, "rotate", "--algorithm", "EdDSA", "--json")
     assert [key["algorithm"] for key in rotated] == ["EdDSA", "ES256"]
     new = rotated[0]["kid"]
+    published, signed_by = {}, ""
     # Signing in is limited, so first see that the key is published and signs; how soon depends on the machine.
     async with asyncio.timeout(60):
         while new not in (await published_keys(client)):  # noqa: ASYNC110 - another process decides
             await asyncio.sleep(_PAUSE)
         while not next(key for key in keys(web, "list", "--json") if key["kid"] == new)["signs"]:  # noqa: ASYNC110
             await asyncio.sleep(_PAUSE)
-        for _ in range(
-            _MOST_SIGN_INS
-        ):  # each token that is issued on the way can be checked with what is published
+        # Each token that is issued on the way can be checked with what is published.
+        for _ in range(_MOST_SIGN_INS):
             token = (await client.tokens(registration.client_id))["access_token"]
             published = await published_keys(client)
             signed_by = jwt.get_unverified_header(token)["kid"]
