@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.authz.conftest import Issue
     from tests.support.authz_process import AuthzProcess
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 IDENTITY = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope")
 
 

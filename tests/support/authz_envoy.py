@@ -28,7 +28,7 @@ ROUTER = {
     "name": "envoy.filters.http.router",
     "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
 }
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class _Echo(BaseHTTPRequestHandler):

@@ -21,7 +21,7 @@ from tests.support.published_keys import SIGNER
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_PATIENCE = 15.0
+_PATIENCE = 60.0
 # The service may not listen yet when we first try, and gRPC would then wait a second.
 _CHANNEL_OPTIONS = tuple((f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max"))
 CHECK = "/envoy.service.auth.v3.Authorization/Check"

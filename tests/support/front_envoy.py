@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 @contextmanager

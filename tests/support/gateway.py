@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from oauth_core.record_key import RecordKey
 
 _ROOT = Path(__file__).parents[2]
-_STARTING_SECONDS = 90.0
+_STARTING_SECONDS = 110.0
 _STOPPING_SECONDS = 30.0
 
 WHOAMI_ALONE = """

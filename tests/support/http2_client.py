@@ -14,7 +14,7 @@ import h2.events
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PATIENCE = 15.0
+_PATIENCE = 60.0
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 

@@ -16,7 +16,7 @@ import httpx2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PORTCULLIS = [sys.executable, "-P", "-m", "portcullis"]
 
 

@@ -26,7 +26,7 @@ from tests.support.redis_server import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _SLOTS = 16384
 _PRIMARIES = 3
 _BUS = 10_000

@@ -26,7 +26,7 @@ from portcullis.redis_program import redis_server
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 class RedisServer:

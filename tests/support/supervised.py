@@ -71,5 +71,5 @@ def gateway(
             assert process.poll() is None, log.read_text()
             return "\nready " in log.read_text()
 
-        until(is_ready, "the gateway to be ready", 60)
+        until(is_ready, "the gateway to be ready", 110)
         yield Gateway(process, log, state)

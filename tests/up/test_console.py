@@ -51,7 +51,7 @@ def killed_children_come_back(folder: Path, process: subprocess.Popen[bytes]) ->
     for count, what in enumerate(("-m oauth_web", "-m oauth_web", "-m ext_authz"), 1):
         (pid,) = [pid for pid in children_of(process.pid) if what in command_line(pid)]
         os.kill(pid, signal.SIGKILL)
-        until(partial(_came_back, folder, count), f"{what} to come back", 60)
+        until(partial(_came_back, folder, count), f"{what} to come back", 110)
 
 
 def test_a_terminal_that_is_gone_does_not_end_supervision(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_terminal_that_is_gone_does_not_end_supervision(tmp_path: Path) -> Non
     process = up_with(tmp_path, writing)
     os.close(writing)
     try:
-        until(lambda: " ready http" in said(tmp_path), "the gateway to be ready", 60)
+        until(lambda: " ready http" in said(tmp_path), "the gateway to be ready", 110)
         os.close(reading)  # as when `tee` of `up | tee` dies
         killed_children_come_back(tmp_path, process)
         process.terminate()
@@ -80,7 +80,7 @@ def test_a_terminal_that_stands_still_does_not_hold_up_supervision(tmp_path: Pat
     process = up_with(tmp_path, writing)
     os.close(writing)
     try:
-        until(lambda: " ready http" in said(tmp_path), "the gateway to be ready", 60)
+        until(lambda: " ready http" in said(tmp_path), "the gateway to be ready", 110)
         killed_children_come_back(tmp_path, process)
         process.terminate()
         assert process.wait(30) == 0

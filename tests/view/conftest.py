@@ -30,7 +30,7 @@ USERS = {
     "untold": ("on", f">{PASSWORD}", *(rule for rule in CHECK_ACL if rule != "+client|tracking")),
 }
 BOUND = 0.4
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Written(Protocol):
