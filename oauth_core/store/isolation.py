@@ -6,6 +6,7 @@ them says so: what could not be written at a node that was away can only leave a
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
@@ -13,7 +14,7 @@ from oauth_core.policy import Isolated
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
-from oauth_core.store.copies import everywhere, places_in
+from oauth_core.store.copies import NotEverywhereError, everywhere, places_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -90,9 +91,13 @@ class IsolationStore:
         """Write what is isolated at the nodes of a cluster that have no copy, for instance after an upgrade."""
         if len(self._places) == 1 or not (isolated := await self.read()):
             return
-        async with guarded():
-            for place in self._places:
+
+        async def put(place: str) -> None:
+            async with guarded():
                 await self._redis.set(place, _ISOLATED.dump(dict(isolated)), nx=True)
+
+        with contextlib.suppress(NotEverywhereError):  # a node that is away gets its copy when it is back
+            await everywhere(self._places, put)
 
     async def _change(self, key: str, how: Callable[[Mapping[str, Isolated]], dict[str, Isolated]]) -> None:
         """Replace the document at `key` by what `how` makes of it."""
