@@ -98,8 +98,9 @@ def _services(**fields: object) -> dict[str, object]:
     return {"issuer": "https://auth.example", "services": [{"name": "a", "upstream": "http://a:1/mcp"} | fields]}
 
 
+@pytest.mark.timeout(600)  # each example is a configuration to render and an Envoy to start
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     database=None,
