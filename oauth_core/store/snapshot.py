@@ -49,7 +49,7 @@ SHORT_LIVED = frozenset(
 )
 """Families that a backup leaves out, and why."""
 
-SHUTS_OUT = frozenset({"block", "cut", "ended", "isolated-services"})
+SHUTS_OUT = frozenset({"block", "cut", "ended", "isolated-services", "login"})
 """What a restored backup adds to and replaces nothing of: what was ended since stays ended."""
 
 NEWER_STAYS = frozenset({"client", "grant", "initial-access-token"})

@@ -58,7 +58,7 @@ async def test_each_service_has_metadata_at_its_own_path(web: WebServer, client:
     assert document["scopes_supported"] == ["mcp.time"]
 
 
-@pytest.mark.parametrize("path", ["", "/nothing/here", "/time", "/time/mcp/", "/TIME/mcp"])
+@pytest.mark.parametrize("path", ["", "/nothing/here", "/time", "/time/mcp//", "/TIME/mcp"])
 async def test_other_paths_have_no_resource_metadata(web: WebServer, client: OAuthClient, path: str) -> None:
     answer = await client.http.get(f"{web.issuer}/.well-known/oauth-protected-resource{path}")
     assert answer.status_code == 404
