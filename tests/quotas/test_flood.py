@@ -10,6 +10,7 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 
 from oauth_core.quotas import Stored
@@ -20,8 +21,6 @@ from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-
-    import httpx2
 
     Door = Callable[[OAuthClient, dict[str, str], int], Awaitable[httpx2.Response]]
 
@@ -124,11 +123,14 @@ def flood_of_assertions(client_id: str) -> Door:
 async def flood(client: OAuthClient, door: Door, *, addresses: int, most: int = 3000) -> dict[str, set[int]]:
     """Knock from so many addresses until each is refused; the statuses that the door answered, by address."""
     numbers, seen = count(1), {}
+    attacker = OAuthClient(client.issuer)
+    # A connection that the server closes because it was idle must not end the flood.
+    attacker.http = httpx2.AsyncClient(timeout=60.0, limits=httpx2.Limits(max_keepalive_connections=0))
     hostile = [address() for _ in range(addresses)]
     for headers in hostile:
         statuses: set[int] = set()
         for _ in range(most // AT_ONCE):
-            answers = await asyncio.gather(*(door(client, headers, next(numbers)) for _ in range(AT_ONCE)))
+            answers = await asyncio.gather(*(door(attacker, headers, next(numbers)) for _ in range(AT_ONCE)))
             for answer in answers:
                 statuses.add(answer.status_code)
                 if answer.status_code in {429, 503}:
@@ -136,6 +138,7 @@ async def flood(client: OAuthClient, door: Door, *, addresses: int, most: int = 
             if statuses & {429, 503}:
                 break
         seen[headers["X-Portcullis-Address"]] = statuses
+    await attacker.http.aclose()
     return seen
 
 
