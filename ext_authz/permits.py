@@ -88,7 +88,8 @@ def _opens_stream(request: IncomingRequest) -> bool:
     if request.method != "POST" or request.http is None:
         return request.method == "GET"
     headers: Mapping[str, str] = request.http.headers
-    if request.http.HasField("header_map"):
+    method, version = headers.get("mcp-method"), headers.get("mcp-protocol-version", "")
+    if method is None and not version and request.http.HasField("header_map"):
         headers = wire.message_of(request).headers
-    method = headers.get("mcp-method")
-    return LISTEN in method if method is not None else headers.get("mcp-protocol-version", "") >= _METHOD_IN_HEADER
+        method, version = headers.get("mcp-method"), headers.get("mcp-protocol-version", "")
+    return LISTEN in method if method is not None else version >= _METHOD_IN_HEADER

@@ -56,6 +56,7 @@ CREDENTIALS = tuple(
 _ONLY_A_PROXY = (
     *("X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Client-Cert", "X-Forwarded-User"),
     *("Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Original-Host"),
+    *("X-Method-Override", "X-Http-Method", "X-Method", "Method-Override", "X-Override-Url"),
     *("X-Envoy-Upstream-Rq-Timeout-Ms", "X-Envoy-Retry-On", "X-Envoy-Original-Path", "X-Envoy-External-Address"),
     *("X-Envoy-Auth-Partial-Body", "X-Envoy-Decorator-Operation", "X-Portcullis-Address", "X-Forwarded-For"),
 )

@@ -45,6 +45,7 @@ PATHS = (
             "//evil.example/time/mcp/..",
         )
     ),
+    _path("A slash at the end changes nothing", "/time/mcp/", ("200",), "time /mcp"),
     _path(_STRAIGHT, "/time/./mcp", ("200",), "time /mcp"),
     _path(_STRAIGHT, "//time//mcp", ("200",), "time /mcp"),
     _path(_STRAIGHT, "/token/../time/mcp", ("200",), "time /mcp"),
