@@ -70,7 +70,7 @@ def policies() -> list[Json]:
 
 def matches(selector: Json, labels: dict[str, str]) -> bool:
     assert set(selector) <= {"matchLabels"}, "this test knows no other kind of selector"
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def is_peer(peer: Json, other: Pod, namespace: str) -> bool:
