@@ -115,7 +115,7 @@ async def assembled(
     )
     log = AccessLog(audit, audit_stream(), program="ext_authz")
     permits = Permits(
-        Names(settings.identity_headers),
+        Names(settings.identity_headers, trusted_proxies=settings.trusted_proxies),
         stream_seconds=settings.stream_seconds,
         call_seconds=settings.call_seconds,
         signer=settings.assertion_signer,

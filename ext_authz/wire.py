@@ -20,6 +20,7 @@ from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.mcp_request import Message
+from oauth_core.rate_limits import read_address
 from oauth_core.settings.identity import IdentityHeaders
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ _GRPC_CODES = {
 class Names:
     """The header names that tell a service who is calling. Whoever can set one past us is whoever they like."""
 
-    def __init__(self, headers: IdentityHeaders) -> None:
+    def __init__(self, headers: IdentityHeaders, *, trusted_proxies: int = 0) -> None:
+        """`trusted_proxies` stand before Envoy and name the caller in `X-Forwarded-For`."""
         self.headers = headers
+        self.trusted_proxies = trusted_proxies
         self.guarded = headers.guarded
         self.ours = frozenset({AUTHORIZATION, *self.guarded})
         self.lengths = frozenset(map(len, self.ours))
@@ -141,7 +144,7 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
         authorization,
         lookalikes,
         extensions.get(ROUTE_SERVICE),
-        _address(peer.address),
+        _source(http, peer, names.trusted_proxies),
         http.id or None,
         http,
         peer,
@@ -280,6 +283,22 @@ def _address(address: pb.Address) -> str | None:
     if address.HasField("socket_address"):
         return address.socket_address.address
     return address.pipe.path if address.HasField("pipe") else None
+
+
+def _source(
+    http: pb.AttributeContext.HttpRequest, peer: pb.AttributeContext.Peer, trusted_proxies: int
+) -> str | None:
+    """The caller's address: what Envoy says, or behind proxies what they say in words that Envoy does not read.
+
+    Envoy takes an address with a port in `X-Forwarded-For`, as some clouds write it, for none and names the proxy.
+    It has added that proxy at the end of the header.
+    """
+    if trusted_proxies:
+        entries = http.headers.get("x-forwarded-for", "").split(",")
+        named = read_address(entries[-1 - trusted_proxies]) if len(entries) > trusted_proxies else None
+        if named is not None:
+            return str(named)
+    return _address(peer.address)
 
 
 def _header_text(value: str) -> str:

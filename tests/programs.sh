@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Chromium and pebble (a certificate authority for tests), which come from the system's packages: installs what is
+# Chromium, pebble (a certificate authority for tests), nginx and HAProxy, which come from the system: installs what is
 # missing where that can be done, else says how. Never fails: tests whose program is not there are skipped and say so.
 set -uo pipefail
 
 missing=()
 [ -n "${CHROMIUM:-}" ] || command -v chromium google-chrome >/dev/null || missing+=(chromium)
 command -v pebble >/dev/null && command -v pebble-challtestsrv >/dev/null || missing+=(pebble)
+for name in nginx haproxy; do  # proxies before the gateway; Debian keeps them where only root looks
+  PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null || missing+=("$name")
+done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

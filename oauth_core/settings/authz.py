@@ -39,6 +39,8 @@ class AuthzSettings(RedisSettings):
     authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
     assertion_key: SecretStr | None = None
     """The private key (PEM) that signs what services with `assertion` are told."""
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies of the operator's stand before Envoy and name the caller in `X-Forwarded-For`."""
     metrics_listen: Annotated[str | None, AfterValidator(check_metrics_listen)] = None
     """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
 

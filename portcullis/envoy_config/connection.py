@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
+    Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
@@ -124,6 +125,8 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
             # Many servers read `x_user_id` and `x-user-id` as one variable.
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),
+        # Nothing is ever upgraded here, and a client that offers it goes on without (RFC 9110 section 7.8).
+        http_protocol_options=Http1ProtocolOptions(ignore_http_11_upgrade=[matching(".*")]),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=100,
             initial_stream_window_size=64 * 1024,

@@ -31,6 +31,7 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from oauth_core.public_urls import origin_of
+from portcullis.envoy_config.caller import CALLER, caller_filter, named_by
 from portcullis.envoy_config.checks import UNCHECKED, check_filters
 from portcullis.envoy_config.locations import locations_filter
 from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed
@@ -75,6 +76,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(VARY, _by_origin()),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        *([caller_filter()] if settings.trusted_proxies else []),
         _filter(SHARES, unlimited()),
         _filter(RATE, unlimited()),
         *check_filters(settings),
@@ -97,6 +99,7 @@ def for_all(settings: EnvoySettings) -> dict[str, Any]:
 def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
     return {
+        **({CALLER: named_by(settings.trusted_proxies)} if settings.trusted_proxies else {}),
         SHARES: packed(marking(settings)),
         RATE: packed(limited(settings)),
         **UNCHECKED,

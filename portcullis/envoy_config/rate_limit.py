@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.extensions.common.ratelimit.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.local_ratelimit.v3 import LocalRateLimit
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
 
+from portcullis.envoy_config.caller import NETWORK
 from portcullis.envoy_config.messages import add_if_absent, overwrite, seconds
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def marking(settings: EnvoySettings) -> LocalRateLimit:
         filter_enabled=_percent(100),
         filter_enforced=_percent(0),
         request_headers_to_add_when_not_enforced=[overwrite(BUSY, _YES)],
-        rate_limits=[_by_address()],
-        descriptors=[_each_address(settings.web_rate_reserved)],
+        rate_limits=[_by_address(settings)],
+        descriptors=[_each_address(settings, settings.web_rate_reserved)],
         max_dynamic_descriptors=_MOST_ADDRESSES,
     )
 
@@ -75,9 +76,9 @@ def limited(settings: EnvoySettings) -> LocalRateLimit:
         token_bucket=_bucket(_ALL_TOGETHER * settings.web_rate),
         filter_enabled=_percent(100),
         filter_enforced=_percent(100),
-        rate_limits=[_by_address(), _if_busy()],
+        rate_limits=[_by_address(settings), _if_busy()],
         descriptors=[
-            _each_address(settings.web_rate_per_address),
+            _each_address(settings, settings.web_rate_per_address),
             LocalRateLimitDescriptor(
                 entries=[RateLimitDescriptorEntry(key=BUSY, value=_YES)], token_bucket=_bucket(settings.web_rate)
             ),
@@ -87,7 +88,10 @@ def limited(settings: EnvoySettings) -> LocalRateLimit:
     )
 
 
-def _by_address() -> RateLimit:
+def _by_address(settings: EnvoySettings) -> RateLimit:
+    if settings.trusted_proxies:
+        network = RateLimitActionRequestHeaders(header_name=NETWORK, descriptor_key=NETWORK)
+        return RateLimit(actions=[RateLimitAction(request_headers=network)])
     masked = RateLimitActionMaskedRemoteAddress(v4_prefix_mask_len=32, v6_prefix_mask_len=_NETWORK_BITS)
     return RateLimit(actions=[RateLimitAction(masked_remote_address=masked)])
 
@@ -101,10 +105,11 @@ def _if_busy() -> RateLimit:
     )
 
 
-def _each_address(per_second: int) -> LocalRateLimitDescriptor:
+def _each_address(settings: EnvoySettings, per_second: int) -> LocalRateLimitDescriptor:
     """An entry without a value stands for every address, each with a bucket of its own."""
     return LocalRateLimitDescriptor(
-        entries=[RateLimitDescriptorEntry(key=_ADDRESS)], token_bucket=_bucket(per_second)
+        entries=[RateLimitDescriptorEntry(key=NETWORK if settings.trusted_proxies else _ADDRESS)],
+        token_bucket=_bucket(per_second),
     )
 
 

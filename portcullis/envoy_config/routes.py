@@ -31,7 +31,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 
 from oauth_core import service_assertions
 from oauth_core.public_urls import path_of, well_known
-from portcullis.envoy_config import replicas
+from portcullis.envoy_config import caller, replicas
 from portcullis.envoy_config.checks import checked
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
 from portcullis.envoy_config.filters import for_all, for_clients, for_own_answers, for_people
@@ -77,8 +77,8 @@ _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
 
 _STANDIN = "/_github"
 
-ADDRESS = "x-portcullis-address"
-"""Tells the authorization server the address of the caller."""
+_PEER = overwrite(caller.ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
+"""The caller's address, where no proxy stands between."""
 
 
 def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteConfiguration:
@@ -239,8 +239,8 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
         match=match,
         route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS), retry_policy=_retries_elsewhere()),
         # Whom the rate limits count: not what the caller says, and the last proxy only if it is trusted.
-        request_headers_to_remove=[BUSY],
-        request_headers_to_add=[overwrite(ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
+        request_headers_to_remove=[BUSY, caller.NETWORK],
+        request_headers_to_add=[] if caller.CALLER in filters else [_PEER],
         typed_per_filter_config=filters,
     )
 

@@ -37,6 +37,25 @@ def decode(message: bytes) -> wire.IncomingRequest:
     return request
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "proxies", "source"),
+    [
+        ("198.51.100.1:51234,10.0.0.9", 1, "198.51.100.1"),
+        ("192.0.2.1, [2001:db8::1]:443 ,10.0.0.9", 1, "2001:db8::1"),
+        ("192.0.2.1,198.51.100.1:5,10.0.0.8:7,10.0.0.9", 2, "198.51.100.1"),
+        ("nonsense,10.0.0.9", 1, "203.0.113.7"),
+        ("10.0.0.9", 1, "203.0.113.7"),
+        ("", 1, "203.0.113.7"),
+        ("198.51.100.1:51234,10.0.0.9", 0, "203.0.113.7"),
+    ],
+)
+def test_behind_proxies_the_caller_is_the_one_that_they_name(forwarded: str, proxies: int, source: str) -> None:
+    names = wire.Names(IdentityHeaders(), trusted_proxies=proxies)
+    request = wire.decode(check_request(headers={"x-forwarded-for": forwarded}), names)
+    assert request is not None
+    assert request.source == source
+
+
 def test_a_request_is_read_as_envoy_wrote_it() -> None:
     message = check_request(
         path="/time/mcp?a=b?c", extensions={"portcullis.service": "time", "other": "x"}, token="abc"

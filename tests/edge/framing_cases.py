@@ -143,11 +143,23 @@ FRAMING = (
         "No upgrade",
         "Upgrade: websocket",
         Http1(
-            b"GET /time/mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer good\r\nConnection: Upgrade\r\n"
+            b"GET /time/mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer good\r\nConnection: Upgrade, close\r\n"
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         ),
-        ("403",),
+        ("200",),
+        TIME,
+    ),
+    Case(
+        "Message framing in HTTP/1.1",
+        "No upgrade",
+        "Upgrade: TLS/1.2",
+        Http1(
+            b"GET /time/mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer good\r\nConnection: Upgrade, close\r\n"
+            b"Upgrade: TLS/1.2\r\n\r\n"
+        ),
+        ("200",),
+        TIME,
     ),
     Case(
         "Message framing in HTTP/1.1",

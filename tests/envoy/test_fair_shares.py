@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import select
 import socket
-from typing import TYPE_CHECKING, Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 import pytest
 
 from portcullis.envoy_config import overload
 from tests.envoy.conftest import World, world_of
+from tests.envoy.process import never_refill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,24 +22,13 @@ RESERVED, SHARED, MOST = 1, 10, 4 * 10
 MOST_CONNECTIONS = 60
 
 
-def _never_refill(part: Any) -> None:
-    match part:
-        case {"fill_interval": _}:
-            part["fill_interval"] = "3600s"
-        case dict():
-            _never_refill(list(part.values()))
-        case list():
-            for each in part:
-                _never_refill(each)
-
-
 @pytest.fixture
 def shares() -> Iterator[World]:
     """A gateway behind a proxy that names the callers, with few requests for each."""
     with world_of(
         issuer="https://gate.example.com",
         local=False,
-        change=_never_refill,
+        change=never_refill,
         trusted_proxies=1,
         web_rate=SHARED,
         web_rate_per_address=6,
@@ -71,6 +62,47 @@ def test_a_network_of_ipv6_shares_its_share(shares: World) -> None:
     statuses = [_sent(shares, f"2001:db8::{number:x}", 1)[0] for number in range(1, 41)]
     assert statuses.count(200) == 6 * BURST_SECONDS
     assert _sent(shares, "2001:db8:0:1::1", 1) == [200]
+
+
+@pytest.mark.parametrize(
+    ("named", "address"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7:51234", "203.0.113.7"),
+        ("192.0.2.1, 203.0.113.7:51234", "203.0.113.7"),
+        ("192.0.2.1:1,198.51.100.9 ,203.0.113.7", "203.0.113.7"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+    ],
+)
+def test_the_authorization_server_learns_the_address_that_the_trusted_proxy_names(
+    shares: World, named: str, address: str
+) -> None:
+    forged = {"X-Portcullis-Caller": "192.0.2.9", "X-Portcullis-Network": "192.0.2.9"}
+    shares.ask("/token", method="POST", headers={"X-Forwarded-For": named, **forged}, body=b"x")
+    headers = shares.only_received().headers
+    assert headers["x-portcullis-address"] == [address]
+    assert not {"x-portcullis-caller", "x-portcullis-network"} & headers.keys()
+
+
+@pytest.mark.parametrize("named", ["nonsense", "203.0.113.7:port", "[203.0.113.7", "a.b.c.d", ""])
+def test_a_proxy_that_names_no_address_is_counted_itself(shares: World, named: str) -> None:
+    shares.ask("/token", method="POST", headers={"X-Forwarded-For": named}, body=b"x")
+    (address,) = shares.only_received().headers["x-portcullis-address"]
+    assert ip_address(address).version in {4, 6}
+    assert address != "203.0.113.7"
+
+
+def test_callers_with_ports_behind_a_proxy_have_shares_of_their_own(shares: World) -> None:
+    for port in range(40):  # one caller, a connection for each request
+        _sent(shares, f"203.0.113.1:{40_000 + port}", 1)
+    assert len(shares.received) == 6 * BURST_SECONDS
+    for number in range(10):
+        assert _sent(shares, f"198.51.100.{number}:443", 1) == [200]
+    networks = [f"[2001:db8:0:{number % 2}::{number:x}]:443" for number in range(1, 81)]
+    statuses = [_sent(shares, network, 1)[0] for network in networks]
+    assert statuses.count(200) == 2 * RESERVED * BURST_SECONDS + SHARED * BURST_SECONDS - 25
 
 
 def test_the_mark_of_a_busy_address_is_the_gateways_own(shares: World) -> None:

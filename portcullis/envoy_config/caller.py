@@ -1,0 +1,91 @@
+"""Who called, where proxies of the operator's stand before Envoy: the address that they name, without a port.
+
+Envoy reads `X-Forwarded-For` too, but not an address with a port, as some clouds write it: it then takes the proxy
+itself for the caller, and all callers would share the limits of one address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+
+from portcullis.envoy_config.messages import packed
+
+if TYPE_CHECKING:
+    from envoy_data_plane.google.protobuf import Any
+
+CALLER = "portcullis.caller"
+"""The name of the filter."""
+
+ADDRESS = "x-portcullis-address"
+"""Tells the authorization server the address of the caller. Callers' own copies are removed before any filter."""
+
+NETWORK = "x-portcullis-network"
+"""What the limits per address count the caller by: its address, or its network of 64 bits."""
+
+# Envoy has added its peer, the last proxy, to the header. Before it stands what the trusted proxies have added.
+_SCRIPT = """
+local function address_in(entry)
+  entry = entry:match("^%s*(.-)%s*$")
+  local plain = entry:match("^%[([%x:.]+)%]$") or entry:match("^%[([%x:.]+)%]:%d+$")
+    or entry:match("^(%d+%.%d+%.%d+%.%d+)$") or entry:match("^(%d+%.%d+%.%d+%.%d+):%d+$")
+  if plain == nil and entry:find(":") and entry:find("^[%x:.]+$") then
+    plain = entry
+  end
+  return plain and (plain:lower():match("^::ffff:(%d+%.%d+%.%d+%.%d+)$") or plain:lower())
+end
+
+local function groups_of(text)
+  local groups = {}
+  for group in text:gmatch("[^:]+") do
+    groups[#groups + 1] = group:gsub("^0+(%x)", "%1")
+  end
+  return groups
+end
+
+local function network_of(address)
+  if not address:find(":") then
+    return address
+  end
+  local before, after = address:match("^(.-)::(.*)$")
+  local groups = groups_of(before or address)
+  if before ~= nil then
+    local rest = groups_of(after)
+    while #groups + #rest < 8 do
+      groups[#groups + 1] = "0"
+    end
+    for _, group in ipairs(rest) do
+      groups[#groups + 1] = group
+    end
+  end
+  return table.concat(groups, ":", 1, math.min(4, #groups)) .. "::/64"
+end
+
+function envoy_on_request(handle)
+  local headers, entries = handle:headers(), {}
+  for entry in (headers:get("x-forwarded-for") or ""):gmatch("[^,]+") do
+    entries[#entries + 1] = entry
+  end
+  local named = entries[#entries - TRUSTED_PROXIES]
+  local address = named and address_in(named) or address_in(entries[#entries] or "")
+  if address ~= nil then
+    headers:replace("ADDRESS", address)
+    headers:replace("NETWORK", network_of(address))
+  end
+end
+"""
+
+
+def caller_filter() -> HttpFilter:
+    """The filter, which is off where a route does not set a script of its own."""
+    return HttpFilter(name=CALLER, disabled=True, typed_config=packed(Lua()))
+
+
+def named_by(trusted_proxies: int) -> Any:
+    """For a route to the authorization server, behind so many proxies."""
+    script = _SCRIPT.replace("TRUSTED_PROXIES", str(trusted_proxies))
+    script = script.replace("ADDRESS", ADDRESS).replace("NETWORK", NETWORK)
+    return packed(LuaPerRoute(source_code=DataSource(inline_string=script)))

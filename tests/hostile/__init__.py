@@ -1,0 +1,1 @@
+"""What one, ten and a thousand hostile addresses can do to everybody else."""
