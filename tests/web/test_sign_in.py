@@ -124,8 +124,9 @@ async def test_users_not_on_the_list_are_refused(web: WebServer, client: OAuthCl
     assert f'"user": "{login}"' in web.log.read_text()
 
 
-async def test_an_empty_list_lets_nobody_in_and_a_star_everybody() -> None:
-    for allowed, comes_in in (("", False), ("*", True)):
+async def test_a_list_lets_in_its_members_and_a_star_everybody() -> None:
+    """At the stand-in an empty list is everybody. At GitHub it is nobody (`unit/test_settings`)."""
+    for allowed, comes_in in (("somebody-else", False), ("*", True), ("", True)):
         with running_web({"ALLOWED_GITHUB_USERS": allowed}) as server:
             async with OAuthClient(server.issuer) as client:
                 registration = await client.register()
