@@ -69,7 +69,9 @@ def of_redis(settings: RedisSettings) -> Iterator[Advice]:
 
 def of_web(settings: WebSettings) -> Iterator[Advice]:
     """About the authorization server."""
-    if "*" in settings.allowed_github_users:
+    if settings.uses_standin:
+        yield Advice("unsafe", "github_url", "is the local stand-in for GitHub: anybody can be anybody there")
+    elif "*" in settings.allowed_github_users:
         yield Advice("unsafe", "allowed_github_users", "* lets everybody with a GitHub account in")
     elif not (settings.allowed_github_users or settings.allowed_github_orgs or settings.allowed_github_teams):
         yield Advice("unsafe", "allowed_github_users", "nobody may sign in: name people, organisations or teams")

@@ -21,6 +21,7 @@ from oauth_core.settings import (
     WebSettings,
     load,
 )
+from oauth_core.settings.production import of_web
 from tests.support.published_keys import MASTER_KEY, SIGNER
 
 if TYPE_CHECKING:
@@ -316,3 +317,11 @@ def test_at_a_real_github_an_empty_list_is_nobody(
     admission = web(config, **github, **users).admission
     assert not admission.users
     assert not admission.groups
+
+
+def test_the_stand_in_is_unsafe_for_production_and_an_empty_list_at_github_too(config: Path) -> None:
+    advice = {item.setting: item.text for item in of_web(web(config, **STANDIN)) if item.kind == "unsafe"}
+    assert "anybody can be anybody" in advice["github_url"]
+    assert "allowed_github_users" not in advice
+    advice = {item.setting: item.text for item in of_web(web(config)) if item.kind == "unsafe"}
+    assert "nobody may sign in" in advice["allowed_github_users"]
