@@ -49,8 +49,9 @@ def blueprint(deps: Deps) -> Blueprint:
         "openid-configuration": openid_configuration(server, deps.settings.signing_algorithm),
     }
     for name, document in documents.items():
+        view = partial(_document, json.dumps(document))  # one for both places: an endpoint has one view
         for place in sorted({path_of(well_known(issuer, name)), f"{below}/.well-known/{name}"}):
-            bp.add_url_rule(place, name, partial(_document, json.dumps(document)))
+            bp.add_url_rule(place, name, view)
 
     @bp.get("/.well-known/oauth-protected-resource")
     async def root_resource_metadata() -> Response:
