@@ -73,6 +73,8 @@ class Streams:
         self._assembly = BlockAssembly()
         self._buffered = 0
         self._slow: set[int] = set()
+        # Calls that have begun. The number of a stream is no count of them: a peer may leave numbers out.
+        self._begun = 0
 
     @property
     def is_idle(self) -> bool:
@@ -117,6 +119,7 @@ class Streams:
                 and len(streams) + len(held) < MOST_STREAMS
             ):
                 self.last = stream
+                self._begun += 1
                 streams[stream] = call
             else:
                 self._take(kind, flags, stream & http2.LAST_STREAM, data[begin:after])
@@ -127,7 +130,7 @@ class Streams:
 
     def spend(self, units: int) -> None:
         """Pay for work that no call is the reason of. Raises `http2.ProtocolError` when the budget is used up."""
-        self._budget.spend(units, (self.last + 1) // 2)
+        self._budget.spend(units, self._begun)
 
     def sweep(self) -> None:
         """To be called now and then: end calls that had begun to come the last time, and still have not come."""
@@ -209,12 +212,14 @@ class Streams:
         if depends_on_itself:
             # Not before the block is read: it belongs to the state of the whole connection (section 4.3).
             self._blocks.skip(block)
+            self._begun += stream > self.last
             self.last = max(self.last, stream)
             raise http2.ProtocolError("a stream depends on itself", stream=stream)
         if stream <= self.last:
             self._take_trailers(stream, block, ended=ended)
             return
         self.last = stream
+        self._begun += 1
         if not self.takes_more or len(self._open) + len(self._outgoing.held) >= MOST_STREAMS:
             self._blocks.skip(block)
             raise http2.ProtocolError("no more for now", http2.REFUSED_STREAM, stream)

@@ -81,6 +81,16 @@ async def test_a_client_that_asks_may_send_its_control_frames_with_every_call() 
     assert len(peer.authorizer.asked) == BURST
 
 
+async def test_stream_numbers_that_a_peer_leaves_out_bring_no_units() -> None:
+    peer = Peer()
+    ping = frame(http2.PING, 0, 0, b"12345678")
+    for stream in (1, 20_001, 40_001):
+        peer.send(call(stream, b"ask"), ping * (BURST - 10))
+        if peer.transport.is_closed:
+            break
+    assert peer.ended_with == http2.ENHANCE_YOUR_CALM
+
+
 async def test_calls_that_came_whole_may_all_be_given_up() -> None:
     """An outsider can make Envoy send such calls; closing Envoy's connection would refuse other callers."""
     peer = Peer()
