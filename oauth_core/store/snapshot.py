@@ -49,12 +49,13 @@ SHORT_LIVED = frozenset(
 )
 """Families that a backup leaves out, and why."""
 
-SHUTS_OUT = frozenset({"block", "cut", "ended", "isolated-services", "login"})
-"""What a restored backup adds to and replaces nothing of: what was ended since stays ended."""
+SHUTS_OUT = frozenset({"assertion", "block", "cut", "ended", "isolated-services", "login"})
+"""What a restored backup adds to and replaces nothing of: what was ended since stays ended, and an assertion that
+was used since does not count again."""
 
-NEWER_STAYS = frozenset({"client", "grant", "initial-access-token"})
+NEWER_STAYS = frozenset({"client", "grant", "initial-access-token", "user"})
 """Of these a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a refresh token
-was used, an initial access token was, permissions were narrowed."""
+was used, an initial access token was, permissions were narrowed, a person got another login."""
 
 RESTORED = "restored"
 """The field that says that a grant came from a backup and has not been used since

@@ -1,7 +1,7 @@
 """Restoring a backup: everything is checked before the first write, and what was ended since stays ended.
 
 What a backup says is older than what Redis says. So it replaces what Redis has, but for two kinds of records. What
-shuts somebody or something out (`oauth_core.store.snapshot.SHUTS_OUT`) is added to. Grants, clients and
+shuts somebody or something out (`oauth_core.store.snapshot.SHUTS_OUT`) is added to. Grants, clients, people and
 initial access tokens that Redis has as well stay as Redis has them, where both are of one version.
 """
 
@@ -154,7 +154,8 @@ def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) ->
     """What of an entry is put into Redis, where something else is known to be newer."""
     kind = family(entry.key)
     if kind == "cut" and entry.key in shut_out:
-        return replace(entry, value=str(max(int(str(entry.value)), int(shut_out[entry.key]))))
+        # The later cut also expires later, so it stays whole: its second and its expiry.
+        return entry if int(str(entry.value)) > int(shut_out[entry.key]) else None
     if entry.key in shut_out or entry.key in newer:
         return None
     if kind == "keyring":

@@ -170,6 +170,48 @@ def test_a_redis_with_something_in_it_is_replaced_only_by_force_and_blocks_stay(
     assert everything(redis) == before
 
 
+def test_an_assertion_that_was_used_after_the_backup_does_not_count_again(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    redis.set(keyspace.assertion("before"), "used", ex=3000)
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    redis.set(keyspace.assertion("since"), "used", ex=3000)
+    redis.delete(keyspace.assertion("before"))
+    portcullis(environment, "restore", "--force", str(tmp_path / "backup"))
+    assert redis.exists(keyspace.assertion("before"), keyspace.assertion("since")) == 2
+
+
+def test_a_person_who_was_renamed_after_the_backup_keeps_the_new_login(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    redis.set(keyspace.SCHEMA, VERSION)
+    redis.set(keyspace.user(42), "octocat", ex=3000)
+    redis.set(keyspace.user(43), "hubot", ex=3000)
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    redis.set(keyspace.user(42), "octocat-two", ex=3000)
+    redis.delete(keyspace.user(43))
+    portcullis(environment, "restore", "--force", str(tmp_path / "backup"))
+    assert redis.mget(keyspace.user(42), keyspace.user(43)) == ["octocat-two", "hubot"]
+
+
+def test_of_two_cuts_the_later_one_stays_with_its_expiry(
+    server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    populate(server)
+    later_in_redis, later_in_backup = keyspace.cut_of_user(42), keyspace.cut_of_user(43)
+    redis.set(later_in_redis, 100, ex=10_000)
+    redis.set(later_in_backup, 200, ex=90_000)
+    portcullis(environment, "backup", str(tmp_path / "backup"))
+    redis.set(later_in_redis, 200, ex=90_000)
+    redis.set(later_in_backup, 100, ex=10_000)
+    portcullis(environment, "restore", "--force", str(tmp_path / "backup"))
+    for cut in (later_in_redis, later_in_backup):
+        assert redis.get(cut) == "200"
+        assert redis.ttl(cut) > 10_000
+
+
 def test_a_file_that_is_not_whole_changes_nothing(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
