@@ -42,8 +42,8 @@ class Clients(ClientStore):
             else super().keep_for(client_id, seconds)
         )
 
-    async def delete(self, client_id: str) -> tuple[str, ...]:
-        """Forget the client and answer the ids of its grants. A document's client may come again."""
+    async def delete(self, client_id: str) -> int:
+        """Delete what is known of the client (`ClientStore.delete`). A document's client may come again."""
         if is_url(client_id):
             await self._documents.forget(client_id)
         return await super().delete(client_id)

@@ -13,6 +13,7 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.quotas import Stored
 from oauth_core.rate_limits import Limit
 from oauth_core.registration_permissions import DELETE, READ, WRITE
+from oauth_web import ended_grants
 from oauth_web.addresses import caller_address
 from oauth_web.answers import NO_STORE, body, json_answer, one_header
 from oauth_web.leave_to_register import leave_to_register
@@ -88,14 +89,11 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.delete("/register/<client_id>")
     async def delete(client_id: str) -> Response:
         await _managed(deps, client_id, DELETE)
-        for grant_id in await deps.clients.delete(client_id):
-            if await deps.grants.end(grant_id):
-                deps.audit.record(
-                    AuditEvent(
-                        EventKind.GRANT_REVOKED, reason="client deleted", client_id=client_id, grant_id=grant_id
-                    )
-                )
-        deps.audit.record(AuditEvent(EventKind.CLIENT_DELETED, client_id=client_id))
+        deletion = deps.revocation.delete_client(deps.clients, client_id)
+        try:
+            await ended_grants.recorded(deps, deletion, reason="client deleted")
+        finally:
+            deps.audit.record(AuditEvent(EventKind.CLIENT_DELETED, client_id=client_id))
         return Response(b"", _NO_CONTENT, NO_STORE)
 
     return bp

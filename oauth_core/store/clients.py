@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from oauth_core.credentials import is_identifier
 from oauth_core.model import Client
@@ -13,8 +13,6 @@ from oauth_core.store.connection import guarded
 from oauth_core.store.noted_grants import NOTE_GRANT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from redis.asyncio import Redis
 
     from oauth_core.model import Grant
@@ -99,20 +97,12 @@ class ClientStore:
         """Let the client end with what is left of its grants."""
         await self._lives.settle(client_id)
 
-    async def delete(self, client_id: str) -> tuple[str, ...]:
-        """Forget the client and answer the ids of its grants, for the caller to revoke.
+    async def delete(self, client_id: str) -> int:
+        """Delete the record; answers for how many milliseconds it would have lived, 0 if there was none.
 
-        The client goes first: whoever is redeeming a code at this moment looks for it afterwards, and undoes.
+        `oauth_core.store.revocation.Revocation.delete_client` also ends what the client was allowed.
         """
-        place = keyspace.client(client_id)
-        await endings.note_instead(self._redis, keyspace.ended_client(client_id), of=place)
-        async with guarded():
-            await self._redis.delete(place)
-            key = keyspace.client_grants(client_id)
-            members = cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
-            grants = tuple(await members)
-            await self._redis.delete(key)
-        return grants
+        return await endings.take_away(self._redis, keyspace.client(client_id))
 
     async def has_grants(self, client_id: str) -> bool:
         """Whether a person has allowed the client something that has not run out yet."""
@@ -120,7 +110,7 @@ class ClientStore:
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
     async def remember_grant(self, grant: Grant) -> None:
-        """Note that its client holds a grant, before the grant is made, so that `delete` finds it."""
+        """Note that its client holds a grant, before the grant is made, so that `Revocation` finds it."""
         async with guarded():
             await self._note_grant(
                 [keyspace.client_grants(grant.client_id)], [grant.grant_id, grant.expires_at, grant.created_at]

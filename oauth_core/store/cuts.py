@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Grant
 
-# KEYS: cut. ARGV: second, its life. The later of two cuts stays. The first write needs no memory, so that a Redis
+# KEYS: cut. ARGV: second, its life. The later of two cuts stays, and the later of
+# their ends. The first write needs no memory, so that a Redis
 # at its maxmemory takes the second (`oauth_core.store.keyspace`).
 _MAKE = """
 local before = tonumber(redis.call('GET', KEYS[1]) or '0')
+local lives = math.max(redis.call('TTL', KEYS[1]), tonumber(ARGV[2]))
 redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], math.max(before, tonumber(ARGV[1])), 'EX', ARGV[2])
+redis.call('SET', KEYS[1], math.max(before, tonumber(ARGV[1])), 'EX', lives)
 return 1
 """
 

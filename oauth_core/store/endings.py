@@ -29,9 +29,14 @@ async def note(redis: Redis, key: str, *, lives: int = keyspace.CUT_LIFETIME * 1
         await redis.register_script(_NOTE)([key], [lives])
 
 
-async def note_instead(redis: Redis, key: str, *, of: str) -> None:
-    """Note at `key` that what stands at `of` is ended now, for as long as that would have lived."""
+async def take_away(redis: Redis, key: str) -> int:
+    """Delete `key`; answers for how many milliseconds a note must say so, 0 if nothing was there.
+
+    The record goes before the note is written: if Redis refuses the note, the right has ended all the same.
+    Raises `StoreUnavailableError`.
+    """
     async with guarded():
-        left = await redis.pttl(of)
-    if left > 0 or left == _NO_END:
-        await note(redis, key, lives=left if left > 0 else keyspace.CUT_LIFETIME * 1000)
+        left = int(await redis.pttl(key))
+        if not await redis.delete(key):
+            return 0
+    return keyspace.CUT_LIFETIME * 1000 if left == _NO_END else max(1, left)

@@ -101,9 +101,10 @@ class InitialAccessTokenStore:
         if not is_identifier(token_id):
             return False
         place = keyspace.initial_access_token(token_id)
-        await endings.note_instead(self._redis, keyspace.ended_invite(token_id), of=place)
-        async with guarded():
-            return bool(await self._redis.delete(place))
+        lives = await endings.take_away(self._redis, place)
+        if lives:
+            await endings.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
+        return bool(lives)
 
     async def _at(self, key: str) -> Standing | None:
         async with guarded():

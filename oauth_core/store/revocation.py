@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from oauth_core.credentials import is_identifier
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.store import consents, cuts, keyspace, sessions, users
+from oauth_core.store import consents, cuts, endings, keyspace, sessions, users
 from oauth_core.store.connection import guarded
 from oauth_core.store.scanning import scan
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.model import Block, Grant
+    from oauth_core.store.clients import ClientStore
     from oauth_core.store.grants import GrantStore
 
 T = TypeVar("T")
@@ -132,6 +134,33 @@ class Revocation:
             await steps.take("the list of its grants", self._forget_notes(key, noted))
         return steps.result()
 
+    async def delete_client(self, clients: ClientStore, client_id: str) -> tuple[Grant, ...]:
+        """Delete a client and end all that it was allowed; answers the grants that ended.
+
+        The record goes first: the maker of a grant looks for it after the grant exists, and undoes the grant. A
+        grant that does not end stays in the list of the client's grants, and the next call finds it.
+        """
+        steps = _Steps()
+        left = await steps.take("its registration", clients.delete(client_id))
+        key = keyspace.client_grants(client_id)
+        noted = await steps.take("the list of its grants", self._noted(key))
+        if noted is None:
+            noted = await self._found(steps, lambda grant: grant.client_id == client_id)
+        # As long as the record, which outlives the grants. Otherwise a stranger who registers clients and deletes
+        # them would leave notes for years.
+        lives = left or (keyspace.CUT_LIFETIME * 1000 if noted or left is None else 0)
+        if lives:
+            # A sibling could go on with a grant that does not end now.
+            cut = cuts.make(self._redis, keyspace.cut_of_client(client_id), lifetime=-(-lives // 1000))
+            await steps.take(_CUT, cut)
+        ended = await self._end(noted, steps)
+        if lives and is_identifier(client_id):  # the client of a document may come again
+            note = endings.note(self._redis, keyspace.ended_client(client_id), lives=lives)
+            await steps.take(_NOTE, note)
+        if ended:
+            await steps.take("the list of its grants", self._forget_notes(key, ended))
+        return steps.result()
+
     async def of_everybody(self) -> int:
         """End all that was allowed to anybody up to now; answers how many grants that were.
 
@@ -158,16 +187,18 @@ class Revocation:
         async for grant_id in self._grants.all_ids():
             steps.count += bool(await steps.take(f"the grant {grant_id}", self._grants.end(grant_id)))
 
-    async def _end(self, grant_ids: Iterable[str], steps: _Steps) -> None:
-        async def end(grant_id: str) -> None:
+    async def _end(self, grant_ids: Iterable[str], steps: _Steps) -> list[str]:
+        """End these grants; answers those of which nothing is left."""
+
+        async def end(grant_id: str) -> bool:
             grant = await self._grants.get(grant_id)
             # Also one that is gone: of its tokens some may be left.
             if await self._grants.end(grant_id) and grant is not None:
                 steps.count += 1
                 steps.ended.append(grant)
+            return True
 
-        for grant_id in grant_ids:
-            await steps.take(f"the grant {grant_id}", end(grant_id))
+        return [grant_id for grant_id in grant_ids if await steps.take(f"the grant {grant_id}", end(grant_id))]
 
     async def _of_user(self, github_id: int, steps: _Steps) -> Iterable[str]:
         noted = await steps.take("the list of their grants", self._noted(keyspace.user_grants(github_id)))
@@ -198,6 +229,7 @@ class Revocation:
 
 
 _CUT = "what is on its way (codes, allowed devices), which may still become tokens"
+_NOTE = "the note that keeps a restored backup from bringing it back"
 
 
 class _Steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
@@ -11,6 +12,7 @@ import click
 from oauth_core import client_id_documents, client_keys, fetchable_urls, machine_clients, strict_json
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.siblings import are_siblings
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.grants import GrantStore
@@ -101,7 +103,7 @@ def create(
         identity_assertions=identity_assertions,
         **_keys(method, jwks),
     )
-    _with_stores(settings, lambda clients, _: clients.add(made.client))
+    _with_clients(settings, lambda clients: clients.add(made.client))
     _audit(EventKind.CLIENT_REGISTERED, made.client.client_id)
     if as_json:
         secret = {"client_secret": made.secret} if made.secret else {}
@@ -121,7 +123,7 @@ def create(
 @click.pass_obj
 def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None:
     """Show every client, oldest first."""
-    found = _with_stores(settings, lambda clients, _: clients.all())
+    found = _with_clients(settings, lambda clients: clients.all())
     rows = [_shown(client) for client in found if client.machine_scopes or not machine]
     if as_json:
         click.echo(json.dumps(rows))
@@ -142,7 +144,7 @@ def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None
 @click.pass_obj
 def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Show the client CLIENT_ID."""
-    client = _with_stores(settings, lambda clients, _: clients.look_at(client_id))
+    client = _with_clients(settings, lambda clients: clients.look_at(client_id))
     if client is None:
         raise click.ClickException("there is no such client")
     if as_json:
@@ -158,20 +160,29 @@ def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Delete the client CLIENT_ID. All its tokens are refused from then on."""
 
-    async def run(clients: ClientStore, grants: GrantStore) -> tuple[bool, int]:
-        existed = await clients.look_at(client_id) is not None
-        # Also when the record is gone: what is left of it ends too.
-        ended = [await grants.end(grant_id) for grant_id in await clients.delete(client_id)]
-        return existed, sum(ended)
+    async def run(redis: Redis) -> tuple[bool, Ended]:
+        clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
+        grants = GrantStore(
+            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        )
+        existed = True  # unless Redis says otherwise: of a cluster the node that knows may be away
+        with suppress(StoreUnavailableError):
+            existed = await clients.exists(client_id)
+        # Also when the record is gone: an earlier deletion may have left grants.
+        return existed, await as_far_as_possible(Revocation(redis, grants).delete_client(clients, client_id))
 
-    existed, ended = _with_stores(settings, run, must_last=True)
-    if not existed:
+    existed, ended = with_redis(settings, run, must_last=True)
+    if not (existed or ended.count or ended.missing):
         raise click.ClickException("there is no such client")
-    _audit(EventKind.CLIENT_DELETED, client_id)
+    record(
+        AuditEvent(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id),
+        *_revoked(ended, None),
+    )
+    ended.check()
     if as_json:
-        click.echo(json.dumps({"client_id": client_id, "grants_ended": ended}))
+        click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
     else:
-        click.echo(f"Deleted {client_id} and ended {ended} of its grants.")
+        click.echo(f"Deleted {client_id} and ended {ended.count} of its grants.")
 
 
 @command.command(context_settings=ANY_ID)
@@ -207,17 +218,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
         raise click.ClickException("there is no such client")
     record(
         *(AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=one) for one in revoked),
-        *(
-            AuditEvent(
-                EventKind.GRANT_REVOKED,
-                reason=by_operator(reason),
-                client_id=grant.client_id,
-                user=grant.user.login if grant.user else None,
-                user_id=grant.user.github_id if grant.user else None,
-                grant_id=grant.grant_id,
-            )
-            for grant in ended.grants
-        ),
+        *_revoked(ended, reason),
     )
     ended.check()
     if as_json:
@@ -225,6 +226,20 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
     else:
         others = f" and {len(revoked) - 1} siblings" if siblings else ""
         click.echo(f"Ended {ended.count} grants of {client_id}{others}.")
+
+
+def _revoked(ended: Ended, reason: str | None) -> list[AuditEvent]:
+    return [
+        AuditEvent(
+            EventKind.GRANT_REVOKED,
+            reason=by_operator(reason),
+            client_id=grant.client_id,
+            user=grant.user.login if grant.user else None,
+            user_id=grant.user.github_id if grant.user else None,
+            grant_id=grant.grant_id,
+        )
+        for grant in ended.grants
+    ]
 
 
 async def _siblings(clients: ClientStore, client_id: str) -> tuple[str, ...]:
@@ -253,18 +268,9 @@ def _keys(method: machine_clients.Method, jwks: str | None) -> dict[str, str]:
     return {"jwks": json.dumps(keys.document(), separators=(",", ":"))}
 
 
-def _with_stores(
-    settings: WebSettings, use: Callable[[ClientStore, GrantStore], Awaitable[T]], *, must_last: bool = False
-) -> T:
+def _with_clients(settings: WebSettings, use: Callable[[ClientStore], Awaitable[T]]) -> T:
     return with_redis(
-        settings,
-        lambda redis: use(
-            ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime),
-            GrantStore(
-                redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-            ),
-        ),
-        must_last=must_last,
+        settings, lambda redis: use(ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime))
     )
 
 

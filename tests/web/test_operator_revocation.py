@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -22,6 +23,8 @@ from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.oauth_client import Registration
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +129,80 @@ async def test_revoking_a_client_ends_what_it_holds_and_leaves_its_registration(
     assert (await client.refresh(client_id, tokens["refresh_token"])).json()["error"] == "invalid_grant"
     assert operate(web, "clients", "show", client_id)["client_id"] == client_id
     operate(web, "clients", "revoke", "x" * 22, expect=1)
+
+
+@asynccontextmanager
+async def refusing(redis: Redis, key: str) -> AsyncIterator[None]:
+    """Redis refuses every command on the hash at `key`, as if its node were away."""
+    await redis.rename(key, "aside")
+    await redis.set(key, "not a hash", ex=600)
+    try:
+        yield
+    finally:
+        await redis.rename("aside", key)
+
+
+async def two_grants_of_one_client(web: WebServer) -> tuple[Registration, list[dict[str, Any]]]:
+    """The earlier of the two is looked at first."""
+    async with OAuthClient(web.issuer) as client, OAuthClient(web.issuer) as elsewhere:
+        registration, tokens = await client.register(), []
+        for one, login in ((client, "first"), (elsewhere, "second")):
+            pkce = Pkce.fresh()
+            came_back = await one.authorize(one.authorize_url(registration.client_id, pkce.challenge), login)
+            answer = await one.redeem(registration.client_id, came_back["code"], pkce.verifier)
+            tokens.append(answer.json())
+    return registration, tokens
+
+
+def grant_key(tokens: dict[str, Any]) -> str:
+    return keyspace.grant(tokens["refresh_token"].partition(".")[0])
+
+
+@pytest.mark.parametrize("by", ["the operator", "the client"])
+async def test_a_deletion_that_redis_refuses_in_part_ends_the_rest_and_a_second_one_ends_what_was_left(
+    web: WebServer, client: OAuthClient, redis: Redis, by: str
+) -> None:
+    registration, tokens = await two_grants_of_one_client(web)
+    client_id = registration.client_id
+    async with refusing(redis, grant_key(tokens[0])):
+        if by == "the operator":
+            assert "NOT everything has ended: 1 grants have" in operate(
+                web, "clients", "delete", client_id, expect=1
+            )
+        else:
+            url = f"{client.issuer}/register/{client_id}"
+            assert (await client.http.delete(url, headers=registration.management)).status_code == 503
+            assert "client deleted" in web.log.read_text()
+    assert [await lives(redis, one) for one in tokens] == [True, False]
+    assert await redis.exists(keyspace.cut_of_client(client_id)), "so that a sibling cannot refresh it"
+    assert operate(web, "clients", "delete", client_id)["grants_ended"] == 1
+    assert not await lives(redis, tokens[0])
+    operate(web, "clients", "delete", client_id, expect=1)
+
+
+async def test_a_client_is_deleted_although_the_note_about_it_is_refused(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "nora")
+    all_but_notes = [
+        "client*",
+        "grant:*",
+        "token:*",
+        "user-grants:*",
+        "cut:*",
+        "schema",
+        "replicated*",
+        "ended:{*",
+    ]
+    await redis.acl_setuser(
+        "narrow", enabled=True, passwords=["+narrow"], categories=["+@all"], keys=all_but_notes
+    )
+    narrow = {"REDIS_URL": web.redis.url(user="narrow"), "REDIS_PASSWORD": "narrow"}
+    done = forks.run("portcullis", "clients", "delete", client_id, environment={**web.environment, **narrow})
+    assert done.returncode == 1
+    assert "restored backup" in done.stderr
+    assert not await redis.exists(keyspace.client(client_id))
+    assert not await lives(redis, tokens)
 
 
 async def test_revoking_a_client_with_its_siblings_ends_what_an_app_holds_for_all_its_users(
