@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from oauth_core.quotas import Stored
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.quotas import NoRoomError, Stored
 from oauth_core.store.documents import Copy, Failure
 from oauth_web.client_documents.budgets import DocumentHeldBackError
 from oauth_web.client_documents.fetch import FetchError
@@ -79,7 +80,14 @@ class DocumentCache:
             return kept
         try:
             return parse((await self._fetched_once(name, url, parse, caller, known=True)).encode())
-        except (DocumentUnavailableError, DocumentRefusedError, DocumentHeldBackError):
+        except (
+            DocumentUnavailableError,
+            DocumentRefusedError,
+            DocumentHeldBackError,
+            # A full Redis counts no fetch and keeps no copy. The client must still be able to give a token back.
+            StoreUnavailableError,
+            NoRoomError,
+        ):
             # Somebody who can keep us from the publisher must not make a key that was withdrawn last for ever.
             if self._clock() > copy.fetched_at + self._max_age:
                 raise

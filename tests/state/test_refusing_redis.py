@@ -18,9 +18,12 @@ from oauth_core.store import keyspace
 from portcullis.supervisor import reserve
 from tests.authz.conftest import publish, remember
 from tests.support import forks
+from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.authz_process import running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.oauth_client import OAuthClient, Pkce, form_value
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, form_value
+from tests.support.publisher import Publisher, running_publisher
+from tests.support.records import age_documents
 from tests.support.redis_groups import until
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key
@@ -33,8 +36,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    with running_web({"SIGN_INS_PER_USER": "6000"}) as server:
+def publisher() -> Iterator[Publisher]:
+    with running_publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture(scope="module")
+def web(publisher: Publisher) -> Iterator[WebServer]:
+    documents = {
+        "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
+        "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
+    }
+    with running_web({"SIGN_INS_PER_USER": "6000", **documents}) as server:
         yield server
 
 
@@ -131,6 +144,32 @@ async def test_a_client_gives_a_token_back_to_a_full_redis(web: WebServer, clien
     tokens = await client.tokens(client_id)
     with full(web) as redis:
         form = {"client_id": client_id, "token": tokens[kind]}
+        answer = await client.http.post(f"{client.issuer}/revoke", data=form)
+        assert answer.status_code == 200, answer.text
+        assert not lives(redis, tokens)
+
+
+@pytest.mark.parametrize("stale", ["its document", "its keys"])
+async def test_a_client_with_a_stale_copy_gives_a_token_back_to_a_full_redis(
+    web: WebServer, client: OAuthClient, publisher: Publisher, stale: str
+) -> None:
+    def proof() -> dict[str, str]:
+        return {} if stale == "its document" else as_form(signed(client_id, client.issuer))
+
+    if stale == "its document":
+        client_id = publisher.client("/app/full.json")
+    else:
+        uri = publisher.put("/app/full-keys.json", jwks(key()))
+        given = await client.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)
+        client_id = given.client_id
+    pkce = Pkce.fresh()
+    code = {"code": await client.code(client_id, pkce), "code_verifier": pkce.verifier}
+    form = {"grant_type": "authorization_code", "redirect_uri": REDIRECT_URI, "client_id": client_id}
+    tokens = (await client.token({**form, **code, **proof()})).json()
+    with web.redis.client() as redis:
+        age_documents(redis, int(time.time()) - 3600)
+    with full(web) as redis:
+        form = {"client_id": client_id, "token": tokens["refresh_token"], **proof()}
         answer = await client.http.post(f"{client.issuer}/revoke", data=form)
         assert answer.status_code == 200, answer.text
         assert not lives(redis, tokens)
