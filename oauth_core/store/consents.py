@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from oauth_core.consents import RememberedConsent
-from oauth_core.store import cuts, keyspace
+from oauth_core.store import cuts, endings, keyspace
 from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
 from oauth_core.store.scanning import scan
@@ -69,14 +69,27 @@ class ConsentStore:
         return tuple(sorted(consents, key=lambda consent: consent.given_at, reverse=True))
 
     async def forget(self, github_id: int, client_id: str) -> bool:
-        """Ask again about a client. Answers whether there was something to forget."""
+        """Ask again about a client. Answers whether there was something to forget.
+
+        If it raises, calling it again does what was left.
+        """
         async with guarded():
-            found = self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id))
-            return bool(await found)
+            found = bool(await self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id)))
+        await self._note_forgotten(github_id)
+        return found
 
     async def forget_all(self, github_id: int) -> bool:
         """Ask a person again about every client. Answers whether there was something to forget."""
-        return await forget_person(self._redis, github_id)
+        found = await forget_person(self._redis, github_id)
+        await self._note_forgotten(github_id)
+        return found
+
+    async def _note_forgotten(self, github_id: int) -> None:
+        """Note for a restore that what a backup says of this person is out of date.
+
+        One note for each person, not for each client: a person with many clients cannot fill Redis with notes.
+        """
+        await endings.note(self._redis, keyspace.ended_consents(github_id), lives=keyspace.MOST_REMEMBERED * 1000)
 
 
 async def forget_person(redis: Redis, github_id: int) -> bool:

@@ -21,6 +21,7 @@
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
 | `ended:client:<id>` | `1`: the same of a client | as the client would |
 | `ended:invite:<id>` | `1`: the same of an initial access token | as the token would |
+| `ended:consents:<GitHub id>` | `1`: this person wants to be asked about a client again | a year |
 | `ended:key:<id>` | `1`: the same of a signing key | five years |
 | `paused` | why nobody can sign in at the moment | until an operator resumes |
 | `ended:{<id>}` | `1`: this grant was ended; a restored backup does not bring it back | as the grant would |
@@ -99,6 +100,9 @@ of every client.
 
 CUT_LIFETIME = 157_680_000
 """Seconds that a cut is remembered: longer than a grant lives, which a restored backup may bring back."""
+
+MOST_REMEMBERED = 31_536_000
+"""Seconds that a consent is remembered at most (`remembered_consent_lifetime`)."""
 
 UNREDEEMED_CUT_LIFETIME = 3600
 """Seconds; longer than a code or a device waits between being allowed and becoming a grant."""
@@ -286,6 +290,11 @@ def ended_client(client_id: str) -> str:
 def ended_invite(token_id: str) -> str:
     """Key whose existence says that an initial access token was revoked or used up."""
     return f"ended:invite:{token_id}"
+
+
+def ended_consents(github_id: int) -> str:
+    """Key whose existence says that a person wants to be asked about a client again."""
+    return f"ended:consents:{github_id}"
 
 
 def ended_key(kid: str) -> str:

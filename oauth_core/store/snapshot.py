@@ -53,9 +53,10 @@ SHUTS_OUT = frozenset({"assertion", "block", "cut", "ended", "isolated-services"
 """What a restored backup adds to and replaces nothing of: what was ended since stays ended, and an assertion that
 was used since does not count again."""
 
-NEWER_STAYS = frozenset({"client", "grant", "initial-access-token", "user"})
+NEWER_STAYS = frozenset({"client", "consents", "grant", "initial-access-token", "user"})
 """Of these a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a refresh token
-was used, an initial access token was, permissions were narrowed, a person got another login."""
+was used, an initial access token was, permissions were narrowed, a person got another login or wants to be asked
+about a client again."""
 
 RESTORED = "restored"
 """The field that says that a grant came from a backup and has not been used since

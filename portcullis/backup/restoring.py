@@ -1,8 +1,8 @@
 """Restoring a backup: everything is checked before the first write, and what was ended since stays ended.
 
 What a backup says is older than what Redis says. So it replaces what Redis has, but for two kinds of records. What
-shuts somebody or something out (`oauth_core.store.snapshot.SHUTS_OUT`) is added to. Grants, clients, people and
-initial access tokens that Redis has as well stay as Redis has them, where both are of one version.
+shuts somebody or something out (`oauth_core.store.snapshot.SHUTS_OUT`) is added to. Grants, clients, people, their
+consents and initial access tokens that Redis has as well stay as Redis has them, where both are of one version.
 """
 
 from __future__ import annotations
@@ -176,6 +176,8 @@ def _note_of(key: str) -> str | None:
             return f"ended:client:{name}"
         case "initial-access-token":
             return keyspace.ended_invite(name)
+        case "consents":
+            return f"ended:consents:{name}"
         case _:
             return None
 

@@ -71,8 +71,16 @@ KEPT_FOR = {
 NO_CREDENTIAL = {
     *("client_grants", "user_grants", "grant_tokens", "user", "block", "cut_of_user", "cut_of_client", "lease"),
     *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
-    *("user_sessions", "consents", "consent_field", "stored_by", "login", "cut_of_clients_of"),
-    *("ended_key", "ended_invite", "ended_grant", "ended_client"),
+    *(
+        "user_sessions",
+        "consents",
+        "consent_field",
+        "stored_by",
+        "login",
+        "cut_of_clients_of",
+        "cut_of_unredeemed",
+    ),
+    *("ended_key", "ended_invite", "ended_grant", "ended_client", "ended_consents"),
 }
 
 

@@ -38,7 +38,7 @@ def web() -> Iterator[WebServer]:
 @pytest.fixture
 async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
     with web.redis.client() as redis:
-        if noted := [*redis.keys("cut:*"), *redis.keys("block:*")]:
+        if noted := [*redis.keys("cut:*"), *redis.keys("block:*"), *redis.keys("ended:consents:*")]:
             redis.delete(*noted)
     async with OAuthClient(web.issuer) as client:
         yield client
@@ -109,6 +109,28 @@ async def test_what_was_ended_after_the_backup_stays_ended_in_a_gateway_that_run
         assert not redis.exists(keyspace.grant(grant_of(tokens)))
         stays = ending in {"the client", "its registration", "the grant", "by the client", "by the person"}
         assert bool(redis.exists(keyspace.grant(grant_of(bystanders)))) is stays
+
+
+@pytest.mark.parametrize("way", ["nothing", "forget", "forget-all", "disconnect"])
+async def test_an_app_that_a_person_forgot_after_the_backup_is_asked_about(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path], way: str
+) -> None:
+    pkce, uri = Pkce.fresh(), "https://app.example/cb"
+    client_id = (await client.register(redirect_uris=[uri])).client_id
+    url = client.authorize_url(client_id, pkce.challenge, redirect_uri=uri)
+    await client.authorize(url)
+    form = {**await client.consent_form(url), "decision": "allow", "remember": "yes"}
+    came_back = await client.http.post(f"{client.issuer}/authorize/consent", data=form)
+    code = came_back.headers["Location"].partition("code=")[2].partition("&")[0]
+    tokens = (await client.redeem(client_id, code, pkce.verifier, redirect_uri=uri)).json()
+    file = backup()
+    if way != "nothing":
+        form_token = form_value((await client.http.get(f"{client.issuer}/account")).text, "form_token")
+        sent = {"form_token": form_token, "client": client_id, "grant": grant_of(tokens)}
+        assert (await client.http.post(f"{client.issuer}/account/{way}", data=sent)).status_code == 303
+    operate(web, "restore", "--force", str(file))
+    await signed_in(client)  # sessions are in no backup
+    assert (await client.http.get(url)).status_code == (302 if way == "nothing" else 200)
 
 
 async def test_a_key_that_was_retired_after_the_backup_never_signs_again(
