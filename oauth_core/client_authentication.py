@@ -45,7 +45,7 @@ class Presented:
 def presented(authorization: str | None, form: Parameters) -> Presented:
     """Read the caller's credentials.
 
-    Raises `DisplayedError` when they name no client, or two. Other faults are for `authenticate` to judge.
+    Raises `DisplayedError` when they name no client. Other faults are for `authenticate` to judge.
     """
     form_id, form_secret = form.get("client_id"), form.get("client_secret")
     if form.get("client_assertion") or form.get("client_assertion_type"):
@@ -66,8 +66,9 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
     contradiction = DisplayedError(
         ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients"
     )
-    if form_id not in {None, client_id}:
-        raise contradiction
+    if form_id is not None and form_id != client_id:
+        # A public client proves nothing, so a header that real clients send beside the form does not matter.
+        return Presented(form_id, None, by_header=True, fault=contradiction)
     fault = contradiction if form_secret not in {None, secret} else None
     return Presented(client_id, secret or None, by_header=True, fault=fault)
 

@@ -49,7 +49,8 @@ class IdentityHeaders(BaseModel):
             if not name:
                 continue
             if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-                yield f"{fact}: {name!r} must be lower-case letters and digits, parted by single hyphens"
+                form = f"lower-case letters and digits, parted by single hyphens, {_LONGEST} characters at most"
+                yield f"{fact}: {name!r} must be {form}"
             elif name in _TAKEN or name.startswith(_TAKEN_FAMILIES):
                 yield f"{fact}: {name!r} has a meaning of its own in HTTP, in MCP or to Envoy"
             elif name in seen:

@@ -22,6 +22,11 @@ class PauseStore:
         async with guarded():
             return bool(await self._redis.set(keyspace.PAUSED, reason, nx=True))
 
+    async def change_reason(self, reason: str) -> bool:
+        """Show people another reason; answers whether sign-ins are paused at all."""
+        async with guarded():
+            return bool(await self._redis.set(keyspace.PAUSED, reason, xx=True))
+
     async def resume(self) -> bool:
         """Let people sign in again; answers whether sign-ins were paused."""
         async with guarded():

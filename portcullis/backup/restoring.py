@@ -105,7 +105,8 @@ async def paused(redis: Redis) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if is_ours and await _version(SchemaStore(redis)) is not None:
+        # An operator who paused meanwhile has another reason, and resumes.
+        if is_ours and await pauses.reason() == _REASON and await _version(SchemaStore(redis)) is not None:
             await pauses.resume()
 
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.display_text import is_displayable
 from oauth_core.store.pauses import PauseStore
 from portcullis.operator_commands import as_json, by_operator, given_settings, record, which_gateway, with_redis
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from redis.asyncio import Redis
 
 _LONGEST_REASON = 200
 
@@ -23,10 +26,16 @@ _LONGEST_REASON = 200
 @as_json
 def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     """Let nobody sign in, refresh or register until `portcullis resume`. Calls go on; tokens can be revoked."""
-    if len(reason) > _LONGEST_REASON or (reason and not reason.isprintable()):
+    if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
-    is_new = with_redis(given_settings(config, state_dir), lambda redis: PauseStore(redis).pause(reason))
-    if is_new:
+
+    async def run(redis: Redis) -> tuple[bool, bool]:
+        pauses = PauseStore(redis)
+        is_new = await pauses.pause(reason)
+        return is_new, is_new or (bool(reason) and await pauses.change_reason(reason))
+
+    is_new, changed = with_redis(given_settings(config, state_dir), run)
+    if changed:
         record(AuditEvent(EventKind.SIGN_INS_PAUSED, reason=by_operator(reason or None)))
     if as_json:
         click.echo(json.dumps({"paused": True, "was_paused": not is_new}))

@@ -199,13 +199,13 @@ def _asked(service: Service, wanted: Expectation) -> Session | Call:
 
 def _read_expectations(file: Path) -> Expectations:
     try:
-        return Expectations.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Expectations.model_validate(tomllib.loads(file.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise SettingsError([f"{file}: {error.strerror}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{file}: {error}"]) from None
     except ValidationError as error:
-        lines = lines_of(file.read_text(encoding="utf-8"))
+        lines = lines_of(file.read_text(encoding="utf-8-sig"))
         found = [(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)]
         raise SettingsError(
             [f"{file}:{line_of(lines, place) or 1}: {dotted(place)}: {message}" for place, message in found]
@@ -222,6 +222,6 @@ def _line(lines: dict[tuple[str | int, ...], int], fault: str) -> int | None:
 
 def _text_of(config: Path) -> str:
     try:
-        return config.read_text(encoding="utf-8")
+        return config.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ""

@@ -73,12 +73,12 @@ def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as
     key = BackupKey.of(settings)
 
     async def run(redis: Redis) -> tuple[Restored, int, bool]:
-        was_empty = await Snapshot(redis).is_empty()
-        if not force and not was_empty:
-            raise click.ClickException("this Redis is not empty; --force replaces what is in it")
         ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
         with reading(file) as backup:
             examined = examine(backup, key, ring)
+            was_empty = await Snapshot(redis).is_empty()
+            if not force and not was_empty:
+                raise click.ClickException("this Redis is not empty; --force replaces what is in it")
             await check_room(redis, examined)
             async with paused(redis):
                 done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").tell)

@@ -101,7 +101,7 @@ class Origins:
         self._config = config
         self._environ = environ
         try:
-            self._lines = lines_of(config.read_text(encoding="utf-8")) if config else {}
+            self._lines = lines_of(config.read_text(encoding="utf-8-sig")) if config else {}
         except (OSError, UnicodeDecodeError):
             self._lines = {}
 

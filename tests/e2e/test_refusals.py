@@ -27,7 +27,7 @@ async def token(gateway: RunningGateway, oauth: OAuthClient) -> str:
     return await _token(gateway, oauth, resource=gateway.resource("time"))
 
 
-async def _token(gateway: RunningGateway, oauth: OAuthClient, **parameters: str) -> str:
+async def _token(gateway: RunningGateway, oauth: OAuthClient, **parameters: str | list[str]) -> str:
     registration = await oauth.register()
     return str((await oauth.tokens(registration.client_id, **parameters))["access_token"])
 
@@ -63,7 +63,8 @@ async def test_a_token_for_one_service_does_not_open_another(
 async def test_a_token_that_lacks_the_scope_is_told_which_one(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
-    token = await _token(gateway, oauth, resource=gateway.resource("time"), scope="mcp.whoami")
+    both = [gateway.resource("time"), gateway.resource("whoami")]
+    token = await _token(gateway, oauth, resource=both, scope="mcp.whoami")
     refused = await knock(http, gateway.resource("time"), token)
     assert refused.status_code == 403
     told = challenge(refused)
