@@ -22,14 +22,17 @@ async def may_act_for(deps: Deps, client: Client, owner_id: str) -> bool:
 async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
     """Let `client` live as long as `grant`, which it uses now, and let go of the sibling that used it before.
 
-    So a client that registers at each start leaves one record, and the one before ends soon.
+    So a client that registers at each start leaves one record, and the one before ends soon, unless it uses other
+    grants.
     """
     before = await deps.grants.note_sibling(grant, client.client_id)
+    # Afterwards: a sibling that takes the grant over at this moment could remove a note that was made before.
+    await deps.clients.remember_use(client.client_id, grant)
     await deps.clients.keep_for(client.client_id, max(0, grant.expires_at - deps.clock()))
     if before == client.client_id:
         return
     if before is not None:
-        await deps.clients.settle(before)
+        await deps.clients.let_go(before, grant)
     deps.audit.record(
         AuditEvent(
             EventKind.GRANT_CONTINUED,

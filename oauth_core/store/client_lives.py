@@ -1,6 +1,7 @@
 """How long the record of a registered client lives once a person has allowed the client something.
 
-It lives as long as the longest of its grants, and `lifetime` seconds longer. A record that never expires, as that
+It lives as long as the longest of its grants and of those of its siblings that it uses, and `lifetime` seconds
+longer. A record that never expires, as that
 of a machine client, is left alone.
 
 The record and the set of its grants are two keys, and two steps can be overtaken. A grant is noted in the set
@@ -58,12 +59,17 @@ class ClientLives:
             await self._lengthen([keyspace.client(client_id)], [lengthened])
 
     async def settle(self, client_id: str, *, ended: str = "") -> None:
-        """Let the record end with what is left of the client's grants, of which `ended` is none any more."""
+        """Let the record end with the last grant that the client has or uses; `ended` is none of these now."""
         if self._lifetime == 0:
             return
-        grants = keyspace.client_grants(client_id)
-        async with guarded():
-            last_end, known = int(await self._last_end([grants], [ended])), -1
-            while last_end > known:
+        last_end, known = await self._ends_at(client_id, ended), -1
+        while last_end > known:
+            async with guarded():
                 await self._shorten([keyspace.client(client_id)], [last_end, self._lifetime])
-                last_end, known = int(await self._last_end([grants], [""])), last_end
+            last_end, known = await self._ends_at(client_id, ""), last_end
+
+    async def _ends_at(self, client_id: str, ended: str) -> int:
+        # Two steps: in a cluster the two sets lie on different nodes.
+        sets = (keyspace.client_grants(client_id), keyspace.sibling_grants(client_id))
+        async with guarded():
+            return max([int(await self._last_end([grants], [ended])) for grants in sets])

@@ -93,9 +93,16 @@ class ClientStore:
         async with guarded():
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
-    async def settle(self, client_id: str) -> None:
-        """Let the client end with what is left of its grants."""
-        await self._lives.settle(client_id)
+    async def let_go(self, client_id: str, grant: Grant) -> None:
+        """Let the client end without regard to `grant`, which another client uses from now on."""
+        await self._lives.settle(client_id, ended=grant.grant_id)
+
+    async def remember_use(self, client_id: str, grant: Grant) -> None:
+        """Note that the client uses `grant`, which is a sibling's: it only keeps the client alive."""
+        async with guarded():
+            await self._note_grant(
+                [keyspace.sibling_grants(client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
+            )
 
     async def delete(self, client_id: str) -> int:
         """Delete the record; answers for how many milliseconds it would have lived, 0 if there was none.

@@ -302,13 +302,19 @@ class GrantStore:
             if grant is not None:
                 await self._client_lives.settle(grant.client_id, ended=grant_id)
             if sibling is not None:
-                await self._client_lives.settle(sibling)
+                await self._client_lives.settle(sibling, ended=grant_id)
         return bool(existed)
 
     async def note_sibling(self, grant: Grant, client_id: str) -> str | None:
         """Note that `client_id`, a sibling of the client of `grant`, uses it; answers the sibling noted before."""
         async with guarded():
             return cast("str | None", await self._note_sibling([keyspace.grant(grant.grant_id)], [client_id]))
+
+    async def sibling_of(self, grant_id: str) -> str | None:
+        """The client that uses a grant and is a sibling of the grant's own client, if there is one."""
+        async with guarded():
+            found = self._redis.hget(keyspace.grant(grant_id), "sibling")
+            return await cast("Awaitable[str | None]", found)
 
 
 def stored_refresh_hash(key: RecordKey, place: str, secret_hash: str) -> str:

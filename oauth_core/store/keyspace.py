@@ -26,6 +26,7 @@
 | `paused` | why nobody can sign in at the moment | until an operator resumes |
 | `ended:{<id>}` | `1`: this grant was ended; a restored backup does not bring it back | as the grant would |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
+| `sibling-grants:<id>` | sorted set: the same of those of its siblings that it uses | as the longest of them |
 | `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
 | `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
@@ -140,6 +141,11 @@ def initial_access_token(token_id: str) -> str:
 def client_grants(client_id: str) -> str:
     """Key of the set of a client's grants."""
     return f"client-grants:{_of_ours(client_id)}"
+
+
+def sibling_grants(client_id: str) -> str:
+    """Key of the set of the grants that a client uses and that are its siblings'."""
+    return f"sibling-grants:{_of_ours(client_id)}"
 
 
 def user_grants(github_id: int) -> str:

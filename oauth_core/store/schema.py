@@ -55,7 +55,7 @@ class SchemaError(Exception):
 
 
 async def index_grants(redis: Redis, key: RecordKey) -> int:
-    """Make `user-grants` and `client-grants` agree with the grants there are; answers how many these were."""
+    """Make the indexes of grants agree with the grants there are; answers how many these were."""
     grants, clients = GrantStore(redis, key, grace=0), ClientStore(redis, key, lifetime=0)
     count = 0
     async for grant_id in grants.all_ids():
@@ -64,6 +64,9 @@ async def index_grants(redis: Redis, key: RecordKey) -> int:
             count += 1
             await grants.index(grant)
             await clients.remember_grant(grant)
+            sibling = await grants.sibling_of(grant_id)
+            if sibling is not None:
+                await clients.remember_use(sibling, grant)
     return count
 
 

@@ -1,8 +1,9 @@
 """What of Redis is worth keeping elsewhere: reading it out for a backup, and putting it into an empty Redis.
 
 Kept is what people and operators would miss. Left out is what lives for minutes, what can be found again
-(`user-grants`, `client-grants`, documents of clients), and every `token:<jti>`: a token exists or is dead, and one
-that was revoked after the backup must not come to life with it. Clients get new access tokens by refreshing.
+(`user-grants`, `client-grants`, `sibling-grants`, documents of clients), and every `token:<jti>`: a token exists
+or is dead, and one that was revoked after the backup must not come to life with it. Clients get new access tokens
+by refreshing.
 
 Reading takes no lock, so records are each whole but not all of one moment. Nothing depends on two of them
 agreeing: the indexes are made from the grants, and a grant without its client is refused like any other of a
@@ -40,7 +41,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
 """Families of keys (what stands before the first colon) that a backup has, and what their values are."""
 
 FOUND_AGAIN = frozenset(
-    {"client-grants", "user-grants", "document", "document-failed", "document-fetches"}
+    {"client-grants", "sibling-grants", "user-grants", "document", "document-failed", "document-fetches"}
     | {"jwks", "jwks-copy", "isolated-services-copy"}
 )
 SHORT_LIVED = frozenset(

@@ -80,7 +80,7 @@ NO_CREDENTIAL = {
         "cut_of_clients_of",
         "cut_of_unredeemed",
     ),
-    *("ended_key", "ended_invite", "ended_grant", "ended_client", "ended_consents"),
+    *("ended_key", "ended_invite", "ended_grant", "ended_client", "ended_consents", "sibling_grants"),
 }
 
 

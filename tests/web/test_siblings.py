@@ -88,6 +88,23 @@ async def test_a_client_that_registers_at_each_start_goes_on_with_its_refresh_to
     assert life(web, first["client_id"]) > YEAR - DAY
 
 
+async def test_a_client_that_uses_another_grant_of_its_sibling_lives_on_when_one_is_taken_over(
+    web: WebServer, client: OAuthClient
+) -> None:
+    document = public()
+    owner, user, heir = [(await registered(client, document))["client_id"] for _ in range(3)]
+    tokens = [(await client.tokens(owner))["refresh_token"] for _ in range(2)]
+    one, other = [(await client.refresh(user, token)).json()["refresh_token"] for token in tokens]
+    one = (await client.refresh(heir, one)).json()["refresh_token"]
+    assert life(web, user) > YEAR - DAY
+    other = (await client.refresh(heir, other)).json()["refresh_token"]
+    assert life(web, user) <= DAY
+    for token in (one, other):
+        assert life(web, heir) > YEAR - DAY
+        await client.http.post(f"{client.issuer}/revoke", data={"client_id": heir, "token": token})
+    assert life(web, heir) <= DAY
+
+
 async def test_a_code_is_redeemed_by_a_client_that_registered_anew_meanwhile(client: OAuthClient) -> None:
     document, pkce = public(), Pkce.fresh()
     first = await registered(client, document)
