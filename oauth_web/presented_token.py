@@ -34,7 +34,9 @@ class GivenRefresh:
 
 
 async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | GivenRefresh | None:
-    """The live token that `text` is, or the refresh token that was spent last; else `None`, for any reason.
+    """The live token that `text` is, or a refresh token that was spent lately; else `None`, for any reason.
+
+    A spent one counts, since `/token` may still answer it.
 
     A token that was given neither to `client` nor to its sibling is `None` too.
     """

@@ -15,6 +15,7 @@ noted there and does not exist (any more) is nothing.
 from __future__ import annotations
 
 import hmac
+import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -189,16 +190,21 @@ class GrantStore:
         async with guarded():
             found = await cast(
                 "Awaitable[list[str | None]]",
-                self._redis.hmget(keyspace.grant(presented.grant_id), ["family", "current", "previous"]),
+                self._redis.hmget(
+                    keyspace.grant(presented.grant_id), ["family", "current", "previous", "ancestors"]
+                ),
             )
-        family, current, previous = (value or "" for value in found)
+        family, current, previous, ancestors = (value or "" for value in found)
         its_family, its_secret = self._stored(presented)
         if not hmac.compare_digest(its_family, family):
             return RefreshState.OTHER
         if hmac.compare_digest(its_secret, current):
             return RefreshState.CURRENT
-        is_previous = hmac.compare_digest(its_secret, previous)
-        return RefreshState.PREVIOUS if is_previous else RefreshState.OTHER
+        if hmac.compare_digest(its_secret, previous):
+            return RefreshState.PREVIOUS
+        older = [secret for secret, *_ in json.loads(ancestors or "[]")]
+        is_older = any(hmac.compare_digest(its_secret, secret) for secret in older)
+        return RefreshState.OLDER if is_older else RefreshState.OTHER
 
     async def rotate(
         self, presented: RefreshToken, successor: RefreshToken, *, now: int, retry_window: int

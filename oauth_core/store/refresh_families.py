@@ -87,8 +87,10 @@ class RefreshState(Enum):
     CURRENT = "current"
     PREVIOUS = "previous"
     """It was replaced by the current one, which has not been used yet."""
+    OLDER = "older"
+    """It was replaced earlier, so lately that `ROTATE` remembers it."""
     OTHER = "other"
-    """It is older, or never was a token."""
+    """It is older than these, or never was a token."""
 
 
 def outcome_of(reply: object) -> Rotation:

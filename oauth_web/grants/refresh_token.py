@@ -70,7 +70,8 @@ async def _with_standing(deps: Deps, grant: Grant, presented: RefreshToken) -> G
 
     GitHub is not asked for an older token: it is refused, or its successor was used, and checked, a moment ago.
     """
-    if grant.user is None or await deps.grants.state_of(presented) is RefreshState.OTHER:
+    asked_for = {RefreshState.CURRENT, RefreshState.PREVIOUS}
+    if grant.user is None or await deps.grants.state_of(presented) not in asked_for:
         return grant
     try:
         member = await membership.look_again(deps, grant.user, grant.sealed_github_token)

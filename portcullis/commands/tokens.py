@@ -190,7 +190,7 @@ def _named(settings: WebSettings, text: str) -> _Named:
         )
         refresh = refresh_tokens.parse(given) if text == "-" else None
         if refresh is not None:
-            # The token that was spent last names its grant too.
+            # A token that was spent lately names its grant too.
             is_ours = await grants.state_of(refresh) is not RefreshState.OTHER
             grant = await grants.get(refresh.grant_id) if is_ours else None
             return _Named(grant, None)

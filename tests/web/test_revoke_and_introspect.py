@@ -106,12 +106,15 @@ async def test_another_clients_token_is_only_inactive(client: OAuthClient) -> No
     assert await introspect(client, stranger, tokens["refresh_token"]) == {"active": False}
 
 
+@pytest.mark.parametrize("steps", [1, 2])
 async def test_a_refresh_token_that_was_spent_is_not_active_and_still_revokes_its_grant(
-    web: WebServer, client: OAuthClient
+    web: WebServer, client: OAuthClient, steps: int
 ) -> None:
     registration, proof, spent = await confidential(client)
     me, secret = registration.client_id, registration.secret
-    current = (await client.refresh(me, spent["refresh_token"], client_secret=secret)).json()
+    current = spent
+    for _ in range(steps):
+        current = (await client.refresh(me, current["refresh_token"], client_secret=secret)).json()
     assert await introspect(client, proof, spent["refresh_token"]) == {"active": False}
     assert (await introspect(client, proof, current["refresh_token"]))["active"] is True
     form = {**proof, "token": spent["refresh_token"]}
