@@ -19,7 +19,7 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.refresh_families import RefreshState
-from oauth_core.store.schema import VERSION, SchemaError, SchemaStore
+from oauth_core.store.schema import VERSION, SchemaError, SchemaStore, index_grants
 from tests.state.test_backup import CLIENT, GRANT, environment, populate, portcullis, server
 from tests.support import forks
 from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
@@ -64,6 +64,16 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
         assert await redis.zrange(index, 0, -1) == [GRANT.grant_id]
         assert 0 < await redis.ttl(index) <= 86_400
     assert await SchemaStore(redis).migrate(LeaseStore(redis, holder="late"), ring(redis)) == ()
+
+
+async def test_an_index_that_is_made_again_has_the_grants_that_a_client_uses_of_its_sibling(
+    server: RedisServer, redis: Redis
+) -> None:
+    await asyncio.to_thread(populate, server)
+    sibling = "s" * 22
+    await GrantStore(redis, RECORD_KEY, grace=0).note_sibling(GRANT, sibling)
+    assert await index_grants(redis, RECORD_KEY) == 1
+    assert await redis.zrange(keyspace.sibling_grants(sibling), 0, -1) == [GRANT.grant_id]
 
 
 async def test_the_command_migrates(server: RedisServer, redis: Redis, environment: dict[str, str]) -> None:
