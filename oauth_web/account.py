@@ -16,14 +16,14 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccountVisit, PendingAuthorization
 from oauth_core.public_urls import path_of
 from oauth_core.rate_limits import Limit
-from oauth_web import account_invitation, account_page, browser_session, journey
+from oauth_web import account_invitation, account_page, browser_session, ended_grants, journey
 from oauth_web.answers import NO_STORE, form_parameters, query_parameters
 from oauth_web.browser import BrowserCookie, comes_from_our_page
 from oauth_web.errors import show_as_pages
 from oauth_web.rates import hold_back_address
 
 if TYPE_CHECKING:
-    from oauth_core.model import Grant, User
+    from oauth_core.model import User
     from oauth_core.parameters import Parameters
     from oauth_web.browser_session import SignedInBrowser
     from oauth_web.deps import Deps
@@ -68,9 +68,8 @@ def blueprint(deps: Deps) -> Blueprint:
     async def sign_out_everywhere() -> Response:
         signed_in, _ = await _own_form(deps)
         # Also what is under way: a code that was not redeemed yet is void afterwards.
-        ended = await deps.revocation.of_user(signed_in.user.github_id)
-        for grant in ended:
-            _audit_end(deps, grant, "signed out everywhere")
+        ending = deps.revocation.of_user(signed_in.user.github_id)
+        await ended_grants.recorded(deps, ending, reason="signed out everywhere")
         answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
         browser_session.drop_cookies(deps, answer)
@@ -81,11 +80,9 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, form = await _own_form(deps)
         grant = await deps.grants.get(form.require("grant"))
         if grant is not None and grant.user is not None and grant.user.github_id == signed_in.user.github_id:
-            # First, or the app would come back unasked in between.
-            await deps.consents.forget(signed_in.user.github_id, grant.client_id)
-            await deps.revocation.void_unredeemed(grant)
-            if await deps.grants.end(grant.grant_id):
-                _audit_end(deps, grant, "disconnected by the user")
+            await ended_grants.recorded(
+                deps, deps.revocation.disconnect(grant, deps.consents), reason="disconnected by the user"
+            )
         # Somebody else's is answered like one that ended: that tells nothing.
         return _back(deps, "disconnected")
 
@@ -93,8 +90,8 @@ def blueprint(deps: Deps) -> Blueprint:
     async def disconnect_all() -> Response:
         signed_in, _ = await _own_form(deps)
         # Also what is under way: a code that was not redeemed yet is void afterwards.
-        for grant in await deps.revocation.of_clients_of_user(signed_in.user.github_id):
-            _audit_end(deps, grant, "disconnected by the user")
+        ending = deps.revocation.of_clients_of_user(signed_in.user.github_id)
+        await ended_grants.recorded(deps, ending, reason="disconnected by the user")
         return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")
@@ -148,19 +145,6 @@ def _refused() -> DisplayedError:
 def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:
     event = AuditEvent(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user.login, user_id=user.github_id)
     deps.audit.record(event)
-
-
-def _audit_end(deps: Deps, grant: Grant, reason: str) -> None:
-    deps.audit.record(
-        AuditEvent(
-            EventKind.GRANT_REVOKED,
-            reason=reason,
-            client_id=grant.client_id,
-            user=grant.user.login if grant.user else None,
-            user_id=grant.user.github_id if grant.user else None,
-            grant_id=grant.grant_id,
-        )
-    )
 
 
 def _page(text: str) -> Response:

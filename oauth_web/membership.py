@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_web import ended_grants
 from oauth_web.standing import NotAdmittedError, check_still_admitted
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
     """
     if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
         return 0
-    ended = await deps.revocation.of_user(user.github_id)
-    for grant in ended:
-        _record(deps, EventKind.GRANT_REVOKED, grant, reason)
-    return len(ended)
+    return len(await ended_grants.recorded(deps, deps.revocation.of_user(user.github_id), reason=reason))
 
 
 async def update_everything(deps: Deps, member: Member) -> int:

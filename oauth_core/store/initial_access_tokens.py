@@ -28,13 +28,14 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1], 'left', ARGV[2])
 redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return 1
 """
-# Of any number of callers only as many are answered 1 as there are uses. KEYS: token. Answers for how many
+# Of any number of callers only as many are answered 1 as there are uses. KEYS: token. ARGV: the uses that
+# its record allows: the number beside it bears no code, and another party could raise it. Answers for how many
 # milliseconds it would have lived as well, if this was the last use.
 _USE = """
-local left = tonumber(redis.call('HGET', KEYS[1], 'left') or '0')
+local left = math.min(tonumber(redis.call('HGET', KEYS[1], 'left') or '0'), tonumber(ARGV[1]))
 if left <= 0 then return {0, 0} end
 local lives = redis.call('PTTL', KEYS[1])
-if left == 1 then redis.call('DEL', KEYS[1]) else redis.call('HINCRBY', KEYS[1], 'left', -1) end
+if left == 1 then redis.call('DEL', KEYS[1]) else redis.call('HSET', KEYS[1], 'left', left - 1) end
 return left == 1 and {1, lives} or {1, 0}
 """
 
@@ -72,8 +73,11 @@ class InitialAccessTokenStore:
 
     async def use(self, token_id: str) -> bool:
         """Use a token once; answers whether there was a use left."""
+        standing = await self.get(token_id)
+        if standing is None:
+            return False
         async with guarded():
-            used, lives = await self._use([keyspace.initial_access_token(token_id)])
+            used, lives = await self._use([keyspace.initial_access_token(token_id)], [standing.token.uses])
         if lives > 0:
             await endings.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
         return bool(used)
@@ -110,4 +114,5 @@ class InitialAccessTokenStore:
         async with guarded():
             found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
         token = _TOKEN.load(found.get("record"), self._key, key)
-        return None if token is None else Standing(token, int(found["left"]))
+        # The number beside the record bears no code: another party that writes to Redis could raise it.
+        return None if token is None else Standing(token, min(token.uses, int(found["left"])))

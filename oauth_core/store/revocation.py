@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Block, Grant
     from oauth_core.store.clients import ClientStore
+    from oauth_core.store.consents import ConsentStore
     from oauth_core.store.grants import GrantStore
 
 T = TypeVar("T")
@@ -65,17 +66,23 @@ class Revocation:
         github_id = None if grant.user is None else grant.user.github_id
         return await cuts.reach(self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id)
 
-    async def void_unredeemed(self, grant: Grant) -> None:
-        """Void what the person of `grant` allowed its client and the client has not fetched. Other grants stay.
+    async def disconnect(self, grant: Grant, remembered: ConsentStore) -> tuple[Grant, ...]:
+        """End `grant` and what its person allowed its client and the client has not fetched. Other grants stay.
 
-        Raises `StoreUnavailableError`.
+        The person is asked about the client again. Answers the grant if it ended just now.
         """
+        steps = _Steps()
         if grant.user is not None:
-            key = keyspace.cut_of_unredeemed(grant.user.github_id, grant.client_id)
-            await cuts.make(self._redis, key, lifetime=keyspace.UNREDEEMED_CUT_LIFETIME)
+            user, client_id = grant.user.github_id, grant.client_id
+            # Both first, or the app would come back unasked in between.
+            await steps.take("the consent to it", remembered.forget(user, client_id))
+            cut = keyspace.cut_of_unredeemed(user, client_id)
+            await steps.take(_CUT, cuts.make(self._redis, cut, lifetime=keyspace.UNREDEEMED_CUT_LIFETIME))
+        await self._end([grant.grant_id], steps)
+        return steps.result()
 
     async def is_unredeemed_void(self, grant: Grant, *, allowed_at: int) -> bool:
-        """Whether a `grant` that begins was allowed before `void_unredeemed`. Raises `StoreUnavailableError`."""
+        """Whether a `grant` that begins was allowed before `disconnect`. Raises `StoreUnavailableError`."""
         if grant.user is None:
             return False
         key = keyspace.cut_of_unredeemed(grant.user.github_id, grant.client_id)

@@ -185,7 +185,7 @@ def _note_of(key: str) -> str | None:
 
 async def _end_what_was_ended(redis: Redis, ring: KeyRingStore) -> int:
     """End the grants that a cut or a note is about, the backup's own too; answers how many these were."""
-    grants = GrantStore(redis, ring.record_key, grace=0)
+    grants = GrantStore(redis, ring.record_key, grace=0, client_lifetime=0)  # 0: leave the clients as they are
     made, ended = await cuts.every(redis), 0
     shut_out = await Snapshot(redis).shut_out_now()
     async for grant_id in grants.all_ids():

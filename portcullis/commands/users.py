@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from oauth_core.admission import check_user
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Block, User
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
@@ -197,7 +199,7 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
 
 def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:
     return UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime), GrantStore(
-        redis, settings.record_key, grace=settings.refresh_grace
+        redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
     )
 
 
@@ -226,8 +228,15 @@ async def _find(users: UserStore, text: str) -> int:
 
 
 async def _as_user(users: UserStore, github_id: int) -> User:
-    """Who has this id, as far as is known; the login may be empty."""
-    known, blocked = await users.get(github_id), await users.block_of(github_id)
+    """Who has this id, as far as is known; the login may be empty.
+
+    It is only for the audit log and the output, so what Redis refuses to read stops nothing.
+    """
+    known = blocked = None
+    with suppress(StoreUnavailableError):
+        known = await users.get(github_id)
+    with suppress(StoreUnavailableError):
+        blocked = await users.block_of(github_id)
     if known is not None:
         return known.user
     return User(github_id, (blocked.login if blocked else None) or "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from oauth_core.store import keyspace
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient
 from tests.support.records import change_record
 from tests.support.web_process import another_web
@@ -54,6 +55,14 @@ async def test_with_a_token_exactly_as_many_register_as_it_has_uses(web: WebServ
     )
     assert sorted(answer.status_code for answer in answers) == [201] * 3 + [401] * 7
     assert invite["token_id"] not in {row["token_id"] for row in clients(web, "invites", "--json")}
+
+
+async def test_more_uses_that_another_party_wrote_into_redis_do_not_count(web: WebServer, guarded: str) -> None:
+    invite = invited(web, "--uses", "2")
+    with web.redis.client() as redis:
+        redis.hset(keyspace.initial_access_token(invite["token_id"]), "left", "1000")
+    answers = [await registering(guarded, invite["initial_access_token"]) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 401]
 
 
 async def test_a_mistake_in_the_registration_does_not_cost_a_use(web: WebServer, guarded: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jwt
 import pytest
@@ -17,12 +17,12 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from tests.support import device_flow, forks
-from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.oauth_client import OAuthClient, Pkce, form_value
 from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Iterator
 
     from tests.support.oauth_client import Registration
 
@@ -133,9 +133,9 @@ async def test_revoking_a_client_ends_what_it_holds_and_leaves_its_registration(
 
 @asynccontextmanager
 async def refusing(redis: Redis, key: str) -> AsyncIterator[None]:
-    """Redis refuses every command on the hash at `key`, as if its node were away."""
+    """Redis refuses every command on the hash or text at `key`, as if its node were away."""
     await redis.rename(key, "aside")
-    await redis.set(key, "not a hash", ex=600)
+    await cast("Awaitable[int]", redis.rpush(key, "neither"))
     try:
         yield
     finally:
@@ -156,6 +156,50 @@ async def two_grants_of_one_client(web: WebServer) -> tuple[Registration, list[d
 
 def grant_key(tokens: dict[str, Any]) -> str:
     return keyspace.grant(tokens["refresh_token"].partition(".")[0])
+
+
+async def test_a_person_is_revoked_although_their_record_cannot_be_read_and_clients_live_as_configured(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    client_id, tokens = await signed_in(client, "unreadable")
+    github_id = claims_of(tokens["access_token"])["github_id"]
+    long = {**web.environment, "CLIENT_LIFETIME": "864000"}
+    async with refusing(redis, keyspace.user(github_id)):
+        done = forks.run("portcullis", "users", "revoke", f"id:{github_id}", environment=long)
+    assert done.returncode == 0, done.stderr
+    assert not await lives(redis, tokens)
+    assert await redis.ttl(keyspace.client(client_id)) > 800_000
+    await redis.delete(keyspace.cut_of_user(github_id))
+
+
+@pytest.mark.parametrize("action", ["disconnect-all", "sign-out-everywhere"])
+async def test_the_grants_that_did_end_are_recorded_although_another_did_not(
+    web: WebServer, client: OAuthClient, redis: Redis, action: str
+) -> None:
+    """Of two grants the earlier one is refused."""
+    login = f"partly-{action}"
+    (_, kept), (_, ended) = await signed_in(client, login), await signed_in(client, login)
+    page = (await client.http.get(f"{client.issuer}/account")).text
+    async with refusing(redis, grant_key(kept)):
+        form = {"form_token": form_value(page, "form_token")}
+        assert (await client.http.post(f"{client.issuer}/account/{action}", data=form)).status_code == 503
+    assert not await lives(redis, ended)
+    recorded = [line for line in web.log.read_text().splitlines() if "grant.revoked" in line]
+    assert any(ended["refresh_token"].partition(".")[0] in line for line in recorded)
+
+
+async def test_an_app_is_disconnected_although_the_consent_to_it_cannot_be_forgotten(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    _, tokens = await signed_in(client, "remembered")
+    page = (await client.http.get(f"{client.issuer}/account")).text
+    consents = keyspace.consents(claims_of(tokens["access_token"])["github_id"])
+    await redis.set(consents, "there is something")
+    async with refusing(redis, consents):
+        form = {"form_token": form_value(page, "form_token"), "grant": tokens["refresh_token"].partition(".")[0]}
+        assert (await client.http.post(f"{client.issuer}/account/disconnect", data=form)).status_code == 503
+    await redis.delete(consents)
+    assert not await lives(redis, tokens)
 
 
 @pytest.mark.parametrize("by", ["the operator", "the client"])
