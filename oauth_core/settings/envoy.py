@@ -32,6 +32,7 @@ class EnvoySettings(TlsSettings):
     web_rate: int = Field(default=500, ge=1, le=1_000_000)
     """Requests a second to each path of the authorization server that busy addresses share."""
     web_rate_per_address: int = Field(default=100, ge=1, le=1_000_000)
+    """Requests a second of one address to all paths of the authorization server together."""
     web_rate_reserved: int = Field(default=10, ge=1, le=1_000_000)
     """Requests a second of one address that are not counted against `web_rate`: an address with more is busy."""
 

@@ -43,6 +43,7 @@ def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[st
     """
     rendered = bootstrap(settings, trusted_cas=trusted_cas).to_dict(casing=Casing.SNAKE)
     _spell_out_the_check(rendered)
+    _leave_out_empty_types(rendered)
     return rendered
 
 
@@ -84,6 +85,17 @@ def _listener(name: str, places: Sequence[HostPort], chain: FilterChain) -> List
 
 def _manager(manager: HttpConnectionManager) -> Filter:
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
+
+
+def _leave_out_empty_types(value: object) -> None:
+    """Write an empty `google.protobuf.Any` as `{}`. Envoy refuses an empty `@type`."""
+    if isinstance(value, dict):
+        if value.get("@type") == "":
+            del value["@type"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _leave_out_empty_types(item)
 
 
 def _spell_out_the_check(value: object) -> None:

@@ -67,7 +67,7 @@ _EXACT_HYPHENS = 15
 
 _HEADERS_KIB = 32
 _HEADER_COUNT = 100
-_HEADERS_SECONDS = 10
+_HEADERS_SECONDS = 5
 _REQUEST_SECONDS = 60
 _CHECKED_REQUEST_SECONDS = 20
 """The same where some service has tool rules, whose bodies are held until they are complete."""

@@ -1,7 +1,7 @@
 """The HTTP filters in the order in which a request meets them, and what a route may say to each.
 
 The first two change answers on their way out, whichever filter or service gave them. CORS answers preflights;
-the origin rule refuses foreign web pages; two rate limits keep floods from the authorization server; the checks
+the origin rule refuses foreign web pages; three rate limits keep floods from the authorization server; the checks
 ask the check service (`portcullis.envoy_config.checks`); only what they allowed is buffered, up to the size
 limit; then the router. The first check stands before everything that holds a body: a caller without a token is
 refused by headers alone and cannot make Envoy hold anything.
@@ -9,6 +9,7 @@ refused by headers alone and cannot make Envoy hold anything.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
@@ -29,20 +30,20 @@ from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import He
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.google.protobuf import Any
 
 from oauth_core.public_urls import origin_of
 from portcullis.envoy_config.caller import CALLER, caller_filter, named_by
 from portcullis.envoy_config.checks import UNCHECKED, check_filters
 from portcullis.envoy_config.locations import locations_filter
 from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed
-from portcullis.envoy_config.rate_limit import limited, marking, unlimited
+from portcullis.envoy_config.rate_limit import limited, marking, per_address, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import betterproto2
     from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
-    from envoy_data_plane.google.protobuf import Any
 
     from oauth_core.settings import EnvoySettings
 
@@ -50,6 +51,7 @@ TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
 VARY = "portcullis.vary"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
+ADDRESSES = "portcullis.addresses"
 SHARES = "portcullis.shares"
 RATE = "envoy.filters.http.local_ratelimit"
 BUFFER = "envoy.filters.http.buffer"
@@ -67,6 +69,8 @@ _RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id"
 _PREFLIGHT_SECONDS = "600"
 
 _OFF = packed(FilterConfig(disabled=True))
+_ON = packed(FilterConfig(config=Any()))
+"""Turns on a filter that the listener has, but only for routes that say so."""
 
 
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
@@ -77,6 +81,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         *([caller_filter()] if settings.trusted_proxies else []),
+        replace(_filter(ADDRESSES, per_address(settings)), disabled=True),
         _filter(SHARES, unlimited()),
         _filter(RATE, unlimited()),
         *check_filters(settings),
@@ -100,6 +105,7 @@ def for_clients(settings: EnvoySettings) -> dict[str, Any]:
     """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
     return {
         **({CALLER: named_by(settings.trusted_proxies)} if settings.trusted_proxies else {}),
+        ADDRESSES: _ON,
         SHARES: packed(marking(settings)),
         RATE: packed(limited(settings)),
         **UNCHECKED,

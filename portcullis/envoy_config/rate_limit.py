@@ -1,12 +1,14 @@
 """How often the authorization server may be asked: by all callers together, and by one address.
 
-These limits keep a flood away from the program; they are per Envoy and per route. They are generous, because many
-users share an address behind a company's or a hosted client's egress. The finer ones, which count what clients and
+These limits keep a flood away from the program; they are per Envoy. They are generous, because many users share an
+address behind a company's or a hosted client's egress. The finer ones, which count what clients and
 people do across all replicas, are the authorization server's own (`oauth_core.rate_limits`).
 
-Two filters do it, one behind the other. The first gives each address a share of its own and marks requests beyond
-that share; it refuses nothing. The second lets marked requests share what `web_rate` allows. So however many
-requests some addresses send, an address that stays within its share is served.
+Three filters do it, one behind the other. The first limits each address over all paths together: an address that
+asks on many paths cannot hold more connections than one that asks on a single path. The other two count each path
+by itself. The second gives each address a share of its own and marks requests beyond that share; it refuses
+nothing. The third lets marked requests share what `web_rate` allows. So however many requests some addresses send,
+an address that stays within its share is served.
 """
 
 from __future__ import annotations
@@ -55,8 +57,25 @@ def unlimited() -> LocalRateLimit:
     return LocalRateLimit(stat_prefix="authorization_server")
 
 
+def per_address(settings: EnvoySettings) -> LocalRateLimit:
+    """The first filter, for all routes to the authorization server: refuses what is beyond an address' limit.
+
+    It belongs to the listener, since Envoy gives each route's own configuration buckets of its own.
+    """
+    return LocalRateLimit(
+        stat_prefix="authorization_server_addresses",
+        token_bucket=_bucket(_UNBOUNDED),
+        filter_enabled=_percent(100),
+        filter_enforced=_percent(100),
+        rate_limits=[_by_address(settings)],
+        descriptors=[_each_address(settings, settings.web_rate_per_address)],
+        max_dynamic_descriptors=_MOST_ADDRESSES,
+        response_headers_to_add=[add_if_absent("retry-after", _RETRY_SECONDS)],
+    )
+
+
 def marking(settings: EnvoySettings) -> LocalRateLimit:
-    """The first filter, on a route to the authorization server: marks requests beyond their address' share."""
+    """The second filter, on a route to the authorization server: marks requests beyond their address' share."""
     return LocalRateLimit(
         stat_prefix="authorization_server_shares",
         token_bucket=_bucket(_UNBOUNDED),
@@ -70,20 +89,18 @@ def marking(settings: EnvoySettings) -> LocalRateLimit:
 
 
 def limited(settings: EnvoySettings) -> LocalRateLimit:
-    """The second filter, on a route to the authorization server: refuses."""
+    """The third filter, on a route to the authorization server: refuses."""
     return LocalRateLimit(
         stat_prefix="authorization_server",
         token_bucket=_bucket(_ALL_TOGETHER * settings.web_rate),
         filter_enabled=_percent(100),
         filter_enforced=_percent(100),
-        rate_limits=[_by_address(settings), _if_busy()],
+        rate_limits=[_if_busy()],
         descriptors=[
-            _each_address(settings, settings.web_rate_per_address),
             LocalRateLimitDescriptor(
                 entries=[RateLimitDescriptorEntry(key=BUSY, value=_YES)], token_bucket=_bucket(settings.web_rate)
             ),
         ],
-        max_dynamic_descriptors=_MOST_ADDRESSES,
         response_headers_to_add=[add_if_absent("retry-after", _RETRY_SECONDS)],
     )
 

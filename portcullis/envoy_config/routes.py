@@ -23,6 +23,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RetryPolicyRetryHostPredicate,
     Route,
     RouteAction,
+    RouteActionMaxStreamDuration,
     RouteConfiguration,
     RouteMatch,
     RouteMatchConnectMatcher,
@@ -237,7 +238,14 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
     return Route(
         name=cluster,
         match=match,
-        route=RouteAction(cluster=cluster, timeout=seconds(_WEB_SECONDS), retry_policy=_retries_elsewhere()),
+        route=RouteAction(
+            cluster=cluster,
+            timeout=seconds(_WEB_SECONDS),
+            # The time above begins when a request is complete. This one begins with its headers, so a body that
+            # comes a byte at a time does not keep a connection busy for longer.
+            max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(_WEB_SECONDS)),
+            retry_policy=_retries_elsewhere(),
+        ),
         # Whom the rate limits count: not what the caller says, and the last proxy only if it is trusted.
         request_headers_to_remove=[BUSY, caller.NETWORK],
         request_headers_to_add=[] if caller.CALLER in filters else [_PEER],

@@ -256,7 +256,7 @@ SIZES = (
 SLOW = (
     Case(
         "Slow requests",
-        "Headers have ten seconds (here: half a second)",
+        "Headers have five seconds (here: half a second)",
         "half a head, and silence",
         Http1(b"GET /time/mcp HTTP/1.1\r\nHost: HOST\r\n"),
         ("408", "connection closed"),

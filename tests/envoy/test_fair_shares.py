@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portcullis.envoy_config import overload
+from portcullis.envoy_config import overload, routes
 from tests.envoy.conftest import World, world_of
 from tests.envoy.process import never_refill
 
@@ -56,6 +56,28 @@ def test_an_address_within_its_share_is_served_whatever_twenty_others_send(share
 
 def test_one_address_has_its_own_limit_beyond_its_share(shares: World) -> None:
     assert _sent(shares, "203.0.113.1", 40).count(200) == 6 * BURST_SECONDS
+
+
+def test_one_address_has_one_limit_over_all_paths(shares: World) -> None:
+    paths = ("/token", "/revoke", "/introspect", "/register")
+    statuses = [status for path in paths for status in _sent(shares, "203.0.113.1", 15, path)]
+    assert statuses.count(200) == 6 * BURST_SECONDS
+    assert _sent(shares, "203.0.113.2", 1) == [200]
+
+
+def test_a_body_that_comes_a_byte_at_a_time_does_not_keep_a_connection_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routes, "_WEB_SECONDS", 0.5)  # and a whole request may take a minute
+    with world_of(issuer="https://gate.example.com", local=False) as world:
+        with socket.create_connection(("127.0.0.1", world.gate.port), timeout=20) as slow:
+            slow.sendall(world.gate.head("POST", "/token", "Content-Length: 60000"))
+            for _ in range(200):
+                if select.select([slow], [], [], 0.1)[0]:
+                    break
+                slow.sendall(b"x")
+            assert slow.recv(65536).startswith(b"HTTP/1.1 408 ")
+        assert world.received == []
 
 
 def test_a_network_of_ipv6_shares_its_share(shares: World) -> None:
@@ -117,6 +139,7 @@ def test_the_mark_of_a_busy_address_is_the_gateways_own(shares: World) -> None:
 
 def test_idle_connections_end_before_nobody_else_can_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "_MOST_CONNECTIONS", MOST_CONNECTIONS)
+    monkeypatch.setattr(routes, "_WEB_SECONDS", 600)
     with world_of(issuer="https://gate.example.com", local=False) as world:
         request = world.gate.head("GET", "/healthz").replace(b"Connection: close\r\n", b"")
         busy = socket.create_connection(("127.0.0.1", world.gate.port), timeout=20)

@@ -144,6 +144,7 @@ def test_the_check_stands_before_everything_that_works_for_a_request(settings: E
         "vary",
         "cors",
         "rbac",
+        "addresses",
         "shares",
         "local_ratelimit",
         "ext_authz",
