@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
@@ -22,7 +22,7 @@ from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.support.oauth_client import Registration
 
@@ -135,7 +135,7 @@ async def test_revoking_a_client_ends_what_it_holds_and_leaves_its_registration(
 async def refusing(redis: Redis, key: str) -> AsyncIterator[None]:
     """Redis refuses every command on the hash or text at `key`, as if its node were away."""
     await redis.rename(key, "aside")
-    await cast("Awaitable[int]", redis.rpush(key, "neither"))
+    await redis.rpush(key, "neither")
     try:
         yield
     finally:
