@@ -70,7 +70,10 @@ def command(
     headers, tokens for another audience, expired, changed or unsigned ones, foreign hosts and odd paths.
     Exits with 0 only if every attack was tried and refused.
     """
-    is_ours = is_loopback(url) and not is_held(state_dir)
+    try:
+        is_ours = is_loopback(url) and not is_held(state_dir)
+    except ValueError as error:
+        raise click.ClickException(f"{url}: {error}") from None
     hint = f"; no gateway runs in {state_dir}: start it with `portcullis up`" if is_ours else ""
     try:
         findings = asyncio.run(_run(url, user, _means(config, state_dir), reach(url, cert, key), say=not as_json))

@@ -6,14 +6,17 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+from portcullis.envoy_config.checks import CHECKS
+
 if TYPE_CHECKING:
     from tests.support.front_envoy import Json
 
-_CHECK = "envoy.filters.http.ext_authz"
-_UNCHECKED = {
+_NO_CHECK = {
     "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
     "disabled": True,
 }
+_UNCHECKED = dict.fromkeys(CHECKS, _NO_CHECK)
+"""Of a route: every filter that asks the check service is off."""
 
 
 def none(manager: Json) -> None:
@@ -22,11 +25,10 @@ def none(manager: Json) -> None:
 
 def no_check(manager: Json) -> None:
     """Somebody took the external authorization out."""
-    manager["http_filters"] = [f for f in manager["http_filters"] if f["name"] != _CHECK]
-    for route in _gateway(manager)["routes"]:
-        route.get("typed_per_filter_config", {}).pop(_CHECK, None)
-    for route in _elsewhere(manager)["routes"]:
-        route.get("typed_per_filter_config", {}).pop(_CHECK, None)
+    manager["http_filters"] = [f for f in manager["http_filters"] if f["name"] not in CHECKS]
+    for route in [*_gateway(manager)["routes"], *_elsewhere(manager)["routes"]]:
+        for name in CHECKS:
+            route.get("typed_per_filter_config", {}).pop(name, None)
 
 
 def any_token(manager: Json) -> None:
@@ -166,7 +168,7 @@ def _service(manager: Json, name: str) -> Json:
 def _open(route: Json) -> Json:
     """The same route without a check."""
     opened = copy.deepcopy(route)
-    opened["typed_per_filter_config"][_CHECK] = _UNCHECKED
+    opened["typed_per_filter_config"] |= _UNCHECKED
     return opened
 
 
@@ -204,7 +206,7 @@ def _say(manager: Json, match: Json, status: int, document: Any) -> None:
     route = {
         "match": match,
         "direct_response": direct,
-        "typed_per_filter_config": {_CHECK: _UNCHECKED},
+        "typed_per_filter_config": _UNCHECKED,
         "response_headers_to_add": [{"header": {"key": "content-type", "value": "application/json"}}],
     }
     _gateway(manager)["routes"].insert(0, route)

@@ -112,7 +112,7 @@ def test_nothing_in_a_route_leads_anywhere_but_by_its_cluster(settings: EnvoySet
         # What stands before the check must not be able to let a request by it.
         names = {each["name"].rpartition(".")[2] for each in manager["http_filters"]}
         before = {"header_mutation", "vary", "cors", "rbac", "local_ratelimit", "ext_authz", "refusals", "bodies"}
-        assert names <= before | {"shares", "buffer", "lua", "router"}
+        assert names <= before | {"shares", "buffer", "addresses", "lua", "router"}
 
 
 @pytest.mark.parametrize("settings", [WITH_TLS, WITH_ACME], ids=["tls", "acme"])

@@ -174,7 +174,7 @@ async def test_every_credential_opens_its_own_doors_and_no_other(wallet: Wallet)
 
 def test_there_is_a_row_for_every_endpoint() -> None:
     settings = WebSettings.model_construct(issuer="http://localhost:8080", session_timeout=600)
-    app = create_app(MagicMock(settings=settings))
+    app = create_app(MagicMock(settings=settings, documents=MagicMock(are_offered=True)))
     endpoints = {
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
