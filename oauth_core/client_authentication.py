@@ -82,6 +82,8 @@ def authenticate(client: Client | None, who: Presented) -> Client:
     An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, mostly 401 `invalid_client`:
     clients that see it register again.
     """
+    if client is None and who.fault is not None and who.fault.code is ErrorCode.INVALID_REQUEST:
+        raise who.fault
     if client is None:
         raise refused("client authentication failed", by_header=who.by_header)
     if who.assertion is not None:

@@ -140,6 +140,7 @@ def test_a_confidential_client_without_its_secret_is_refused(secret: str | None)
         (basic("public:undefined"), {}),
         (basic("public:"), {"client_id": "public", "client_secret": "another"}),
         ("Bearer eyJ.of.yesterday", {"client_id": "public"}),
+        (basic("undefined:undefined"), {"client_id": "public"}),
     ],
 )
 def test_what_a_public_client_sends_as_a_secret_proves_nothing_and_is_ignored(
