@@ -107,7 +107,7 @@ async def _run(url: str, user: str, forger: Forger | None, by: Reach, *, say: bo
     except UnreachableError as error:
         raise click.ClickException(str(error)) from None
     except (httpx2.HTTPError, ssl.SSLError) as error:
-        raise click.ClickException(f"{url} stopped answering: {in_words(error)}") from None
+        raise click.ClickException(f"{url} stopped answering: {in_words(error, url)}") from None
     finally:
         if forger is not None:
             await forger.aclose()

@@ -80,7 +80,7 @@ async def discover(url: str, http: httpx2.AsyncClient, reach: Reach | None = Non
     try:
         answer = await http.get(where)
     except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError) as error:
-        raise NoAnswerError(f"{where}: {in_words(error)}") from None
+        raise NoAnswerError(f"{where}: {in_words(error, str(where))}") from None
     if not answer.is_success:
         raise UnreachableError(f"{where} answered {answer.status_code}")
     try:

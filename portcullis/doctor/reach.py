@@ -25,11 +25,9 @@ _MEANINGS = (
         "its certificate is not trusted here: name its authority's file in SSL_CERT_FILE",
     ),
     (("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"), "plain HTTP is spoken there, not TLS: is it http://?"),
-    (
-        ("DISCONNECTED WITHOUT SENDING", "READERROR"),
-        "the connection was closed without an answer, as a TLS listener does with plain HTTP: is it https://?",
-    ),
 )
+_CLOSED = ("DISCONNECTED WITHOUT SENDING", "READERROR")
+"""The connection ended before an answer or an alert could be read."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,16 @@ def reach(url: str, cert: Path | None = None, key: Path | None = None) -> Reach:
     return Reach(proxies=not is_local, tls=tls)
 
 
-def in_words(error: Exception) -> str:
-    """What went wrong, and what that means where it is known."""
+def in_words(error: Exception, url: str) -> str:
+    """What went wrong at `url`, and what that means where it is known."""
     text = str(error) or type(error).__name__
+    if any(sign in text.upper() for sign in _CLOSED):
+        likely = (
+            "as a gateway does that asks callers for a certificate: give one with --cert and --key"
+            if url.startswith("https:")
+            else "as a TLS listener does with plain HTTP: is it https://?"
+        )
+        return f"the connection was closed without an answer, {likely} ({text})"
     for signs, meaning in _MEANINGS:
         if any(sign in text.upper() for sign in signs):
             return f"{meaning} ({text})"

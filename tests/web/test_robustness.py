@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 def _every_path() -> list[str]:
     """Those that the application itself says it has, and some that it has not."""
     settings = WebSettings.model_construct(issuer="http://localhost:8080", session_timeout=600)
-    rules = (rule.rule for rule in create_app(MagicMock(settings=settings)).url_map.iter_rules())
+    rules = (
+        rule.rule
+        for rule in create_app(
+            MagicMock(settings=settings, documents=MagicMock(are_offered=True))
+        ).url_map.iter_rules()
+    )
     filled = {rule.replace("<client_id>", "x").replace("<path:path>", "time/mcp") for rule in rules}
     return sorted(filled | {"/account/", "/account/x", "/register/", "/.well-known/x", "/static/x"})
 
