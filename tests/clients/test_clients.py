@@ -82,7 +82,9 @@ async def test_a_client_finds_the_way_registers_signs_in_lists_and_calls(
     client_id = visit["client_id"]
     assert _count(gateway, client_id, "client.registered") == 1
     with gateway.operator_redis() as redis:
-        method = json.loads(str(redis.get(keyspace.client(client_id))))["token_endpoint_auth_method"]
+        place = keyspace.client(client_id)
+        client_record = json.loads(gateway.record_key.open(place, str(redis.get(place))))
+    method = client_record["token_endpoint_auth_method"]
     record.saw(kind, "register", f"`{method}`")
 
     assert _count(gateway, client_id, "consent.given") == _count(gateway, client_id, "token.issued") == 1
