@@ -22,7 +22,16 @@ LIFETIME = 5
 _TWO_SERVICES = WHOAMI_ALONE + WHOAMI_ALONE.partition("[[services]]")[2].join(["\n[[services]]", ""]).replace(
     "whoami", "other"
 )
-"""Two services, so that there is a scope which is not enough."""
+"""Two services, so that a token of the one can be tried at the other."""
+
+_GUARDED = WHOAMI_ALONE.partition("[[services]]")[2].replace("whoami", "guarded")
+_RULES = """
+[services.permissions]
+tools = { "admin" = "mcp.guarded.admin" }
+otherwise = "mcp.guarded.read"
+"""
+_SERVICES = f"{_TWO_SERVICES}\n[[services]]{_GUARDED}{_RULES}"
+"""A third service has two permissions, so that there is a scope of it which is not enough."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -46,7 +55,7 @@ def gateway(publisher: Publisher) -> Iterator[RunningGateway]:
         "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
         "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
     }
-    with running_gateway(config=_TWO_SERVICES, environ=environ) as gateway:
+    with running_gateway(config=_SERVICES, environ=environ) as gateway:
         yield gateway
 
 
