@@ -12,13 +12,14 @@ from argparse import ArgumentParser
 
 from ext_authz.addresses import ListenError
 from ext_authz.workers import StartError, Workers
-from oauth_core import logs
+from oauth_core import logs, standard_streams
 from oauth_core.errors import SettingsError
 from oauth_core.settings import AuthzSettings, load
 
 
 def main() -> int:
     """Serve until told to stop; return the exit code."""
+    standard_streams.open_closed_ones()
     os.umask(0o077)  # a Unix socket is for this user alone
     _take_options()
     try:

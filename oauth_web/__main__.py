@@ -15,7 +15,7 @@ import structlog
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from oauth_core import logs
+from oauth_core import logs, standard_streams
 from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.policy_file import PolicyFile
 from oauth_core.settings import WebSettings, load
@@ -101,6 +101,7 @@ async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Dep
 
 def main() -> None:
     """Read the settings and serve. Exits with 2 when they cannot be used, each fault on a line of its own."""
+    standard_streams.open_closed_ones()
     try:
         settings = load(WebSettings, None, os.environ)
         logs.configure("oauth_web", settings.log_level, file=settings.log_file)

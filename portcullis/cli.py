@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import click
 
+from oauth_core import standard_streams
 from oauth_core.errors import SettingsError
 
 _COMMANDS = {
@@ -62,6 +63,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    standard_streams.open_closed_ones()
     try:
         cli.main(standalone_mode=False)
     except SettingsError as error:

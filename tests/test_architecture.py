@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("oauth_core", "oauth_web", "ext_authz", "portcullis", "protos")
 
 # Beside the pure modules, because both services use them, but not of them.
-ACTING = frozenset({"oauth_core.log_stream", "oauth_core.logs", "oauth_core.policy_file"})
+ACTING = frozenset(
+    {"oauth_core.log_stream", "oauth_core.logs", "oauth_core.policy_file", "oauth_core.standard_streams"}
+)
 # What a pure module may not import: it has no clock, no environment, no I/O and no log.
 IMPURE = frozenset(
     {"asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "os", "select", "signal", "socket"}

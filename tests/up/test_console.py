@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -94,11 +95,32 @@ def test_what_is_said_is_kept_with_its_time_though_nothing_can_be_printed(tmp_pa
     code = (
         "import os, sys; from pathlib import Path\n"
         "from portcullis.supervisor.console import Console\n"
-        "os.close(1); os.close(2)\n"
+        "from oauth_core import standard_streams\n"
+        "os.close(1); os.close(2); standard_streams.open_closed_ones()\n"
         "console = Console(Path(sys.argv[1])); console.say('a\\nb'); console.say('c', err=True); console.close()"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "up.log")], check=True, timeout=30)
     assert [line.split(" ", 1)[1] for line in (tmp_path / "up.log").read_text().splitlines()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("--version", 0), ("envoy render --config /nowhere.toml", 2)])
+def test_a_command_works_with_its_standard_streams_closed(arguments: str, code: int) -> None:
+    command = f"exec {shlex.join(PORTCULLIS)} {arguments} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == code
+
+
+def test_nothing_that_is_printed_goes_into_a_file_that_took_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from oauth_core import standard_streams\n"
+        "standard_streams.open_closed_ones()\n"
+        "file = open(sys.argv[1], 'w'); print('lost'); print('lost', file=sys.stderr); sys.stdout.flush()\n"
+        "file.write('kept'); file.close()\n"
+    )
+    path = tmp_path / "file"
+    command = f'exec {sys.executable} -c "$0" "$1" <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", command, code, str(path)], check=True, timeout=60)
+    assert path.read_text() == "kept"
 
 
 async def test_a_supervising_task_that_ends_by_itself_ends_the_gateway_with_an_error(
