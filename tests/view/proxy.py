@@ -85,13 +85,30 @@ class Proxy:
 
     @staticmethod
     async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                if way.delay:
-                    await asyncio.sleep(way.delay)
+        """Pass on in order. Each piece is late by the delay of `way`, however many pieces are under way."""
+        clock = asyncio.get_running_loop().time
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def receive() -> None:
+            with suppress(OSError):
+                while data := await reader.read(65536):
+                    pieces.put_nowait((clock() + way.delay, data))
+            pieces.put_nowait((0.0, b""))
+
+        receiving = asyncio.create_task(receive())
+        try:
+            while (piece := await pieces.get())[1]:
+                due, data = piece
+                if due > clock():
+                    await asyncio.sleep(due - clock())
                 if not way.is_swallowing:
                     writer.write(data)
                     await writer.drain()
+        except OSError:
+            pass
+        finally:
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
 
 
 @asynccontextmanager
