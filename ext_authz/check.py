@@ -16,7 +16,7 @@ from ext_authz.permits import Permits
 from oauth_core.access_tokens import Verified
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.challenge import refusal
-from oauth_core.jsonrpc import id_of
+from oauth_core.jsonrpc import id_of, id_text
 from oauth_core.mcp_request import LISTEN, Call
 from oauth_core.policy import Allow, Deny, DenyReason, decide
 
@@ -154,9 +154,11 @@ class Authorizer:
                 DenyReason.BODY_NOT_SENT, facts.token.claims if isinstance(facts.token, Verified) else None
             )
             return self._refuse(denial, request, facts.service, begun, facts)
-        if steps.of(request) == steps.HEADERS and steps.is_too_large(request):
+        if steps.of(request) == steps.HEADERS and (
+            steps.is_too_large(request) or steps.has_unknown_length(request)
+        ):
             return steps.TO_REFUSAL
-        return steps.WITH_BODY
+        return steps.WITH_BODY + _id_for_envoy(request, facts)
 
     def _allow(
         self,
@@ -174,7 +176,8 @@ class Authorizer:
                 remembered.keep(answer)
         self._record_allowed(claims, service, request)
         is_stream = isinstance(facts.asked, Call) and facts.asked.method == LISTEN
-        return self._permits.spell_out(answer.permit, claims, request, now, is_stream=is_stream)
+        permit = self._permits.spell_out(answer.permit, claims, request, now, is_stream=is_stream)
+        return permit if service.rules is None else permit + _id_for_envoy(request, facts)
 
     def _refuse(
         self,
@@ -226,6 +229,12 @@ def _id_of(request: IncomingRequest | None, facts: Facts | None) -> RequestId | 
         return None
     has_token = facts is not None and isinstance(facts.token, Verified)
     return id_of(request.http.raw_body if has_token else request.http.raw_body[:_STRANGERS_BYTES])
+
+
+def _id_for_envoy(request: IncomingRequest, facts: Facts) -> bytes:
+    """The id of a request that may go on, for an answer of Envoy's own: the service may be out of reach."""
+    request_id = _id_of(request, facts)
+    return b"" if request_id is None else wire.encode_request_id(id_text(request_id))
 
 
 def _call_in_words(facts: Facts) -> str | None:

@@ -281,7 +281,7 @@ def presented(request: IncomingRequest) -> str | Unverified:
 def _has_only_headers(request: IncomingRequest, service: Service | None) -> bool:
     """Whether this check is the one before the body, which `service` needs."""
     has_rules = service is not None and service.rules is not None
-    return has_rules and steps.of(request) == steps.HEADERS and steps.body_follows(request)
+    return has_rules and steps.is_before_body(request)
 
 
 def _asks_for_proof(request: IncomingRequest, token: Remembered) -> bool:

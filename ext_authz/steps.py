@@ -6,6 +6,8 @@ asks up to three times, each time through a filter of its own:
 1. `headers`: without the body. A token that is good for a service without rules is let through here, for good. One
    that is bad is refused here, for good.
 2. `refusal`: with the first bytes of the body, to refuse with the id of the request what comes with a good token.
+   A body of unknown length comes here too: Envoy refuses it later by itself if it is too large, and then needs
+   the id.
 3. without a step: with the whole body, where the service has rules.
 
 The metadata of an answer say which one is next, and Envoy skips the others. An Envoy that is set up in another way
@@ -67,9 +69,24 @@ def is_too_large(request: IncomingRequest) -> bool:
     return length.isdecimal() and most.isdecimal() and len(length) < _DIGITS and int(length) > int(most)
 
 
+def has_unknown_length(request: IncomingRequest) -> bool:
+    """Whether `request` has a body and does not say how long it is."""
+    return request.method == "POST" and request.http is not None and "content-length" not in request.http.headers
+
+
+def is_before_body(request: IncomingRequest) -> bool:
+    """Whether this check has to decide by the headers alone, because a later one gets the whole body.
+
+    A body that says that it is too large comes to no later check.
+    """
+    return body_follows(request) and (of(request) == HEADERS or not is_too_large(request))
+
+
 def goes_on_to_refusal(denial: Deny, request: IncomingRequest, facts: Facts) -> bool:
-    """Whether `denial` is said by the next check, which can tell the request's id."""
+    """Whether the next check refuses with `denial`, because it has the id of the request."""
     if of(request) != HEADERS or request.method != "POST" or not isinstance(facts.token, Verified):
         return False
-    # A DPoP proof is used up by looking at it, so the next check could not say the same.
-    return denial.reason in _REFUSED_WITH_ID and facts.token.claims.dpop_key is None
+    # A DPoP proof is used up by the check that reads it, so a second check could not decide the same. Where the
+    # whole body follows, only the last check reads the proof.
+    is_repeatable = facts.token.claims.dpop_key is None or body_follows(request)
+    return denial.reason in _REFUSED_WITH_ID and is_repeatable

@@ -39,6 +39,9 @@ AUTHORIZATION = "authorization"
 METADATA = "portcullis"
 """Where Envoy's access log and rate limits find what was decided: below `envoy.filters.http.ext_authz`."""
 
+REQUEST_ID = "portcullis.request_id"
+"""Beside it: the id of the JSON-RPC request, as JSON."""
+
 LIFE = "x-envoy-upstream-rq-timeout-ms"
 """Makes Envoy end a response that still goes on when so many milliseconds are over."""
 _LIFE_UNSAID = b"00000000"
@@ -216,6 +219,17 @@ def encode_continued(decision: str) -> bytes:
         status=Status(code=code_pb2.OK),
         ok_response=pb.OkHttpResponse(),
         dynamic_metadata=_metadata(decision, None, None, None),
+    ).SerializeToString()
+
+
+def encode_request_id(text: str) -> bytes:
+    """Metadata with the id of the request, for what Envoy answers later by itself: bytes to put after an answer.
+
+    `text` is JSON, since Envoy puts it into a body as it is. It has a key of its own beside `METADATA`, because
+    Envoy merges the metadata of several answers key by key.
+    """
+    return pb.CheckResponse(
+        dynamic_metadata=Struct(fields={REQUEST_ID: Value(string_value=text)})
     ).SerializeToString()
 
 

@@ -84,8 +84,6 @@ def _weigh(need: Need, service: Service, rights: Rights) -> Judgement | Lacking:
     consented = [name for name in allowed if implies(rights.scopes, name)]
     if len(consented) == len(allowed) or (need.any_is_enough and consented):
         return Judgement.GRANTED
-    if not need.is_worth_asking:
-        return Judgement.FORBIDDEN
     if need.any_is_enough:
         # What the service's metadata names is asked for, where that will do for this user.
         usual = frozenset({service.scope})

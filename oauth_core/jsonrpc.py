@@ -32,6 +32,14 @@ def error_body(code: int, error: str, message: str, request_id: RequestId | None
     return json.dumps(answer)
 
 
+def id_text(request_id: RequestId) -> str:
+    """`request_id` as it stands in JSON: ASCII, with every quote and control character escaped.
+
+    An id that `id_of` found takes 3 KiB at most.
+    """
+    return json.dumps(request_id)
+
+
 def id_of(body: bytes) -> RequestId | None:
     """The id of the request in `body`, which may be faulty or cut off; `None` when none can be found.
 

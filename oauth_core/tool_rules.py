@@ -41,14 +41,10 @@ _OF_NAMES = re.compile(r"(?:tools|prompts|resources|completion)/")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Permissions that a request needs: all of them, or (`any_is_enough`) one. None at all is never enough.
-
-    Without `is_worth_asking` a client is not sent to ask its user for what is missing.
-    """
+    """Permissions that a request needs: all of them, or (`any_is_enough`) one. None at all is never enough."""
 
     permissions: tuple[str, ...]
     any_is_enough: bool = False
-    is_worth_asking: bool = True
 
 
 NOBODY = Need(())
@@ -71,8 +67,8 @@ def need_of(service: Service, asked: Session | Call) -> Need:
         decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=of_method is not None)
     elif asked.kind is None and of_method is None and not _is_open(asked.method):
         if not rules.otherwise and not _OF_NAMES.match(asked.method):
-            # What no rule can be meant for is the service's to answer, for those who may do everything there.
-            return Need(service.permissions, is_worth_asking=False)
+            # No rule is meant for it, so the service answers, if the caller may do everything there.
+            return Need(service.permissions)
         decided.append(rules.otherwise)
     for uri in asked.uris:
         decided += _needs_of_name(rules, NameKind.RESOURCE, uri, has_method_rule=of_method is not None)

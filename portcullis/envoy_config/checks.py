@@ -47,6 +47,9 @@ CHECKS = (CHECK, REFUSALS, BODIES)
 DECISIONS = "envoy.filters.http.ext_authz"
 """The namespace of the metadata that the answers of the check service have."""
 
+REQUEST_ID = "portcullis.request_id"
+"""Metadata with the id of a request, as JSON, where a check has read its body."""
+
 _SERVICE, _STEP, _BODY_BYTES = "portcullis.service", "portcullis.step", "portcullis.body_bytes"
 """Context extensions: which service a route leads to, which check asks, and how large a body a later one gets."""
 
@@ -93,6 +96,15 @@ def decision_is(values: str, *, invert: bool = False) -> MetadataMatcher:
         path=[MetadataMatcherPathSegment(key="portcullis"), MetadataMatcherPathSegment(key="decision")],
         value=ValueMatcher(string_match=matching(values)),
         invert=invert,
+    )
+
+
+def has_request_id() -> MetadataMatcher:
+    """Match where a check has found the id of the JSON-RPC request."""
+    return MetadataMatcher(
+        filter=DECISIONS,
+        path=[MetadataMatcherPathSegment(key=REQUEST_ID)],
+        value=ValueMatcher(present_match=True),
     )
 
 

@@ -1,7 +1,8 @@
 """What Envoy itself answers on routes to MCP services: errors of JSON-RPC, since the callers are MCP clients.
 
-Envoy cannot read a body, so these have no id; the refusals of the check service, which have one where it was read,
-are left as they are. `oauth_core.jsonrpc` says why clients need this.
+Envoy cannot read a body. Where a check has read one, it leaves the id of the request in metadata, and these
+answers repeat it; elsewhere the id is null. The refusals of the check service are left as they are.
+`oauth_core.jsonrpc` says why clients need this.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import ResponseMapper
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from oauth_core import jsonrpc
-from portcullis.envoy_config.checks import decision_is
+from oauth_core.jsonrpc import error_body
+from portcullis.envoy_config.checks import DECISIONS, REQUEST_ID, decision_is, has_request_id
 from portcullis.envoy_config.messages import add_if_absent, exactly, overwrite
 
 if TYPE_CHECKING:
@@ -54,14 +55,13 @@ _ANSWERS = {
     503: ("temporarily_unavailable", "The service cannot be reached right now. Try again later."),
     504: ("timeout", "The service did not answer in time."),
 }
+_AFTER_THE_BODY = frozenset({408, 413, 500, 502, 503, 504})
+"""Statuses of what can fail once a check has read the body: the rest of it, or the service."""
 _COMES_BACK = frozenset({429, 503})
-_AS_JSON = SubstitutionFormatString(
-    text_format_source=DataSource(inline_string="%LOCAL_REPLY_BODY%"), content_type="application/json"
-)
 
 
 def mcp_replies(services: Sequence[Service]) -> list[ResponseMapper]:
-    """A mapper for each status that Envoy answers with by itself."""
+    """Mappers for each status that Envoy answers with by itself: with the id where it is known, and without."""
     reached = _any(map(_is_for, services))
     # The check service has answered already, in this form and with more to say.
     own = AccessLogFilter(
@@ -70,18 +70,35 @@ def mcp_replies(services: Sequence[Service]) -> list[ResponseMapper]:
             matcher=decision_is("allowed|undecided|refused"), match_if_key_not_found=True
         )
     )
-    return [
-        ResponseMapper(
-            filter=AccessLogFilter(and_filter=AndFilter(filters=[_has_status(status), own, reached])),
-            body=DataSource(inline_string=jsonrpc.error_body(status, error, message)),
-            body_format_override=_AS_JSON,
-            headers_to_add=[
-                overwrite("cache-control", "no-store"),
-                *([add_if_absent("retry-after", RETRY_SECONDS)] if status in _COMES_BACK else []),
-            ],
-        )
-        for status, (error, message) in _ANSWERS.items()
-    ]
+    with_id = AccessLogFilter(
+        metadata_filter=MetadataFilter(matcher=has_request_id(), match_if_key_not_found=False)
+    )
+    mappers = []
+    for status, answer in _ANSWERS.items():
+        conditions = [_has_status(status), own, reached]
+        if status in _AFTER_THE_BODY:
+            mappers.append(_mapper(status, [*conditions, with_id], _with_id(status, *answer)))
+        mappers.append(_mapper(status, conditions, error_body(status, *answer)))
+    return mappers
+
+
+def _mapper(status: int, conditions: list[AccessLogFilter], body: str) -> ResponseMapper:
+    return ResponseMapper(
+        filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
+        body_format_override=SubstitutionFormatString(
+            text_format_source=DataSource(inline_string=body), content_type="application/json"
+        ),
+        headers_to_add=[
+            overwrite("cache-control", "no-store"),
+            *([add_if_absent("retry-after", RETRY_SECONDS)] if status in _COMES_BACK else []),
+        ],
+    )
+
+
+def _with_id(status: int, error: str, message: str) -> str:
+    """The body as Envoy's format: the id in the metadata is JSON already."""
+    before, null, after = error_body(status, error, message).partition('"id": null')
+    return before + null.replace("null", f"%DYNAMIC_METADATA({DECISIONS}:{REQUEST_ID})%") + after
 
 
 def _is_for(service: Service) -> AccessLogFilter:

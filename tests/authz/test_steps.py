@@ -41,7 +41,7 @@ async def ask(
 
 async def test_a_good_token_is_let_go_on_to_the_check_of_its_body_and_nothing_is_added(key: SigningKey) -> None:
     authorizer, sink = await subject(key, RULED, policy_of(READ))
-    first = await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS)
+    first = await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS, content_length="100")
     assert (first.status, first.headers, first.removed) == (200, {}, ())
     assert first.metadata["decision"] == "undecided", "which makes Envoy ask again"
     assert sink.events == [], "it is not decided, so there is nothing to record"
@@ -116,3 +116,55 @@ async def test_a_service_without_rules_is_decided_by_headers_for_good(key: Signi
         assert answer.identity["x-user-name"]
     authorizer.use(ServiceIndex([replace(RULED)]), policy_of(READ))
     assert (await ask(authorizer, token(key), HEADERS)).status in {400, 503}, "and never so once it has rules"
+
+
+@pytest.mark.parametrize(
+    "request_id", [7, -1, "seven", 'say "hi"\n\\', "\u00fc\u202e\U0001f642", "%REQ(:path)%", ""]
+)
+async def test_what_may_go_on_has_its_id_as_json_for_the_answers_of_envoy(
+    key: SigningKey, request_id: str | int
+) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "ping"}, ensure_ascii=False).encode()
+    for step in ({"portcullis.service": "time"}, REFUSAL | BODY_FOLLOWS):
+        answer = await ask(authorizer, token(key), step, body, content_length=str(len(body)))
+        assert answer.status == 200
+        assert answer.request_id is not None
+        assert answer.request_id.isascii()
+        assert answer.request_id.isprintable()
+        assert json.loads(answer.request_id) == request_id
+
+
+@pytest.mark.parametrize("member", ['"id":"' + "x" * 1000 + '",', '"id":99999999999999999999999,', ""])
+async def test_an_id_without_bounds_is_left_out(key: SigningKey, member: str) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    body = ("{" + member + '"jsonrpc":"2.0","method":"ping"}').encode()
+    answer = await ask(authorizer, token(key), {"portcullis.service": "time"}, body)
+    assert (answer.status, answer.request_id) == (200, None)
+
+
+async def test_a_body_of_unknown_length_has_its_id_read_before_envoy_holds_all_of_it(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    assert (await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS)).metadata["decision"] == "refused"
+    beginning = await ask(
+        authorizer, token(key), REFUSAL | BODY_FOLLOWS, call()[:-5] + b"5", x_envoy_auth_partial_body="true"
+    )
+    assert beginning.metadata["decision"] == "undecided"
+    beginning = await ask(
+        authorizer, token(key), REFUSAL | BODY_FOLLOWS, b'{"id":5,"me', x_envoy_auth_partial_body="true"
+    )
+    assert (beginning.metadata["decision"], beginning.request_id) == ("undecided", "5")
+
+
+async def test_a_bound_token_is_refused_with_the_id_too_where_the_body_is_read(key: SigningKey) -> None:
+    bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
+    sent = {"authorization": f"DPoP {bound}", "content_length": "100"}
+    authorizer, _ = await subject(key, RULED, policy_of("mcp.other"))
+    first = await ask(authorizer, None, HEADERS | BODY_FOLLOWS, **sent)
+    assert first.metadata["decision"] == "refused", first
+    refused = await ask(authorizer, None, REFUSAL | BODY_FOLLOWS, call(), **sent)
+    assert (refused.status, refused.json["id"]) == (403, "call-7")
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    assert (await ask(authorizer, None, HEADERS | BODY_FOLLOWS, **sent)).metadata["decision"] == "undecided"
+    refused = await ask(authorizer, None, {"portcullis.service": "time"}, call(), authorization=f"DPoP {bound}")
+    assert (refused.status, refused.json["id"]) == (401, "call-7"), "and it has no good proof"

@@ -21,10 +21,24 @@ LARGE = json.dumps(call("echo", text="x" * 200_000)).encode()
 """Over `max_checked_bytes`, which is 128 KiB."""
 
 
+OUT_OF_REACH = """
+[[services]]
+name = "away"
+upstream = "http://127.0.0.1:1/mcp"
+[services.permissions]
+tools = { "*" = "mcp.away.all" }
+
+[[services]]
+name = "gone"
+upstream = "http://127.0.0.1:1/mcp"
+"""
+
+
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[RunningGateway]:
-    """A gateway with a service that has rules and one that has none."""
-    with running_gateway(config=SERVICES + ROLES) as gateway:
+    """A gateway with a service that has rules and one that has none, and two such that nobody runs."""
+    roles = ROLES.replace('["mcp.ruled"]', '["mcp.ruled", "mcp.away", "mcp.gone"]')
+    with running_gateway(config=SERVICES + OUT_OF_REACH + roles) as gateway:
         yield gateway
 
 
@@ -108,7 +122,7 @@ async def test_envoy_itself_answers_in_the_same_form(gateway: RunningGateway, ht
             yield LARGE[start : start + 10_000]
 
     unannounced = await post(http, ruled, mine, pieces())
-    assert (unannounced.status_code, told(unannounced)) == (413, (None, 413))
+    assert (unannounced.status_code, told(unannounced)) == (413, (1, 413)), "its beginning has been read"
     below = await post(http, f"{ruled}/x", mine)
     assert (below.status_code, told(below)) == (404, (None, 404))
     for method in ("PUT", "PATCH"):
@@ -121,6 +135,67 @@ async def test_envoy_itself_answers_in_the_same_form(gateway: RunningGateway, ht
     assert other.headers["allow"] == "GET, POST, DELETE"
     text = await post(http, gateway.resource("plain"), plain, headers={"Content-Type": "text/plain"})
     assert (text.status_code, told(text)) == (415, (None, 415))
+
+
+@pytest.mark.parametrize(
+    "request_id",
+    [
+        0,
+        -5,
+        2**53 + 1,
+        "",
+        "seven",
+        'say "hi"\n\\',
+        "\u00fc \u202e \U0001f642",
+        "%REQ(:path)% %%",
+        "</script>",
+        "x" * 256,
+    ],
+)
+async def test_a_service_out_of_reach_is_reported_with_the_id_of_the_request(
+    gateway: RunningGateway, http: httpx2.AsyncClient, request_id: str | int
+) -> None:
+    mine = await token(gateway, "hubot", "away")
+    for text in ({}, {"ensure_ascii": False}):
+        body = json.dumps({**call("x"), "id": request_id}, **text).encode()
+        answer = await post(http, gateway.resource("away"), mine, body)
+        assert (answer.status_code, told(answer)) == (503, (request_id, 503))
+        assert answer.headers["retry-after"]
+
+
+async def test_an_id_that_cannot_be_repeated_is_null_in_the_answer_of_envoy(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    mine = await token(gateway, "hubot", "away")
+    for request_id in ("x" * 257, "\ud800", 2**64):
+        answer = await post(http, gateway.resource("away"), mine, json.dumps({**call("x"), "id": request_id}))
+        assert (answer.status_code in {400, 503}, told(answer)[0]) == (True, None)
+    notification = await post(
+        http, gateway.resource("away"), mine, b'{"jsonrpc":"2.0","method":"notifications/x"}'
+    )
+    assert (notification.status_code, told(notification)) == (503, (None, 503))
+    # Without rules no body is read.
+    answer = await post(http, gateway.resource("gone"), await token(gateway, "hubot", "gone"))
+    assert (answer.status_code, told(answer)) == (503, (None, 503))
+
+
+async def test_a_method_that_no_rule_is_for_is_answered_by_the_service_or_sends_for_more_rights(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": 9, "method": "does/not_exist"}).encode()
+    everything = await post(http, gateway.resource("ruled"), await token(gateway, "hubot"), body)
+    assert "jsonrpc" in everything.text
+    assert "error_description" not in everything.text, "the service answers, not the gateway"
+    reading = await token_of(gateway, "hubot", "mcp.ruled.read")
+    some = await post(http, gateway.resource("ruled"), reading, body)
+    assert (some.status_code, told(some)) == (403, (9, 403))
+    assert challenge(some)["error"] == "insufficient_scope"
+    assert challenge(some)["scope"].split() == ["mcp.ruled.read", "mcp.ruled.write"]
+    more = await token_of(gateway, "hubot", challenge(some)["scope"])
+    assert (await post(http, gateway.resource("ruled"), more, body)).text == everything.text
+    # For a person that may not have all of them no consent would help.
+    other = await post(http, gateway.resource("ruled"), await token(gateway, "octocat"), body)
+    assert (other.status_code, challenge(other)["error"]) == (403, "access_denied")
 
 
 async def test_a_refusal_at_a_service_without_rules_has_the_id_too(

@@ -22,6 +22,8 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     CheckResponse,
 )
 
+from ext_authz.generated import envoy_ext_authz_pb2 as pb
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -82,6 +84,8 @@ class Answer:
     body: str
     metadata: dict[str, str]
     """What the access log is told."""
+    request_id: str | None
+    """The id of the request, as JSON, for what Envoy answers by itself."""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -102,7 +106,8 @@ class Answer:
 
 def read_answer(message: bytes) -> Answer:
     """Read a `CheckResponse`, insisting that every header replaces what was there."""
-    response = CheckResponse.parse(message)
+    # Some answers have their metadata in two parts, which every reader of protobuf merges but these bindings.
+    response = CheckResponse.parse(pb.CheckResponse.FromString(message).SerializeToString())
     assert response.status is not None
     assert response.error_response is None, "Envoy may let an error through"
     part = response.denied_response if response.ok_response is None else response.ok_response
@@ -117,13 +122,12 @@ def read_answer(message: bytes) -> Answer:
     if response.denied_response is None:
         assert response.ok_response is not None
         removed = tuple(response.ok_response.headers_to_remove)
-        return Answer(response.status.code, 200, headers, removed, "", _metadata(response))
+        return Answer(response.status.code, 200, headers, removed, "", *_metadata(response))
     assert response.denied_response.status is not None
     status = int(response.denied_response.status.code)
-    return Answer(response.status.code, status, headers, (), response.denied_response.body, _metadata(response))
+    return Answer(response.status.code, status, headers, (), response.denied_response.body, *_metadata(response))
 
 
-def _metadata(response: CheckResponse) -> dict[str, str]:
-    told = response.dynamic_metadata.to_dict() if response.dynamic_metadata else {}
-    found: dict[str, str] = told.get("portcullis", {})
-    return found
+def _metadata(response: CheckResponse) -> tuple[dict[str, str], str | None]:
+    fields = response.dynamic_metadata.to_dict() if response.dynamic_metadata else {}
+    return fields.get("portcullis", {}), fields.get("portcullis.request_id")

@@ -129,10 +129,10 @@ def test_what_no_rule_names_nobody_may_do() -> None:
         assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is Judgement.FORBIDDEN
 
 
-def test_a_method_that_no_rule_can_be_meant_for_needs_every_permission_and_sends_nobody_for_it() -> None:
+def test_a_method_that_no_rule_is_for_needs_every_permission_and_the_client_can_ask_for_them() -> None:
     for method in ("does/not/exist", "sampling/createMessage", "server/wipe"):
         assert judged("mcp.fetch", asked=Call(method)) is Judgement.GRANTED, "the service answers"
-        assert judged(READ, WRITE, asked=Call(method)) is Judgement.FORBIDDEN
+        assert judged(READ, WRITE, asked=Call(method)) == Lacking((READ, WRITE, ADMIN))
         assert judged("mcp.fetch", asked=Call(method), granted=(READ, WRITE)) is Judgement.FORBIDDEN
         service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
         assert need_of(service, Call(method)).permissions == (ADMIN,)
