@@ -27,8 +27,9 @@ from oauth_core.logs import audit_stream
 from oauth_core.policy_file import PolicyFile
 from oauth_core.resources import ServiceIndex
 from oauth_core.settings import AuthzSettings
+from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import roster
-from oauth_core.store.local_view import LocalView, unsleeping_clock
+from oauth_core.store.local_view import LocalView
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

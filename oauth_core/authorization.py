@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core import confirmation, redirect_uris, scopes
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
+from oauth_core.grant_types import AUTHORIZATION_CODE
 from oauth_core.model import AuthorizationRequest
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def validate(
     try:
         state = parameters.get("state")
         parameters.check_unique()
-        if "authorization_code" not in client.grant_types:
+        if AUTHORIZATION_CODE not in client.grant_types:
             raise DisplayedError(
                 ErrorCode.UNAUTHORIZED_CLIENT, "the client did not register for authorization_code"
             )

@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from oauth_core import client_keys, device, fetchable_urls, identity_assertions, redirect_uris, scopes
+from oauth_core import client_keys, fetchable_urls, redirect_uris, scopes
 from oauth_core.display_text import has_something_to_see, is_displayable
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.grant_types import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, DEVICE_CODE, JWT_BEARER, REFRESH_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -26,8 +27,7 @@ AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
     "client_secret_post",
     "private_key_jwt",
 )
-MACHINE = "client_credentials"
-GRANT_TYPES = ("authorization_code", "refresh_token", device.GRANT_TYPE, MACHINE)
+GRANT_TYPES = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE, CLIENT_CREDENTIALS)
 """What the token endpoint offers; the last only to clients of the operator (`oauth_core.machine_clients`)."""
 
 LARGEST = 4096
@@ -66,8 +66,8 @@ def chosen_members(
     grant_types = _grant_types(
         document, may_be_vouched_for=may_be_vouched_for, may_be_machine=bool(machine_scopes)
     )
-    is_machine = MACHINE in grant_types
-    redirects = "authorization_code" in grant_types
+    is_machine = CLIENT_CREDENTIALS in grant_types
+    redirects = AUTHORIZATION_CODE in grant_types
     response_types = _texts(document, "response_types")
     if redirects and response_types and "code" not in response_types:
         raise invalid("response_types must include code")
@@ -80,7 +80,7 @@ def chosen_members(
         raise invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
     if is_machine and method == "none":
         # Anybody who knows the id of a public client would be it.
-        raise invalid(f"a client with {MACHINE} must prove itself: token_endpoint_auth_method must not be none")
+        raise invalid(f"token_endpoint_auth_method must not be none for a client with {CLIENT_CREDENTIALS}")
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
         "redirect_uris": uris,
@@ -143,21 +143,21 @@ def _grant_types(
 
     Anybody may register, so only those in which a person is asked, unless the operator allowed more.
     """
-    asked = _texts(document, "grant_types") or ("authorization_code",)
-    redirects, polls = "authorization_code" in asked, device.GRANT_TYPE in asked
-    machine = may_be_machine and MACHINE in asked
+    asked = _texts(document, "grant_types") or (AUTHORIZATION_CODE,)
+    redirects, polls = AUTHORIZATION_CODE in asked, DEVICE_CODE in asked
+    machine = may_be_machine and CLIENT_CREDENTIALS in asked
     if machine and not redirects and not polls:
-        return (MACHINE,)
+        return (CLIENT_CREDENTIALS,)
     if not redirects and not polls:
-        if may_be_vouched_for and identity_assertions.GRANT_TYPE in asked:
+        if may_be_vouched_for and JWT_BEARER in asked:
             return ()
-        raise invalid(f"grant_types must have authorization_code or {device.GRANT_TYPE}")
+        raise invalid(f"grant_types must have authorization_code or {DEVICE_CODE}")
     # Refresh tokens are given even to clients that did not know to ask for them.
     return (
-        *(("authorization_code",) if redirects else ()),
-        "refresh_token",
-        *((device.GRANT_TYPE,) if polls else ()),
-        *((MACHINE,) if machine else ()),
+        *((AUTHORIZATION_CODE,) if redirects else ()),
+        REFRESH_TOKEN,
+        *((DEVICE_CODE,) if polls else ()),
+        *((CLIENT_CREDENTIALS,) if machine else ()),
     )
 
 

@@ -16,7 +16,6 @@ from oauth_core.model import DevicePace, Grant
 if TYPE_CHECKING:
     from oauth_core.model import DeviceAuthorization, DeviceDecision, User
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 """The letters of a user code."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from oauth_core.parameters import Parameters
     from oauth_core.resources import ServiceIndex
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 
 _TYPES = frozenset({"oauth-id-jag+jwt"})

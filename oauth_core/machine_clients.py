@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from oauth_core import grants
 from oauth_core.credentials import hash_secret, new_identifier, new_secret
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.identity_assertions import GRANT_TYPE as ASSERTED
+from oauth_core.grant_types import CLIENT_CREDENTIALS, JWT_BEARER
 from oauth_core.model import Client, Grant
 from oauth_core.permissions import implies
 from oauth_core.registration import Registered
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from oauth_core.parameters import Parameters
     from oauth_core.resources import ServiceIndex
 
-GRANT_TYPE = "client_credentials"
 
 Method = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
 """How a machine client that the operator makes proves itself."""
@@ -47,9 +46,9 @@ def create(
     `identity_assertions` it is meant to act for people whom an identity provider vouches for, and with no scopes
     for them alone.
     """
-    grant_types = (GRANT_TYPE,) if scopes else ()
+    grant_types = (CLIENT_CREDENTIALS,) if scopes else ()
     if identity_assertions:
-        grant_types = (*grant_types, ASSERTED)
+        grant_types = (*grant_types, JWT_BEARER)
     secret = None if method == "private_key_jwt" else new_secret()
     client = Client(
         client_id=new_identifier(),
@@ -77,7 +76,7 @@ def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
     scopes = tuple(scope for scope in client.machine_scopes if scope in services.scopes)
     reached = services.reached_by(scopes)
     # A public client proves nothing, so anybody who knows its id would be it.
-    if not reached or client.token_endpoint_auth_method == "none" or GRANT_TYPE not in client.grant_types:
+    if not reached or client.token_endpoint_auth_method == "none" or CLIENT_CREDENTIALS not in client.grant_types:
         raise DisplayedError(
             ErrorCode.UNAUTHORIZED_CLIENT, "the operator has not allowed this client to act as itself"
         )

@@ -11,6 +11,7 @@ from oauth_core import authorization, device
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.grant_types import DEVICE_CODE
 from oauth_core.model import DeviceAuthorization
 from oauth_core.store.keyspace import DEVICE_LIFETIME
 from oauth_web.addresses import caller_address
@@ -32,10 +33,8 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         form.check_unique()
         client = await authenticated(deps, form)
-        if device.GRANT_TYPE not in client.grant_types:
-            raise DisplayedError(
-                ErrorCode.UNAUTHORIZED_CLIENT, f"the client did not register for {device.GRANT_TYPE}"
-            )
+        if DEVICE_CODE not in client.grant_types:
+            raise DisplayedError(ErrorCode.UNAUTHORIZED_CLIENT, f"the client did not register for {DEVICE_CODE}")
         now = deps.clock()
         started = await deps.devices.add(
             DeviceAuthorization(

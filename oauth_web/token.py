@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core import device, identity_assertions, machine_clients
+from oauth_core import grant_types
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.answers import form_parameters
@@ -41,15 +41,15 @@ def blueprint(deps: Deps) -> Blueprint:
             to_bind(deps, client)
             await look_at_proof(deps, client)
             match form.require("grant_type"):
-                case "authorization_code":
+                case grant_types.AUTHORIZATION_CODE:
                     return await redeem(deps, client, form)
-                case "refresh_token":
+                case grant_types.REFRESH_TOKEN:
                     return await refresh(deps, client, form)
-                case device.GRANT_TYPE:
+                case grant_types.DEVICE_CODE:
                     return await poll(deps, client, form)
-                case machine_clients.GRANT_TYPE:
+                case grant_types.CLIENT_CREDENTIALS:
                     return await issue_to_machine(deps, client, form)
-                case identity_assertions.GRANT_TYPE if deps.identity_providers.trusted:
+                case grant_types.JWT_BEARER if deps.identity_providers.trusted:
                     return await exchange(deps, client, form)
                 case _:
                     raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")

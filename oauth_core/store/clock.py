@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
-from oauth_core.store.local_view import unsleeping_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis.asyncio import Redis
+
+unsleeping_clock: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
 
 _TIME = "return redis.call('TIME')"
 _ASKED_OF = keyspace.SCHEMA

@@ -173,14 +173,6 @@ async def open_link(redis: Redis, listener: Listener, *, bound: float, clock: Ca
     return Link(connection, listener, bound=bound, clock=clock)
 
 
-async def rest(seconds: float) -> None:
-    """Sleep. Raises `CancelledError` also when this task was told to stop and an error at that moment hid it."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-    await asyncio.sleep(seconds)
-
-
 async def _invalidated(push: list[Any]) -> _Invalidated:
     return _Invalidated(push[1])
 

@@ -7,7 +7,6 @@ answer is given only while both hold. The rules are in `oauth_core.store.view`.
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Never
 
@@ -15,6 +14,7 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.jwks_signature import newest
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
+from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import guarded
 from oauth_core.store.copies import places
 from oauth_core.store.isolation import united
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from oauth_core.store.link import Link
     from oauth_core.store.rosters import Roster
     from oauth_core.store.votes import Address
-
-
-unsleeping_clock: Callable[[], float] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-)
-"""Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
 
 
 _PATIENCES_IN_BOUND = 8

@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
+from oauth_core.store.cancellable_sleep import rest
 from oauth_core.store.failures import known_cause
-from oauth_core.store.link import open_link, rest
+from oauth_core.store.link import open_link
 from oauth_core.store.liveness import RedisLiveness
 from oauth_core.store.view import View
 

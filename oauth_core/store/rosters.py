@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
-from oauth_core.store.link import rest
+from oauth_core.store.cancellable_sleep import rest
 from oauth_core.store.sentinels import ask_sentinel, ask_server
 from oauth_core.store.votes import Claim, Votes
 

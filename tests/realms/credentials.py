@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from oauth_core import access_tokens, machine_clients
-from oauth_core.device import GRANT_TYPE
+from oauth_core import access_tokens, grant_types, machine_clients
 from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
@@ -168,7 +167,7 @@ async def filled(
     """A wallet with one of every kind. `certified` shows the `certificate`."""
     everything = {
         "token_endpoint_auth_method": "client_secret_post",
-        "grant_types": ["authorization_code", "refresh_token", GRANT_TYPE],
+        "grant_types": ["authorization_code", "refresh_token", grant_types.DEVICE_CODE],
     }
     signing = {"token_endpoint_auth_method": "private_key_jwt", "jwks": assertions.jwks(assertions.key())}
     used, invitation = await _invitation(gateway, uses=1), await _invitation(gateway, uses=1000)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from oauth_core.device import GRANT_TYPE
+from oauth_core.grant_types import DEVICE_CODE
 from tests.realms import credentials as kinds
 from tests.support import assertions, identity_provider
 from tests.support.knocking import INITIALIZE, MCP_HEADERS
@@ -225,7 +225,7 @@ DOORS = (
         frozenset({kinds.ACCESS_A, kinds.ACCESS_B, kinds.REFRESH}),
     ),
     _redeeming("authorization_code", "code", kinds.CODE),
-    _redeeming(GRANT_TYPE, "device_code", kinds.DEVICE_CODE),
+    _redeeming(DEVICE_CODE, "device_code", kinds.DEVICE_CODE),
     _redeeming("refresh_token", "refresh_token", kinds.REFRESH),
     Door("POST /token", "assertion", _vouching, _status(200), frozenset({kinds.ID_JAG})),
     Door("POST /device", "user_code", _typing, _status(200), frozenset({kinds.USER_CODE})),

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.credentials import hash_secret
-from oauth_core.device import GRANT_TYPE
+from oauth_core.grant_types import DEVICE_CODE
 from tests.support.oauth_client import OAuthClient, form_value
 from tests.support.records import change_record
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def registered(client: OAuthClient, **members: object) -> str:
     """The id of a client as mcp-remote registers itself for this flow."""
     registration = await client.register(
-        grant_types=[GRANT_TYPE, "refresh_token"], client_name="Television", **members
+        grant_types=[DEVICE_CODE, "refresh_token"], client_name="Television", **members
     )
     return registration.client_id
 
@@ -36,7 +36,7 @@ async def started(client: OAuthClient, client_id: str, **form: str) -> dict[str,
 async def polled(client: OAuthClient, client_id: str, device_code: str, **form: str) -> httpx2.Response:
     """A device asks for its tokens."""
     return await client.token(
-        {"grant_type": GRANT_TYPE, "client_id": client_id, "device_code": device_code, **form}
+        {"grant_type": DEVICE_CODE, "client_id": client_id, "device_code": device_code, **form}
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from oauth_core.identity_assertions import GRANT_TYPE
+from oauth_core.grant_types import JWT_BEARER
 from tests.support.assertions import key
 
 if TYPE_CHECKING:
@@ -54,4 +54,4 @@ def asserted(
 
 def as_grant(assertion: str) -> dict[str, str]:
     """The parameters that present it."""
-    return {"grant_type": GRANT_TYPE, "assertion": assertion}
+    return {"grant_type": JWT_BEARER, "assertion": assertion}

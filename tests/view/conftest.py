@@ -13,9 +13,10 @@ from redis.asyncio import Redis as AsyncRedis
 from oauth_core.policy import Liveness
 from oauth_core.settings.gateway import RedisSettings
 from oauth_core.store import keyspace
+from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import roster
 from oauth_core.store.liveness import CHECK_ACL
-from oauth_core.store.local_view import LocalView, unsleeping_clock
+from oauth_core.store.local_view import LocalView
 from oauth_core.store.rosters import OneServer
 from tests.support.redis_server import RedisServer, running_redis
 

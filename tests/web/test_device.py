@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from oauth_core.credentials import hash_secret
-from oauth_core.device import GRANT_TYPE
+from oauth_core.grant_types import DEVICE_CODE
 from oauth_core.store.devices import ATTEMPTS_OF_A_BROWSER
 from tests.support.device_flow import (
     approved,
@@ -71,12 +71,12 @@ async def test_a_device_gets_tokens_after_its_person_signed_in(web: WebServer, c
 async def test_the_endpoint_is_advertised_and_the_grant_too(client: OAuthClient) -> None:
     document = (await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")).json()
     assert document["device_authorization_endpoint"] == f"{client.issuer}/device_authorization"
-    assert GRANT_TYPE in document["grant_types_supported"]
+    assert DEVICE_CODE in document["grant_types_supported"]
 
 
 async def test_a_client_may_register_for_redirects_and_devices_both(client: OAuthClient) -> None:
-    registration = await client.register(grant_types=["authorization_code", GRANT_TYPE])
-    assert registration.document["grant_types"] == ["authorization_code", "refresh_token", GRANT_TYPE]
+    registration = await client.register(grant_types=["authorization_code", DEVICE_CODE])
+    assert registration.document["grant_types"] == ["authorization_code", "refresh_token", DEVICE_CODE]
     await started(client, registration.client_id)
     assert (await client.tokens(registration.client_id))["access_token"]
 
@@ -84,7 +84,7 @@ async def test_a_client_may_register_for_redirects_and_devices_both(client: OAut
 async def test_a_device_need_not_register_a_redirect_uri(client: OAuthClient) -> None:
     answer = await client.http.post(
         f"{client.issuer}/register",
-        json={"grant_types": [GRANT_TYPE], "token_endpoint_auth_method": "none"},
+        json={"grant_types": [DEVICE_CODE], "token_endpoint_auth_method": "none"},
     )
     assert answer.status_code == 201, answer.text
     assert (answer.json()["redirect_uris"], answer.json()["response_types"]) == ([], [])

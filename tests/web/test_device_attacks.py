@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.device import GRANT_TYPE
+from oauth_core.grant_types import DEVICE_CODE
 from oauth_core.store.devices import (
     ATTEMPTS_OF_A_BROWSER,
     FIRST_ATTEMPTS_OF_ALL,
@@ -49,7 +49,9 @@ async def test_whoever_finds_a_device_code_can_neither_use_nor_slow_nor_burn_it(
 
 @pytest.mark.requirement("rfc8628:authenticate")
 async def test_a_confidential_device_must_prove_itself_at_both_endpoints(client: OAuthClient) -> None:
-    registration = await client.register(grant_types=[GRANT_TYPE], token_endpoint_auth_method="client_secret_post")
+    registration = await client.register(
+        grant_types=[DEVICE_CODE], token_endpoint_auth_method="client_secret_post"
+    )
     url = f"{client.issuer}/device_authorization"
     naked = {"client_id": registration.client_id}
     assert_refused(await client.http.post(url, data=naked), "invalid_client", 401)
@@ -179,7 +181,7 @@ async def test_github_s_answer_in_another_browser_connects_nothing(web: WebServe
 
 
 async def test_a_client_deleted_meanwhile_gets_nothing(client: OAuthClient) -> None:
-    registration = await client.register(grant_types=[GRANT_TYPE])
+    registration = await client.register(grant_types=[DEVICE_CODE])
     codes = await started(client, registration.client_id)
     url = f"{client.issuer}/register/{registration.client_id}"
     assert (await client.http.delete(url, headers=registration.management)).status_code == 204
@@ -208,4 +210,4 @@ async def test_a_made_up_device_code_is_an_invalid_grant(client: OAuthClient) ->
     client_id = await registered(client)
     for made_up in ("x", "\u00e9" * 40, "*", str(time.time())):
         assert_refused(await polled(client, client_id, made_up), "invalid_grant")
-    assert_refused(await client.token({"grant_type": GRANT_TYPE, "client_id": client_id}), "invalid_request")
+    assert_refused(await client.token({"grant_type": DEVICE_CODE, "client_id": client_id}), "invalid_request")
