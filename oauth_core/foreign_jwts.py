@@ -15,6 +15,7 @@ import jwt
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
 from oauth_core.client_keys import ALGORITHMS
+from oauth_core.display_text import has_something_to_see, is_displayable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +112,7 @@ def proven_claims(token: str, unchecked: Unchecked, keys: ClientKeys) -> dict[st
 
 def is_name(value: object) -> bool:
     """Whether `value` can be a subject or an issuer: text that people can read in a log."""
-    return isinstance(value, str) and bool(value) and value.isprintable()
+    return isinstance(value, str) and is_displayable(value) and has_something_to_see(value)
 
 
 def check_id_and_times(claims: Mapping[str, Any], *, now: int) -> int | JwtFault:

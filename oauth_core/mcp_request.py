@@ -17,6 +17,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
+from oauth_core.display_text import has_something_to_see, is_displayable
 from oauth_core.resource_uris import canonical
 
 if TYPE_CHECKING:
@@ -238,7 +239,8 @@ def _folded(name: str) -> str:
 def _is_plain(kind: NameKind, name: str) -> bool:
     if kind is NameKind.RESOURCE:
         return canonical(name) is not None
-    return name.isprintable() and name == name.strip() and unicodedata.normalize("NFKC", name) == name
+    is_shown = is_displayable(name) and has_something_to_see(name)
+    return is_shown and name == name.strip() and unicodedata.normalize("NFKC", name) == name
 
 
 def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) -> bool:

@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from urllib.parse import quote
+
+from oauth_core.display_text import is_displayable
 
 _LONGEST = 2048
-# Visible ASCII but for the backslash, which WHATWG parsers read as a slash. Braces are for templates.
-_VISIBLE = re.compile(r"[!-\[\]-~]+\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 _FILE = re.compile(r"(?://(?:localhost)?)?(?P<path>/(?!/)[^|]*)\Z")
 _WEB = re.compile(r"//(?P<authority>[^/?#]+)(?P<path>.*)\Z")
@@ -27,15 +26,21 @@ _HOST = re.compile(
 )
 _EMPTY_PARTS = re.compile(r"//:?@|:@|:(?:0[0-9]*)?\Z")
 """Of an authority: no user, no password or no port where the sign for one is. Parsers drop these, and zeros."""
+_CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
 """Of a template, as `completion/complete` names them."""
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
 _DRIVE = re.compile(r"(?<=file:///)[a-z](?=:)")
-_ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
-# What needs no escape (RFC 3986 section 2.3), and what means something else once it is escaped.
-_NEVER_ESCAPED = re.compile(r"[A-Za-z0-9~_\-./\\%?#]")
-_JOINERS = "\u200c\u200d"
-"""Format characters that words of Persian and of languages of India need, and some emoji."""
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TWICE = re.compile(r"%25(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
+"""In a form: an escape whose own percent sign was escaped. Some programs decode twice."""
+_SEPARATORS = frozenset("/\\")
+_KEPT = {"%": "%25", "?": "%3F", "#": "%23", ";": "%3B"}
+"""Characters that part a URI into pieces, so that they mean something else once they are escaped."""
+_KEPT_IN_QUERY = _KEPT | {"&": "%26", "=": "%3D", "+": "%2B"}
+_RELEASED = {escape: char for char, escape in _KEPT_IN_QUERY.items() if char != "%"}
+_ANY_KEPT = re.compile("|".join(_RELEASED))
 _WILDCARD = "{}"
 """Stands for `*` while a pattern is read as a URI: no other template expression is empty."""
 
@@ -43,38 +48,62 @@ _WILDCARD = "{}"
 def canonical(uri: str) -> str | None:
     """The form of `uri` that rules are compared with; `None` when programs could read `uri` differently.
 
-    Escapes are decoded where they mean the same as the character, `file:` has three slashes and no host, an empty
-    path of the web's schemes is `/`, and text is in Unicode's form NFC. The form is for comparison: it is no URI.
+    Escapes are decoded where they mean the same as the character (RFC 3986 section 6.2.2), so a blank or a letter
+    of any script has one form, escaped or not; what parts a URI (`%23`, `%3F`, `%25`) stays escaped. `file:` has
+    three slashes and no host, an empty path of the web's schemes is `/`, and text is in Unicode's form NFC. The
+    form is for comparison: it is no URI.
     """
     scheme, colon, rest = uri.partition(":")
-    if not colon or len(uri) > _LONGEST or not _VISIBLE.match(uri) or not _SCHEME.match(scheme):
+    if not colon or len(uri) > _LONGEST or not _SCHEME.match(scheme) or not _is_text(uri):
+        return None
+    plain = _decoded(rest)
+    if plain is None:
         return None
     if scheme == "file":
-        after = _after_file(rest)
+        after = _after_file(plain)
     elif scheme in _WEB_PORTS:
-        after = _after_web(scheme, rest)
+        after = _after_web(scheme, rest, plain)
     else:
-        after = _after_other(rest)
-    form = None if after is None else _decoded(f"{scheme}:{after}")
+        after = _after_other(plain)
+    form = None if after is None else f"{scheme}:{after}"
     return _DRIVE.sub(_upper, form, count=1) if form is not None and scheme == "file" else form
 
 
 def other_forms(form: str) -> tuple[str, ...]:
     """Other canonical forms of what some programs take for the same resource as `form`.
 
-    Without the fragment, without the query, with and without the slash at the end; and where the scheme has no
-    host that every parser knows, with any number of slashes before the rest.
+    Without the fragment, without the query, with and without the slash at the end; with `?`, `#` and the like as
+    part of a name, or with their escapes as the characters themselves; with `+` for a blank in the query. And
+    where the scheme has no host that every parser knows, with any number of slashes before the rest, and in small
+    letters.
     """
-    bare = re.split(r"[?#]", form, maxsplit=1)[0]
-    ends = (form, form.partition("#")[0], bare, bare.rstrip("/"), f"{bare.rstrip('/')}/")
     scheme = form.partition(":")[0]
+    path, mark, query = form.partition("?")
+    read = (
+        form,
+        _ANY_KEPT.sub(lambda found: _RELEASED[found[0]], form),
+        form.replace("?", "%3F").replace("#", "%23").replace(";", "%3B"),
+        path + mark + query.replace("+", " "),
+        path + mark + query.replace(" ", "+"),
+        form.replace("%3F", "?"),
+        form.replace("%23", "#"),
+        form.replace("%3B", ";"),
+        form.replace(";", "%3B"),
+    )
+    ends = [end for text in dict.fromkeys(read) for end in _ends(text)]
     if scheme == "file" or scheme in _WEB_PORTS:
         found = dict.fromkeys(ends)
     else:
         rests = [end.removeprefix(f"{scheme}:").lstrip("/") for end in ends]
+        rests += [rest.lower() for rest in rests if not rest.isascii()]
         found = dict.fromkeys((*ends, *(f"{scheme}:{slashes}{rest}" for slashes in _SLASHES for rest in rests)))
-    found.pop(form)
+    found.pop(form, None)
     return tuple(found)
+
+
+def _ends(form: str) -> tuple[str, ...]:
+    bare = re.split(r"[?#]", form, maxsplit=1)[0]
+    return form, form.partition("#")[0], bare, bare.rstrip("/"), f"{bare.rstrip('/')}/"
 
 
 _SLASHES = ("", "/", "//", "///")
@@ -89,19 +118,26 @@ def canonical_pattern(pattern: str) -> str:
         raise ValueError(f"{pattern!r} has an escaped * or an empty template expression, which no rule can name")
     start = pattern.partition("*")[0]
     scheme, colon, rest = start.partition(":")
-    encoded = "".join(quote(char) if ord(char) > ord("~") or char == " " else char for char in pattern)
     if "*" in pattern and (not colon or not rest.strip("/")):
         # It begins in the scheme or before the host or path, so there is nothing to bring into one form.
-        found = _decoded(encoded) if _VISIBLE.match(encoded) and (not colon or _SCHEME.match(scheme)) else None
+        found = _decoded(pattern) if _is_text(pattern) and (not colon or _SCHEME.match(scheme)) else None
     else:
-        found = canonical(encoded.replace("*", _WILDCARD))
+        found = canonical(pattern.replace("*", _WILDCARD))
         found = found and found.replace(_WILDCARD, "*")
     if found is None:
         raise ValueError(
             f"{pattern!r} matches no URI that is accepted: write it with its scheme and host in small letters, "
-            "file: without a host, no default port, no user name, no dot segments and no needless escapes"
+            "file: without a host, no default port, no user name, no dot segments and no escaped slashes"
         )
     return found
+
+
+def _is_text(uri: str) -> bool:
+    """Whether `uri` has only characters that every parser leaves in it.
+
+    Parsers drop blanks at the ends and control characters, and those of the web read a backslash as a slash.
+    """
+    return uri == uri.strip() and "\\" not in uri and is_displayable(uri)
 
 
 def _after_file(rest: str) -> str | None:
@@ -110,11 +146,14 @@ def _after_file(rest: str) -> str | None:
     return f"//{match['path']}" if match is not None and _has_plain_segments(match["path"]) else None
 
 
-def _after_web(scheme: str, rest: str) -> str | None:
+def _after_web(scheme: str, written: str, rest: str) -> str | None:
     match = _WEB.match(rest)
     if match is None or not _has_plain_segments(match["path"]):
         return None
     authority, path = match["authority"], match["path"]
+    # Some parsers decode escapes in a host, and some do not.
+    if not written.startswith(f"//{authority}"):
+        return None
     if not _is_plain_host(_EXPRESSION.sub("x", authority), _WEB_PORTS[scheme]):
         return None
     is_whole = path.startswith("/") or authority.endswith(_WILDCARD)
@@ -126,8 +165,10 @@ def _after_other(rest: str) -> str | None:
     if match is None:
         return None
     authority = match["authority"] or ""
-    plain = _ESCAPES.sub("", authority)
-    if plain != plain.lower() or authority in {"//.", "//.."} or _EMPTY_PARTS.search(authority):
+    if _CAPITALS.search(authority) or authority in {"//.", "//.."} or _EMPTY_PARTS.search(authority):
+        return None
+    # Parsers that look a host up compare it in this form.
+    if unicodedata.normalize("NFKC", authority) != authority:
         return None
     return rest if _has_plain_segments(match["path"]) else None
 
@@ -151,32 +192,41 @@ def _is_plain_host(authority: str, default_port: str) -> bool:
 def _has_plain_segments(rest: str) -> bool:
     """Whether `rest`, a path and what follows it, has no segments that programs remove.
 
-    Some take a query for part of the path: `a?/../../b` must not be a name below `a`. Some cut parameters off a
-    segment before they compare it with the dots (`..;x`).
+    Some take a query for part of the path: `a?/../../b` must not be a name below `a`. Some cut parameters (`..;x`)
+    or blanks off a segment before they compare it with the dots, and some fold wide dots and slashes into these.
     """
     path = re.split(r"[?#]", rest, maxsplit=1)[0]
-    segments = {segment.partition(";")[0] for segment in (*path.split("/"), *rest.split("/"))}
+    folded = rest if rest.isascii() else unicodedata.normalize("NFKC", rest)
+    if folded.count("/") != rest.count("/") or "\\" in folded:
+        return False
+    parts = (*path.split("/"), *folded.split("/"), *re.split(r"[?#]", folded, maxsplit=1)[0].split("/"))
+    segments = {re.split(";|%3B", part, maxsplit=1)[0].strip() for part in parts}
     return "//" not in path and not segments & {".", ".."}
 
 
 def _decoded(text: str) -> str | None:
-    """`text` with its escapes decoded; `None` if one is needless, means something else, or is not text."""
+    """`text` with its escapes decoded; `None` if one is for a separator or a control character, or is not text."""
+    if _BARE_PERCENT.search(text):
+        return None
+    path, mark, query = text.partition("?")
     try:
-        plain = unicodedata.normalize("NFC", _ESCAPES.sub(_decoded_run, text))
+        plain = _decode_all(path, _KEPT) + mark + _decode_all(query, _KEPT_IN_QUERY)
     except ValueError:
         return None
-    return None if "%" in plain else plain
+    return None if _TWICE.search(plain) else unicodedata.normalize("NFC", plain)
 
 
 def _upper(found: re.Match[str]) -> str:
     return found[0].upper()
 
 
-def _decoded_run(run: re.Match[str]) -> str:
-    """The characters of a run of escapes; raise `ValueError` when one must not be there."""
-    text = bytes.fromhex(run[0].replace("%", "")).decode("utf-8")
-    if _NEVER_ESCAPED.search(text) or any(
-        unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} and char not in _JOINERS for char in text
-    ):
-        raise ValueError("an escape that is needless, or for a separator or a control character")
-    return text
+def _decode_all(text: str, kept: dict[str, str]) -> str:
+    """`text` with its escapes decoded but for those in `kept`; raise `ValueError` for one that is not allowed."""
+
+    def decode(run: re.Match[str]) -> str:
+        characters = bytes.fromhex(run[0].replace("%", "")).decode("utf-8")
+        if _SEPARATORS.intersection(characters) or not is_displayable(characters):
+            raise ValueError("an escape for a separator or a control character")
+        return "".join(kept.get(character, character) for character in characters)
+
+    return _ESCAPES.sub(decode, text)

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from oauth_core.display_text import is_displayable
 from oauth_core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def parse_place(text: str) -> Place:
 
 def parse_upstream(text: str) -> Upstream:
     """Read the origin of an MCP service; raise `ValueError` saying what is wrong."""
-    if not text.isprintable():  # `urlsplit` would drop some of it in silence
+    if not is_displayable(text):  # `urlsplit` would drop some of it in silence
         raise ValueError(f"{text!r} is not plain text")
     if text.startswith("unix:"):
         socket, colon, path = text.removeprefix("unix:").rpartition(":/")

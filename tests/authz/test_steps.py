@@ -32,7 +32,11 @@ def call(tool: str = "get_time", **more: object) -> bytes:
 
 
 async def ask(
-    authorizer: Authorizer, credentials: str | None, extensions: dict[str, str], body: bytes = b"", **headers: str
+    authorizer: Authorizer,
+    credentials: str | None,
+    extensions: dict[str, str],
+    body: bytes = b"",
+    **headers: str,
 ) -> Answer:
     sent = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
     message = check_request(token=credentials, body=body, headers=sent, extensions=extensions)
@@ -158,13 +162,15 @@ async def test_a_body_of_unknown_length_has_its_id_read_before_envoy_holds_all_o
 
 async def test_a_bound_token_is_refused_with_the_id_too_where_the_body_is_read(key: SigningKey) -> None:
     bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
-    sent = {"authorization": f"DPoP {bound}", "content_length": "100"}
+    credentials = f"DPoP {bound}"
     authorizer, _ = await subject(key, RULED, policy_of("mcp.other"))
-    first = await ask(authorizer, None, HEADERS | BODY_FOLLOWS, **sent)
+    first = await ask(authorizer, None, HEADERS | BODY_FOLLOWS, authorization=credentials, content_length="100")
     assert first.metadata["decision"] == "refused", first
-    refused = await ask(authorizer, None, REFUSAL | BODY_FOLLOWS, call(), **sent)
+    refused = await ask(authorizer, None, REFUSAL | BODY_FOLLOWS, call(), authorization=credentials)
     assert (refused.status, refused.json["id"]) == (403, "call-7")
     authorizer, _ = await subject(key, RULED, policy_of(READ))
-    assert (await ask(authorizer, None, HEADERS | BODY_FOLLOWS, **sent)).metadata["decision"] == "undecided"
-    refused = await ask(authorizer, None, {"portcullis.service": "time"}, call(), authorization=f"DPoP {bound}")
+    assert (
+        await ask(authorizer, None, HEADERS | BODY_FOLLOWS, authorization=credentials, content_length="100")
+    ).metadata["decision"] == "undecided"
+    refused = await ask(authorizer, None, {"portcullis.service": "time"}, call(), authorization=credentials)
     assert (refused.status, refused.json["id"]) == (401, "call-7"), "and it has no good proof"

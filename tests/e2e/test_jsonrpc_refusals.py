@@ -156,8 +156,8 @@ async def test_a_service_out_of_reach_is_reported_with_the_id_of_the_request(
     gateway: RunningGateway, http: httpx2.AsyncClient, request_id: str | int
 ) -> None:
     mine = await token(gateway, "hubot", "away")
-    for text in ({}, {"ensure_ascii": False}):
-        body = json.dumps({**call("x"), "id": request_id}, **text).encode()
+    for ensure_ascii in (True, False):
+        body = json.dumps({**call("x"), "id": request_id}, ensure_ascii=ensure_ascii).encode()
         answer = await post(http, gateway.resource("away"), mine, body)
         assert (answer.status_code, told(answer)) == (503, (request_id, 503))
         assert answer.headers["retry-after"]

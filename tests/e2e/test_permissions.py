@@ -256,7 +256,17 @@ async def test_a_body_just_under_the_limit_is_decided_upon(
 
 
 @pytest.mark.parametrize(
-    "uri", ["file:/private/a", "file:private/a", "file://localhost/private/a", "file:///public/a?/../../private/a"]
+    "uri",
+    [
+        *("file:/private/a", "file:private/a", "file://localhost/private/a", "file:///public/a?/../../private/a"),
+        *(
+            "file:///%70rivate/a",
+            "file:///private%2Fa",
+            "file:///public/%252e%252e/private/a",
+            "file:///public\\..\\private",
+        ),
+        *("file:///private/%C3%BC", "file:///private/\u00fc b", "file:///public/..%20/private/a"),
+    ],
 )
 async def test_no_spelling_of_a_uri_needs_less_than_its_rule(
     gateway: RunningGateway, http: httpx2.AsyncClient, uri: str
@@ -274,6 +284,18 @@ async def test_no_spelling_of_a_uri_needs_less_than_its_rule(
     assert await status("subscriptions/listen", notifications=wanted) in {400, 403}
     wanted = {"resourceSubscriptions": ["file:///public/a", "file:///private/a"]}
     assert await status("subscriptions/listen", notifications=wanted) == 403
+
+
+@pytest.mark.parametrize(
+    "name", ["My%20Notes", "My Notes", "C%23", "C#", "what%3F", "100%25", "\u00fc", "%c3%bc", "\U0001fae9", "%41"]
+)
+async def test_what_real_servers_name_their_resources_reaches_them(
+    gateway: RunningGateway, http: httpx2.AsyncClient, name: str
+) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": f"file:///public/{name}"}}
+    answer = await send(http, gateway, await reader_token(gateway), body)
+    assert "jsonrpc" in answer.text
+    assert "error_description" not in answer.text, "the service answers, not the gateway"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])

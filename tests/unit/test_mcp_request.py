@@ -106,6 +106,40 @@ def test_a_name_that_folds_into_another_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "character", ["\u202e", "\u2066", "\u2028", "\x85", "\ufeff", "\u00ad", "\ufffe", "\U000e0001\ufffe"]
+)
+def test_a_name_with_characters_that_hide_or_turn_text_is_refused(character: str) -> None:
+    assert sent(message(name=f"a{character}b")) is CallFault.AMBIGUOUS_NAME
+    assert sent(message("prompts/get", name=f"a{character}b")) is CallFault.AMBIGUOUS_NAME
+    assert sent(message("resources/read", uri=f"note:///a{character}b")) is CallFault.AMBIGUOUS_NAME
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627",
+            "\u0915\u094d\u200d\u0937",
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        ),
+        *(
+            "\u2764\ufe0f",
+            "\U0001fae9",
+            "\U0001faea",
+            "\U0001f3f4\U000e0067\U000e0062\U000e007f",
+            "l\u2019heure",
+            "\u6642\u9593",
+        ),
+    ],
+)
+def test_names_of_every_script_and_emoji_of_every_year_are_names(name: str) -> None:
+    assert sent(message(name=name)) == Call("tools/call", NameKind.TOOL, name)
+    assert sent(message("prompts/get", name=name)) == Call("prompts/get", NameKind.PROMPT, name)
+    uri = f"note:///{name}"
+    assert sent(message("resources/read", uri=uri)) == Call("resources/read", NameKind.RESOURCE, uri)
+
+
+@pytest.mark.parametrize(
     "uri",
     [
         "file:///public/../etc/passwd",
@@ -118,17 +152,17 @@ def test_a_name_that_folds_into_another_is_refused(name: str) -> None:
         "file:///public\\x",
         "FILE:///public/x",
         "https://EXAMPLE.com/x",
-        "file:///%70ublic",
-        "file:///a%c3%a9",
+        "file:///public%252Fx",
         "file:///a%00",
         "file:///a%2",
-        "file:///a b",
-        "file:///é",
+        "file:///a ",
+        "file:///a\tb",
+        "file:///a\u202eb",
         "/etc/passwd",
         "",
     ],
 )
-def test_a_uri_with_a_second_spelling_is_refused(uri: str) -> None:
+def test_a_uri_that_programs_read_differently_is_refused(uri: str) -> None:
     assert sent(message("resources/read", uri=uri)) is CallFault.AMBIGUOUS_NAME
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -131,6 +133,22 @@ def test_what_parsers_fold_into_a_guarded_uri_is_guarded_or_refused(pattern: str
         ("file:///{path}", "file:///{path}"),
         ("https://{host}/x", "https://{host}/x"),
         ("urn:isbn:1", "urn:isbn:1"),
+        ("file:///My%20Documents/a", "file:///My Documents/a"),
+        ("file:///My Documents/a", "file:///My Documents/a"),
+        ("notes://ü", "notes://ü"),
+        ("notes://%c3%bc", "notes://ü"),
+        ("notes://ملاحظات/\u06f1", "notes://ملاحظات/\u06f1"),
+        ("note:///C%23/a", "note:///C%23/a"),
+        ("note:///C#/a", "note:///C#/a"),
+        ("note:///what%3f", "note:///what%3F"),
+        ("note:///what\uff1f", "note:///what\uff1f"),
+        ("note:///100%25", "note:///100%25"),
+        ("note:///100%25 sure", "note:///100%25 sure"),
+        ("note:///%41%7E", "note:///A~"),
+        ("note:///a%3Bb;c", "note:///a%3Bb;c"),
+        ("db://t?a=1%262&b=x%2By", "db://t?a=1%262&b=x%2By"),
+        ("note:///\U0001f468\u200d\U0001f469", "note:///\U0001f468\u200d\U0001f469"),
+        ("note:///\U0001fae9", "note:///\U0001fae9"),
     ],
 )
 def test_what_honest_clients_ask_for_has_a_form(uri: str, form: str) -> None:
@@ -138,9 +156,36 @@ def test_what_honest_clients_ask_for_has_a_form(uri: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["file:///a%E2%80%8Bb", "file:///a%C2%85", "file:///a%FF", "file:///a%C0%AE", "file:///a%ED%A0%80"]
+    "uri",
+    [
+        *("file:///a%E2%80%8Bb", "file:///a\u200bb", "file:///a%E2%80%AEb", "file:///a\u202eb"),
+        *("file:///a%C2%85", "file:///a%FF", "file:///a%C0%AE", "file:///a%ED%A0%80", "file:///a\ud800"),
+        *(
+            "file:///a%00",
+            "file:///a%0A",
+            "file:///a\nb",
+            "file:///a\tb",
+            "file:///a ",
+            " file:///a",
+            "file:///a\u00a0",
+        ),
+        *("file:///a%2Fb", "file:///a%2fb", "file:///a%5Cb", "file:///a\\b"),
+        *("file:///a%252Fb", "file:///a%252fb", "file:///%2541", "file:///a%25%32%46b", "file:///a%25u002fb"),
+        *("file:///100%", "file:///a%2", "file:///a%zz", "file:///a%u0041"),
+        *("file:///%2E%2e/a", "file:///.%2e/a", "file:///.. /a", "file:///..%20/a", "file:///..%3Bx/a"),
+        *(
+            "file:///a%3F/../b",
+            "file:///a%23/../b",
+            "file:///\uff0e\uff0e/a",
+            "file:///a\uff0fb",
+            "file:///\u2025/a",
+        ),
+        *("note://a%2Fb", "note://a\uff0fb/c", "note://Abc/d", "note://%41bc/d", "note://\u212a/d"),
+        *("https://ex%61mple.com/", "https://b\u00fccher.example/", "https://a b/", "https://a%3A8443/"),
+        "file:///c%7C/a",
+    ],
 )
-def test_escapes_that_are_no_plain_text_are_refused(uri: str) -> None:
+def test_what_programs_read_differently_or_what_hides_text_is_refused(uri: str) -> None:
     assert canonical(uri) is None
 
 
@@ -156,6 +201,10 @@ def test_escapes_that_are_no_plain_text_are_refused(uri: str) -> None:
         ("https://example.com", "https://example.com/"),
         ("note://é/*", "note://é/*"),
         ("note://%C3%A9/*", "note://é/*"),
+        ("file:///%61*", "file:///a*"),
+        ("file:///a b*", "file:///a b*"),
+        ("file:///a%20b*", "file:///a b*"),
+        ("file:///a%23b/*", "file:///a%23b/*"),
         ("*/secret", "*/secret"),
     ],
 )
@@ -174,7 +223,8 @@ def test_a_pattern_is_brought_into_the_same_form(pattern: str, form: str) -> Non
         "https://Example.com/*",
         "file:///a/../b/*",
         "file:///a//b/*",
-        "file:///%61*",
+        "file:///a%2Fb*",
+        "file:///a%252Fb*",
         "file:///%2A",
         "file:///a{}",
         "file:///a\\b",
@@ -231,6 +281,94 @@ def test_what_the_url_standard_folds_together_has_one_form_or_none(uri: str) -> 
     again = canonical(folded)
     assert again is not None
     assert again == form or again in other_forms(form)
+
+
+_characters = st.lists(
+    st.sampled_from([*"aZ09-._~ /@:,!$'()*\"<>^`|{}[]%?#", "é", "ß", "ü", "\u200c", "\U0001f642", "\u3042", "中"]),
+    max_size=8,
+)
+_must_be_escaped = frozenset("%?#")
+
+
+def spelled(characters: list[str], choices: list[int]) -> str:
+    """`characters` below `note:///x/`, each as it is or escaped in one of the ways in which programs escape."""
+    ways = (str, quote_all, lambda text: quote_all(text).lower())
+    written = [
+        char if char == "/" else ways[choice or (char in _must_be_escaped)](char)
+        for char, choice in zip(characters, choices, strict=False)
+    ]
+    return "note:///x/" + "".join(written) + "y"
+
+
+def quote_all(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+_choices = st.lists(st.integers(0, 2), min_size=8, max_size=8)
+
+
+@given(_characters, _choices, _choices)
+def test_escaped_or_not_a_name_has_one_form(characters: list[str], first: list[int], second: list[int]) -> None:
+    """Python's `urllib` and every reader that splits first and decodes then take the two for one resource."""
+    one, other = spelled(characters, first), spelled(characters, second)
+    assert unquote(urlsplit(one).path) == unquote(urlsplit(other).path)
+    assert canonical(one) == canonical(other)
+
+
+@given(_characters, _choices)
+def test_every_plain_name_has_a_form(characters: list[str], choices: list[int]) -> None:
+    text = "".join(characters)
+    names = f"x/{text}y".split("/")
+    hides = any(not name or name.strip() in {".", ".."} for name in names)
+    is_twice = re.search("%[0-9A-Fa-f]{2}", f"{text}y") is not None
+    assert (canonical(spelled(characters, choices)) is None) == (hides or is_twice)
+
+
+@given(_uris, st.lists(st.integers(0, 2), min_size=80, max_size=80))
+def test_no_escape_makes_a_guarded_uri_need_less(uri: str, choices: list[int]) -> None:
+    rules = {"*": SECRET, "file:///a*": READ, "note:///a*": READ, "https://example.com/a*": READ, "note:a*": READ}
+    plain = needs(uri, **rules)
+    start, colon, rest = uri.partition(":")
+    ways = (str, quote_all, lambda text: quote_all(text).lower())
+    escaped = start + colon + "".join(ways[choice](char) for char, choice in zip(rest, choices, strict=False))
+    found = needs(escaped, **rules)
+    assert found is None or plain is None or SECRET in found or SECRET not in plain
+
+
+@pytest.mark.parametrize(
+    ("pattern", "uri"),
+    [
+        ("note:///C%23/*", "note:///C#/a"),
+        ("note:///C#/*", "note:///C%23/a"),
+        ("note:///C", "note:///C#/a"),
+        ("note:///a?b", "note:///a%3Fb"),
+        ("note:///a%3Fb", "note:///a?b"),
+        ("note:///a;b", "note:///a%3Bb"),
+        ("note:///a%3Bb", "note:///a;b"),
+        ("db://t?a=x y", "db://t?a=x+y"),
+        ("db://t?a=x+y", "db://t?a=x%20y"),
+        ("db://t?a=1&b=2", "db://t?a=1%26b=2"),
+        ("notes://ü/*", "notes://Ü/a"),
+        ("notes://ü/*", "notes://%C3%9C/a"),
+    ],
+)
+def test_what_some_program_reads_as_a_guarded_uri_needs_what_that_needs(pattern: str, uri: str) -> None:
+    found = needs(uri, **{"*": READ, pattern: SECRET})
+    assert found is not None
+    assert SECRET in found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "uri"),
+    [
+        ("note:///a?b", "note:///a%3Fb"),
+        ("note:///a%3Fb", "note:///a?b"),
+        ("note:///C#", "note:///C%23"),
+        ("db://t?a=1&b=2", "db://t?a=1%26b=2"),
+    ],
+)
+def test_a_rule_that_opens_one_uri_does_not_open_another_that_is_only_like_it(pattern: str, uri: str) -> None:
+    assert SECRET in (needs(uri, **{"*": SECRET, pattern: READ}) or ())
 
 
 @given(_uris)
