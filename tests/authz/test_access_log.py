@@ -66,7 +66,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 async def written(stream: io.StringIO) -> None:
     """Return once something stands in `stream`."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not stream.getvalue():
         assert time.monotonic() < deadline
         await asyncio.sleep(WRITE_EVERY / 5)

@@ -65,7 +65,7 @@ def change(redis: RedisServer, how: str, *arguments: Any) -> Any:
 
 
 def wait_for(authz: AuthzProcess, status: int, **request: Any) -> Answer:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (answer := ask(authz, **request)).status != status:
         assert time.monotonic() < deadline, f"still {answer.status}"
         time.sleep(0.01)

@@ -41,6 +41,15 @@ def ask(authz: AuthzProcess, token: str | None) -> Answer:
     return read_answer(authz.check(check_request(token=token)))
 
 
+def known(authz: AuthzProcess, token: str) -> int:
+    """The status of the first answer that Redis had a part in: on a busy machine it may be late."""
+    deadline = time.monotonic() + 60
+    while (status := ask(authz, token).status) == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return status
+
+
 def assert_unknown(answer: Answer) -> None:
     assert answer.status == 503
     assert answer.grpc_code == 14
@@ -50,7 +59,7 @@ def assert_unknown(answer: Answer) -> None:
 
 def wait_for_status(authz: AuthzProcess, token: str, status: int) -> Answer:
     """The first answer of that status. What was remembered may count for a moment, and no longer."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (answer := ask(authz, token)).status != status:
         assert time.monotonic() < deadline, f"still {answer.status}"
         time.sleep(0.02)
@@ -61,7 +70,7 @@ def test_while_redis_is_down_a_good_token_is_unknown_and_then_good_again(
     own_authz: AuthzProcess, own_redis: RedisServer, key: SigningKey
 ) -> None:
     token = mint(key)
-    assert ask(own_authz, token).status == 200
+    assert known(own_authz, token) == 200
     own_redis.kill()
     assert_unknown(wait_for_status(own_authz, token, 503))
     own_authz.wait_for_health("NOT_SERVING")
@@ -71,14 +80,14 @@ def test_while_redis_is_down_a_good_token_is_unknown_and_then_good_again(
     publish(own_redis, key)
     remember(own_redis, "jti-1")
     own_authz.wait_for_health("SERVING")
-    assert ask(own_authz, token).status == 200
+    assert known(own_authz, token) == 200
 
 
 def test_a_redis_that_is_silent_is_unknown_within_the_deadline_and_answers_are_never_mixed_up(
     own_authz: AuthzProcess, own_redis: RedisServer, key: SigningKey
 ) -> None:
     live, dead = mint(key, jti="jti-1"), mint(key, jti="jti-dead")
-    assert ask(own_authz, live).status == 200
+    assert known(own_authz, live) == 200
     own_redis.pause()
     try:
         wait_for_status(own_authz, live, 503)
@@ -90,7 +99,7 @@ def test_a_redis_that_is_silent_is_unknown_within_the_deadline_and_answers_are_n
     finally:
         own_redis.resume()
     own_authz.wait_for_health("SERVING")
-    assert [ask(own_authz, token).status for token in (dead, live) * 10] == [401, 200] * 10
+    assert [known(own_authz, token) for token in (dead, live) * 10] == [401, 200] * 10
 
 
 def test_a_redis_that_was_emptied_has_revoked_every_token(
@@ -100,7 +109,7 @@ def test_a_redis_that_was_emptied_has_revoked_every_token(
         client.flushall()
     publish(own_redis, key)
     own_authz.wait_for_health("SERVING")
-    assert ask(own_authz, mint(key)).status == 401
+    assert known(own_authz, mint(key)) == 401
 
 
 @pytest.mark.parametrize("document", [None, "", "{}", '{"keys":[{}]}', '{"keys":7}', "[]", b"\xff\xfe"])
@@ -117,7 +126,7 @@ def test_without_usable_keys_every_check_is_unknown(
     assert_unknown(ask(own_authz, None))
     publish(own_redis, key)
     own_authz.wait_for_health("SERVING")
-    assert ask(own_authz, mint(key)).status == 200
+    assert known(own_authz, mint(key)) == 200
 
 
 def test_it_starts_without_redis_and_serves_once_redis_and_keys_are_there(key: SigningKey) -> None:
@@ -131,7 +140,7 @@ def test_it_starts_without_redis_and_serves_once_redis_and_keys_are_there(key: S
             remember(redis, "jti-1")
             publish(redis, key)
             authz.wait_for_health("SERVING")
-            assert ask(authz, mint(key)).status == 200
+            assert known(authz, mint(key)) == 200
 
 
 def test_a_token_of_a_new_key_passes_at_once(
@@ -139,7 +148,7 @@ def test_a_token_of_a_new_key_passes_at_once(
 ) -> None:
     newer = new_key()
     publish(own_redis, key, newer)
-    assert {ask(own_authz, mint(each)).status for each in (key, newer)} == {200}
+    assert {known(own_authz, mint(each)) for each in (key, newer)} == {200}
 
 
 def test_a_key_taken_out_of_the_ring_is_trusted_no_longer(
@@ -147,8 +156,8 @@ def test_a_key_taken_out_of_the_ring_is_trusted_no_longer(
 ) -> None:
     newer = new_key()
     publish(own_redis, newer)
-    assert ask(own_authz, mint(newer)).status == 200, "the new ring is known now"
-    assert ask(own_authz, mint(key)).status == 401
+    assert known(own_authz, mint(newer)) == 200, "the new ring is known now"
+    assert known(own_authz, mint(key)) == 401
 
 
 def test_a_token_of_an_unknown_key_is_unknown_while_the_ring_cannot_be_read(

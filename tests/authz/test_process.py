@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def assert_refuses_to_start(authz: AuthzProcess, *words: str) -> None:
-    assert authz.process.wait(15) == 2
+    assert authz.process.wait(60) == 2
     errors = [line for line in authz.log_text().splitlines() if not line.startswith("{")]
     assert all(line.startswith("ext_authz: ") for line in errors)
     assert len(errors) == len(words)
@@ -89,7 +89,7 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey)
                 assert authz.process.poll() is None
             redis.resume()
             assert read_answer(waiting.result()).status == 200
-            assert authz.process.wait(15) == 0
+            assert authz.process.wait(60) == 0
 
 
 def test_told_to_stop_it_does_not_wait_for_ever(key: SigningKey) -> None:

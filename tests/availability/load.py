@@ -37,7 +37,7 @@ CALLERS = 4
 SIGN_IN_AGAIN = "400 invalid_grant"
 GOOD = "200"
 
-_ANSWER_SECONDS = 15.0
+_ANSWER_SECONDS = 60.0
 _GRANTS = 4
 _PACES = {"call": 0.1, "refresh": 0.25, "discovery": 0.25, "revoked": 0.1}
 _CALM = {"call": 40, "refresh": 4, "discovery": 4}

@@ -34,8 +34,8 @@ from tests.availability.replicas import (
 from tests.envoy.upstream import serving
 from tests.support.envoy_binary import envoy_path
 from tests.support.oauth_client import OAuthClient
+from tests.support.ports import free_port
 from tests.support.published_keys import MASTER_KEY, SIGNER
-from tests.support.web_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.clients.person import Person
 
-_PATIENCE = 45.0
+_PATIENCE = 60.0
 _ROOT = node.HERE.parents[1]
 
 

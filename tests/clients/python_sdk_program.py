@@ -56,7 +56,7 @@ async def _serve(url: str, document: str | None) -> None:
             client_metadata_url=document,
         )
         async with (
-            httpx2.AsyncClient(auth=provider, timeout=30.0) as http,
+            httpx2.AsyncClient(auth=provider, timeout=60.0) as http,
             Client(streamable_http_client(url, http_client=http), read_timeout_seconds=30.0) as client,
         ):
             _tell([tool.name for tool in (await client.list_tools()).tools])

@@ -29,7 +29,7 @@ _STEPS_UP = {
 """Those that do not simply do it."""
 
 _CANNOT_REGISTER_AGAIN = {"mcp"}
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 def _events(gateway: RunningGateway, client_id: str, kind: str) -> list[dict[str, Any]]:

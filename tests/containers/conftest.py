@@ -10,7 +10,7 @@ import pytest
 
 from tests.containers import engine as engines
 from tests.containers.stack import compose, images, running_stack
-from tests.envoy.process import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,9 @@ import pytest
 from cryptography import x509
 
 from tests.containers.stack import running_stack
-from tests.envoy.process import Answer, free_port
+from tests.envoy.process import Answer
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

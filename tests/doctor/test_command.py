@@ -16,7 +16,7 @@ import pytest
 from portcullis.doctor.gateway import UnreachableError, discover
 from tests.doctor import faults
 from tests.support.front_envoy import front_envoy
-from tests.support.web_process import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -48,7 +48,7 @@ ENDS = "its token is refused within a second"
 async def _examined(gateway: RunningGateway, *, forging: bool = True) -> list[Finding]:
     forger = Forger(operator_settings(None, gateway.state_dir, {})) if forging else None
     try:
-        async with httpx2.AsyncClient(timeout=15.0) as http:
+        async with httpx2.AsyncClient(timeout=60.0) as http:
             patient = await discover(gateway.url, http)
             return [finding async for finding in examine(patient, LocalBrowser("octocat"), forger)]
     finally:
@@ -60,7 +60,7 @@ async def _about_records(gateway: RunningGateway) -> Finding:
     """The one finding, which comes before any sign-in."""
     forger = Forger(operator_settings(None, gateway.state_dir, {}))
     async with (
-        httpx2.AsyncClient(timeout=15.0) as http,
+        httpx2.AsyncClient(timeout=60.0) as http,
         aclosing(examine(await discover(gateway.url, http), LocalBrowser("octocat"), forger)) as findings,
     ):
         async for finding in findings:

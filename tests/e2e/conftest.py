@@ -33,7 +33,7 @@ def redis(gateway: RunningGateway) -> Iterator[Redis]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     """Plain HTTP, to send exactly what a test wants sent."""
-    async with httpx2.AsyncClient(timeout=20.0) as http:
+    async with httpx2.AsyncClient(timeout=60.0) as http:
         yield http
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.gateway import RunningGateway
     from tests.support.oauth_client import OAuthClient
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

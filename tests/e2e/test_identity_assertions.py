@@ -74,7 +74,7 @@ class Enterprise:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Client]:
         async with (
-            httpx2.AsyncClient(auth=self.provider, timeout=30.0) as http,
+            httpx2.AsyncClient(auth=self.provider, timeout=60.0) as http,
             Client(streamable_http_client(self.resource, http_client=http), read_timeout_seconds=30.0) as client,
         ):
             yield client

@@ -23,7 +23,7 @@ EVERYBODY = ("tokens", "revoke", "--all", "--yes")
 
 async def answered(http: httpx2.AsyncClient, resource: str, token: str | None, status: int) -> httpx2.Response:
     """The first answer of that status: what was done reaches the check service a moment later."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (answer := await knock(http, resource, token)).status_code != status:
             pass
     return answer

@@ -45,7 +45,7 @@ def gateway() -> Iterator[RunningGateway]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     """Plain HTTP."""
-    async with httpx2.AsyncClient(timeout=20.0) as http:
+    async with httpx2.AsyncClient(timeout=60.0) as http:
         yield http
 
 
@@ -240,7 +240,7 @@ async def test_nobody_without_a_good_token_makes_envoy_hold_a_body(
     connections = []
     try:
         for _ in range(CONNECTIONS):
-            connection = socket.create_connection(("127.0.0.1", url.port or 80), timeout=20)
+            connection = socket.create_connection(("127.0.0.1", url.port or 80), timeout=60)
             connections.append(connection)
             connection.sendall(head + b"x" * 1000)
             # The answer comes although the body never will.

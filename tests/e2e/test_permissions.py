@@ -60,7 +60,7 @@ def gateway() -> Iterator[RunningGateway]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     """Plain HTTP, to send exactly what a test wants sent."""
-    async with httpx2.AsyncClient(timeout=20.0) as http:
+    async with httpx2.AsyncClient(timeout=60.0) as http:
         yield http
 
 
@@ -354,7 +354,7 @@ async def until_status(
     http: httpx2.AsyncClient, gateway: RunningGateway, token: str, tool: str, wanted: set[int]
 ) -> None:
     """Wait until every worker answers so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         in_a_row = 0
         while in_a_row < 10:
             answer = await send(http, gateway, token, call(tool, text="x"))
@@ -364,7 +364,7 @@ async def until_status(
 
 async def until_told(gateway: RunningGateway, event: str, *, since: int) -> None:
     """Wait for an audit event of the check service after the first `since`."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while all(each["event"] != event for each in gateway.audit("ext_authz")[since:]):  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.05)
 

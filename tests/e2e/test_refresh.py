@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import httpx2
     from redis import Redis
 
-_LIFETIME = 3
-_PATIENCE = 15.0
+_LIFETIME = 8
+_PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
 def short_lived() -> Iterator[RunningGateway]:
-    """A gateway whose access tokens live for three seconds."""
+    """A gateway whose access tokens live for eight seconds."""
     lifetime = {"ACCESS_TOKEN_LIFETIME": str(_LIFETIME), "ALLOW_SHORT_ACCESS_TOKENS": "true"}
     with running_gateway(config=WHOAMI_ALONE, environ=lifetime) as gateway:
         yield gateway

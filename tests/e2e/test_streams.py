@@ -40,7 +40,7 @@ async def test_a_legacy_client_opens_an_event_stream_that_ends_with_its_session(
         assert (await http.post(resource, json=_WHOAMI, headers={**MCP_HEADERS, **session})).status_code == 200
         assert not rest.done()
         assert (await http.delete(resource, headers=session)).status_code in {200, 204}
-        await asyncio.wait_for(rest, 10)
+        await asyncio.wait_for(rest, 60)
 
     gone = await http.post(resource, json=_WHOAMI, headers={**MCP_HEADERS, **session})
     assert gone.status_code == 404, "the service's own answer: the session is no more"

@@ -16,7 +16,7 @@ from portcullis.bench.http2_client import FrameReader, opening
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 RESET, CLOSED = "stream reset", "connection closed"
 

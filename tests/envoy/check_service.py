@@ -136,4 +136,4 @@ def checking(place: Path, services: tuple[Service, ...]) -> Iterator[CheckServic
     try:
         yield service
     finally:
-        server.stop(grace=None).wait(timeout=10)
+        server.stop(grace=None).wait(timeout=60)

@@ -13,8 +13,9 @@ import pytest
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import Check, CheckService, checking
-from tests.envoy.process import Answer, Change, Gate, free_port, running, unchanged
+from tests.envoy.process import Answer, Change, Gate, running, unchanged
 from tests.envoy.upstream import Received, Upstream, serving
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from portcullis.envoy_config import SYSTEM_CAS, render
 from tests.support.envoy_binary import envoy_path
+from tests.support.ports import free_port as free_port  # noqa: PLC0414 - tests take it from here too
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from oauth_core.settings import EnvoySettings
 
-_STARTING_SECONDS = 20
+_STARTING_SECONDS = 60
 Change = Callable[[dict[str, Any]], None]
-_LONGEST_ANSWER = 10
+_LONGEST_ANSWER = 60
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,6 @@ class Gate:
         return answer
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def unchanged(_: dict[str, Any]) -> None:
     """The configuration of the HTTP connection manager as it is."""
 
@@ -147,7 +140,7 @@ def running(
         finally:
             process.terminate()
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

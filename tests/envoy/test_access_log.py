@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _line_of(world: World, path: str) -> tuple[dict[str, Any], str]:
-    deadline = time.monotonic() + 15  # Envoy writes its log in batches
+    deadline = time.monotonic() + 60  # Envoy writes its log in batches
     while time.monotonic() < deadline:
         text = world.gate.log.read_text(encoding="utf-8")
         for line in text.splitlines():

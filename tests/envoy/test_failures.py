@@ -18,8 +18,9 @@ from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import SYSTEM_CAS
 from tests.envoy.check_service import GOOD, checking
-from tests.envoy.process import Gate, free_port, running
+from tests.envoy.process import Gate, running
 from tests.envoy.upstream import Upstream, serving
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

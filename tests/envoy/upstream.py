@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(OSError):
             self._chunk(b"data: first\n\n")
-            if self.upstream.more.wait(timeout=30):
+            if self.upstream.more.wait(timeout=60):
                 self._chunk(b"data: second\n\n")
             self._chunk(b"")
 
@@ -149,4 +149,4 @@ def serving(name: str, place: Path | None = None, *, tls: ssl.SSLContext | None 
         upstream.more.set()
         server.shutdown()
         server.server_close()
-        thread.join(timeout=10)
+        thread.join(timeout=60)

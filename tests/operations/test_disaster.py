@@ -12,7 +12,7 @@ import pytest
 
 from tests.operations.test_page import BLOCKS, _run, _running, environment_of
 from tests.support.oauth_client import OAuthClient
-from tests.support.web_process import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

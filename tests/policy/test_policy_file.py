@@ -31,7 +31,7 @@ class Recorder:
         self.told.put_nowait(event)
 
     async def next(self) -> AuditEvent:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.told.get()
 
 

@@ -13,7 +13,8 @@ from oauth_core.quotas import Stored
 from oauth_core.settings import WebSettings, load
 from oauth_web.metrics import FAMILIES
 from tests.support.oauth_client import OAuthClient, Pkce
-from tests.support.web_process import free_port, running_web
+from tests.support.ports import free_port
+from tests.support.web_process import running_web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

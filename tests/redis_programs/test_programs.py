@@ -106,4 +106,4 @@ def test_every_server_on_this_machine_takes_the_configuration_of_up(program: str
                     web.execute_command("FLUSHALL")
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)

@@ -142,7 +142,7 @@ async def test_a_key_that_was_retired_after_the_backup_never_signs_again(
     operate(web, "keys", "retire", leaked, "--force")
     operate(web, "restore", "--force", str(file))
     assert leaked not in operate(web, "keys", "list").stdout
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while leaked in (await client.http.get(f"{client.issuer}/.well-known/jwks.json")).text:
             pass
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200

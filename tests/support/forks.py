@@ -56,7 +56,7 @@ def running(module: str, *arguments: str, environment: Mapping[str, str], log: P
         yield process
     finally:
         process.terminate()
-        process.join(10)
+        process.join(60)
         process.kill()
         process.join()
         process.close()

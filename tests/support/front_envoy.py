@@ -49,7 +49,7 @@ def front_envoy(gateway: RunningGateway, change: Callable[[Json], None]) -> Iter
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -27,6 +27,7 @@ from redis import Redis
 from portcullis.operator_settings import operator_settings
 from portcullis.supervisor import operator_environment
 from tests.support import processes
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[2]
 _STARTING_SECONDS = 110.0
-_STOPPING_SECONDS = 30.0
+_STOPPING_SECONDS = 60.0
 
 WHOAMI_ALONE = """
 issuer = "http://localhost:8080"
@@ -108,7 +109,7 @@ def running_gateway(
         state_dir, output = folder / "state", folder / "output"
         arguments = ["--config", str(settings), "--state-dir", str(state_dir)]
         if "ISSUER" not in (environ or {}):
-            arguments += ["--port", "0"]
+            arguments += ["--port", str(free_port())]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "portcullis", "up", *arguments],

@@ -61,7 +61,7 @@ class OAuthClient:
     def __init__(self, issuer: str, *, tls: ssl.SSLContext | None = None) -> None:
         """`tls` says whom to trust, and may have a certificate to show."""
         self.issuer, self.tls = issuer, tls
-        self.http = httpx2.AsyncClient(timeout=20.0, verify=True if tls is None else tls)
+        self.http = httpx2.AsyncClient(timeout=60.0, verify=True if tls is None else tls)
         self.rewrite_github: Callable[[str], str] = lambda location: location
 
     async def __aenter__(self) -> OAuthClient:

@@ -116,4 +116,4 @@ def serving(
 
 def client_of(socket: Path) -> httpx2.Client:
     """An HTTP client whose every request goes to a Unix socket."""
-    return httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket)), base_url="http://localhost", timeout=10)
+    return httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket)), base_url="http://localhost", timeout=60)

@@ -95,7 +95,7 @@ def _handler(publisher: Publisher) -> type[BaseHTTPRequestHandler]:
             page = publisher.pages.get(self.path, Page(b"{}", 404))
             page.reached.set()
             if page.gate is not None:
-                page.gate.wait(20)
+                page.gate.wait(60)
             try:
                 self.send_response(page.status)
                 for name, value in page.headers.items():

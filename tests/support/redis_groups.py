@@ -8,8 +8,6 @@ Everything a process would find out by talking to the others for some seconds is
 
 from __future__ import annotations
 
-import random
-import socket
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisError
 
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ _SLOTS = 16384
 _PRIMARIES = 3
 _BUS = 10_000
 """How far above a node's port the other nodes call it."""
+_PORTS = range(20_000, 22_700)
+"""With the bus below what the system gives to callers."""
 _HOST = "127.0.0.1"
 SERVICE = "portcullis"
 
@@ -50,18 +51,7 @@ def until(happened: Callable[[], object]) -> None:
 
 def _free_ports(count: int) -> list[int]:
     """Ports that are free, and free for the cluster's bus too."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 - below what the system gives to callers
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind((_HOST, port))
-                second.bind((_HOST, port + _BUS))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
+    return [free_port(_PORTS, other=_BUS) for _ in range(count)]
 
 
 class SentinelGroup:
@@ -129,7 +119,7 @@ class SentinelGroup:
 def running_sentinels(
     *, password: str, users: Mapping[str, Sequence[str]] | None = None, count: int = 3
 ) -> Iterator[SentinelGroup]:
-    """Two servers and `count` Sentinels, which take a primary for dead after a third of a second."""
+    """Two servers and `count` Sentinels, which take a primary for dead after a second."""
     ports = _free_ports(2 + count)
     ids = {port: token_hex(20) for port in ports}
     first, second, *others = ports
@@ -163,7 +153,7 @@ def running_sentinels(
                 f"sentinel myid {ids[port]}",
                 f"sentinel monitor {SERVICE} {_HOST} {first} {count // 2 + 1}",
                 f"sentinel auth-pass {SERVICE} {password}",
-                f"sentinel down-after-milliseconds {SERVICE} 300",
+                f"sentinel down-after-milliseconds {SERVICE} 1000",
                 f"sentinel failover-timeout {SERVICE} 2000",
                 f"sentinel known-replica {SERVICE} {_HOST} {second}",
                 *known,
@@ -248,7 +238,7 @@ def running_cluster(
 ) -> Iterator[ClusterGroup]:
     """`count` nodes, three of them primaries; of six, each primary has a replica, of four the first one has.
 
-    They take a silent node for dead after half a second.
+    They take a silent node for dead after a second.
     """
     ports = _free_ports(count)
     ids = {port: token_hex(20) for port in ports}
@@ -267,7 +257,7 @@ def running_cluster(
                     f"port {port}",
                     f"bind {_HOST}",
                     "cluster-enabled yes",
-                    "cluster-node-timeout 500",
+                    "cluster-node-timeout 1000",
                     "cluster-require-full-coverage no",
                     "repl-diskless-sync yes",
                     "repl-diskless-sync-delay 0",

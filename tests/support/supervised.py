@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.support.ports import free_port
 from tests.support.programs import descendants_of, running, until
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ class Gateway:
 def gateway(
     folder: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None, state: Path | None = None
 ) -> Iterator[Gateway]:
-    """Run `portcullis up --port 0` with its state below `folder`, from when it is ready."""
+    """Run `portcullis up` with its state below `folder`, from when it is ready."""
     folder.mkdir(parents=True, exist_ok=True)
     file, log, state = folder / "portcullis.toml", folder / "up.log", state or folder / "state"
     file.write_text(config)
-    arguments = ["up", "--config", str(file), "--state-dir", str(state), "--port", "0"]
+    arguments = ["up", "--config", str(file), "--state-dir", str(state), "--port", str(free_port())]
     with running(arguments, log, environment) as process:
 
         def is_ready() -> bool:

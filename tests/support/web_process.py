@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from tests.support import forks
+from tests.support.ports import free_port as free_port  # noqa: PLC0414 - tests take it from here too
 from tests.support.published_keys import MASTER_KEY
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -73,14 +73,6 @@ class WebServer:
     def other_resource(self) -> str:
         """The resource identifier of the second service."""
         return f"{self.issuer}/notes/mcp"
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

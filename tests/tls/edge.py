@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import CheckService, checking
-from tests.envoy.process import Answer, Gate, free_port, running
+from tests.envoy.process import Answer, Gate, running
 from tests.envoy.upstream import Upstream, serving
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 HOST = "gate.example.com"
 TIME = "time.example.com"
-_SECONDS = 10
+_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
-from tests.envoy.process import free_port
+from tests.support.ports import free_port
 from tests.support.programs import until
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def pebble(folder: Path, authority: Authority, *, http_port: int, validity: int 
         until(lambda: _listens(listen) and _listens(management), "Pebble to listen")
         root = folder / "root.pem"
         trusted = ssl.create_default_context(cafile=str(authority.cert))
-        with urlopen(f"https://127.0.0.1:{management}/roots/0", context=trusted, timeout=10) as answer:
+        with urlopen(f"https://127.0.0.1:{management}/roots/0", context=trusted, timeout=60) as answer:
             root.write_bytes(answer.read())
         yield Pebble(f"https://127.0.0.1:{listen}/dir", authority.cert, root, process, folder / "pebble.log")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.envoy.process import free_port
+from tests.support.ports import free_port
 from tests.support.programs import PORTCULLIS, plain_environment, running, until
 from tests.tls.edge import HOST, TIME, Edge, edge
 from tests.tls.pebble import IS_HERE, Pebble, pebble

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from portcullis.certificates.pair import Follower, Pair, PairError
 from portcullis.supervisor.probes import ChallengeProbe
-from tests.envoy.process import free_port
 from tests.support.certificates import Authority, Identity
 from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.ports import free_port
 from tests.support.programs import PORTCULLIS, plain_environment, until
 from tests.tls.edge import edge
 
@@ -105,7 +105,7 @@ def connect(gateway: RunningGateway, authority: Authority, who: Identity | None)
     if who is not None:
         context.load_cert_chain(who.cert, who.key)
     return http.client.HTTPSConnection(
-        "localhost", int(gateway.url.rpartition(":")[2]), context=context, timeout=20
+        "localhost", int(gateway.url.rpartition(":")[2]), context=context, timeout=60
     )
 
 
@@ -162,7 +162,7 @@ def test_a_key_that_does_not_fit_is_reported_and_the_certificate_before_stays(
     key = folder / "live/privkey.pem"
     good = key.read_bytes()
     key.write_bytes(authority.identity("localhost").key.read_bytes())
-    until(lambda: "does not belong to the first certificate" in said(gateway), "the fault to be reported", 30)
+    until(lambda: "does not belong to the first certificate" in said(gateway), "the fault to be reported", 60)
     assert certificate_in_use(gateway, authority, ada) == before
     key.write_bytes(good)
 
@@ -189,7 +189,7 @@ async def test_what_up_asks_envoy_before_it_is_ready_is_answered_with_and_withou
             tls=True,
             client_required=running.settings.turns_strangers_away,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (missing := await probe()) is not None:
                 assert "CERTIFICATE_REQUIRED" not in missing
                 await asyncio.sleep(0.05)

@@ -82,7 +82,7 @@ def ask(
     if who is not None:
         context.load_cert_chain(who.cert, who.key)
     port = urlsplit(gateway.url).port
-    with contextlib.closing(http.client.HTTPSConnection("localhost", port, context=context, timeout=30)) as https:
+    with contextlib.closing(http.client.HTTPSConnection("localhost", port, context=context, timeout=60)) as https:
         https.request("POST", path, body=body, headers=dict(headers))
         answer = https.getresponse()
         return answer.status, answer.read().decode()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 @dataclass

@@ -12,9 +12,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from oauth_core.store import keyspace
 from tests.authz.conftest import USERS, environ, publish, remember
-from tests.envoy.process import free_port
 from tests.support.authz_process import check_call, running_authz
 from tests.support.check_messages import check_request, read_answer
+from tests.support.ports import free_port
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
 
@@ -77,7 +77,7 @@ def test_a_health_watch_tells_every_change(key: SigningKey, transport: str) -> N
         with running_authz(environ(redis, AUTHZ_TRANSPORT=transport)) as authz:
             authz.wait_for_health("SERVING")
             stub = health_pb2_grpc.HealthStub(authz.channel)  # type: ignore[no-untyped-call]
-            watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+            watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
             assert next(watch).status == HEALTH.SERVING
             with redis.client() as client:
                 client.delete(keyspace.JWKS)
@@ -90,7 +90,7 @@ def test_a_health_watch_tells_every_change(key: SigningKey, transport: str) -> N
 
 def test_a_watch_for_a_service_that_is_none_stays_open(authz: AuthzProcess) -> None:
     stub = health_pb2_grpc.HealthStub(authz.channel)  # type: ignore[no-untyped-call]
-    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=30)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=60)
     assert next(watch).status == HEALTH.SERVICE_UNKNOWN
     assert watch.is_active()
     watch.cancel()
@@ -102,7 +102,7 @@ def test_reflection_describes_the_service_where_there_is_reflection(authz: Authz
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="envoy.service.auth.v3.Authorization"),
     ]
-    answers = stub.ServerReflectionInfo(iter(questions), timeout=15)
+    answers = stub.ServerReflectionInfo(iter(questions), timeout=60)
     if transport == "http2":
         with pytest.raises(grpc.RpcError) as failure:
             next(answers)

@@ -334,7 +334,7 @@ async def test_a_parting_answers_what_was_sent_before_it_was_known() -> None:
     peer.authorizer.gate.set()
     await settle()
     assert peer.answers() == {1: framed(b"later:later")}
-    await asyncio.wait_for(peer.transport.closed.wait(), 10)
+    await asyncio.wait_for(peer.transport.closed.wait(), 60)
 
 
 async def test_a_call_that_does_not_come_is_ended_and_one_that_is_answered_is_not() -> None:

@@ -39,7 +39,7 @@ def redis() -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def plain(redis: RedisServer) -> Iterator[AuthzProcess]:
     with running_authz(environ(redis)) as authz:
-        until(lambda: "server.listening" in authz.log_text(), "it to listen", 30)
+        until(lambda: "server.listening" in authz.log_text(), "it to listen", 60)
         yield authz
 
 
@@ -48,14 +48,14 @@ def with_tls(redis: RedisServer, papers: Authority) -> Iterator[AuthzProcess]:
     server = papers.identity("check.internal")
     files = {"AUTHZ_TLS_CERT": server.cert, "AUTHZ_TLS_KEY": server.key, "AUTHZ_TLS_CLIENT_CA": papers.cert}
     with running_authz(environ(redis, **{name: str(file) for name, file in files.items()})) as authz:
-        until(lambda: "server.listening" in authz.log_text(), "it to listen", 30)
+        until(lambda: "server.listening" in authz.log_text(), "it to listen", 60)
         yield authz
 
 
 def send(authz: AuthzProcess, data: bytes) -> None:
     """Send this and wait for the connection to be closed."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect(authz.address.removeprefix("unix:"))
         connection.sendall(data)
         try:
@@ -67,7 +67,7 @@ def send(authz: AuthzProcess, data: bytes) -> None:
 
 def shake_hands(authz: AuthzProcess, context: ssl.SSLContext) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect(authz.address.removeprefix("unix:"))
         try:
             with context.wrap_socket(connection, server_hostname="check.internal") as secured:
@@ -123,7 +123,7 @@ def test_plain_http_on_a_tls_port_and_a_missing_certificate_are_named(
 @pytest.mark.parametrize("transport", ["http2", "grpcio"])
 def test_a_clean_stop_logs_no_error(redis: RedisServer, transport: str) -> None:
     with running_authz(environ(redis, AUTHZ_TRANSPORT=transport)) as authz:
-        until(lambda: "server.listening" in authz.log_text(), "it to listen", 30)
+        until(lambda: "server.listening" in authz.log_text(), "it to listen", 60)
         assert authz.terminate() == 0
         assert [event for event in authz.log() if event.get("level") == "error"] == []
         assert "Traceback" not in authz.log_text()
@@ -140,7 +140,7 @@ def test_a_refused_password_is_named_and_not_repeated(redis: RedisServer, passwo
     else:
         variables["REDIS_PASSWORD"] = password
     with running_authz(variables) as authz:
-        until(lambda: why in authz.log_text(), why, 30)
+        until(lambda: why in authz.log_text(), why, 60)
         assert PASSWORD not in authz.log_text()
 
 

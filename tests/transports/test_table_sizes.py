@@ -17,11 +17,11 @@ from ext_authz.transports import http2
 from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH
 from ext_authz.transports.encoder_table import EncoderTable
 from tests.authz.conftest import environ
-from tests.envoy.process import free_port
 from tests.support.authz_envoy import running_envoy
 from tests.support.authz_process import running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.http2_client import Http2Client
+from tests.support.ports import free_port
 from tests.transports.test_workers import eventually, ready
 from tests.transports.wire import HEAD, Peer, body, call, framed, head, settle
 

@@ -17,10 +17,11 @@ import pytest
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.authz.conftest import environ
-from tests.envoy.process import Gate, free_port, running
+from tests.envoy.process import Gate, running
 from tests.support.authz_process import AuthzProcess, check_call, running_authz
 from tests.support.certificates import Authority, Identity
 from tests.support.check_messages import check_request, read_answer
+from tests.support.ports import free_port
 from tests.transports.test_workers import eventually, ready
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def ask(address: str, how: grpc.ChannelCredentials | None) -> int:
             if how
             else grpc.insecure_channel(address, options=options)
         )
-        return read_answer(check_call(channel)(check_request(), timeout=10)).status
+        return read_answer(check_call(channel)(check_request(), timeout=60)).status
 
 
 def assert_refused(address: str, how: grpc.ChannelCredentials | None) -> None:
@@ -118,7 +119,7 @@ def hello(address: str, papers: Papers, *, alpn: list[str], ciphers: str | None 
     if ciphers:
         context.set_ciphers(ciphers)
     with socket.socket(socket.AF_UNIX) as plain:
-        plain.settimeout(15)
+        plain.settimeout(60)
         plain.connect(address.removeprefix("unix:"))
         with context.wrap_socket(plain, server_hostname=NAME) as tls:
             return tls.recv(9)
@@ -171,7 +172,7 @@ def test_a_key_without_a_certificate_and_a_missing_file_are_faults(
         {"AUTHZ_TLS_KEY": str(papers.server.key), "AUTHZ_TLS_CERT": "/no/such/file.pem"},
     ):
         with running_authz(environ(redis, AUTHZ_TRANSPORT=transport, **more)) as authz:
-            assert authz.process.wait(20) != 0
+            assert authz.process.wait(60) != 0
             assert "/no/such/file.pem" in authz.log_text() or "authz_tls_cert" in authz.log_text()
 
 

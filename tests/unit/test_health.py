@@ -41,5 +41,5 @@ async def test_whoever_waits_for_it_to_be_able_hears_of_it() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     health.report(able=True)
-    await asyncio.wait_for(waiting, 10)
-    await asyncio.wait_for(health.able(), 10)
+    await asyncio.wait_for(waiting, 60)
+    await asyncio.wait_for(health.able(), 60)

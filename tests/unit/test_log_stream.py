@@ -106,7 +106,7 @@ stream.close()
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as pipe:
         lines = [json.loads(line)["who"] for line in pipe]
-    assert [writer.wait(30) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert {who: lines.count(who) for who in "012"} == {"0": 400, "1": 400, "2": 400}
 
 
@@ -134,5 +134,5 @@ stream.close()
     with os.fdopen(reading, encoding="utf-8") as pipe:
         numbers = [line.strip() for line in pipe if not line.startswith("x")]
     assert numbers == [str(number) for number in range(accepted)]
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     process.stderr.close()

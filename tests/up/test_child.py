@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 QUICK = Timing(
-    start=10, slow_start=10, wait=10, probe_again=0.02, first_backoff=0.05, longest_backoff=0.2, calm=60, stop=0.5
+    start=60, slow_start=60, wait=60, probe_again=0.02, first_backoff=0.05, longest_backoff=0.2, calm=60, stop=0.5
 )
 SLEEPER = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
@@ -49,7 +49,7 @@ class Told:
         self.changed.set()
 
     async def count(self, event: Event, at_least: int) -> list[str]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(texts := [text for found, text in self.events if found is event]) < at_least:
                 self.changed.clear()
                 await self.changed.wait()
@@ -159,7 +159,7 @@ async def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
         assert child.pid is not None
         (grandchild,) = children_of(child.pid)
         await child.stop()
-        await asyncio.to_thread(until, lambda: not alive(grandchild), "the grandchild to go", 10)
+        await asyncio.to_thread(until, lambda: not alive(grandchild), "the grandchild to go")
 
 
 async def test_a_stopped_child_stays_stopped(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def refusal(folder: Path, config: str, *arguments: str, **environment: str) -> l
     file.write_text(config)
     command = [*PORTCULLIS, "up", "--config", str(file), "--state-dir", str(folder / "state"), *arguments]
     done = subprocess.run(
-        command, env=plain_environment(**environment), capture_output=True, text=True, check=False, timeout=30
+        command, env=plain_environment(**environment), capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""

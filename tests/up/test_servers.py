@@ -28,7 +28,7 @@ IDENTITY = {"x-user-id": "42", "x-user-name": "octavia", "x-client-id": "app", "
 async def connected(socket: Path, mode: str, headers: dict[str, str] | None = None) -> AsyncIterator[Client]:
     transport = httpx2.AsyncHTTPTransport(uds=str(socket))
     async with (
-        httpx2.AsyncClient(transport=transport, headers=headers, timeout=20) as http,
+        httpx2.AsyncClient(transport=transport, headers=headers, timeout=60) as http,
         Client(streamable_http_client("http://localhost/mcp", http_client=http), mode=mode) as client,
     ):
         yield client
@@ -74,7 +74,7 @@ def test_the_bridge_ends_when_its_server_dies(tmp_path: Path) -> None:
         until((tmp_path / "b.sock").exists, "the bridge to listen")
         (child,) = children_of(bridge.pid)
         os.kill(child, signal.SIGKILL)
-        assert bridge.wait(20) == 1
+        assert bridge.wait(60) == 1
     assert "mcp-server-time ended by itself" in log.read_text()
     assert "Traceback" not in log.read_text()
 
@@ -94,7 +94,7 @@ def test_a_server_dies_with_its_bridge(tmp_path: Path) -> None:
 def test_a_server_that_does_not_run_is_one_readable_line(tmp_path: Path, command: list[str]) -> None:
     log = tmp_path / "bridge.log"
     with running(["bridge", "--listen", f"unix:{tmp_path}/b.sock", "--", *command], log) as bridge:
-        assert bridge.wait(20) == 1
+        assert bridge.wait(60) == 1
     assert f"{command[0]} ended by itself" in log.read_text()
     assert "Traceback" not in log.read_text()
 
@@ -103,7 +103,7 @@ def test_a_server_that_does_not_run_is_one_readable_line(tmp_path: Path, command
 def test_an_address_that_is_none_is_said_so(tmp_path: Path, address: str) -> None:
     log = tmp_path / "server.log"
     with running(["example-server", "--listen", address], log) as server:
-        assert server.wait(20) == 2
+        assert server.wait(60) == 2
     assert log.read_text().startswith("portcullis: address")
 
 
@@ -139,7 +139,7 @@ def test_a_stale_socket_is_replaced_but_a_live_one_is_not(tmp_path: Path) -> Non
     with serving(["example-server"], tmp_path) as socket:
         log = tmp_path / "second.log"
         with running(["example-server", "--listen", f"unix:{socket}"], log) as second:
-            assert second.wait(20) == 2
+            assert second.wait(60) == 2
         assert "something listens" in log.read_text()
         with client_of(socket) as client:
             assert client.get("/mcp").status_code < 500

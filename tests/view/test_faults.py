@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 
+PATIENT = {"bound": 3.0, "timeout": 3.0}
+"""For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
+
+
 def assert_never_passes_again(answers: Sequence[Liveness]) -> None:
     """After the first answer that is not ACTIVE, none is."""
     refused = [answer is not Liveness.ACTIVE for answer in answers]
@@ -81,7 +85,7 @@ async def test_a_redis_that_was_replaced_by_an_empty_one_between_two_questions_i
 async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_when_it_goes_on(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **PATIENT) as view:
         await learned(view, "live")
         redis.pause()
         try:
@@ -151,12 +155,12 @@ async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_aft
 async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_meanwhile(
     redis: RedisServer, is_revoked: bool
 ) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **PATIENT) as view:
         await learned(view, "live")
         links, asked = view.counts.links, commands(redis, "pttl")
         if is_revoked:
             revoke(redis, "live")
-        time.sleep(2 * BOUND)  # noqa: ASYNC251 - the fault itself
+        time.sleep(2 * PATIENT["bound"])  # noqa: ASYNC251 - the fault itself
         assert view.known("live") is None
         await eventually(lambda: view.is_linked)
         assert view.known("live") is (None if is_revoked else Liveness.ACTIVE)
@@ -167,8 +171,8 @@ async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_mean
 
 async def test_a_link_that_is_slow_but_within_the_bound_is_used(redis: RedisServer) -> None:
     async with bad_link(redis.socket) as (proxy, socket):
-        proxy.delay = BOUND / 20
-        async with view_of(redis, socket=socket) as view:
+        proxy.delay = PATIENT["bound"] / 20
+        async with view_of(redis, socket=socket, **PATIENT) as view:
             await learned(view, "live")
             revoke(redis, "live")
             assert_never_passes_again(
@@ -220,7 +224,7 @@ async def test_a_token_that_was_revoked_while_there_was_no_link_is_refused_by_th
 
 
 async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again(redis: RedisServer) -> None:
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket, timeout=5.0) as view:
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket, timeout=60.0) as view:
         await eventually(lambda: view.is_linked)
         for connection in proxy.connections:
             connection.to_redis.is_swallowing = True

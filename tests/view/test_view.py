@@ -11,7 +11,7 @@ import pytest
 from oauth_core.policy import Liveness
 from oauth_core.store import keyspace
 from tests.view.conftest import (
-    BOUND,
+    STEADY,
     answers_until,
     bring_to_life,
     commands,
@@ -28,7 +28,7 @@ LIVE = keyspace.token("live")
 
 
 async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await learned(view, "live")
         before = commands(redis, "pttl") + commands(redis, "exists")
         assert {await view.of("live") for _ in range(500)} == {Liveness.ACTIVE}
@@ -36,7 +36,7 @@ async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> N
 
 
 async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_linked)
         answers = await asyncio.gather(*(view.of("live") for _ in range(300)))
         assert set(answers) == {Liveness.ACTIVE}
@@ -45,14 +45,14 @@ async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> No
 
 
 async def test_a_token_that_does_not_exist_is_asked_for_once_for_a_while(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_linked)
         assert {await view.of("nobody") for _ in range(100)} == {Liveness.REVOKED}
         assert commands(redis, "pttl") == 1
 
 
 async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_linked)
         assert await view.of("new") is Liveness.REVOKED
         bring_to_life(redis, "new")
@@ -80,7 +80,7 @@ async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: Red
 async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then_on(
     redis: RedisServer, change: tuple[str, ...]
 ) -> None:
-    async with view_of(redis) as view, view_of(redis) as other_process:
+    async with view_of(redis, **STEADY) as view, view_of(redis, **STEADY) as other_process:
         await learned(view, "live")
         await learned(other_process, "live")
         with redis.client() as client:
@@ -93,14 +93,14 @@ async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then
 
 async def test_a_token_that_nobody_touches_ends_with_its_life(redis: RedisServer) -> None:
     bring_to_life(redis, "short", px=300)
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await learned(view, "short")
         await answers_until(view, "short", Liveness.REVOKED)
 
 
 async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) -> None:
     bring_to_life(redis, "other")
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await learned(view, "live")
         await learned(view, "other")
         revoke(redis, "live")
@@ -111,7 +111,7 @@ async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) ->
 async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
     """What Redis said and the question that came after it wait for the process: it hears Redis first."""
     loop = asyncio.get_running_loop()
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         for number in range(20):
             bring_to_life(redis, f"live-{number}")
             await learned(view, f"live-{number}")
@@ -137,21 +137,21 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
 
 
 async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_linked)
         for document in ("first", "second"):
             view.published_keys.changed.clear()
             await view.published_keys.read()
             with redis.client() as client:
                 client.set(keyspace.JWKS, document)
-            await asyncio.wait_for(view.published_keys.changed.wait(), 10)
+            await asyncio.wait_for(view.published_keys.changed.wait(), 60)
             assert await view.published_keys.read() == document.encode()
 
 
 async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost_the_link(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await learned(view, "live")
         with redis.client() as client:
             client.lpush(keyspace.JWKS, "a list")
@@ -164,7 +164,7 @@ async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost
 async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(redis: RedisServer) -> None:
     with redis.client() as client:
         client.mset({keyspace.token(f"t{number}"): "grant" for number in range(500)})
-    async with view_of(redis, remembered=50, remembered_dead=10) as view:
+    async with view_of(redis, **STEADY, remembered=50, remembered_dead=10) as view:
         await eventually(lambda: view.is_linked)
         assert {await view.of(f"t{number}") for number in range(500)} == {Liveness.ACTIVE}
         assert {await view.of(f"garbage-{number}") for number in range(500)} == {Liveness.REVOKED}
@@ -175,7 +175,7 @@ async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(
 
 
 async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis: RedisServer) -> None:
-    async with view_of(redis, concurrent=5, bound=5.0, timeout=5.0) as view:
+    async with view_of(redis, **STEADY, concurrent=5) as view:
         await learned(view, "live")
         redis.pause()
         try:
@@ -192,7 +192,7 @@ async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis:
 
 
 async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_along(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_linked)
         first, second = (asyncio.create_task(view.of("live")) for _ in range(2))
         await asyncio.sleep(0)
@@ -203,7 +203,7 @@ async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_alo
 
 
 async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(redis: RedisServer) -> None:
-    async with view_of(redis, user="untold") as view:
+    async with view_of(redis, **STEADY, user="untold") as view:
         assert await view.of("live") is Liveness.ACTIVE
         assert view.known("live") is None, "but nothing is remembered"
         revoke(redis, "live")
@@ -214,20 +214,20 @@ async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(re
 async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_the_bound_without(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis) as view:
+    async with view_of(redis, bound=2.0, timeout=2.0) as view:
         document = view.isolated_services
         await eventually(lambda: not document.is_current)  # it was never read
         await eventually(lambda: view.is_linked)
         assert await document.read() is None
-        await asyncio.sleep(BOUND * 1.5)
+        await asyncio.sleep(3)
         await eventually(lambda: document.is_current)  # nobody told of a change
         document.changed.clear()
         with redis.client() as client:
             client.set(keyspace.ISOLATED_SERVICES, "{}")
-            await asyncio.wait_for(document.changed.wait(), 10)
+            await asyncio.wait_for(document.changed.wait(), 60)
             await eventually(lambda: not document.is_current)
             assert await document.read() == b"{}"
             await eventually(lambda: document.is_current)
             client.set(keyspace.JWKS, "another document")
-        await asyncio.wait_for(view.published_keys.changed.wait(), 10)
+        await asyncio.wait_for(view.published_keys.changed.wait(), 60)
         await eventually(lambda: document.is_current)

@@ -140,7 +140,7 @@ async def test_writers_follow_a_failover() -> None:
             await grants.create(grant, None)
             old = group.primary()
             with old.client() as client:
-                assert client.wait(1, 10_000) == 1
+                assert client.wait(1, 60_000) == 1
             old.kill()
             group.wait_for_failover(old)
             assert await grants.end(grant.grant_id)

@@ -108,7 +108,7 @@ async def test_a_troubled_token_endpoint_is_unavailable_and_asked_once(answer: b
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers[TOKEN] = answer
         with pytest.raises(GitHubUnavailableError):
-            await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 40)
+            await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 60)
         assert trouble.asked.count(TOKEN) <= 1, "a code that was sent may have been used up"
 
 
@@ -117,7 +117,7 @@ async def test_a_troubled_user_endpoint_is_unavailable_and_asked_twice_at_most(a
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers = {TOKEN: GIVEN, "/user": answer}
         with pytest.raises(GitHubUnavailableError):
-            await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 40)
+            await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 60)
         assert trouble.asked.count("/user") <= 2
 
 
@@ -126,7 +126,7 @@ async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers = {"/user": WHO, "/user/memberships/orgs/acme": answer}
         with pytest.raises(GitHubUnavailableError):
-            await asyncio.wait_for(github.groups("t", ANNA, lambda _: ["acme"]), 20)
+            await asyncio.wait_for(github.groups("t", ANNA, lambda _: ["acme"]), 60)
 
 
 async def test_a_moment_of_trouble_is_overcome() -> None:

@@ -32,7 +32,7 @@ def guarded(web: WebServer) -> Iterator[str]:
 
 async def registering(address: str, token: str | None, members: dict[str, Any] | None = None) -> httpx2.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(timeout=20) as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         return await http.post(f"{address}/register", json={**GOOD, **(members or {})}, headers=headers)
 
 

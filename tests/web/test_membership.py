@@ -14,8 +14,9 @@ import pytest
 
 from oauth_core.sealing import read_key, seal
 from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.ports import free_port
 from tests.support.records import change_record, read_record
-from tests.support.web_process import WebServer, another_web, free_port, running_web
+from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

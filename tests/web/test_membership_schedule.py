@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from oauth_core.store.leases import LeaseStore, Rest
 from oauth_web import membership_checks
 from tests.support.oauth_client import OAuthClient, Pkce
-from tests.support.web_process import WebServer, another_web, free_port, running_web
+from tests.support.ports import free_port
+from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -64,7 +65,7 @@ async def lives(redis: Redis, tokens: dict[str, Any]) -> bool:
 
 
 async def dies(redis: Redis, tokens: dict[str, Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await lives(redis, tokens):
             pass
 
@@ -72,7 +73,7 @@ async def dies(redis: Redis, tokens: dict[str, Any]) -> None:
 async def checked(redis: Redis) -> None:
     """A check has come to its end since the call."""
     await redis.delete("lease-rest:membership-check")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await redis.exists("lease-rest:membership-check"):
             pass
 
@@ -166,7 +167,7 @@ async def test_one_process_at_a_time_checks_and_another_goes_on_when_it_died(red
     await other.release(work)
     assert not await other.acquire(work, seconds=60), "nobody releases what is another's"
     assert await one.extend(work, seconds=0.05)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await other.acquire(work, seconds=60):
             pass
     assert not await one.extend(work, seconds=60)

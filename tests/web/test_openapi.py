@@ -62,7 +62,7 @@ def test_every_answer_is_one_that_the_document_describes(
 ) -> None:
     # Each from an address of its own: being held back is another test's matter, and says nothing here.
     headers = {"X-Portcullis-Address": next(addresses)} | _by_somebody_known(case, known)
-    answer = case.call(base_url=web.issuer, headers=headers, allow_redirects=False, timeout=30)
+    answer = case.call(base_url=web.issuer, headers=headers, allow_redirects=False, timeout=60)
     assert answer.status_code < 500, answer.text
     assert "Traceback" not in answer.text
     case.validate_response(answer, checks=CHECKS)

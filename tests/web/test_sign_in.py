@@ -13,7 +13,8 @@ import pytest
 from oauth_core.credentials import hash_secret
 from tests.support.certificates import Authority
 from tests.support.oauth_client import SESSION, OAuthClient, Pkce, answered
-from tests.support.web_process import free_port, running_web
+from tests.support.ports import free_port
+from tests.support.web_process import running_web
 
 if TYPE_CHECKING:
     from pathlib import Path
