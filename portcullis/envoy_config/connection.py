@@ -29,7 +29,6 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     HeaderMutation as EarlyHeaderMutation,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from portcullis.envoy_config.filters import http_filters, router
 from portcullis.envoy_config.messages import matching, packed, seconds
@@ -41,14 +40,10 @@ from portcullis.envoy_config.routes import route_configuration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
-
-_BELIEVED = ("forwarded", "x-real-ip", "x-rewrite-url", "x-override-url")
-"""Other headers that some program behind could take for the proxy's word."""
-
-_BELIEVED_PREFIXES = ("x-envoy-", "x-original-", "x-portcullis-")
-"""Families of them. `x-envoy-upstream-rq-timeout-ms`, for one, decides how long a stream may live."""
 
 _SAID_BY_PROXIES = ("for", "proto")
 """The two of the `x-forwarded-` family that Envoy itself reads, from a proxy that it is told to trust."""
@@ -59,9 +54,38 @@ _ANY = "[!-~]"
 _NO_WORD = "[!-/:-`{-~]"
 """The same without digits and lower-case letters."""
 
-_OTHER_METHODS = (f"x{_NO_WORD}({_ANY}*{_NO_WORD})?method", f"({_ANY}*{_NO_WORD})?method{_NO_WORD}override")
-"""Headers by which frameworks let a caller name another method than the one that was checked: X-HTTP-Method,
-X-Method-Override and the like. `Mcp-Method` and `Access-Control-Request-Method` are none of them."""
+_NO_HYPHEN = "[!-,.-~]"
+_NO_WORD_NOR_HYPHEN = "[!-,./:-`{-~]"
+
+_OF_PROXIES = (
+    *("proxy", "x-host", "x-scheme", "x-proto", "x-protocol", "x-port", "x-prefix", "x-server", "x-url-scheme"),
+    *("x-script-name", "script-name", "path-info", "request-uri", "x-request-uri", "front-end-https"),
+    *("remote-user", "x-remote-user", "remote-addr", "x-remote-addr", "x-remote-ip", "x-real-ip", "client-ip"),
+    *("x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-cluster-client-ip"),
+)
+"""Names that only a proxy may set: a program behind could take them for where the caller is, or what it asked for.
+
+`Proxy` becomes the variable HTTP_PROXY in programs that read headers as CGI does (CVE-2016-5385, "httpoxy").
+"""
+
+_FAMILIES_OF_PROXIES = (
+    *("proxy-", "forwarded", "x-original-", "x-rewrite-", "x-override-", "x-http-", "x-real-", "x-envoy-"),
+    "x-portcullis-",
+)
+"""Beginnings of such names. `Proxy-Authorization` has a password of the caller's for a proxy, which no service is
+to see; `x-envoy-upstream-rq-timeout-ms` decides how long a stream may live."""
+
+_REPLACED = "(method|url|uri|path|host|scheme|proto|port|ip|user)"
+_OTHER_METHODS = (
+    f"x{_NO_WORD}({_ANY}*{_NO_WORD})?method",
+    f"(x{_NO_WORD}?)?http{_NO_WORD}?method",
+    "xmethod",
+    f"{_ANY}*{_REPLACED}{_NO_WORD}?override{_ANY}*",
+    f"{_ANY}*override{_NO_WORD}?{_REPLACED}{_ANY}*",
+)
+"""Headers by which frameworks let a caller name another method, path or host than the one that was checked:
+X-HTTP-Method, X-Method-Override, XHttpMethodOverride and the like. `Mcp-Method` and
+`Access-Control-Request-Method` are none of them."""
 
 _EXACT_HYPHENS = 15
 
@@ -149,24 +173,41 @@ def _until_complete(settings: EnvoySettings) -> int:
 
 def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
     guarded = settings.identity_headers.guarded
-    families = [StringMatcher(prefix=prefix, ignore_case=True) for prefix in _BELIEVED_PREFIXES]
-    if settings.trusted_proxies:
-        families.append(matching(f"x-forwarded-{_other_than(_SAID_BY_PROXIES)}"))
-    else:
-        families.append(StringMatcher(prefix="x-forwarded-", ignore_case=True))
+    forwarded = _forwarded(_SAID_BY_PROXIES if settings.trusted_proxies else ())
+    patterns = (
+        *map(_in_any_spelling, _OF_PROXIES),
+        *(f"{_in_any_spelling(family)}{_ANY}*" for family in _FAMILIES_OF_PROXIES),
+        *forwarded,
+        *_OTHER_METHODS,
+    )
     removals = [
-        *(HeaderMutation(remove=name) for name in (*guarded, *_BELIEVED)),
+        *(HeaderMutation(remove=name) for name in guarded),
         *(
             HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
             for matcher in (
                 *(_lookalikes(name) for name in guarded if "-" in name),
-                *map(matching, _OTHER_METHODS),
-                *families,
+                *map(matching, patterns),
             )
         ),
     ]
     return TypedExtensionConfig(
         name="portcullis.clean_headers", typed_config=packed(EarlyHeaderMutation(mutations=removals))
+    )
+
+
+def _in_any_spelling(name: str) -> str:
+    """An RE2 pattern of `name` with any sign for each of its hyphens, or none."""
+    return f"{_NO_WORD}?".join(name.split("-"))
+
+
+def _forwarded(kept: Sequence[str]) -> tuple[str, ...]:
+    """RE2 patterns of the family `x-forwarded` in any spelling but `x-forwarded-` and a word of `kept`."""
+    if not kept:
+        return (f"{_in_any_spelling('x-forwarded')}{_ANY}*",)
+    return (
+        f"x{_NO_WORD_NOR_HYPHEN}?forwarded{_ANY}*",
+        f"x-forwarded({_NO_HYPHEN}{_ANY}*)?",
+        f"x-forwarded-{_other_than(kept)}",
     )
 
 

@@ -88,7 +88,27 @@ def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_s
         "X-Real-Ip",
         "X-Original-Url",
         "X-Rewrite-Url",
-        "X-Http-Method-Override",
+        *("X-Http-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Method", "Method-Override"),
+        *("XHTTPMethodOverride", "X-HttpMethodOverride", "X-HTTP-MethodOverride", "HTTP-Method", "XMethod"),
+        *(
+            "X.HTTP.Method.Override",
+            "X-Override-Method",
+            "X-Url-Override",
+            "X-Host-Override",
+            "X-HTTP-Host-Override",
+        ),
+        *(
+            "Proxy",
+            "PROXY",
+            "Proxy-Authorization",
+            "proxy.authorization",
+            "ProxyAuthorization",
+            "Proxy-Connection",
+        ),
+        *("X-Host", "XHost", "X-Scheme", "X-Proto", "X-Server", "X-Script-Name", "Script-Name", "X-Url-Scheme"),
+        *("X-Forwarded", "XForwardedHost", "X.Forwarded.Host", "X-ForwardedHost", "X-Forwarded-Server"),
+        *("X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Forwarded-User", "Forwarded-For", "X-Original-Host"),
+        *("X-OriginalUrl", "X-Rewrite-Path", "XRewriteUrl", "Remote-User", "X-Remote-User", "True-Client-Ip"),
         "X-Envoy-Upstream-Rq-Timeout-Ms",
         "X-Envoy-Retry-On",
         "X-Envoy-Original-Path",
@@ -100,6 +120,35 @@ def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_s
 def test_what_only_a_proxy_may_say_is_not_believed_from_a_caller(world: World, name: str, path: str) -> None:
     world.ask(path, headers=GOOD | {name: FORGED})
     assert FORGED not in world.only_received().headers.get(name.lower(), [])
+
+
+@pytest.mark.parametrize(
+    "name", ["X_HTTP_METHOD_OVERRIDE", "X_Forwarded_Host", "Proxy_Authorization", "X-Forwarded_Host", "_method"]
+)
+@pytest.mark.parametrize("path", ["/time/mcp", "/token"])
+def test_what_only_a_proxy_may_say_is_refused_with_underscores(world: World, name: str, path: str) -> None:
+    assert world.ask(path, headers=GOOD | {name: FORGED}).status == 400
+    assert world.received == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Mcp-Method",
+            "Mcp-Name",
+            "Mcp-Session-Id",
+            "Mcp-Param-Method",
+            "X-Api-Key",
+            "X-Hostess",
+            "X-Model-Override",
+        ),
+        *("X-Schema", "Proximity", "Last-Event-Id", "X-Methods", "X-Portfolio", "Traceparent"),
+    ],
+)
+def test_a_header_that_no_proxy_sets_reaches_the_service(world: World, name: str) -> None:
+    world.ask("/time/mcp", headers=GOOD | {name: "value"})
+    assert world.only_received().headers[name.lower()] == ["value"]
 
 
 def test_the_callers_address_is_not_what_he_says(world: World) -> None:

@@ -93,6 +93,32 @@ def test_an_identity_in_disguise_never_arrives(envoy: AuthzEnvoy, bearer: Issue,
     assert "forged" not in envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).body
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Proxy",
+            "Proxy-Authorization",
+            "X-Host",
+            "XScheme",
+            "X-Forwarded-Host",
+            "X-Forwarded-Prefix",
+            "Forwarded",
+        ),
+        *(
+            "X-Original-Url",
+            "X-Rewrite-Url",
+            "X-HTTP-Method",
+            "XHttpMethodOverride",
+            "True-Client-Ip",
+            "X-Real-Ip",
+        ),
+    ],
+)
+def test_what_only_a_proxy_may_say_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
+    assert "forged" not in envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).body
+
+
 HOSTS = (TIME, AUTH, TIME.upper(), f"{TIME}:443", f"{AUTH}:443", "evil.example")
 SPELLINGS = (
     "/mcp",
