@@ -59,6 +59,7 @@ class EventKind(StrEnum):
     STATE_BACKED_UP = "state.backed_up"
     STATE_RESTORED = "state.restored"
     STATE_MIGRATED = "state.migrated"
+    RECORDS_ADOPTED = "state.records_adopted"
     SIGN_INS_PAUSED = "sign_ins.paused"
     SIGN_INS_RESUMED = "sign_ins.resumed"
     POLICY_CHANGED = "policy.changed"

@@ -1,38 +1,41 @@
-"""Authenticating the records that an older version wrote, once (`oauth_core.record_key`).
+"""Adding the authentication code to the records that an older version wrote without one (`oauth_core.record_key`).
 
-An older version wrote records without a code. The first start of this version believes what it finds and adds the
-codes. That must happen only once: otherwise an attacker with write access could write a plain record and wait for
-the next start. The key ring notes, sealed under the master key, that it was done (`KeyRingStore.adopt`).
+A version before schema 3 wrote plain records. Adoption trusts what it finds in Redis, so it happens once, and only
+when an operator asks for it. An attacker with write access could otherwise write a plain grant, put back the key
+ring of before, and wait for the next start. A backup is authenticated as a whole, so its records are adopted while
+they are read from the file, and nothing in Redis is trusted.
 
-A record is changed only if it is still the one that was read, and keeps its life. A second run changes nothing.
+A record is changed only if it is still the one that was read, and its expiry stays. A second run changes nothing.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from oauth_core.store import keyspace
 from oauth_core.store.codec import place_in
 from oauth_core.store.connection import guarded
 from oauth_core.store.documents import Copy, code_of_copy
 from oauth_core.store.grants import stored_refresh_hash
+from oauth_core.store.keyring import NotAdoptedError
+from oauth_core.store.scanning import scan
+from oauth_core.store.snapshot import family
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
     from redis.asyncio import Redis
 
     from oauth_core.record_key import RecordKey
+    from oauth_core.store.keyring import KeyRingStore
 
-_TEXTS = (
-    keyspace.ALL_CLIENTS,
-    keyspace.ALL_USERS,
-    keyspace.ALL_SESSIONS,
-    keyspace.pending("*"),
-    keyspace.sign_in("*"),
-)
-_HASHES = (keyspace.ALL_GRANTS, keyspace.code("*"), keyspace.ALL_INITIAL_ACCESS_TOKENS, keyspace.device("*"))
+_TEXTS = frozenset({"client", "user", "session", "pending", "signin"})
+_POINTER = "device-code"
+_HASHES = frozenset({"grant", "code", "initial-access-token", "device"})
+_CONSENTS = "consents"
+_DOCUMENT = "document"
 
 # KEYS: a text. ARGV: what was read, what to put in its place.
 _REPLACE_TEXT = """
@@ -41,94 +44,116 @@ redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1
 """
 
-# KEYS: a hash. ARGV: a field and what was read there, then fields and their new values.
+# KEYS: a hash. ARGV: for each field its name, what was read there (nothing if it was absent), its new value.
 _REPLACE_FIELDS = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+for i = 1, #ARGV, 3 do
+  if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then return 0 end
+end
+for i = 1, #ARGV, 3 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
 return 1
 """
 
 
-async def sign_records(redis: Redis, key: RecordKey) -> None:
-    """Add the code to every record that has none. Raises `StoreUnavailableError`."""
-    adoption = _Adoption(redis, key)
-    async with guarded():
-        for pattern in _TEXTS:
-            async for name in redis.scan_iter(match=pattern, count=1000):
-                await adoption.text(str(name))
-        for pattern in _HASHES:
-            async for name in redis.scan_iter(match=pattern, count=1000):
-                await adoption.record(str(name))
-        async for name in redis.scan_iter(match=keyspace.device_user_code("*"), count=1000):
-            await adoption.pointer(str(name))
-        async for name in redis.scan_iter(match=keyspace.ALL_CONSENTS, count=1000):
-            await adoption.consents(str(name))
-        async for name in redis.scan_iter(match=keyspace.document("*"), count=1000):
-            await adoption.document(str(name))
+def authenticated_text(key: RecordKey, name: str, text: str) -> str | None:
+    """`text`, found at the Redis key `name`, with its code; `None` if it has one or needs none."""
+    kind = family(name)
+    is_plain = "." not in text if kind == _POINTER else kind in _TEXTS and _is_plain(text)
+    return key.sign(name, text) if is_plain else None
 
 
-class _Adoption:
-    """One method for each form of record."""
-
-    def __init__(self, redis: Redis, key: RecordKey) -> None:
-        self._redis = redis
-        self._key = key
-        self._replace_text = redis.register_script(_REPLACE_TEXT)
-        self._replace_fields = redis.register_script(_REPLACE_FIELDS)
-
-    async def text(self, name: str) -> None:
-        text = cast("str | None", await self._redis.get(name))
-        if text is not None and _is_plain(text):
-            await self._replace_text([name], [text, self._key.sign(name, text)])
-
-    async def pointer(self, name: str) -> None:
-        device_hash = await self._redis.get(name)
-        if device_hash is not None and "." not in device_hash:
-            await self._replace_text([name], [device_hash, self._key.sign(name, str(device_hash))])
-
-    async def record(self, name: str) -> None:
-        found = await self._all(name)
-        record = found.get("record")
-        if record is None or not _is_plain(record):
-            return
-        changed = {"record": self._key.sign(name, record)}
-        if decision := found.get("decision"):
-            changed["decision"] = self._key.sign(place_in(name, "decision"), decision)
-        changed |= self._refresh_tokens(name, found)
-        await self._replace(name, "record", record, changed)
-
-    def _refresh_tokens(self, name: str, found: dict[str, str]) -> dict[str, str]:
-        """The hashes of a grant's refresh tokens as codes; in the same step as the record, so never twice."""
-        changed: dict[str, str] = {
-            field: stored_refresh_hash(self._key, name, found[field])
-            for field in ("family", "current", "previous")
-            if field in found
+def authenticated_fields(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, str]:
+    """The fields of the hash at `name` that must change so that it has its codes; empty if none must."""
+    kind = family(name)
+    if kind in _HASHES:
+        return _record(key, name, found)
+    if kind == _CONSENTS:
+        return {
+            field: key.sign(place_in(name, field), record) for field, record in found.items() if _is_plain(record)
         }
-        if found.get("ancestors"):
-            older = [
-                [stored_refresh_hash(self._key, name, secret_hash), *rest]
-                for secret_hash, *rest in json.loads(found["ancestors"])
-            ]
-            changed["ancestors"] = json.dumps(older)
-        return changed
+    if kind == _DOCUMENT and "body" in found and "code" not in found:
+        copy = Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
+        return {"code": code_of_copy(key, name, copy)}
+    return {}
 
-    async def consents(self, name: str) -> None:
-        for field, record in (await self._all(name)).items():
-            if _is_plain(record):
-                await self._replace(name, field, record, {field: self._key.sign(place_in(name, field), record)})
 
-    async def document(self, name: str) -> None:
-        found = await self._all(name)
-        if "body" in found and "code" not in found:
-            copy = Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
-            await self._replace(name, "body", copy.body, {"code": code_of_copy(self._key, name, copy)})
+async def count_plain(redis: Redis, key: RecordKey) -> Counter[str]:
+    """How many records have no code, by the family of their key. Raises `StoreUnavailableError`."""
+    found: Counter[str] = Counter()
+    async for name, _seen, _changed in _plain(redis, key):
+        found[family(name)] += 1
+    return found
 
-    async def _all(self, name: str) -> dict[str, str]:
-        return await cast("Awaitable[dict[str, str]]", self._redis.hgetall(name))
 
-    async def _replace(self, name: str, field: str, seen: str, changed: dict[str, str]) -> None:
-        pairs = [part for pair in changed.items() for part in pair]
-        await self._replace_fields([name], [field, seen, *pairs])
+async def adopt(redis: Redis, ring: KeyRingStore) -> Counter[str]:
+    """Add the code to every record that has none, then note in `ring` that this was done.
+
+    Answers how many records these were, by the family of their key. Every program that writes the older form must
+    have ended. Raises `KeyRingError` and `StoreUnavailableError`.
+    """
+    with suppress(NotAdoptedError):  # a ring of another master key is refused before a record changes
+        await ring.check_adopted()
+    done = await _adopt_records(redis, ring.record_key)
+    await ring.adopt()
+    return done
+
+
+async def _adopt_records(redis: Redis, key: RecordKey) -> Counter[str]:
+    replace_text, replace_fields = redis.register_script(_REPLACE_TEXT), redis.register_script(_REPLACE_FIELDS)
+    done: Counter[str] = Counter()
+    async for name, seen, changed in _plain(redis, key):
+        async with guarded():
+            if isinstance(changed, str):
+                done[family(name)] += int(await replace_text([name], [str(seen), changed]))
+            else:
+                before = cast("Mapping[str, str]", seen)
+                fields = [(field, before.get(field, ""), new) for field, new in changed.items()]
+                done[family(name)] += int(await replace_fields([name], [part for each in fields for part in each]))
+    return done
+
+
+async def _plain(
+    redis: Redis, key: RecordKey
+) -> AsyncIterator[tuple[str, str | Mapping[str, str], str | dict[str, str]]]:
+    """The records without a code: where each is, what stands there, and what should."""
+    texts, hashes = _TEXTS | {_POINTER}, _HASHES | {_CONSENTS, _DOCUMENT}
+    async for name in scan(redis):
+        kind = family(name)
+        if kind in texts:
+            async with guarded():
+                text = cast("str | None", await redis.get(name))
+            if text is not None and (signed := authenticated_text(key, name, text)) is not None:
+                yield name, text, signed
+        elif kind in hashes:
+            async with guarded():
+                found = await cast("Awaitable[dict[str, str]]", redis.hgetall(name))
+            if changed := authenticated_fields(key, name, found):
+                yield name, found, changed
+
+
+def _record(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, str]:
+    record = found.get("record")
+    if record is None or not _is_plain(record):
+        return {}
+    changed = {"record": key.sign(name, record)}
+    if decision := found.get("decision"):
+        changed["decision"] = key.sign(place_in(name, "decision"), decision)
+    return changed | _refresh_tokens(key, name, found)
+
+
+def _refresh_tokens(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of a grant's refresh tokens as codes. They change together with the record, so never twice."""
+    changed = {
+        field: stored_refresh_hash(key, name, found[field])
+        for field in ("family", "current", "previous")
+        if field in found
+    }
+    if found.get("ancestors"):
+        older = [
+            [stored_refresh_hash(key, name, secret_hash), *rest]
+            for secret_hash, *rest in json.loads(found["ancestors"])
+        ]
+        changed["ancestors"] = json.dumps(older)
+    return changed
 
 
 def _is_plain(text: str) -> bool:

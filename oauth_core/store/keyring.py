@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 _CONTEXT = "portcullis signing key, records authenticated"
 _OLD_CONTEXT = "portcullis signing key"
-"""Of a ring from before records were authenticated (`oauth_core.store.adoption`)."""
+"""Of a ring from before records were authenticated. Only adoption opens it (`oauth_core.store.adoption`)."""
+
+_NOT_ADOPTED = (
+    "the records in Redis have no authentication codes: an older version wrote them, or an attacker put back the "
+    "key ring of an older version. Right after an upgrade, and only then: `portcullis migrate --adopt-records` "
+    "(docs/operations.md, Upgrade). If this version ran here before: delete the key 'keyring' in Redis; an "
+    "oauth_web that runs writes its own again, and without one everybody signs in again"
+)
 
 _MOST_TRIES = 10
 
@@ -54,6 +61,13 @@ class KeyRingError(Exception):
 
 class WrongMasterKeyError(KeyRingError):
     """The key ring was sealed with another master key."""
+
+
+class NotAdoptedError(KeyRingError):
+    """The key ring says that the records beside it were not authenticated yet."""
+
+    def __init__(self) -> None:
+        super().__init__(_NOT_ADOPTED)
 
 
 def without(text: str, is_ended: Callable[[str], bool]) -> str | None:
@@ -99,17 +113,18 @@ class KeyRingStore:
         if text is None:
             raise KeyRingError("there is no key ring in Redis; start oauth_web once to have one made")
         if self._ring is None or text != self._text:
-            self._ring, self._text = self._load(text, _OLD_CONTEXT if self._is_old(text) else _CONTEXT), text
+            self._ring, self._text = self._opened(text), text
         return self._ring
 
-    async def is_adopted(self) -> bool:
-        """Whether the records beside this ring were authenticated once. An empty Redis has none to authenticate.
+    async def check_adopted(self) -> None:
+        """Pass when the records beside the ring are authenticated, or when there is no ring.
 
-        Raises `KeyRingError` and `StoreUnavailableError`.
+        Raises `NotAdoptedError`, another `KeyRingError` and `StoreUnavailableError`.
         """
         async with guarded():
             text = await self._redis.get(keyspace.KEYRING)
-        return text is None or not self._is_old(text)
+        if text is not None:
+            self._opened(text)
 
     async def exists(self) -> bool:
         """Whether Redis has a key ring. Raises `StoreUnavailableError`."""
@@ -128,19 +143,31 @@ class KeyRingStore:
 
     def check_opens(self, text: str) -> None:
         """Pass when a ring that was written as `text` opens with this master key. Raises `KeyRingError`."""
-        self._is_old(text)
+        self._opened(text)
+
+    def adopted(self, text: str) -> str:
+        """The ring of an older version, to be written in the place of `text`. Raises `KeyRingError`."""
+        return self._dump(self._load(text, _OLD_CONTEXT))
 
     async def adopt(self) -> None:
-        """Note for ever that the records beside this ring were authenticated. Raises as `read` does."""
-        await self.change(lambda ring: ring)
+        """Note for ever that the records beside this ring were authenticated, and publish its keys.
 
-    def _is_old(self, text: str | bytes) -> bool:
+        Raises `KeyRingError` and `StoreUnavailableError`.
+        """
         try:
-            self._load(text, _CONTEXT)
+            await self.check_adopted()
+        except NotAdoptedError:
+            async with guarded():
+                text = str(await self._redis.get(keyspace.KEYRING))
+                await self._replace([keyspace.KEYRING], [text, self.adopted(text)])
+            await self._publish(await self.read())
+
+    def _opened(self, text: str | bytes) -> KeyRing:
+        try:
+            return self._load(text, _CONTEXT)
         except WrongMasterKeyError:
             self._load(text, _OLD_CONTEXT)
-            return True
-        return False
+            raise NotAdoptedError from None
 
     async def change(self, how: Callable[[KeyRing], KeyRing]) -> KeyRing:
         """Replace the ring by what `how` makes of it, and publish the result. What `how` raises passes through.

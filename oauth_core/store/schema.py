@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, cast
 from oauth_core.record_key import ForgedRecordError
 from oauth_core.registration_permissions import READ
 from oauth_core.store import keyspace
-from oauth_core.store.adoption import sign_records
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.connection import guarded
 from oauth_core.store.grants import GrantStore
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 
 VERSION = 3
 """What this program reads and writes."""
+
+AUTHENTICATED_SINCE = 3
+"""Records of an older version may have no codes (`oauth_core.store.adoption`)."""
 
 _UNNUMBERED = 0
 _RESTORING = "restoring"
@@ -108,7 +110,7 @@ def _opened(key: RecordKey, place: str, text: object) -> str | None:
 
 
 async def _index_again(redis: Redis, key: RecordKey) -> None:
-    """2 to 3: records got a code (`oauth_core.store.adoption`, before each step).
+    """2 to 3: records have a code (an operator has them adopted before this, `oauth_core.store.adoption`).
 
     A backup of an older version is restored without indexes, so they are made here. Then it can be seen which
     clients hold nothing: those that anybody could register once lived for 90 days, and now end within a week.
@@ -161,7 +163,8 @@ class SchemaStore:
     async def migrate(self, leases: LeaseStore, ring: KeyRingStore) -> tuple[int, ...]:
         """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind.
 
-        Raises `KeyRingError` when the key ring was sealed with another master key.
+        Records without codes are not touched. Raises `NotAdoptedError` when the key ring says that there are some,
+        and another `KeyRingError` when it was sealed with another master key.
         """
         left: list[int] = []
         while (version := await self.version()) != VERSION:
@@ -171,9 +174,7 @@ class SchemaStore:
             try:
                 # Between the look and the lease somebody may have finished.
                 if await self.version() == version:
-                    if not await ring.is_adopted():
-                        await sign_records(self._redis, ring.record_key)
-                        await ring.adopt()
+                    await ring.check_adopted()
                     await _STEPS[version](self._redis, ring.record_key)
                     async with guarded():
                         if await self._advance([keyspace.SCHEMA], [version, version + 1]):

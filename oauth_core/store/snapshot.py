@@ -13,6 +13,7 @@ deleted client.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -128,8 +129,8 @@ class Snapshot:
             if value and left != _NO_SUCH_KEY
         ]
 
-    async def put(self, entries: Sequence[Entry]) -> int:
-        """Write `entries`, each with the end it had; answers how many had not expired meanwhile."""
+    async def put(self, entries: Sequence[Entry]) -> Counter[str]:
+        """Write `entries`, each with the end it had; answers how many had not expired meanwhile, by family."""
         now = int(time.time() * 1000)
         living = [entry for entry in entries if entry.expires_at is None or entry.expires_at > now]
         async with guarded(), self._redis.pipeline(transaction=False) as pipeline:
@@ -143,7 +144,7 @@ class Snapshot:
                 if entry.expires_at is not None:
                     pipeline.pexpireat(entry.key, entry.expires_at)
             await pipeline.execute()
-        return len(living)
+        return Counter(family(entry.key) for entry in living)
 
     async def clear(self, *, but: Container[str]) -> frozenset[str]:
         """Forget everything of ours that a backup replaces. Other people's keys stay.

@@ -7,6 +7,7 @@ consents and initial access tokens that Redis has as well stay as Redis has them
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
@@ -14,13 +15,14 @@ from typing import IO, TYPE_CHECKING
 from oauth_core.credentials import new_identifier
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import cuts, keyspace
+from oauth_core.store.adoption import authenticated_fields, authenticated_text
 from oauth_core.store.connection import guarded, is_cluster
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.isolation import IsolationStore
-from oauth_core.store.keyring import KeyRingError, KeyRingStore, without
+from oauth_core.store.keyring import KeyRingError, KeyRingStore, NotAdoptedError, without
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.pauses import PauseStore
-from oauth_core.store.schema import VERSION, SchemaError, SchemaStore, index_grants
+from oauth_core.store.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore, index_grants
 from oauth_core.store.snapshot import NEWER_STAYS, Entry, Snapshot, family
 from portcullis.backup.file import BackupError, Header, read_header, read_pieces
 
@@ -39,43 +41,81 @@ class Examined:
     """A backup that is whole and opens.
 
     `keys` are those of its records that Redis may have newer; `size` is the bytes of all records, at the least.
+    `adopts` says that its records have no authentication codes, and that the operator has them adopted.
     """
 
     header: Header
     keys: frozenset[str]
     size: int
+    adopts: bool = False
 
 
 @dataclass(frozen=True)
 class Restored:
-    """How many records had not expired, and how many stayed out because they were ended since."""
+    """How many records had not expired, by the family of their key, and how many grants ended at once because they
+    had been ended since.
+    """
 
-    records: int
+    records: Counter[str]
     left_out: int
 
 
-def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore) -> Examined:
-    """Read `file` to its end, so that nothing is believed of one that is not whole, and check all that it needs.
+def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool) -> Examined:
+    """Read `file` to its end, so that nothing is believed of one that is not whole, and check what it needs.
 
-    `ring` has the master key. Raises `BackupError`.
+    `ring` has the master key. `adopt` is the operator's word that an older version wrote the backup, and that its
+    records count although they have no authentication codes. Raises `BackupError`.
     """
     header, line = read_header(file)
     if header.schema > VERSION:
         raise BackupError(f"its records are of version {header.schema}, and this program knows version {VERSION}")
     keys: list[str] = []
     size = 0
+    is_adopted: bool | None = None
+    has_plain = False
     for entries in read_pieces(file, header, line, key):
         for entry in entries:
             size += len(entry.key) + len(str(entry.value))
+            has_plain = has_plain or _adopted(entry, ring) is not entry
             if entry.key == keyspace.KEYRING:
-                try:
-                    ring.check_opens(str(entry.value))
-                except KeyRingError as error:
-                    raise BackupError(f"nothing was restored, for oauth_web would not start: {error}") from None
+                is_adopted = _is_adopted(str(entry.value), ring)
             elif family(entry.key) in NEWER_STAYS:
                 keys.append(entry.key)
     file.seek(0)
-    return Examined(header, frozenset(keys), size)
+    # A ring of this version beside plain records: an attacker wrote these, and they count as absent.
+    needs_adoption = is_adopted is False or (is_adopted is None and has_plain)
+    if needs_adoption and header.schema >= AUTHENTICATED_SINCE:
+        raise BackupError(
+            "nothing was restored: before the backup was made, an old key ring had been put into Redis"
+        )
+    if needs_adoption and not adopt:
+        raise BackupError(
+            "nothing was restored: its records have no authentication codes. If you made this backup with a "
+            "version that wrote none, before the upgrade, give --adopt-records"
+        )
+    return Examined(header, frozenset(keys), size, adopts=needs_adoption)
+
+
+def _is_adopted(text: str, ring: KeyRingStore) -> bool:
+    try:
+        ring.check_opens(text)
+    except NotAdoptedError:
+        return False
+    except KeyRingError as error:
+        raise BackupError(f"nothing was restored, for oauth_web would not start: {error}") from None
+    return True
+
+
+def _adopted(entry: Entry, ring: KeyRingStore) -> Entry:
+    """An entry of an older version with its authentication codes; `entry` itself if it has them or needs none."""
+    if entry.key == keyspace.KEYRING:
+        text = str(entry.value)
+        return entry if _is_adopted(text, ring) else replace(entry, value=ring.adopted(text))
+    if isinstance(entry.value, str):
+        signed = authenticated_text(ring.record_key, entry.key, entry.value)
+        return entry if signed is None else replace(entry, value=signed)
+    changed = authenticated_fields(ring.record_key, entry.key, entry.value)
+    return replace(entry, value=entry.value | changed) if changed else entry
 
 
 async def check_room(redis: Redis, examined: Examined) -> None:
@@ -129,12 +169,12 @@ async def restore(
     shut_out = await snapshot.shut_out_now()
     newer = await snapshot.clear(but=examined.keys if same_version else ())
     header, line = read_header(file)
-    read = count = 0
+    count: Counter[str] = Counter()
     for entries in read_pieces(file, header, line, key):
-        merged = [_merged(entry, shut_out, newer) for entry in entries]
+        codes = [_adopted(entry, ring) for entry in entries] if examined.adopts else entries
+        merged = [_merged(entry, shut_out, newer) for entry in codes]
         count += await snapshot.put([entry for entry in merged if entry is not None])
-        read += len(merged) - merged.count(None)
-        progress(count)
+        progress(count.total())
     await schema.end_restore(header.schema)
     # Records of an older version are brought to this one, and indexed by that.
     await schema.migrate(LeaseStore(redis, holder=new_identifier()), ring)

@@ -9,30 +9,48 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import new_identifier
+from oauth_core.store.adoption import adopt, count_plain
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.leases import LeaseStore
 from oauth_core.store.schema import VERSION, SchemaStore
-from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis
+from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis, yes
+from portcullis.record_kinds import spelt_out
+from portcullis.supervisor import adoption_note
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from redis.asyncio import Redis
 
+    from oauth_core.settings import BackupSettings
+
+_QUESTION = """\
+{kinds} in Redis have no authentication code. From now on they count as genuine, whoever wrote them.
+Answer yes only once, right after the upgrade from a version that wrote no codes, with every oauth_web stopped.
+Adopt them?"""
+
 
 @click.command("migrate")
+@click.option(
+    "--adopt-records",
+    is_flag=True,
+    help="Trust the records that an older version wrote without authentication codes. Once, after the upgrade.",
+)
+@yes
 @which_gateway
 @as_json
-def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
+def command(config: Path | None, state_dir: Path, *, adopt_records: bool, yes: bool, as_json: bool) -> None:
     """Bring the records in Redis to this version.
 
-    oauth_web does so by itself when it starts; with many records it is quicker to do it before.
+    oauth_web does so by itself when it starts; with many records it is quicker to do it before. Only this command
+    adopts records without authentication codes, and only when --adopt-records is given.
     """
-
     settings = given_settings(config, state_dir)
+    adopted = _adopt(settings, state_dir, sure=yes) if adopt_records else 0
 
     async def run(redis: Redis) -> tuple[int, ...]:
         ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
+        await ring.check_adopted()
         return await SchemaStore(redis).migrate(LeaseStore(redis, holder=new_identifier()), ring)
 
     try:
@@ -42,6 +60,31 @@ def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     for version in left:
         record(AuditEvent(EventKind.STATE_MIGRATED, reason=f"from version {version} to {version + 1}"))
     if as_json:
-        click.echo(json.dumps({"version": VERSION, "migrated_from": list(left)}))
+        click.echo(json.dumps({"version": VERSION, "migrated_from": list(left), "adopted": adopted}))
     else:
         click.echo(f"The records are of version {VERSION}.")
+
+
+def _adopt(settings: BackupSettings, state_dir: Path, *, sure: bool) -> int:
+    """Adopt what has no codes; answers how many records that were. Raises `ClickException`."""
+    note = adoption_note.path(state_dir)
+    if note.exists():
+        raise click.ClickException(
+            f"adoption is over for this gateway, says {note}: records without codes come from an attacker, or "
+            "from old files of Redis that were put back. In the second case use `portcullis restore` with a "
+            "backup, or remove that file first"
+        )
+    try:
+        plain = with_redis(settings, lambda redis: count_plain(redis, settings.record_key))
+        if plain and not sure:
+            click.confirm(_QUESTION.format(kinds=spelt_out(plain)), abort=True, err=True)
+        done = with_redis(
+            settings, lambda redis: adopt(redis, KeyRingStore(redis, master_key=settings.master_key_bytes))
+        )
+        adoption_note.write(state_dir)
+    except KeyRingError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{note}: {error.strerror}") from None
+    record(AuditEvent(EventKind.RECORDS_ADOPTED, reason=f"by the operator: {spelt_out(done)}"))
+    return done.total()

@@ -26,6 +26,7 @@ from portcullis.operator_commands import (
     with_redis,
 )
 from portcullis.operator_settings import master_key_place
+from portcullis.record_kinds import spelt_out
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -59,9 +60,16 @@ is not: that client signs in again. If tokens may have been stolen since then: p
     is_flag=True,
     help="Replace what is in Redis. What was ended stays ended; newer records of the same grants stay.",
 )
+@click.option(
+    "--adopt-records",
+    is_flag=True,
+    help="Trust the records of a backup that an older version made, without authentication codes.",
+)
 @which_gateway
 @as_json
-def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as_json: bool) -> None:
+def command(
+    file: Path, config: Path | None, state_dir: Path, *, force: bool, adopt_records: bool, as_json: bool
+) -> None:
     """Put the backup FILE, or with - the one on standard input, into an empty Redis.
 
     Nothing is written before the whole file has been read and found unchanged, and MASTER_KEY opens the
@@ -75,7 +83,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as
     async def run(redis: Redis) -> tuple[Restored, int, bool]:
         ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
         with reading(file) as backup:
-            examined = examine(backup, key, ring)
+            examined = examine(backup, key, ring, adopt=adopt_records)
             was_empty = await Snapshot(redis).is_empty()
             if not force and not was_empty:
                 raise click.ClickException("this Redis is not empty; --force replaces what is in it")
@@ -93,11 +101,21 @@ def command(file: Path, config: Path | None, state_dir: Path, *, force: bool, as
         raise click.ClickException(f"{file}: {error.strerror}") from None
     record(AuditEvent(EventKind.STATE_RESTORED, reason=f"by the operator: of {shown_time(created_at)}"))
     if as_json:
-        click.echo(json.dumps({"records": done.records, "created_at": created_at, "grants_ended": done.left_out}))
+        total = done.records.total()
+        click.echo(
+            json.dumps(
+                {
+                    "records": total,
+                    "kinds": done.records,
+                    "created_at": created_at,
+                    "grants_ended": done.left_out,
+                }
+            )
+        )
         return
     since = shown_time(created_at)
-    click.echo(
-        f"{done.records} records of {since}; {done.left_out} grants ended at once, for they had been revoked."
-    )
+    click.echo(f"Restored from {since}: {spelt_out(done.records)}.")
+    if done.left_out:
+        click.echo(f"{spelt_out({'grant': done.left_out})} of these ended at once, for they had been revoked.")
     how_far = ", and it was empty" if was_empty else ""
     click.echo(_UNKNOWN.format(since=since, how_far=how_far, endings=", ".join(_ENDINGS)), err=True)

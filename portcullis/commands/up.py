@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.errors import SettingsError
+from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis import envoy_program, redis_program
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import Follower, faults_of_files
-from portcullis.supervisor import operator_environment, plan, redis_config, reserve, telling
+from portcullis.supervisor import adoption_note, operator_environment, plan, redis_config, reserve, telling
+from portcullis.supervisor.child import Failure
 from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
@@ -89,9 +90,12 @@ def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console
     logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
     try:
         asyncio.run(
-            Fleet(logs, partial(telling.progress, console), chores=_chores(choices, ground)).run(
-                children.stages, children.challenges, lambda: telling.ready(console, choices)
-            )
+            Fleet(
+                logs,
+                partial(telling.progress, console),
+                chores=_chores(choices, ground),
+                once_ready={"redis": partial(_adopt_once, choices, ground, state)},
+            ).run(children.stages, children.challenges, lambda: telling.ready(console, choices))
         )
     except StartFailedError as error:
         telling.failed(console, error, state.logs)
@@ -102,6 +106,18 @@ def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console
     finally:
         kill_children()
     telling.stopped(console)
+
+
+async def _adopt_once(choices: Choices, ground: Ground, state: StateDir) -> str | None:
+    """Adopt the records that an older version left in our own Redis, at the first start of this version."""
+    settings = load(WebSettings, ground.config, plan.web_environment(choices, ground))
+    try:
+        adopted = await adoption_note.adopt_once(state.root, settings)
+    except (StoreUnavailableError, OSError) as error:
+        raise StartFailedError("redis", Failure(f"its records could not be adopted: {error}")) from None
+    if adopted is None:
+        return None
+    return f"{adopted.total()} records of an older version have authentication codes now"
 
 
 def _follower(choices: Choices, ground: Ground) -> Follower | None:

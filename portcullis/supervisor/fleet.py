@@ -11,7 +11,7 @@ from portcullis.supervisor.child import Child, Event, Failure, Timing
 from portcullis.supervisor.log_files import LOOK_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from portcullis.supervisor.child import ChildSpec
     from portcullis.supervisor.log_files import LogFiles
@@ -45,12 +45,18 @@ class Fleet:
         tell: Callable[[str, Event, str], None],
         timing: Timing | None = None,
         chores: Mapping[str, Callable[[], list[str]]] | None = None,
+        once_ready: Mapping[str, Callable[[], Awaitable[str | None]]] | None = None,
     ) -> None:
-        """`chores` are done every second, as that of `logs` is; each returns what to say, or raises `OSError`."""
+        """`chores` are done every second, as that of `logs` is; each returns what to say, or raises `OSError`.
+
+        `once_ready` has, by the name of a child, what is done once it is ready and before the next stage. It
+        answers what to say, or raises `StartFailedError`.
+        """
         self._logs = logs
         self._tell = tell
         self._timing = timing or Timing()
         self._chores = {"logs": logs.look, **(chores or {})}
+        self._once_ready = once_ready or {}
         self._started: list[list[Child]] = []
         self._broken: asyncio.Future[None] | None = None
 
@@ -133,6 +139,8 @@ class Fleet:
             child.life.add_done_callback(self._ended(name))
         if failure is None:
             self._tell(name, Event.READY, f"up after {loop.time() - began:.1f} s")
+            if (then := self._once_ready.get(name)) is not None and (said := await then()) is not None:
+                self._tell(name, Event.NOTED, said)
         elif child.spec.essential:
             raise StartFailedError(name, failure)
         else:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core import refresh_tokens
-from oauth_core.model import Client, Grant
-from oauth_core.store import keyring, keyspace
+from oauth_core.model import Client
+from oauth_core.store import keyspace
 from oauth_core.store.clients import ClientStore
 from oauth_core.store.codec import Codec
 from oauth_core.store.grants import GrantStore
-from oauth_core.store.keyring import KeyRingError, KeyRingStore
+from oauth_core.store.keyring import KeyRingStore
 from oauth_core.store.leases import LeaseStore
-from oauth_core.store.refresh_families import RefreshState
 from oauth_core.store.schema import VERSION, SchemaError, SchemaStore, index_grants
 from tests.state.test_backup import CLIENT, GRANT, environment, populate, portcullis, server
 from tests.support import forks
@@ -79,7 +77,7 @@ async def test_an_index_that_is_made_again_has_the_grants_that_a_client_uses_of_
 async def test_the_command_migrates(server: RedisServer, redis: Redis, environment: dict[str, str]) -> None:
     await asyncio.to_thread(populate, server)
     done = forks.run("portcullis", "migrate", "--json", environment=environment)
-    assert json.loads(done.stdout) == {"version": VERSION, "migrated_from": list(range(VERSION))}
+    assert json.loads(done.stdout) == {"version": VERSION, "migrated_from": list(range(VERSION)), "adopted": 0}
     assert "state.migrated" in done.stderr
     assert await redis.get(keyspace.SCHEMA) == str(VERSION)
 
@@ -122,73 +120,6 @@ async def test_clients_that_hold_nothing_and_were_to_live_for_90_days_end_within
     assert 600_000 < left[1] <= 604_800
     assert left[2] <= 1000
     assert left[3] == -1
-
-
-TOKEN = refresh_tokens.first(GRANT.grant_id)
-
-
-async def without_codes(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client, a grant and a key ring as version 2 wrote them."""
-    await redis.set(keyspace.SCHEMA, "2")
-    grant = keyspace.grant(GRANT.grant_id)
-    await redis.set(keyspace.client(CLIENT.client_id), Codec(Client).dump(CLIENT), ex=1000)
-    fields: dict[Any, Any] = {
-        "record": Codec(Grant).dump(GRANT),
-        "family": TOKEN.family_hash,
-        "current": TOKEN.successor().secret_hash,
-        "previous": TOKEN.secret_hash,
-        "rotated_at": str(GRANT.created_at),
-        "ancestors": json.dumps([[TOKEN.secret_hash, "sealed", 1]]),
-    }
-    await redis.hset(grant, mapping=fields)
-    await redis.expire(grant, 1000)
-    if not await redis.exists(keyspace.KEYRING):
-        with monkeypatch.context() as older:
-            older.setattr(keyring, "_CONTEXT", keyring._OLD_CONTEXT)
-            await ring(redis).open("ES256", now=0)
-
-
-async def test_records_of_version_2_get_their_codes_and_everybody_stays_signed_in(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await without_codes(redis, monkeypatch)
-    grants, clients = GrantStore(redis, RECORD_KEY, grace=0), ClientStore(redis, RECORD_KEY, lifetime=0)
-    assert await grants.get(GRANT.grant_id) is None
-    for _ in range(2):  # as if the first had been stopped before it could say that it was done
-        await redis.set(keyspace.SCHEMA, "2")
-        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
-        assert await grants.get(GRANT.grant_id) == GRANT
-        assert await clients.get(CLIENT.client_id) == CLIENT
-        assert await grants.state_of(TOKEN) is RefreshState.PREVIOUS
-        ((ancestor, *_),) = json.loads(str(await redis.hget(keyspace.grant(GRANT.grant_id), "ancestors")))
-        assert ancestor == await redis.hget(keyspace.grant(GRANT.grant_id), "previous")
-        assert 0 < await redis.ttl(keyspace.grant(GRANT.grant_id)) <= 1000
-        assert 0 < await redis.ttl(keyspace.client(CLIENT.client_id)) <= 1000
-    assert len((await ring(redis).read()).keys) == 1
-
-
-async def test_records_get_their_codes_only_once(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise an attacker with write access would write a plain record and wait for the next start."""
-    await without_codes(redis, monkeypatch)
-    await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
-    for version in range(VERSION):
-        await without_codes(redis, monkeypatch)
-        await redis.set(keyspace.SCHEMA, version)
-        await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
-        assert await GrantStore(redis, RECORD_KEY, grace=0).get(GRANT.grant_id) is None
-        assert await ClientStore(redis, RECORD_KEY, lifetime=0).get(CLIENT.client_id) is None
-
-
-async def test_records_are_not_touched_with_a_master_key_that_is_not_theirs(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await without_codes(redis, monkeypatch)
-    before = await redis.hgetall(keyspace.grant(GRANT.grant_id))
-    with pytest.raises(KeyRingError):
-        await SchemaStore(redis).migrate(
-            LeaseStore(redis, holder="one"), KeyRingStore(redis, master_key=bytes(32))
-        )
-    assert await redis.hgetall(keyspace.grant(GRANT.grant_id)) == before
 
 
 @pytest.mark.parametrize("stands", [str(VERSION + 1), "restoring", "-1", "what"])

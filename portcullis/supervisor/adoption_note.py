@@ -1,0 +1,58 @@
+"""The note in a state folder that adoption is over (`oauth_core.store.adoption`): it does not happen again.
+
+It is kept outside Redis, beside the master key. An attacker with write access to Redis can put back everything
+that stands in Redis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.store.adoption import adopt
+from oauth_core.store.connection import connect
+from oauth_core.store.keyring import KeyRingError, KeyRingStore, NotAdoptedError
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from pathlib import Path
+
+    from oauth_core.settings import WebSettings
+
+_TEXT = """\
+The records of this gateway have authentication codes. Records without one are not adopted again.
+"""
+
+
+def path(state_dir: Path) -> Path:
+    """Where the note of a state folder is."""
+    return state_dir / "secrets" / "records-adopted"
+
+
+def write(state_dir: Path) -> None:
+    """Note it, if `state_dir` is a state folder. Raises `OSError`."""
+    if path(state_dir).parent.is_dir():
+        path(state_dir).write_text(_TEXT, encoding="utf-8")
+
+
+async def adopt_once(state_dir: Path, settings: WebSettings) -> Counter[str] | None:
+    """Adopt the records of a state folder that has no note yet: an older version made it, or it is new.
+
+    Answers how many records were adopted, by the family of their key; `None` if adoption was not needed. A key
+    ring that does not open is left for `oauth_web` to report. Raises `StoreUnavailableError` and `OSError`.
+    """
+    if path(state_dir).exists():
+        return None
+    done = None
+    redis = connect(settings)
+    ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
+    try:
+        try:
+            await ring.check_adopted()
+        except NotAdoptedError:
+            done = await adopt(redis, ring)
+    except KeyRingError:
+        return None
+    finally:
+        await redis.aclose()
+    write(state_dir)
+    return done
