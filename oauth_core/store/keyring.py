@@ -1,7 +1,10 @@
 """The key ring in Redis: private parts sealed, and the public set beside it that the check service reads.
 
-The check service may read `jwks`, and its copies in a cluster, and nothing else of this, so it never holds
+The check service may read the public set, and its copies in a cluster, and nothing else of this, so it never holds
 what could sign. The set is signed (`oauth_core.jwks_signature`).
+
+Check services of the version before read a set without a signature at another key. It is published as well, so
+that these go on while the gateway is upgraded; the next version does not publish it any more.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from oauth_core.keys import Algorithm, SigningKey, generate_key
 from oauth_core.record_key import RecordKey
 from oauth_core.sealing import UnsealError, seal, unseal
 from oauth_core.store import clock, endings, keyspace
-from oauth_core.store.connection import guarded
+from oauth_core.store.connection import guarded, is_cluster
 from oauth_core.store.copies import NotEverywhereError, everywhere, places_in
 
 if TYPE_CHECKING:
@@ -195,7 +198,11 @@ class KeyRingStore:
         Answers whether anything was missing. Raises `StoreUnavailableError`.
         """
         found = await self._published()
-        if all(self._signer.sign(ring.jwks, version=self._version_of(document)) == document for document in found):
+        async with guarded():
+            has_plain = is_cluster(self._redis) or await self._redis.get(keyspace.PLAIN_JWKS) == ring.jwks
+        if has_plain and all(
+            self._signer.sign(ring.jwks, version=self._version_of(document)) == document for document in found
+        ):
             return False
         await self._publish(ring)
         return True
@@ -222,6 +229,9 @@ class KeyRingStore:
 
         with contextlib.suppress(NotEverywhereError):
             await everywhere(self._places, put)
+        with contextlib.suppress(StoreUnavailableError):  # of a cluster this one node may be away
+            async with guarded():
+                await self._put([keyspace.PLAIN_JWKS], [ring.jwks])
 
     async def _published(self) -> list[str | bytes | None]:
         """The published sets that can be read. Raises `StoreUnavailableError` when there is none of these."""

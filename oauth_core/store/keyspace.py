@@ -46,9 +46,10 @@
 | `lease:<work>` | the process that does it for all | a minute, again and again |
 | `lease-rest:<work>` | the rules under which it was done last | until it is due again |
 | `keyring` | the signing keys, private parts under AES-256-GCM, JSON | for ever |
-| `jwks` | the public keys, a JWK set | for ever |
+| `signed-jwks` | the public keys, a signed JWK set | for ever |
+| `jwks` | the same without a signature, for check services of the version before | for ever |
 | `isolated-services` | services that an operator took out, and why, JSON | until all are back |
-| `jwks-copy:<number>` | the same as `jwks`, on other nodes of a cluster | for ever |
+| `signed-jwks-copy:<number>` | the same as `signed-jwks`, on other nodes of a cluster | for ever |
 | `isolated-services-copy:<number>` | the same as `isolated-services`, on other nodes of a cluster | for ever |
 | `replicated`, `replicated:<number>` | nothing: whether replicas have it is what counts | a minute |
 | `schema` | the version of all this (`oauth_core.store.schema`), or that a backup is being restored | for ever |
@@ -67,7 +68,8 @@ from __future__ import annotations
 from oauth_core.credentials import hash_secret, is_identifier
 
 KEYRING = "keyring"
-JWKS = "jwks"
+JWKS = "signed-jwks"
+PLAIN_JWKS = "jwks"
 ISOLATED_SERVICES = "isolated-services"
 SCHEMA = "schema"
 PAUSED = "paused"

@@ -18,6 +18,7 @@ CHECK_ACL = (
     f"~{keyspace.token('*')}",
     f"~{keyspace.JWKS}",
     f"~{keyspace.JWKS}-copy:*",
+    f"~{keyspace.PLAIN_JWKS}",
     f"~{keyspace.ISOLATED_SERVICES}",
     f"~{keyspace.ISOLATED_SERVICES}-copy:*",
     "resetchannels",

@@ -43,7 +43,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
 
 FOUND_AGAIN = frozenset(
     {"client-grants", "sibling-grants", "user-grants", "document", "document-failed", "document-fetches"}
-    | {"jwks", "jwks-copy", "isolated-services-copy"}
+    | {"jwks", "signed-jwks", "signed-jwks-copy", "isolated-services-copy"}
 )
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}

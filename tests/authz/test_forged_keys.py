@@ -58,9 +58,28 @@ def test_a_key_that_somebody_wrote_to_redis_signs_no_token(
     assert read_answer(service.check(check_request(token=good))).status == 200
     with own_redis.client() as client:
         client.set(keyspace.JWKS, forged(attacker))
+        client.set(keyspace.PLAIN_JWKS, public_jwks([key, attacker]))
     service.wait_for_health("NOT_SERVING")
     assert read_answer(service.check(check_request(token=evil))).status == 503
     publish(own_redis, key)
     service.wait_for_health("SERVING")
     assert read_answer(service.check(check_request(token=good))).status == 200
     assert read_answer(service.check(check_request(token=evil))).status == 401
+
+
+def test_the_plain_key_set_for_check_services_of_the_version_before_is_not_trusted(
+    own_redis: RedisServer, service: AuthzProcess
+) -> None:
+    key, attacker = new_key(), new_key()
+    publish(own_redis, key)
+    service.wait_for_health("SERVING")
+    for jti in ("good", "evil"):
+        remember(own_redis, jti)
+    with own_redis.client() as client:
+        client.set(keyspace.PLAIN_JWKS, public_jwks([attacker]))
+    assert read_answer(service.check(check_request(token=mint(attacker, jti="evil")))).status == 401
+    assert read_answer(service.check(check_request(token=mint(key, jti="good")))).status == 200
+    with own_redis.client() as client:
+        client.delete(keyspace.JWKS)
+    service.wait_for_health("NOT_SERVING")
+    assert read_answer(service.check(check_request(token=mint(attacker, jti="evil")))).status == 503

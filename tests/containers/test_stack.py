@@ -218,7 +218,7 @@ def test_the_check_services_user_of_redis_can_change_nothing(stack: Stack) -> No
 import os, redis
 password = open(os.environ["REDIS_PASSWORD_FILE"]).read().strip()
 client = redis.Redis.from_url(os.environ["REDIS_URL"], password=password)
-print(client.exists("token:x"), client.exists("jwks"), client.get("isolated-services"))
+print(client.exists("token:x"), client.exists("signed-jwks"), client.get("isolated-services"))
 for command in (
     ["SET", "token:x", "1"], ["DEL", "token:x"], ["DEL", "isolated-services"], ["GET", "keyring"], ["KEYS", "*"],
     ["CONFIG", "GET", "*"], ["ACL", "LIST"], ["FLUSHALL"],

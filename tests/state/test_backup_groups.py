@@ -75,7 +75,11 @@ def without_copies(records: dict[str, Any]) -> dict[str, Any]:
     for key, value in records.items():
         if key.startswith("grant:"):
             value.pop("restored", None)
-    return {key: value for key, value in records.items() if not key.startswith(("jwks", "isolated-services-copy"))}
+    return {
+        key: value
+        for key, value in records.items()
+        if not key.startswith(("jwks", "signed-jwks", "isolated-services-copy"))
+    }
 
 
 def test_what_was_backed_up_comes_back_into_an_empty_one(group: Group, tmp_path: Path) -> None:

@@ -88,6 +88,33 @@ async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
         assert first["kid"] not in str(redis.get("jwks"))
 
 
+async def test_check_services_of_the_version_before_read_every_key_in_a_plain_set_at_its_old_place(
+    web: WebServer, client: OAuthClient
+) -> None:
+    def plain() -> dict[str, Any]:
+        with web.redis.client() as redis:
+            return dict(json.loads(str(redis.get("jwks") or "{}")))
+
+    async with asyncio.timeout(60):
+        # Until an earlier test's change is followed; another process decides.
+        while plain() != (await client.http.get(f"{web.issuer}/.well-known/jwks.json")).json():  # noqa: ASYNC110
+            await asyncio.sleep(_PAUSE)
+    new = keys(web, "rotate", "--json")[0]["kid"]
+    assert new in [key["kid"] for key in plain()["keys"]], "before it signs"
+    with web.redis.client() as redis:
+        redis.delete("jwks")
+    async with asyncio.timeout(60):
+        while new not in str(plain()):  # noqa: ASYNC110 - another process decides
+            await asyncio.sleep(_PAUSE)
+    token = (await client.tokens((await client.register()).client_id))["access_token"]
+    jwt.decode(
+        token,
+        jwt.PyJWKSet.from_dict(plain())[jwt.get_unverified_header(token)["kid"]],
+        algorithms=["ES256", "EdDSA"],
+        audience=web.resource,
+    )
+
+
 async def test_a_key_may_have_the_newer_name_of_its_algorithm(web: WebServer, client: OAuthClient) -> None:
     new = keys(web, "rotate", "--algorithm", "Ed25519", "--json")[0]
     assert new["algorithm"] == "Ed25519"
