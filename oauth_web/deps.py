@@ -77,6 +77,7 @@ class Deps:
     pauses: PauseStore
     rates: RateLimitStore
     revocation: Revocation
+    schema: SchemaStore
     users: UserStore
     keys: Keys
     github: GitHub
@@ -163,6 +164,7 @@ async def wire(settings: WebSettings) -> Deps:
         leases=leases,
         pauses=pauses,
         revocation=Revocation(redis, grants),
+        schema=SchemaStore(redis),
         users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
         keys=Keys(key_store, ring, Upkeep(pauses, SchemaStore(redis), IsolationStore(redis))),
         github=GitHub.from_settings(settings, tls),

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response
 
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
 from oauth_web.answers import NO_STORE, form_parameters
 from oauth_web.caller import authenticated
 from oauth_web.presented_token import GivenAccess, GivenRefresh, recognise
 
 if TYPE_CHECKING:
     from oauth_web.deps import Deps
+
+_RETRY_AFTER_SECONDS = 10
+_UNAVAILABLE = 503
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -23,8 +27,17 @@ def blueprint(deps: Deps) -> Blueprint:
     async def revoke() -> Response:
         form = await form_parameters()
         form.check_unique()
-        client = await authenticated(deps, form, only_gives_back=True)
-        match await recognise(deps, form.require("token"), client):
+        token = form.require("token")
+        try:
+            client = await authenticated(deps, form, only_gives_back=True)
+            given = await recognise(deps, token, client)
+        except OAuthError:
+            await _check_not_restoring(deps)
+            raise
+        if given is None:
+            await _check_not_restoring(deps)
+            given = await recognise(deps, token, client)  # the restore may have ended between the two looks
+        match given:
             case GivenRefresh(grant):
                 if await deps.grants.end(grant.grant_id):
                     deps.audit.record(
@@ -54,3 +67,17 @@ def blueprint(deps: Deps) -> Blueprint:
         return Response(b"", 200, NO_STORE)
 
     return bp
+
+
+async def _check_not_restoring(deps: Deps) -> None:
+    """Pass unless a backup is being restored: what is not there may come back with it, and must be revoked then.
+
+    Raises `DisplayedError` (503); a client asks again then (RFC 7009 section 2.2.1).
+    """
+    if await deps.schema.is_restoring():
+        raise DisplayedError(
+            ErrorCode.TEMPORARILY_UNAVAILABLE,
+            "a backup is being restored; try again later",
+            status=_UNAVAILABLE,
+            retry_after=_RETRY_AFTER_SECONDS,
+        )

@@ -40,6 +40,7 @@ AUTHENTICATED_SINCE = 3
 
 _UNNUMBERED = 0
 _RESTORING = "restoring"
+_OF = " "
 _LEASE_SECONDS = 60.0
 _PAUSE = 0.2
 _WEEK = 604_800
@@ -146,7 +147,7 @@ class SchemaStore:
             async with guarded():
                 await self._redis.set(keyspace.SCHEMA, first, nx=True)
             text = await self._get()
-        if text == _RESTORING:
+        if (text or "").startswith(_RESTORING):
             raise SchemaError(
                 "a backup is being restored into this Redis, or restoring it was interrupted; "
                 "wait for `portcullis restore`, or run it again with --force"
@@ -159,6 +160,10 @@ class SchemaStore:
                 "upgrade this program, or restore a backup of its own time"
             )
         return int(text)
+
+    async def is_restoring(self) -> bool:
+        """Whether a backup is being restored, or restoring it was interrupted."""
+        return (await self._get() or "").startswith(_RESTORING)
 
     async def migrate(self, leases: LeaseStore, ring: KeyRingStore) -> tuple[int, ...]:
         """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind.
@@ -183,15 +188,30 @@ class SchemaStore:
                 await leases.release("migration")
         return tuple(left)
 
-    async def begin_restore(self) -> None:
-        """Keep every program out until `end_restore`."""
-        async with guarded():
-            await self._redis.set(keyspace.SCHEMA, _RESTORING)
+    async def begin_restore(self, backup: str) -> int | None:
+        """Keep every program out until `end_restore`; answers the version of the records that stand there.
 
-    async def end_restore(self, version: int) -> None:
-        """What was restored is of this version."""
+        `backup` names what is restored. If restoring the same was interrupted, the version is that of before; if
+        restoring something else was, or if there is no version of ours, it is `None`.
+        """
+        text = await self._get() or ""
+        _, _, interrupted = text.partition(_OF)
+        before, _, name = interrupted.partition(_OF)
+        version = text if text.isdecimal() else before if name == backup else ""
         async with guarded():
-            await self._redis.set(keyspace.SCHEMA, version)
+            await self._redis.set(keyspace.SCHEMA, _OF.join((_RESTORING, version, backup)))
+        return int(version) if version else None
+
+    async def bring_up(self, version: int, key: RecordKey) -> None:
+        """Bring records of `version` to this program's, and index them. For between `begin_` and `end_restore`."""
+        for before in range(version, VERSION):
+            await _STEPS[before](self._redis, key)
+        await index_grants(self._redis, key)
+
+    async def end_restore(self) -> None:
+        """Let every program in: what was restored is whole, and of this program's version."""
+        async with guarded():
+            await self._redis.set(keyspace.SCHEMA, VERSION)
 
     async def _get(self) -> str | None:
         async with guarded():

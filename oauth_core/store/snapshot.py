@@ -64,6 +64,22 @@ RESTORED = "restored"
 """The field that says that a grant came from a backup and has not been used since
 (`oauth_core.store.refresh_families`)."""
 
+# Each entry is one command, so that an interruption leaves it whole or leaves it out.
+# KEYS: cut. ARGV: second, the millisecond at which it expires, or nothing. The later of two cuts stays.
+_PUT_CUT = """
+if tonumber(redis.call('GET', KEYS[1]) or '-1') >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
+return 1
+"""
+# KEYS: a hash. ARGV: the millisecond at which it expires, or nothing; then fields and values.
+_PUT_HASH = """
+redis.call('DEL', KEYS[1])
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if ARGV[1] ~= '' then redis.call('PEXPIREAT', KEYS[1], ARGV[1]) end
+return 1
+"""
+
 _MOST_AT_ONCE = 500
 _NO_SUCH_KEY = -2
 _NO_EXPIRY = -1
@@ -130,21 +146,25 @@ class Snapshot:
         ]
 
     async def put(self, entries: Sequence[Entry]) -> Counter[str]:
-        """Write `entries`, each with the end it had; answers how many had not expired meanwhile, by family."""
+        """Write `entries`, each with the end it had; answers how many of each family were written.
+
+        What expired meanwhile is not, and what shuts something out replaces nothing: it may have come since.
+        """
         now = int(time.time() * 1000)
         living = [entry for entry in entries if entry.expires_at is None or entry.expires_at > now]
         async with guarded(), self._redis.pipeline(transaction=False) as pipeline:
             for entry in living:
-                if isinstance(entry.value, str):
-                    pipeline.set(entry.key, entry.value, pxat=entry.expires_at)
-                    continue
-                pipeline.delete(entry.key)
-                items = entry.value | ({RESTORED: "1"} if family(entry.key) == "grant" else {})
-                pipeline.hset(entry.key, items=[part for pair in items.items() for part in pair])
-                if entry.expires_at is not None:
-                    pipeline.pexpireat(entry.key, entry.expires_at)
-            await pipeline.execute()
-        return Counter(family(entry.key) for entry in living)
+                kind, until = family(entry.key), "" if entry.expires_at is None else str(entry.expires_at)
+                if not isinstance(entry.value, str):
+                    items = entry.value | ({RESTORED: "1"} if kind == "grant" else {})
+                    parts = [part for pair in items.items() for part in pair]
+                    pipeline.eval(_PUT_HASH, 1, entry.key, until, *parts)
+                elif kind == "cut":
+                    pipeline.eval(_PUT_CUT, 1, entry.key, entry.value, until)
+                else:
+                    pipeline.set(entry.key, entry.value, pxat=entry.expires_at, nx=kind in SHUTS_OUT)
+            written = await pipeline.execute()
+        return Counter(family(entry.key) for entry, was in zip(living, written, strict=True) if was)
 
     async def clear(self, *, but: Container[str]) -> frozenset[str]:
         """Forget everything of ours that a backup replaces. Other people's keys stay.

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
-from oauth_core.credentials import new_identifier
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import cuts, keyspace
 from oauth_core.store.adoption import authenticated_fields, authenticated_text
@@ -20,14 +19,13 @@ from oauth_core.store.connection import guarded, is_cluster
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.isolation import IsolationStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore, NotAdoptedError, without
-from oauth_core.store.leases import LeaseStore
 from oauth_core.store.pauses import PauseStore
-from oauth_core.store.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore, index_grants
+from oauth_core.store.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore
 from oauth_core.store.snapshot import NEWER_STAYS, Entry, Snapshot, family
 from portcullis.backup.file import BackupError, Header, read_header, read_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Container, Mapping
 
     from redis.asyncio import Redis
 
@@ -52,11 +50,12 @@ class Examined:
 
 @dataclass(frozen=True)
 class Restored:
-    """How many records had not expired, by the family of their key, and how many grants ended at once because they
-    had been ended since.
+    """How many records were written, and how many stayed as Redis had them, by the family of their key; and how
+    many grants ended at once because they had been ended since.
     """
 
     records: Counter[str]
+    stayed: Counter[str]
     left_out: int
 
 
@@ -161,11 +160,11 @@ async def restore(
 ) -> Restored:
     """Put what `file` holds into Redis.
 
-    Programs that start meanwhile, or after this was interrupted, refuse to.
+    Programs that start meanwhile, or after this was interrupted, refuse to. After an interruption the same backup
+    is restored as if it had not begun: what Redis had newer stays.
     """
     schema, snapshot = SchemaStore(redis), Snapshot(redis)
-    same_version = examined.header.schema == await _version(schema)
-    await schema.begin_restore()
+    same_version = await schema.begin_restore(examined.header.salt) == examined.header.schema
     shut_out = await snapshot.shut_out_now()
     newer = await snapshot.clear(but=examined.keys if same_version else ())
     header, line = read_header(file)
@@ -175,13 +174,11 @@ async def restore(
         merged = [_merged(entry, shut_out, newer) for entry in codes]
         count += await snapshot.put([entry for entry in merged if entry is not None])
         progress(count.total())
-    await schema.end_restore(header.schema)
-    # Records of an older version are brought to this one, and indexed by that.
-    await schema.migrate(LeaseStore(redis, holder=new_identifier()), ring)
-    await index_grants(redis, ring.record_key)
-    left_out = await _end_what_was_ended(redis, ring)
+    await schema.bring_up(header.schema, ring.record_key)
+    left_out = await _end_what_was_ended(redis, ring, noted_before=shut_out)
     await _publish(redis, ring)
-    return Restored(count, left_out)
+    await schema.end_restore()
+    return Restored(count, Counter(map(family, newer)), left_out)
 
 
 async def _version(schema: SchemaStore) -> int | None:
@@ -194,10 +191,7 @@ async def _version(schema: SchemaStore) -> int | None:
 def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) -> Entry | None:
     """What of an entry is put into Redis, where something else is known to be newer."""
     kind = family(entry.key)
-    if kind == "cut" and entry.key in shut_out:
-        # The later cut also expires later, so it stays whole: its second and its expiry.
-        return entry if int(str(entry.value)) > int(shut_out[entry.key]) else None
-    if entry.key in shut_out or entry.key in newer:
+    if entry.key in newer:
         return None
     if kind == "keyring":
         left = without(str(entry.value), lambda kid: keyspace.ended_key(kid) in shut_out)
@@ -223,8 +217,21 @@ def _note_of(key: str) -> str | None:
             return None
 
 
-async def _end_what_was_ended(redis: Redis, ring: KeyRingStore) -> int:
-    """End the grants that a cut or a note is about, the backup's own too; answers how many these were."""
+def _record_of(note: str) -> str | None:
+    """The key of the record that was ended, unless it is a grant or a signing key."""
+    for kind in ("client", "initial-access-token", "consents"):
+        name = note.rpartition(":")[2]
+        if _note_of(f"{kind}:{name}") == note:
+            return f"{kind}:{name}"
+    return None
+
+
+async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before: Container[str]) -> int:
+    """End the grants that a cut or a note is about, the backup's own too; answers how many these were.
+
+    Clients, invitations and consents that were ended while the backup was restored go as well. What was noted
+    before that kept them out already, and such a record that is there is newer than the note.
+    """
     grants = GrantStore(redis, ring.record_key, grace=0, client_lifetime=0)  # 0: leave the clients as they are
     made, ended = await cuts.every(redis), 0
     shut_out = await Snapshot(redis).shut_out_now()
@@ -236,6 +243,10 @@ async def _end_what_was_ended(redis: Redis, ring: KeyRingStore) -> int:
             or keyspace.ended_client(grant.client_id) in shut_out
         ):
             ended += await grants.end(grant_id)
+    for note in shut_out:
+        if note not in noted_before and (record := _record_of(note)) is not None:
+            async with guarded():
+                await redis.delete(record)
     return ended
 
 

@@ -107,6 +107,7 @@ def command(
                 {
                     "records": total,
                     "kinds": done.records,
+                    "stayed": done.stayed,
                     "created_at": created_at,
                     "grants_ended": done.left_out,
                 }
@@ -115,6 +116,8 @@ def command(
         return
     since = shown_time(created_at)
     click.echo(f"Restored from {since}: {spelt_out(done.records)}.")
+    if done.stayed:
+        click.echo(f"{spelt_out(done.stayed)} stayed as they are now, for these are newer.")
     if done.left_out:
         click.echo(f"{spelt_out({'grant': done.left_out})} of these ended at once, for they had been revoked.")
     how_far = ", and it was empty" if was_empty else ""
