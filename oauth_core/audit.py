@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -41,6 +42,7 @@ class EventKind(StrEnum):
     TOKEN_REFUSED = "token.refused"
     TOKEN_REVOKED = "token.revoked"
     CODE_REPLAYED = "code.replayed"
+    REFRESH_REPEATED = "refresh.repeated"
     REFRESH_REUSED = "refresh.reused"
     GRANT_CONTINUED = "grant.continued"
     GRANT_REVOKED = "grant.revoked"
@@ -95,3 +97,16 @@ class AuditSink(Protocol):
 
     def record(self, event: AuditEvent) -> None:
         """Keep `event`, with the time it came."""
+
+
+class CountingSink:
+    """Hands every event on to `sink`, and counts the events of this process by kind, for metrics."""
+
+    def __init__(self, sink: AuditSink) -> None:
+        self._sink = sink
+        self.counts: Counter[EventKind] = Counter()
+
+    def record(self, event: AuditEvent) -> None:
+        """Count `event` and hand it on."""
+        self.counts[event.kind] += 1
+        self._sink.record(event)

@@ -76,7 +76,7 @@ async def _metrics(settings: WebSettings, deps: Deps) -> AsyncIterator[None]:
     if settings.web_metrics_listen is None:
         yield
         return
-    app, over = metrics.create_app(settings, deps.quotas, deps.memory), asyncio.Event()
+    app, over = metrics.create_app(settings, deps.quotas, deps.memory, deps.audit), asyncio.Event()
     serving = asyncio.create_task(serve(app, _config(settings.web_metrics_listen), shutdown_trigger=over.wait))
     try:
         yield

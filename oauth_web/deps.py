@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import structlog
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import AuditEvent, CountingSink, EventKind
 from oauth_core.credentials import new_identifier
 from oauth_core.logs import LogAuditSink
 from oauth_core.resources import ServiceIndex
@@ -46,7 +46,6 @@ from oauth_web.live_policy import LivePolicy
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from oauth_core.audit import AuditSink
     from oauth_core.settings import WebSettings
 
 
@@ -81,7 +80,7 @@ class Deps:
     users: UserStore
     keys: Keys
     github: GitHub
-    audit: AuditSink
+    audit: CountingSink
     clock: RedisClock
     leaving: Leaving
 
@@ -116,7 +115,8 @@ async def wire(settings: WebSettings) -> Deps:
     document_store = DocumentStore(redis, settings.record_key, lifetime=settings.unused_client_lifetime)
     # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
-    rates, audit, memory = RateLimitStore(redis), LogAuditSink(), MemoryReader(redis, refused=_tell_of_memory)
+    rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_tell_of_memory)
+    audit = CountingSink(LogAuditSink())
     quotas = QuotaStore(
         redis,
         memory,

@@ -1,4 +1,5 @@
-"""What Prometheus reads of the authorization server: what strangers had it write, and how full Redis is.
+"""What Prometheus reads of the authorization server: what strangers had it write, how full Redis is, and how often
+each audit event came.
 
 The figures come from Redis, so every process of it answers the same. Counters are of the process that answers.
 """
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from quart import Quart, Response
 
+from oauth_core.audit import EventKind
 from oauth_core.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from oauth_core.audit import CountingSink
     from oauth_core.settings import WebSettings
     from oauth_core.store.memory import MemoryReader
     from oauth_core.store.quotas import QuotaStore
@@ -37,10 +40,11 @@ STORED_LIMIT = Family("portcullis_stored_limit_bytes", "gauge", "The most bytes 
 STORED_REFUSED = Family("portcullis_stored_refused_total", "counter", "Records refused for want of room, by kind.")
 REDIS_USED = Family("portcullis_redis_used_bytes", "gauge", "Memory that the fullest Redis server uses.")
 REDIS_LIMIT = Family("portcullis_redis_limit_bytes", "gauge", "Its maxmemory; 0 for none.")
-FAMILIES = (STORED, STORED_LIMIT, STORED_REFUSED, REDIS_USED, REDIS_LIMIT)
+AUDIT_EVENTS = Family("portcullis_audit_events_total", "counter", "Events in the audit log, by kind.")
+FAMILIES = (STORED, STORED_LIMIT, STORED_REFUSED, REDIS_USED, REDIS_LIMIT, AUDIT_EVENTS)
 
 
-def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader) -> Quart:
+def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader, audit: CountingSink) -> Quart:
     """An application that answers `GET /metrics`. It authenticates nobody, so it must listen on this machine."""
     app = Quart(__name__, static_folder=None)
 
@@ -56,6 +60,8 @@ def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader) 
             STORED_REFUSED: [(f'{{kind="{kind}"}}', count) for kind, count in quotas.refusals.items()],
             REDIS_USED: [("", redis.used)],
             REDIS_LIMIT: [("", redis.most)],
+            # Each from 0 on: an alert rule does not see the first event of a series that begins with it.
+            AUDIT_EVENTS: [(f'{{event="{kind}"}}', audit.counts[kind]) for kind in EventKind],
         }
         return Response("\n".join(_lines(samples)) + "\n", 200, content_type=_TYPE)
 

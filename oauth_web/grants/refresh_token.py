@@ -13,6 +13,7 @@ from oauth_core.rate_limits import Limit
 from oauth_core.sealing import UnsealError
 from oauth_core.store.refresh_families import Gone, RefreshState, Repeated, Restored, Reused, Rotated
 from oauth_web import caller_key, membership
+from oauth_web.addresses import caller_address
 from oauth_web.caller_certificate import shown, to_bind
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue
 from oauth_web.rates import hold_back
@@ -94,13 +95,13 @@ async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> Ref
             return fresh
         case Repeated(sealed):
             try:
-                return presented.unseal_successors(sealed)
+                successor = presented.unseal_successors(sealed)
             except UnsealError:
                 raise invalid_grant("the refresh token is not valid") from None
+            _record(deps, EventKind.REFRESH_REPEATED, client, presented)
+            return successor
         case Reused():
-            deps.audit.record(
-                AuditEvent(EventKind.REFRESH_REUSED, client_id=client.client_id, grant_id=presented.grant_id)
-            )
+            _record(deps, EventKind.REFRESH_REUSED, client, presented)
             if deps.settings.refresh_reuse == "refuse":
                 raise invalid_grant("the refresh token was used before")
             await end_grant(deps, presented.grant_id, client, "refresh token reused")
@@ -110,3 +111,9 @@ async def _successor(deps: Deps, client: Client, presented: RefreshToken) -> Ref
             raise invalid_grant("the refresh token is not valid; sign in again")
         case Gone():
             raise invalid_grant("the refresh token is not valid")
+
+
+def _record(deps: Deps, kind: EventKind, client: Client, presented: RefreshToken) -> None:
+    deps.audit.record(
+        AuditEvent(kind, client_id=client.client_id, grant_id=presented.grant_id, source=caller_address())
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ext_authz.metrics.families import FAMILIES, family_of
+from oauth_core.audit import EventKind
 from oauth_core.policy import DenyReason
 from oauth_web import metrics
 
@@ -32,6 +33,12 @@ def test_rules_ask_for_metrics_that_exist() -> None:
         for name in names:
             if name not in {family.name for family in metrics.FAMILIES}:
                 family_of(name)
+
+
+def test_rules_ask_for_audit_events_that_exist() -> None:
+    listed = [name for rule in EXPRESSIONS.values() for name in re.findall(r'event=~?"([^"]+)"', rule)]
+    assert listed
+    assert {event for names in listed for event in names.split("|")} <= set(EventKind)
 
 
 def test_rules_ask_for_reasons_that_exist() -> None:

@@ -54,6 +54,28 @@ async def test_the_memory_of_each_kind_and_of_redis_can_be_read(metered: tuple[W
     assert after["portcullis_redis_used_bytes"] > 500_000
 
 
+async def test_a_reused_refresh_token_and_a_repeated_one_are_counted_apart(metered: tuple[WebServer, str]) -> None:
+    server, url = metered
+    repeated, reused = (
+        f'portcullis_audit_events_total{{event="refresh.{how}"}}' for how in ("repeated", "reused")
+    )
+    before = figures(url)
+    assert (before[repeated], before[reused]) == (0, 0), "an alert rule sees the step to the first one"
+    async with OAuthClient(server.issuer) as client:
+        client_id = (await client.register()).client_id
+        family = [(await client.tokens(client_id))["refresh_token"]]
+        for _ in range(2):
+            family.append((await client.refresh(client_id, family[-1])).json()["refresh_token"])
+            assert (await client.refresh(client_id, family[-2])).json()["refresh_token"] == family[-1]
+        assert (figures(url)[repeated], figures(url)[reused]) == (2, 0)
+        server.let_pass_since_refreshes(family[0], 11)
+        assert (await client.refresh(client_id, family[0])).status_code == 400
+    assert (figures(url)[repeated], figures(url)[reused]) == (2, 1)
+    events = [line for line in server.log.read_text().splitlines() if '"refresh.re' in line]
+    assert len(events) == 3
+    assert all('"source"' in line and client_id in line and family[0] not in line for line in events)
+
+
 async def test_the_metrics_are_not_at_the_front_door(metered: tuple[WebServer, str]) -> None:
     server, _ = metered
     async with OAuthClient(server.issuer) as client:
