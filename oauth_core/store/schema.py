@@ -22,6 +22,7 @@ from oauth_core.store.clients import ClientStore
 from oauth_core.store.connection import guarded
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.snapshot import Snapshot
+from oauth_core.store.users import UserStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -115,8 +116,15 @@ async def _index_again(redis: Redis, key: RecordKey) -> None:
 
     A backup of an older version is restored without indexes, so they are made here. Then it can be seen which
     clients hold nothing: those that anybody could register once lived for 90 days, and now end within a week.
+
+    An older version did not keep which account a login means. What it knew of people says so, the earliest sign-in
+    first: otherwise the next account with a listed login could be the first one that is seen after the upgrade.
     """
     await index_grants(redis, key)
+    users = UserStore(redis, key, lifetime=0)
+    for known in sorted(await users.all(), key=lambda known: known.signed_in_at):
+        if not known.is_vouched_for:
+            await users.account_of(known.user.login.lower(), first_seen=known.user.github_id)
     async with guarded():
         async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
             holds_grants = await redis.exists(keyspace.client_grants(str(name).partition(":")[2]))

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from oauth_core import refresh_tokens
-from oauth_core.model import Client, Grant
+from oauth_core.model import Client, Grant, KnownUser, User
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyring, keyspace, schema
 from oauth_core.store.clients import ClientStore
@@ -20,6 +20,7 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.refresh_families import RefreshState
 from oauth_core.store.schema import VERSION
+from oauth_core.store.users import UserStore
 from portcullis.supervisor import adoption_note
 from tests.state.test_backup import CLIENT, GRANT, environment, portcullis, server
 from tests.support import forks
@@ -126,6 +127,23 @@ async def test_the_operator_is_asked_and_shown_what_will_count(older: Redis, env
     told = portcullis(environment, "migrate", "--adopt-records", "--yes")
     assert "state.records_adopted" in told
     assert "1 grant, 1 client" in told
+
+
+async def test_a_listed_login_means_the_account_that_signed_in_first_before_the_upgrade(
+    older: Redis, environment: dict[str, str]
+) -> None:
+    """Otherwise the account that has the login now could be the first one that is seen."""
+    people = (
+        KnownUser(User(222, "Alice"), 2000),
+        KnownUser(User(111, "alice"), 1000),
+        KnownUser(User(333, "bob"), 500, is_vouched_for=True),
+    )
+    for known in people:
+        await older.set(keyspace.user(known.user.github_id), Codec(KnownUser).dump(known))
+    portcullis(environment, "migrate", "--adopt-records", "--yes")
+    users = UserStore(older, RECORD_KEY, lifetime=0)
+    assert await users.account_of("alice", first_seen=None) == 111
+    assert await users.account_of("bob", first_seen=None) is None, "an identity provider's word"
 
 
 async def test_an_attacker_who_puts_back_the_old_key_ring_beside_a_forged_grant_gains_nothing(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from oauth_core.settings import WebSettings, load
 from portcullis.github_standin.people import find
 from tests.support import forks
 from tests.support.oauth_client import OAuthClient, Pkce
@@ -157,6 +158,19 @@ async def test_grants_of_members_follow_a_renamed_login_without_a_sign_in() -> N
                 ["acme/platform"],
             )
             assert not is_alive(web, before)
+
+
+async def test_a_refresh_under_a_login_that_means_another_account_by_now_ends_what_is_held(web: WebServer) -> None:
+    """A list keeps no GitHub token, so GitHub cannot be asked; what an operator agreed to counts."""
+    key = load(WebSettings, None, web.environment).record_key
+    async with OAuthClient(web.issuer) as client:
+        client_id, of_alice = await signed_in(client, "alice")
+        with web.redis.client() as redis:
+            redis.set("login:alice", key.sign("login:alice", str(MALLORY)))
+        assert (await client.refresh(client_id, of_alice["refresh_token"])).json()["error"] == "invalid_grant"
+        assert not is_alive(web, of_alice)
+        event = events(web, "login.changed_hands")[-1]
+        assert (event["user"], event["user_id"]) == ("alice", ALICE)
 
 
 async def test_a_login_that_means_no_account_by_a_forged_record_lets_nobody_in(web: WebServer) -> None:
