@@ -49,10 +49,17 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
     """
     form_id, form_secret = form.get("client_id"), form.get("client_secret")
     if form.get("client_assertion") or form.get("client_assertion_type"):
-        if authorization is not None or form_secret is not None:
-            # RFC 6749 section 2.3: one method, or it is not clear which of them was believed.
-            raise DisplayedError(ErrorCode.INVALID_REQUEST, "more than one way of client authentication was sent")
-        return _by_assertion(form)
+        try:
+            if authorization is not None or form_secret is not None:
+                # RFC 6749 section 2.3: one method, or it is not clear which of them was believed.
+                raise DisplayedError(
+                    ErrorCode.INVALID_REQUEST, "more than one way of client authentication was sent"
+                )
+            return _by_assertion(form)
+        except DisplayedError as wrong:
+            if form_id is None:
+                raise
+            return Presented(form_id, None, by_header=False, fault=wrong)
     if authorization is None:
         if form_id is None:
             raise refused("no client authentication was sent", by_header=False)
@@ -76,9 +83,9 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
 def authenticate(client: Client | None, who: Presented) -> Client:
     """Return the client when `who` proved to be it, by its secret or by needing none.
 
-    A public client proves nothing by what it sends, so dummy secrets, a header of a former token and the like are
-    ignored: refusing them makes real clients throw their registration away. An assertion is no proof here: it is
-    checked with the client's keys, by the caller.
+    A public client proves nothing by what it sends, so dummy secrets and assertions, a header of a former token
+    and the like are ignored: refusing them makes real clients throw their registration away. The assertion of any
+    other client is no proof here: the calling code checks it with the client's keys.
     An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, mostly 401 `invalid_client`:
     clients that see it register again.
     """
@@ -86,10 +93,10 @@ def authenticate(client: Client | None, who: Presented) -> Client:
         raise who.fault
     if client is None:
         raise refused("client authentication failed", by_header=who.by_header)
-    if who.assertion is not None:
-        raise refused("client authentication failed", by_header=who.by_header)
     if is_public(client):
         return client
+    if who.assertion is not None:
+        raise refused("client authentication failed", by_header=who.by_header)
     if who.fault is not None:
         raise who.fault
     if client.secret_hash is None:

@@ -123,6 +123,8 @@ class Client:
     certificate_bound: bool = False
     dpop_bound: bool = False
     """Whether its tokens are to count only with a certificate (RFC 8705 section 3.4), with a key (RFC 9449)."""
+    invited: bool = False
+    """Whether it registered its redirect URIs with an initial access token that an operator made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,12 @@ def register(
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
     machine_scopes: tuple[str, ...] = (),
+    invited: bool = False,
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
     `permissions` are what its registration token will carry, `machine_scopes` what it may do as itself. Scopes not
-    among `known_scopes` are left out.
+    among `known_scopes` are left out. `invited` says that an operator's initial access token was sent.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(
@@ -67,6 +68,7 @@ def register(
         registration_token_hash=hash_secret(token),
         secret_hash=hash_secret(secret) if secret else None,
         registration_permissions=permissions,
+        invited=invited,
         **members,
     )
     return Registered(fitted(client), secret, token)
@@ -117,6 +119,8 @@ def update(
         registration_token_hash=client.registration_token_hash,
         secret_hash=secret_hash,
         registration_permissions=client.registration_permissions,
+        # The operator's word is for the addresses that were registered with it.
+        invited=client.invited and set(members["redirect_uris"]) <= set(client.redirect_uris),
         **members,
     )
     return Registered(fitted(changed), secret, None)

@@ -18,7 +18,9 @@ from oauth_core.client_id_documents import is_url
 if TYPE_CHECKING:
     from oauth_core.model import Client
 
-_NOT_METADATA = frozenset({"client_id", "issued_at", "registration_token_hash", "registration_permissions"})
+_NOT_METADATA = frozenset(
+    {"client_id", "issued_at", "registration_token_hash", "registration_permissions", "invited"}
+)
 
 
 def may_act_for(client: Client, owner: Client | None) -> bool:

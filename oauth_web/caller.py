@@ -34,7 +34,7 @@ async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool =
     await hold_back_failures(deps, who.client_id)
     try:
         client = await deps.clients.get(who.client_id)
-        if who.assertion is not None:
+        if who.assertion is not None and not (client is not None and client_authentication.is_public(client)):
             client = await _proven(deps, client, who.assertion, only_gives_back=only_gives_back)
         else:
             client = client_authentication.authenticate(client, who)

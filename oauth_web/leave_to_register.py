@@ -18,7 +18,8 @@ class Leave:
     """Somebody may register one client, whose registration token will carry `registration_permissions`.
 
     The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may ask to act as
-    itself within `machine_scopes`, and then lives until it is deleted.
+    itself within `machine_scopes`, and then lives until it is deleted. `by_operator` says that an operator made
+    the token, and not a person on the account page.
     """
 
     registration_permissions: tuple[str, ...]
@@ -26,6 +27,7 @@ class Leave:
     token_id: str | None
     _tokens: InitialAccessTokenStore
     machine_scopes: tuple[str, ...] = ()
+    by_operator: bool = False
 
     async def use_up(self) -> None:
         """Use the leave for one registration. Raises `DisplayedError` when others were faster.
@@ -46,10 +48,10 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
     mode = deps.settings.client_registration
     match mode:
         case "open":
-            # A token is not needed, and clients send what they have. Only one that allows more counts.
+            # A token is not needed, and clients send what they have. Only one of an operator's allows more.
             settings = deps.settings
             token = await _good_token(deps, authorization)
-            if token is not None and token.machine_scopes:
+            if token is not None and (token.machine_scopes or token.issued_to is None):
                 return _leave_by(deps, token)
             return Leave(
                 settings.client_registration_permissions,
@@ -98,6 +100,7 @@ def _leave_by(deps: Deps, token: InitialAccessToken) -> Leave:
         token.token_id,
         deps.initial_access_tokens,
         token.machine_scopes,
+        by_operator=token.issued_to is None,
     )
 
 

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 async def before_sign_in(deps: Deps, error: RedirectedError, client_id: str) -> RedirectedError:
     """`error` as it is to be answered before a person has signed in.
 
-    It is sent to the client if the address is on the person's own machine, if an operator pinned the client's
-    document, or if the client has the consent of a person. Raises `StoreUnavailableError`.
+    It is sent to the client if the address is on the person's own machine, if an operator made the client, pinned
+    its document or invited it, or if the client has the consent of a person. Raises `StoreUnavailableError`.
     """
     trusted = (
         redirect_uris.is_on_this_machine(error.redirect_uri)
         or client_id in deps.documents.pinned
+        or await _is_invited(deps, client_id)
         or await deps.clients.has_grants(client_id)
     )
     return replace(error, on_page=not trusted)
+
+
+async def _is_invited(deps: Deps, client_id: str) -> bool:
+    client = await deps.clients.look_at(client_id)
+    return client is not None and client.invited

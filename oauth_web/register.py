@@ -45,6 +45,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 app_schemes=deps.settings.app_schemes,
                 known_scopes=deps.services.scopes,
                 machine_scopes=leave.machine_scopes,
+                invited=leave.by_operator,
             )
             if leave.token_id is None:
                 await _make_room(deps, registered.client, leave.unused_lifetime)

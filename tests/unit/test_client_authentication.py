@@ -141,12 +141,22 @@ def test_a_confidential_client_without_its_secret_is_refused(secret: str | None)
         (basic("public:"), {"client_id": "public", "client_secret": "another"}),
         ("Bearer eyJ.of.yesterday", {"client_id": "public"}),
         (basic("undefined:undefined"), {"client_id": "public"}),
+        (None, {"client_id": "public", "client_assertion": "dummy"}),
+        (None, {"client_id": "public", "client_assertion_type": "undefined"}),
+        (basic("public:undefined"), {"client_id": "public", "client_assertion": "a.b.c"}),
     ],
 )
 def test_what_a_public_client_sends_as_a_secret_proves_nothing_and_is_ignored(
     header: str | None, values: dict[str, str]
 ) -> None:
     assert authenticate(PUBLIC, presented(header, form(**values))) is PUBLIC
+
+
+@pytest.mark.parametrize("values", [{"client_assertion": "dummy"}, {"client_assertion_type": "undefined"}])
+def test_a_dummy_assertion_beside_a_good_secret_is_refused(values: dict[str, str]) -> None:
+    for header, secret in ((None, {"client_secret": "the secret"}), (basic("confidential:the secret"), {})):
+        with pytest.raises(DisplayedError):
+            authenticate(CONFIDENTIAL, presented(header, form(client_id="confidential", **secret, **values)))
 
 
 def test_a_client_without_a_secret_that_has_keys_or_a_method_is_not_public() -> None:

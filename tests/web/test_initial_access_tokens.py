@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from oauth_core.store import keyspace
-from tests.support.oauth_client import REDIRECT_URI, OAuthClient
+from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.records import change_record
 from tests.support.web_process import another_web
 from tests.web.test_client_credentials import clients
@@ -234,3 +234,43 @@ async def test_the_settings_say_what_a_token_carries_where_anybody_registers(web
         made = (await registering(address, None)).json()
         async with OAuthClient(address) as client:
             assert await managing(client, made) == {"read": 200, "write": 403, "delete": 403}
+
+
+APP = "https://app.example.com/callback"
+
+
+async def faulty(client: OAuthClient, client_id: str, uri: str = APP) -> httpx2.Response:
+    """The answer to a request with a scope that does not exist, before anybody has signed in."""
+    challenge = Pkce.fresh().challenge
+    return await client.http.get(client.authorize_url(client_id, challenge, redirect_uri=uri, scope="mcp.nothing"))
+
+
+@pytest.mark.parametrize("mode", ["token", "open"])
+async def test_a_client_that_an_operator_invited_is_sent_its_errors_before_anybody_consented(
+    web: WebServer, guarded: str, client: OAuthClient, mode: str
+) -> None:
+    invite = invited(web)
+    address = guarded if mode == "token" else web.issuer
+    registered = await registering(address, invite["initial_access_token"], {"redirect_uris": [APP]})
+    me = registered.json()["client_id"]
+    answer = await faulty(client, me)
+    assert answer.headers["Location"].startswith(f"{APP}?")
+    assert "error=invalid_scope" in answer.headers["Location"]
+    again = await registering(web.issuer, invite["initial_access_token"], {"redirect_uris": [APP]})
+    assert (await faulty(client, again.json()["client_id"])).status_code == 400, "one use, one invitation"
+    assert (await faulty(client, (await client.register(redirect_uris=[APP])).client_id)).status_code == 400
+
+
+async def test_an_invitation_speaks_for_the_addresses_that_were_registered_with_it(
+    web: WebServer, guarded: str, client: OAuthClient
+) -> None:
+    registered = (
+        await registering(guarded, invited(web)["initial_access_token"], {"redirect_uris": [APP]})
+    ).json()
+    other = "https://phish.example/login"
+    headers = {"Authorization": f"Bearer {registered['registration_access_token']}"}
+    update = {**GOOD, "client_id": registered["client_id"], "redirect_uris": [other, APP]}
+    place = f"{web.issuer}/register/{registered['client_id']}"
+    assert (await client.http.put(place, json=update, headers=headers)).status_code == 200
+    for uri in (other, APP):
+        assert (await faulty(client, registered["client_id"], uri)).status_code == 400

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from tests.support import assertions
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.web_process import another_web, running_web
 
@@ -339,6 +340,13 @@ async def test_a_public_client_may_send_what_proves_nothing_and_keeps_its_regist
         ({}, basic(me, "undefined")),
         ({"client_id": me}, {"Authorization": "Bearer of-yesterday"}),
         ({"client_id": me}, {"Authorization": "Basic !!!"}),
+        ({"client_id": me, "client_assertion": "dummy"}, {}),
+        ({"client_id": me, "client_assertion_type": "undefined"}, {}),
+        ({"client_id": me, "client_assertion_type": assertions.TYPE}, {}),
+        ({"client_id": me, "client_assertion_type": assertions.TYPE, "client_assertion": "a.b.c"}, {}),
+        ({"client_id": me, **assertions.as_form(assertions.signed(me, client.issuer))}, {}),
+        ({"client_id": me, **assertions.as_form(assertions.signed("another", client.issuer))}, {}),
+        ({"client_id": me, "client_assertion": "dummy", "client_secret": "dummy"}, basic(me, "undefined")),
     ]
     for form, headers in leftovers:
         pkce = Pkce.fresh()
