@@ -132,7 +132,7 @@ async def test_the_other_endpoints_know_the_client_by_its_assertion_too(
 
 
 async def test_an_assertion_is_no_proof_for_a_client_without_keys(client: OAuthClient) -> None:
-    for method in ("none", "client_secret_post"):
+    for method in ("client_secret_basic", "client_secret_post"):
         client_id = (await client.register(token_endpoint_auth_method=method)).client_id
         answer = await redeemed(client, client_id, signed(client_id, client.issuer))
         assert answer.status_code == 401
