@@ -6,12 +6,13 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from oauth_core.store.schema import SchemaStore
-from oauth_core.store.snapshot import Entry, Snapshot
+from oauth_core.store.snapshot import Entry, Snapshot, family
 from portcullis.backup.file import BackupWriter, Header
 
 if TYPE_CHECKING:
@@ -62,19 +63,19 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
 
 async def back_up(
     redis: Redis, file: IO[bytes], key: BackupKey, *, issuer: str, progress: Callable[[int], None]
-) -> int:
-    """Write everything worth keeping into `file`; answers how many records that were."""
+) -> Counter[str]:
+    """Write everything worth keeping into `file`; answers how many records that were, by family of their key."""
     schema = await SchemaStore(redis).version()
     writer = BackupWriter(file, Header.new(key, schema=schema, issuer=issuer, created_at=int(time.time())), key)
     batch: list[Entry] = []
-    count = 0
+    count: Counter[str] = Counter()
     async for entry in Snapshot(redis).entries():
         batch.append(entry)
+        count[family(entry.key)] += 1
         if len(batch) == _MOST_IN_A_PIECE:
             writer.add(batch)
-            count += len(batch)
-            progress(count)
+            progress(count.total())
             batch = []
     writer.add(batch)
     writer.end()
-    return count + len(batch)
+    return count

@@ -15,8 +15,11 @@ from portcullis.backup.progress import Progress
 from portcullis.backup.state import STANDARD, back_up, writing
 from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis
 from portcullis.operator_settings import master_key_place
+from portcullis.record_kinds import spelt_out
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from redis.asyncio import Redis
 
 
@@ -34,7 +37,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
     settings = given_settings(config, state_dir)
     key = BackupKey.of(settings)
 
-    async def run(redis: Redis) -> int:
+    async def run(redis: Redis) -> Counter[str]:
         with writing(file) as output:
             return await back_up(redis, output, key, issuer=settings.issuer, progress=Progress("Written").tell)
 
@@ -44,8 +47,8 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
         raise click.ClickException(f"{file}: {error.strerror}") from None
     record(AuditEvent(EventKind.STATE_BACKED_UP, reason="by the operator"))
     if as_json:
-        click.echo(json.dumps({"records": count, "key": key.name}), err=file == STANDARD)
+        click.echo(json.dumps({"records": count.total(), "kinds": count, "key": key.name}), err=file == STANDARD)
     else:
-        click.echo(f"{count} records, sealed with {key.name}.", err=True)
+        click.echo(f"{spelt_out(count)}, sealed with {key.name}.", err=True)
         place = master_key_place(state_dir, os.environ)
         click.echo(f"To restore it you need the master key as well, which is in {place}: keep a copy.", err=True)

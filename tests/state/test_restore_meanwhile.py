@@ -93,6 +93,8 @@ async def test_a_gateway_whose_restore_was_interrupted_refuses_until_a_second_ru
         await restored(web, file, monkeypatch, interrupt, tidies_up=tidies_up)
     assert (await client.refresh(client_id, successor["refresh_token"])).status_code == 503
     assert (await client.http.get(client.authorize_url(client_id, "x" * 43))).status_code == 503
+    with web.redis.client() as redis:
+        assert not redis.exists(keyspace.JWKS, keyspace.PLAIN_JWKS), "check services refuse every call"
     for command in (["resume"], ["clients", "list"], ["migrate"], ["backup", str(file.with_suffix(".new"))]):
         done = forks.run("portcullis", *command, environment=web.environment)
         assert done.returncode == 1

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portcullis.supervisor.child import Child, ChildSpec, Event
+from portcullis.supervisor.child import Child, ChildSpec, Event, Failure
 from portcullis.supervisor.console import Console
-from portcullis.supervisor.fleet import Fleet, SupervisionError
+from portcullis.supervisor.fleet import Fleet, StartFailedError, SupervisionError
 from portcullis.supervisor.log_files import LogFiles
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, until
 from tests.up.test_child import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
@@ -147,6 +148,37 @@ async def test_a_supervising_task_that_ends_by_itself_ends_the_gateway_with_an_e
         with pytest.raises(SupervisionError, match=r"the supervision of kid ended unexpectedly .*a fault of ours"):
             await fleet.run([[spec]], [], when_ready)
     assert not any(alive(pid) for pid in pids)
+
+
+async def test_what_is_done_once_a_child_is_ready_is_over_before_the_next_stage_or_nothing_starts(
+    tmp_path: Path,
+) -> None:
+    first, second = (
+        ChildSpec(name, (sys.executable, "-c", SLEEPER, str(file)), plain_environment(), FileProbe(file))
+        for name, file in (("first", tmp_path / "first"), ("second", tmp_path / "second"))
+    )
+    told: list[tuple[str, Event, str]] = []
+
+    async def succeed() -> str:
+        return f"done while {len(told)} lines were said"
+
+    async def fail() -> None:
+        raise StartFailedError("first", Failure("it cannot be done"))
+
+    async def run(then: Callable[[], Awaitable[str | None]]) -> None:
+        told.clear()
+        fleet = Fleet(
+            LogFiles(tmp_path, 10_000_000), lambda *line: told.append(line), QUICK, once_ready={"first": then}
+        )
+        await fleet.run([[first], [second]], [], lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    async with asyncio.timeout(60):
+        await run(succeed)
+        names = [(name, event) for name, event, _ in told]
+        assert names.index(("first", Event.NOTED)) < names.index(("second", Event.STARTING))
+        with pytest.raises(StartFailedError):
+            await run(fail)
+    assert "second" not in {name for name, _, _ in told}
 
 
 async def test_a_restart_that_the_machine_refuses_is_tried_again(
