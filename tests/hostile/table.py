@@ -29,12 +29,13 @@ minute after it. Callers whose token the check service knows are answered all th
 were good before are still used.
 
 **Connections.** Envoy takes 20,000. It cannot limit those of one address, so from half of them on it ends
-idle ones sooner, at last after two seconds (`tests/envoy/test_fair_shares.py`). A connection with an
-unfinished request is busy and is not ended sooner. Without a token its body must come within 30 seconds, its
-headers within five, and one address may begin 100 requests a second at all paths of the authorization server
-together (`web_rate_per_address`). So one address keeps some 3,500 connections busy with unfinished bodies, and
-ten can take all 20,000. Unfinished headers are not counted: an address that opens 4,000 connections a second
-can take all alone. Answers that a caller does not read over HTTP/2 can keep a connection busy for five minutes.
+idle ones sooner, at last after two seconds (`tests/envoy/test_fair_shares.py`); Envoy 1.36 does not. A
+connection with an unfinished request is busy and is not ended sooner. Without a token its body must come
+within 30 seconds, its headers within five, and one address may begin 100 requests a second at all paths of
+the authorization server together (`web_rate_per_address`). So one address keeps some 3,500 connections busy
+with unfinished bodies, and ten can take all 20,000. Unfinished headers are not counted: an address that
+opens 4,000 connections a second can take all alone. Answers that a caller does not read over HTTP/2 can
+keep a connection busy for five minutes.
 All these are for the network before Envoy: HAProxy's
 `conn_cur` ([proxies.md](proxies.md)), a cloud's load balancer, or the kernel's own limit of connections of
 one address (`ct count` of nftables).

@@ -31,7 +31,7 @@ USERS = {
     "untold": ("on", f">{PASSWORD}", *(rule for rule in CHECK_ACL if rule != "+client|tracking")),
 }
 BOUND = 0.4
-STEADY = {"bound": 60.0, "timeout": 60.0}
+STEADY: dict[str, Any] = {"bound": 60.0, "timeout": 60.0}
 """For a view that no busy machine makes doubt its link."""
 PATIENCE = 60.0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 
-PATIENT = {"bound": 3.0, "timeout": 3.0}
+PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
 """For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
 
 
