@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
-from oauth_core.model import User
+from oauth_core.model import KnownUser, User
 from oauth_core.store import keyspace
 from oauth_core.store.clients import ClientStore
+from oauth_core.store.codec import Codec
 from oauth_core.store.connection import connect
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.scanning import scan
 from oauth_core.store.schema import VERSION
+from tests.state.test_adoption import older_ring
 from tests.state.test_backup import CLIENT, GRANT, NOW, everything, portcullis
 from tests.support.published_keys import MASTER_KEY, RECORD_KEY
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
@@ -122,3 +125,31 @@ def test_a_backup_of_one_server_goes_into_several(group: Group, tmp_path: Path) 
         redis.flushall()
         portcullis(environment, "restore", str(tmp_path / "backup"))
         assert without_copies(everything(redis)) == before
+
+
+def test_records_without_codes_are_adopted_on_every_server(
+    group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = environment_of(group, tmp_path)
+
+    async def older() -> None:
+        redis = connect(redis_settings(group.url(), password=PASSWORD))
+        await populate(redis, environment["MASTER_KEY"])
+        async for name in scan(redis, keyspace.ALL_GRANTS):
+            await redis.hset(name, "record", RECORD_KEY.open(name, str(await redis.hget(name, "record"))))
+        await older_ring(redis, monkeypatch, base64.b64decode(environment["MASTER_KEY"]))
+        await redis.set(keyspace.user(7), Codec(KnownUser).dump(KnownUser(User(7, "alice"), NOW)))
+        await redis.set(keyspace.SCHEMA, "2")
+        await redis.aclose()
+
+    with group.client() as redis:
+        redis.flushall()
+        asyncio.run(older())
+        told = portcullis(environment, "migrate", fails=True)
+        assert "--adopt-records" in told
+        portcullis(environment, "migrate", "--adopt-records", "--yes")
+        for number in range(GRANTS):
+            place = keyspace.grant(f"{number:022}")
+            assert RECORD_KEY.open(place, str(redis.hget(place, "record")))
+        assert RECORD_KEY.open(keyspace.login("alice"), str(redis.get(keyspace.login("alice")))) == "7"
+        assert redis.get(keyspace.SCHEMA) == str(VERSION)
