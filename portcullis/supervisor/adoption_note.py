@@ -31,6 +31,7 @@ def path(state_dir: Path) -> Path:
 def write(state_dir: Path) -> None:
     """Note it, if `state_dir` is a state folder. Raises `OSError`."""
     if path(state_dir).parent.is_dir():
+        path(state_dir).touch(mode=0o600)  # as everything in this folder
         path(state_dir).write_text(_TEXT, encoding="utf-8")
 
 
