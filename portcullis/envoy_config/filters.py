@@ -35,8 +35,9 @@ from envoy_data_plane.google.protobuf import Any
 from oauth_core.public_urls import origin_of
 from portcullis.envoy_config.caller import CALLER, caller_filter, named_by
 from portcullis.envoy_config.checks import UNCHECKED, check_filters
+from portcullis.envoy_config.cross_origin import VARY, cross_origin_filter
 from portcullis.envoy_config.locations import locations_filter
-from portcullis.envoy_config.messages import append, exactly, matching, overwrite, packed
+from portcullis.envoy_config.messages import exactly, matching, overwrite, packed
 from portcullis.envoy_config.rate_limit import limited, marking, per_address, unlimited
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
 
 TRANSPORT_SECURITY = "envoy.filters.http.header_mutation"
-VARY = "portcullis.vary"
 CORS = "envoy.filters.http.cors"
 ORIGINS = "envoy.filters.http.rbac"
 ADDRESSES = "portcullis.addresses"
@@ -77,7 +77,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters of every request, first to last."""
     return [
         *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
-        _filter(VARY, _by_origin()),
+        cross_origin_filter(),
         _filter(CORS, Cors()),
         _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
         *([caller_filter()] if settings.trusted_proxies else []),
@@ -135,16 +135,6 @@ def _is_https(settings: EnvoySettings) -> bool:
 def _only_https(seconds: int) -> HeaderMutation:
     """HSTS (RFC 6797) on every answer, whoever gave it: this filter is the last to see one on its way out."""
     header = overwrite("strict-transport-security", f"max-age={seconds}")
-    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
-
-
-def _by_origin() -> HeaderMutation:
-    """`Vary: Origin` on every answer of a route with CORS, beside what a service says itself (RFC 9110 12.5.5).
-
-    Envoy's CORS filter names one origin in each answer and does not say that the answer depends on it. A browser
-    that keeps an answer would then give it to a page of another origin, and refuse that page to read it.
-    """
-    header = append("vary", "Origin")
     return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
 
 

@@ -30,7 +30,7 @@ from portcullis.envoy_config.checks import DECISIONS, REQUEST_ID, decision_is, h
 from portcullis.envoy_config.messages import add_if_absent, exactly, overwrite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from oauth_core.model import Service
 
@@ -57,6 +57,7 @@ _ANSWERS = {
 }
 _AFTER_THE_BODY = frozenset({408, 413, 500, 502, 503, 504})
 """Statuses of what can fail once a check has read the body: the rest of it, or the service."""
+_MISDIRECTED = 421
 _COMES_BACK = frozenset({429, 503})
 
 
@@ -79,7 +80,20 @@ def mcp_replies(services: Sequence[Service]) -> list[ResponseMapper]:
         if status in _AFTER_THE_BODY:
             mappers.append(_mapper(status, [*conditions, with_id], _with_id(status, *answer)))
         mappers.append(_mapper(status, conditions, error_body(status, *answer)))
-    return mappers
+    return [*mappers, *_misdirected(services)]
+
+
+def _misdirected(services: Sequence[Service]) -> Iterator[ResponseMapper]:
+    """Mappers for calls under a host name that is not ours, as `127.0.0.1` for `localhost`: say the right one."""
+    by_path: dict[str, list[Service]] = {}
+    for service in services:
+        if path := urlsplit(service.resource).path:
+            by_path.setdefault(path, []).append(service)
+    for alike in by_path.values():
+        places = " or ".join(service.resource for service in alike)
+        message = f"Nothing is served under this host name. The service is at {places}"
+        conditions = [_has_status(_MISDIRECTED), _is_written(alike[0])]
+        yield _mapper(_MISDIRECTED, conditions, error_body(_MISDIRECTED, "misdirected_request", message))
 
 
 def _mapper(status: int, conditions: list[AccessLogFilter], body: str) -> ResponseMapper:
@@ -104,14 +118,20 @@ def _with_id(status: int, error: str, message: str) -> str:
 def _is_for(service: Service) -> AccessLogFilter:
     """Whether a request is for `service`, by the path as the client wrote it."""
     url = urlsplit(service.resource)
-    begins = [StringMatcher(prefix=f"{url.path}{mark}") for mark in "/?"]
-    # Once the request is routed, its path and host are those of the upstream.
-    names = (":path", "x-envoy-original-path")
-    written = _any(_header(name, text) for name in names for text in (exactly(url.path or "/"), *begins))
+    written = _is_written(service)
     if url.path:
         return written
     host = _any(_header(name, exactly(url.netloc)) for name in (":authority", "x-envoy-original-host"))
     return AccessLogFilter(and_filter=AndFilter(filters=[host, written]))
+
+
+def _is_written(service: Service) -> AccessLogFilter:
+    """Whether the path of `service` is asked for, on any host."""
+    path = urlsplit(service.resource).path
+    begins = [StringMatcher(prefix=f"{path}{mark}") for mark in "/?"]
+    # Once the request is routed, its path and host are those of the upstream.
+    names = (":path", "x-envoy-original-path")
+    return _any(_header(name, text) for name in names for text in (exactly(path or "/"), *begins))
 
 
 def _header(name: str, text: StringMatcher) -> AccessLogFilter:

@@ -52,7 +52,7 @@ def redirect_routes(settings: EnvoySettings) -> RouteConfiguration:
                 )
                 for host, port in sorted(ports.items())
             ),
-            unknown_hosts(),
+            unknown_hosts(settings),
         ],
     )
 

@@ -108,7 +108,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
                 )
                 for host, services in hosts.items()
             ),
-            unknown_hosts(),
+            unknown_hosts(settings),
         ],
         typed_per_filter_config=for_all(settings),
         # Who runs behind the gateway is nobody's business.
@@ -121,14 +121,14 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
     )
 
 
-def unknown_hosts() -> VirtualHost:
-    """Where requests for hosts that are not ours end."""
+def unknown_hosts(settings: EnvoySettings) -> VirtualHost:
+    """Where requests for hosts that are not ours end. On paths of services `mcp_replies` says where these are."""
+    description = f"Nothing is served under this host name. The gateway is at {settings.issuer}"
     return VirtualHost(
         name="unknown-hosts",
         domains=["*"],
         routes=[
-            _answer(421, "misdirected_request", _ANYTHING),
-            _answer(421, "misdirected_request", _TUNNELS),
+            _answer(421, "misdirected_request", match, description=description) for match in (_ANYTHING, _TUNNELS)
         ],
     )
 
@@ -276,14 +276,14 @@ def _answer(
     match: RouteMatch,
     filters: dict[str, Any] | None = None,
     *headers: HeaderValueOption,
+    description: str | None = None,
 ) -> Route:
     """An answer that Envoy gives by itself."""
+    said = {"error": error, **({} if description is None else {"error_description": description})}
     return Route(
         name=error,
         match=match,
-        direct_response=DirectResponseAction(
-            status=status, body=DataSource(inline_string=json.dumps({"error": error}))
-        ),
+        direct_response=DirectResponseAction(status=status, body=DataSource(inline_string=json.dumps(said))),
         response_headers_to_add=[
             overwrite("content-type", "application/json"),
             overwrite("cache-control", "no-store"),

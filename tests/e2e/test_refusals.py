@@ -99,6 +99,12 @@ async def test_a_foreign_host_is_refused_even_with_a_good_token(
     for host in ("evil.example", "localhost", "127.0.0.1"):
         refused = await knock(http, gateway.resource("time"), token, {"Host": host})
         assert refused.status_code == 421, host
+        error = refused.json()["error"]
+        assert (refused.json()["id"], error["code"]) == (None, 421)
+        assert error["message"].endswith(gateway.resource("time")), "it says where the service is"
+        page = await http.get(gateway.url, headers={"Host": host})
+        assert page.status_code == 421
+        assert page.json()["error_description"].endswith(gateway.url)
 
 
 @pytest.mark.requirement("mcp:origin-403")

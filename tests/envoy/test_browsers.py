@@ -97,11 +97,51 @@ def test_every_answer_where_pages_may_call_says_that_it_depends_on_the_origin(
         assert "origin" in _names(answer.headers.get("vary", "")), answer
 
 
-def test_what_a_service_says_about_its_answer_is_kept(world: World) -> None:
-    asked = ("Authorization: Bearer good", "X-Answer-Varies-By: Accept-Language")
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (["Accept-Language"], ["accept-language", "origin"]),
+        (["Accept-Language, Accept"], ["accept-language", "accept", "origin"]),
+        (["Accept", "Cookie"], ["accept", "cookie", "origin"]),
+        (["Origin"], ["origin"]),
+        (["ORIGIN"], ["origin"]),
+        (["Accept , origin,Cookie"], ["accept", "origin", "cookie"]),
+        (["Accept", "Origin"], ["accept", "origin"]),
+        (["X-Origin"], ["x-origin", "origin"]),
+        (["*"], ["*"]),
+        (["Accept", "*"], ["accept", "*"]),
+    ],
+)
+@pytest.mark.parametrize("origin", [(), (f"Origin: {APP}",)])
+def test_what_a_service_says_about_its_answer_is_kept_and_not_repeated(
+    world: World, said: list[str], answered: list[str], origin: tuple[str, ...]
+) -> None:
+    asked = ("Authorization: Bearer good", *origin, *(f"X-Answer-Varies-By: {value}" for value in said))
     head = world.gate.raw(world.gate.head("GET", "/time/mcp", *asked)).partition(b"\r\n\r\n")[0].decode().lower()
     values = [line.partition(":")[2] for line in head.split("\r\n") if line.startswith("vary:")]
-    assert _names(",".join(values)) == {"accept-language", "origin"}
+    assert [name.strip() for name in ",".join(values).split(",")] == answered
+
+
+def _parameters(world: World, asked: str, origin: str = APP) -> list[str]:
+    """The names of parameters that the answer to a preflight allows."""
+    sent = _preflight(origin) | {"Access-Control-Request-Headers": asked}
+    answer = world.ask("/time/mcp", method="OPTIONS", headers=sent)
+    allowed = answer.headers.get("access-control-allow-headers", "")
+    assert answer.status == 403 or _names(allowed) >= NEEDED
+    return sorted(name for name in _names(allowed) if "param" in name)
+
+
+def test_a_page_may_send_headers_that_a_server_names_for_parameters(world: World) -> None:
+    """MCP revision 2026-07-28: a tool's parameters may be repeated in headers that begin with `Mcp-Param-`."""
+    assert _parameters(world, "authorization,mcp-param-region,Mcp-Param-Tenant_Id") == [
+        "mcp-param-region",
+        "mcp-param-tenant_id",
+    ]
+    assert _parameters(world, "authorization") == []
+    for asked in ("mcp-param-", "x-mcp-param-a", "mcp-param-a b", 'mcp-param-a"b', "mcp-param-" + "a" * 200):
+        assert _parameters(world, asked) in ([], ["mcp-param-a"]), asked
+    assert len(_parameters(world, ",".join(f"mcp-param-{number}" for number in range(100)))) == 32
+    assert _parameters(world, "mcp-param-region", origin=FOREIGN) == []
 
 
 @pytest.mark.parametrize("path", ["/authorize", "/callback", "/"])

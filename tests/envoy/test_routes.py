@@ -105,7 +105,12 @@ def test_the_stand_in_is_reached_only_where_there_is_one(world: World, local: Wo
 @pytest.mark.parametrize("path", ["/time/mcp", "/token", "/"])
 def test_an_unknown_host_is_refused(world: World, host: str, path: str) -> None:
     answer = world.ask(path, host=host, headers=GOOD)
-    assert (answer.status, answer.json) == (421, {"error": "misdirected_request"})
+    assert answer.status == 421
+    if path == "/time/mcp":
+        assert answer.json["error"]["message"].endswith(f" {world.settings.issuer}{path}")
+    else:
+        assert answer.json["error"] == "misdirected_request"
+        assert answer.json["error_description"].endswith(f" {world.settings.issuer}")
     assert world.received == []
 
 
