@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from oauth_core import client_assertions
 from tests.support import assertions
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.web_process import another_web, running_web
@@ -342,8 +343,8 @@ async def test_a_public_client_may_send_what_proves_nothing_and_keeps_its_regist
         ({"client_id": me}, {"Authorization": "Basic !!!"}),
         ({"client_id": me, "client_assertion": "dummy"}, {}),
         ({"client_id": me, "client_assertion_type": "undefined"}, {}),
-        ({"client_id": me, "client_assertion_type": assertions.TYPE}, {}),
-        ({"client_id": me, "client_assertion_type": assertions.TYPE, "client_assertion": "a.b.c"}, {}),
+        ({"client_id": me, "client_assertion_type": client_assertions.TYPE}, {}),
+        ({"client_id": me, "client_assertion_type": client_assertions.TYPE, "client_assertion": "a.b.c"}, {}),
         ({"client_id": me, **assertions.as_form(assertions.signed(me, client.issuer))}, {}),
         ({"client_id": me, **assertions.as_form(assertions.signed("another", client.issuer))}, {}),
         ({"client_id": me, "client_assertion": "dummy", "client_secret": "dummy"}, basic(me, "undefined")),
