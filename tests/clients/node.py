@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
-_LEAST = (22, 19)
+_LEAST = (24, 0)
 
 
 class NoNodeError(Exception):
