@@ -7,6 +7,7 @@ that `portcullis --help` is quick and a container needs only the packages of the
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
@@ -49,6 +50,16 @@ class _LazyGroup(click.Group):
             return None
         command = import_module(f"portcullis.commands.{cmd_name.replace('-', '_')}").command
         return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            if close := get_close_matches(args[0], _COMMANDS):
+                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx) from None
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

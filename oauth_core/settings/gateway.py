@@ -62,7 +62,16 @@ CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 
 
 def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(read_origin(text) for text in texts))
+    return tuple(dict.fromkeys(_origin(text) for text in texts))
+
+
+def _origin(text: str) -> str:
+    try:
+        return read_origin(text)
+    except ValueError as error:
+        user, at, rest = text.rpartition("@")
+        shown = f"…{at}{rest}" if user else text  # a password may stand before the @
+        raise ValueError(f"{shown!r} is none that a browser sends: {error}") from None
 
 
 class GatewaySettings(BaseModel):

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_MADE_BY_UP = ("master_key", "jwks_verification_key")
+"""Settings that other ways of running need, and that `portcullis up` makes where they are not set."""
+
+
 @click.group("config")
 def command() -> None:
     """Look at the settings that the programs would start with."""
@@ -116,3 +120,9 @@ def _tell(found: Survey, advice: list[Advice]) -> None:
         click.echo(f"{mark} {item.setting}{' ' if item.setting else ''}{item.text}")
     for fault in found.faults:
         click.echo(f"{click.style('fault  ', fg='red')} {fault}")
+    made = [name for name in _MADE_BY_UP if any(fault.startswith(f"{name} is not set") for fault in found.faults)]
+    if made:
+        click.echo(
+            f"\nNo gateway runs here. `portcullis up` sets {' and '.join(made)} by itself, and needs no GitHub "
+            "app where the issuer is on this machine."
+        )

@@ -10,7 +10,9 @@ import click
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import is_identifier
 from oauth_core.store.grants import GrantStore
+from oauth_core.store.users import UserStore
 from portcullis.identifiers import ANY_ID
+from portcullis.named_people import find_person
 from portcullis.operator_commands import (
     as_json,
     by_operator,
@@ -38,19 +40,20 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--user", "github_id", type=int, help="Only those of the person with this GitHub id.")
+@click.option("--user", help="Only those of this person: a login or a GitHub id, or login:NAME or id:NUMBER.")
 @click.option("--client", "client_id", help="Only those of this client.")
 @as_json
 @click.pass_obj
-def list_grants(settings: WebSettings, github_id: int | None, client_id: str | None, *, as_json: bool) -> None:
+def list_grants(settings: WebSettings, user: str | None, client_id: str | None, *, as_json: bool) -> None:
     """Show the grants there are, oldest first. Reads them one by one."""
 
     async def run(redis: Redis) -> list[Grant]:
         grants = GrantStore(
             redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
         )
-        if github_id is not None:
-            return list(await grants.of_user(github_id))
+        if user is not None:
+            users = UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime)
+            return list(await grants.of_user(await find_person(users, user)))
         ids = dict.fromkeys([grant_id async for grant_id in grants.all_ids()])
         return [grant for grant_id in ids if (grant := await grants.get(grant_id)) is not None]
 

@@ -17,7 +17,7 @@ from oauth_core.errors import SettingsError
 from oauth_core.explanation import Explanation, explain
 from oauth_core.mcp_request import Call, NameKind, Session
 from oauth_core.resources import ServiceIndex
-from oauth_core.settings import GatewaySettings, load
+from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 from oauth_core.settings.policy_faults import dotted
 from oauth_core.settings.sources import Fault
 from oauth_core.settings.toml_places import line_of, lines_of
@@ -90,14 +90,15 @@ def command(context: click.Context, config: Path | None) -> None:
 
     Nothing that runs is asked, and nothing is changed.
     """
-    context.obj = config or DEFAULT
+    context.obj = config
 
 
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def check(config: Path, *, as_json: bool) -> None:
+def check(config: Path | None, *, as_json: bool) -> None:
     """Say what is wrong in the settings file, and on which line. Exits with 2 if anything is."""
+    config = _there(config)
     try:
         settings = load(GatewaySettings, config, os.environ)
     except SettingsError as error:
@@ -131,10 +132,10 @@ def check(config: Path, *, as_json: bool) -> None:
 @click.option("--scope", "scopes", multiple=True, help="A scope of their token; by default it has all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def explain_command(config: Path, /, *, as_json: bool, **given: object) -> None:
+def explain_command(config: Path | None, /, *, as_json: bool, **given: object) -> None:
     """Say whether somebody may do something, and why. Exits with 1 when they may not."""
     asked = Expectation.model_validate({**given, "scopes": given["scopes"] or None, "allowed": True})
-    result = _judged(load(GatewaySettings, config, os.environ), asked)
+    result = _judged(load(GatewaySettings, _there(config), os.environ), asked)
     if as_json:
         click.echo(json.dumps({"allowed": result.allowed, "reasons": list(result.reasons)}))
     else:
@@ -148,9 +149,9 @@ def explain_command(config: Path, /, *, as_json: bool, **given: object) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def test_command(config: Path, file: Path, *, as_json: bool) -> None:
+def test_command(config: Path | None, file: Path, *, as_json: bool) -> None:
     """Hold the settings to the expectations in FILE. Exits with 1 when one is not met."""
-    settings = load(GatewaySettings, config, os.environ)
+    settings = load(GatewaySettings, _there(config), os.environ)
     results = [(wanted, _judged(settings, wanted)) for wanted in _read_expectations(file).expect]
     failed = [(wanted, result) for wanted, result in results if wanted.allowed != result.allowed]
     if as_json:
@@ -166,6 +167,15 @@ def test_command(config: Path, file: Path, *, as_json: bool) -> None:
                 click.echo(f"  {reason}")
         click.echo(f"{len(results) - len(failed)} of {len(results)} expectations are met.")
     sys.exit(1 if failed else 0)
+
+
+def _there(config: Path | None) -> Path:
+    """The settings file. Raises `SettingsError` with where it was looked for."""
+    if config is None:
+        raise SettingsError(
+            [f"no {DEFAULT} is in {Path.cwd()} and {CONFIG_VARIABLE} is not set: name the file with --config"]
+        )
+    return config
 
 
 def _judged(settings: GatewaySettings, wanted: Expectation) -> Explanation:

@@ -182,7 +182,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
 
 def _named(settings: WebSettings, text: str) -> _Named:
     """What the operator named. Raises `ClickException` when it is nothing of ours."""
-    given = sys.stdin.read(_LONGEST).strip() if text == "-" else text
+    given = _from_standard_input() if text == "-" else text
 
     async def run(redis: Redis) -> _Named | None:
         grants = GrantStore(
@@ -208,6 +208,16 @@ def _named(settings: WebSettings, text: str) -> _Named:
     if named is None:
         raise click.ClickException("that is no token of this gateway; a token itself goes in by standard input: -")
     return named
+
+
+def _from_standard_input() -> str:
+    """The token that stands there. At a terminal it is asked for, and not shown."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Token", hide_input=True, err=True)).strip()
+    given = sys.stdin.read(_LONGEST).strip()
+    if not given:
+        raise click.UsageError("standard input is empty: send the token there, as in: … - < FILE")
+    return given
 
 
 async def _jti(redis: Redis, settings: WebSettings, token: str) -> str | None:

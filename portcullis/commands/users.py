@@ -18,6 +18,7 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from portcullis.commands.grants import shown as shown_grant
+from portcullis.named_people import find_person
 from portcullis.operator_commands import (
     Ended,
     as_far_as_possible,
@@ -91,7 +92,7 @@ def show(settings: WebSettings, user: str, *, as_json: bool) -> None:
 
     async def run(redis: Redis) -> dict[str, Any]:
         users, grants = _stores(redis, settings)
-        github_id = await _find(users, user)
+        github_id = await find_person(users, user)
         row = await _row(users, grants, github_id)
         return {**row, "grants": [shown_grant(grant) for grant in await grants.of_user(github_id)]}
 
@@ -118,7 +119,7 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
 
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
-        who = await _as_user(users, await _find(users, user))
+        who = await _as_user(users, await find_person(users, user))
         block = Block(who.github_id, now, who.login or None, reason)
         return who, await as_far_as_possible(Revocation(redis, grants).block(block))
 
@@ -136,7 +137,7 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
 
     async def run(redis: Redis) -> tuple[User, bool]:
         users, _ = _stores(redis, settings)
-        who = await _as_user(users, await _find(users, user))
+        who = await _as_user(users, await find_person(users, user))
         return who, await users.unblock(who.github_id)
 
     who, was_blocked = with_redis(settings, run)
@@ -155,7 +156,7 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
 
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
-        who = await _as_user(users, await _find(users, user))
+        who = await _as_user(users, await find_person(users, user))
         return who, await as_far_as_possible(Revocation(redis, grants).of_user(who.github_id))
 
     who, ended = with_redis(settings, run, must_last=True)
@@ -201,30 +202,6 @@ def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]
     return UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime), GrantStore(
         redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
     )
-
-
-async def _find(users: UserStore, text: str) -> int:
-    """The GitHub id that `text` names. Raises `ClickException` unless it names one person for certain."""
-    kind, _, name = text.partition(":") if ":" in text else ("", "", text)
-    is_number = name.isascii() and name.isdecimal() and len(name) < 20  # noqa: PLR2004 - fits any id there is
-    if kind == "id" and is_number:
-        return int(name)
-    if kind not in {"", "login"}:
-        raise click.ClickException("write a login or a GitHub id, or login:NAME or id:NUMBER")
-    logins = {known.user.github_id: known.user.login for known in await users.all()}
-    # What somebody was called when they were blocked finds them even if they were forgotten since.
-    logins = {block.github_id: block.login or "" for block in await users.blocks()} | logins
-    found = [github_id for github_id, login in logins.items() if login.lower() == name.lower()]
-    if kind == "" and is_number:
-        if found:
-            raise click.ClickException(f"{name} is also a login: write id:{name} or login:{name}")
-        return int(name)
-    if len(found) > 1:
-        ids = ", ".join(map(str, sorted(found)))
-        raise click.ClickException(f"several people had the login {name}; write one of their ids: {ids}")
-    if not found:
-        raise click.ClickException(f"nobody with the login {name} signed in here; GitHub ids always work")
-    return found[0]
 
 
 async def _as_user(users: UserStore, github_id: int) -> User:

@@ -151,3 +151,11 @@ def test_quotas_that_would_fill_more_than_half_of_redis_are_named() -> None:
     assert item.kind == "unsafe"
     assert "200 MB" in item.text
     assert "101 MB" in item.text
+
+
+def test_it_says_which_missing_settings_up_makes_by_itself(tmp_path: Path) -> None:
+    code, _, said = check(tmp_path, GOOD, {})
+    assert code == 2
+    assert "`portcullis up` sets master_key and jwks_verification_key by itself" in said
+    _, _, said = check(tmp_path, GOOD, secret_files(tmp_path))
+    assert "by itself" not in said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from oauth_core.errors import SettingsError
 from portcullis.commands.policy import command
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "portcullis.toml"
     path.write_text(CONFIG, encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize("subcommand", [["check"], ["explain", "--user", "anna", "--service", "time"]])
+def test_without_a_settings_file_it_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subcommand: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PORTCULLIS_CONFIG", raising=False)
+    failed = CliRunner().invoke(command, subcommand).exception
+    assert isinstance(failed, SettingsError)
+    (fault,) = failed.faults
+    assert fault.startswith(f"no portcullis.toml is in {tmp_path} and PORTCULLIS_CONFIG is not set")
+    assert "--config" in fault
 
 
 def run(config: Path, *arguments: str) -> tuple[int, str]:

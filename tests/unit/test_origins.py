@@ -78,8 +78,14 @@ def test_what_no_browser_sends_is_refused_at_the_start(text: str) -> None:
 
 
 def test_a_refused_origin_is_named_by_its_setting(config: Path) -> None:
-    with pytest.raises(SettingsError, match="allowed_origins: an origin is a scheme and a host"):
-        load(EnvoySettings, config, {"ALLOWED_ORIGINS": "*"})
+    with pytest.raises(SettingsError, match=r"allowed_origins: '\*' is none that a browser sends: an origin is"):
+        load(EnvoySettings, config, {"ALLOWED_ORIGINS": "https://good.example,*"})
+
+
+def test_a_password_in_a_refused_origin_is_not_repeated(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"@app\.example") as refusal:
+        load(EnvoySettings, config, {"ALLOWED_ORIGINS": "https://user:hush@app.example"})
+    assert "hush" not in str(refusal.value.faults)
 
 
 @given(st.text(max_size=40) | st.from_regex(r"https?://[A-Za-z0-9.:*/@-]{0,20}", fullmatch=True))
