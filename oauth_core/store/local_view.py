@@ -141,7 +141,11 @@ class LocalView:
             else:
                 self._nodes[address] = self._make(self._roster.client(address))
             if address not in self._keeping:
-                self._keeping[address] = group.create_task(self._nodes[address].keep())
+                keeping = self._nodes[address].keep()
+                try:
+                    self._keeping[address] = group.create_task(keeping)
+                except RuntimeError:  # the group is ending, and an answer came from before: no link is needed
+                    keeping.close()
         self._keys_changed(None)
 
     def _counts_still(self, key: str, node: NodeView) -> bool:
