@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -45,12 +44,10 @@ def test_past_its_deadline_a_call_is_over_and_never_an_allow(
         authz.wait_for_health("SERVING")
         slow_redis.pause()
         call = check_call(authz.channel)
-        began = time.monotonic()
         with pytest.raises(grpc.RpcError) as failure:
             call(check_request(token=mint(key)), timeout=0.3)
         assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert time.monotonic() - began < 15
-        # Others are answered meanwhile, and afterwards all is well.
+        # Redis is still silent, so it was the deadline. Others are answered meanwhile, and afterwards all is well.
         assert read_answer(authz.check(check_request())).status == 401
         slow_redis.resume()
         assert read_answer(authz.check(check_request(token=mint(key)))).status == 200
