@@ -9,6 +9,10 @@ import click
 if TYPE_CHECKING:
     from oauth_core.store.users import UserStore
 
+user_option = click.option(
+    "--user", help="Only those of this person: a login or a GitHub id, or login:NAME or id:NUMBER."
+)
+
 
 async def find_person(users: UserStore, text: str) -> int:
     """The GitHub id that `text` names. Raises `ClickException` unless it names one person for certain."""

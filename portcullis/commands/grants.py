@@ -12,7 +12,7 @@ from oauth_core.credentials import is_identifier
 from oauth_core.store.grants import GrantStore
 from oauth_core.store.users import UserStore
 from portcullis.identifiers import ANY_ID
-from portcullis.named_people import find_person
+from portcullis.named_people import find_person, user_option
 from portcullis.operator_commands import (
     as_json,
     by_operator,
@@ -40,7 +40,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--user", help="Only those of this person: a login or a GitHub id, or login:NAME or id:NUMBER.")
+@user_option
 @click.option("--client", "client_id", help="Only those of this client.")
 @as_json
 @click.pass_obj

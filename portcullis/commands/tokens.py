@@ -18,7 +18,9 @@ from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.refresh_families import RefreshState
 from oauth_core.store.revocation import IncompleteError, Revocation
+from oauth_core.store.users import UserStore
 from portcullis.identifiers import ANY_ID
+from portcullis.named_people import find_person, user_option
 from portcullis.operator_commands import (
     Ended,
     as_json,
@@ -59,19 +61,20 @@ class _Named:
 
 
 @command.command("list")
-@click.option("--user", "github_id", type=int, help="Only those of the person with this GitHub id.")
+@user_option
 @click.option("--client", "client_id", help="Only those of this client.")
 @as_json
 @click.pass_obj
-def list_tokens(settings: WebSettings, github_id: int | None, client_id: str | None, *, as_json: bool) -> None:
+def list_tokens(settings: WebSettings, user: str | None, client_id: str | None, *, as_json: bool) -> None:
     """Show the access tokens that live, by grant. Reads every grant, one by one."""
 
     async def run(redis: Redis) -> list[dict[str, Any]]:
         grants = GrantStore(
             redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
         )
-        if github_id is not None:
-            ids = [grant.grant_id for grant in await grants.of_user(github_id)]
+        if user is not None:
+            users = UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime)
+            ids = [grant.grant_id for grant in await grants.of_user(await find_person(users, user))]
         else:
             ids = list(dict.fromkeys([grant_id async for grant_id in grants.all_ids()]))
         found = [grant for grant_id in ids if (grant := await grants.get(grant_id)) is not None]
@@ -216,7 +219,7 @@ def _from_standard_input() -> str:
         return str(click.prompt("Token", hide_input=True, err=True)).strip()
     given = sys.stdin.read(_LONGEST).strip()
     if not given:
-        raise click.UsageError("standard input is empty: send the token there, as in: … - < FILE")
+        raise click.ClickException("standard input is empty: send the token there, as in: … - < FILE")
     return given
 
 
