@@ -35,6 +35,8 @@ class EnvoySettings(TlsSettings):
     """Requests a second of one address to all paths of the authorization server together."""
     web_rate_reserved: int = Field(default=10, ge=1, le=1_000_000)
     """Requests a second of one address that are not counted against `web_rate`: an address with more is busy."""
+    connections_per_address: int = Field(default=1000, ge=0, le=19_000)
+    """Connections that one address may have open at once; 0 is no limit. Not counted behind `trusted_proxies`."""
 
     @model_validator(mode="after")
     def _whole_client_identity(self) -> EnvoySettings:

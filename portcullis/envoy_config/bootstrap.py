@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter,
 from portcullis.envoy_config.checks import CHECKS
 from portcullis.envoy_config.clusters import clusters
 from portcullis.envoy_config.connection import connection_manager, redirect_manager
+from portcullis.envoy_config.connections import counted_connections
 from portcullis.envoy_config.messages import address, packed, seconds
 from portcullis.envoy_config.overload import overload_manager
 from portcullis.envoy_config.tls import transport_socket
@@ -62,14 +63,16 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
 
 
 def _listeners(settings: EnvoySettings, places: Topology) -> Iterator[Listener]:
-    gateway = FilterChain(filters=[_manager(connection_manager(settings, places))])
+    counting = counted_connections(settings)
+    gateway = FilterChain(filters=[*counting, _manager(connection_manager(settings, places))])
     if settings.terminates_tls:
         gateway.transport_socket = transport_socket(settings)
         # A caller who connects and then says nothing must not keep the connection.
         gateway.transport_socket_connect_timeout = seconds(_HANDSHAKE_SECONDS)
     yield _listener("gateway", places.listen, gateway)
     if places.redirect:
-        yield _listener("redirect", places.redirect, FilterChain(filters=[_manager(redirect_manager(settings))]))
+        redirect = FilterChain(filters=[*counting, _manager(redirect_manager(settings))])
+        yield _listener("redirect", places.redirect, redirect)
 
 
 def _listener(name: str, places: Sequence[HostPort], chain: FilterChain) -> Listener:

@@ -1,9 +1,9 @@
 """What Envoy does when callers take much of it: how many connections and how much memory there may be.
 
-Envoy cannot limit the connections of one address. So the more connections there are, the shorter one may be
-idle: from half of the most on, the time shrinks from `IDLE_SECONDS` to two seconds. Somebody who only holds
-connections loses them before nobody else can connect, and a connection on which a request or a stream runs is
-never idle. Envoy 1.36 does not act on the number of connections; 1.37 and later do.
+The more connections there are, the shorter one may be idle: from half of the most on, the time shrinks from
+`IDLE_SECONDS` to two seconds. So callers that only hold connections lose them before the others cannot connect.
+A connection on which a request or a stream runs is never idle. Envoy 1.36 does not act on the number of
+connections; 1.37 and later do. How many connections one address may have is in `connections.py`.
 
 Bodies that Envoy holds take memory. Near the limit it ends the requests for which it holds the most, and at last
 it answers new requests with 503 until there is memory again.
@@ -33,7 +33,9 @@ from portcullis.envoy_config.messages import packed, seconds
 IDLE_SECONDS = 300
 """How long a connection may be idle while there are few."""
 
-_MOST_CONNECTIONS = 20_000
+MOST_CONNECTIONS = 20_000
+"""Of all callers together. Envoy closes further ones at once."""
+
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _REFRESH_SECONDS = 0.25
@@ -53,7 +55,7 @@ def overload_manager(heap_bytes: int) -> OverloadManager:
             ResourceMonitor(
                 name=_CONNECTIONS,
                 typed_config=packed(
-                    DownstreamConnectionsConfig(max_active_downstream_connections=_MOST_CONNECTIONS)
+                    DownstreamConnectionsConfig(max_active_downstream_connections=MOST_CONNECTIONS)
                 ),
             ),
             # Envoy looks at the number of connections only where it has another resource to look at, too.

@@ -22,7 +22,7 @@ def _rendered() -> dict[str, set[tuple[str, str]]]:
     """What our own Envoy sends to the authorization server: kind of match and path, by host."""
     config: Any = render(load(EnvoySettings, SETTINGS, {}))
     (listener,) = config["static_resources"]["listeners"]
-    hosts = listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    hosts = listener["filter_chains"][0]["filters"][-1]["typed_config"]["route_config"]["virtual_hosts"]
     return {
         host["name"]: {
             ("Exact", match["path"]) if "path" in match else ("PathPrefix", match["path_separated_prefix"])

@@ -123,7 +123,7 @@ def running(
     config = folder / "envoy.json"
     rendered: Any = render(settings, trusted_cas=trusted_cas)
     for listener in rendered["static_resources"]["listeners"]:
-        change(listener["filter_chains"][0]["filters"][0]["typed_config"])
+        change(listener["filter_chains"][0]["filters"][-1]["typed_config"])
     config.write_text(json.dumps(rendered), encoding="utf-8")
     options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")
     log = folder / "envoy.log"

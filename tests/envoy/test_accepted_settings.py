@@ -67,6 +67,7 @@ _SETTINGS = st.fixed_dictionaries(
         "trusted_proxies": st.integers(0, 10),
         "web_rate": st.sampled_from([1, 500, 1_000_000]),
         "web_rate_per_address": st.sampled_from([1, 100, 1_000_000]),
+        "connections_per_address": st.sampled_from([0, 1, 1000, 19_000]),
         "hsts_max_age": st.sampled_from([0, 1, 31_536_000]),
     },
 )

@@ -48,11 +48,12 @@ def _managers(settings: EnvoySettings) -> Iterator[dict[str, Any]]:
     rendered: Any = render(settings)
     for listener in rendered["static_resources"]["listeners"]:
         for chain in listener["filter_chains"]:
-            for network_filter in chain["filters"]:
-                config = network_filter["typed_config"]
-                # Anything else, a TCP proxy say, would carry bytes past the check.
-                assert config["@type"].endswith(".HttpConnectionManager")
-                yield config
+            counting, manager = (network_filter["typed_config"] for network_filter in chain["filters"])
+            # Anything else, a TCP proxy say, would carry bytes past the check.
+            assert counting["@type"].endswith(".wasm.v3.Wasm")
+            assert counting["config"]["name"] == "portcullis.connections"
+            assert manager["@type"].endswith(".HttpConnectionManager")
+            yield manager
 
 
 def _said(part: object, key: str) -> Iterator[object]:

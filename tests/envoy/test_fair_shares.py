@@ -144,13 +144,14 @@ def test_the_mark_of_a_busy_address_is_the_gateways_own(shares: World) -> None:
     version_of(envoy_path()) < (1, 37), reason="Envoy 1.36 does not act on the number of connections"
 )
 def test_idle_connections_end_before_nobody_else_can_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overload, "_MOST_CONNECTIONS", MOST_CONNECTIONS)
+    monkeypatch.setattr(overload, "MOST_CONNECTIONS", MOST_CONNECTIONS)
     monkeypatch.setattr(routes, "_WEB_SECONDS", 600)
     with world_of(issuer="https://gate.example.com", local=False) as world, ExitStack() as connections:
         request = world.gate.head("GET", "/healthz").replace(b"Connection: close\r\n", b"")
-        busy = _connected(world, connections)
+        busy = _connected(world, connections, "127.0.2.1")
         busy.sendall(world.gate.head("POST", "/token", "Content-Length: 2") + b"x")
-        held = [_connected(world, connections) for _ in range(MOST_CONNECTIONS - 2)]
+        # Each has an address of its own, which may always have one connection.
+        held = [_connected(world, connections, f"127.0.1.{n}") for n in range(1, MOST_CONNECTIONS - 1)]
         waiting = set(held)
         for connection in held[::2]:  # some have asked for something, some have never said a word
             # On a slow machine the first of them end before the last of them are there.
@@ -165,9 +166,10 @@ def test_idle_connections_end_before_nobody_else_can_connect(monkeypatch: pytest
         assert busy.recv(65536).startswith(b"HTTP/1.1 200 "), "one with a request under way does not end"
 
 
-def _connected(world: World, connections: ExitStack) -> socket.socket:
-    """A connection to Envoy that is closed with `connections`."""
-    return connections.enter_context(socket.create_connection(("127.0.0.1", world.gate.port), timeout=60))
+def _connected(world: World, connections: ExitStack, address: str) -> socket.socket:
+    """A connection from `address` to Envoy that is closed with `connections`."""
+    place = ("127.0.0.1", world.gate.port)
+    return connections.enter_context(socket.create_connection(place, 60, source_address=(address, 0)))
 
 
 def _send(connection: socket.socket, data: bytes) -> bool:

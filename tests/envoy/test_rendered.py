@@ -48,7 +48,7 @@ def _manager(settings: EnvoySettings) -> dict[str, Any]:
     rendered: Any = render(settings)
     (listener,) = rendered["static_resources"]["listeners"]
     (chain,) = listener["filter_chains"]
-    (manager,) = chain["filters"]
+    _counting, manager = chain["filters"]
     config: dict[str, Any] = manager["typed_config"]
     return config
 

@@ -28,20 +28,32 @@ Where the last column says 0, that door is closed to newcomers while the flood g
 minute after it. Callers whose token the check service knows are answered all the time, and documents that
 were good before are still used.
 
-**Connections.** Envoy takes 20,000. It cannot limit those of one address, so from half of them on it ends
-idle ones sooner, at last after two seconds (`tests/envoy/test_fair_shares.py`); Envoy 1.36 does not. A
-connection with an unfinished request is busy and is not ended sooner. Without a token its body must come
-within 30 seconds, its headers within five, and one address may begin 100 requests a second at all paths of
-the authorization server together (`web_rate_per_address`). So one address keeps some 3,500 connections busy
-with unfinished bodies, and ten can take all 20,000. Unfinished headers are not counted: an address that
-opens 4,000 connections a second can take all alone. Answers that a caller does not read over HTTP/2 can
-keep a connection busy for five minutes.
-All these are for the network before Envoy: HAProxy's
-`conn_cur` ([proxies.md](proxies.md)), a cloud's load balancer, or the kernel's own limit of connections of
-one address (`ct count` of nftables).
+**Connections.** Envoy takes 20,000. One address may have 1,000 (`connections_per_address`), and fewer when
+they become scarce: of `free` ones it may have free² / 400,000, and always one. They count from the moment
+Envoy accepts them, so unfinished handshakes, unfinished headers and silent connections count too. One hostile
+address that takes all it can leaves 19,000 free, ten leave 13,000 and a thousand leave 200; each newcomer may
+then have 900, 400 and one. Further connections are closed at once. Which count belongs to an address is a
+hash of 20 bits with a secret key: with a thousand hostile addresses one newcomer in a thousand shares a count
+with one of them.
 
-**More than a thousand.** A caller with an IPv6 network of 48 bits has 65,536 addresses here. Against as
-many, only what stands before the gateway helps.
+A connection that was accepted is not ended because others come. From 10,000 on Envoy ends idle ones sooner,
+at last after two seconds (`tests/envoy/test_fair_shares.py`); Envoy 1.36 does not. One with an unfinished
+request is busy. Without a token its headers must come within five seconds and its body within 30. An answer
+that its caller does not read over HTTP/2 ends after five minutes.
+
+Behind a proxy of yours (`trusted_proxies`) all connections come from it, and Envoy counts none. The proxy must
+bound those of one address, as HAProxy does with `conn_cur` ([proxies.md](proxies.md)).
+
+**More than a thousand.** A caller with an IPv6 network of 48 bits has 65,536 addresses here. Some 1,300
+that take all they can have all connections of Envoy. Against as many, only what stands before the gateway helps:
+a balancer's own protection, or a limit of connections of one network in the kernel:
+
+<!-- begin kernel -->
+```
+iptables -A INPUT -p tcp --syn --dport 443 -m connlimit --connlimit-above 200 -j REJECT --reject-with tcp-reset
+ip6tables -A INPUT -p tcp --syn --dport 443 -m connlimit --connlimit-above 200 --connlimit-mask 64 -j REJECT
+```
+<!-- end kernel -->
 """
 
 

@@ -13,12 +13,16 @@ from ext_authz.facts import MOST_WAITING
 from ext_authz.turns import Turns
 from oauth_core.credentials import hash_secret
 from oauth_core.rate_limits import Limit
+from oauth_core.settings import EnvoySettings
 from oauth_core.settings.rates import RateSettings
 from oauth_core.store.devices import DeviceStore
 from oauth_core.store.documents import DocumentStore
 from oauth_core.store.rate_limits import RateLimitStore
 from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets, FetchSlots
+from portcullis.envoy_config import overload
+from portcullis.envoy_config.connections import PART
 from tests.envoy.conftest import World, world_of
+from tests.envoy.connections_module import Host
 from tests.envoy.process import never_refill
 from tests.hostile import table
 from tests.hostile.table import COUNTS, HONEST
@@ -35,6 +39,7 @@ _UNUSED = cast("QuotaStore", None)
 """Nothing is kept here that has a quota."""
 SEEN: dict[str, dict[int, int]] = {}
 WANTED = {
+    "connections to Envoy": (20, 20, 20),
     "requests to a path of the authorization server": (20, 20, 0),
     "first uses of tokens, while forged ones are sent": (20, 20, 0),
     "user codes of devices": (20, 20, 0),
@@ -72,6 +77,19 @@ async def store(server: RedisServer) -> AsyncIterator[Redis]:
     async with Redis.from_url(server.url(), decode_responses=True, password="of-tests") as client:
         await client.flushall()
         yield client
+
+
+@pytest.mark.parametrize("hostile", COUNTS)
+def test_connections(hostile: int) -> None:
+    """At the module that counts them, with the numbers of the settings. `tests/envoy` shows it inside Envoy."""
+    most = EnvoySettings.model_fields["connections_per_address"].default
+    module = Host(f"{most} {overload.MOST_CONNECTIONS} {PART}".encode())
+    for peer in (f"10.0.{number // 250}.{number % 250}:1" for number in range(hostile)):
+        while module.opened(peer):
+            pass
+        module.ended(peer)
+    served = sum(module.opened(f"192.0.2.{number}:1") for number in range(HONEST))
+    saw("connections to Envoy", hostile, served if module.counted() <= overload.MOST_CONNECTIONS else 0)
 
 
 @pytest.mark.parametrize("hostile", COUNTS)

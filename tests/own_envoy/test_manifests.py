@@ -230,6 +230,6 @@ def test_only_the_page_of_figures_is_handed_out_to_prometheus(tmp_path: Path) ->
     config = METRICS / "envoy.yaml"
     subprocess.run([envoy_path(), "--mode", "validate", "-c", config], check=True, capture_output=True)
     listener = yaml.safe_load(config.read_text(encoding="utf-8"))["static_resources"]["listeners"][0]
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = listener["filter_chains"][0]["filters"][-1]["typed_config"]
     (route,) = manager["route_config"]["virtual_hosts"][0]["routes"]
     assert route["match"]["path"] == "/metrics"

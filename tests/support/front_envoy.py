@@ -60,7 +60,7 @@ def _changed(gateway: RunningGateway, change: Callable[[Json], None], admin: Pat
     config["admin"]["address"] = {"pipe": {"path": str(admin)}}
     (listener,) = config["static_resources"]["listeners"]
     listener["address"]["socket_address"]["port_value"] = urlsplit(gateway.url).port
-    change(listener["filter_chains"][0]["filters"][0]["typed_config"])
+    change(listener["filter_chains"][0]["filters"][-1]["typed_config"])
     return config
 
 
