@@ -70,7 +70,7 @@ class Host:
         """A connection from this address; whether it may go on."""
         self.peer = peer.encode()
         closed = self.closed
-        goes_on = self._call("proxy_on_new_connection", CONTEXT) == 0
+        goes_on = bool(self._call("proxy_on_new_connection", CONTEXT) == 0)
         assert goes_on == (self.closed == closed)
         return goes_on
 
