@@ -136,7 +136,11 @@ async def wire(settings: WebSettings) -> Deps:
         await redis.aclose()
         raise
     grants = GrantStore(
-        redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+        redis,
+        settings.record_key,
+        grace=settings.refresh_grace,
+        client_lifetime=settings.client_lifetime,
+        backup_days=settings.backup_days,
     )
     services = ServiceIndex(settings.resolved_services)
     pauses = PauseStore(redis)

@@ -15,6 +15,7 @@ import click
 from oauth_core import logs
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store.connection import connect
+from oauth_core.store.grants import GrantStore
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.revocation import IncompleteError
 from oauth_core.store.schema import SchemaError, SchemaStore
@@ -114,6 +115,17 @@ def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
         if "REDIS_URL" in left or not (left or brings_its_own):
             raise click.ClickException(f"No gateway runs in {state_dir}; start it with `portcullis up`.")
     return operator_settings(config, state_dir, os.environ)
+
+
+def grant_store(redis: Redis, settings: BackupSettings) -> GrantStore:
+    """The grants, as the settings of this gateway say."""
+    return GrantStore(
+        redis,
+        settings.record_key,
+        grace=settings.refresh_grace,
+        client_lifetime=settings.client_lifetime,
+        backup_days=settings.backup_days,
+    )
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

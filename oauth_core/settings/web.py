@@ -70,6 +70,8 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     client_lifetime: int = Field(default=86_400, ge=0)
     unused_client_lifetime: int = Field(default=3600, ge=60)
     invited_client_lifetime: int = Field(default=7_776_000, ge=60)
+    backup_days: int = Field(default=30, ge=1, le=1825)
+    """Days for which a backup may be restored over records: as long as Redis keeps that a grant was ended."""
     grants_per_user: int = Field(default=1000, ge=1)
     client_registration: Literal["open", "token", "closed"] = "open"
     client_registration_permissions: Annotated[CommaList, AfterValidator(check_names)] = ALL

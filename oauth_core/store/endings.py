@@ -1,8 +1,9 @@
 """Notes that something was ended, for a backup that is restored later: it must not come back.
 
-A note lives as long as what it is about would have. In the same way as cuts and blocks it only takes rights
-away, so it bears no code. It is written by a script that deletes first, so that a full Redis takes it
-(`oauth_core.store.keyspace`).
+A note lives as long as what it is about would have. Strangers can make and end grants and clients without end, so
+notes of these live for `backup_days` at most. A backup that is older is not restored over what Redis has. In the
+same way as cuts and blocks a note only takes rights away, so it bears no code. It is written by a script that
+deletes first, so that a full Redis takes it (`oauth_core.store.keyspace`).
 """
 
 from __future__ import annotations

@@ -68,15 +68,15 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1])
 return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
 """
 
-# KEYS: grant, its tokens, the note that it ended. The note lives as long as the grant would have: a restored
-# backup must not bring it back. The tokens stay noted until each of them is deleted, so that what was left
-# undone is found.
+# KEYS: grant, its tokens, the note that it ended. ARGV: the most milliseconds that the note lives. It lives as
+# long as the grant would have, or until no backup with the grant may be restored any more. The tokens stay noted
+# until each of them is deleted, so that what was left undone is found.
 _END = """
 local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
 local found = redis.call('HMGET', KEYS[1], 'record', 'sibling')
 local left = redis.call('PTTL', KEYS[1])
 local existed = redis.call('DEL', KEYS[1])
-if left > 0 then redis.call('SET', KEYS[3], '1', 'PX', left) end
+if left > 0 then redis.call('SET', KEYS[3], '1', 'PX', math.min(left, tonumber(ARGV[1]))) end
 return {existed, tokens, found[1], found[2]}
 """
 
@@ -92,13 +92,17 @@ return before
 class GrantStore:
     """`grace` is the seconds after the use of its successor in which a refresh token is still answered.
 
-    `client_lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever.
+    `client_lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever. `backup_days` is
+    the days for which a backup may be restored over what Redis has.
     """
 
-    def __init__(self, redis: Redis, key: RecordKey, *, grace: int, client_lifetime: int = 86_400) -> None:
+    def __init__(
+        self, redis: Redis, key: RecordKey, *, grace: int, client_lifetime: int = 86_400, backup_days: int = 30
+    ) -> None:
         self._redis = redis
         self._key = key
         self._grace = grace
+        self.notes_live = backup_days * 86_400_000
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(ROTATE)
         self._note = redis.register_script(_NOTE)
@@ -166,7 +170,8 @@ class GrantStore:
     async def too_many_of_user(self, newest: Grant, *, most: int) -> tuple[str, ...]:
         """The ids of the grants that are too many of the person of `newest`, which is never one of them.
 
-        A person may have `most`, and those that end first are too many.
+        A person may have `most`. The clients with the most grants of the person lose theirs, those that end first.
+        So a client that a person allowed once cannot push out the grants of the person's other clients.
         """
         if newest.user is None:
             return ()
@@ -175,8 +180,27 @@ class GrantStore:
             excess = await self._redis.zcard(key) - most
             if excess <= 0:
                 return ()
-            found = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, excess))
-        return tuple(grant_id for grant_id in found if grant_id != newest.grant_id)[:excess]
+            noted = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for grant_id in noted:
+                    pipeline.hget(keyspace.grant(grant_id), "record")
+                records = await pipeline.execute()
+        of_client: dict[str, list[str]] = {}
+        for grant_id, record in zip(noted, records, strict=True):
+            grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
+            of_client.setdefault("" if grant is None else grant.client_id, []).append(grant_id)
+        too_many: list[str] = []
+        for _ in range(excess):
+            largest = max(of_client.values(), key=len)
+            grant_id = next((each for each in largest if each != newest.grant_id), None)
+            if grant_id is None:  # each client has one, and the newest is not too many
+                others = (each for grants in of_client.values() for each in grants if each != newest.grant_id)
+                grant_id = next(others, None)
+            if grant_id is None:
+                break
+            next(grants for grants in of_client.values() if grant_id in grants).remove(grant_id)
+            too_many.append(grant_id)
+        return tuple(too_many)
 
     async def refreshed_at(self, grant_id: str) -> int | None:
         """When the refresh token of a grant was last rotated, if ever."""
@@ -287,7 +311,7 @@ class GrantStore:
         grant_tokens = keyspace.grant_tokens(grant_id)
         async with guarded():
             existed, tokens, record, sibling = await self._end(
-                [keyspace.grant(grant_id), grant_tokens, keyspace.ended_grant(grant_id)], []
+                [keyspace.grant(grant_id), grant_tokens, keyspace.ended_grant(grant_id)], [self.notes_live]
             )
         failed = None
         for jti in tokens:  # one by one: they lie on different nodes of a cluster, of which one may be away

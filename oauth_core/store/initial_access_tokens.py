@@ -101,13 +101,17 @@ class InitialAccessTokenStore:
         )
 
     async def revoke(self, token_id: str) -> bool:
-        """End a token; answers whether it lived. Clients that registered with it stay."""
+        """End a token; answers whether it lived. Clients that registered with it stay.
+
+        That it ended is noted in any case: an earlier call may have ended it while Redis refused the note.
+        """
         if not is_identifier(token_id):
             return False
         place = keyspace.initial_access_token(token_id)
         lives = await endings.take_away(self._redis, place)
-        if lives:
-            await endings.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
+        await endings.note(
+            self._redis, keyspace.ended_invite(token_id), lives=lives or keyspace.CUT_LIFETIME * 1000
+        )
         return bool(lives)
 
     async def _at(self, key: str) -> Standing | None:

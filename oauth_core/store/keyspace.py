@@ -19,12 +19,12 @@
 | `device-first-attempts` | user codes that addresses tried first | a minute from the first |
 | `grant:{<id>}` | hash: `record` (a `Grant`, JSON), refresh token state | the refresh token |
 | `grant:{<id>}:tokens` | sorted set: `jti` by expiry | as its grant |
-| `ended:client:<id>` | `1`: the same of a client | as the client would |
+| `ended:client:<id>` | `1`: the same of a client | as the client would, `backup_days` at most |
 | `ended:invite:<id>` | `1`: the same of an initial access token | as the token would |
 | `ended:consents:<GitHub id>` | `1`: this person wants to be asked about a client again | a year |
 | `ended:key:<id>` | `1`: the same of a signing key | five years |
 | `paused` | why nobody can sign in at the moment | until an operator resumes |
-| `ended:{<id>}` | `1`: this grant was ended; a restored backup does not bring it back | as the grant would |
+| `ended:{<id>}` | `1`: a grant was ended; no backup brings it back | as the grant, `backup_days` at most |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as long as the longest of them |
 | `sibling-grants:<id>` | sorted set: the same of those of its siblings that it uses | as the longest of them |
 | `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |

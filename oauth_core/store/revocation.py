@@ -141,8 +141,13 @@ class Revocation:
             await steps.take("the list of its grants", self._forget_notes(key, noted))
         return steps.result()
 
-    async def delete_client(self, clients: ClientStore, client_id: str) -> tuple[Grant, ...]:
+    async def delete_client(
+        self, clients: ClientStore, client_id: str, *, finish: bool = False
+    ) -> tuple[Grant, ...]:
         """Delete a client and end all that it was allowed; answers the grants that ended.
+
+        With `finish` the notes are written also where nothing of the client is left: an earlier call may have
+        deleted it while Redis refused them.
 
         The record goes first: the maker of a grant looks for it after the grant exists, and undoes the grant. A
         grant that does not end stays in the list of the client's grants, and the next call finds it.
@@ -156,13 +161,17 @@ class Revocation:
         # As long as the record, which outlives the grants. Otherwise a stranger who registers clients and deletes
         # them would leave notes for years.
         lives = left or (keyspace.CUT_LIFETIME * 1000 if noted or left is None else 0)
+        if finish and is_identifier(client_id):
+            lives = lives or self._grants.notes_live
         if lives:
             # A sibling could go on with a grant that does not end now.
             cut = cuts.make(self._redis, keyspace.cut_of_client(client_id), lifetime=-(-lives // 1000))
             await steps.take(_CUT, cut)
         ended = await self._end(noted, steps)
         if lives and is_identifier(client_id):  # the client of a document may come again
-            note = endings.note(self._redis, keyspace.ended_client(client_id), lives=lives)
+            note = endings.note(
+                self._redis, keyspace.ended_client(client_id), lives=min(lives, self._grants.notes_live)
+            )
             await steps.take(_NOTE, note)
         if ended:
             await steps.take("the list of its grants", self._forget_notes(key, ended))

@@ -115,6 +115,13 @@ class Snapshot:
                 return False
         return True
 
+    async def has_history(self) -> bool:
+        """Whether Redis has records of people or clients, or of what was ended: more than a new gateway has."""
+        async for key in scan(self._redis):
+            if family(key) in SHUTS_OUT | NEWER_STAYS:
+                return True
+        return False
+
     async def entries(self) -> AsyncIterator[Entry]:
         """Everything that a backup has; what appears meanwhile may be missing, and a key may come twice."""
         batch: list[str] = []

@@ -140,7 +140,9 @@ def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, a
         lambda redis: InitialAccessTokenStore(redis, settings.record_key).revoke(token_id),
         must_last=True,
     ):
-        raise click.ClickException("there is no such initial access token")
+        raise click.ClickException(
+            "there is no such initial access token; if one was revoked, nothing of it is left to do"
+        )
     record(AuditEvent(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id))
     click.echo(json.dumps({"token_id": token_id, "revoked": True}) if as_json else f"Revoked {token_id}.")
 
@@ -167,7 +169,8 @@ def permissions(
             raise click.ClickException("the client changed at this very moment; try again")
         return changed
 
-    client = with_redis(settings, run)
+    # What narrows must work in a Redis that refuses writes.
+    client = with_redis(settings, run, must_last=permissions != () or no_permissions)
     if client is None:
         raise click.ClickException("there is no such client")
     carried = " ".join(client.registration_permissions)

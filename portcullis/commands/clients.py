@@ -15,7 +15,6 @@ from oauth_core.display_text import is_displayable
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.siblings import are_siblings
 from oauth_core.store.clients import ClientStore
-from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from portcullis.commands import client_registration
 from portcullis.identifiers import ANY_ID
@@ -24,6 +23,7 @@ from portcullis.operator_commands import (
     as_far_as_possible,
     as_json,
     by_operator,
+    grant_store,
     operator_group,
     record,
     show_table,
@@ -162,18 +162,17 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 
     async def run(redis: Redis) -> tuple[bool, Ended]:
         clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         existed = True  # unless Redis says otherwise: of a cluster the node that knows may be away
         with suppress(StoreUnavailableError):
             existed = await clients.exists(client_id)
         # Also when the record is gone: an earlier deletion may have left grants.
-        return existed, await as_far_as_possible(Revocation(redis, grants).delete_client(clients, client_id))
+        deletion = Revocation(redis, grants).delete_client(clients, client_id, finish=True)
+        return existed, await as_far_as_possible(deletion)
 
     existed, ended = with_redis(settings, run, must_last=True)
     if not (existed or ended.count or ended.missing):
-        raise click.ClickException("there is no such client")
+        raise click.ClickException("there is no such client; if one was deleted, nothing of it is left to do")
     record(
         AuditEvent(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id),
         *_revoked(ended, None),
@@ -200,9 +199,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
 
     async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
         clients = ClientStore(redis, settings.record_key, lifetime=0)
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         of_client = Revocation(redis, grants).of_client
         ended = await as_far_as_possible(of_client(client_id))
         # A client that is known by its document has no record here. One that was deleted may have left something.

@@ -9,13 +9,13 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import is_identifier
-from oauth_core.store.grants import GrantStore
 from oauth_core.store.users import UserStore
 from portcullis.identifiers import ANY_ID
 from portcullis.named_people import find_person, user_option
 from portcullis.operator_commands import (
     as_json,
     by_operator,
+    grant_store,
     operator_group,
     record,
     show_table,
@@ -48,9 +48,7 @@ def list_grants(settings: WebSettings, user: str | None, client_id: str | None, 
     """Show the grants there are, oldest first. Reads them one by one."""
 
     async def run(redis: Redis) -> list[Grant]:
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         if user is not None:
             users = UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime)
             return list(await grants.of_user(await find_person(users, user)))
@@ -78,9 +76,7 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
     """End the grant GRANT_ID, its refresh token and every access token it gave."""
 
     async def run(redis: Redis) -> Grant | None:
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         # The id becomes part of a key, so it has to be one that we made.
         if not is_identifier(grant_id):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,19 @@ and do these again. A refresh token that was used since then is good again, and 
 is not: that client signs in again. If tokens may have been stolen since then: portcullis tokens revoke --all"""
 
 
+_TOO_OLD = """\
+nothing was restored: the backup is of {since}, more than {days} days ago (backup_days). What was ended since then
+would come back, for Redis remembers only {days} days of that. Restore a newer backup. If there is none, and what
+Redis has may be lost: empty Redis, restore this one, and end again what the audit log says was ended since"""
+_DAY = 86_400
+
+
+def _refuse_if_too_old(created_at: int, days: int) -> None:
+    """Raise `BackupError` where Redis has forgotten something that was ended after the backup."""
+    if created_at < time.time() - days * _DAY:
+        raise BackupError(_TOO_OLD.format(since=shown_time(created_at), days=days))
+
+
 @click.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
@@ -75,7 +89,8 @@ def command(
     Nothing is written before the whole file has been read and found unchanged, and MASTER_KEY opens the
     signing keys in it. Sign-ins are paused meanwhile, and nothing has to be stopped or started. What expired
     since the backup stays expired, every access token of before is dead, and clients that refreshed theirs
-    since the backup sign in again. What was ended since then stays ended, as far as this Redis knows of it.
+    since the backup sign in again. What was ended since then stays ended, as far as this Redis knows of it. A
+    backup that is older than `backup_days` is refused where Redis has records of people or clients.
     """
     settings = given_settings(config, state_dir)
     key = BackupKey.of(settings)
@@ -84,9 +99,12 @@ def command(
         ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
         with reading(file) as backup:
             examined = examine(backup, key, ring, adopt=adopt_records)
-            was_empty = await Snapshot(redis).is_empty()
+            snapshot = Snapshot(redis)
+            was_empty = await snapshot.is_empty()
             if not force and not was_empty:
                 raise click.ClickException("this Redis is not empty; --force replaces what is in it")
+            if await snapshot.has_history():
+                _refuse_if_too_old(examined.header.created_at, settings.backup_days)
             await check_room(redis, examined)
             async with paused(redis):
                 done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").tell)

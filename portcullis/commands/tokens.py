@@ -14,7 +14,6 @@ from oauth_core.access_tokens import Rejected
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.credentials import is_identifier
 from oauth_core.store import clock
-from oauth_core.store.grants import GrantStore
 from oauth_core.store.keyring import KeyRingError, KeyRingStore
 from oauth_core.store.refresh_families import RefreshState
 from oauth_core.store.revocation import IncompleteError, Revocation
@@ -25,6 +24,7 @@ from portcullis.operator_commands import (
     Ended,
     as_json,
     by_operator,
+    grant_store,
     operator_group,
     record,
     show_table,
@@ -69,9 +69,7 @@ def list_tokens(settings: WebSettings, user: str | None, client_id: str | None, 
     """Show the access tokens that live, by grant. Reads every grant, one by one."""
 
     async def run(redis: Redis) -> list[dict[str, Any]]:
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         if user is not None:
             users = UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime)
             ids = [grant.grant_id for grant in await grants.of_user(await find_person(users, user))]
@@ -135,9 +133,7 @@ def revoke(
     named = _named(settings, token)
 
     async def run(redis: Redis) -> bool:
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         if named.jti is not None:
             return await grants.end_token(named.jti)
         return named.grant is not None and await grants.end(named.grant.grant_id)
@@ -168,9 +164,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
         click.confirm("This signs everybody out, machine clients too. Do it?", abort=True, err=True)
 
     async def run(redis: Redis) -> Ended:
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         try:
             return Ended((), await Revocation(redis, grants).of_everybody())
         except IncompleteError as error:
@@ -188,9 +182,7 @@ def _named(settings: WebSettings, text: str) -> _Named:
     given = _from_standard_input() if text == "-" else text
 
     async def run(redis: Redis) -> _Named | None:
-        grants = GrantStore(
-            redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
-        )
+        grants = grant_store(redis, settings)
         refresh = refresh_tokens.parse(given) if text == "-" else None
         if refresh is not None:
             # A token that was spent lately names its grant too.

@@ -14,7 +14,6 @@ from oauth_core.admission import check_user
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Block, User
-from oauth_core.store.grants import GrantStore
 from oauth_core.store.revocation import Revocation
 from oauth_core.store.users import UserStore
 from portcullis.commands.grants import shown as shown_grant
@@ -24,6 +23,7 @@ from portcullis.operator_commands import (
     as_far_as_possible,
     as_json,
     by_operator,
+    grant_store,
     operator_group,
     record,
     show_table,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import KnownUser
     from oauth_core.settings import WebSettings
+    from oauth_core.store.grants import GrantStore
 
 
 @operator_group("users")
@@ -199,8 +200,8 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
 
 
 def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:
-    return UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime), GrantStore(
-        redis, settings.record_key, grace=settings.refresh_grace, client_lifetime=settings.client_lifetime
+    return UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime), grant_store(
+        redis, settings
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from base64 import b64decode
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -14,6 +15,8 @@ import pytest
 
 from oauth_core.jwks_signature import KeySetSigner
 from oauth_core.store import keyspace
+from portcullis.backup.file import BackupWriter, read_header, read_pieces
+from portcullis.backup.key import BackupKey
 from tests.state.test_backup import new_key
 from tests.support import forks
 from tests.support.authz_process import CONFIG, running_authz
@@ -203,6 +206,50 @@ async def test_after_redis_was_lost_a_client_that_refreshed_since_signs_in_again
     assert web.log.read_text().count("refresh.reused") == so_far
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 400, "the family has ended"
     assert (await signed_in(client))[1]["access_token"]
+
+
+def made_older(file: Path, web: WebServer, *, days: int) -> None:
+    """Write the backup again, as one that was made so many days earlier."""
+    key = BackupKey("MASTER_KEY", b64decode(web.environment["MASTER_KEY"]))
+    with file.open("rb") as old:
+        header, line = read_header(old)
+        pieces = list(read_pieces(old, header, line, key))
+    with file.open("wb") as new:
+        writer = BackupWriter(new, replace(header, created_at=header.created_at - days * 86_400), key)
+        for piece in pieces:
+            writer.add(piece)
+        writer.end()
+
+
+async def test_redis_remembers_that_a_grant_was_ended_for_as_long_as_a_backup_may_be_restored(
+    web: WebServer, client: OAuthClient
+) -> None:
+    client_id, tokens = await signed_in(client)
+    await client.http.post(
+        f"{client.issuer}/revoke", data={"client_id": client_id, "token": tokens["refresh_token"]}
+    )
+    with web.redis.client() as redis:
+        assert 0 < redis.ttl(keyspace.ended_grant(grant_of(tokens))) <= 30 * 86_400
+
+
+async def test_a_backup_that_is_too_old_is_refused_where_redis_has_records(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path]
+) -> None:
+    client_id, tokens = await signed_in(client)
+    file = backup()
+    made_older(file, web, days=31)
+    refused = forks.run("portcullis", "restore", "--force", str(file), environment=web.environment)
+    assert refused.returncode == 1
+    assert "more than 30 days ago (backup_days)" in refused.stderr
+    assert "Restore a newer backup" in refused.stderr
+    assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200, "nothing has changed"
+    operate(web, "restore", "--force", str(file), BACKUP_DAYS="40")
+    with web.redis.client() as redis:
+        redis.flushdb()
+    done = operate(web, "restore", "--force", str(file))
+    assert "look in the audit log" in done.stderr
+    with web.redis.client() as redis:
+        assert redis.exists(keyspace.grant(grant_of(tokens)))
 
 
 async def test_a_backup_of_another_master_key_changes_nothing(
