@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from oauth_core import redirect_uris
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, StoreUnavailableError
+from oauth_core.store.revocation import IncompleteError
 from oauth_web.answers import NO_STORE, client_location, json_answer, redirect_to_client
 
 if TYPE_CHECKING:
@@ -128,9 +129,24 @@ def _unless_http(
     return handle
 
 
-def _unavailable(error: StoreUnavailableError) -> DisplayedError:
+def say_that_it_may_still_work(blueprint: Blueprint) -> None:
+    """Let a refusal of the store be JSON that says so: `blueprint` takes rights away, and did not."""
+
+    async def store_unavailable(error: StoreUnavailableError) -> Response:
+        return displayed_as_json(_unavailable(error, _NOT_ENDED))
+
+    blueprint.register_error_handler(StoreUnavailableError, store_unavailable)
+
+
+_AGAIN = "please try again in a moment"
+_NOT_ENDED = "this was not ended and may still work; please try again in a moment"
+
+
+def _unavailable(error: StoreUnavailableError, description: str = _AGAIN) -> DisplayedError:
     _log.warning("store unavailable", error=str(error))
-    return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "please try again in a moment", status=503)
+    if isinstance(error, IncompleteError):
+        description = _NOT_ENDED
+    return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, status=503)
 
 
 def _unexpected(error: Exception) -> DisplayedError:

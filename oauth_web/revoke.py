@@ -10,6 +10,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
 from oauth_web.answers import NO_STORE, form_parameters
 from oauth_web.caller import authenticated
+from oauth_web.errors import say_that_it_may_still_work
 from oauth_web.presented_token import GivenAccess, GivenRefresh, recognise
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 pass  # nothing to revoke is a success too (RFC 7009 section 2.2), and tells a prober nothing
         return Response(b"", 200, NO_STORE)
 
+    say_that_it_may_still_work(bp)
     return bp
 
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 _CLIENT = SignedCodec(Client)
 
-# KEYS: client. ARGV: the record as it was read, the one to put in its place.
+# KEYS: client. ARGV: the record as it was read, the one to put in its place. A record that does not grow may have
+# lost permissions, so the first write needs no memory, and a full Redis takes the second (`keyspace`).
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+local left = redis.call('PTTL', KEYS[1])
+if #ARGV[2] <= #ARGV[1] then redis.call('DEL', KEYS[1]) end
+if left > 0 then redis.call('SET', KEYS[1], ARGV[2], 'PX', left) else redis.call('SET', KEYS[1], ARGV[2]) end
 return 1
 """
 

@@ -138,6 +138,36 @@ async def test_services_and_keys_are_taken_out_in_a_full_redis(web: WebServer, c
     assert left[0]["kid"] != leaked
 
 
+@pytest.mark.parametrize("chosen", [["--no-permissions"], ["--permission", "registration.read"]])
+async def test_a_registration_token_is_narrowed_in_a_full_redis(
+    web: WebServer, client: OAuthClient, chosen: list[str]
+) -> None:
+    registration = await client.register()
+    address = f"{client.issuer}/register/{registration.client_id}"
+    with full(web) as redis:
+        before = redis.ttl(keyspace.client(registration.client_id))
+        operate(web, "clients", "permissions", registration.client_id, *chosen)
+        assert 0 < redis.ttl(keyspace.client(registration.client_id)) <= before
+        answer = await client.http.delete(address, headers=registration.management)
+        assert answer.status_code == 403, answer.text
+
+
+async def test_a_second_deletion_writes_the_note_that_redis_refused_the_first(
+    web: WebServer, client: OAuthClient
+) -> None:
+    client_id = (await client.register()).client_id
+    operate(web, "clients", "delete", client_id)
+    invited = json.loads(operate(web, "clients", "invite", "--json").stdout)["token_id"]
+    operate(web, "clients", "revoke-invite", invited)
+    with web.redis.client() as redis:
+        notes = keyspace.ended_client(client_id), keyspace.ended_invite(invited)
+        assert redis.delete(*notes) == 2
+        for command, name in (("delete", client_id), ("revoke-invite", invited)):
+            again = operate(web, "clients", command, name, fails=True)
+            assert "nothing of it is left to do" in again.stderr
+        assert redis.exists(*notes) == 2
+
+
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_a_client_gives_a_token_back_to_a_full_redis(web: WebServer, client: OAuthClient, kind: str) -> None:
     client_id = (await client.register()).client_id
@@ -215,6 +245,32 @@ async def test_a_token_ends_while_too_few_replicas_follow_and_the_rule_is_back_a
             assert redis.config_get("min-replicas-to-write") == {"min-replicas-to-write": "1"}
         finally:
             redis.config_set("min-replicas-to-write", 0)
+
+
+async def test_a_client_and_a_person_read_that_nothing_ended_while_too_few_replicas_follow(
+    web: WebServer, client: OAuthClient
+) -> None:
+    client_id = (await client.register()).client_id
+    tokens = await client.tokens(client_id)
+    page = (await client.http.get(f"{client.issuer}/account")).text
+    form = {"form_token": form_value(page, "form_token"), "grant": tokens["refresh_token"].partition(".")[0]}
+    given = {"client_id": client_id, "token": tokens["refresh_token"]}
+    with web.redis.client() as redis:
+        redis.config_set("min-replicas-to-write", 1)
+        try:
+            refused = await client.http.post(f"{client.issuer}/revoke", data=given)
+            shown = await client.http.post(f"{client.issuer}/account/disconnect", data=form)
+        finally:
+            redis.config_set("min-replicas-to-write", 0)
+        assert lives(redis, tokens)
+    for answer in (refused, shown):
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+    assert refused.json()["error"] == "temporarily_unavailable"
+    assert refused.json()["error_description"].startswith("this was not ended and may still work")
+    assert "try again in a moment" in shown.text
+    again = await client.http.post(f"{client.issuer}/revoke", data=given)
+    assert again.status_code == 200
 
 
 async def test_a_user_who_may_not_lift_the_rule_reads_what_to_do(web: WebServer, client: OAuthClient) -> None:
