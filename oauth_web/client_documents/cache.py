@@ -7,6 +7,7 @@ host. That a limit held a fetch back is not remembered: it says something about 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +43,16 @@ class DocumentRefusedError(Exception):
     """What came is not what it should be, and there is no earlier copy. The message is fit for anybody."""
 
 
+@dataclass
+class _Fetch:
+    """What came, for all who share the fetch. One of them keeps it, and they try one after the other in `turn`."""
+
+    body: str
+    fresh_for: int
+    is_kept: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class DocumentCache:
     """`clock` answers whole seconds since the epoch; a copy older than `max_age` seconds is as good as none."""
 
@@ -61,7 +72,7 @@ class DocumentCache:
         self._max_age = max_age
         self._fetcher = fetcher
         self._clock = clock
-        self._under_way: dict[str, asyncio.Task[str]] = {}
+        self._under_way: dict[str, asyncio.Task[_Fetch]] = {}
 
     async def read(
         self, name: str, url: str, parse: Callable[[bytes], T], *, caller: str, newer_than: int = -1
@@ -114,28 +125,33 @@ class DocumentCache:
             await self._budgets.spend(caller, urlsplit(url).netloc, known=known)
         task = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
         # The first to ask may go away; the others still wait for the answer.
-        return await asyncio.shield(task)
+        fetch = await asyncio.shield(task)
+        # Those who share a fetch take the room in turn until one has it. If the first to ask has used up its
+        # quota, only that caller is refused.
+        async with fetch.turn:
+            if not fetch.is_kept:
+                await self._keep(name, fetch, caller, known=known)
+                fetch.is_kept = True
+        return fetch.body
 
     def _begun(
         self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
-    ) -> asyncio.Task[str]:
+    ) -> asyncio.Task[_Fetch]:
         slots = self._budgets.slots(known=known)
         if not slots.take(caller):
             raise DocumentHeldBackError(_SLOT_SECONDS)
-        task = self._under_way[name] = asyncio.create_task(self._fetch(name, url, parse, caller, known=known))
+        task = self._under_way[name] = asyncio.create_task(self._fetch(name, url, parse))
         task.add_done_callback(lambda _: slots.release(caller))
         task.add_done_callback(lambda done: self._finished(name, done))
         return task
 
-    def _finished(self, name: str, task: asyncio.Task[str]) -> None:
+    def _finished(self, name: str, task: asyncio.Task[_Fetch]) -> None:
         del self._under_way[name]
         if not task.cancelled():
             task.exception()  # seen, even when nobody waits any more
 
-    async def _fetch(
-        self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
-    ) -> str:
-        """Fetch, look whether it is any good, and keep it. A document that is new needs room in Redis."""
+    async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> _Fetch:
+        """Fetch, and look whether it is any good."""
         try:
             fetched = await self._fetcher.fetch(url)
         except FetchError as error:
@@ -144,15 +160,16 @@ class DocumentCache:
             parse(fetched.body)
         except ValueError as error:
             raise await self._failed(name, url, Failure("refused", str(error))) from None
-        if not known:
-            await self._quotas.take(
-                Stored.CLIENT_DOCUMENTS, len(fetched.body), lifetime=self.store.lifetime, caller=caller
-            )
-        now = self._clock()
-        body = fetched.body.decode()  # UTF-8, or it would not have been parsed
-        await self.store.keep(name, Copy(body, now, now + fetched.fresh_for))
         _log.info("document fetched", url=url, fresh_for=fetched.fresh_for)
-        return body
+        return _Fetch(fetched.body.decode(), fetched.fresh_for)  # UTF-8, or it would not have been parsed
+
+    async def _keep(self, name: str, fetch: _Fetch, caller: str, *, known: bool) -> None:
+        """Keep what was fetched. A document that is new needs room in Redis, which counts for `caller`."""
+        if not known:
+            size = len(fetch.body.encode())
+            await self._quotas.take(Stored.CLIENT_DOCUMENTS, size, lifetime=self.store.lifetime, caller=caller)
+        now = self._clock()
+        await self.store.keep(name, Copy(fetch.body, now, now + fetch.fresh_for))
 
     async def _failed(self, name: str, url: str, failure: Failure) -> Exception:
         _log.warning("no document", url=url, kind=failure.kind, reason=failure.reason)

@@ -36,6 +36,17 @@ async def test_one_grant_too_many_ends_the_persons_oldest_and_nobody_elses(few: 
         assert sorted(redis.zcard(key) for key in redis.keys("user-grants:*")) == [1, 3]
 
 
+async def test_a_client_with_many_grants_of_a_person_ends_its_own_and_not_those_of_others(few: WebServer) -> None:
+    async with OAuthClient(few.issuer) as client:
+        first, second, greedy = [(await client.register()).client_id for _ in range(3)]
+        kept = [(made, await tokens_of(client, made, "defunkt")) for made in (first, second)]
+        many = [await tokens_of(client, greedy, "defunkt") for _ in range(6)]
+        for made, token in kept:
+            assert (await client.refresh(made, token)).status_code == 200
+        answers = [(await client.refresh(greedy, token)).status_code for token in many]
+        assert answers == [400] * 5 + [200]
+
+
 async def tokens_of(client: OAuthClient, client_id: str, login: str) -> str:
     """The refresh token of a sign-in as `login`."""
     pkce = Pkce.fresh()
