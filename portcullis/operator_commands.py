@@ -117,7 +117,7 @@ def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
     return operator_settings(config, state_dir, os.environ)
 
 
-def grant_store(redis: Redis, settings: BackupSettings) -> GrantStore:
+def grant_store(redis: Redis, settings: WebSettings) -> GrantStore:
     """The grants, as the settings of this gateway say."""
     return GrantStore(
         redis,

@@ -37,10 +37,12 @@ async def test_one_grant_too_many_ends_the_persons_oldest_and_nobody_elses(few: 
 
 
 async def test_a_client_with_many_grants_of_a_person_ends_its_own_and_not_those_of_others(few: WebServer) -> None:
+    with few.redis.client() as redis:
+        redis.delete(*redis.keys("user-grants:*"), "no-key")  # those of the test before
     async with OAuthClient(few.issuer) as client:
         first, second, greedy = [(await client.register()).client_id for _ in range(3)]
-        kept = [(made, await tokens_of(client, made, "defunkt")) for made in (first, second)]
-        many = [await tokens_of(client, greedy, "defunkt") for _ in range(6)]
+        kept = [(made, await tokens_of(client, made, "Monalisa")) for made in (first, second)]
+        many = [await tokens_of(client, greedy, "Monalisa") for _ in range(6)]
         for made, token in kept:
             assert (await client.refresh(made, token)).status_code == 200
         answers = [(await client.refresh(greedy, token)).status_code for token in many]

@@ -18,6 +18,7 @@ from tests.support.redis_server import running_redis
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from oauth_core.store.documents import Copy
     from oauth_core.store.quotas import QuotaStore
     from oauth_web.client_documents.budgets import FetchBudgets
     from oauth_web.client_documents.fetch import GuardedFetcher
@@ -67,14 +68,30 @@ class Budgets:
         pass
 
 
+class Store(DocumentStore):
+    """Says when three callers have found that there is no copy. From then on they wait for the fetch."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis, RECORD_KEY, lifetime=600)
+        self.all_have_read = asyncio.Event()
+        self._reads = 0
+
+    async def get(self, name: str) -> Copy | None:
+        copy = await super().get(name)
+        self._reads += 1
+        if self._reads == 3:
+            self.all_have_read.set()
+        return copy
+
+
 @pytest.fixture
-async def store() -> AsyncIterator[DocumentStore]:
+async def store() -> AsyncIterator[Store]:
     with running_redis(password="of-tests") as server:
         async with Redis.from_url(server.url(), decode_responses=True, password="of-tests") as redis:
-            yield DocumentStore(redis, RECORD_KEY, lifetime=600)
+            yield Store(redis)
 
 
-async def test_a_caller_without_room_who_asks_first_is_refused_alone(store: DocumentStore) -> None:
+async def test_a_caller_without_room_who_asks_first_is_refused_alone(store: Store) -> None:
     publisher, quotas = Publisher(), Quotas()
     cache = DocumentCache(
         cast("GuardedFetcher", publisher),
@@ -84,13 +101,14 @@ async def test_a_caller_without_room_who_asks_first_is_refused_alone(store: Docu
         clock=lambda: 1000,
         max_age=600,
     )
-    callers = ("hostile", "first", "hostile", "second")
-    reading = [asyncio.create_task(cache.read("name", URL, bytes.decode, caller=caller)) for caller in callers]
+    hostile = asyncio.create_task(cache.read("name", URL, bytes.decode, caller="hostile"))
     await publisher.was_asked.wait()
+    honest = [asyncio.create_task(cache.read("name", URL, bytes.decode, caller=name)) for name in ("a", "b")]
+    await store.all_have_read.wait()
     publisher.may_answer.set()
-    answers = await asyncio.gather(*reading, return_exceptions=True)
-    assert isinstance(answers[0], NoRoomError)
-    assert [answers[1], answers[3]] == ["{}", "{}"]
-    assert quotas.taken == ["first"], "one of them has it, and it counts once"
+    with pytest.raises(NoRoomError):
+        await hostile
+    assert await asyncio.gather(*honest) == ["{}", "{}"]
+    assert len(quotas.taken) == 1, "one of them has it, and it counts once"
     assert publisher.asked == 1
     assert await cache.read("name", URL, bytes.decode, caller="hostile") == "{}"
