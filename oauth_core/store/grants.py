@@ -188,18 +188,14 @@ class GrantStore:
         of_client: dict[str, list[str]] = {}
         for grant_id, record in zip(noted, records, strict=True):
             grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
-            of_client.setdefault("" if grant is None else grant.client_id, []).append(grant_id)
+            if grant_id != newest.grant_id:
+                of_client.setdefault("" if grant is None else grant.client_id, []).append(grant_id)
+        of_client.setdefault(newest.client_id, []).append(newest.grant_id)  # counts, and goes last
         too_many: list[str] = []
-        for _ in range(excess):
+        while len(too_many) < excess and any(of_client.values()):
             largest = max(of_client.values(), key=len)
-            grant_id = next((each for each in largest if each != newest.grant_id), None)
-            if grant_id is None:  # each client has one, and the newest is not too many
-                others = (each for grants in of_client.values() for each in grants if each != newest.grant_id)
-                grant_id = next(others, None)
-            if grant_id is None:
-                break
-            next(grants for grants in of_client.values() if grant_id in grants).remove(grant_id)
-            too_many.append(grant_id)
+            if (grant_id := largest.pop(0)) != newest.grant_id:
+                too_many.append(grant_id)
         return tuple(too_many)
 
     async def refreshed_at(self, grant_id: str) -> int | None:
