@@ -17,12 +17,15 @@ _LAST_TWO = 0xFFFE
 
 def is_displayable(text: str) -> bool:
     """Whether every character of `text` may be shown to people."""
-    return all(map(_may_be_shown, text))
+    # A caller chooses the length, so each character is looked up once.
+    return text.isprintable() if text.isascii() else all(map(_may_be_shown, set(text)))
 
 
 def has_something_to_see(text: str) -> bool:
     """Whether `text` has a letter, digit, sign or symbol. Spaces and joiners alone show nothing."""
-    return any(unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character) for character in text)
+    return any(
+        unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character) for character in set(text)
+    )
 
 
 def _may_be_shown(character: str) -> bool:

@@ -30,6 +30,8 @@ _CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
 """Of a template, as `completion/complete` names them."""
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
+_DOTS = re.compile(r"(?:\A|/)\s*\.\.?\s*(?:[/;?#]|%3B|\Z)")
+"""A segment of dots, as programs find it."""
 _DRIVE = re.compile(r"(?<=file:///)[a-z](?=:)")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -199,9 +201,7 @@ def _has_plain_segments(rest: str) -> bool:
     folded = rest if rest.isascii() else unicodedata.normalize("NFKC", rest)
     if folded.count("/") != rest.count("/") or "\\" in folded:
         return False
-    parts = (*path.split("/"), *folded.split("/"), *re.split(r"[?#]", folded, maxsplit=1)[0].split("/"))
-    segments = {re.split(";|%3B", part, maxsplit=1)[0].strip() for part in parts}
-    return "//" not in path and not segments & {".", ".."}
+    return "//" not in path and not _DOTS.search(rest) and not _DOTS.search(folded)
 
 
 def _decoded(text: str) -> str | None:
