@@ -10,10 +10,10 @@ import os
 import sys
 from argparse import ArgumentParser
 
-from ext_authz.addresses import ListenError
-from ext_authz.workers import StartError, Workers
-from oauth_core import logs, standard_streams
+from ext_authz.net.listen_addresses import ListenError
+from ext_authz.process.supervisor import StartError, Workers
 from oauth_core.errors import SettingsError
+from oauth_core.process import logs, standard_streams
 from oauth_core.settings import AuthzSettings, load
 
 

@@ -1,7 +1,7 @@
 """The closed set of errors an OAuth endpoint can answer with.
 
 Two families, and the type tells them apart: `DisplayedError` is shown where it happened and `RedirectedError`
-is sent back to the client's redirect URI. Only `oauth_core.authorization` can make the second, after it has
+is sent back to the client's redirect URI. Only `oauth_core.flows.authorization` can make the second, after it has
 validated that URI, so redirecting to an unvalidated address cannot be written by accident.
 """
 

@@ -1,6 +1,6 @@
 """The nouns of the product, as frozen values. Nothing here does I/O or reads a clock.
 
-Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_core.credentials`.
+Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_core.crypto.credentials`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NameRule:
 
 @dataclass(frozen=True, slots=True)
 class ToolRules:
-    """What the methods of a service, and the names they use, need: see `oauth_core.tool_rules`.
+    """What the methods of a service, and the names they use, need: see `oauth_core.policy.tool_rules`.
 
     `otherwise` are the permissions for what no rule names; without them nobody may do it.
     """
@@ -115,11 +115,13 @@ class Client:
     software_id: str | None = None
     software_version: str | None = None
     machine_scopes: tuple[str, ...] = ()
-    """What the client may do as itself; only the operator's command sets it (`oauth_core.machine_clients`)."""
+    """What the client may do as itself; only the operator's command sets it
+    (`oauth_core.flows.client_credentials`).
+    """
     jwks: str | None = None
     jwks_uri: str | None = None
     registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
-    """What its registration token lets it do (`oauth_core.registration_permissions`)."""
+    """What its registration token lets it do (`oauth_core.clients.registration_permissions`)."""
     certificate_bound: bool = False
     dpop_bound: bool = False
     """Whether its tokens are to count only with a certificate (RFC 8705 section 3.4), with a key (RFC 9449)."""
@@ -271,7 +273,7 @@ class Grant:
     groups: tuple[str, ...] = ()
     certificate: str | None = None
     dpop_key: str | None = None
-    """The certificate and the key that its refresh token is bound to, if any (`oauth_core.confirmation`)."""
+    """The certificate and the key that its refresh token is bound to, if any (`oauth_core.jose.confirmation`)."""
 
     @property
     def subject(self) -> str:

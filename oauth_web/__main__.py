@@ -15,15 +15,15 @@ import structlog
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from oauth_core import logs, standard_streams
 from oauth_core.errors import SettingsError, StoreUnavailableError
-from oauth_core.policy_file import PolicyFile
+from oauth_core.process import logs, standard_streams
+from oauth_core.process.settings_watcher import PolicyFile
 from oauth_core.settings import WebSettings, load
-from oauth_core.store.keyring import KeyRingError
-from oauth_core.store.schema import SchemaError
-from oauth_web import metrics
+from oauth_core.store.maintenance.schema import SchemaError
+from oauth_core.store.records.key_ring import KeyRingError
 from oauth_web.app import create_app
-from oauth_web.deps import Deps, wire
+from oauth_web.endpoints import metrics
+from oauth_web.runtime.deps import Deps, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,28 +6,26 @@ from typing import TYPE_CHECKING
 
 from quart import Quart
 
-from oauth_core.public_urls import path_of
-from oauth_web import (
+from oauth_core.net.public_urls import path_of
+from oauth_web.endpoints import (
     account,
     authorize,
     callback,
     device,
     device_authorization,
     discovery,
-    errors,
     home,
     introspect,
-    leaving,
-    pausing,
     register,
     revoke,
-    security_headers,
     token,
 )
-from oauth_web.membership_checks import MembershipChecks
+from oauth_web.guards import sign_in_pause
+from oauth_web.http import errors, graceful_shutdown, security_headers
+from oauth_web.login.membership_schedule import MembershipChecks
 
 if TYPE_CHECKING:
-    from oauth_web.deps import Deps
+    from oauth_web.runtime.deps import Deps
 
 _LARGEST_BODY = 64 * 1024
 """Bytes. The largest honest body is a registration with twenty redirect URIs."""
@@ -43,14 +41,14 @@ def create_app(deps: Deps) -> Quart:
     app.register_blueprint(discovery.blueprint(deps))
     for endpoint in (register, authorize, device_authorization, device, callback, token):
         blueprint = endpoint.blueprint(deps)
-        pausing.add_to(blueprint, deps)
+        sign_in_pause.add_to(blueprint, deps)
         app.register_blueprint(blueprint, url_prefix=below or None)
     for endpoint in (account, revoke, introspect):
         app.register_blueprint(endpoint.blueprint(deps), url_prefix=below or None)
     app.jinja_env.globals["below"] = below
     errors.show_as_json(app)
     security_headers.add_to(app)
-    leaving.let_go(app, deps.leaving)
+    graceful_shutdown.let_go(app, deps.leaving)
     checks = MembershipChecks(deps)
     app.before_serving(deps.clock.start)
     app.before_serving(deps.keys.start)

@@ -21,7 +21,7 @@ from fastmcp.server.providers.proxy import FastMCPProxy
 from mcp import MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from portcullis.serving import Address, serve
+from portcullis.programs.serving import Address, serve
 from portcullis.supervisor.launch import wrap
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from portcullis.serving import Address
+    from portcullis.programs.serving import Address
 
 
 class Identity(BaseModel):

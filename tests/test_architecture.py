@@ -20,7 +20,12 @@ PACKAGES = ("oauth_core", "oauth_web", "ext_authz", "portcullis", "protos")
 
 # Beside the pure modules, because both services use them, but not of them.
 ACTING = frozenset(
-    {"oauth_core.log_stream", "oauth_core.logs", "oauth_core.policy_file", "oauth_core.standard_streams"}
+    {
+        "oauth_core.process.log_stream",
+        "oauth_core.process.logs",
+        "oauth_core.process.settings_watcher",
+        "oauth_core.process.standard_streams",
+    }
 )
 # What a pure module may not import: it has no clock, no environment, no I/O and no log.
 IMPURE = frozenset(
@@ -39,7 +44,7 @@ IMPURE = frozenset(
 )
 CLOCKS = frozenset({"now", "utcnow", "today"})
 # Besides every `__main__` and the command line: what one worker of the check service starts with.
-PROGRAMS = ("ext_authz.worker",)
+PROGRAMS = ("ext_authz.process.worker",)
 # Settings come from somewhere.
 FILE_READERS = frozenset({"oauth_core.settings.sources"})
 
@@ -172,16 +177,16 @@ def test_a_cycle_is_seen() -> None:
 @pytest.mark.parametrize(
     ("name", "other", "allowed"),
     [
-        ("portcullis.cli", "ext_authz.wire", True),
-        ("oauth_web.token", "oauth_core.store.codes", True),
-        ("oauth_core.store.codes", "oauth_core.credentials", True),
-        ("oauth_core.grants", "oauth_core.model", True),
-        ("oauth_core.grants", "oauth_core.store.codes", False),
-        ("oauth_core.model", "oauth_core.grants", False),
-        ("oauth_core.keys", "oauth_web.deps", False),
-        ("oauth_web.deps", "ext_authz.wire", False),
-        ("ext_authz.wire", "oauth_web.deps", False),
-        ("ext_authz.wire", "portcullis.cli", False),
+        ("portcullis.cli.main", "ext_authz.decision.envoy_messages", True),
+        ("oauth_web.endpoints.token", "oauth_core.store.records.authorization_codes", True),
+        ("oauth_core.store.records.authorization_codes", "oauth_core.crypto.credentials", True),
+        ("oauth_core.flows.token_requests", "oauth_core.model", True),
+        ("oauth_core.flows.token_requests", "oauth_core.store.records.authorization_codes", False),
+        ("oauth_core.model", "oauth_core.flows.token_requests", False),
+        ("oauth_core.jose.signing_keys", "oauth_web.runtime.deps", False),
+        ("oauth_web.runtime.deps", "ext_authz.decision.envoy_messages", False),
+        ("ext_authz.decision.envoy_messages", "oauth_web.runtime.deps", False),
+        ("ext_authz.decision.envoy_messages", "portcullis.cli.main", False),
     ],
 )
 def test_the_layers_are_these(name: str, other: str, allowed: bool) -> None:
@@ -191,7 +196,7 @@ def test_the_layers_are_these(name: str, other: str, allowed: bool) -> None:
 def test_every_package_was_read() -> None:
     read_packages = {name.split(".")[0] for name in modules()}
     assert {"oauth_core", "oauth_web", "portcullis"} <= read_packages
-    assert {"oauth_core.store.keyspace", "oauth_core.model", "oauth_web.token"} <= set(modules())
+    assert {"oauth_core.store.keyspace", "oauth_core.model", "oauth_web.endpoints.token"} <= set(modules())
 
 
 # -- who imports what --------------------------------------------------------------------------------------------
@@ -238,7 +243,7 @@ def test_the_product_does_not_import_its_tests() -> None:
 
 
 def test_there_are_pure_modules_to_look_at() -> None:
-    assert {"oauth_core.grants", "oauth_core.access_tokens", "oauth_core.settings"} <= {
+    assert {"oauth_core.flows.token_requests", "oauth_core.tokens.access_tokens", "oauth_core.settings"} <= {
         m.name for m in pure_modules()
     }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ext_authz.transports.http2_transport import Http2Transport
+from ext_authz.grpc_http2.transport import Http2Transport
 
 if TYPE_CHECKING:
-    from ext_authz.server import CheckServer
+    from ext_authz.service.server import CheckServer
     from oauth_core.settings import AuthzSettings
 
 

@@ -10,14 +10,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_service  # type: ignore[attr-defined] # documented, not in `__all__`
 from grpc_reflection.v1alpha import reflection
 
-from ext_authz.addresses import cannot_listen
 from ext_authz.generated import envoy_ext_authz_pb2
-from ext_authz.health import CHECK_SERVICE, NAMES
-from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
+from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
+from ext_authz.net.listen_addresses import cannot_listen
+from ext_authz.service.health import CHECK_SERVICE, NAMES
 
 if TYPE_CHECKING:
-    from ext_authz.health import Health
-    from ext_authz.server import CheckServer
+    from ext_authz.service.health import Health
+    from ext_authz.service.server import CheckServer
     from oauth_core.settings import AuthzSettings
 
 if TYPE_CHECKING:

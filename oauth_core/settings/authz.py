@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from oauth_core.jwks_signature import KeySetVerifier
-from oauth_core.service_assertions import AssertionSigner
+from oauth_core.jose.jwk_set_signature import KeySetVerifier
 from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
+from oauth_core.tokens.service_assertions import AssertionSigner
 
 
 class AuthzSettings(RedisSettings):

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from oauth_core.model import Service
-from oauth_core.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
-from oauth_core.redis_address import check_redis_url
-from oauth_core.roles import Policy
-from oauth_core.scopes import of_service
+from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
+from oauth_core.net.redis_address import check_redis_url
+from oauth_core.policy.rbac import Policy
+from oauth_core.policy.scopes import of_service
 from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
 from oauth_core.settings.policy_faults import PlacedError, policy_faults
 from oauth_core.settings.roles import ROLE_NAME, RoleSettings
@@ -188,7 +188,7 @@ def _is_at_or_below(path: str, places: tuple[str, ...]) -> bool:
 
 
 class RedisSettings(GatewaySettings):
-    """How to reach Redis (`oauth_core.redis_address`). `redis_password` counts unless the URL carries one."""
+    """How to reach Redis (`oauth_core.net.redis_address`). `redis_password` counts unless the URL carries one."""
 
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
     redis_password: SecretStr | None = None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.permissions import OWN, RESERVED, implies, matches
-from oauth_core.scopes import of_service
-from oauth_core.tool_rules import exactness, glob_matches
+from oauth_core.policy.permissions import OWN, RESERVED, implies, matches
+from oauth_core.policy.scopes import of_service
+from oauth_core.policy.tool_rules import exactness, glob_matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from oauth_core.model import Service, ToolRules
-    from oauth_core.permissions import Permissions
+    from oauth_core.policy.permissions import Permissions
     from oauth_core.settings.roles import RoleSettings
 
 Place = tuple[str | int, ...]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from oauth_core.public_urls import is_loopback
-from oauth_core.redis_address import is_on_this_machine
+from oauth_core.net.public_urls import is_loopback
+from oauth_core.net.redis_address import is_on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from oauth_core.quotas import Stored
+from oauth_core.limits.quotas import Stored
 
 _MOST = 1_000_000
 _MEGABYTE = 1_048_576

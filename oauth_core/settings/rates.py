@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from oauth_core.rate_limits import Limit, Rate
+from oauth_core.limits.rate_limits import Limit, Rate
 
 _MOST = 1_000_000
 _MINUTE = 60

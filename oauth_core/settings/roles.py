@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from oauth_core.admission import ANYBODY, check_teams, check_users, listed_as
 from oauth_core.display_text import is_displayable
 from oauth_core.model import NameRule, ToolRules
-from oauth_core.permissions import NAME, RESERVED, Permissions, check_pattern
-from oauth_core.resource_uris import canonical_pattern
-from oauth_core.roles import Role
+from oauth_core.policy.eligibility import ANYBODY, check_teams, check_users, listed_as
+from oauth_core.policy.permissions import NAME, RESERVED, Permissions, check_pattern
+from oauth_core.policy.rbac import Role
+from oauth_core.policy.resource_uris import canonical_pattern
 
 ROLE_NAME = r"^[a-z][a-z0-9-]{0,62}$"
 _LONGEST = 128

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oauth_core import fetchable_urls
-from oauth_core.identity_assertions import TrustedIssuer
+from oauth_core.flows.id_jag import TrustedIssuer
 from oauth_core.model import User
-from oauth_core.public_urls import is_loopback
+from oauth_core.net import fetchable_urls
+from oauth_core.net.public_urls import is_loopback
 
 _LONGEST = 2048
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.redis_address import is_on_this_machine
+from oauth_core.net.redis_address import is_on_this_machine
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import RedisSettings
 from oauth_core.settings.web import STANDIN_PATH, WebSettings

@@ -16,20 +16,20 @@ from pydantic import (
     model_validator,
 )
 
-from oauth_core.admission import ANYBODY, Admission, check_organizations, check_teams, check_users
-from oauth_core.client_id_documents import check_hosts
-from oauth_core.public_urls import is_loopback
-from oauth_core.record_key import RecordKey
-from oauth_core.redirect_uris import APP_SCHEMES, check_app_scheme
-from oauth_core.registration_permissions import ALL, check_names
-from oauth_core.sealing import read_key
+from oauth_core.clients.client_id_documents import check_hosts
+from oauth_core.clients.redirect_uris import APP_SCHEMES, check_app_scheme
+from oauth_core.clients.registration_permissions import ALL, check_names
+from oauth_core.crypto.record_authentication import RecordKey
+from oauth_core.crypto.sealing import read_key
+from oauth_core.net.public_urls import is_loopback
+from oauth_core.policy.eligibility import ANYBODY, Admission, check_organizations, check_teams, check_users
 from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
 from oauth_core.settings.quotas import QuotaSettings
 from oauth_core.settings.rates import RateSettings
 from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
 
 if TYPE_CHECKING:
-    from oauth_core.identity_assertions import TrustedIssuer
+    from oauth_core.flows.id_jag import TrustedIssuer
 
 SHORTEST_ACCESS_TOKEN = 300
 

@@ -1,8 +1,9 @@
 """What time it is, by Redis' clock: all processes go by the one that they share, whatever their own machines say.
 
 Were every machine believed, a few seconds between two would let things slip. Somebody is allowed something by the
-clock that is ahead; all they hold is revoked up to a second that is behind (`oauth_core.store.cuts`); and what was
-allowed just before would count as allowed since. Tokens of one replica would be of the future to another.
+clock that is ahead; all they hold is revoked up to a second that is behind
+(`oauth_core.store.records.revocation_cutoffs`); and what was allowed just before would count as allowed since.
+Tokens of one replica would be of the future to another.
 
 In a cluster everybody asks the same node, for nodes differ too.
 """

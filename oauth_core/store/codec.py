@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 from pydantic import TypeAdapter
 
-from oauth_core.record_key import ForgedRecordError
+from oauth_core.crypto.record_authentication import ForgedRecordError
 
 if TYPE_CHECKING:
-    from oauth_core.record_key import RecordKey
+    from oauth_core.crypto.record_authentication import RecordKey
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Codec(Generic[T]):
 
 
 class SignedCodec(Generic[T]):
-    """Writes and reads values of one frozen dataclass with a code (`oauth_core.record_key`).
+    """Writes and reads values of one frozen dataclass with a code (`oauth_core.crypto.record_authentication`).
 
     `place` is the Redis key, and for one of several values in a hash the field as well (`place_in`).
     """

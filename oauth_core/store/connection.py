@@ -14,24 +14,24 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.redis_address import Topology, read_redis_url
-from oauth_core.store.cluster import ClusterNodes, NodeClient
+from oauth_core.net.redis_address import Topology, read_redis_url
 from oauth_core.store.failures import known_cause
-from oauth_core.store.rosters import OneServer, Sentinels
-from oauth_core.store.sentinels import (
+from oauth_core.store.topology.cluster import ClusterNodes, NodeClient
+from oauth_core.store.topology.sentinel import (
     FollowingConnection,
     FollowingRedis,
     FollowingTlsConnection,
     MajoritySentinel,
 )
+from oauth_core.store.topology.topology import OneServer, Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from oauth_core.redis_address import RedisAddress
+    from oauth_core.net.redis_address import RedisAddress
     from oauth_core.settings import RedisSettings
-    from oauth_core.store.rosters import Roster
-    from oauth_core.store.votes import Address
+    from oauth_core.store.topology.quorum import Address
+    from oauth_core.store.topology.topology import Roster
 
 Client = TypeVar("Client", bound=Redis)
 

@@ -2,7 +2,8 @@
 all checks.
 
 With one server, or behind Sentinels, there is one key. In a cluster there are copies beside it, whose keys lie
-evenly over all slots. A check process reads those that it can reach (`oauth_core.store.watched.Copies`).
+evenly over all slots. A check process reads those that it can reach
+(`oauth_core.store.client_cache.tracked_document.Copies`).
 """
 
 from __future__ import annotations

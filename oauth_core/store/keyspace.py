@@ -52,7 +52,7 @@
 | `signed-jwks-copy:<number>` | the same as `signed-jwks`, on other nodes of a cluster | for ever |
 | `isolated-services-copy:<number>` | the same as `isolated-services`, on other nodes of a cluster | for ever |
 | `replicated`, `replicated:<number>` | nothing: whether replicas have it is what counts | a minute |
-| `schema` | the version of all this (`oauth_core.store.schema`), or that a backup is being restored | for ever |
+| `schema` | the version of all this (`maintenance.schema`), or that a backup is being restored | for ever |
 
 `token:<jti>` exists or the token is dead: an operator's plain `DEL` revokes it. Keys that one atomic step
 touches share a hash tag (the braces), so that Redis Cluster keeps them on one node. Parts that a caller sent
@@ -65,7 +65,7 @@ away and must note it (a cut, a block, what was ended) deletes first. Such notes
 
 from __future__ import annotations
 
-from oauth_core.credentials import hash_secret, is_identifier
+from oauth_core.crypto.credentials import hash_secret, is_identifier
 
 KEYRING = "keyring"
 JWKS = "signed-jwks"
@@ -84,7 +84,7 @@ ALL_CLIENTS = "client:*"
 """Pattern of every registered client's key; `client` would take a pattern for an id and hash it."""
 
 OLD_REGISTRATIONS = "registration:*"
-"""Pattern of keys that earlier versions wrote; `oauth_core.store.schema` deletes them."""
+"""Pattern of keys that earlier versions wrote; `oauth_core.store.maintenance.schema` deletes them."""
 
 ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
 ALL_GRANTS = "grant:{*}"

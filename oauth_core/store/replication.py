@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.redis_address import Topology, read_redis_url
+from oauth_core.net.redis_address import Topology, read_redis_url
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded, server_clients
 

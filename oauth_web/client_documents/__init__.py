@@ -12,26 +12,28 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from oauth_core import client_id_documents, client_keys, redirect_uris, strict_json
+from oauth_core import strict_json
+from oauth_core.clients import client_id_documents, redirect_uris
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.rate_limits import Limit, too_many_requests
-from oauth_web.addresses import caller_address
+from oauth_core.jose import client_keys
+from oauth_core.limits.rate_limits import Limit, too_many_requests
 from oauth_web.client_documents import pinned
 from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets
 from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
 from oauth_web.client_documents.fetch import GuardedFetcher, with_authorities_of
+from oauth_web.http.client_addresses import caller_address
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
     from oauth_core.audit import AuditSink
-    from oauth_core.client_keys import ClientKeys
+    from oauth_core.jose.client_keys import ClientKeys
     from oauth_core.model import Client
     from oauth_core.settings import WebSettings
-    from oauth_core.store.documents import DocumentStore
-    from oauth_core.store.quotas import QuotaStore
-    from oauth_core.store.rate_limits import RateLimitStore
+    from oauth_core.store.records.client_documents import DocumentStore
+    from oauth_core.store.records.quotas import QuotaStore
+    from oauth_core.store.records.rate_limits import RateLimitStore
 
 _KNOWN = Path(__file__).parent / "known"
 _log = structlog.get_logger("client_documents")

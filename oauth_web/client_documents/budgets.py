@@ -14,13 +14,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.rate_limits import Limit
+from oauth_core.limits.rate_limits import Limit
 
 if TYPE_CHECKING:
     from oauth_core.audit import AuditSink
-    from oauth_core.rate_limits import Rate
-    from oauth_core.store.documents import DocumentStore
-    from oauth_core.store.rate_limits import RateLimitStore
+    from oauth_core.limits.rate_limits import Rate
+    from oauth_core.store.records.client_documents import DocumentStore
+    from oauth_core.store.records.rate_limits import RateLimitStore
 
 NEW_OF_ONE_CALLER = 10
 """URLs never seen good, of one host, that one caller's address may have fetched in a minute."""

@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 import structlog
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.quotas import NoRoomError, Stored
-from oauth_core.store.documents import Copy, Failure
+from oauth_core.limits.quotas import NoRoomError, Stored
+from oauth_core.store.records.client_documents import Copy, Failure
 from oauth_web.client_documents.budgets import DocumentHeldBackError
 from oauth_web.client_documents.fetch import FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oauth_core.store.documents import DocumentStore
-    from oauth_core.store.quotas import QuotaStore
+    from oauth_core.store.records.client_documents import DocumentStore
+    from oauth_core.store.records.quotas import QuotaStore
     from oauth_web.client_documents.budgets import FetchBudgets
     from oauth_web.client_documents.fetch import GuardedFetcher
 

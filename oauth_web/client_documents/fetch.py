@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from oauth_core import special_addresses
 from oauth_core.errors import SettingsError
+from oauth_core.net import special_addresses
 from oauth_web.client_documents.names import resolve
 
 if TYPE_CHECKING:

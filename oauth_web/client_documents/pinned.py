@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import client_id_documents, redirect_uris, strict_json
+from oauth_core import strict_json
+from oauth_core.clients import client_id_documents, redirect_uris
 from oauth_core.errors import SettingsError
 
 if TYPE_CHECKING:

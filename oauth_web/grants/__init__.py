@@ -1,1 +1,4 @@
-"""What the token endpoint can be asked for, one file a grant; `issuing` is what they share."""
+"""What the token endpoint can be asked for, one module a grant type.
+
+May import `client_auth` and what is below it. `issuing` is what all of them end in; begin there.
+"""

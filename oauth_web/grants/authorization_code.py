@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import grants
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.store.codes import Consumption
-from oauth_web import caller_key
+from oauth_core.flows import token_requests
+from oauth_core.store.records.authorization_codes import Consumption
+from oauth_web.client_auth import dpop_proof
 from oauth_web.grants.issuing import begin_grant, end_grant, invalid_grant
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
-    from oauth_web.deps import Deps
+    from oauth_web.runtime.deps import Deps
 
 
 async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
@@ -27,8 +27,8 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
     if found is None:
         raise invalid_grant("the code is unknown or has expired")
     owner = await deps.clients.look_at(found.code.request.client_id)
-    grants.check_redemption(found.code, client, form, deps.services, owner=owner)
-    if found.code.request.dpop_key not in {None, caller_key.shown()}:
+    token_requests.check_redemption(found.code, client, form, deps.services, owner=owner)
+    if found.code.request.dpop_key not in {None, dpop_proof.shown()}:
         # Before the code is used up: a thief without the key must not cost the owner the sign-in.
         raise invalid_grant("the code is bound to another key (RFC 9449 section 10)")
     match await deps.codes.consume(found):
@@ -45,8 +45,8 @@ async def redeem(deps: Deps, client: Client, form: Parameters) -> Response:
         case Consumption.GONE:
             raise invalid_grant("the code is unknown or has expired")
     lifetime = deps.settings.refresh_token_lifetime
-    grant = grants.grant_from(found.code, now=deps.clock(), lifetime=lifetime)
-    audience = grants.narrow_resources(grant.resources, form, deps.services)
+    grant = token_requests.grant_from(found.code, now=deps.clock(), lifetime=lifetime)
+    audience = token_requests.narrow_resources(grant.resources, form, deps.services)
     answer = await begin_grant(deps, client, grant, audience=audience, allowed_at=found.code.allowed_at)
     if await deps.codes.was_replayed(found):
         await end_grant(deps, grant.grant_id, client, "code replayed")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import machine_clients
 from oauth_core.audit import EventKind
-from oauth_web.caller_certificate import to_bind
+from oauth_core.flows import client_credentials
+from oauth_web.client_auth.client_certificate import to_bind
 from oauth_web.grants.issuing import check_not_overtaken, issue
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
-    from oauth_web.deps import Deps
+    from oauth_web.runtime.deps import Deps
 
 
 async def issue_to_machine(deps: Deps, client: Client, form: Parameters) -> Response:
     """Answer an access token and no refresh token: the client can always ask again (section 4.2.2)."""
-    grant = machine_clients.grant_for(client, deps.services, now=deps.clock())
-    scope, audience = machine_clients.narrowed(grant, form, deps.services)
+    grant = client_credentials.grant_for(client, deps.services, now=deps.clock())
+    scope, audience = client_credentials.narrowed(grant, form, deps.services)
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, None)
     answer = await issue(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from oauth_core import device, grants
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.flows import device, token_requests
+from oauth_web.client_auth.siblings import may_act_for
 from oauth_web.grants.issuing import begin_grant, invalid_grant
-from oauth_web.siblings import may_act_for
 
 if TYPE_CHECKING:
     from quart import Response
 
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
-    from oauth_core.store.devices import FoundDevice
-    from oauth_web.deps import Deps
+    from oauth_core.store.records.devices import FoundDevice
+    from oauth_web.runtime.deps import Deps
 
 _MOST_TRIES = 5
 
@@ -51,7 +51,7 @@ async def _redeem(
     deps: Deps, client: Client, form: Parameters, found: FoundDevice, approved: device.Approved
 ) -> Response:
     # Looked at before the code is used up, so that a wrong resource does not cost the sign-in.
-    audience = grants.narrow_resources(found.device.resources, form, deps.services)
+    audience = token_requests.narrow_resources(found.device.resources, form, deps.services)
     if not await deps.devices.use_up(found):
         raise invalid_grant("the device code is unknown or was used")
     lifetime = deps.settings.refresh_token_lifetime

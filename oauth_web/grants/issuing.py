@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from oauth_core import access_tokens, client_authentication, grants, refresh_tokens, scopes
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import new_identifier
+from oauth_core.clients import client_authentication
+from oauth_core.crypto.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_web import caller_key
-from oauth_web.answers import json_answer
-from oauth_web.caller_certificate import to_bind
+from oauth_core.flows import token_requests
+from oauth_core.policy import scopes
+from oauth_core.tokens import access_tokens, refresh_tokens
+from oauth_web.client_auth import dpop_proof
+from oauth_web.client_auth.client_certificate import to_bind
+from oauth_web.http.responses import json_answer
 
 if TYPE_CHECKING:
     from quart import Response
 
     from oauth_core.model import Client, Grant
-    from oauth_core.refresh_tokens import RefreshToken
-    from oauth_web.deps import Deps
+    from oauth_core.tokens.refresh_tokens import RefreshToken
+    from oauth_web.runtime.deps import Deps
 
 
 _MOST_TRIES = 3
@@ -29,7 +32,7 @@ async def begin_grant(
 ) -> Response:
     """Keep a grant that its user gave at second `allowed_at`, and answer its first tokens."""
     token = refresh_tokens.first(grant.grant_id)
-    grant = replace(grant, certificate=to_bind(deps, client), dpop_key=caller_key.shown())
+    grant = replace(grant, certificate=to_bind(deps, client), dpop_key=dpop_proof.shown())
     lifetime = grant.expires_at - grant.created_at
     await deps.clients.remember_grant(grant)
     await deps.grants.create(grant, token)
@@ -40,7 +43,7 @@ async def begin_grant(
         grant,
         token,
         audience=audience,
-        scope=grants.scopes_at(grant.scopes, audience, deps.services),
+        scope=token_requests.scopes_at(grant.scopes, audience, deps.services),
         kind=EventKind.TOKEN_ISSUED,
         certificate=grant.certificate,
     )
@@ -102,7 +105,7 @@ async def issue(
     It is bound to `certificate`, and to the key that this request proved to have.
     """
     for _ in range(_MOST_TRIES):
-        claims = grants.claims_for(
+        claims = token_requests.claims_for(
             grant,
             issuer=deps.settings.issuer,
             jti=new_identifier(),
@@ -111,7 +114,7 @@ async def issue(
             now=deps.clock(),
             lifetime=deps.settings.access_token_lifetime,
             certificate=certificate,
-            dpop_key=caller_key.shown(),
+            dpop_key=dpop_proof.shown(),
         )
         access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
         if await deps.grants.add_token(grant, claims):

@@ -1,32 +1,35 @@
 """`grant_type=refresh_token`: the token rotates, and an old one ends its family (OAuth 2.1 section 4.3).
 
-`oauth_core.store.grants` decides, in one atomic step, whether a token that was used before is a retry or theft.
+`oauth_core.store.records.grants` decides, in one atomic step, whether a token that was used before is a retry or
+theft.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core import grants, refresh_tokens
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.rate_limits import Limit
-from oauth_core.sealing import UnsealError
-from oauth_core.store.refresh_families import Gone, RefreshState, Repeated, Restored, Reused, Rotated
-from oauth_web import caller_key, membership
-from oauth_web.addresses import caller_address
-from oauth_web.caller_certificate import shown, to_bind
+from oauth_core.crypto.sealing import UnsealError
+from oauth_core.flows import token_requests
+from oauth_core.limits.rate_limits import Limit
+from oauth_core.store.records.refresh_families import Gone, RefreshState, Repeated, Restored, Reused, Rotated
+from oauth_core.tokens import refresh_tokens
+from oauth_web.client_auth import dpop_proof
+from oauth_web.client_auth.client_certificate import shown, to_bind
+from oauth_web.client_auth.siblings import keep_sibling, may_act_for
 from oauth_web.grants.issuing import end_grant, invalid_grant, issue
-from oauth_web.rates import hold_back
-from oauth_web.siblings import keep_sibling, may_act_for
-from oauth_web.standing import NotAdmittedError
+from oauth_web.guards.rate_limiting import hold_back
+from oauth_web.http.client_addresses import caller_address
+from oauth_web.login import membership
+from oauth_web.login.eligibility import NotAdmittedError
 
 if TYPE_CHECKING:
     from quart import Response
 
     from oauth_core.model import Client, Grant
     from oauth_core.parameters import Parameters
-    from oauth_core.refresh_tokens import RefreshToken
-    from oauth_web.deps import Deps
+    from oauth_core.tokens.refresh_tokens import RefreshToken
+    from oauth_web.runtime.deps import Deps
 
 
 async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
@@ -47,10 +50,10 @@ async def refresh(deps: Deps, client: Client, form: Parameters) -> Response:
     if grant.certificate is not None and grant.certificate != shown(deps):
         # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
         raise invalid_grant("the refresh token is bound to another certificate (RFC 8705 section 4)")
-    caller_key.check_binding(grant, client)
-    audience = grants.narrow_resources(grant.resources, form, deps.services)
-    scope = grants.narrow_scopes(grant.scopes, form, deps.services, ignores_unknown=True)
-    scope = grants.scopes_at(scope, audience, deps.services)
+    dpop_proof.check_binding(grant, client)
+    audience = token_requests.narrow_resources(grant.resources, form, deps.services)
+    scope = token_requests.narrow_scopes(grant.scopes, form, deps.services, ignores_unknown=True)
+    scope = token_requests.scopes_at(scope, audience, deps.services)
     grant = await _with_standing(deps, grant, presented)
     successor = await _successor(deps, client, presented)
     if client.client_id != grant.client_id:

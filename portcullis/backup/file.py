@@ -15,10 +15,10 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
-from oauth_core.credentials import new_key
-from oauth_core.sealed_stream import OVERHEAD, StreamCipher
-from oauth_core.sealing import UnsealError
-from oauth_core.store.snapshot import Entry
+from oauth_core.crypto.credentials import new_key
+from oauth_core.crypto.sealed_stream import OVERHEAD, StreamCipher
+from oauth_core.crypto.sealing import UnsealError
+from oauth_core.store.maintenance.snapshot import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core.sealing import read_key
+from oauth_core.crypto.sealing import read_key
 
 if TYPE_CHECKING:
     from oauth_core.settings import BackupSettings

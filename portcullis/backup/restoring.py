@@ -1,8 +1,9 @@
 """Restoring a backup: everything is checked before the first write, and what was ended since stays ended.
 
 What a backup says is older than what Redis says. So it replaces what Redis has, but for two kinds of records. What
-shuts somebody or something out (`oauth_core.store.snapshot.SHUTS_OUT`) is added to. Grants, clients, people, their
-consents and initial access tokens that Redis has as well stay as Redis has them, where both are of one version.
+shuts somebody or something out (`oauth_core.store.maintenance.snapshot.SHUTS_OUT`) is added to. Grants, clients,
+people, their consents and initial access tokens that Redis has as well stay as Redis has them, where both are of
+one version.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.store import cuts, keyspace
-from oauth_core.store.adoption import authenticated_fields, authenticated_text
+from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded, is_cluster
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.isolation import IsolationStore
-from oauth_core.store.keyring import KeyRingError, KeyRingStore, NotAdoptedError, without
-from oauth_core.store.pauses import PauseStore
-from oauth_core.store.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore
-from oauth_core.store.snapshot import NEWER_STAYS, Entry, Snapshot, family
+from oauth_core.store.maintenance.adoption import authenticated_fields, authenticated_text
+from oauth_core.store.maintenance.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore
+from oauth_core.store.maintenance.snapshot import NEWER_STAYS, Entry, Snapshot, family
+from oauth_core.store.records import revocation_cutoffs
+from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore, NotAdoptedError, without
+from oauth_core.store.records.sign_in_pause import PauseStore
 from portcullis.backup.file import BackupError, Header, read_header, read_pieces
 
 if TYPE_CHECKING:
@@ -233,12 +235,12 @@ async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before:
     before that kept them out already, and such a record that is there is newer than the note.
     """
     grants = GrantStore(redis, ring.record_key, grace=0, client_lifetime=0)  # 0: leave the clients as they are
-    made, ended = await cuts.every(redis), 0
+    made, ended = await revocation_cutoffs.every(redis), 0
     shut_out = await Snapshot(redis).shut_out_now()
     async for grant_id in grants.all_ids():
         grant = await grants.get(grant_id)
         if grant is not None and (
-            cuts.reached(made, grant)
+            revocation_cutoffs.reached(made, grant)
             or keyspace.ended_grant(grant_id) in shut_out
             or keyspace.ended_client(grant.client_id) in shut_out
         ):

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from oauth_core.store.schema import SchemaStore
-from oauth_core.store.snapshot import Entry, Snapshot, family
+from oauth_core.store.maintenance.schema import SchemaStore
+from oauth_core.store.maintenance.snapshot import Entry, Snapshot, family
 from portcullis.backup.file import BackupWriter, Header
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ext_authz.transports import http2
+from ext_authz.grpc_http2 import http2
 from portcullis.bench.http2_client import Frame, FrameReader, opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from portcullis.bench.answer_check import Judge
     from portcullis.bench.pool import Entry
     from portcullis.bench.question import Question
-    from portcullis.bench.verdict import Judge
 
 _LAST_STREAM = 2**31 - 3
 _REPLENISH = 2**24

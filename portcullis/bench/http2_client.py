@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ext_authz.transports import http2
+from ext_authz.grpc_http2 import http2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

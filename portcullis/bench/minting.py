@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 
-from oauth_core import access_tokens
-from oauth_core.credentials import new_identifier
-from oauth_core.keys import SigningKey
+from oauth_core.crypto.credentials import new_identifier
+from oauth_core.jose.signing_keys import SigningKey
 from oauth_core.model import AccessClaims
 from oauth_core.store import keyspace
+from oauth_core.tokens import access_tokens
 from portcullis.bench import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from oauth_core.keys import Algorithm
+    from oauth_core.jose.signing_keys import Algorithm
 
 LIFETIME = 6 * 3600
 """Seconds: longer than any run."""

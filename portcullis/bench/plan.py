@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.latency import Histogram
-from portcullis.bench.verdict import ALLOWED
 
 if TYPE_CHECKING:
     from pathlib import Path

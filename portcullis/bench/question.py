@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
-from ext_authz.transports import http2
+from ext_authz.grpc_http2 import http2
 
 if TYPE_CHECKING:
     from portcullis.bench.pool import Entry

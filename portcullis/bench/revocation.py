@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.store import keyspace
 from portcullis.bench import fleet
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import GeneratorError, Wire
 from portcullis.bench.latency import Histogram
 from portcullis.bench.pool import Pool
 from portcullis.bench.runner import PERCENTILES
-from portcullis.bench.verdict import ALLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

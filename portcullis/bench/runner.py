@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from portcullis.bench.plan import Mode, Tally
-    from portcullis.bench.subject import Subject
+    from portcullis.bench.target import Subject
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
 _VISIT_SECONDS = 1800.0

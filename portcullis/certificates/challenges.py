@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.serving import Address
+    from portcullis.programs.serving import Address
 
 _PREFIX = "/.well-known/acme-challenge/"
 _SECONDS = 10

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core import logs
 from oauth_core.errors import SettingsError
+from oauth_core.process import logs
 from oauth_core.settings import EnvoySettings, TlsSettings, load
 from portcullis.certificates.authority import Authority
 from portcullis.certificates.challenges import Challenges, serving
 from portcullis.certificates.folder import CertificateFolder, FolderError
 from portcullis.certificates.keeper import Keeper
-from portcullis.operator_commands import state_option
-from portcullis.serving import parse_address
-from portcullis.settings_file import beside_option, config_option, settings_file
+from portcullis.cli.operator_commands import state_option
+from portcullis.cli.settings_file import beside_option, config_option, settings_file
+from portcullis.programs.serving import parse_address
 from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:

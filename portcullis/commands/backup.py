@@ -13,9 +13,9 @@ from oauth_core.audit import AuditEvent, EventKind
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.state import STANDARD, back_up, writing
-from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis
-from portcullis.operator_settings import master_key_place
-from portcullis.record_kinds import spelt_out
+from portcullis.cli.operator_commands import as_json, given_settings, record, which_gateway, with_redis
+from portcullis.cli.operator_settings import master_key_place
+from portcullis.cli.record_kinds import spelt_out
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from portcullis.bench import flood, goals, plot, pool, report, session, subject
+from portcullis.bench import flood, goals, plot, pool, report, target
 from portcullis.bench.children import WorldError
-from portcullis.bench.choices import Choices
 from portcullis.bench.generator import GeneratorError
+from portcullis.bench.run import session
+from portcullis.bench.run.options import Choices
 
 _MOST_SECONDS = 600
 _MOST_RATE = 1_000_000
@@ -100,7 +101,7 @@ def command() -> None:
     "--with",
     "variants",
     multiple=True,
-    type=click.Choice(list(subject.VARIANTS)),
+    type=click.Choice(list(target.VARIANTS)),
     help="Measure ourselves again beside it, in turns: with rules for tools, which read the body, with metrics "
     "switched on, or with one worker more. Repeat for several.",
 )

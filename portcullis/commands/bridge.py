@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from oauth_core import logs
+from oauth_core.process import logs
 from portcullis.bridge import run
-from portcullis.serving import parse_address
+from portcullis.programs.serving import parse_address
 
 
 @click.command("bridge", context_settings={"ignore_unknown_options": True})

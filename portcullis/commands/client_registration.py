@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core import initial_access_tokens
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.clients import initial_access_tokens
+from oauth_core.clients.registration_permissions import ALL
 from oauth_core.display_text import is_displayable
-from oauth_core.registration_permissions import ALL
-from oauth_core.resources import ServiceIndex
-from oauth_core.store.clients import ClientStore
-from oauth_core.store.initial_access_tokens import InitialAccessTokenStore, Standing
-from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import as_json, by_operator, record, show_table, shown_time, why, with_redis
+from oauth_core.policy.resources import ServiceIndex
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore, Standing
+from portcullis.cli.identifiers import ANY_ID
+from portcullis.cli.operator_commands import as_json, by_operator, record, show_table, shown_time, why, with_redis
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
-from oauth_core import client_id_documents, client_keys, fetchable_urls, machine_clients, strict_json
+from oauth_core import strict_json
 from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.clients import client_id_documents
+from oauth_core.clients.siblings import are_siblings
 from oauth_core.display_text import is_displayable
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.siblings import are_siblings
-from oauth_core.store.clients import ClientStore
-from oauth_core.store.revocation import Revocation
-from portcullis.commands import client_registration
-from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import (
+from oauth_core.flows import client_credentials
+from oauth_core.jose import client_keys
+from oauth_core.net import fetchable_urls
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.revocation import Revocation
+from portcullis.cli.identifiers import ANY_ID
+from portcullis.cli.operator_commands import (
     Ended,
     as_far_as_possible,
     as_json,
@@ -31,6 +34,7 @@ from portcullis.operator_commands import (
     why,
     with_redis,
 )
+from portcullis.commands import client_registration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,7 +72,7 @@ for _more in client_registration.COMMANDS:
 )
 @click.option(
     "--method",
-    type=click.Choice(get_args(machine_clients.Method)),
+    type=click.Choice(get_args(client_credentials.Method)),
     default="client_secret_basic",
     show_default=True,
     help="How it proves itself to the token endpoint.",
@@ -84,7 +88,7 @@ def create(
     settings: WebSettings,
     name: str,
     scopes: tuple[str, ...],
-    method: machine_clients.Method,
+    method: client_credentials.Method,
     jwks: str | None,
     *,
     identity_assertions: bool,
@@ -95,7 +99,7 @@ def create(
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
     if not scopes and not identity_assertions:
         raise click.UsageError("--scope says what it may reach; without it, --identity-assertions")
-    made = machine_clients.create(
+    made = client_credentials.create(
         name,
         method,
         client_registration.known_scopes(settings, scopes),
@@ -249,7 +253,7 @@ async def _siblings(clients: ClientStore, client_id: str) -> tuple[str, ...]:
     )
 
 
-def _keys(method: machine_clients.Method, jwks: str | None) -> dict[str, str]:
+def _keys(method: client_credentials.Method, jwks: str | None) -> dict[str, str]:
     """The public keys that `--jwks` names, as members of a `Client`. Raises `ClickException`."""
     if (method == "private_key_jwt") != (jwks is not None):
         raise click.UsageError("--method private_key_jwt needs --jwks, and only that method has keys")

@@ -21,11 +21,11 @@ from oauth_core.settings import (
 )
 from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everybody, of_redis, of_web
 from portcullis.certificates.pair import faults_of_files_here
+from portcullis.cli.operator_commands import state_option
+from portcullis.cli.settings_file import beside_option, settings_file
 from portcullis.config_check.files import look_at_files
 from portcullis.config_check.redis import look_at_redis
 from portcullis.config_check.survey import Survey, survey
-from portcullis.operator_commands import state_option
-from portcullis.settings_file import beside_option, settings_file
 from portcullis.supervisor import operator_environment
 
 if TYPE_CHECKING:

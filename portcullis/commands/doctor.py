@@ -13,14 +13,14 @@ import click
 import httpx2
 
 from oauth_core.errors import SettingsError
-from oauth_core.public_urls import is_loopback, origin_of
+from oauth_core.net.public_urls import is_loopback, origin_of
+from portcullis.cli.operator_settings import operator_settings
 from portcullis.doctor.browsers import Browser, LocalBrowser, SystemBrowser
 from portcullis.doctor.checks import examine
 from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import Gateway, NoAnswerError, UnreachableError, discover
 from portcullis.doctor.reach import Reach, in_words, reach
-from portcullis.operator_settings import operator_settings
 from portcullis.supervisor.state import is_held
 
 _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yellow"}

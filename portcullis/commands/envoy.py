@@ -15,9 +15,9 @@ from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, load
 from portcullis.certificates import secret
 from portcullis.certificates.pair import Follower
+from portcullis.cli.settings_file import config_option
 from portcullis.envoy_config import SYSTEM_CAS, to_yaml
 from portcullis.envoy_config import render as render_bootstrap
-from portcullis.settings_file import config_option
 
 _LOOK_SECONDS = 1.0
 

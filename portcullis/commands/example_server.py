@@ -6,9 +6,9 @@ import asyncio
 
 import click
 
-from oauth_core import logs
+from oauth_core.process import logs
 from portcullis.example_server import create_app
-from portcullis.serving import parse_address, serve
+from portcullis.programs.serving import parse_address, serve
 
 
 @click.command("example-server")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from oauth_core import logs
+from oauth_core.process import logs
 from portcullis.github_standin.app import create_app
 from portcullis.github_standin.settings import read_settings
-from portcullis.serving import parse_address, serve
+from portcullis.programs.serving import parse_address, serve
 
 
 @click.command("github-standin")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import is_identifier
-from oauth_core.store.users import UserStore
-from portcullis.identifiers import ANY_ID
-from portcullis.named_people import find_person, user_option
-from portcullis.operator_commands import (
+from oauth_core.crypto.credentials import is_identifier
+from oauth_core.store.records.users import UserStore
+from portcullis.cli.identifiers import ANY_ID
+from portcullis.cli.named_people import find_person, user_option
+from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     grant_store,

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.jwks_signature import KeySetSigner
-from oauth_core.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
-from oauth_core.keys import Algorithm, generate_key
+from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.jose.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
+from oauth_core.jose.signing_keys import Algorithm, generate_key
 from oauth_core.store import clock
-from oauth_core.store.keyring import KeyRingError, KeyRingStore
-from portcullis.identifiers import ANY_ID
-from portcullis.operator_commands import as_json, operator_group, record, show_table, shown_time, with_redis
+from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
+from portcullis.cli.identifiers import ANY_ID
+from portcullis.cli.operator_commands import as_json, operator_group, record, show_table, shown_time, with_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from oauth_core.settings import WebSettings
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import new_identifier
-from oauth_core.store.adoption import adopt, count_plain
-from oauth_core.store.keyring import KeyRingError, KeyRingStore
-from oauth_core.store.leases import LeaseStore
-from oauth_core.store.schema import VERSION, SchemaStore
-from portcullis.operator_commands import as_json, given_settings, record, which_gateway, with_redis, yes
-from portcullis.record_kinds import spelt_out
+from oauth_core.crypto.credentials import new_identifier
+from oauth_core.store.maintenance.adoption import adopt, count_plain
+from oauth_core.store.maintenance.schema import VERSION, SchemaStore
+from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
+from oauth_core.store.records.leases import LeaseStore
+from portcullis.cli.operator_commands import as_json, given_settings, record, which_gateway, with_redis, yes
+from portcullis.cli.record_kinds import spelt_out
 from portcullis.supervisor import adoption_note
 
 if TYPE_CHECKING:

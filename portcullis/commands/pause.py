@@ -9,8 +9,15 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
-from oauth_core.store.pauses import PauseStore
-from portcullis.operator_commands import as_json, by_operator, given_settings, record, which_gateway, with_redis
+from oauth_core.store.records.sign_in_pause import PauseStore
+from portcullis.cli.operator_commands import (
+    as_json,
+    by_operator,
+    given_settings,
+    record,
+    which_gateway,
+    with_redis,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

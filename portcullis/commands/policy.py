@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import click
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from oauth_core.admission import check_user
 from oauth_core.errors import SettingsError
-from oauth_core.explanation import Explanation, explain
-from oauth_core.mcp_request import Call, NameKind, Session
-from oauth_core.resources import ServiceIndex
+from oauth_core.policy.eligibility import check_user
+from oauth_core.policy.explain import Explanation, explain
+from oauth_core.policy.mcp_request import Call, NameKind, Session
+from oauth_core.policy.resources import ServiceIndex
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 from oauth_core.settings.policy_faults import dotted
 from oauth_core.settings.sources import Fault
 from oauth_core.settings.toml_places import line_of, lines_of
-from portcullis.settings_file import DEFAULT, config_option
+from portcullis.cli.settings_file import DEFAULT, config_option
 
 if TYPE_CHECKING:
     from oauth_core.model import Service

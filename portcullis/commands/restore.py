@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.store.keyring import KeyRingStore
-from oauth_core.store.snapshot import Snapshot
+from oauth_core.store.maintenance.snapshot import Snapshot
+from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.file import BackupError
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.restoring import Restored, check_room, examine, paused, restore
 from portcullis.backup.state import reading
-from portcullis.operator_commands import (
-    as_json,
-    given_settings,
-    record,
-    shown_time,
-    which_gateway,
-    with_redis,
-)
-from portcullis.operator_settings import master_key_place
-from portcullis.record_kinds import spelt_out
+from portcullis.cli.operator_commands import as_json, given_settings, record, shown_time, which_gateway, with_redis
+from portcullis.cli.operator_settings import master_key_place
+from portcullis.cli.record_kinds import spelt_out
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -10,10 +10,10 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
-from oauth_core.policy import Isolated
+from oauth_core.policy.decision import Isolated
 from oauth_core.store.copies import NotEverywhereError
-from oauth_core.store.isolation import IsolationStore
-from portcullis.operator_commands import (
+from oauth_core.store.records.disabled_services import IsolationStore
+from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     operator_group,

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oauth_core import access_tokens, refresh_tokens
-from oauth_core.access_tokens import Rejected
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.credentials import is_identifier
+from oauth_core.crypto.credentials import is_identifier
 from oauth_core.store import clock
-from oauth_core.store.keyring import KeyRingError, KeyRingStore
-from oauth_core.store.refresh_families import RefreshState
-from oauth_core.store.revocation import IncompleteError, Revocation
-from oauth_core.store.users import UserStore
-from portcullis.identifiers import ANY_ID
-from portcullis.named_people import find_person, user_option
-from portcullis.operator_commands import (
+from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
+from oauth_core.store.records.refresh_families import RefreshState
+from oauth_core.store.records.revocation import IncompleteError, Revocation
+from oauth_core.store.records.users import UserStore
+from oauth_core.tokens import access_tokens, refresh_tokens
+from oauth_core.tokens.access_tokens import Rejected
+from portcullis.cli.identifiers import ANY_ID
+from portcullis.cli.named_people import find_person, user_option
+from portcullis.cli.operator_commands import (
     Ended,
     as_json,
     by_operator,

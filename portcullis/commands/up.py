@@ -15,28 +15,29 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.errors import SettingsError, StoreUnavailableError
-from oauth_core.jwks_signature import KeySetSigner
-from oauth_core.keys import SigningKey
+from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.jose.signing_keys import SigningKey
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
-from portcullis import envoy_program, redis_program
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import Follower, faults_of_files
-from portcullis.supervisor import adoption_note, operator_environment, plan, redis_config, reserve, telling
+from portcullis.programs import envoy as envoy_program
+from portcullis.programs import redis
+from portcullis.supervisor import adoption_note, console_output, operator_environment, plan, redis_config, reserve
 from portcullis.supervisor.child import Failure
-from portcullis.supervisor.choices import read_choices
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
-from portcullis.supervisor.fleet import Fleet, StartFailedError, SupervisionError
-from portcullis.supervisor.ground import Ground
 from portcullis.supervisor.launch import adopt_orphans, kill_children
 from portcullis.supervisor.log_files import LogFiles
+from portcullis.supervisor.options import read_choices
+from portcullis.supervisor.process_group import Fleet, StartFailedError, SupervisionError
 from portcullis.supervisor.redis_config import OwnRedis
+from portcullis.supervisor.runtime_paths import Ground
 from portcullis.supervisor.state import StateDir, hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from portcullis.supervisor.choices import Choices
+    from portcullis.supervisor.options import Choices
 
 _MEBIBYTE = 1024 * 1024
 
@@ -83,29 +84,29 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
 
 def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console, state: StateDir) -> None:
     """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
-    telling.opening(console, choices, state.root)
+    console_output.opening(console, choices, state.root)
     if ground.master_key_file is not None:
-        telling.kept_key(console, ground.master_key_file)
+        console_output.kept_key(console, ground.master_key_file)
     adopt_orphans()
     logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
     try:
         asyncio.run(
             Fleet(
                 logs,
-                partial(telling.progress, console),
+                partial(console_output.progress, console),
                 chores=_chores(choices, ground),
                 once_ready={"redis": partial(_adopt_once, choices, ground, state)},
-            ).run(children.stages, children.challenges, lambda: telling.ready(console, choices))
+            ).run(children.stages, children.challenges, lambda: console_output.ready(console, choices))
         )
     except StartFailedError as error:
-        telling.failed(console, error, state.logs)
+        console_output.failed(console, error, state.logs)
         sys.exit(2 if error.failure.wrong_settings else 1)
     except SupervisionError as error:
-        telling.broken(console, error)
+        console_output.broken(console, error)
         sys.exit(1)
     finally:
         kill_children()
-    telling.stopped(console)
+    console_output.stopped(console)
 
 
 async def _adopt_once(choices: Choices, ground: Ground, state: StateDir) -> str | None:
@@ -235,8 +236,8 @@ def _check_commands(choices: Choices) -> None:
 
 
 def _redis_server(environ: Mapping[str, str]) -> str:
-    program = redis_program.redis_server(environ)
-    redis_program.check_version(program)
+    program = redis.redis_server(environ)
+    redis.check_version(program)
     return program
 
 

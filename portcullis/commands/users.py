@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oauth_core.admission import check_user
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Block, User
-from oauth_core.store.revocation import Revocation
-from oauth_core.store.users import UserStore
-from portcullis.commands.grants import shown as shown_grant
-from portcullis.named_people import find_person
-from portcullis.operator_commands import (
+from oauth_core.policy.eligibility import check_user
+from oauth_core.store.records.revocation import Revocation
+from oauth_core.store.records.users import UserStore
+from portcullis.cli.named_people import find_person
+from portcullis.cli.operator_commands import (
     Ended,
     as_far_as_possible,
     as_json,
@@ -31,13 +30,14 @@ from portcullis.operator_commands import (
     why,
     with_redis,
 )
+from portcullis.commands.grants import shown as shown_grant
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.model import KnownUser
     from oauth_core.settings import WebSettings
-    from oauth_core.store.grants import GrantStore
+    from oauth_core.store.records.grants import GrantStore
 
 
 @operator_group("users")

@@ -64,7 +64,7 @@ async def _clocks(redis: Redis) -> list[Advice]:
 def advice(about: Mapping[str, Any], saves: str | None, *, quotas: int = 0) -> Iterator[Advice]:
     """What `INFO` says that an operator should know, and `CONFIG GET save`: `None` when Redis will not say.
 
-    `quotas` are the bytes that strangers may fill (`oauth_core.quotas`).
+    `quotas` are the bytes that strangers may fill (`oauth_core.limits.quotas`).
     """
     if not about.get("aof_enabled"):
         if saves:

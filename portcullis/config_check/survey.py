@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, SecretStr
 
 from oauth_core.errors import SettingsError
-from oauth_core.jwks_signature import KeySetSigner
+from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.settings import (
     CONFIG_VARIABLE,
     FILE_FIELDS,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.resources import metadata_url
+from oauth_core.policy.resources import metadata_url
 from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
 from portcullis.doctor.deployment import (
     counts_addresses,

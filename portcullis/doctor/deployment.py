@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.public_urls import origin_of
+from oauth_core.net.public_urls import origin_of
 from portcullis.config_check.redis import UNSAID, look_at_redis
 from portcullis.doctor.findings import Finding, Outcome, finding
 

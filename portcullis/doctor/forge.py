@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from oauth_core.access_tokens import mint
-from oauth_core.credentials import new_identifier
+from oauth_core.crypto.credentials import new_identifier
 from oauth_core.model import AccessClaims
 from oauth_core.store import keyspace
 from oauth_core.store.connection import connect, guarded
-from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.records.key_ring import KeyRingStore
+from oauth_core.tokens.access_tokens import mint
 
 if TYPE_CHECKING:
     from oauth_core.settings import WebSettings

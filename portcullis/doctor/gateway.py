@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 
-from oauth_core.public_urls import well_known
-from oauth_core.resources import metadata_url
+from oauth_core.net.public_urls import well_known
+from oauth_core.policy.resources import metadata_url
 from portcullis.doctor.reach import Reach, in_words
 
 _INITIALIZE = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from oauth_core.errors import SettingsError
-from oauth_core.public_urls import is_loopback
+from oauth_core.net.public_urls import is_loopback
 
 if TYPE_CHECKING:
     from pathlib import Path

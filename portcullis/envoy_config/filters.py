@@ -32,7 +32,7 @@ from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.google.protobuf import Any
 
-from oauth_core.public_urls import origin_of
+from oauth_core.net.public_urls import origin_of
 from portcullis.envoy_config.caller import CALLER, caller_filter, named_by
 from portcullis.envoy_config.checks import UNCHECKED, check_filters
 from portcullis.envoy_config.cross_origin import VARY, cross_origin_filter

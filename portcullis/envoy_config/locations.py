@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from oauth_core.public_urls import origin_of
+from oauth_core.net.public_urls import origin_of
 from portcullis.envoy_config.messages import packed
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 These limits keep a flood away from the program; they are per Envoy. They are generous, because many users share an
 address behind a company's or a hosted client's egress. The finer ones, which count what clients and
-people do across all replicas, are the authorization server's own (`oauth_core.rate_limits`).
+people do across all replicas, are the authorization server's own (`oauth_core.limits.rate_limits`).
 
 Three filters do it, one behind the other. The first limits each address over all paths together: an address that
 asks on many paths cannot hold more connections than one that asks on a single path. The other two count each path

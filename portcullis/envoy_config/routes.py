@@ -30,8 +30,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
-from oauth_core import service_assertions
-from oauth_core.public_urls import path_of, well_known
+from oauth_core.net.public_urls import path_of, well_known
+from oauth_core.tokens import service_assertions
 from portcullis.envoy_config import caller, replicas
 from portcullis.envoy_config.checks import checked
 from portcullis.envoy_config.clusters import STANDIN, WEB, service_cluster
@@ -171,7 +171,7 @@ def _service_routes(
     def length(pair: tuple[Service, Upstream]) -> int:
         return len(urlsplit(pair[0].resource).path)
 
-    # Envoy takes the first match, so the longest path comes first: as in `oauth_core.resources`.
+    # Envoy takes the first match, so the longest path comes first: as in `oauth_core.policy.resources`.
     for service, upstream in sorted(services, key=length, reverse=True):
         path = urlsplit(service.resource).path
         endpoint = [RouteMatch(path=path or "/"), *([RouteMatch(path=f"{path}/")] if path else [])]

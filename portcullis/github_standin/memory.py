@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from oauth_core.credentials import hash_secret, new_secret
+from oauth_core.crypto.credentials import hash_secret, new_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import SettingsError
-from oauth_core.public_urls import check_public_url, is_loopback
+from oauth_core.net.public_urls import check_public_url, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from quart import Blueprint, Response, redirect, render_template, request
 
-from oauth_core.credentials import pkce_matches
-from oauth_core.public_urls import is_loopback, origin_of
+from oauth_core.crypto.credentials import pkce_matches
+from oauth_core.net.public_urls import is_loopback, origin_of
 from portcullis.github_standin import people
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""The note in a state folder that adoption is over (`oauth_core.store.adoption`): it does not happen again.
+"""The note in a state folder that adoption is over (`oauth_core.store.maintenance.adoption`): it does not happen
+again.
 
 It is kept outside Redis, beside the master key. An attacker with write access to Redis can put back everything
 that stands in Redis.
@@ -8,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.store.adoption import adopt
 from oauth_core.store.connection import connect
-from oauth_core.store.keyring import KeyRingError, KeyRingStore, NotAdoptedError
+from oauth_core.store.maintenance.adoption import adopt
+from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore, NotAdoptedError
 
 if TYPE_CHECKING:
     from collections import Counter

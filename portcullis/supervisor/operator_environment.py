@@ -16,8 +16,8 @@ from portcullis.supervisor.redis_config import OPERATOR
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portcullis.supervisor.choices import Choices
-    from portcullis.supervisor.ground import Ground
+    from portcullis.supervisor.options import Choices
+    from portcullis.supervisor.runtime_paths import Ground
 
 _NAME = "operator.env"
 

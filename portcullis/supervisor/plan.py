@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ext_authz.addresses import spell_out
-from oauth_core.public_urls import origin_of
+from ext_authz.net.listen_addresses import spell_out
+from oauth_core.net.public_urls import origin_of
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
 from portcullis.github_standin.settings import PREFIX
 from portcullis.supervisor import environment, redis_config
@@ -17,9 +17,9 @@ from portcullis.supervisor.probes import CertificateProbe, ChallengeProbe, GrpcP
 
 if TYPE_CHECKING:
     from oauth_core.settings.services import ServiceSettings
-    from portcullis.supervisor.choices import Choices
-    from portcullis.supervisor.ground import Ground
+    from portcullis.supervisor.options import Choices
     from portcullis.supervisor.redis_config import OwnRedis
+    from portcullis.supervisor.runtime_paths import Ground
 
 _STANDIN_CLIENT = "portcullis-local"
 # Without -P Python would import modules from the folder that one happens to stand in.

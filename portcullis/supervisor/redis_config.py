@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from oauth_core.store.liveness import CHECK_ACL
+from oauth_core.store.client_cache.token_status import CHECK_ACL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

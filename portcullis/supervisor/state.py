@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oauth_core.credentials import new_key, new_secret
+from oauth_core.crypto.credentials import new_key, new_secret
 from oauth_core.errors import SettingsError
-from oauth_core.keys import generate_key
+from oauth_core.jose.signing_keys import generate_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ class StateDir:
         return self._made_once("master-key", base64.b64encode(new_key()).decode("ascii"))
 
     def assertion_key(self) -> Path:
-        """The file of the key that signs what services are told (`oauth_core.service_assertions`)."""
+        """The file of the key that signs what services are told (`oauth_core.tokens.service_assertions`)."""
         return self._made_once("assertion-key.pem", generate_key("ES256", now=0).to_pem().decode("ascii"))
 
     def password(self, name: str) -> Path:

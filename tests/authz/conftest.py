@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.store import keyspace
-from oauth_core.store.liveness import CHECK_ACL
+from oauth_core.store.client_cache.token_status import CHECK_ACL
 from tests.support.authz_process import AuthzProcess, running_authz
 from tests.support.published_keys import SIGNER, published
 from tests.support.redis_server import RedisServer, running_redis
@@ -18,7 +18,7 @@ from tests.support.tokens import mint, new_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 PASSWORD = "check-password-of-tests"
 USERS = {"check": ("on", f">{PASSWORD}", *CHECK_ACL)}

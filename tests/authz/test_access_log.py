@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_authz.access_log import LONGEST_LOGGED, WRITE_EVERY, AccessLog
-from ext_authz.wire import IncomingRequest
-from oauth_core import logs
+from ext_authz.decision.access_log import LONGEST_LOGGED, WRITE_EVERY, AccessLog
+from ext_authz.decision.envoy_messages import IncomingRequest
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
-from oauth_core.policy import DenyReason
+from oauth_core.policy.decision import DenyReason
+from oauth_core.process import logs
 from tests.support.tokens import TIME, claims
 
 SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.access_log import LONGEST_LOGGED
-from ext_authz.check import Authorizer
-from ext_authz.facts import FactFinder
-from ext_authz.key_cache import KeyCache
-from ext_authz.token_memory import TokenMemory
-from ext_authz.turns import Turns
+from ext_authz.decision.access_log import LONGEST_LOGGED
+from ext_authz.decision.check import Authorizer
+from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.key_cache import KeyCache
+from ext_authz.decision.resolver import FactFinder
+from ext_authz.decision.verified_token_cache import TokenMemory
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
-from oauth_core.policy import Availability, DenyReason, Isolated, Liveness
-from oauth_core.resources import ServiceIndex
-from oauth_core.roles import Policy
+from oauth_core.policy.decision import Availability, DenyReason, Isolated, Liveness
+from oauth_core.policy.rbac import Policy
+from oauth_core.policy.resources import ServiceIndex
 from tests.support.check_messages import check_request, read_answer
 from tests.support.published_keys import SIGNER, published
 from tests.support.tokens import ISSUER, TIME, claims, mint
@@ -25,7 +25,7 @@ from tests.support.tokens import ISSUER, TIME, claims, mint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
 
 ADMIN = "admin-password-of-tests"

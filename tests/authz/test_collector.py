@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.server import check_server
-from oauth_core.logs import LogAuditSink
+from ext_authz.service.server import check_server
+from oauth_core.process.logs import LogAuditSink
 from oauth_core.settings import AuthzSettings, load
 from tests.authz.conftest import Issue, environ
 from tests.support.authz_process import CONFIG
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
 
 _TIMES = 50

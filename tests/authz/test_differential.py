@@ -15,21 +15,32 @@ from urllib.parse import quote
 
 import pytest
 
-from ext_authz import wire
-from ext_authz.check import Authorizer, Unrecorded
-from ext_authz.facts import FactFinder, presented
-from ext_authz.key_cache import KeyCache
-from ext_authz.proofs import certificate_of
-from ext_authz.token_memory import TokenMemory
-from oauth_core import access_tokens, certificates
-from oauth_core.access import rights_of
-from oauth_core.access_tokens import Verified
-from oauth_core.challenge import refusal
-from oauth_core.keys import SigningKey, VerifyingKeys, public_jwks
+from ext_authz.decision import envoy_messages
+from ext_authz.decision.check import Authorizer, Unrecorded
+from ext_authz.decision.dpop_replay import certificate_of
+from ext_authz.decision.key_cache import KeyCache
+from ext_authz.decision.resolver import FactFinder, presented
+from ext_authz.decision.verified_token_cache import TokenMemory
+from oauth_core.jose import certificate_thumbprints
+from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, public_jwks
 from oauth_core.model import Service
-from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
-from oauth_core.resources import ServiceIndex
-from oauth_core.roles import Policy
+from oauth_core.policy.access import rights_of
+from oauth_core.policy.decision import (
+    Allow,
+    Availability,
+    Deny,
+    DenyReason,
+    Facts,
+    Isolated,
+    Liveness,
+    Unverified,
+    decide,
+)
+from oauth_core.policy.rbac import Policy
+from oauth_core.policy.refusals import refusal
+from oauth_core.policy.resources import ServiceIndex
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Verified
 from tests.support.check_messages import check_request
 from tests.support.published_keys import SIGNER, published
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
@@ -104,10 +115,10 @@ class World:
     # -- the plain path
 
     def plain_answer(self, message: bytes) -> bytes:
-        request = wire.decode(message)
+        request = envoy_messages.decode(message)
         if request is None:
-            metadata = wire.encode_metadata(DenyReason.MALFORMED_REQUEST, None, None)
-            return wire.encode_refused(refusal(DenyReason.MALFORMED_REQUEST, None)) + metadata
+            metadata = envoy_messages.encode_metadata(DenyReason.MALFORMED_REQUEST, None, None)
+            return envoy_messages.encode_refused(refusal(DenyReason.MALFORMED_REQUEST, None)) + metadata
         service = SERVICES.by_request(request.host, request.path)
         token: Any = Unverified.MISSING if service is None else presented(request)
         if isinstance(token, str):
@@ -124,10 +135,10 @@ class World:
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
-                return wire.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
+                return envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
             case Deny(reason, whose, told, scopes):
-                metadata = wire.encode_metadata(reason, whose, service.name if service else None)
-                return wire.encode_refused(refusal(reason, service, told, scopes)) + metadata
+                metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
+                return envoy_messages.encode_refused(refusal(reason, service, told, scopes)) + metadata
 
     # -- what happens between requests
 
@@ -141,7 +152,7 @@ class World:
             exp=self.now + self.rng.choice([1, 30] + [600] * 8),
             iss=self.rng.choice([ISSUER] * 19 + ["https://evil.example"]),
             github_user=self.rng.choice(["octocat", "Zoë", "a b", ""]),
-            certificate=self.rng.choice([None, None, *map(certificates.of_escaped_pem, CERTIFICATES)]),
+            certificate=self.rng.choice([None, None, *map(certificate_thumbprints.of_escaped_pem, CERTIFICATES)]),
             dpop_key=self.rng.choice([None] * 9 + ["k" * 43]),
         )
         if self.rng.random() < 0.03:
@@ -254,7 +265,7 @@ async def test_the_fast_path_answers_byte_for_byte_what_the_plain_one_does(
     seed: int, remembered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An unknown key makes the fast path wait before it reads the ring again; not here.
-    monkeypatch.setattr("ext_authz.key_cache.READ_AT_MOST_EVERY", 0.0)
+    monkeypatch.setattr("ext_authz.decision.key_cache.READ_AT_MOST_EVERY", 0.0)
     world = World(random.Random(seed))  # noqa: S311 - it must be the same again
     world.mint()
     fast, keys = await fast_path(world, remembered=remembered)

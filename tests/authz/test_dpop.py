@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.turns import Turns
-from oauth_core.policy import DenyReason
+from ext_authz.decision.fair_queue import Turns
+from oauth_core.policy.decision import DenyReason
 from tests.authz.test_check import Recorder, authorizer
 from tests.support.assertions import key as key_called
 from tests.support.check_messages import Answer, check_request, read_answer
@@ -18,8 +18,8 @@ from tests.support.tokens import NOTES, TIME, mint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ext_authz.check import Authorizer
-    from oauth_core.keys import SigningKey
+    from ext_authz.decision.check import Authorizer
+    from oauth_core.jose.signing_keys import SigningKey
 
 OWN = key_called(name="dpop")
 
@@ -102,7 +102,7 @@ async def test_garbage_makes_nobody_look_at_its_proof(key: SigningKey, monkeypat
     def looked(*_: object) -> None:
         raise AssertionError("a signature for garbage")
 
-    monkeypatch.setattr("ext_authz.proofs.Proofs.key_of", looked)
+    monkeypatch.setattr("ext_authz.decision.dpop_replay.Proofs.key_of", looked)
     sink = Recorder()
     subject = await authorizer(key, sink)
     for token in ("garbage", mint(key, exp=1), mint(key_called(name="foreign")), mint(key)):

@@ -16,7 +16,7 @@ from tests.support.tokens import mint, new_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.authz.conftest import Issue
     from tests.support.authz_process import AuthzProcess
     from tests.support.redis_server import RedisServer

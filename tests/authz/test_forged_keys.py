@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.jwks_signature import KeySetSigner
-from oauth_core.keys import public_jwks
+from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.jose.signing_keys import public_jwks
 from oauth_core.store import keyspace
 from tests.authz.conftest import USERS, environ, publish, remember
 from tests.support.authz_process import running_authz
@@ -19,7 +19,7 @@ from tests.support.tokens import mint, new_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.authz_process import AuthzProcess
     from tests.support.redis_server import RedisServer
 

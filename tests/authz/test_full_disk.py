@@ -20,7 +20,7 @@ from tests.support.tokens import mint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from ext_authz.isolated_services import IsolatedServices
+from ext_authz.decision.disabled_services import IsolatedServices
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy import Availability, Isolated
+from oauth_core.policy.decision import Availability, Isolated
 from oauth_core.store import keyspace
-from oauth_core.store.isolation import IsolationStore
+from oauth_core.store.records.disabled_services import IsolationStore
 from tests.authz.conftest import USERS, environ, publish, remember
 from tests.support.authz_process import AuthzProcess, running_authz
 from tests.support.check_messages import Answer, check_request, read_answer
@@ -23,7 +23,7 @@ from tests.support.tokens import NOTES, TIME, mint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 REPAIRS = Isolated("Repairs.", since=1)
 BOTH = {"aud": (TIME, NOTES), "scope": "mcp.time mcp.notes"}

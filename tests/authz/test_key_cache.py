@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from ext_authz.key_cache import KeyCache
+from ext_authz.decision.key_cache import KeyCache
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.jwks_signature import KeySetSigner
-from oauth_core.keys import public_jwks
+from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.jose.signing_keys import public_jwks
 from tests.support.published_keys import SIGNER, published
 from tests.support.tokens import new_key
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.store import keyspace
-from oauth_core.store.liveness import RedisLiveness
+from oauth_core.store.client_cache.token_status import RedisLiveness
 from tests.authz.conftest import PASSWORD, remember
 
 if TYPE_CHECKING:

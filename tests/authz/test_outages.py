@@ -17,7 +17,7 @@ from tests.support.tokens import mint, new_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.authz_process import AuthzProcess
     from tests.support.redis_server import RedisServer
 

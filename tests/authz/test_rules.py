@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.check import Authorizer
-from ext_authz.facts import FactFinder
-from ext_authz.key_cache import KeyCache
-from ext_authz.token_memory import TokenMemory
+from ext_authz.decision.check import Authorizer
+from ext_authz.decision.key_cache import KeyCache
+from ext_authz.decision.resolver import FactFinder
+from ext_authz.decision.verified_token_cache import TokenMemory
 from oauth_core.model import NameRule, ToolRules
-from oauth_core.permissions import Permissions
-from oauth_core.policy import DenyReason, Liveness
-from oauth_core.resources import ServiceIndex
-from oauth_core.roles import Policy, Role
+from oauth_core.policy.decision import DenyReason, Liveness
+from oauth_core.policy.permissions import Permissions
+from oauth_core.policy.rbac import Policy, Role
+from oauth_core.policy.resources import ServiceIndex
 from tests.authz.test_check import SERVICE, AllOpen, Published, Recorder
 from tests.support.check_messages import check_request, read_answer
 from tests.support.published_keys import SIGNER
 from tests.support.tokens import ISSUER, mint
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from oauth_core.model import Service
 
 READ, WRITE = "mcp.time.read", "mcp.time.write"
@@ -159,7 +159,7 @@ async def test_nobody_without_a_good_token_has_a_body_read(
     def never(*_: object) -> None:
         raise AssertionError("the body was read")
 
-    monkeypatch.setattr("oauth_core.mcp_request.read", never)
+    monkeypatch.setattr("oauth_core.policy.mcp_request.read", never)
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     for credentials in (None, "garbage", mint(key, exp=1)):
         assert read_answer(await authorizer.check(check_request(token=credentials, body=b"{}"))).status == 401

@@ -10,13 +10,13 @@ import grpc
 import jwt
 import pytest
 
-from oauth_core.keys import generate_key
+from oauth_core.jose.signing_keys import generate_key
 from oauth_core.store import keyspace
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import ISSUER, NOTES, TIME, mint, new_key
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.authz.conftest import Issue
     from tests.support.authz_process import AuthzProcess
     from tests.support.redis_server import RedisServer

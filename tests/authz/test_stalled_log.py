@@ -16,7 +16,7 @@ from tests.support.programs import children_of, until
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.policy import DenyReason
-from oauth_core.resources import ServiceIndex
-from oauth_core.roles import Policy
+from oauth_core.policy.decision import DenyReason
+from oauth_core.policy.rbac import Policy
+from oauth_core.policy.resources import ServiceIndex
 from tests.authz.test_check import SERVICE
 from tests.authz.test_rules import JSON, READ, RULED, WRITE, policy_of, subject, token
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
-    from ext_authz.check import Authorizer
-    from oauth_core.keys import SigningKey
+    from ext_authz.decision.check import Authorizer
+    from oauth_core.jose.signing_keys import SigningKey
 
 HEADERS = {"portcullis.service": "time", "portcullis.step": "headers"}
 REFUSAL = HEADERS | {"portcullis.step": "refusal"}

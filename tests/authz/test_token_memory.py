@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ext_authz.permits import Permits
-from ext_authz.token_memory import TokenMemory
-from oauth_core import access_tokens
-from oauth_core.access_tokens import Rejected, TokenFault
-from oauth_core.keys import SigningKey, VerifyingKeys, generate_key, public_jwks
+from ext_authz.decision.allow_response import Permits
+from ext_authz.decision.verified_token_cache import TokenMemory
+from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import Service
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Rejected, TokenFault
 from tests.support.tokens import ISSUER, TIME, claims, new_key
 from tests.support.tokens import mint as mint_now
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_authz.turns import Turns
+from ext_authz.decision.fair_queue import Turns
 
 
 def test_whoever_waits_gets_a_turn_in_order() -> None:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ext_authz import wire
-from ext_authz.facts import presented
+from ext_authz.decision import envoy_messages
+from ext_authz.decision.resolver import presented
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from oauth_core.challenge import refusal
-from oauth_core.policy import DenyReason, Unverified
+from oauth_core.policy.decision import DenyReason, Unverified
+from oauth_core.policy.refusals import refusal
 from oauth_core.settings.identity import IdentityHeaders
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import claims
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 ALWAYS_REMOVED = ("authorization", "x-user-groups", "x-portcullis-assertion")
-LIFE = {wire.LIFE: "00300000"}
+LIFE = {envoy_messages.LIFE: "00300000"}
 
 
 def allowed(who: AccessClaims | None = None, lookalikes: tuple[str, ...] = (), **options: Any) -> Answer:
     """What Envoy is told to do for the one these claims describe."""
-    permit = wire.encode_allowed(who or claims(), "time", lookalikes, **options)
+    permit = envoy_messages.encode_allowed(who or claims(), "time", lookalikes, **options)
     return read_answer(permit.lasting(300))
 
 
-def decode(message: bytes) -> wire.IncomingRequest:
-    request = wire.decode(message)
+def decode(message: bytes) -> envoy_messages.IncomingRequest:
+    request = envoy_messages.decode(message)
     assert request is not None
     return request
 
@@ -50,8 +50,8 @@ def decode(message: bytes) -> wire.IncomingRequest:
     ],
 )
 def test_behind_proxies_the_caller_is_the_one_that_they_name(forwarded: str, proxies: int, source: str) -> None:
-    names = wire.Names(IdentityHeaders(), trusted_proxies=proxies)
-    request = wire.decode(check_request(headers={"x-forwarded-for": forwarded}), names)
+    names = envoy_messages.Names(IdentityHeaders(), trusted_proxies=proxies)
+    request = envoy_messages.decode(check_request(headers={"x-forwarded-for": forwarded}), names)
     assert request is not None
     assert request.source == source
 
@@ -65,7 +65,7 @@ def test_a_request_is_read_as_envoy_wrote_it() -> None:
     assert request.http is not None
     assert request.http.path == "/time/mcp?a=b?c"
     assert request.peer is not None
-    assert request._replace(http=None, peer=None, extensions={}) == wire.IncomingRequest(
+    assert request._replace(http=None, peer=None, extensions={}) == envoy_messages.IncomingRequest(
         method="POST",
         host="localhost:8080",
         path="/time/mcp",
@@ -108,13 +108,13 @@ def test_credentials_in_both_header_fields_are_two_credentials() -> None:
     ids=str,
 )
 def test_what_is_not_a_check_of_an_http_request_is_none(message: bytes) -> None:
-    assert wire.decode(message) is None
+    assert envoy_messages.decode(message) is None
 
 
 @given(st.binary())
 @example(check_request())
 def test_no_bytes_make_decoding_fail(message: bytes) -> None:
-    wire.decode(message)
+    envoy_messages.decode(message)
 
 
 @given(st.data())
@@ -122,7 +122,7 @@ def test_no_damage_to_a_real_message_makes_decoding_fail(data: st.DataObject) ->
     message = bytearray(check_request(token="abc", extensions={"portcullis.service": "time"}))
     for _ in range(data.draw(st.integers(1, 4))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
-    wire.decode(bytes(message))
+    envoy_messages.decode(bytes(message))
 
 
 @pytest.mark.requirement("rfc6750:one-method")
@@ -256,7 +256,7 @@ def test_groups_are_told_where_there_are_any_and_none_can_pass_for_two() -> None
 
 
 def test_the_operator_names_the_headers_and_may_leave_some_out() -> None:
-    names = wire.Names(IdentityHeaders(user_id="x-forwarded-user", user_name="", scope="remote-scope"))
+    names = envoy_messages.Names(IdentityHeaders(user_id="x-forwarded-user", user_name="", scope="remote-scope"))
     answer = allowed(names=names)
     assert answer.headers == {
         **LIFE,
@@ -270,8 +270,8 @@ def test_the_operator_names_the_headers_and_may_leave_some_out() -> None:
 
 @pytest.mark.parametrize("name", ["x_forwarded_user", "X.Forwarded.User", "x-user_id"])
 def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> None:
-    names = wire.Names(IdentityHeaders(user_id="x-forwarded-user"))
-    request = wire.decode(check_request(headers={name: "forged"}), names)
+    names = envoy_messages.Names(IdentityHeaders(user_id="x-forwarded-user"))
+    request = envoy_messages.decode(check_request(headers={name: "forged"}), names)
     assert request is not None
     assert name in allowed(lookalikes=request.lookalikes, names=names).removed
 
@@ -281,9 +281,9 @@ def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> No
 )
 def test_a_response_is_always_bounded(seconds: int, milliseconds: str) -> None:
     """Zero would mean for ever to Envoy."""
-    permit = wire.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
+    permit = envoy_messages.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
     answer = read_answer(permit.lasting(seconds))
-    assert answer.headers[wire.LIFE] == milliseconds
+    assert answer.headers[envoy_messages.LIFE] == milliseconds
     assert (answer.headers["x-user-id"], answer.headers["x-client-id"]) == ("00000000", "00000000")
 
 
@@ -298,10 +298,10 @@ def test_an_answer_tells_the_access_log_who_and_what_for() -> None:
 
 
 def test_a_refusal_tells_the_access_log_why_and_no_more_than_is_known() -> None:
-    refused = wire.encode_refused(refusal(DenyReason.REVOKED, None))
-    known = read_answer(refused + wire.encode_metadata("revoked", claims(), "time"))
+    refused = envoy_messages.encode_refused(refusal(DenyReason.REVOKED, None))
+    known = read_answer(refused + envoy_messages.encode_metadata("revoked", claims(), "time"))
     assert known.metadata.items() >= {"decision": "denied", "reason": "revoked", "user": "octocat"}.items()
-    unknown = read_answer(refused + wire.encode_metadata("missing_token", None, None))
+    unknown = read_answer(refused + envoy_messages.encode_metadata("missing_token", None, None))
     assert (unknown.status, unknown.body) == (known.status, known.body)
     assert unknown.metadata == {"decision": "denied", "reason": "missing_token"}
 
@@ -309,6 +309,6 @@ def test_a_refusal_tells_the_access_log_why_and_no_more_than_is_known() -> None:
 @pytest.mark.parametrize("reason", sorted(DenyReason))
 def test_every_refusal_can_be_written_and_read(reason: DenyReason) -> None:
     refused = refusal(reason, None)
-    answer = read_answer(wire.encode_refused(refused))
+    answer = read_answer(envoy_messages.encode_refused(refused))
     assert answer.grpc_code != 0
     assert (answer.status, answer.headers, answer.body) == (refused.status, dict(refused.headers), refused.body)

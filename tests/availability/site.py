@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
-from oauth_core.store.liveness import CHECK_ACL
+from oauth_core.store.client_cache.token_status import CHECK_ACL
 from portcullis.envoy_config import render
 from tests.availability.replicas import (
     Replica,

@@ -25,12 +25,12 @@ from tests.support.web_process import another_web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
     from tests.support.web_process import WebServer
 
 _TOLERATED = 5
-"""Seconds that a check service lets the issuer's clock be ahead (`oauth_core.access_tokens`)."""
+"""Seconds that a check service lets the issuer's clock be ahead (`oauth_core.tokens.access_tokens`)."""
 
 
 def clock_off_by(seconds: float) -> dict[str, str]:

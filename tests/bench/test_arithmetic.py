@@ -16,7 +16,7 @@ from portcullis.bench.generator import stride
 from portcullis.bench.latency import Histogram, bucket, highest
 from portcullis.bench.plan import Load, Tally, Target
 from portcullis.bench.runner import Course, Result, Round, measure, ratios
-from portcullis.bench.subject import Subject
+from portcullis.bench.target import Subject
 
 LOAD = Load(Target("127.0.0.1:1", "check", "http://localhost/x"), Path("tokens"), 0, 100, 8, 4, "closed", 1.0)
 

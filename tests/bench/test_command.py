@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from portcullis.bench import fleet, report, world
+from portcullis.bench import fixture, fleet, report
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.plan import Load
-from portcullis.bench.subject import ServiceOptions, portcullis
-from portcullis.bench.verdict import ALLOWED
+from portcullis.bench.target import ServiceOptions, portcullis
 from tests.bench.check_server import allowed, refused, serving
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ def test_what_a_choice_costs_is_measured_beside_the_service_without_it(
 
 def test_the_world_with_tool_rules_refuses_what_they_cannot_decide(tmp_path: Path) -> None:
     """Were the rules not there, what is measured with them would be the same as without."""
-    with world.made(tokens=1, algorithm="ES256", tell=lambda _: None) as place:
+    with fixture.made(tokens=1, algorithm="ES256", tell=lambda _: None) as place:
         rules = ServiceOptions(workers=1, variant="tool-rules")
-        with portcullis(place.with_tool_rules(), rules, world.RESOURCE) as subject:
+        with portcullis(place.with_tool_rules(), rules, fixture.RESOURCE) as subject:
             share = Load(subject.target, place.pool, 0, 1, connections=1, streams=1, mode="once", seconds=20)
             assert fleet.run(share).verdicts == {ALLOWED: 1}
             without = replace(share, target=replace(subject.target, with_body=False))

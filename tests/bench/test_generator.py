@@ -12,10 +12,10 @@ import pytest
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from portcullis.bench import fleet, pool
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import Generator, GeneratorError
 from portcullis.bench.plan import Load, Target
 from portcullis.bench.pool import Entry
-from portcullis.bench.verdict import ALLOWED
 from tests.bench.check_server import by_token, refused, serving, token_of
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_authz import wire
+from ext_authz.decision import envoy_messages
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from ext_authz.transports import http2
-from oauth_core import mcp_request
-from oauth_core.mcp_request import Call, NameKind
+from ext_authz.grpc_http2 import http2
+from oauth_core.policy import mcp_request
+from oauth_core.policy.mcp_request import Call, NameKind
+from portcullis.bench.answer_check import ALLOWED, CheckJudge, HttpJudge
 from portcullis.bench.connection import Answer, Connection
 from portcullis.bench.http2_client import FrameReader
 from portcullis.bench.pool import Entry
 from portcullis.bench.question import CheckQuestion, HttpQuestion
-from portcullis.bench.verdict import ALLOWED, CheckJudge, HttpJudge
 from tests.bench.check_server import allowed, refused
 
 URL = "http://localhost:8080/bench/mcp"
@@ -91,9 +91,9 @@ def test_a_check_holds_the_token_and_the_url_of_its_service() -> None:
 
 def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_says_the_same() -> None:
     message = CheckQuestion(URL, with_body=True).message(ENTRY)
-    request = wire.decode(message[5:])
+    request = envoy_messages.decode(message[5:])
     assert request is not None
-    assert mcp_request.read(wire.message_of(request)) == Call("tools/call", NameKind.TOOL, "get_page")
+    assert mcp_request.read(envoy_messages.message_of(request)) == Call("tools/call", NameKind.TOOL, "get_page")
     frames = list(FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
     assert [(frame.kind, bool(frame.flags & http2.END_STREAM)) for frame in frames] == [
         (http2.HEADERS, False),

@@ -12,7 +12,7 @@ import pytest
 from portcullis.bench import machine
 from portcullis.bench.plan import Target
 from portcullis.bench.runner import Meter
-from portcullis.bench.subject import Subject
+from portcullis.bench.target import Subject
 
 _BUSY = "import time\nwhile time.process_time() < 0.3: pass\n"
 # A parent that waits for one child that works, tells so, and goes on living.

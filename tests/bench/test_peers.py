@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portcullis.bench import fleet, peers, pool, world
+from portcullis.bench import fixture, fleet, peers, pool
+from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.children import WorldError
 from portcullis.bench.peers import go_noop, opa
 from portcullis.bench.plan import Load, Target
-from portcullis.bench.verdict import ALLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from portcullis.bench.fixture import World
     from portcullis.bench.plan import Tally
-    from portcullis.bench.subject import Subject
-    from portcullis.bench.world import World
+    from portcullis.bench.target import Subject
 
-URL = world.RESOURCE
+URL = fixture.RESOURCE
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[World]:
     """A world with a few tokens."""
-    with world.made(tokens=10, algorithm="ES256", tell=lambda _: None) as made:
+    with fixture.made(tokens=10, algorithm="ES256", tell=lambda _: None) as made:
         yield made
 
 
@@ -96,7 +96,7 @@ def test_a_peer_that_is_not_installed_is_said_with_where_to_read_how(
 
 def test_opas_policy_is_given_what_our_own_service_checks(place: World) -> None:
     policy = opa.policy(place)
-    for part in (place.jwks, world.ISSUER, URL, world.SCOPE, "ES256"):
+    for part in (place.jwks, fixture.ISSUER, URL, fixture.SCOPE, "ES256"):
         assert json.dumps(part) in policy
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.keys import generate_key
+from oauth_core.jose.signing_keys import generate_key
 from oauth_core.settings import KINDS, SECRETS
 from portcullis.config_check.redis import advice
 from tests.support import forks

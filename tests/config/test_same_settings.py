@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, load
-from portcullis.cli import cli
+from portcullis.cli.main import cli
 from portcullis.supervisor import operator_environment
 from portcullis.supervisor.state import is_held
 from tests.support.redis_server import running_redis

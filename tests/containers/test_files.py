@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from oauth_core.settings import EnvoySettings, load
-from oauth_core.store.liveness import CHECK_ACL
+from oauth_core.store.client_cache.token_status import CHECK_ACL
 from portcullis.supervisor.redis_config import RULES, WEB
 from tests.containers.stack import ROOT
 

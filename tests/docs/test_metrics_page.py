@@ -10,8 +10,8 @@ import yaml
 
 from ext_authz.metrics.families import FAMILIES, family_of
 from oauth_core.audit import EventKind
-from oauth_core.policy import DenyReason
-from oauth_web import metrics
+from oauth_core.policy.decision import DenyReason
+from oauth_web.endpoints import metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from portcullis.cli.operator_settings import operator_settings
 from portcullis.doctor.browsers import LocalBrowser
 from portcullis.doctor.checks import examine
 from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import discover
-from portcullis.operator_settings import operator_settings
 from tests.doctor import faults
 from tests.support.front_envoy import front_envoy
 

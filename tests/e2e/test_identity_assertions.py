@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 
-from oauth_core import machine_clients
+from oauth_core.flows import client_credentials
 from oauth_core.model import Client as RegisteredClient
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
@@ -44,7 +44,9 @@ def enterprise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runni
     file: Path = tmp_path_factory.mktemp("provider") / "keys.json"
     file.write_text(json.dumps(jwks(key(name=KEY_NAME))), encoding="utf-8")
     trusted = _TRUSTED.format(issuer=ISSUER, file=file, client_id=CLIENT_ID, subject=SUBJECT)
-    made = machine_clients.create("IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True)
+    made = client_credentials.create(
+        "IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True
+    )
     # Its id stands in the settings, so it has to be known before there is a gateway to make it.
     record = dataclasses.replace(made.client, client_id=CLIENT_ID)
     with running_gateway(config=WHOAMI_ALONE + trusted) as gateway:

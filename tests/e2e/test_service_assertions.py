@@ -8,7 +8,7 @@ import httpx2
 import jwt
 import pytest
 
-from oauth_core import service_assertions
+from oauth_core.tokens import service_assertions
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.knocking import claims_of, knock
 from tests.support.mcp_user import McpUser, whoami, whoami_as

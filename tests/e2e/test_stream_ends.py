@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from oauth_core import access_tokens
 from oauth_core.store import keyspace
+from oauth_core.tokens import access_tokens
 from tests.realms.credentials import signing_key
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.knocking import MCP_HEADERS, bearer, knock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpack import Decoder
 
-from ext_authz.transports import http2
+from ext_authz.grpc_http2 import http2
 from portcullis.bench.http2_client import FrameReader, opening
 
 if TYPE_CHECKING:

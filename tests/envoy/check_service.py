@@ -28,7 +28,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Struct
 from envoy_data_plane.google.rpc import Status
 
-from oauth_core.resources import ServiceIndex
+from oauth_core.policy.resources import ServiceIndex
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portcullis.envoy_config import overload, routes
-from portcullis.envoy_program import version_of
+from portcullis.programs.envoy import version_of
 from tests.envoy.conftest import World, world_of
 from tests.envoy.process import never_refill
 from tests.support.envoy_binary import envoy_path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.errors import SettingsError
-from portcullis.envoy_program import OLDEST, check_version, envoy_server
+from portcullis.programs.envoy import OLDEST, check_version, envoy_server
 from tests.support.envoy_binary import envoy_path
 from tests.support.programs import PORTCULLIS, plain_environment
 from tests.support.supervised import CONFIG

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from redis.asyncio import Redis
 
-from ext_authz.facts import MOST_WAITING
-from ext_authz.turns import Turns
-from oauth_core.credentials import hash_secret
-from oauth_core.rate_limits import Limit
+from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.resolver import MOST_WAITING
+from oauth_core.crypto.credentials import hash_secret
+from oauth_core.limits.rate_limits import Limit
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.rates import RateSettings
-from oauth_core.store.devices import DeviceStore
-from oauth_core.store.documents import DocumentStore
-from oauth_core.store.rate_limits import RateLimitStore
+from oauth_core.store.records.client_documents import DocumentStore
+from oauth_core.store.records.devices import DeviceStore
+from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets, FetchSlots
 from portcullis.envoy_config import overload
 from portcullis.envoy_config.connections import PART
@@ -32,7 +32,7 @@ from tests.support.redis_server import RedisServer, running_redis
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from oauth_core.store.quotas import QuotaStore
+    from oauth_core.store.records.quotas import QuotaStore
 
 HOST = "app.example"
 _UNUSED = cast("QuotaStore", None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.store.liveness import CHECK_ACL
+from oauth_core.store.client_cache.token_status import CHECK_ACL
 from tests.authz.conftest import PASSWORD, environ, publish, remember
 from tests.own_envoy import as_envoy_gateway, as_istio
 from tests.own_envoy.examples import SETTINGS
@@ -19,7 +19,7 @@ from tests.support.tokens import mint, new_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 AUTH = "auth.example.com"
 TIME = "time.example.com"

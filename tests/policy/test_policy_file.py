@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.policy_file import PolicyFile
+from oauth_core.process.settings_watcher import PolicyFile
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, so that nobody waits."""
-    monkeypatch.setattr("oauth_core.policy_file.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("oauth_core.process.settings_watcher.LOOK_EVERY", 0.01)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import RedisCluster
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError
-from oauth_core.quotas import Stored
+from oauth_core.limits.quotas import Stored
 from oauth_core.store import keyspace
 from oauth_core.store.memory import MemoryReader
-from oauth_core.store.quotas import QuotaStore
+from oauth_core.store.records.quotas import QuotaStore
 from tests.support.redis_groups import running_cluster
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from oauth_core.errors import SettingsError
-from oauth_core.quotas import Stored
+from oauth_core.limits.quotas import Stored
 from oauth_core.settings import WebSettings, load
-from oauth_web.metrics import FAMILIES
+from oauth_web.endpoints.metrics import FAMILIES
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
 from tests.support.web_process import running_web

@@ -8,9 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from oauth_core.errors import DisplayedError
-from oauth_core.quotas import FOR_A_NEWCOMER, SHARE, Stored
+from oauth_core.limits.quotas import FOR_A_NEWCOMER, SHARE, Stored
 from oauth_core.store.memory import MemoryReader
-from oauth_core.store.quotas import QuotaStore
+from oauth_core.store.records.quotas import QuotaStore
 from tests.support.redis_server import running_redis
 
 if TYPE_CHECKING:

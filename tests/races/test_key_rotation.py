@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from oauth_core.key_ring import PUBLISHED_FIRST
+from oauth_core.jose.key_ring import PUBLISHED_FIRST
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.knocking import claims_of, knock
 from tests.support.oauth_client import OAuthClient

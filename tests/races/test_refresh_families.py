@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from oauth_core import refresh_tokens
 from oauth_core.model import Grant, User
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.refresh_families import Gone, Repeated, Restored, Reused, Rotated
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.refresh_families import Gone, Repeated, Restored, Reused, Rotated
+from oauth_core.tokens import refresh_tokens
 from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_server import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.refresh_tokens import RefreshToken
+    from oauth_core.tokens.refresh_tokens import RefreshToken
 
 GRACE, WINDOW = 10, 3600
 _IDS = itertools.count()

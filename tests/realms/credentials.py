@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from oauth_core import access_tokens, grant_types, machine_clients
+from oauth_core import grant_types
+from oauth_core.flows import client_credentials
 from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import connect
-from oauth_core.store.keyring import KeyRingStore
-from portcullis.operator_settings import operator_settings
+from oauth_core.store.records.key_ring import KeyRingStore
+from oauth_core.tokens import access_tokens
+from portcullis.cli.operator_settings import operator_settings
 from tests.support import assertions, device_flow, identity_provider
 from tests.support.mcp_user import whoami_as
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered, form_value
@@ -29,7 +31,7 @@ from tests.support.tokens import claims, new_key
 if TYPE_CHECKING:
     import httpx2
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
     from tests.support.certificates import Identity
     from tests.support.gateway import RunningGateway
 
@@ -231,7 +233,9 @@ async def _registered(oauth: OAuthClient, invitation: str, **members: object) ->
 
 def _enterprise(gateway: RunningGateway) -> str:
     """Makes the client of an enterprise; answers its secret."""
-    made = machine_clients.create("IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True)
+    made = client_credentials.create(
+        "IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True
+    )
     record = dataclasses.replace(made.client, client_id=ENTERPRISE)
     with gateway.operator_redis() as redis:
         place = keyspace.client(ENTERPRISE)

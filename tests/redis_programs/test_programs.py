@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 
 from oauth_core.errors import SettingsError
 from oauth_core.store import keyspace
-from portcullis.redis_program import check_version, redis_server
+from portcullis.programs.redis import check_version, redis_server
 from portcullis.supervisor import redis_config
 from tests.support.redis_server import running_redis
 

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core import refresh_tokens
 from oauth_core.model import Client, Grant, KnownUser, User
 from oauth_core.settings import WebSettings, load
-from oauth_core.store import keyring, keyspace, schema
-from oauth_core.store.clients import ClientStore
+from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import connect
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.keyring import KeyRingError, KeyRingStore
-from oauth_core.store.refresh_families import RefreshState
-from oauth_core.store.schema import VERSION
-from oauth_core.store.users import UserStore
+from oauth_core.store.maintenance import schema
+from oauth_core.store.maintenance.schema import VERSION
+from oauth_core.store.records import key_ring
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
+from oauth_core.store.records.refresh_families import RefreshState
+from oauth_core.store.records.users import UserStore
+from oauth_core.tokens import refresh_tokens
 from portcullis.supervisor import adoption_note
 from tests.state.test_backup import CLIENT, GRANT, environment, portcullis, server
 from tests.support import forks
@@ -52,7 +54,7 @@ async def older_ring(redis: Redis, monkeypatch: pytest.MonkeyPatch, master_key: 
     """A key ring as version 2 wrote it."""
     await redis.delete(keyspace.KEYRING)
     with monkeypatch.context() as older:
-        older.setattr(keyring, "_CONTEXT", keyring._OLD_CONTEXT)
+        older.setattr(key_ring, "_CONTEXT", key_ring._OLD_CONTEXT)
         await KeyRingStore(redis, master_key=master_key).open("ES256", now=0)
     await redis.delete(keyspace.JWKS)
 

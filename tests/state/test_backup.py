@@ -14,10 +14,11 @@ import pytest
 from redis.asyncio import Redis as AsyncRedis
 
 from oauth_core.model import Client, Grant, User
-from oauth_core.store import keyspace, snapshot
-from oauth_core.store.clients import ClientStore
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.schema import VERSION
+from oauth_core.store import keyspace
+from oauth_core.store.maintenance import snapshot
+from oauth_core.store.maintenance.schema import VERSION
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.grants import GrantStore
 from tests.support import forks
 from tests.support.published_keys import MASTER_KEY, RECORD_KEY
 from tests.support.redis_server import RedisServer, running_redis

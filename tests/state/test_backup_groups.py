@@ -12,13 +12,13 @@ from redis.asyncio import Redis as AsyncRedis
 
 from oauth_core.model import KnownUser, User
 from oauth_core.store import keyspace
-from oauth_core.store.clients import ClientStore
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import connect
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.keyring import KeyRingStore
+from oauth_core.store.maintenance.schema import VERSION
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.scanning import scan
-from oauth_core.store.schema import VERSION
 from tests.state.test_adoption import older_ring
 from tests.state.test_backup import CLIENT, GRANT, NOW, everything, portcullis
 from tests.support.published_keys import MASTER_KEY, RECORD_KEY

@@ -13,7 +13,7 @@ import httpx2
 import jwt
 import pytest
 
-from oauth_core.jwks_signature import KeySetSigner
+from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.store import keyspace
 from portcullis.backup.file import BackupWriter, read_header, read_pieces
 from portcullis.backup.key import BackupKey

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.settings import BackupSettings, load
-from oauth_core.store import cuts, endings, keyspace
+from oauth_core.store import keyspace
 from oauth_core.store.connection import connect
-from oauth_core.store.keyring import KeyRingStore
-from oauth_core.store.schema import VERSION
-from oauth_core.store.snapshot import Snapshot
+from oauth_core.store.maintenance.schema import VERSION
+from oauth_core.store.maintenance.snapshot import Snapshot
+from oauth_core.store.records import revocation_cutoffs, tombstones
+from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.key import BackupKey
 from portcullis.backup.restoring import Restored, examine, paused, restore
 from tests.state.test_restore_after_an_incident import backup, client, grant_of, operate, signed_in, web
@@ -126,7 +127,7 @@ async def test_after_an_interruption_another_backup_replaces_what_the_first_one_
         raise Interruption
 
     with monkeypatch.context() as patch:
-        patch.setattr("oauth_core.store.schema.SchemaStore.bring_up", interrupt)
+        patch.setattr("oauth_core.store.maintenance.schema.SchemaStore.bring_up", interrupt)
         with pytest.raises(Interruption):
             await restored(web, older, monkeypatch, lambda: asyncio.sleep(0))
     operate(web, "restore", "--force", str(newer))
@@ -165,9 +166,9 @@ async def test_what_is_ended_while_a_backup_is_restored_stays_ended(
         now = []
 
         async def end() -> None:
-            await cuts.make(redis, keyspace.cut_of_user(USER))
+            await revocation_cutoffs.make(redis, keyspace.cut_of_user(USER))
             now.append(await redis.get(keyspace.cut_of_user(USER)))
-            await endings.note(redis, keyspace.ended_client(client_id))
+            await tombstones.note(redis, keyspace.ended_client(client_id))
             await redis.set(keyspace.login("somebody"), "as an operator agreed")
 
         await restored(web, file, monkeypatch, end)

@@ -12,12 +12,12 @@ from redis.asyncio import Redis
 
 from oauth_core.model import Client
 from oauth_core.store import keyspace
-from oauth_core.store.clients import ClientStore
 from oauth_core.store.codec import Codec
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.keyring import KeyRingStore
-from oauth_core.store.leases import LeaseStore
-from oauth_core.store.schema import VERSION, SchemaError, SchemaStore, index_grants
+from oauth_core.store.maintenance.schema import VERSION, SchemaError, SchemaStore, index_grants
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.key_ring import KeyRingStore
+from oauth_core.store.records.leases import LeaseStore
 from tests.state.test_backup import CLIENT, GRANT, environment, populate, portcullis, server
 from tests.support import forks
 from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY

@@ -9,8 +9,8 @@ from typing import Any
 
 import jwt
 
-from oauth_core.client_assertions import TYPE
-from oauth_core.keys import Algorithm, SigningKey, generate_key
+from oauth_core.clients.client_assertions import TYPE
+from oauth_core.jose.signing_keys import Algorithm, SigningKey, generate_key
 
 
 @cache

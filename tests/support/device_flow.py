@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.grant_types import DEVICE_CODE
 from tests.support.oauth_client import OAuthClient, form_value
 from tests.support.records import change_record

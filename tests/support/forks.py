@@ -29,9 +29,9 @@ _FORKS.set_forkserver_preload(
     [
         "oauth_web.app",
         "hypercorn.asyncio",
-        "portcullis.cli",
+        "portcullis.cli.main",
         "portcullis.github_standin.app",
-        "portcullis.operator_commands",
+        "portcullis.cli.operator_commands",
         "portcullis.commands.backup",
         "portcullis.commands.clients",
         "portcullis.commands.config",

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from redis import Redis
 
-from portcullis.operator_settings import operator_settings
+from portcullis.cli.operator_settings import operator_settings
 from portcullis.supervisor import operator_environment
 from tests.support import processes
 from tests.support.ports import free_port
@@ -32,7 +32,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from oauth_core.record_key import RecordKey
+    from oauth_core.crypto.record_authentication import RecordKey
 
 _ROOT = Path(__file__).parents[2]
 _STARTING_SECONDS = 110.0

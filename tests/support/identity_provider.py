@@ -13,7 +13,7 @@ from oauth_core.grant_types import JWT_BEARER
 from tests.support.assertions import key
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 ISSUER = "https://idp.example/"
 """With a slash at its end, as some real ones have it."""

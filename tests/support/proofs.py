@@ -13,7 +13,7 @@ import jwt
 from tests.support.assertions import key
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 
 def proof(

@@ -6,12 +6,12 @@ import base64
 import time
 from typing import TYPE_CHECKING
 
-from oauth_core.jwks_signature import KeySetSigner
-from oauth_core.keys import public_jwks
-from oauth_core.record_key import RecordKey
+from oauth_core.crypto.record_authentication import RecordKey
+from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.jose.signing_keys import public_jwks
 
 if TYPE_CHECKING:
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 MASTER_KEY_BYTES = bytes(range(32))
 MASTER_KEY = base64.b64encode(MASTER_KEY_BYTES).decode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from oauth_core.store.documents import Copy, code_of_copy
+from oauth_core.store.records.client_documents import Copy, code_of_copy
 from tests.support.published_keys import RECORD_KEY
 
 if TYPE_CHECKING:

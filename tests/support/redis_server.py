@@ -21,7 +21,7 @@ from urllib.parse import quote
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from portcullis.redis_program import redis_server
+from portcullis.programs.redis import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from oauth_core.credentials import pkce_challenge
+from oauth_core.crypto.credentials import pkce_challenge
 from tests.support.programs import client_of
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import dataclasses
 import time
 from typing import Any
 
-from oauth_core import access_tokens
-from oauth_core.keys import SigningKey, generate_key
+from oauth_core.jose.signing_keys import SigningKey, generate_key
 from oauth_core.model import AccessClaims
+from oauth_core.tokens import access_tokens
 
 ISSUER = "http://localhost:8080"
 TIME = f"{ISSUER}/time/mcp"

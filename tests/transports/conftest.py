@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer, running_redis
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey
 
 __all__ = ["authz", "issue", "key", "redis", "transport"]
 

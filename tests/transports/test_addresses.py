@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.addresses import ListenError, parse, spell_out
-from ext_authz.cores import usable_cores
-from ext_authz.transports.grpc_frames import is_grpc, seconds_left
+from ext_authz.grpc_http2.grpc_frames import is_grpc, seconds_left
+from ext_authz.net.listen_addresses import ListenError, parse, spell_out
+from ext_authz.process.cores import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

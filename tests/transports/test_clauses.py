@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ext_authz.transports import http2
+from ext_authz.grpc_http2 import http2
 from tests.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head, settle
 
 frame, END, FULL = http2.frame, http2.END_STREAM, http2.END_HEADERS

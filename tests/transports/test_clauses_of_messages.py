@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import hpack
 import pytest
 
-from ext_authz.transports import http2
-from ext_authz.transports.header_blocks import LARGEST_HEADERS
-from ext_authz.transports.http2_transport import _tls
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
+from ext_authz.grpc_http2.transport import _tls
 from oauth_core.settings import AuthzSettings
 from tests.support.certificates import Authority
 from tests.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head

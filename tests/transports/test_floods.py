@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.transports import http2
-from ext_authz.transports.control_budget import BURST, LOOKS, RATE, ControlBudget
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.control_budget import BURST, LOOKS, RATE, ControlBudget
 from tests.support.check_messages import check_request, read_answer
 from tests.transports.test_workers import eventually
 from tests.transports.wire import BLOCK, Clock, Peer, body, call, framed, head, settle

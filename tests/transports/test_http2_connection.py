@@ -10,9 +10,9 @@ from typing import cast
 import hpack
 import pytest
 
-from ext_authz.transports import http2
-from ext_authz.transports.calls import HEALTH_WATCH
-from ext_authz.transports.grpc_frames import LARGEST_MESSAGE
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.calls import HEALTH_WATCH
+from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
 from tests.transports.wire import BLOCK, HEAD, Frame, Peer, body, call, framed, head, settle
 
 END = http2.END_STREAM

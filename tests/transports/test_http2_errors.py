@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ext_authz.transports import http2
+from ext_authz.grpc_http2 import http2
 from tests.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head, settle
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ext_authz.transports import http2
-from ext_authz.transports.calls import HEALTH_CHECK, HEALTH_WATCH
-from ext_authz.transports.encoder_table import EncoderTable
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.calls import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.grpc_http2.encoder_table import EncoderTable
 from tests.authz.conftest import environ
 from tests.support.authz_envoy import running_envoy
 from tests.support.authz_process import running_authz

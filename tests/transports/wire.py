@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ext_authz.health import Health
-from ext_authz.server import CheckServer
-from ext_authz.transports import http2
-from ext_authz.transports.calls import Calls
-from ext_authz.transports.header_blocks import CHECK
-from ext_authz.transports.http2_connection import Connection
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.calls import Calls
+from ext_authz.grpc_http2.connection import Connection
+from ext_authz.grpc_http2.header_blocks import CHECK
+from ext_authz.service.health import Health
+from ext_authz.service.server import CheckServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

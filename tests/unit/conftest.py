@@ -8,9 +8,9 @@ import pytest
 from hypothesis import settings
 
 from oauth_core.errors import OAuthError
-from oauth_core.keys import Algorithm, SigningKey, generate_key
+from oauth_core.jose.signing_keys import Algorithm, SigningKey, generate_key
 from oauth_core.model import Client, Service
-from oauth_core.resources import ServiceIndex
+from oauth_core.policy.resources import ServiceIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import jwt
 
-from oauth_core.access_tokens import Rejected, TokenFault, mint, spelled, verify
-from oauth_core.keys import SigningKey, VerifyingKeys, generate_key, public_jwks
+from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import AccessClaims
+from oauth_core.tokens.access_tokens import Rejected, TokenFault, mint, spelled, verify
 from tests.unit.conftest import ISSUER, TIME
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.access import Judgement, Lacking, Rights, judge
-from oauth_core.mcp_request import Call, CallFault, NameKind, Session
 from oauth_core.model import NameRule, Service, ToolRules
-from oauth_core.permissions import Permissions, check_pattern, implied_by, implies
-from oauth_core.roles import UNLIMITED, Policy, Role
-from oauth_core.tool_rules import NOBODY, glob_matches, need_of
+from oauth_core.policy.access import Judgement, Lacking, Rights, judge
+from oauth_core.policy.mcp_request import Call, CallFault, NameKind, Session
+from oauth_core.policy.permissions import Permissions, check_pattern, implied_by, implies
+from oauth_core.policy.rbac import UNLIMITED, Policy, Role
+from oauth_core.policy.tool_rules import NOBODY, glob_matches, need_of
 
 READ, WRITE, ADMIN = "mcp.fetch.read", "mcp.fetch.write", "mcp.fetch.admin"
 PLAIN = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1", "mcp.time")

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oauth_core.access_tokens import LONGEST, TokenFault, mint
-from oauth_core.keys import VerifyingKeys, public_jwks
+from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
+from oauth_core.tokens.access_tokens import LONGEST, TokenFault, mint
 from tests.unit.forged_tokens import BODY, CLAIMS, HEADER, KEY, PAYLOAD, SIGNATURE, TOKEN, fault, segment, signed
 
 if TYPE_CHECKING:
-    from oauth_core.keys import Algorithm, SigningKey
+    from oauth_core.jose.signing_keys import Algorithm, SigningKey
 
 # -- one spelling ------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oauth_core.access_tokens import TokenFault, Verified, mint, verify
-from oauth_core.keys import VerifyingKeys, public_jwks
+from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
 from oauth_core.model import AccessClaims
+from oauth_core.tokens.access_tokens import TokenFault, Verified, mint, verify
 from tests.unit.conftest import ISSUER, TIME
 from tests.unit.forged_tokens import (
     BODY,
@@ -29,7 +29,7 @@ from tests.unit.forged_tokens import (
 )
 
 if TYPE_CHECKING:
-    from oauth_core.keys import Algorithm, SigningKey
+    from oauth_core.jose.signing_keys import Algorithm, SigningKey
 
 # -- what we mint ------------------------------------------------------------------------------------------------
 

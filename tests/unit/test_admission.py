@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.admission import Admission, check_organizations, check_users, logins_among
 from oauth_core.model import User
+from oauth_core.policy.eligibility import Admission, check_organizations, check_users, logins_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

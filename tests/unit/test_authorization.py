@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oauth_core.authorization import validate
-from oauth_core.credentials import pkce_challenge
+from oauth_core.crypto.credentials import pkce_challenge
 from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
+from oauth_core.flows.authorization import validate
 from oauth_core.parameters import Parameters
 from tests.unit.conftest import BARE, CALLBACK, NOTES, SERVICES, TIME, make_client, refusal
 

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from oauth_core import access_tokens, certificates
-from oauth_core.access_tokens import Rejected, TokenFault, Verified
-from oauth_core.keys import VerifyingKeys, public_jwks
+from oauth_core.jose import certificate_thumbprints
+from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
 from tests.support.tokens import ISSUER, claims, new_key
 
 DER = bytes(range(200))
@@ -22,9 +23,9 @@ KEYS = VerifyingKeys.from_jwks(public_jwks([KEY]))
 
 
 def test_what_envoy_says_in_both_ways_is_one_thumbprint() -> None:
-    assert certificates.of_escaped_pem(quote(PEM, safe="")) == THUMBPRINT
-    assert certificates.of_forwarded(f"Hash={HEX}") == THUMBPRINT
-    assert certificates.of_forwarded(f'By=spiffe://a;Hash={HEX};Subject="CN=x"') == THUMBPRINT
+    assert certificate_thumbprints.of_escaped_pem(quote(PEM, safe="")) == THUMBPRINT
+    assert certificate_thumbprints.of_forwarded(f"Hash={HEX}") == THUMBPRINT
+    assert certificate_thumbprints.of_forwarded(f'By=spiffe://a;Hash={HEX};Subject="CN=x"') == THUMBPRINT
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,12 @@ def test_what_envoy_says_in_both_ways_is_one_thumbprint() -> None:
     ],
 )
 def test_a_header_that_does_not_name_just_one_names_none(header: str) -> None:
-    assert certificates.of_forwarded(header) is None
+    assert certificate_thumbprints.of_forwarded(header) is None
 
 
 @pytest.mark.parametrize("text", ["", "x", PEM[:-10], PEM + PEM, PEM.replace("AAEC", "AAE")])
 def test_what_is_not_one_certificate_is_none(text: str) -> None:
-    assert certificates.of_escaped_pem(quote(text, safe="")) is None
+    assert certificate_thumbprints.of_escaped_pem(quote(text, safe="")) is None
 
 
 def test_a_token_says_which_certificate_it_is_bound_to_and_is_read_back() -> None:

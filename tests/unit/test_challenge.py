@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from oauth_core.challenge import RETRY_AFTER_SECONDS, Refusal, refusal
 from oauth_core.model import Service
-from oauth_core.policy import DenyReason
+from oauth_core.policy.decision import DenyReason
+from oauth_core.policy.refusals import RETRY_AFTER_SECONDS, Refusal, refusal
 
 TIME = Service("time", "Time", "https://mcp.example/time/mcp", "http://127.0.0.1:1/mcp", "mcp.time")
 METADATA = "https://mcp.example/.well-known/oauth-protected-resource/time/mcp"

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from oauth_core import client_keys
-from oauth_core.client_assertions import AssertionFault, Proven, Unchecked, check, read
+from oauth_core.clients.client_assertions import AssertionFault, Proven, Unchecked, check, read
+from oauth_core.jose import client_keys
 from tests.support.assertions import jwks, key, signed
 from tests.unit.conftest import ISSUER
 
 if TYPE_CHECKING:
-    from oauth_core.keys import Algorithm
+    from oauth_core.jose.signing_keys import Algorithm
 
 NOW = 1_800_000_000
 CLIENT = "client-one"

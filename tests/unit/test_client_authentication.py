@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.client_authentication import Presented, authenticate, presented
-from oauth_core.credentials import hash_secret
+from oauth_core.clients.client_authentication import Presented, authenticate, presented
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
 from tests.unit.conftest import make_client, refusal

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.client_id_documents import METHODS, check_hosts, check_url, host_of, is_accepted, is_url, parse
-from oauth_core.credentials import new_identifier
-from oauth_core.special_addresses import is_loopback, is_public
+from oauth_core.clients.client_id_documents import (
+    METHODS,
+    check_hosts,
+    check_url,
+    host_of,
+    is_accepted,
+    is_url,
+    parse,
+)
+from oauth_core.crypto.credentials import new_identifier
+from oauth_core.net.special_addresses import is_loopback, is_public
 from tests.support.assertions import jwks, key
 
 if TYPE_CHECKING:

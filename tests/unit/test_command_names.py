@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from portcullis.cli import cli
+from portcullis.cli.main import cli
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oauth_core import compact_jws
-from oauth_core.keys import Algorithm, SigningKey, VerifyingKeys, public_jwks
+from oauth_core.jose import compact_jws
+from oauth_core.jose.signing_keys import Algorithm, SigningKey, VerifyingKeys, public_jwks
 from tests.unit.forged_tokens import BODY, HEADER, KEY, KEYS, PAYLOAD, SIGNATURE, TOKEN, segment
 
 _UNCHECKED = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core import consents
+from oauth_core.flows import consent
 from oauth_core.model import AccountVisit, AuthorizationRequest, Client, DeviceRequest
 
 if TYPE_CHECKING:
-    from oauth_core.consents import RememberedConsent
+    from oauth_core.flows.consent import RememberedConsent
 
 CLIENT = Client(
     client_id="c" * 22,
@@ -31,18 +31,18 @@ ASKED = AuthorizationRequest(
     code_challenge="x" * 43,
     state="s",
 )
-SEEN = consents.fingerprint(CLIENT)
+SEEN = consent.fingerprint(CLIENT)
 
 
 def kept(asked: AuthorizationRequest = ASKED, known: RememberedConsent | None = None) -> RememberedConsent:
-    return consents.remember(asked, SEEN, known, now=100, lifetime=50)
+    return consent.remember(asked, SEEN, known, now=100, lifetime=50)
 
 
 def test_the_same_again_is_covered_until_time_runs_out() -> None:
-    assert consents.covers(kept(), ASKED, SEEN, now=149)
-    assert consents.covers(kept(), replace(ASKED, state="other", code_challenge="y" * 43), SEEN, now=149)
-    assert not consents.covers(kept(), ASKED, SEEN, now=150)
-    assert not consents.covers(None, ASKED, SEEN, now=149)
+    assert consent.covers(kept(), ASKED, SEEN, now=149)
+    assert consent.covers(kept(), replace(ASKED, state="other", code_challenge="y" * 43), SEEN, now=149)
+    assert not consent.covers(kept(), ASKED, SEEN, now=150)
+    assert not consent.covers(None, ASKED, SEEN, now=149)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_same_again_is_covered_until_time_runs_out() -> None:
     ],
 )
 def test_anything_wider_or_elsewhere_is_not(asked: AuthorizationRequest) -> None:
-    assert not consents.covers(kept(), asked, SEEN, now=120)
+    assert not consent.covers(kept(), asked, SEEN, now=120)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_anything_wider_or_elsewhere_is_not(asked: AuthorizationRequest) -> None
     ],
 )
 def test_a_client_that_changed_is_asked_about_again(changed: Client) -> None:
-    assert not consents.covers(kept(), ASKED, consents.fingerprint(changed), now=120)
+    assert not consent.covers(kept(), ASKED, consent.fingerprint(changed), now=120)
 
 
 def test_what_does_not_concern_the_user_changes_nothing() -> None:
     used = replace(CLIENT, scope="mcp.time", secret_hash="new", registration_token_hash="new")
-    assert consents.fingerprint(used) == SEEN
+    assert consent.fingerprint(used) == SEEN
 
 
 def test_allowing_more_adds_to_what_was_allowed_by_the_same_client_only() -> None:
     more = replace(ASKED, scopes=("mcp.notes",), resources=("https://gw.example/notes/mcp",))
     both = kept(more, kept())
-    assert consents.covers(both, ASKED, SEEN, now=120)
-    assert consents.covers(both, more, SEEN, now=120)
-    assert not consents.covers(kept(more, replace(kept(), client_fingerprint="other")), ASKED, SEEN, now=120)
-    assert not consents.covers(kept(more, replace(kept(), expires_at=100)), ASKED, SEEN, now=120)
+    assert consent.covers(both, ASKED, SEEN, now=120)
+    assert consent.covers(both, more, SEEN, now=120)
+    assert not consent.covers(kept(more, replace(kept(), client_fingerprint="other")), ASKED, SEEN, now=120)
+    assert not consent.covers(kept(more, replace(kept(), expires_at=100)), ASKED, SEEN, now=120)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_allowing_more_adds_to_what_was_allowed_by_the_same_client_only() -> Non
 )
 def test_an_address_that_others_on_the_machine_can_take_is_never_remembered(uri: str) -> None:
     asked = replace(ASKED, redirect_uri=uri)
-    assert not consents.may_be_remembered(asked)
-    assert not consents.covers(kept(asked), asked, SEEN, now=120)
+    assert not consent.may_be_remembered(asked)
+    assert not consent.covers(kept(asked), asked, SEEN, now=120)
 
 
 def test_devices_and_account_visits_are_never_remembered() -> None:
-    assert not consents.may_be_remembered(DeviceRequest("h", "c", (), ()))
-    assert not consents.may_be_remembered(AccountVisit())
+    assert not consent.may_be_remembered(DeviceRequest("h", "c", (), ()))
+    assert not consent.may_be_remembered(AccountVisit())

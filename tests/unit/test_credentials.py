@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.credentials import (
+from oauth_core.crypto.credentials import (
     hash_secret,
     is_identifier,
     new_identifier,

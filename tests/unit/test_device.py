@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.credentials import new_word
-from oauth_core.device import (
+from oauth_core.crypto.credentials import new_word
+from oauth_core.flows.device import (
     ALPHABET,
     LENGTH,
     Approved,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core import dpop
-from oauth_core.dpop import Proof, ProofFault
+from oauth_core.jose import dpop
+from oauth_core.jose.dpop import Proof, ProofFault
 from tests.support.assertions import key
 from tests.support.proofs import hashed, proof, public, thumbprint
 

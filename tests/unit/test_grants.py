@@ -8,12 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.credentials import pkce_challenge
+from oauth_core.crypto.credentials import pkce_challenge
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.grants import check_redemption, claims_for, grant_from, narrow_resources, narrow_scopes, scopes_at
+from oauth_core.flows.token_requests import (
+    check_redemption,
+    claims_for,
+    grant_from,
+    narrow_resources,
+    narrow_scopes,
+    scopes_at,
+)
 from oauth_core.model import AuthorizationCode, AuthorizationRequest, Client, User
 from oauth_core.parameters import Parameters
-from oauth_core.resources import ServiceIndex
+from oauth_core.policy.resources import ServiceIndex
 from tests.unit.conftest import BARE, CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client, refusal
 
 VERIFIER = "v" * 43

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from ext_authz.health import Health
+from ext_authz.service.health import Health
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_who_asks_again_and_again_is_to_hear_that_it_leaves(
 ) -> None:
     assert all(one <= other for one, other in pairwise(asked_at))
     times = iter((*asked_at, now))
-    monkeypatch.setattr("ext_authz.health.monotonic", lambda: next(times))
+    monkeypatch.setattr("ext_authz.service.health.monotonic", lambda: next(times))
     health = Health()
     for _ in asked_at:
         health.asked()

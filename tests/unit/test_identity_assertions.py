@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core import client_keys
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.identity_assertions import (
+from oauth_core.flows.id_jag import (
     Asserted,
     IdentityFault,
     TrustedIssuer,
@@ -22,6 +21,7 @@ from oauth_core.identity_assertions import (
     read,
     user_of,
 )
+from oauth_core.jose import client_keys
 from oauth_core.model import User
 from oauth_core.parameters import Parameters
 from tests.support.assertions import jwks, key
@@ -30,7 +30,7 @@ from tests.support.identity_provider import KEY_NAME, SUBJECT, asserted
 from tests.unit.conftest import BARE, ISSUER, NOTES, SERVICES, TIME
 
 if TYPE_CHECKING:
-    from oauth_core.keys import Algorithm
+    from oauth_core.jose.signing_keys import Algorithm
 
 NOW = 1_800_000_000
 CLIENT = "client-one"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core import initial_access_tokens, registration_permissions
-from oauth_core.registration_permissions import ALL
+from oauth_core.clients import initial_access_tokens, registration_permissions
+from oauth_core.clients.registration_permissions import ALL
 
 NOW = 1_800_000_000
 ISSUED = initial_access_tokens.make(now=NOW, lifetime=60, uses=1, registration_permissions=ALL)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_core.key_ring import FOLLOWED_WITHIN, JWKS_MAX_AGE, PUBLISHED_FIRST, KeyRing, RetireError
-from oauth_core.keys import SigningKey, generate_key
+from oauth_core.jose.key_ring import FOLLOWED_WITHIN, JWKS_MAX_AGE, PUBLISHED_FIRST, KeyRing, RetireError
+from oauth_core.jose.signing_keys import SigningKey, generate_key
 
 LIFETIME = 1800
 

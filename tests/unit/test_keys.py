@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from oauth_core.keys import (
+from oauth_core.jose.signing_keys import (
     ALGORITHMS,
     Algorithm,
     SigningKey,

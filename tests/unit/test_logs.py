@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.logs import LogAuditSink, configure
+from oauth_core.process.logs import LogAuditSink, configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,12 @@ import dataclasses
 import jwt
 import pytest
 
-from oauth_core import registration
-from oauth_core.access_tokens import TokenFault, Verified, mint, verify
+from oauth_core.clients import registration
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.grants import claims_for
-from oauth_core.machine_clients import create, grant_for, narrowed
+from oauth_core.flows.client_credentials import create, grant_for, narrowed
+from oauth_core.flows.token_requests import claims_for
 from oauth_core.parameters import Parameters
+from oauth_core.tokens.access_tokens import TokenFault, Verified, mint, verify
 from tests.unit.conftest import CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client
 from tests.unit.forged_tokens import CLAIMS, KEY, KEYS, NOW, PAYLOAD, fault, signed
 

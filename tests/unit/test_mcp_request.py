@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oauth_core.mcp_request import Call, CallFault, Message, NameKind, Session, read
+from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, read
 
 JSON = {"content-type": "application/json"}
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from oauth_core.client_metadata import AUTH_METHODS, GRANT_TYPES
-from oauth_core.metadata import authorization_server, protected_resource
+from oauth_core.clients.client_metadata import AUTH_METHODS, GRANT_TYPES
+from oauth_core.flows.metadata import authorization_server, protected_resource
 from tests.unit.conftest import BARE, ISSUER, NOTES, TIME
 
 SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
-from oauth_core.public_urls import read_origin
+from oauth_core.net.public_urls import read_origin
 from oauth_core.settings import EnvoySettings, load
 
 if TYPE_CHECKING:

@@ -8,11 +8,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oauth_core.access import Rights, rights_of
-from oauth_core.access_tokens import Rejected, TokenFault, Verified
 from oauth_core.model import AccessClaims, Service
-from oauth_core.policy import Allow, Availability, Deny, DenyReason, Facts, Isolated, Liveness, Unverified, decide
-from oauth_core.roles import Policy
+from oauth_core.policy.access import Rights, rights_of
+from oauth_core.policy.decision import (
+    Allow,
+    Availability,
+    Deny,
+    DenyReason,
+    Facts,
+    Isolated,
+    Liveness,
+    Unverified,
+    decide,
+)
+from oauth_core.policy.rbac import Policy
+from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
 
 NOW = 1_800_000_000
 TIME = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1/mcp", "mcp.time")

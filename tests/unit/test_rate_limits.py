@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from oauth_core.rate_limits import Limit, subject_of_address
+from oauth_core.limits.rate_limits import Limit, subject_of_address
 from oauth_core.settings.rates import RateSettings
 
 

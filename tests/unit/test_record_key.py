@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.record_key import ForgedRecordError, RecordKey
+from oauth_core.crypto.record_authentication import ForgedRecordError, RecordKey
 
 KEY = RecordKey(bytes(range(32)))
 TEXTS = st.text(max_size=60)

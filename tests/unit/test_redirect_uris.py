@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from oauth_core.clients.redirect_uris import APP_SCHEMES, check, check_app_scheme, host_of, is_loopback, matches
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.redirect_uris import APP_SCHEMES, check, check_app_scheme, host_of, is_loopback, matches
 from tests.unit.conftest import refusal
 
 UNKNOWN_SCHEMES = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_core.redis_address import Topology, is_on_this_machine, read_redis_url
+from oauth_core.net.redis_address import Topology, is_on_this_machine, read_redis_url
 
 
 def test_sentinels_have_a_service_and_a_database() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.credentials import new_identifier
-from oauth_core.refresh_tokens import RefreshToken, first, parse
-from oauth_core.sealing import UnsealError
+from oauth_core.crypto.credentials import new_identifier
+from oauth_core.crypto.sealing import UnsealError
+from oauth_core.tokens.refresh_tokens import RefreshToken, first, parse
 
 TOKEN = first(new_identifier())
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.client_metadata import AUTH_METHODS
-from oauth_core.credentials import secret_matches
+from oauth_core.clients.client_metadata import AUTH_METHODS
+from oauth_core.clients.registration import Registered, client_information, register, update
+from oauth_core.crypto.credentials import secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.registration import Registered, client_information, register, update
 from tests.unit.conftest import CALLBACK, ISSUER, refusal
 
 MINIMAL: dict[str, object] = {"redirect_uris": [CALLBACK]}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_core.credentials import secret_matches
+from oauth_core.clients.registration import update
+from oauth_core.crypto.credentials import secret_matches
 from oauth_core.errors import DisplayedError
-from oauth_core.registration import update
 from tests.unit.test_registration import MINIMAL, document, made
 
 

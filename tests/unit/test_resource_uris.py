@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 
-from oauth_core.mcp_request import Call, NameKind
 from oauth_core.model import NameRule, Service, ToolRules
-from oauth_core.resource_uris import canonical, canonical_pattern, other_forms
-from oauth_core.tool_rules import NOBODY, need_of
+from oauth_core.policy.mcp_request import Call, NameKind
+from oauth_core.policy.resource_uris import canonical, canonical_pattern, other_forms
+from oauth_core.policy.tool_rules import NOBODY, need_of
 
 READ, SECRET = "mcp.files.read", "mcp.files.secret"
 FILES = Service(

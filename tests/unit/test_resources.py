@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.model import Service
-from oauth_core.permissions import in_words
-from oauth_core.resources import Opened, ServiceIndex, metadata_url
+from oauth_core.policy.permissions import in_words
+from oauth_core.policy.resources import Opened, ServiceIndex, metadata_url
 from tests.unit.conftest import BARE, NOTES, SERVICES, TIME
 
 HOST = "mcp.example.com"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_core.credentials import new_key
-from oauth_core.sealed_stream import StreamCipher
-from oauth_core.sealing import UnsealError
+from oauth_core.crypto.credentials import new_key
+from oauth_core.crypto.sealed_stream import StreamCipher
+from oauth_core.crypto.sealing import UnsealError
 
 KEY, SALT = new_key(), new_key()
 PIECES = [b"one", b"two", b"", b"three" * 1000]

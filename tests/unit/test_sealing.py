@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.credentials import new_key
-from oauth_core.sealing import UnsealError, derive_key, read_key, seal, unseal
+from oauth_core.crypto.credentials import new_key
+from oauth_core.crypto.sealing import UnsealError, derive_key, read_key, seal, unseal
 
 KEY = new_key()
 

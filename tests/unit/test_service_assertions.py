@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ext_authz.permits import Permits
-from ext_authz.wire import Names
-from oauth_core import access_tokens
-from oauth_core.access_tokens import Rejected
+from ext_authz.decision.allow_response import Permits
+from ext_authz.decision.envoy_messages import Names
 from oauth_core.errors import SettingsError
-from oauth_core.keys import VerifyingKeys, generate_key, public_jwks
-from oauth_core.service_assertions import LIFETIME, RENEWED_AFTER, AssertionSigner, published
+from oauth_core.jose.signing_keys import VerifyingKeys, generate_key, public_jwks
 from oauth_core.settings import AuthzSettings, load
 from oauth_core.settings.identity import IdentityHeaders
-from oauth_web.assertion_keys import AssertionKeys
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Rejected
+from oauth_core.tokens.service_assertions import LIFETIME, RENEWED_AFTER, AssertionSigner, published
+from oauth_web.runtime.assertion_keys import AssertionKeys
 from tests.support import published_keys
 from tests.support.check_messages import read_answer
 from tests.support.tokens import ISSUER, claims
@@ -30,7 +30,7 @@ from tests.unit.conftest import NOTES, TIME
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from oauth_core.keys import Algorithm, SigningKey
+    from oauth_core.jose.signing_keys import Algorithm, SigningKey
     from oauth_core.model import Service
 
 KEY = generate_key("ES256", now=0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
-from oauth_core.keys import generate_key
+from oauth_core.jose.signing_keys import generate_key
 from oauth_core.settings import (
     CONFIG_VARIABLE,
     SECRETS,

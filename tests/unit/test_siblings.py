@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core import redirect_uris
-from oauth_core.siblings import are_siblings, may_act_for
+from oauth_core.clients import redirect_uris
+from oauth_core.clients.siblings import are_siblings, may_act_for
 from tests.unit.conftest import make_client
 
 _PLACES = st.sampled_from(["127.0.0.1", "[::1]", "localhost"])

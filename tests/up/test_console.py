@@ -15,8 +15,8 @@ import pytest
 
 from portcullis.supervisor.child import Child, ChildSpec, Event, Failure
 from portcullis.supervisor.console import Console
-from portcullis.supervisor.fleet import Fleet, StartFailedError, SupervisionError
 from portcullis.supervisor.log_files import LogFiles
+from portcullis.supervisor.process_group import Fleet, StartFailedError, SupervisionError
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, until
 from tests.up.test_child import QUICK, SLEEPER, FileProbe
@@ -211,7 +211,7 @@ def test_nohup_keeps_the_gateway_up_when_the_terminal_closes(tmp_path: Path) -> 
     code = (
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"
-        "from portcullis.supervisor.fleet import Fleet\n"
+        "from portcullis.supervisor.process_group import Fleet\n"
         "from portcullis.supervisor.log_files import LogFiles\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "def ready():\n"

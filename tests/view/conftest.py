@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.settings.gateway import RedisSettings
 from oauth_core.store import keyspace
+from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.client_cache.token_status import CHECK_ACL
 from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import roster
-from oauth_core.store.liveness import CHECK_ACL
-from oauth_core.store.local_view import LocalView
-from oauth_core.store.rosters import OneServer
+from oauth_core.store.topology.topology import OneServer
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:

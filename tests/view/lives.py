@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 
 FOREVER = float("inf")
 

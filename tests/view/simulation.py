@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from oauth_core.store.votes import SLOTS
+from oauth_core.store.topology.quorum import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oauth_core.store.votes import Address
+    from oauth_core.store.topology.quorum import Address
 
 Line = Literal["prompt", "late requests", "late answers", "dark"]
 """How one place can be reached. In the dark everything is swallowed, and nobody notices."""

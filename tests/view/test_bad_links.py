@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.crc import key_slot
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.store import keyspace
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 from tests.view.conftest import (
@@ -31,7 +31,7 @@ from tests.view.test_faults import assert_never_passes_again, more_answers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.store.local_view import LocalView
+    from oauth_core.store.client_cache.client_cache import LocalView
     from tests.support.redis_server import RedisServer
     from tests.view.proxy import Proxy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.crc import key_slot
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.store import keyspace
 from tests.support.redis_groups import ClusterGroup, running_cluster, until
 from tests.view.conftest import (

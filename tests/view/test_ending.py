@@ -6,14 +6,14 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING, Never, cast
 
-from oauth_core.store.local_view import LocalView
+from oauth_core.store.client_cache.client_cache import LocalView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis.asyncio import Redis
 
-    from oauth_core.store.votes import Address
+    from oauth_core.store.topology.quorum import Address
 
 
 class LateRoster:

@@ -25,18 +25,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.store import keyspace
-from oauth_core.store.cluster import ClusterNodes
-from oauth_core.store.local_view import LocalView
-from oauth_core.store.rosters import Sentinels
+from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.topology.cluster import ClusterNodes
+from oauth_core.store.topology.topology import Sentinels
 from tests.view.lives import Lives
 from tests.view.simulation import Place, SentinelPlace, Server, SimulatedLoop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oauth_core.store.rosters import Roster
+    from oauth_core.store.topology.topology import Roster
 
 BOUND = 10.0
 NAMES = ("x", "y")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from tests.view.conftest import (
     BOUND,
     answers_until,
@@ -27,7 +27,7 @@ from tests.view.proxy import bad_link
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oauth_core.store.local_view import LocalView
+    from oauth_core.store.client_cache.client_cache import LocalView
     from tests.support.redis_server import RedisServer
 
 

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from oauth_core.policy import Liveness
-from oauth_core.store.view import DEAD_FOR, Question, View
+from oauth_core.policy.decision import Liveness
+from oauth_core.store.client_cache.token_cache import DEAD_FOR, Question, View
 from tests.view.lives import FOREVER, Life, Lives
 
 BOUND = 10.0

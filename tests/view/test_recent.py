@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.store.recent import Recent
+from oauth_core.store.client_cache.lru_cache import Recent
 
 KEYS = st.integers(0, 12)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.store import keyspace
 from tests.support.redis_groups import SentinelGroup, running_sentinels, until
 from tests.view.conftest import (

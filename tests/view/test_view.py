@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.policy import Liveness
+from oauth_core.policy.decision import Liveness
 from oauth_core.store import keyspace
 from tests.view.conftest import (
     STEADY,

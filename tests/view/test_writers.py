@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.credentials import new_identifier, new_secret
+from oauth_core.crypto.credentials import new_identifier, new_secret
+from oauth_core.limits.rate_limits import Limit, Rate
 from oauth_core.model import AccessClaims, Block, Client, Grant, KnownUser, User
-from oauth_core.policy import Isolated
-from oauth_core.rate_limits import Limit, Rate
-from oauth_core.refresh_tokens import RefreshToken
-from oauth_core.store.clients import ClientStore
+from oauth_core.policy.decision import Isolated
 from oauth_core.store.connection import connect
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.isolation import IsolationStore
-from oauth_core.store.rate_limits import RateLimitStore
-from oauth_core.store.refresh_families import Reused, Rotated
-from oauth_core.store.revocation import Revocation
-from oauth_core.store.users import UserStore, keep_block
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.rate_limits import RateLimitStore
+from oauth_core.store.records.refresh_families import Reused, Rotated
+from oauth_core.store.records.revocation import Revocation
+from oauth_core.store.records.users import UserStore, keep_block
+from oauth_core.tokens.refresh_tokens import RefreshToken
 from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_groups import SentinelGroup, running_cluster, running_sentinels
 from tests.view.conftest import ADMIN_PASSWORD, redis_settings

@@ -12,8 +12,8 @@ import pytest
 from redis.asyncio import Redis
 
 from oauth_core.store import keyspace
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.revocation import Revocation
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.revocation import Revocation
 from tests.support.oauth_client import OAuthClient, Pkce, answered, form_value
 from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import running_web

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, answered
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
-from oauth_web.deps import wire
+from oauth_web.runtime.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.grant_types import DEVICE_CODE
-from oauth_core.store.devices import ATTEMPTS_OF_A_BROWSER
+from oauth_core.store.records.devices import ATTEMPTS_OF_A_BROWSER
 from tests.support.device_flow import (
     approved,
     at_callback,

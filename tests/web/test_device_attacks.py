@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.grant_types import DEVICE_CODE
-from oauth_core.store.devices import (
+from oauth_core.store.records.devices import (
     ATTEMPTS_OF_A_BROWSER,
     FIRST_ATTEMPTS_OF_ALL,
     FIRST_ATTEMPTS_OF_AN_ADDRESS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.store import keyspace
 from oauth_web.client_documents.budgets import NEW_OF_ONE_HOST
 from tests.support.assertions import as_form, signed

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core import refresh_tokens
-from oauth_core.credentials import hash_secret, new_identifier, new_secret
-from oauth_core.record_key import RecordKey
+from oauth_core.crypto.credentials import hash_secret, new_identifier, new_secret
+from oauth_core.crypto.record_authentication import RecordKey
 from oauth_core.store import keyspace
-from oauth_core.store.grants import stored_refresh_hash
+from oauth_core.store.records.grants import stored_refresh_hash
+from oauth_core.tokens import refresh_tokens
 from tests.support import device_flow
 from tests.support.oauth_client import SESSION, OAuthClient, Pkce
 

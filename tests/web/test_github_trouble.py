@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.model import User
-from oauth_web.github import GitHub, GitHubRefusedError, GitHubUnavailableError
+from oauth_web.connectors.github import GitHub, GitHubRefusedError, GitHubUnavailableError
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.web_process import running_web
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from oauth_core.special_addresses import is_loopback
+from oauth_core.net.special_addresses import is_loopback
 from oauth_web.client_documents.fetch import (
     Fetched,
     FetchError,

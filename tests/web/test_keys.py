@@ -11,7 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from oauth_core.key_ring import JWKS_MAX_AGE
+from oauth_core.jose.key_ring import JWKS_MAX_AGE
 from tests.support import forks
 from tests.support.oauth_client import Pkce
 from tests.support.web_process import WebServer, running_web

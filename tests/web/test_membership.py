@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from oauth_core.sealing import read_key, seal
+from oauth_core.crypto.sealing import read_key, seal
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
 from tests.support.records import change_record, read_record

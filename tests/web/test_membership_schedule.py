@@ -11,8 +11,8 @@ import jwt
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core.store.leases import LeaseStore, Rest
-from oauth_web import membership_checks
+from oauth_core.store.records.leases import LeaseStore, Rest
+from oauth_web.login import membership_schedule
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
 from tests.support.web_process import WebServer, another_web, running_web
@@ -160,7 +160,7 @@ async def test_a_process_that_starts_with_other_rules_applies_them_at_once_and_o
 
 async def test_one_process_at_a_time_checks_and_another_goes_on_when_it_died(redis: Redis) -> None:
     one, other = LeaseStore(redis, holder="one"), LeaseStore(redis, holder="other")
-    work = membership_checks.WORK
+    work = membership_schedule.WORK
     assert await one.acquire(work, seconds=60)
     assert not await other.acquire(work, seconds=60)
     assert not await other.extend(work, seconds=60)

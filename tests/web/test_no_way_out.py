@@ -9,12 +9,12 @@ import httpx2
 import pytest
 from quart import Quart
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError
 from oauth_core.settings import WebSettings, load
 from oauth_web.client_documents import ClientDocuments, _name
 from oauth_web.client_documents.fetch import GuardedFetcher
-from oauth_web.deps import wire
+from oauth_web.runtime.deps import wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from oauth_core.settings import WebSettings, load
 from oauth_web.app import create_app
-from oauth_web.deps import wire
+from oauth_web.runtime.deps import wire
 from tests.support.oauth_client import REDIRECT_URI
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from oauth_core.model import Block
 from oauth_core.store import keyspace
-from oauth_core.store.grants import GrantStore
-from oauth_core.store.revocation import Revocation
-from oauth_core.store.users import UserStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.revocation import Revocation
+from oauth_core.store.records.users import UserStore
 from tests.support import device_flow, forks
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
 from tests.support.published_keys import RECORD_KEY

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from oauth_core.keys import Algorithm
+    from oauth_core.jose.signing_keys import Algorithm
     from tests.support.oauth_client import Registration
 
 

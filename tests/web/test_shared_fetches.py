@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core.quotas import NoRoomError, own_share_used
-from oauth_core.store.documents import DocumentStore
+from oauth_core.limits.quotas import NoRoomError, own_share_used
+from oauth_core.store.records.client_documents import DocumentStore
 from oauth_web.client_documents.cache import DocumentCache
 from oauth_web.client_documents.fetch import Fetched
 from tests.support.published_keys import RECORD_KEY
@@ -18,8 +18,8 @@ from tests.support.redis_server import running_redis
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from oauth_core.store.documents import Copy
-    from oauth_core.store.quotas import QuotaStore
+    from oauth_core.store.records.client_documents import Copy
+    from oauth_core.store.records.quotas import QuotaStore
     from oauth_web.client_documents.budgets import FetchBudgets
     from oauth_web.client_documents.fetch import GuardedFetcher
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.credentials import new_identifier
+from oauth_core.crypto.credentials import new_identifier
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration
 
 if TYPE_CHECKING:

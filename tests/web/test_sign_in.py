@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from oauth_core.credentials import hash_secret
+from oauth_core.crypto.credentials import hash_secret
 from tests.support.certificates import Authority
 from tests.support.oauth_client import SESSION, OAuthClient, Pkce, answered
 from tests.support.ports import free_port

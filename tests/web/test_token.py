@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from oauth_core import client_assertions
+from oauth_core.clients import client_assertions
 from tests.support import assertions
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.web_process import another_web, running_web

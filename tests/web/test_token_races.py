@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core.grants import claims_for
+from oauth_core.flows.token_requests import claims_for
 from oauth_core.model import Grant, User
 from oauth_core.store import keyspace
-from oauth_core.store.grants import GrantStore
+from oauth_core.store.records.grants import GrantStore
 from tests.support.published_keys import RECORD_KEY
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from portcullis.bench.children import WorldError
 from portcullis.bench.peers import go_noop, jwt_authn, opa
 from portcullis.bench.plan import Target
-from portcullis.bench.subject import Subject
+from portcullis.bench.target import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from portcullis.bench.world import World
+    from portcullis.bench.fixture import World
 
 NAMES = ("opa", "go-noop", "jwt_authn")
 """Peers that are started here. Anything else is the address of a check service that runs already."""

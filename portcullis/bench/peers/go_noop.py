@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from portcullis.bench import children
 from portcullis.bench.plan import Target
-from portcullis.bench.subject import Subject
+from portcullis.bench.target import Subject
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.world import World
+    from portcullis.bench.fixture import World
 
 PROGRAM = "portcullis-go-noop"
 _HINT = "build it from portcullis/bench/peers/go_noop_server; see docs/peers.md"

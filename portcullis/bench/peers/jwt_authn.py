@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from portcullis.bench import gateway
+from portcullis.bench.fixture import ISSUER, RESOURCE, SCOPE, SERVICE
 from portcullis.bench.plan import Target
-from portcullis.bench.subject import Subject
-from portcullis.bench.world import ISSUER, RESOURCE, SCOPE, SERVICE
+from portcullis.bench.target import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.world import World
+    from portcullis.bench.fixture import World
 
 _FILTER = "envoy.filters.http.jwt_authn"
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http"

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from portcullis.bench import children
+from portcullis.bench.fixture import ISSUER, RESOURCE, SCOPE
 from portcullis.bench.plan import Target
-from portcullis.bench.subject import Subject
-from portcullis.bench.world import ISSUER, RESOURCE, SCOPE
+from portcullis.bench.target import Subject
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.world import World
+    from portcullis.bench.fixture import World
 
 PROGRAMS = ("opa-envoy-plugin", "opa_envoy_linux_amd64", "opa_envoy_linux_arm64")
 _HINT = "see docs/peers.md for how to install OPA's Envoy plugin"

@@ -1,0 +1,4 @@
+"""One check: decode, gather what the decision needs, decide, encode, record.
+
+May import `metrics`. Knows no transport. Begin with `check`.
+"""

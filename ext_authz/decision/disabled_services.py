@@ -1,0 +1,86 @@
+"""Which services an operator took out, as this process knows it: read again and again, and at once when Redis
+tells of a change.
+
+An isolation that was seen holds until a later read says otherwise. That a service is open may be said only while
+the last read counts (`oauth_core.store.client_cache.tracked_document`); afterwards it is unknown, and nobody is
+let through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Never, Protocol
+
+import structlog
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.policy.decision import Availability, Isolated
+from oauth_core.store.records.disabled_services import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_READS_IN_BOUND = 4
+
+
+class Source(Protocol):
+    """A document that tells of its changes."""
+
+    changed: asyncio.Event
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what was read last may still be used."""
+
+    async def read(self) -> str | bytes | None:
+        """The document. Raises `StoreUnavailableError`, or `ValueError` if it is not text."""
+
+
+class IsolatedServices:
+    """The services of the last read."""
+
+    def __init__(self, source: Source, *, bound: float) -> None:
+        """`bound` is the longest, in seconds, that a change may go unnoticed."""
+        self._source = source
+        self._read_every = bound / _READS_IN_BOUND
+        self._isolated: Mapping[str, Isolated] = {}
+        self._is_readable: bool | None = None
+        self._log = structlog.get_logger("isolation")
+
+    def of(self, service: str) -> Availability | Isolated:
+        """What is known of the service of this name."""
+        isolated = self._isolated.get(service)
+        if isolated is not None:
+            return isolated
+        return Availability.OPEN if self.is_known else Availability.UNKNOWN
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the last read said which services are isolated, and still counts."""
+        return bool(self._is_readable) and self._source.is_current
+
+    async def read(self) -> None:
+        """Read the document now. Redis silent: what was known stays, for as long as it counts."""
+        before = self._isolated
+        try:
+            self._isolated = parse(await self._source.read())
+            self._is_readable = True
+        except StoreUnavailableError:
+            return
+        except ValueError as error:
+            # Somebody wrote something else there, or the Redis user may not read it: then nothing is known.
+            if self._is_readable is not False:
+                self._log.error("isolation.unreadable", error=type(error).__name__)
+            self._is_readable = False
+        if before.keys() != self._isolated.keys():
+            self._log.info("isolation.changed", services=sorted(self._isolated))
+
+    async def watch(self) -> Never:
+        """Read for ever."""
+        while True:
+            self._source.changed.clear()  # before the read: what changes during it is read again
+            await self.read()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._read_every):
+                    await self._source.changed.wait()

@@ -1,0 +1,165 @@
+"""Each token is verified once: what was found out is remembered by the token's exact text.
+
+Under one set of keys a signature is good or bad for ever, so a verdict counts until the keys change. Times are
+looked at each time. A genuine token is remembered whole; of the others only a digest is, in a small memory of
+its own, so that a client that repeats a dead token does not cost a signature each time, and one that invents
+tokens fills nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from oauth_core.model import AccessClaims
+from oauth_core.policy.access import Rights, rights_of
+from oauth_core.store.client_cache.lru_cache import Recent
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
+
+if TYPE_CHECKING:
+    from ext_authz.decision.envoy_messages import Permit
+    from oauth_core.jose.signing_keys import VerifyingKeys
+    from oauth_core.model import Service
+    from oauth_core.policy.rbac import Policy
+
+REMEMBERED_REJECTED = 10_000
+"""How many tokens that were found bad are remembered; about 200 bytes each."""
+
+_LASTING = frozenset(
+    {
+        TokenFault.MALFORMED,
+        TokenFault.WRONG_TYPE,
+        TokenFault.WRONG_ALGORITHM,
+        TokenFault.BAD_SIGNATURE,
+        TokenFault.BAD_CLAIMS,
+        TokenFault.WRONG_ISSUER,
+    }
+)
+"""Faults that neither time nor another request can mend while the keys stay the same."""
+
+
+class Answer(NamedTuple):
+    """What a token was answered at `service`, and the second until which it may be answered that again."""
+
+    service: Service
+    permit: Permit
+    until: int
+
+
+class Remembered:
+    """A genuine token, and what was decided about it once: an answer for each service it was let through to.
+
+    `rights` are what `policy` gives the token. All that was decided counts under that very policy only.
+    """
+
+    __slots__ = ("answers", "policy", "rights", "verified")
+
+    def __init__(self, verified: Verified) -> None:
+        self.verified = verified
+        self.policy: Policy | None = None
+        self.rights: Rights | None = None
+        self.answers: tuple[Answer, ...] = ()
+
+    def answer_at(self, service: Service, now: int) -> Answer | None:
+        """The answer at `service`, if it still counts at second `now`."""
+        for answer in self.answers:
+            if answer.service is service:
+                return answer if now < answer.until else None
+        return None
+
+    def keep(self, answer: Answer) -> None:
+        """Remember `answer`, in place of an older one at its service."""
+        others = (other for other in self.answers if other.service is not answer.service)
+        self.answers = (*others, answer)
+
+    def rights_under(self, policy: Policy) -> Rights:
+        """What `policy` gives the token; what was remembered under another policy is forgotten."""
+        rights = self.rights
+        if rights is None or self.policy is not policy:
+            rights = rights_of(policy, self.verified.claims)
+            self.policy, self.rights, self.answers = policy, rights, ()
+        return rights
+
+
+class TokenMemory:
+    """Verifies tokens of `issuer`, remembering the `size` good ones that were used last."""
+
+    def __init__(self, *, issuer: str, size: int) -> None:
+        self.verified = 0
+        """Signatures that were checked and found good."""
+        self.rejected = 0
+        """Tokens that were looked at and found bad."""
+        self._issuer = issuer
+        self._keys: VerifyingKeys | None = None
+        self._good: Recent[str, Remembered] = Recent(size)
+        self._bad: Recent[bytes, Rejected] = Recent(REMEMBERED_REJECTED)
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def recall(self, token: str, keys: VerifyingKeys) -> Remembered | None:
+        """The token, if it was found genuine under these very keys. Its times are for the caller to look at."""
+        return self._good.get(token) if keys is self._keys else None
+
+    def known(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
+        """What `verify` would say without having to check a signature; `None` when it would have to."""
+        if len(token) > access_tokens.LONGEST:
+            return Rejected(TokenFault.MALFORMED)
+        seen = self._seen(token, keys, now)
+        if seen is not None:
+            return seen
+        key = access_tokens.key_for(token, keys)
+        return key if isinstance(key, Rejected) else None
+
+    def verify(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected:
+        """What `access_tokens.verify` says of `token`, from memory where it was asked before."""
+        seen = self._seen(token, keys, now)
+        if seen is not None:
+            return seen
+        verdict = access_tokens.verify(token, keys, issuer=self._issuer, now=now)
+        if isinstance(verdict, Rejected):
+            self.rejected += 1
+            if verdict.fault in _LASTING:
+                self._bad.put(_digest(token), verdict)
+            return verdict
+        self.verified += 1
+        remembered = Remembered(Verified(_sharing_texts(verdict.claims)))
+        self._good.put(token, remembered)
+        return remembered
+
+    def _seen(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
+        if keys is not self._keys:
+            self._good.clear()
+            self._bad.clear()
+            self._keys = keys
+        remembered = self._good.get(token)
+        if remembered is not None:
+            fault = access_tokens.fault_of_time(remembered.verified.claims, now)
+            return remembered if fault is None else Rejected(fault)
+        return self._bad.get(_digest(token))
+
+
+def _digest(token: str) -> bytes:
+    """What a bad token is remembered by: nobody can make another text with the same digest."""
+    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+
+
+def _sharing_texts(claims: AccessClaims) -> AccessClaims:
+    """`claims`, with one copy in memory of what many tokens have in common."""
+    return AccessClaims(
+        iss=sys.intern(claims.iss),
+        sub=claims.sub,
+        aud=tuple(map(sys.intern, claims.aud)),
+        exp=claims.exp,
+        iat=claims.iat,
+        jti=claims.jti,
+        client_id=sys.intern(claims.client_id),
+        scope=sys.intern(claims.scope),
+        github_user=None if claims.github_user is None else sys.intern(claims.github_user),
+        github_id=claims.github_id,
+        groups=tuple(map(sys.intern, claims.groups)),
+        certificate=claims.certificate,
+        dpop_key=claims.dpop_key,
+    )

@@ -1,0 +1,102 @@
+"""What becomes of the calls of one HTTP/2 connection once they have come: an answer at once, or a task."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ext_authz.grpc_http2.calls import HEALTH_WATCH, LARGE
+from ext_authz.grpc_http2.grpc_frames import (
+    INTERNAL,
+    LARGEST_MESSAGE,
+    UNAVAILABLE,
+    CallError,
+    check_prefix,
+    message_in,
+)
+from ext_authz.grpc_http2.header_blocks import CHECK
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ext_authz.grpc_http2.calls import Calls
+    from ext_authz.grpc_http2.header_blocks import Call
+    from ext_authz.grpc_http2.outgoing import Outgoing
+
+_BROKEN = CallError(INTERNAL, "the call failed")
+_MOVE_ON = CallError(UNAVAILABLE, "this process is about to end")
+
+
+class Answers:
+    """Belongs to one event loop. `ended` is told the stream of each task that has ended by itself."""
+
+    def __init__(self, calls: Calls, outgoing: Outgoing, ended: Callable[[int], None]) -> None:
+        self._calls = calls
+        self._outgoing = outgoing
+        self._ended = ended
+
+    def check(self, stream: int, call: Call, message: bytes) -> asyncio.Task[None] | None:
+        """Answer a Check at once if memory can; otherwise the task that will."""
+        if len(message) > LARGE:
+            return self._spawn(stream, partial(self._check_in_turn, stream, message, call.timeout))
+        try:
+            answer = self._calls.check_now(message)
+        except Exception:  # noqa: BLE001 - a call without a task has nobody else to end it
+            structlog.get_logger("server").exception("call.failed")
+            self._outgoing.fail(stream, _BROKEN)
+            return None
+        if answer is None:
+            return self._spawn(stream, partial(self._check_later, stream, message, call.timeout))
+        self._outgoing.answer(stream, answer)
+        return None
+
+    def give(self, stream: int, call: Call, body: bytes) -> asyncio.Task[None] | None:
+        """Answer whatever came, at once or by the task that is returned."""
+        if not call.is_grpc:
+            self._outgoing.refuse(stream)
+            return None
+        try:
+            check_prefix(body, call.encoding, LARGEST_MESSAGE)
+            message = message_in(body)
+            if call.path == CHECK:
+                return self.check(stream, call, message)
+            if call.path == HEALTH_WATCH:
+                return self._spawn(stream, partial(self._watch, stream, message))
+            self._outgoing.answer(stream, self._calls.health(message))
+        except CallError as error:
+            self._outgoing.fail(stream, error)
+        return None
+
+    async def _check_later(self, stream: int, message: bytes, seconds: float | None) -> None:
+        self._outgoing.answer(stream, await self._calls.check_in_time(message, seconds))
+
+    async def _check_in_turn(self, stream: int, message: bytes, seconds: float | None) -> None:
+        self._outgoing.answer(stream, await self._calls.check_large(message, seconds))
+
+    async def _watch(self, stream: int, message: bytes) -> None:
+        states = self._calls.watch(message)
+        self._outgoing.begin(stream)
+        async with aclosing(states):
+            async for state in states:
+                self._outgoing.message(stream, state)
+                self._outgoing.flush()
+        self._outgoing.fail(stream, _MOVE_ON, begun=True)
+
+    def _spawn(self, stream: int, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Go on with a call in a task, which may be cancelled before it begins."""
+
+        async def run() -> None:
+            try:
+                await work()
+            except CallError as error:
+                self._outgoing.fail(stream, error)
+            except Exception:  # noqa: BLE001 - as in `check`
+                structlog.get_logger("server").exception("call.failed")
+                self._outgoing.fail(stream, _BROKEN)
+            self._ended(stream)
+
+        return asyncio.get_running_loop().create_task(run())

@@ -1,0 +1,55 @@
+"""Field blocks that come in one frame or in several (RFC 9113 sections 4.3, 6.2 and 6.10)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
+
+
+class Block(NamedTuple):
+    """A whole field block, still compressed. `ended` says whether its stream ends with it.
+
+    `depends_on_itself` is an error of RFC 7540 section 5.3.1, which RFC 9113 no longer mentions.
+    """
+
+    stream: int
+    data: bytes
+    ended: bool
+    depends_on_itself: bool
+
+
+class BlockAssembly:
+    """Puts the frames of one field block together. Belongs to one connection."""
+
+    def __init__(self) -> None:
+        self.stream: int | None = None
+        """The stream of the block that has begun and not ended. Only its CONTINUATION frames may come now."""
+        self._begun = Block(0, b"", ended=False, depends_on_itself=False)
+        self._data = bytearray()
+
+    def begin(self, flags: int, stream: int, payload: bytes) -> Block | None:
+        """Take a HEADERS frame; the block, if that is all of it. Raises `http2.ProtocolError`."""
+        if not stream & 1:
+            raise http2.ProtocolError("no stream of a client's")
+        data = http2.content(http2.HEADERS, flags, payload)
+        place = payload[1 if flags & http2.PADDED else 0 :][: http2.PRIORITY_BYTES]
+        depends_on_itself = bool(flags & http2.HAS_PRIORITY) and http2.number(place) == stream
+        block = Block(stream, data, bool(flags & http2.END_STREAM), depends_on_itself)
+        if flags & http2.END_HEADERS:
+            return block
+        self.stream, self._begun, self._data = stream, block, bytearray(data)
+        return None
+
+    def go_on(self, flags: int, payload: bytes) -> Block | None:
+        """Take a CONTINUATION frame; the block, if that was the last one. Raises `http2.ProtocolError`."""
+        if self.stream is None:
+            raise http2.ProtocolError("nothing is to be continued")
+        self._data += payload
+        if len(self._data) > 2 * LARGEST_HEADERS or not (payload or flags & http2.END_HEADERS):
+            raise http2.ProtocolError("a header block without end", http2.ENHANCE_YOUR_CALM)
+        if not flags & http2.END_HEADERS:
+            return None
+        self.stream = None
+        return self._begun._replace(data=bytes(self._data))

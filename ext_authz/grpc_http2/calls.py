@@ -1,0 +1,90 @@
+"""The gRPC calls that are answered: checks and health. They know messages, not how those travel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from ext_authz.decision.fair_queue import Turns
+from ext_authz.grpc_http2.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, RESOURCE_EXHAUSTED, CallError
+from ext_authz.service.health import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ext_authz.service.server import CheckServer
+
+HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
+HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
+
+
+LARGE = 8 * 1024
+"""Bytes of a Check from which on it takes turns: reading it takes as long as answering several others."""
+
+_MOST_LARGE = 1024
+
+
+class Calls:
+    """What callers may ask of one worker."""
+
+    def __init__(self, check_server: CheckServer) -> None:
+        self.check_now = check_server.authorizer.check_now
+        self._check_later = check_server.authorizer.check
+        self._health = check_server.health
+        self._large = Turns(_MOST_LARGE)
+
+    async def check_in_time(self, message: bytes, seconds: float | None) -> bytes:
+        """The answer, or `CallError`: who has stopped waiting must not be answered with an old decision."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._check_later(message)
+        except TimeoutError:
+            raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
+
+    async def check_large(self, message: bytes, seconds: float | None) -> bytes:
+        """As `check_in_time`, for a message that waits until the small ones that are there were answered."""
+        try:
+            async with asyncio.timeout(seconds):
+                if not await self._large.wait(None):
+                    raise CallError(RESOURCE_EXHAUSTED, "too many large requests wait")
+                answer = self.check_now(message)
+                return await self._check_later(message) if answer is None else answer
+        except TimeoutError:
+            raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
+
+    def health(self, message: bytes) -> bytes:
+        """The answer to `grpc.health.v1.Health/Check`. Raises `CallError`."""
+        if _asked_for(message) not in NAMES:
+            raise CallError(NOT_FOUND, "there is no such service")
+        self._health.asked()
+        return _state(is_serving=self._health.is_serving)
+
+    def watch(self, message: bytes) -> AsyncGenerator[bytes]:
+        """The answers to `grpc.health.v1.Health/Watch`, until this process is about to end. Raises `CallError`."""
+        return self._follow(_asked_for(message))
+
+    async def _follow(self, name: str) -> AsyncGenerator[bytes]:
+        if name not in NAMES:
+            yield health_pb2.HealthCheckResponse(
+                status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            ).SerializeToString()
+        async for is_serving in self._health.follow():
+            if name in NAMES:
+                yield _state(is_serving=is_serving)
+
+
+def _asked_for(message: bytes) -> str:
+    try:
+        name: str = health_pb2.HealthCheckRequest.FromString(message).service
+    except DecodeError:
+        raise CallError(INTERNAL, "the request cannot be decoded") from None
+    return name
+
+
+def _state(*, is_serving: bool) -> bytes:
+    status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    encoded: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+    return encoded

@@ -1,0 +1,188 @@
+"""One HTTP/2 connection of the fast transport: how it begins, reads and writes, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from ext_authz.grpc_http2 import http2, refused
+from ext_authz.grpc_http2.control_budget import LOOKS, ControlBudget
+from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
+from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
+from ext_authz.grpc_http2.outgoing import Outgoing
+from ext_authz.grpc_http2.streams import MOST_STREAMS, Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ext_authz.grpc_http2.calls import Calls
+
+_WINDOW = 4 * LARGEST_MESSAGE
+_OPENING = http2.settings_frame(
+    (
+        (http2.MAX_CONCURRENT_STREAMS, MOST_STREAMS),
+        # A message fits, so no stream ever needs more room.
+        (http2.INITIAL_WINDOW_SIZE, LARGEST_MESSAGE + http2.LARGEST_FRAME),
+        (http2.MAX_HEADER_LIST_SIZE, LARGEST_HEADERS),
+    )
+) + http2.window_update(_WINDOW - http2.DEFAULT_WINDOW)
+
+_GOODBYE = b"goodbye!"
+_GOODBYE_SECONDS = 0.5
+"""For the peer to close the connection itself, when there is nothing more to say."""
+
+
+class Connection(asyncio.Protocol):
+    """The server's end. `connections` holds it for as long as it lasts. `clock` returns seconds."""
+
+    def __init__(
+        self, calls: Calls, connections: set[Connection], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._outgoing = Outgoing(self._write)
+        self._streams = Streams(calls, self._outgoing, self._control, ControlBudget(clock))
+        self._last_named = http2.LAST_STREAM
+        self._rest = b""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the connection is."""
+        self._is_leaving = self._is_greeted = self._is_over = self._was_silent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the server's connection preface (RFC 9113 section 3.4)."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+        if (tls := transport.get_extra_info("ssl_object")) and tls.selected_alpn_protocol() != "h2":
+            # Section 3.3: over TLS the protocol is negotiated. The peer may well speak HTTP/1.1.
+            refused.log("no h2 in the TLS handshake (ALPN)")
+            self.close()
+            return
+        self._transport.write(_OPENING)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Nobody waits for answers any more."""
+        self._is_over = True
+        self._connections.discard(self)
+        self._streams.abandon()
+        # They point back here. Without the circle all of it is gone at once, and leaves nothing to the collector.
+        del self._streams, self._outgoing
+        self._transport = None
+        self.ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: it shall not make us collect more for it."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        if self._transport is not None and not self._is_over:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, answer what can be answered at once, and send all answers together."""
+        if self._is_over:
+            return
+        if self._rest:
+            data = self._rest + data
+        try:
+            at = 0 if self._is_greeted else self._greet(data)
+            self._rest = data[self._streams.read(data, at) :] if self._is_greeted else data
+        except http2.ProtocolError as error:
+            if error.code == http2.ENHANCE_YOUR_CALM:
+                structlog.get_logger("server").warning("connection.flooded", reason=str(error))
+            if not self._is_greeted:
+                refused.log(refused.of_first_bytes(data))
+            self._break(error.code)
+        except Exception:  # noqa: BLE001 - whatever it is, it must end this connection and no other
+            structlog.get_logger("server").exception("connection.failed")
+            self._break(http2.INTERNAL_ERROR)
+        else:
+            if self._streams.taken > _WINDOW // 2:
+                self._outgoing.frames.append(http2.window_update(self._streams.taken))
+                self._streams.taken = 0
+            self._outgoing.flush()
+
+    def leave(self) -> None:
+        """Take no more calls, answer those that are on their way, and end (RFC 9113 section 6.8)."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        if not self._is_greeted:
+            self.close()
+        # The answer to the ping comes after every call that was sent before the peer knew.
+        self._outgoing.frames.append(http2.goaway(http2.LAST_STREAM, http2.NO_ERROR))
+        self._outgoing.frames.append(http2.frame(http2.PING, 0, 0, _GOODBYE))
+        self._outgoing.flush()
+
+    def sweep(self) -> None:
+        """To be called every few seconds: what was begun before the last time must have come by now."""
+        if self._is_greeted:
+            self._streams.sweep()
+            self._outgoing.flush()
+        elif self._was_silent:
+            self.close()
+        self._was_silent = True
+
+    def close(self) -> None:
+        """End at once."""
+        self._is_over = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def _greet(self, data: bytes) -> int:
+        """See that the peer speaks HTTP/2, once it has said enough; where its first frame begins (section 3.4)."""
+        preface = len(http2.PREFACE)
+        if data[:preface] != http2.PREFACE[: len(data)]:
+            raise http2.ProtocolError("this is not HTTP/2")
+        if len(data) >= preface + http2.HEAD_BYTES:
+            _, _, kind, flags, _ = http2.HEAD.unpack_from(data, preface)
+            if kind != http2.SETTINGS or flags & http2.ACK:
+                raise http2.ProtocolError("the first frame is not SETTINGS")
+            self._is_greeted = True
+        return preface
+
+    def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Take a frame about the connection itself."""
+        if stream:
+            raise http2.ProtocolError("a frame about the connection names a stream")
+        if kind == http2.SETTINGS:
+            self._take_settings(flags, payload)
+        elif kind == http2.PING:
+            http2.check_size(payload, len(_GOODBYE))
+            if not flags & http2.ACK:
+                self._outgoing.frames.append(http2.frame(http2.PING, http2.ACK, 0, payload))
+            elif payload == _GOODBYE and self._is_leaving and self._streams.takes_more:
+                self._streams.takes_more = False
+                self._part(http2.NO_ERROR)
+        else:
+            http2.number(payload)  # a GOAWAY: the peer ends the connection when it has its answers
+
+    def _take_settings(self, flags: int, payload: bytes) -> None:
+        if flags & http2.ACK:
+            http2.check_size(payload, 0)
+            return
+        values = http2.settings(payload)
+        self._streams.spend((len(values) + self._outgoing.streams_that_settings_concern) // LOOKS)
+        self._outgoing.apply(values)
+
+    def _break(self, code: int) -> None:
+        """End because the peer broke the protocol, and say so."""
+        self._part(code)
+        self._outgoing.flush()
+        self.close()
+
+    def _part(self, code: int) -> None:
+        """Name the last call that is answered, and never a later one than before (section 6.8)."""
+        self._last_named = min(self._last_named, self._streams.last)
+        self._outgoing.frames.append(http2.goaway(self._last_named, code))
+
+    def _write(self, data: bytes) -> None:
+        if self._is_over or self._transport is None:
+            return
+        self._transport.write(data)
+        if not self._streams.takes_more and self._streams.is_idle:  # that was the last of it
+            asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self.close)

@@ -1,0 +1,28 @@
+"""A call whose message has begun to come and has not come whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ext_authz.grpc_http2.grpc_frames import INTERNAL, LARGEST_MESSAGE, PREFIX, CallError, check_prefix
+
+if TYPE_CHECKING:
+    from ext_authz.grpc_http2.header_blocks import Call
+
+
+class Pieces:
+    """The body of a call as far as it has come."""
+
+    __slots__ = ("call", "data")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes. Raises `CallError` as soon as it is clear that no good message comes."""
+        self.data += data
+        if self.call.is_grpc:
+            check_prefix(self.data, self.call.encoding, LARGEST_MESSAGE)
+        if len(self.data) > LARGEST_MESSAGE + PREFIX:
+            raise CallError(INTERNAL, "the request is longer than its message")

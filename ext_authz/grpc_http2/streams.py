@@ -1,0 +1,304 @@
+"""The calls of one HTTP/2 connection: frames in, answers out, and no task for what is known.
+
+Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised before anything else, the headers by their
+bytes, and answered at once. All else goes the general way, by RFC 9113: breaking it ends stream or connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2.answers import Answers
+from ext_authz.grpc_http2.block_assembly import Block, BlockAssembly
+from ext_authz.grpc_http2.control_budget import LOOKS, PER_CALL, RESET, is_control
+from ext_authz.grpc_http2.grpc_frames import (
+    DEADLINE_EXCEEDED,
+    LARGEST_MESSAGE,
+    PREFIX,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+    CallError,
+)
+from ext_authz.grpc_http2.header_blocks import METHODS, Call, HeaderBlocks, check_trailers
+from ext_authz.grpc_http2.pieces import Pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ext_authz.grpc_http2.calls import Calls
+    from ext_authz.grpc_http2.control_budget import ControlBudget
+    from ext_authz.grpc_http2.outgoing import Outgoing
+
+MOST_STREAMS = 1024
+MOST_BUFFERED = 8 * LARGEST_MESSAGE
+"""Bytes of unfinished messages on one connection."""
+
+_TOGETHER = 4
+"""Answers that leave in one writing. With more a peer on another core stands idle, with fewer each costs more."""
+
+_ENDED_EARLY = 256
+
+
+class Streams:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        outgoing: Outgoing,
+        control: Callable[[int, int, int, bytes], None],
+        budget: ControlBudget,
+    ) -> None:
+        """`control` takes frames about the connection itself: their kind, flags, stream and payload.
+
+        `budget` limits the work that all frames but whole calls cause.
+        """
+        self.taken = 0
+        """Bytes of DATA since the owner last made room for as many."""
+        self.takes_more = True
+        """Whether new calls are welcome."""
+        self.last = 0
+        """The newest stream of the peer."""
+        self._answers = Answers(calls, outgoing, self._answered)
+        self._outgoing = outgoing
+        self._control = control
+        self._budget = budget
+        self._blocks = HeaderBlocks()
+        # What there is of a call: its headers, pieces of its message, or all of it, which is being answered.
+        self._open: dict[int, Call | Pieces | asyncio.Task[None]] = {}
+        # Streams that we ended before the peer did: more may be on its way, and does not matter.
+        self._ended_early: dict[int, None] = {}
+        self._assembly = BlockAssembly()
+        self._buffered = 0
+        self._slow: set[int] = set()
+        # Calls that have begun. The number of a stream is no count of them: a peer may leave numbers out.
+        self._begun = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every call that came has been answered."""
+        return not self._open and not self._outgoing.held
+
+    def read(self, data: bytes, at: int) -> int:
+        """Take the whole frames in `data` from `at` on; where the rest begins. Raises `http2.ProtocolError`."""
+        end = len(data)
+        streams, known, held = self._open, self._blocks.known, self._outgoing.held
+        assembly = self._assembly
+        while end - at >= http2.HEAD_BYTES:
+            high, low, kind, flags, stream = http2.HEAD.unpack_from(data, at)
+            length = high << 8 | low
+            begin = at + http2.HEAD_BYTES
+            after = begin + length
+            if length > http2.LARGEST_FRAME:
+                raise http2.ProtocolError("a frame is too large", http2.FRAME_SIZE_ERROR)
+            if after > end:
+                break
+            if (
+                kind == http2.DATA
+                and flags == http2.END_STREAM
+                and (call := streams.get(stream)).__class__ is Call
+                and call.is_plain_check
+                and length >= PREFIX
+                and data[begin : begin + PREFIX] == b"\0" + (length - PREFIX).to_bytes(4, "big")
+                and assembly.stream is None
+            ):
+                self.taken += length
+                del streams[stream]
+                if task := self._answers.check(stream, call, data[begin + PREFIX : after]):
+                    streams[stream] = task
+            elif (
+                kind == http2.HEADERS
+                and flags == http2.END_HEADERS
+                and (call := known.get(data[begin:after])) is not None
+                and self.last < stream <= http2.LAST_STREAM
+                and stream & 1
+                and assembly.stream is None
+                and self.takes_more
+                and len(streams) + len(held) < MOST_STREAMS
+            ):
+                self.last = stream
+                self._begun += 1
+                streams[stream] = call
+            else:
+                self._take(kind, flags, stream & http2.LAST_STREAM, data[begin:after])
+            at = after
+            if len(self._outgoing.frames) >= _TOGETHER:
+                self._outgoing.flush()
+        return at
+
+    def spend(self, units: int) -> None:
+        """Pay for work that no call is the reason of. Raises `http2.ProtocolError` when the budget is used up."""
+        self._budget.spend(units, self._begun)
+
+    def sweep(self) -> None:
+        """To be called now and then: end calls that had begun to come the last time, and still have not come."""
+        coming = {stream for stream, state in self._open.items() if not isinstance(state, asyncio.Task)}
+        for stream in coming & self._slow:
+            self._fail(stream, CallError(DEADLINE_EXCEEDED, "the request did not come"), ended=False)
+        self._slow = coming - self._slow
+
+    def abandon(self) -> None:
+        """Nobody waits for answers any more. To be called last: what points back here is let go of."""
+        for stream in [*self._open]:
+            self._close(stream)
+        del self._answers
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Whatever is not what Envoy sends all the time."""
+        if self._assembly.stream is not None and (kind != http2.CONTINUATION or stream != self._assembly.stream):
+            raise http2.ProtocolError("a header block is interrupted")
+        if is_control(kind):
+            self.spend(1)
+        try:
+            match kind:
+                case http2.DATA:
+                    self._take_data(flags, stream, payload)
+                case http2.HEADERS:
+                    self._take_block(self._assembly.begin(flags, stream, payload))
+                case http2.CONTINUATION:
+                    self._take_block(self._assembly.go_on(flags, payload))
+                case http2.RST_STREAM:
+                    self._take_reset(stream, payload)
+                case http2.WINDOW_UPDATE:
+                    self._take_window(stream, payload)
+                case http2.PRIORITY:
+                    http2.check_priority(stream, payload)
+                case http2.SETTINGS | http2.PING | http2.GOAWAY:
+                    self._control(kind, flags, stream, payload)
+                case http2.PUSH_PROMISE:
+                    raise http2.ProtocolError("a client cannot push")
+        except http2.ProtocolError as error:
+            if not error.stream:
+                raise
+            # As dear as a reset by the peer: a peer can make us send these as fast.
+            self.spend(RESET)
+            self._end_early(error.stream, ended=bool(flags & http2.END_STREAM))
+            self._outgoing.forget(error.stream)
+            self._outgoing.frames.append(http2.reset(error.stream, error.code))
+
+    def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
+        self.taken += len(payload)
+        state = self._open.get(stream)
+        if state is None or isinstance(state, asyncio.Task):
+            if stream > self.last or not stream & 1:
+                raise http2.ProtocolError("data for a stream that was never opened")
+            if stream in self._ended_early:
+                self.spend(not payload)
+                return
+            raise http2.ProtocolError("data after the end", http2.STREAM_CLOSED, stream)
+        data = http2.content(http2.DATA, flags, payload)
+        ended = bool(flags & http2.END_STREAM)
+        if not (data or ended):
+            self.spend(1)
+        if isinstance(state, Call):
+            state = self._open[stream] = Pieces(state)
+        self._buffered += len(data)
+        try:
+            state.add(data)
+            if self._buffered > MOST_BUFFERED:
+                raise CallError(RESOURCE_EXHAUSTED, "too much is unfinished on this connection")
+        except CallError as error:
+            self._fail(stream, error, ended=ended)
+        else:
+            if ended:
+                self._complete(stream, state.call, bytes(state.data))
+
+    def _take_block(self, whole: Block | None) -> None:
+        if whole is None:
+            return
+        stream, block, ended, depends_on_itself = whole
+        if depends_on_itself:
+            # Not before the block is read: it belongs to the state of the whole connection (section 4.3).
+            self._blocks.skip(block)
+            self._begun += stream > self.last
+            self.last = max(self.last, stream)
+            raise http2.ProtocolError("a stream depends on itself", stream=stream)
+        if stream <= self.last:
+            self._take_trailers(stream, block, ended=ended)
+            return
+        self.last = stream
+        self._begun += 1
+        if not self.takes_more or len(self._open) + len(self._outgoing.held) >= MOST_STREAMS:
+            self._blocks.skip(block)
+            raise http2.ProtocolError("no more for now", http2.REFUSED_STREAM, stream)
+        call = self._blocks.known.get(block) or self._blocks.read(block, stream)
+        if call.is_grpc and call.path not in METHODS:
+            # At once: a stream of messages might have no end before there is an answer.
+            self._fail(stream, CallError(UNIMPLEMENTED, "there is no such method"), ended=ended)
+        elif ended:
+            self._complete(stream, call, b"")
+        else:
+            self._open[stream] = call
+
+    def _take_trailers(self, stream: int, block: bytes, *, ended: bool) -> None:
+        trailers = self._blocks.read_trailers(block)
+        state = self._open.get(stream)
+        if stream in self._ended_early:
+            return
+        if state is None or isinstance(state, asyncio.Task):
+            # Before our answer it is the stream that is wrong, after it the connection (section 5.1).
+            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED, stream if state else 0)
+        if not ended:
+            raise http2.ProtocolError("headers between data", stream=stream)
+        check_trailers(trailers, stream)
+        call, body = (state, b"") if isinstance(state, Call) else (state.call, bytes(state.data))
+        self._complete(stream, call, body)
+
+    def _take_reset(self, stream: int, payload: bytes) -> None:
+        http2.check_size(payload, http2.NUMBER.size)
+        self._check_is_opened(stream)
+        # A call that came whole has cost the peer as much as it costs us. Callers of Envoy can make it send a call
+        # and give it up, so these must not use up what other callers' connection has.
+        self.spend(RESET if isinstance(self._open.get(stream), Call | Pieces) else PER_CALL)
+        self._close(stream)
+        self._outgoing.forget(stream)
+        self._ended_early.pop(stream, None)
+
+    def _take_window(self, stream: int, payload: bytes) -> None:
+        http2.check_size(payload, http2.NUMBER.size)
+        size = http2.number(payload)
+        if stream:
+            self._check_is_opened(stream)
+        if not size:
+            raise http2.ProtocolError("no room is made", stream=stream)
+        if not stream or stream in self._open or stream in self._outgoing.held:
+            self.spend(self._outgoing.widen(stream, size) // LOOKS)
+
+    def _check_is_opened(self, stream: int) -> None:
+        if stream > self.last or not stream & 1:
+            raise http2.ProtocolError("a stream that was never opened")
+
+    def _complete(self, stream: int, call: Call, body: bytes) -> None:
+        """The peer has sent all of a call."""
+        self._close(stream)
+        if call.length is not None and call.length != len(body):
+            raise http2.ProtocolError("a body is not as long as announced", stream=stream)
+        if task := self._answers.give(stream, call, body):
+            self._open[stream] = task
+
+    def _answered(self, stream: int) -> None:
+        self._open.pop(stream, None)
+        self._outgoing.flush()
+
+    def _fail(self, stream: int, error: CallError, *, ended: bool) -> None:
+        self._outgoing.fail(stream, error)
+        self._end_early(stream, ended=ended)
+        if not ended:
+            # The peer need not send the rest (RFC 9113 section 8.1).
+            self._outgoing.frames.append(http2.reset(stream, http2.NO_ERROR))
+
+    def _end_early(self, stream: int, *, ended: bool) -> None:
+        self._close(stream)
+        if not ended:
+            self._ended_early[stream] = None
+            if len(self._ended_early) > _ENDED_EARLY:
+                del self._ended_early[next(iter(self._ended_early))]
+
+    def _close(self, stream: int) -> None:
+        state = self._open.pop(stream, None)
+        if isinstance(state, asyncio.Task):
+            state.cancel()
+        elif isinstance(state, Pieces):
+            self._buffered -= len(state.data)

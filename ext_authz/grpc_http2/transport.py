@@ -1,0 +1,114 @@
+"""The fast transport: our own HTTP/2 on the event loop, with TLS, limits and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from ext_authz.grpc_http2 import refused
+from ext_authz.grpc_http2.calls import Calls
+from ext_authz.grpc_http2.connection import Connection
+from ext_authz.net.listen_addresses import TcpAddress, cannot_listen, parse
+from oauth_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ext_authz.service.server import CheckServer
+    from oauth_core.settings import AuthzSettings
+
+_SWEEP_SECONDS = 10.0
+_BACKLOG = 1024
+
+
+class Http2Transport:
+    """A listening server. Belongs to one event loop."""
+
+    def __init__(self, check_server: CheckServer) -> None:
+        self._calls = Calls(check_server)
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def start(self, address: str, settings: AuthzSettings) -> None:
+        """Listen on `address` (`host:port` or `unix:/path`). Raises `ListenError`, or `OSError` or
+        `SettingsError` for a TLS file.
+        """
+        context = _tls(settings)
+        listening = _listen(address)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._calls, self._connections), sock=listening, ssl=context, backlog=_BACKLOG
+        )
+        self._sweeping = asyncio.create_task(self._sweep())
+
+    async def stop(self, patience: float) -> None:
+        """Take no more calls, and give those under way so many seconds."""
+        if self._server is not None:
+            self._server.close()
+        try:
+            async with asyncio.timeout(patience):
+                while self._connections:  # again, because one may have come meanwhile
+                    for connection in list(self._connections):
+                        connection.leave()
+                    await asyncio.wait([connection.ended for connection in self._connections])
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            for connection in list(self._connections):
+                connection.sweep()
+
+
+def _listen(address: str) -> socket.socket:
+    place = parse(address)
+    if not isinstance(place, TcpAddress):
+        found: socket.socket = socket.socket(socket.AF_UNIX)
+        where: str | tuple[str, int] = str(place.path)
+    else:
+        found = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET)
+        where = (place.host, place.port)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: a peer whose machine has vanished does not stay for ever.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # The parent has made sure that nobody but our own workers shares the port.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if place.host == "::":
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    try:
+        found.bind(where)
+    except OSError:
+        found.close()
+        raise cannot_listen(address) from None
+    return found
+
+
+def _tls(settings: AuthzSettings) -> ssl.SSLContext | None:
+    if settings.authz_tls_cert is None or settings.authz_tls_key is None:
+        return None
+    authorities = settings.authz_tls_client_ca
+    for file in filter(None, (settings.authz_tls_cert, settings.authz_tls_key, authorities)):
+        file.read_bytes()  # its error names the file, OpenSSL's does not
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = refused.Handshake
+    # What RFC 9113 section 9.2 asks of TLS 1.2. With 1.3 all of it is so anyway.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.set_alpn_protocols(["h2"])
+    try:
+        context.load_cert_chain(settings.authz_tls_cert, settings.authz_tls_key)
+    except ssl.SSLError:
+        raise SettingsError(["authz_tls_cert, authz_tls_key: are no certificate and its key in PEM"]) from None
+    if authorities is not None:
+        try:
+            context.load_verify_locations(authorities)
+        except ssl.SSLError:
+            raise SettingsError(["authz_tls_client_ca: is no certificate in PEM"]) from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,0 +1,4 @@
+"""Where the check service listens.
+
+Imports nothing of `ext_authz`.
+"""

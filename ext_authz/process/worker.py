@@ -1,0 +1,75 @@
+"""One worker of the check service: `python -m ext_authz.process.worker ADDRESS`, started by its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from ext_authz.net.listen_addresses import ListenError
+from ext_authz.process.parent_link import ParentLink
+from ext_authz.service.server import check_server
+from ext_authz.transports.choice import choose
+from oauth_core.errors import SettingsError
+from oauth_core.process import logs
+from oauth_core.settings import AuthzSettings, load
+
+
+def main() -> int:
+    """Serve until told to drain; return the exit code: 0 done, 2 wrong settings or address."""
+    os.umask(0o077)  # a Unix socket is for this user alone
+    # Who wants us to stop tells the parent; a signal to the whole group must not cut a drain short.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        settings = load(AuthzSettings, None, os.environ)
+        logs.configure("ext_authz", settings.log_level, file=settings.log_file)
+        uvloop.run(_serve(sys.argv[1], settings))
+    except SettingsError as error:
+        return _refuse(*error.faults)
+    except ListenError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or sys.argv[1]}: {error.strerror or type(error).__name__}")
+    return 0
+
+
+async def _serve(address: str, settings: AuthzSettings) -> None:
+    log = structlog.get_logger("server")
+    async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
+        transport = choose(settings, server)
+        await transport.start(address, settings)
+        link = ParentLink.from_environment(os.environ)
+        await link.ready()
+        beating = asyncio.create_task(link.beat(server.figures))
+        told = asyncio.create_task(link.told_to_drain())
+        try:
+            await asyncio.wait((told, server.failed), return_when=asyncio.FIRST_COMPLETED)
+            log.info("server.draining")
+            server.health.drain()
+            # Until it is heard of, checks are still sent here: later they would find nobody.
+            heard = 0.0 if server.failed.done() else server.health.seconds_to_be_heard
+            heard = min(heard, settings.authz_drain_seconds / 2)
+            await asyncio.sleep(heard)
+            await transport.stop(settings.authz_drain_seconds - heard)
+            if server.failed.done():
+                await server.failed
+        finally:
+            for task in (beating, told):
+                task.cancel()
+            await asyncio.gather(beating, told, return_exceptions=True)
+            link.close()
+    log.info("server.stopped")
+
+
+def _refuse(*faults: str) -> int:
+    sys.stderr.writelines(f"ext_authz: {fault}\n" for fault in faults)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""One worker as its parent sees it: a process that becomes ready, beats, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ext_authz.process.parent_link import BEAT, BEAT_SECONDS, DRAIN, LINK_VARIABLE, READY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ext_authz.metrics.families import Figures
+    from ext_authz.net.listen_addresses import Address
+
+START_SECONDS = 30.0
+WRONG_SETTINGS = 2
+"""Exit code of a worker that will not start however often it is tried."""
+
+_KILL_MARGIN_SECONDS = 2.0
+_READ = 65536
+
+
+class WorkerProcess:
+    """A started worker. `ended` has its exit code once it is gone."""
+
+    def __init__(self, process: asyncio.subprocess.Process, end: socket.socket) -> None:
+        self.pid = process.pid
+        self.ended = asyncio.create_task(process.wait())
+        self.hung = False
+        self.figures: Figures = {}
+        """What it counted, as of its last heartbeat."""
+        self._process = process
+        self._end = end
+        self._ready = asyncio.Event()
+        self._silent_ticks = 0
+        self._listening = asyncio.create_task(self._listen())
+        self._watching: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, address: Address, environ: Mapping[str, str]) -> WorkerProcess:
+        """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "ext_authz.process.worker", str(address)),
+                stdin=asyncio.subprocess.DEVNULL,
+                env={**environ, LINK_VARIABLE: str(theirs.fileno())},
+                pass_fds=(theirs.fileno(),),
+                # A session of its own: a signal to our group must not cut short what a worker still has to answer.
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours)
+
+    async def wait_until_ready(self, hang_seconds: float) -> bool:
+        """Whether it became ready; if so, it is killed from now on when it is silent for `hang_seconds`."""
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((ready, self.ended), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if not self._ready.is_set() or self.ended.done():
+            await self.kill()
+            return False
+        self._watching = asyncio.create_task(self._watch(hang_seconds))
+        return True
+
+    async def drain(self, patience: float) -> None:
+        """Have it finish what is under way; what takes longer than `patience` seconds is cut off."""
+        with suppress(OSError):
+            self._end.send(DRAIN)
+        await asyncio.wait((self.ended,), timeout=patience + _KILL_MARGIN_SECONDS)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it at once, if it has not ended, and forget it."""
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+        await self.ended
+        tasks = [task for task in (self._listening, self._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._end.close()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        rest = b""
+        with suppress(OSError):
+            while words := await loop.sock_recv(self._end, _READ):
+                self._silent_ticks = 0
+                *lines, rest = (rest + words).split(b"\n")
+                for line in lines:
+                    if line == READY:
+                        self._ready.set()
+                if lines and lines[-1].startswith(BEAT + b"{"):
+                    self.figures = json.loads(lines[-1][len(BEAT) :])
+
+    async def _watch(self, hang_seconds: float) -> None:
+        """Kill it when it is silent. Our own ticks are counted: when the whole machine slept, nobody hung."""
+        while self._silent_ticks * BEAT_SECONDS <= hang_seconds:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._silent_ticks += 1
+        self.hung = True
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)

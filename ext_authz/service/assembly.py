@@ -1,0 +1,159 @@
+"""Puts a check service together: Redis, the local view, the keys, the facts, the record. A transport uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Never
+
+import structlog
+
+from ext_authz.decision.access_log import AccessLog
+from ext_authz.decision.allow_response import Permits
+from ext_authz.decision.check import Authorizer, Unrecorded
+from ext_authz.decision.disabled_services import IsolatedServices
+from ext_authz.decision.envoy_messages import Names
+from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.key_cache import KeyCache
+from ext_authz.decision.resolver import MOST_WAITING, FactFinder
+from ext_authz.decision.verified_token_cache import TokenMemory
+from ext_authz.metrics.families import Figures, labelled
+from ext_authz.metrics.meter import Meter, Unmetered
+from oauth_core.errors import SettingsError
+from oauth_core.jose.jwk_set_signature import KeySetVerifier
+from oauth_core.policy.resources import ServiceIndex
+from oauth_core.process.logs import audit_stream
+from oauth_core.process.settings_watcher import PolicyFile
+from oauth_core.settings import AuthzSettings
+from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.clock import unsleeping_clock
+from oauth_core.store.connection import roster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from oauth_core.audit import AuditSink
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A check service without a transport.
+
+    `failed` is done when a task in the background has failed, which must end the process: its exception says why.
+    """
+
+    authorizer: Authorizer
+    keys: KeyCache
+    view: LocalView
+    tokens: TokenMemory
+    turns: Turns
+    meter: Meter
+    failed: asyncio.Future[list[Never]]
+
+    def figures(self) -> Figures:
+        """What was counted so far, and how things stand."""
+        counts = self.view.counts
+        return {
+            **self.meter.figures(),
+            labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
+            labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
+            "portcullis_signatures_waiting": self.turns.waiting,
+            "portcullis_remembered_tokens": len(self.tokens),
+            "portcullis_redis_questions_total": counts.misses,
+            "portcullis_redis_questions_shared_total": counts.shared,
+            "portcullis_redis_questions_refused_total": counts.refused,
+            "portcullis_redis_questions_waiting": self.view.waiting,
+            "portcullis_invalidations_total": counts.invalidations,
+            "portcullis_links_total": counts.links,
+            "portcullis_link_up": int(self.view.is_linked),
+            "portcullis_staleness_seconds": self.view.staleness,
+            "portcullis_keys_fresh": int(self.keys.is_fresh),
+        }
+
+
+@asynccontextmanager
+async def assembled(
+    settings: AuthzSettings,
+    audit: AuditSink,
+    report: Callable[[bool], Awaitable[None]],
+    environ: Mapping[str, str],
+) -> AsyncIterator[Assembled]:
+    """A check service that keeps itself up to date inside the block, in the running loop.
+
+    `report` is told again and again whether it can decide anything. The settings file that `environ` names is
+    followed: who may do what is always as it says. Raises `SettingsError` for an address of
+    Redis that is none.
+    """
+    try:
+        servers = roster(settings, bound=settings.revocation_bound, clock=unsleeping_clock)
+    except ValueError:
+        # Without what was said: it may repeat the address, and that may hold a password.
+        raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
+    view = LocalView(
+        servers,
+        timeout=settings.redis_timeout,
+        bound=settings.revocation_bound,
+        remembered=settings.remembered_tokens,
+        concurrent=settings.concurrent_reads,
+        report=_tell_of_link,
+    )
+    verifier = KeySetVerifier(settings.jwks_verification_key)
+    keys = KeyCache(view.published_keys, verifier, changed=view.published_keys.changed)
+    isolated = IsolatedServices(view.isolated_services, bound=settings.revocation_bound)
+    tokens = TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens)
+    turns = Turns(MOST_WAITING)
+    facts = FactFinder(
+        services=ServiceIndex(settings.resolved_services),
+        policy=settings.policy,
+        keys=keys,
+        tokens=tokens,
+        liveness=view,
+        isolated=isolated,
+        clock=lambda: int(time.time()),
+        turns=turns,
+    )
+    log = AccessLog(audit, audit_stream(), program="ext_authz")
+    permits = Permits(
+        Names(settings.identity_headers, trusted_proxies=settings.trusted_proxies),
+        stream_seconds=settings.stream_seconds,
+        call_seconds=settings.call_seconds,
+        signer=settings.assertion_signer,
+    )
+    allowed = Unrecorded() if settings.audit_allowed == "none" else log
+    meter = Meter() if settings.metrics_listen else Unmetered()
+    authorizer = Authorizer(facts, log, allowed, permits, meter)
+
+    def use(fresh: AuthzSettings) -> None:
+        authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
+
+    policy_file = PolicyFile(AuthzSettings, environ, settings, audit)
+    # These have no end of their own: if one fails, what is known would be trusted for ever.
+
+    async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
+        # Until this is read too, every service is unknown.
+        if are_keys_fresh and not isolated.is_known:
+            await isolated.read()
+        await report(are_keys_fresh and isolated.is_known)
+
+    forever = (view.keep(), keys.watch(tell), isolated.watch(), policy_file.follow(use))
+    background = [asyncio.create_task(task) for task in forever]
+    failed = asyncio.gather(*background)
+    try:
+        yield Assembled(authorizer, keys, view, tokens, turns, meter, failed)
+    finally:
+        failed.cancel()
+        # `failed` is waited for too: an outcome that nothing takes is logged as an error.
+        await asyncio.gather(*background, failed, return_exceptions=True)
+        log.close()
+        await servers.aclose()
+
+
+def _tell_of_link(error: str | None) -> None:
+    log = structlog.get_logger("view")
+    if error is None:
+        log.info("view.linked")
+    else:
+        # Until there is a link again every check asks Redis, and is refused as unknown if that is silent.
+        log.warning("view.unlinked", error=error)

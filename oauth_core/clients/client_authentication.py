@@ -1,0 +1,155 @@
+"""Who is calling the token endpoint: RFC 6749 section 2.3, with what real clients do.
+
+The id may come in the Basic header, in the form, in a signed assertion (RFC 7523), or in several when they agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+
+from oauth_core.clients import client_assertions
+from oauth_core.clients.client_assertions import AssertionFault
+from oauth_core.crypto.credentials import secret_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client
+    from oauth_core.parameters import Parameters
+
+
+_LONGEST = 4096
+"""Characters of a Basic header; as much as a parameter of the form may have."""
+
+
+@dataclass(frozen=True)
+class Presented:
+    """What a caller says of itself. `repr` must not show the secret or the assertion.
+
+    `fault` is what is wrong with its credentials; it counts only against a client that has to prove itself.
+    """
+
+    client_id: str
+    secret: str | None
+    by_header: bool
+    assertion: str | None = None
+    fault: DisplayedError | None = None
+
+    def __repr__(self) -> str:
+        return f"Presented(client_id={self.client_id!r})"
+
+
+def presented(authorization: str | None, form: Parameters) -> Presented:
+    """Read the caller's credentials.
+
+    Raises `DisplayedError` when they name no client. Other faults are for `authenticate` to judge.
+    """
+    form_id, form_secret = form.get("client_id"), form.get("client_secret")
+    if form.get("client_assertion") or form.get("client_assertion_type"):
+        try:
+            if authorization is not None or form_secret is not None:
+                # RFC 6749 section 2.3: one method, or it is not clear which of them was believed.
+                raise DisplayedError(
+                    ErrorCode.INVALID_REQUEST, "more than one way of client authentication was sent"
+                )
+            return _by_assertion(form)
+        except DisplayedError as wrong:
+            if form_id is None:
+                raise
+            return Presented(form_id, None, by_header=False, fault=wrong)
+    if authorization is None:
+        if form_id is None:
+            raise refused("no client authentication was sent", by_header=False)
+        return Presented(form_id, form_secret, by_header=False)
+    try:
+        client_id, secret = _basic(authorization)
+    except DisplayedError as malformed:
+        if form_id is None:
+            raise
+        return Presented(form_id, None, by_header=True, fault=malformed)
+    contradiction = DisplayedError(
+        ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients"
+    )
+    if form_id is not None and form_id != client_id:
+        # A public client proves nothing, so a header that real clients send beside the form does not matter.
+        return Presented(form_id, None, by_header=True, fault=contradiction)
+    fault = contradiction if form_secret not in {None, secret} else None
+    return Presented(client_id, secret or None, by_header=True, fault=fault)
+
+
+def authenticate(client: Client | None, who: Presented) -> Client:
+    """Return the client when `who` proved to be it, by its secret or by needing none.
+
+    A public client proves nothing by what it sends, so dummy secrets and assertions, a header of a former token
+    and the like are ignored: refusing them makes real clients throw their registration away. The assertion of any
+    other client is no proof here: the calling code checks it with the client's keys.
+    An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, mostly 401 `invalid_client`:
+    clients that see it register again.
+    """
+    if client is None and who.fault is not None and who.fault.code is ErrorCode.INVALID_REQUEST:
+        raise who.fault
+    if client is None:
+        raise refused("client authentication failed", by_header=who.by_header)
+    if is_public(client):
+        return client
+    if who.assertion is not None:
+        raise refused("client authentication failed", by_header=who.by_header)
+    if who.fault is not None:
+        raise who.fault
+    if client.secret_hash is None:
+        raise refused("client authentication failed", by_header=who.by_header)
+    if who.secret is None or not secret_matches(who.secret, client.secret_hash):
+        raise refused("client authentication failed", by_header=who.by_header)
+    return client
+
+
+def is_public(client: Client) -> bool:
+    """Whether `client` has nothing to prove itself with (OAuth 2.1 section 2.1): not even a secret from before."""
+    return client.token_endpoint_auth_method == "none" and client.secret_hash is None
+
+
+def refused(description: str, *, by_header: bool) -> DisplayedError:
+    """401 `invalid_client`, with the challenge that RFC 6749 section 5.2 wants when Basic was tried."""
+    return DisplayedError(
+        ErrorCode.INVALID_CLIENT,
+        description,
+        status=401,
+        challenge='Basic realm="token", charset="UTF-8"' if by_header else None,
+    )
+
+
+def _by_assertion(form: Parameters) -> Presented:
+    """The caller's id and assertion (RFC 7521 section 4.2); a `client_id` beside it must be the same."""
+    if form.get("client_assertion_type") != client_assertions.TYPE:
+        raise refused(f"client_assertion_type must be {client_assertions.TYPE}", by_header=False)
+    assertion = form.get("client_assertion")
+    said = AssertionFault.MALFORMED if assertion is None else client_assertions.read(assertion)
+    if isinstance(said, AssertionFault):
+        raise refused(said, by_header=False)
+    if form.get("client_id") not in {None, said.client_id}:
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "the assertion and the form name different clients")
+    return Presented(said.client_id, None, by_header=False, assertion=assertion)
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    """Id and secret of a Basic header. Both are form-encoded first (RFC 6749 section 2.3.1).
+
+    Clients that skip that step are understood too: our ids and secrets have nothing to encode.
+    """
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise refused("only Basic is understood in the Authorization header here", by_header=True)
+    if len(encoded) > _LONGEST:
+        raise refused("the Basic header is too long", by_header=True)
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        raise refused("the Basic header is malformed", by_header=True) from None
+    client_id, colon, secret = (unquote_plus(part) for part in pair.partition(":"))
+    # NUL is looked for after decoding, or `%00` would bring in what the form refuses.
+    if not colon or not client_id or "\x00" in client_id + secret:
+        raise refused("the Basic header is malformed", by_header=True)
+    return client_id, secret

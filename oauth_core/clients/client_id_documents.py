@@ -1,0 +1,121 @@
+"""Clients whose id is the URL of a document that describes them (draft-ietf-oauth-client-id-metadata-document).
+
+What is proven is who controls that URL, so its host is what people are shown. Everything else in the document is
+the client's own word, and goes through the rules that a registration does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from oauth_core import strict_json
+from oauth_core.clients import redirect_uris
+from oauth_core.clients.client_metadata import chosen_members
+from oauth_core.errors import DisplayedError
+from oauth_core.model import Client
+from oauth_core.net import fetchable_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+METHODS = ("none", "private_key_jwt")
+"""How such a client may authenticate: there is nobody to share a secret with."""
+
+_METHOD_MEMBERS = ("token_endpoint_auth_method", "token_endpoint_auth_methods_supported")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?:\*\.{_LABEL}(?:\.{_LABEL})*|{_LABEL}(?:\.{_LABEL})*(?::[1-9][0-9]{{0,4}})?)", re.ASCII)
+
+
+def is_url(client_id: str) -> bool:
+    """Whether `client_id` means to be a URL, fit or not; ids that we give out never look like one."""
+    return client_id.startswith(("https://", "http://"))
+
+
+def check_url(client_id: str, *, loopback: bool) -> str:
+    """Return `client_id` when it is fit to be fetched and to name a client for ever. Raises `ValueError`."""
+    return fetchable_urls.check(client_id, what="a client_id that is a URL", loopback=loopback)
+
+
+def host_of(client_id: str) -> str | None:
+    """The host, and the port if there is one, that vouches for this client; `None` when it was registered here."""
+    return urlsplit(client_id).netloc if is_url(client_id) else None
+
+
+def parse(body: bytes, url: str, *, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES) -> Client:
+    """The client that the document `body`, found at `url`, describes. Raises `ValueError` in words for people.
+
+    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`).
+    """
+    document = strict_json.parse(body)
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - a bad value, not a bad call
+    # Byte for byte: otherwise whoever can place a file on a host could speak for another of its clients.
+    if document.get("client_id") != url:
+        raise ValueError("its client_id is not the URL it was found at")
+    if not isinstance(document.get("client_name"), str) or not document["client_name"].strip():
+        raise ValueError("it has no client_name")
+    if any(member.startswith("client_secret") for member in document):
+        raise ValueError("it has a client_secret, which cannot be one: everybody can read the document")
+    members = _chosen(document, _methods(document), app_schemes)
+    return Client(client_id=url, issued_at=0, registration_token_hash="", **members)
+
+
+def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Hosts whose client documents are accepted: `app.example`, `app.example:8443`, or `*.example` for all below.
+
+    Raises `ValueError`.
+    """
+    found = tuple(hosts)
+    if not all(_HOST.fullmatch(host) for host in found):
+        # Without what was given: a secret in the wrong variable must not end in a log.
+        raise ValueError("must be lower-case host names without a scheme or a path, like app.example or *.example")
+    return found
+
+
+def is_accepted(url: str, hosts: Collection[str]) -> bool:
+    """Whether the host of `url` is among `hosts`; an empty list accepts every host."""
+    host = urlsplit(url).netloc
+    return not hosts or any(
+        host == each or (each.startswith("*.") and host.endswith(each[1:]) and host != each[1:]) for each in hosts
+    )
+
+
+def _methods(document: Mapping[str, object]) -> tuple[str, ...]:
+    """The ways to authenticate that the document offers and that are possible here, the best one first.
+
+    `token_endpoint_auth_method` (RFC 7591 section 2) comes first. Some documents list what they can do beside it
+    (`token_endpoint_auth_methods_supported`); of those no proof is preferred, because a client that offers it may
+    come without one. Raises `ValueError` when there is none.
+    """
+    stated, listed = (_texts(document, name) for name in _METHOD_MEMBERS)
+    if not stated and not listed:
+        return ("none",)
+    offered = (*stated, *sorted(listed, key=lambda method: method != "none"))
+    if not (possible := tuple(dict.fromkeys(method for method in offered if method in METHODS))):
+        raise ValueError(f"its token_endpoint_auth_method must be one of: {', '.join(METHODS)}")
+    return possible
+
+
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = document.get(name)
+    values = value if isinstance(value, list) else [] if value is None or value == "" else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise ValueError(f"its {name} is not text")
+    return tuple(values)
+
+
+def _chosen(
+    document: Mapping[str, object], methods: Sequence[str], app_schemes: Collection[str]
+) -> dict[str, Any]:
+    """The members with the first of `methods` that the rest of the document fits: keys may be missing for one."""
+    method, *others = methods
+    # Nothing depends on the scopes of a document.
+    members = {**document, "token_endpoint_auth_method": method, "scope": None}
+    try:
+        return chosen_members(members, app_schemes=app_schemes, may_be_vouched_for=True)
+    except DisplayedError as error:
+        if others:
+            return _chosen(document, others, app_schemes)
+        raise ValueError(error.description) from None

@@ -1,0 +1,156 @@
+"""Which redirect URIs may be registered, and when a requested one is the registered one.
+
+Exact comparison, except that a native app on loopback gets its port from the operating system each time, so
+there any port matches (RFC 8252 section 7.3); host and path stay exact.
+
+Schemes are allowed by a list, not denied by one: an operating system gives hundreds of schemes to programs of its
+own (`ms-msdt:`, `search-ms:`), and some of those act on what the rest of the URI says.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.net.public_urls import is_loopback as is_this_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+_LONGEST = 2048
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?(?=[/?]|\Z)")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
+# A scheme that an app derived from a domain of its own (RFC 8252 section 7.1), such as `com.example.app`.
+_REVERSED_DOMAIN = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+\Z")
+# Windows gives its own programs schemes with a dot that begin like this.
+_SYSTEM = frozenset({"explorer", "ie", "microsoft", "shell", "windows"})
+# Schemes that no operator can mean: a browser or an operating system would act on what the caller wrote.
+_NEVER = frozenset(
+    {
+        "about",
+        "blob",
+        "chrome",
+        "data",
+        "file",
+        "filesystem",
+        "ftp",
+        "http",
+        "https",
+        "intent",
+        "jar",
+        "javascript",
+    }
+    | {"mailto", "resource", "search", "search-ms", "vbscript", "view-source", "ws", "wss", "x-javascript"}
+    # Not a scheme but a host whose scheme was forgotten.
+    | {"localhost"}
+)
+
+APP_SCHEMES = frozenset(
+    {"antigravity", "claude", "cursor", "goose", "grokbot", "kiro", "raycast", "trae", "vscode", "vscode-insiders"}
+    | {"vscodium", "warp", "windsurf", "windsurf-next", "zed"}
+)
+"""Schemes without a dot that MCP clients in wide use register for themselves."""
+
+
+def check_app_scheme(scheme: str) -> str:
+    """Return `scheme` when an operator may add it to `APP_SCHEMES`. Raises `ValueError`."""
+    if not _SCHEME.match(scheme):
+        raise ValueError("each is the name of a scheme, such as myapp, in lower case and without a colon")
+    if scheme in _NEVER or scheme.startswith("ms-"):
+        raise ValueError("one of them belongs to browsers or to the operating system, not to one app")
+    return scheme
+
+
+def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
+    """Return `uri` when it may be registered. Raises `DisplayedError` that names it and says what is wrong.
+
+    Allowed are https, http on loopback, schemes that are a reversed domain name (`com.example.app`), and
+    `app_schemes`.
+    """
+    if not isinstance(uri, str):
+        raise _refused(repr(uri)[:100], "is not a string")
+    if len(uri) > _LONGEST:
+        raise _refused(f"{uri[:100]}...", f"is longer than {_LONGEST} characters")
+    # Browsers and parsers differ on white space, backslashes and user info: that is how hosts get confused.
+    if not uri.isascii() or re.search(r"[\x00-\x20\x7f\\<>\"`{}|^]", uri):
+        raise _refused(uri, "has a character that a URI may not contain")
+    if "#" in uri:
+        raise _refused(uri, "has a fragment")
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        raise _refused(uri, "is not a URI") from None
+    if not _SCHEME.match(uri.partition(":")[0]) or not parts.scheme:
+        raise _refused(uri, "is not an absolute URI with a lower-case scheme")
+    if not _is_allowed_scheme(parts.scheme, app_schemes):
+        raise _refused(
+            uri,
+            f"has the scheme {parts.scheme}, which is not one of a known app; "
+            "allowed are https, http on loopback, and schemes with a dot (com.example.app)",
+        )
+    if "@" in parts.netloc:
+        raise _refused(uri, "has a user name in it")
+    if parts.scheme in {"http", "https"} and not parts.hostname:
+        raise _refused(uri, "has no host")
+    # An escaped or exotic host is spelled one way here and another way in the browser's address bar.
+    if parts.scheme in {"http", "https"} and not _HOST.match(parts.netloc):
+        raise _refused(uri, "has a host that is not a plain name or address")
+    if parts.scheme == "http" and not _LOOPBACK.match(uri):
+        raise _refused(uri, "uses http; only loopback addresses may")
+    if not parts.netloc and not parts.path:
+        raise _refused(uri, "has nothing after its scheme")
+    return uri
+
+
+def matches(registered: Iterable[str], requested: str) -> bool:
+    """Whether `requested` is one of `registered`: byte for byte, or on loopback for any port."""
+    portless = _without_port(requested)
+    return any(
+        requested == candidate or (portless is not None and portless == _without_port(candidate))
+        for candidate in registered
+    )
+
+
+def for_any_port(uri: str) -> str:
+    """`uri` as it is compared: on loopback without its port."""
+    return _without_port(uri) or uri
+
+
+def host_of(uri: str) -> str:
+    """What to show a person as the place they will be sent to: the host, or the scheme of an app."""
+    parts = urlsplit(uri)
+    return parts.netloc if parts.scheme in {"http", "https"} else f"{parts.scheme}: (an app on this device)"
+
+
+def is_loopback(uri: str) -> bool:
+    """Whether `uri` leads to a program on the user's own machine."""
+    return _LOOPBACK.match(uri) is not None
+
+
+def is_https(uri: str) -> bool:
+    """Whether only whoever serves a web address gets what is sent to `uri`: never on the user's own machine."""
+    return uri.startswith("https://") and not is_this_machine(uri)
+
+
+def is_on_this_machine(uri: str) -> bool:
+    """Whether a browser that is sent to `uri` asks a web server on the user's own machine, by http or https."""
+    return urlsplit(uri).scheme in {"http", "https"} and is_this_machine(uri)
+
+
+def _is_allowed_scheme(scheme: str, app_schemes: Collection[str]) -> bool:
+    if scheme in {"http", "https"} or scheme in app_schemes:
+        return True
+    return _REVERSED_DOMAIN.match(scheme) is not None and scheme.partition(".")[0] not in _SYSTEM
+
+
+def _without_port(uri: str) -> str | None:
+    found = _LOOPBACK.match(uri)
+    return None if found is None else f"http://{found[1]}{uri[found.end() :]}"
+
+
+def _refused(uri: str, fault: str) -> DisplayedError:
+    return DisplayedError(ErrorCode.INVALID_REDIRECT_URI, f"redirect URI {uri} {fault}")

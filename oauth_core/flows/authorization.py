@@ -1,0 +1,137 @@
+"""`/authorize`: from parameters to an `AuthorizationRequest` that may be acted upon, or the right error.
+
+The order is the security argument: until the redirect URI has been found to be the client's, errors are shown
+in place; only after that are they sent there (RFC 6749 section 4.1.2.1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from oauth_core.clients import redirect_uris
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
+from oauth_core.grant_types import AUTHORIZATION_CODE
+from oauth_core.jose import confirmation
+from oauth_core.model import AuthorizationRequest
+from oauth_core.policy import scopes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from oauth_core.model import Client
+    from oauth_core.parameters import Parameters
+    from oauth_core.policy.resources import ServiceIndex
+
+# base64url of a SHA-256: always 43 characters (RFC 7636 section 4.2).
+_S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+
+
+def validate(
+    parameters: Parameters,
+    client: Client,
+    services: ServiceIndex,
+    default_scopes: Sequence[str],
+    *,
+    app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+) -> AuthorizationRequest:
+    """Check a request of `client`. Raises `DisplayedError` or `RedirectedError`, see above.
+
+    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`).
+    """
+    # Checked here too: an older version, or other settings, may have let the client register it.
+    redirect_uri = redirect_uris.check(_redirect_uri(parameters, client), app_schemes)
+    # A state that was sent twice cannot be echoed faithfully, so it is not echoed at all.
+    state: str | None = None
+    try:
+        state = parameters.get("state")
+        parameters.check_unique()
+        if AUTHORIZATION_CODE not in client.grant_types:
+            raise DisplayedError(
+                ErrorCode.UNAUTHORIZED_CLIENT, "the client did not register for authorization_code"
+            )
+        return AuthorizationRequest(
+            client_id=client.client_id,
+            redirect_uri=redirect_uri,
+            state=state,
+            code_challenge=_code_challenge(parameters),
+            dpop_key=_dpop_key(parameters),
+            **scope_and_audience(parameters, services, default_scopes),
+        )
+    except OAuthError as error:
+        raise RedirectedError(error.code, error.description, redirect_uri, state) from None
+
+
+def _redirect_uri(parameters: Parameters, client: Client) -> str:
+    requested = parameters.get("redirect_uri")
+    if requested is None:
+        match client.redirect_uris:
+            case (only,):
+                return only
+        raise DisplayedError(
+            ErrorCode.INVALID_REQUEST, "redirect_uri is missing and the client registered several"
+        )
+    if not redirect_uris.matches(client.redirect_uris, requested):
+        raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, "redirect_uri is not one that the client registered")
+    return requested
+
+
+def _code_challenge(parameters: Parameters) -> str:
+    """Response type and PKCE: `code` and S256, nothing else (OAuth 2.1 sections 4.1.1 and 7.5.2)."""
+    if parameters.require("response_type") != "code":
+        raise DisplayedError(ErrorCode.UNSUPPORTED_RESPONSE_TYPE, "response_type must be code")
+    if parameters.get("response_mode") not in {None, "query"}:
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "response_mode must be query")
+    if parameters.get("request") or parameters.get("request_uri"):
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "request objects are not supported")
+    challenge = parameters.get("code_challenge")
+    if challenge is None:
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge is missing: PKCE with S256 is required")
+    # A missing method would mean plain (RFC 7636 section 4.3), which protects nothing.
+    if parameters.get("code_challenge_method") != "S256":
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge_method must be S256")
+    if not _S256_CHALLENGE.match(challenge):
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge is not the base64url of a SHA-256")
+    return challenge
+
+
+def _dpop_key(parameters: Parameters) -> str | None:
+    """The key that whoever redeems the code must have, if the client says so (RFC 9449 section 10)."""
+    key = parameters.get("dpop_jkt")
+    if key is not None and not confirmation.is_thumbprint(key):
+        raise DisplayedError(ErrorCode.INVALID_REQUEST, "dpop_jkt is not the thumbprint of a key")
+    return key
+
+
+def scope_and_audience(
+    parameters: Parameters, services: ServiceIndex, default_scopes: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """What is asked for and where it is meant to be used (RFC 6749 section 3.3, RFC 8707 section 2).
+
+    Scopes are not capped by the registration: step-up asks for more than was registered. Those of no service are
+    left out, and where resources are named, those of other services too: people are asked about what the client
+    means to use. If no scope exists here, the named resources say what is meant. The token answer says what was
+    granted.
+    """
+    targets = []
+    for resource in parameters.all("resource"):
+        service = services.by_resource(resource)
+        if service is None:
+            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not a service behind this gateway")
+        targets.append(service)
+    asked = tuple(s for s in scopes.parse(parameters.get("scope")) if s != scopes.OFFLINE_ACCESS)
+    known = tuple(scope for scope in asked if scope in services.scopes)
+    if known or (asked and not targets):
+        fitting = frozenset(
+            scope for service in targets or services.services for scope in scopes.of_service(service)
+        )
+        granted = tuple(scope for scope in known if scope in fitting)
+        if not granted:
+            where = "for the requested resource" if targets else "here"
+            raise DisplayedError(ErrorCode.INVALID_SCOPE, f"none of the requested scopes exists {where}")
+    else:
+        granted = tuple(dict.fromkeys(service.scope for service in targets)) or tuple(
+            default_scopes or (service.scope for service in services.services)
+        )
+    audience = targets or services.reached_by(granted)
+    return {"scopes": granted, "resources": tuple(dict.fromkeys(service.resource for service in audience))}

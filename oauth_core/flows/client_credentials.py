@@ -1,0 +1,107 @@
+"""Machine clients: programs that act as themselves, with no person behind them (OAuth 2.1 section 4.2).
+
+Anybody may register a client, so registering gives a program no rights of its own. These are clients that the
+operator made by command, or that registered with an initial access token which the operator made for this, always
+with scopes that the operator chose. Nothing else that arrives over HTTP sets `Client.machine_scopes`, and an
+update over HTTP drops them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from oauth_core.clients.registration import Registered
+from oauth_core.crypto.credentials import hash_secret, new_identifier, new_secret
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.flows import token_requests
+from oauth_core.grant_types import CLIENT_CREDENTIALS, JWT_BEARER
+from oauth_core.model import Client, Grant
+from oauth_core.policy.permissions import implies
+
+if TYPE_CHECKING:
+    from oauth_core.parameters import Parameters
+    from oauth_core.policy.resources import ServiceIndex
+
+
+Method = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
+"""How a machine client that the operator makes proves itself."""
+
+_GRANT_LIFETIME = 86_400
+"""Seconds; as long as any access token may live, so that the grant still knows each that can be alive."""
+
+
+def create(
+    name: str,
+    method: Method,
+    scopes: tuple[str, ...],
+    *,
+    now: int,
+    identity_assertions: bool = False,
+    jwks: str | None = None,
+    jwks_uri: str | None = None,
+) -> Registered:
+    """A new machine client and its secret. No registration token fits it: only the operator manages it.
+
+    With `private_key_jwt` it has no secret but keys, by value or by address, as in `Client`. With
+    `identity_assertions` it is meant to act for people whom an identity provider vouches for, and with no scopes
+    for them alone.
+    """
+    grant_types = (CLIENT_CREDENTIALS,) if scopes else ()
+    if identity_assertions:
+        grant_types = (*grant_types, JWT_BEARER)
+    secret = None if method == "private_key_jwt" else new_secret()
+    client = Client(
+        client_id=new_identifier(),
+        issued_at=now,
+        registration_token_hash=hash_secret(new_secret()),
+        token_endpoint_auth_method=method,
+        redirect_uris=(),
+        grant_types=grant_types,
+        response_types=(),
+        secret_hash=hash_secret(secret) if secret else None,
+        client_name=name,
+        machine_scopes=scopes,
+        jwks=jwks,
+        jwks_uri=jwks_uri,
+    )
+    return Registered(client, secret, None)
+
+
+def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
+    """What the operator allows `client` at this moment. Raises `DisplayedError`, `unauthorized_client`.
+
+    The grant has the client's own id: all tokens of one machine client hang on one grant, and end with it. A
+    scope of a service that has left the settings opens nothing and is left out.
+    """
+    scopes = tuple(scope for scope in client.machine_scopes if scope in services.scopes)
+    reached = services.reached_by(scopes)
+    # A public client proves nothing, so anybody who knows its id would be it.
+    if not reached or client.token_endpoint_auth_method == "none" or CLIENT_CREDENTIALS not in client.grant_types:
+        raise DisplayedError(
+            ErrorCode.UNAUTHORIZED_CLIENT, "the operator has not allowed this client to act as itself"
+        )
+    return Grant(
+        grant_id=client.client_id,
+        client_id=client.client_id,
+        scopes=scopes,
+        resources=tuple(service.resource for service in reached),
+        created_at=now,
+        expires_at=now + _GRANT_LIFETIME,
+    )
+
+
+def narrowed(grant: Grant, form: Parameters, services: ServiceIndex) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Scopes and audience of a token under `grant`, each no wider than the other or than was asked for.
+
+    Raises `DisplayedError`: `invalid_scope` or `invalid_target`.
+    """
+    scopes = token_requests.narrow_scopes(grant.scopes, form, services)
+    reached = tuple(service.resource for service in services.reached_by(scopes))
+    audience = token_requests.narrow_resources(reached, form, services)
+    targets = [service for service in services.services if service.resource in audience]
+    useful = tuple(
+        scope
+        for scope in scopes
+        if any(implies(frozenset({scope}), name) for service in targets for name in service.permissions)
+    )
+    return useful, audience

@@ -1,0 +1,226 @@
+"""Identity assertions (ID-JAG): an identity provider vouches for a person, to one client, for us alone.
+
+The grant of draft-ietf-oauth-identity-assertion-authz-grant, in MCP's profile of it: enterprise-managed
+authorization. Nobody signs in here and nobody is asked, so whom an operator trusts, for which clients and for
+whom, is all in the settings; what an assertion says is weighed here. Whether it was used before only the store
+can know.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.jose import external_jwts
+from oauth_core.jose.external_jwts import JwtFault
+from oauth_core.model import User
+from oauth_core.policy import scopes
+from oauth_core.policy.permissions import implies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from oauth_core.jose.client_keys import ClientKeys
+    from oauth_core.parameters import Parameters
+    from oauth_core.policy.resources import ServiceIndex
+
+PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
+
+_TYPES = frozenset({"oauth-id-jag+jwt"})
+_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+_GITHUB_ID = re.compile(r"[1-9][0-9]{0,17}\Z")
+
+# Each narrows what the assertion is good for in a way that we cannot keep to, so that it is good for nothing:
+# proof of possession (draft section 9.6), and access in finer words than scopes (RFC 9396).
+_NOT_UNDERSTOOD = ("cnf", "authorization_details")
+
+
+class IdentityFault(StrEnum):
+    """Why an identity assertion was refused: for the audit log, and for the client's developer."""
+
+    MALFORMED = "the assertion is not a JWT that names its issuer"
+    WRONG_TYPE = "typ of the assertion must be oauth-id-jag+jwt"
+    WRONG_ALGORITHM = "the assertion is signed with an algorithm that is not accepted"
+    UNKNOWN_KEY = "the assertion is signed with a key that is not its issuer's, or names none of several"
+    BAD_SIGNATURE = "the signature of the assertion is wrong"
+    WRONG_ISSUER = "no issuer of that name is trusted for this client"
+    WRONG_TENANT = "the assertion is of another tenant of its issuer than the trusted one"
+    WRONG_AUDIENCE = "aud of the assertion must be the issuer of this server, and nothing else"
+    WRONG_CLIENT = "client_id of the assertion must be the client that presents it"
+    NO_SUBJECT = "the assertion has no sub"
+    NO_ID = "the assertion needs a jti of at most 256 characters"
+    BAD_TIMES = "the assertion needs iat, and exp at most an hour later; times must be seconds since the epoch"
+    EXPIRED = "the assertion has expired"
+    NOT_YET_VALID = "the assertion is not valid yet"
+    NOT_UNDERSTOOD = "cnf and authorization_details are not understood here, and must not be ignored"
+    BAD_LIMITS = "scope of the assertion must be a string, and resource one or more; one of them must be there"
+    USED_BEFORE = "the assertion was used before"
+
+
+@dataclass(frozen=True)
+class TrustedIssuer:
+    """An identity provider that the operator trusts to say who somebody is, to `clients` and to no others.
+
+    `users` says who a subject is; for the others the two claims do, if they are named. With `tenant` only that
+    tenant of the issuer is meant, without it assertions that name one are refused: subjects are a tenant's own.
+    """
+
+    issuer: str
+    clients: frozenset[str]
+    jwks_uri: str | None = None
+    jwks_file: Path | None = None
+    tenant: str | None = None
+    users: Mapping[str, User] = field(default_factory=dict)
+    github_id_claim: str | None = None
+    github_user_claim: str | None = None
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """What an assertion says of itself. Nobody has proved any of it."""
+
+    issuer: str
+    kid: str | None
+
+
+@dataclass(frozen=True)
+class Asserted:
+    """The assertion is genuine, for us and for its client. Its `jti` may be used once, until second `until`.
+
+    `scopes` and `resources` are the most it allows; `None` where it does not say.
+    """
+
+    subject: str
+    jti: str
+    issued_at: int
+    until: int
+    scopes: tuple[str, ...] | None
+    resources: tuple[str, ...] | None
+    claims: Mapping[str, Any] = field(repr=False)
+
+
+def read(assertion: str) -> Unchecked | IdentityFault:
+    """Look into an assertion before it is known whose keys it is to be checked with."""
+    found = external_jwts.read(assertion, _TYPES)
+    if isinstance(found, JwtFault):
+        return IdentityFault[found.name]
+    issuer = found.claims.get("iss")
+    return Unchecked(str(issuer), found.kid) if external_jwts.is_name(issuer) else IdentityFault.MALFORMED
+
+
+def check(
+    assertion: str, keys: ClientKeys, trusted: TrustedIssuer, *, client_id: str, audience: str, now: int
+) -> Asserted | IdentityFault:
+    """Check that `trusted` made `assertion` for `client_id` and for `audience`, which is us (section 4.4.1)."""
+    unchecked = external_jwts.read(assertion, _TYPES)
+    claims = (
+        unchecked if isinstance(unchecked, JwtFault) else external_jwts.proven_claims(assertion, unchecked, keys)
+    )
+    if isinstance(claims, JwtFault):
+        return IdentityFault[claims.name]
+    if fault := _fault_of_parties(claims, trusted, client_id=client_id, audience=audience):
+        return fault
+    until = external_jwts.check_id_and_times(claims, now=now)
+    if isinstance(until, JwtFault):
+        return IdentityFault[until.name]
+    if "iat" not in claims:
+        return IdentityFault.BAD_TIMES
+    if any(name in claims for name in _NOT_UNDERSTOOD):
+        return IdentityFault.NOT_UNDERSTOOD
+    limits = _limits(claims)
+    if limits is None:
+        return IdentityFault.BAD_LIMITS
+    return Asserted(claims["sub"], claims["jti"], int(claims["iat"]), until, *limits, claims)
+
+
+def user_of(asserted: Asserted, trusted: TrustedIssuer) -> User | None:
+    """Whose GitHub account is meant; `None` when neither the settings nor the assertion say so in full."""
+    if (known := trusted.users.get(asserted.subject)) is not None:
+        return known
+    if trusted.github_id_claim is None or trusted.github_user_claim is None:
+        return None
+    number = asserted.claims.get(trusted.github_id_claim)
+    login = asserted.claims.get(trusted.github_user_claim)
+    # Many providers can only assert text. `bool` is an `int` to Python, but nobody's number.
+    text = number if isinstance(number, str) else str(number) if type(number) is int else ""
+    if not _GITHUB_ID.match(text) or not isinstance(login, str) or not _LOGIN.match(login):
+        return None
+    return User(int(text), login)
+
+
+def narrowed(
+    asserted: Asserted, form: Parameters, services: ServiceIndex
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Scopes and audience of a token: no wider than the assertion, than what is asked for, or than each other.
+
+    Scopes are the intersection of both (profile section 7.2.1). Raises `DisplayedError`: `invalid_scope` or
+    `invalid_target`.
+    """
+    targets = _targets(asserted, form, services)
+    allowed = asserted.scopes
+    if allowed is None:
+        allowed = tuple(service.scope for service in targets)
+    asked = tuple(scope for scope in scopes.parse(form.get("scope")) if scope != scopes.OFFLINE_ACCESS) or allowed
+    granted = frozenset(allowed)
+    useful = tuple(
+        scope
+        for scope in asked
+        if scope in services.scopes
+        and implies(granted, scope)
+        and any(implies(frozenset({scope}), name) for service in targets for name in service.permissions)
+    )
+    if not useful:
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "the assertion allows none of the scopes for that resource")
+    reached = services.reached_by(useful)
+    return useful, tuple(service.resource for service in targets if service in reached)
+
+
+def _targets(asserted: Asserted, form: Parameters, services: ServiceIndex) -> tuple[Any, ...]:
+    """The services the assertion is for, of which the request may ask for some (RFC 8707 section 2.2)."""
+    named = services.services
+    if asserted.resources is not None:
+        found = [services.by_resource(resource) for resource in asserted.resources]
+        named = tuple(service for service in services.services if service in found)
+    for resource in (asked := form.all("resource")):
+        if services.by_resource(resource) not in named:
+            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not among those the assertion is for")
+    if asked:
+        wanted = [services.by_resource(resource) for resource in asked]
+        named = tuple(service for service in named if service in wanted)
+    if not named:
+        raise DisplayedError(ErrorCode.INVALID_TARGET, "the assertion is for no service behind this gateway")
+    return named
+
+
+def _fault_of_parties(
+    claims: Mapping[str, Any], trusted: TrustedIssuer, *, client_id: str, audience: str
+) -> IdentityFault | None:
+    if claims.get("iss") != trusted.issuer or client_id not in trusted.clients:
+        return IdentityFault.WRONG_ISSUER
+    if claims.get("tenant") != trusted.tenant:
+        return IdentityFault.WRONG_TENANT
+    # One that is good elsewhere too could be taken from there and used here. An array may have us in it, alone.
+    if claims.get("aud") not in (audience, [audience]):
+        return IdentityFault.WRONG_AUDIENCE
+    if claims.get("client_id") != client_id:
+        return IdentityFault.WRONG_CLIENT
+    return None if external_jwts.is_name(claims.get("sub")) else IdentityFault.NO_SUBJECT
+
+
+def _limits(claims: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None] | None:
+    """Scopes and resources of the assertion; `None` when they are not well-formed, or when both are missing."""
+    scope, resource = claims.get("scope"), claims.get("resource")
+    resources = [resource] if isinstance(resource, str) else resource
+    if not isinstance(scope, str | None) or not isinstance(resources, list | None):
+        return None
+    if (scope is None and resources is None) or not all(isinstance(one, str) for one in resources or ()):
+        return None
+    try:
+        allowed = None if scope is None else scopes.parse(scope)
+    except DisplayedError:
+        return None
+    return allowed, None if resources is None else tuple(resources)

@@ -1,0 +1,149 @@
+"""What the token endpoint decides, as pure functions: may this code be redeemed, what may this refresh give.
+
+Whether a code or a refresh token was used before is not decided here: only the store can know that, in the same
+step that uses it up (`oauth_core.store.records.authorization_codes`, `oauth_core.store.records.grants`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from oauth_core.clients import siblings
+from oauth_core.crypto.credentials import pkce_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.model import AccessClaims, Grant
+from oauth_core.policy import scopes
+from oauth_core.policy.permissions import implies
+
+if TYPE_CHECKING:
+    from oauth_core.model import AuthorizationCode, Client
+    from oauth_core.parameters import Parameters
+    from oauth_core.policy.resources import ServiceIndex
+
+# unreserved characters, 43 to 128 of them (RFC 7636 section 4.1)
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
+
+
+def check_redemption(
+    code: AuthorizationCode,
+    client: Client,
+    form: Parameters,
+    services: ServiceIndex,
+    *,
+    owner: Client | None = None,
+) -> None:
+    """Pass when `client` may redeem `code` with what it sent; else raise `DisplayedError`.
+
+    `owner` is the client that the code was given to, if it is another: its sibling may redeem it.
+
+    Nothing is used up before this passes, so whoever finds a code cannot burn it without the verifier.
+    """
+    request = code.request
+    owner = owner or client
+    if request.client_id != owner.client_id or not siblings.may_act_for(client, owner):
+        raise _invalid_grant("the code is not this client's")
+    # OAuth 2.1 has no redirect_uri here: the verifier binds the code. A client of OAuth 2.0 sends it, and then it
+    # must be the same (OAuth 2.1 section 10.2).
+    if form.get("redirect_uri") not in {None, request.redirect_uri}:
+        raise _invalid_grant("redirect_uri is not the one of the authorization request")
+    verifier = form.get("code_verifier")
+    if verifier is None or not _VERIFIER.match(verifier):
+        raise _invalid_grant("code_verifier is missing or not 43 to 128 unreserved characters")
+    if not pkce_matches(verifier, request.code_challenge):
+        raise _invalid_grant("code_verifier does not match the code_challenge")
+    narrow_resources(request.resources, form, services)
+
+
+def narrow_resources(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
+    """The audience of the token: what `resource` asks for, within what was granted (RFC 8707 section 2.2)."""
+    asked = []
+    for resource in form.all("resource"):
+        service = services.by_resource(resource)
+        if service is None or service.resource not in granted:
+            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not among those granted")
+        asked.append(service.resource)
+    return tuple(asked) or granted
+
+
+def narrow_scopes(
+    granted: tuple[str, ...], form: Parameters, services: ServiceIndex, *, ignores_unknown: bool = False
+) -> tuple[str, ...]:
+    """The scopes of a refreshed token: no more than was granted (RFC 6749 section 6).
+
+    Of a bundle that was granted, a part may be asked for. With `ignores_unknown` scopes that do not exist here are
+    left out, as they are at `/authorize`: clients repeat what they asked for there.
+    """
+    asked = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
+    if ignores_unknown:
+        asked = tuple(scope for scope in asked if scope in services.scopes or scope in granted)
+    parts = services.scopes & frozenset(scope for scope in asked if implies(frozenset(granted), scope))
+    if any(scope not in granted and scope not in parts for scope in asked):
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope asks for more than was granted")
+    return asked or granted
+
+
+def scopes_at(granted: tuple[str, ...], audience: tuple[str, ...], services: ServiceIndex) -> tuple[str, ...]:
+    """Those of the `granted` scopes that have to do with a service in `audience`; all if none has.
+
+    A token for one service must not carry, and tell that service, what its user may do elsewhere.
+    """
+    useful = frozenset(
+        scope
+        for service in services.services
+        if service.resource in audience
+        for scope in scopes.of_service(service)
+    )
+    return tuple(scope for scope in granted if scope in useful) or granted
+
+
+def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
+    """The grant that a redeemed `code` becomes; `lifetime` is in seconds."""
+    return Grant(
+        grant_id=code.grant_id,
+        client_id=code.request.client_id,
+        user=code.user,
+        scopes=code.request.scopes,
+        resources=code.request.resources,
+        created_at=now,
+        expires_at=now + lifetime,
+        sealed_github_token=code.sealed_github_token,
+        groups=code.groups,
+    )
+
+
+def claims_for(
+    grant: Grant,
+    *,
+    issuer: str,
+    jti: str,
+    audience: tuple[str, ...],
+    scope: tuple[str, ...],
+    now: int,
+    lifetime: int,
+    certificate: str | None = None,
+    dpop_key: str | None = None,
+) -> AccessClaims:
+    """The claims of an access token under `grant`, bound to `certificate` and `dpop_key`.
+
+    It never outlives the grant.
+    """
+    return AccessClaims(
+        iss=issuer,
+        sub=grant.subject,
+        aud=audience,
+        exp=min(now + lifetime, grant.expires_at),
+        iat=now,
+        jti=jti,
+        client_id=grant.client_id,
+        scope=scopes.join(scope),
+        github_user=grant.user.login if grant.user else None,
+        github_id=grant.user.github_id if grant.user else None,
+        groups=grant.groups if grant.user else (),
+        certificate=certificate,
+        dpop_key=dpop_key,
+    )
+
+
+def _invalid_grant(description: str) -> DisplayedError:
+    return DisplayedError(ErrorCode.INVALID_GRANT, description)

@@ -1,0 +1,82 @@
+"""The key ring as a value: which key signs, which are still believed, and what rotating and retiring mean.
+
+A new key is published before it signs. Every check service reads the public set again within seconds, and at once
+when a token names a key it does not know; the pause only makes sure that it never has to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
+
+if TYPE_CHECKING:
+    from oauth_core.jose.signing_keys import SigningKey
+
+PUBLISHED_FIRST = 5
+"""Seconds between the moment a key is published and the first token it signs."""
+
+FOLLOWED_WITHIN = 2
+"""Seconds within which every authorization server has read a ring that changed."""
+
+JWKS_MAX_AGE = 2
+"""Seconds for which a copy of the published set may be used. Such a copy is as old as this and `FOLLOWED_WITHIN`
+together, which is less than `PUBLISHED_FIRST`: a copy that may be used has every key that signs."""
+
+
+class RetireError(Exception):
+    """The key must stay. The message says why, for the operator."""
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """The keys, newest first; never empty."""
+
+    keys: tuple[SigningKey, ...]
+
+    @cached_property
+    def jwks(self) -> str:
+        """The public set (RFC 7517 section 5)."""
+        return public_jwks(self.keys)
+
+    @cached_property
+    def verifying(self) -> VerifyingKeys:
+        """The public halves, to check our own tokens with."""
+        return VerifyingKeys.from_jwks(self.jwks)
+
+    def signing_key(self, now: int) -> SigningKey:
+        """The newest key that everybody has had time to learn of; the oldest when there is only news."""
+        ripe = (key for key in self.keys if now - key.created_at >= PUBLISHED_FIRST)
+        return next(ripe, self.keys[-1])
+
+    def with_new(self, key: SigningKey) -> KeyRing:
+        """The ring with `key` in front."""
+        return KeyRing((key, *self.keys))
+
+    def without(self, kid: str, *, now: int, token_lifetime: int, force: bool = False) -> KeyRing:
+        """The ring without the key `kid`. Raises `RetireError` when tokens it signed may still be alive.
+
+        `token_lifetime` is that of access tokens, in seconds. `force` retires a key that leaked: its tokens
+        are refused from then on. The last key and, without `force`, the signing key always stay.
+        """
+        going = next((key for key in self.keys if key.kid == kid), None)
+        if going is None:
+            raise RetireError(f"there is no key {kid} in the ring")
+        if len(self.keys) == 1:
+            raise RetireError("it is the only key; rotate first")
+        if not force:
+            self._check_spent(going, now, token_lifetime)
+        return KeyRing(tuple(key for key in self.keys if key is not going))
+
+    def _check_spent(self, going: SigningKey, now: int, token_lifetime: int) -> None:
+        newer = [key for key in self.keys if key.created_at > going.created_at]
+        if going is self.signing_key(now) or not newer:
+            raise RetireError("it signs new tokens; rotate first, or use --force if it leaked")
+        last_use = min(key.created_at for key in newer) + PUBLISHED_FIRST
+        left = last_use + token_lifetime - now
+        if left > 0:
+            raise RetireError(
+                f"tokens it signed may live for {left} more seconds; wait, or use --force if it leaked"
+            )

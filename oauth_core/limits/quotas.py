@@ -1,0 +1,52 @@
+"""What strangers can make grow in Redis, kind by kind, and the share of each kind that one caller may have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.limits.rate_limits import too_many_requests
+
+FOR_A_NEWCOMER = 8192
+"""Bytes of a kind that any caller may hold, as long as the kind is not full."""
+SHARE = 8
+"""Beyond that, a caller may hold one part in so many of what is still free of the first half of a kind.
+
+So one caller alone gets an eighteenth of a kind, and ten or a hundred callers no more than the first half. The
+second half is for callers that hold little: of 16 MB it is enough for a thousand of them.
+"""
+
+_SERVICE_UNAVAILABLE = 503
+
+
+class Stored(StrEnum):
+    """Kinds of records that a caller nobody knows can have written. `<kind>_megabytes` is the setting of each."""
+
+    REGISTRATIONS = "registrations"
+    """Registered clients, for as long as no person has consented to them."""
+    CLIENT_DOCUMENTS = "client_documents"
+    SIGN_INS = "sign_ins"
+    """Authorizations that wait for consent, and those that are on their way through GitHub."""
+    DEVICE_CODES = "device_codes"
+    ASSERTIONS = "assertions"
+    """Which client assertions and DPoP proofs were used. Anybody can sign with a key of their own."""
+
+
+class NoRoomError(DisplayedError):
+    """A record is not written, because its kind or the share of its caller is used up. Nothing was decided."""
+
+
+def own_share_used(wait: int) -> NoRoomError:
+    """429: the caller's own share of a kind is used up."""
+    error = too_many_requests(wait)
+    return NoRoomError(error.code, error.description, status=error.status, retry_after=wait)
+
+
+def all_used(wait: int) -> NoRoomError:
+    """503: all callers together have used a kind up, or Redis is nearly full."""
+    return NoRoomError(
+        ErrorCode.TEMPORARILY_UNAVAILABLE,
+        f"there is no room for more at this moment; try again in {wait} seconds",
+        status=_SERVICE_UNAVAILABLE,
+        retry_after=wait,
+    )

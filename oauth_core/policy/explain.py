@@ -1,0 +1,70 @@
+"""Why somebody may do something, or may not: the same judgement as at a check, with its reasons in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oauth_core.policy.access import Judgement, Rights, judge
+from oauth_core.policy.eligibility import names_of
+from oauth_core.policy.permissions import implies, matches
+from oauth_core.policy.tool_rules import Need, need_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oauth_core.model import Service
+    from oauth_core.policy.mcp_request import Call, Session
+    from oauth_core.policy.rbac import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Whether it is allowed, and the reasons, one a line."""
+
+    allowed: bool
+    reasons: tuple[str, ...]
+
+
+def explain(
+    policy: Policy,
+    service: Service,
+    asked: Session | Call,
+    *,
+    user: str,
+    groups: Sequence[str] = (),
+    scopes: frozenset[str] | None = None,
+) -> Explanation:
+    """Whether `user`, in these `groups`, may do what is `asked` with a token of these `scopes` (`None`: all).
+
+    `user` is a login, or `login#id`.
+    """
+    member = tuple(group.lower() for group in groups)
+    login, _, number = user.partition("#")
+    github_id = int(number) if number else None
+    roles = policy.roles_of(login, github_id, member)
+    permissions = policy.permissions_of(login, github_id, member)
+    need = Need(service.permissions) if service.rules is None else need_of(service, asked)
+    has = frozenset(service.permissions) | {service.scope} if scopes is None else scopes
+    reasons = [_need_in_words(service, need)]
+    reasons += [f"role {role.name}: {role.given_by(names_of(login, github_id), member)}" for role in roles]
+    if not roles:
+        reasons.append(f"{user} has no role")
+    for name in need.permissions:
+        if not permissions.allows(name):
+            forbidding = [role.name for role in roles if matches(role.permissions.forbidden, name)]
+            reasons.append(f"{name}: " + (f"forbidden by {', '.join(forbidding)}" if forbidding else "not given"))
+            continue
+        giving = ", ".join(role.name for role in roles if matches(role.permissions.granted, name))
+        reasons.append(
+            f"{name}: given by {giving}" + ("" if implies(has, name) else ", but not in the token's scopes")
+        )
+    allowed = judge(service, Rights(has, permissions), asked) is Judgement.GRANTED
+    return Explanation(allowed, tuple(reasons))
+
+
+def _need_in_words(service: Service, need: Need) -> str:
+    if not need.permissions:
+        return f"no rule of {service.name} speaks of it, and nothing else is said for the rest: nobody may"
+    joined = (" or " if need.any_is_enough else " and ").join(need.permissions)
+    return f"needs {joined}"

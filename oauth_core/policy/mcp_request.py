@@ -1,0 +1,269 @@
+"""What an MCP request asks to do, read from its body so that no program behind us can read something else.
+
+Whatever two JSON readers could take differently is refused here: a service may be written in any language, and
+some are lenient about repeated members, the case of names, stray bytes or what follows the value. The headers
+`Mcp-Method` and `Mcp-Name` are believed in nothing, but must agree with the body where they are there, because
+programs on the way may act on them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from oauth_core import strict_json
+from oauth_core.display_text import has_something_to_see, is_displayable
+from oauth_core.policy.resource_uris import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}\Z")
+_JSON = re.compile(r"application/json[ \t]*(?:;[ \t]*charset=\"?utf-8\"?[ \t]*)?\Z", re.IGNORECASE)
+_ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
+_LONGEST_NAME = 2048
+_MOST_URIS = 100
+"""Resources in one subscription. Each is weighed, so the number bounds the work of one request."""
+
+LISTEN = "subscriptions/listen"
+"""Opens a stream of notifications with a POST (revision 2026-07-28)."""
+
+
+class NameKind(Enum):
+    """What the name in a request is the name of."""
+
+    TOOL = "tool"
+    PROMPT = "prompt"
+    RESOURCE = "resource"
+
+
+class CallFault(StrEnum):
+    """Why it cannot be said what a request asks to do."""
+
+    MISSING = "body_missing"
+    """The caller sent no body."""
+    NOT_SENT = "body_not_sent"
+    """The caller sent a body, and Envoy did not pass it to the check: `with_request_body` is not configured."""
+    PARTIAL = "body_partial"
+    ENCODED = "body_encoded"
+    NOT_JSON = "body_not_json"
+    """Its `Content-Type` says that it is something else."""
+    UNREADABLE = "body_unreadable"
+    """Not JSON with one meaning."""
+    BATCH = "body_batch"
+    NOT_A_MESSAGE = "body_not_a_message"
+    """JSON, but no message of JSON-RPC 2.0 as MCP has them."""
+    AMBIGUOUS_NAME = "ambiguous_name"
+    """A name that a program could take for another than we do."""
+    HEADER_MISMATCH = "header_mismatch"
+    WRONG_METHOD = "wrong_http_method"
+
+
+class Session(Enum):
+    """Requests that call nothing: for the stream of a session, for its end, and answers to the server."""
+
+    STREAM = "stream"
+    END = "end"
+    ANSWER = "answer"
+
+
+class Call(NamedTuple):
+    """A request or notification: its method, and the names that it uses.
+
+    `kind` is set where the method takes a name; `name` is `None` there when the request leaves it out, which is an
+    error that the service answers. `uris` are the resources that a `subscriptions/listen` names. `names_more` says
+    that it names something else besides, which no rule is for.
+    """
+
+    method: str
+    kind: NameKind | None = None
+    name: str | None = None
+    uris: tuple[str, ...] = ()
+    names_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the check was given of an HTTP request. Header names are lower case; `body` is what was sent."""
+
+    http_method: str
+    headers: Mapping[str, str]
+    body: bytes
+    is_partial: bool = False
+
+
+def read(message: Message) -> Session | Call | CallFault:
+    """What `message` asks to do."""
+    headers = message.headers
+    match message.http_method:
+        case "GET" | "HEAD" | "DELETE":
+            # A server that reads a body here too would read what we do not.
+            if message.body or message.is_partial or headers.get("content-length", "0") != "0":
+                return CallFault.WRONG_METHOD
+            return Session.END if message.http_method == "DELETE" else Session.STREAM
+        case "POST":
+            return _fault_of_form(message) or _read_body(message.body, headers)
+        case _:
+            return CallFault.WRONG_METHOD
+
+
+def _fault_of_form(message: Message) -> CallFault | None:
+    if message.is_partial:
+        return CallFault.PARTIAL
+    if message.headers.get("content-encoding", "identity").lower() != "identity":
+        return CallFault.ENCODED
+    if not message.body:
+        sent = "transfer-encoding" in message.headers or message.headers.get("content-length", "0").strip("0")
+        return CallFault.NOT_SENT if sent else CallFault.MISSING
+    if not _JSON.match(message.headers.get("content-type", "")):
+        return CallFault.NOT_JSON
+    length = message.headers.get("content-length")
+    return CallFault.PARTIAL if length is not None and length != str(len(message.body)) else None
+
+
+def _read_body(body: bytes, headers: Mapping[str, str]) -> Session | Call | CallFault:
+    try:
+        value = strict_json.parse(body)
+    except ValueError:
+        return CallFault.UNREADABLE
+    if isinstance(value, list):
+        return CallFault.BATCH
+    if not isinstance(value, dict) or not _ENVELOPE.issuperset(value) or value.get("jsonrpc") != "2.0":
+        return CallFault.NOT_A_MESSAGE
+    if "id" in value and (isinstance(value["id"], bool) or not isinstance(value["id"], str | int)):
+        return CallFault.NOT_A_MESSAGE
+    if "method" not in value:
+        return _read_answer(value, headers)
+    if "result" in value or "error" in value:
+        return CallFault.NOT_A_MESSAGE
+    call = _read_call(value)
+    if isinstance(call, CallFault):
+        return call
+    return call if _agrees(call, value, headers) else CallFault.HEADER_MISMATCH
+
+
+def _read_answer(value: dict[str, object], headers: Mapping[str, str]) -> Session | CallFault:
+    if "params" in value or ("result" in value) == ("error" in value):
+        return CallFault.NOT_A_MESSAGE
+    if "mcp-method" in headers or "mcp-name" in headers:
+        return CallFault.HEADER_MISMATCH
+    return Session.ANSWER
+
+
+def _read_call(value: dict[str, object]) -> Call | CallFault:
+    method, params = value["method"], value.get("params", {})
+    if not isinstance(method, str) or not _METHOD.match(method) or not isinstance(params, dict):
+        return CallFault.NOT_A_MESSAGE
+    match method:
+        case "tools/call":
+            return _named(method, NameKind.TOOL, params, "name")
+        case "prompts/get":
+            return _named(method, NameKind.PROMPT, params, "name")
+        case "resources/read" | "resources/subscribe" | "resources/unsubscribe":
+            return _named(method, NameKind.RESOURCE, params, "uri")
+        case "completion/complete":
+            return _read_reference(method, params)
+        case "subscriptions/listen":
+            return _read_subscription(method, params)
+        case _:
+            return Call(method)
+
+
+def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
+    """What a completion is for: a prompt or a (template of a) resource."""
+    reference = params.get("ref")
+    if not _is_spelled_once(params, "ref"):
+        return CallFault.NOT_A_MESSAGE
+    if "ref" not in params:
+        return Call(method, NameKind.PROMPT)
+    if not isinstance(reference, dict):
+        return CallFault.NOT_A_MESSAGE
+    if not _is_spelled_once(reference, "type"):
+        return CallFault.NOT_A_MESSAGE
+    match reference.get("type"):
+        case "ref/prompt":
+            return _named(method, NameKind.PROMPT, reference, "name")
+        case "ref/resource":
+            return _named(method, NameKind.RESOURCE, reference, "uri")
+        case _:
+            return CallFault.NOT_A_MESSAGE
+
+
+def _named(method: str, kind: NameKind, members: dict[str, object], member: str) -> Call | CallFault:
+    name = members.get(member)
+    if not _is_spelled_once(members, member):
+        return CallFault.NOT_A_MESSAGE
+    if member not in members:
+        return Call(method, kind)
+    if not isinstance(name, str):  # some languages make text of a list or a number
+        return CallFault.NOT_A_MESSAGE
+    if not 0 < len(name) <= _LONGEST_NAME or not _is_plain(kind, name):
+        return CallFault.AMBIGUOUS_NAME
+    return Call(method, kind, name)
+
+
+def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFault:
+    """What a stream of notifications is for. Extensions add members, and these may name things too."""
+    wanted = params.get("notifications", {})
+    if not _is_spelled_once(params, "notifications") or not isinstance(wanted, dict):
+        return CallFault.NOT_A_MESSAGE
+    uris = wanted.get("resourceSubscriptions") or []
+    if not _is_spelled_once(wanted, "resourceSubscriptions") or not isinstance(uris, list):
+        return CallFault.NOT_A_MESSAGE
+    if len(uris) > _MOST_URIS or not all(isinstance(uri, str) for uri in uris):
+        return CallFault.NOT_A_MESSAGE
+    if not all(map(canonical, uris)):
+        return CallFault.AMBIGUOUS_NAME
+    others = [value for name, value in wanted.items() if name != "resourceSubscriptions"]
+    others += [value for name, value in params.items() if name not in {"notifications", "_meta"}]
+    names_more = any(not isinstance(value, bool | None) for value in others)
+    return Call(method, uris=tuple(dict.fromkeys(uris)), names_more=names_more)
+
+
+def _is_spelled_once(members: dict[str, object], member: str) -> bool:
+    """Whether no other member could be taken for `member`: Go ignores case, and C stops at a NUL."""
+    wanted = member.lower()
+    return not any(name != member and _folded(name.partition("\0")[0]).strip() == wanted for name in members)
+
+
+def _folded(name: str) -> str:
+    return name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
+
+
+def _is_plain(kind: NameKind, name: str) -> bool:
+    if kind is NameKind.RESOURCE:
+        return canonical(name) is not None
+    is_shown = is_displayable(name) and has_something_to_see(name)
+    return is_shown and name == name.strip() and unicodedata.normalize("NFKC", name) == name
+
+
+def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) -> bool:
+    """Whether the headers that repeat method and name say the same as the body."""
+    if headers.get("mcp-method", call.method) != call.method:
+        return False
+    told = headers.get("mcp-name")
+    if told is None:
+        return True
+    name = call.name
+    params = value.get("params")
+    if name is None and call.method.startswith("tasks/") and isinstance(params, dict):
+        task = params.get("taskId")
+        name = task if isinstance(task, str) and _is_spelled_once(params, "taskId") else None
+    return name is not None and _decoded(told) == name
+
+
+def _decoded(header: str) -> str | None:
+    """The text of `Mcp-Name`, which is base64 between `=?base64?` and `?=` where it is not plain ASCII."""
+    encoded = _ENCODED_WORD.match(header)
+    if encoded is None:
+        return header
+    try:
+        return base64.b64decode(encoded[1], validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None

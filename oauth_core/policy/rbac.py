@@ -1,0 +1,90 @@
+"""Who may do what: roles are sets of permissions, and are given to users, organisations, teams or everybody.
+
+Without any roles, everybody who was admitted may use every service, and nothing else. As soon as there is one
+role, only roles count. What one role forbids, no other gives back. Names are lower case, as GitHub ignores case.
+Users are listed by login or by account, in the form of `oauth_core.policy.eligibility.listed_as`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from oauth_core.policy.eligibility import logins_among, names_of
+from oauth_core.policy.permissions import EVERYTHING, Permissions
+from oauth_core.policy.scopes import of_service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oauth_core.model import Service
+
+UNLIMITED = Permissions(frozenset({EVERYTHING}))
+"""For machine clients: no person is behind them, and their scopes, which the operator chose, are their rights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Permissions under one name, and who has them. `groups` are organisations, and teams as `org/team`."""
+
+    name: str
+    permissions: Permissions
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    everyone: bool = False
+
+    def given_by(self, names: Iterable[str], groups: Iterable[str]) -> str | None:
+        """Why a person with these `names` (`oauth_core.policy.eligibility.names_of`) has this role; `None`
+        when not.
+        """
+        if listed := sorted(self.users.intersection(names)):
+            return f"user {listed[0]}"
+        if found := sorted(self.groups.intersection(groups)):
+            return f"{'team' if '/' in found[0] else 'organisation'} {found[0]}"
+        return "everyone" if self.everyone else None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The operator's rule. `is_default` tells that it was not written but stands in for missing roles."""
+
+    roles: tuple[Role, ...]
+    is_default: bool = False
+
+    @classmethod
+    def of(cls, roles: Iterable[Role], services: Iterable[Service]) -> Policy:
+        """The policy that `roles` make; without any, the one that gives everybody the services."""
+        written = tuple(roles)
+        if written:
+            return cls(written)
+        names = frozenset(name for service in services for name in of_service(service))
+        return cls((Role("everybody", Permissions(names), everyone=True),), is_default=True)
+
+    @property
+    def groups_mentioned(self) -> frozenset[str]:
+        """The organisations and teams worth asking GitHub about."""
+        return frozenset(group for role in self.roles for group in role.groups)
+
+    @property
+    def logins_mentioned(self) -> frozenset[str]:
+        """The logins that roles are given to without saying which account is meant."""
+        return logins_among(name for role in self.roles for name in role.users)
+
+    def roles_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> tuple[Role, ...]:
+        """The roles of a person, in the order of the settings. `groups` in lower case, as in tokens."""
+        names, member = names_of(login, github_id), tuple(groups)
+        return tuple(role for role in self.roles if role.given_by(names, member))
+
+    def permissions_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> Permissions:
+        """What a person may do. Somebody without a role may do nothing."""
+        return _together(self.roles_of(login, github_id, groups))
+
+
+@lru_cache(maxsize=4096)
+def _together(roles: tuple[Role, ...]) -> Permissions:
+    """What several roles allow. Remembered, so that people of the same roles share one object."""
+    return Permissions(
+        frozenset().union(*(role.permissions.granted for role in roles)),
+        frozenset().union(*(role.permissions.forbidden for role in roles)),
+    )

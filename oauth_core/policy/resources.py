@@ -1,0 +1,132 @@
+"""Which service is meant: by resource identifier (RFC 8707), or by a request's host and path.
+
+Both look-ups are exact but for what a client may spell either way, and answer `None` to anything odd: a
+request that cannot be placed belongs to no service and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from oauth_core.net.public_urls import well_known
+from oauth_core.policy.permissions import implies, in_words
+from oauth_core.policy.scopes import of_service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oauth_core.model import Service
+
+_METADATA = "oauth-protected-resource"
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+# Spellings of one path that a proxy and a service may read differently; Envoy normalises them before us, and
+# what still arrives was meant to confuse: empty and dotted segments; separators, dots, percent signs and control
+# characters that are escaped (%c0 and %c1 begin only overlong ones); and whatever no path may contain bare.
+_AMBIGUOUS_PATH = re.compile(
+    r"//|/\.{1,2}(?:/|$)|%(?:[01][0-9a-f]|2[5ef]|5c|7f|c[01])|[^\x21-\x7e]|[\\;?#]", re.IGNORECASE
+)
+
+# Services have few addresses, and callers ask for the same ones again and again.
+_MOST_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+
+
+def metadata_url(resource: str) -> str:
+    """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
+    return well_known(resource, _METADATA)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What scopes open at one service, for people: its title, which of them are for it, and what may be done.
+
+    `permissions` is empty where all there is to say is the title: everything needs the one scope.
+    """
+
+    title: str
+    scope: str
+    permissions: tuple[str, ...]
+
+
+class ServiceIndex:
+    """The services of a gateway, found by the names that requests use for them."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.services = tuple(services)
+        self.scopes = frozenset(scope for service in self.services for scope in of_service(service))
+        """Every scope that a token may have here."""
+        self._by_resource = {service.resource: service for service in self.services}
+        self._by_name = {service.name: service for service in self.services}
+        self._by_request: dict[tuple[str, str], Service] = {}
+        self._by_host: dict[str, list[tuple[str, Service]]] = {}
+        for service in self.services:
+            for host in self.hosts_of(service):
+                self._by_host.setdefault(host, []).append((urlsplit(service.resource).path, service))
+        for places in self._by_host.values():
+            places.sort(key=lambda place: len(place[0]), reverse=True)
+
+    def become(self, other: ServiceIndex) -> None:
+        """Know what `other` knows, from now on, for everybody who holds this one."""
+        self.__dict__.update(other.__dict__)
+
+    @staticmethod
+    def hosts_of(service: Service) -> tuple[str, ...]:
+        """How `Host` may name the service: a default port may be written or left out."""
+        parts = urlsplit(service.resource)
+        return (parts.netloc,) if parts.port else (parts.netloc, parts.netloc + _DEFAULT_PORTS[parts.scheme])
+
+    def by_resource(self, resource: str) -> Service | None:
+        """The service whose identifier `resource` is; a slash at the end is ignored."""
+        return self._by_resource.get(resource) or self._by_resource.get(resource.removesuffix("/"))
+
+    def by_name(self, name: str) -> Service | None:
+        """The service an operator calls `name`."""
+        return self._by_name.get(name)
+
+    def by_request(self, host: str, path: str) -> Service | None:
+        """The service that a request for `path` (without its query) at `host` (as in `Host`) reaches."""
+        known = self._by_request.get((host, path))
+        if known is not None:
+            return known
+        found = self._look_up(host, path)
+        if found is not None and len(path) <= _LONGEST_REMEMBERED:
+            if len(self._by_request) >= _MOST_REMEMBERED:
+                self._by_request.clear()
+            self._by_request[host, path] = found
+        return found
+
+    def _look_up(self, host: str, path: str) -> Service | None:
+        # Only ASCII: there are letters outside it whose lower case is a letter of somebody's host.
+        if _AMBIGUOUS_PATH.search(path) or not host.isascii():
+            return None
+        for prefix, service in self._by_host.get(host.lower(), ()):
+            if path in {prefix, f"{prefix}/"}:
+                return service
+            if path.startswith(f"{prefix}/"):
+                return service if service.subpaths else None
+        return None
+
+    def described(self, scopes: Iterable[str]) -> tuple[Opened, ...]:
+        """What `scopes` open, for people."""
+        asked = tuple(scopes)
+        return tuple(_opened(service, asked) for service in self.reached_by(asked))
+
+    def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
+        """The services that `scopes` open, in the order of the settings: those they have a permission for."""
+        granted = frozenset(scopes)
+        return tuple(
+            service for service in self.services if any(implies(granted, name) for name in service.permissions)
+        )
+
+
+def _opened(service: Service, asked: tuple[str, ...]) -> Opened:
+    titles, granted = dict(service.permission_titles), frozenset(asked)
+    told = service.permissions if titles or service.permissions != (service.scope,) else ()
+    return Opened(
+        service.title,
+        " ".join(scope for scope in asked if scope in of_service(service)),
+        tuple(titles.get(name) or in_words(name, service=service.name) for name in told if implies(granted, name)),
+    )

@@ -1,0 +1,45 @@
+"""Scopes as the protocol writes them: one string, words parted by spaces (RFC 6749 section 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.policy.permissions import implied_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oauth_core.model import Service
+
+_LONGEST = 4096
+_TOKEN_CHARACTERS = frozenset(map(chr, (0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F))))
+
+OFFLINE_ACCESS = "offline_access"
+"""Clients ask for it to get a refresh token (OpenID Connect Core section 11). They get one anyway."""
+
+
+def parse(text: str | None, *, longest: int | None = _LONGEST) -> tuple[str, ...]:
+    """The distinct scopes of `text`, in the order asked; empty when there is none. `longest` is in characters.
+
+    Raises `DisplayedError` (`invalid_scope`) for a character no scope may contain.
+    """
+    if not text:
+        return ()
+    if longest is not None and len(text) > longest:
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope is too long")
+    words = tuple(dict.fromkeys(word for word in text.split(" ") if word))
+    if any(not _TOKEN_CHARACTERS.issuperset(word) for word in words):
+        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope has a character that no scope may contain")
+    return words
+
+
+def join(scopes: Iterable[str]) -> str:
+    """The `scope` parameter for `scopes`."""
+    return " ".join(scopes)
+
+
+def of_service(service: Service) -> tuple[str, ...]:
+    """The scopes that have to do with `service`: its own, its permissions, and the bundles that these are in."""
+    bundles = (name for permission in service.named_permissions for name in implied_by(permission))
+    return tuple(dict.fromkeys((service.scope, *bundles)))

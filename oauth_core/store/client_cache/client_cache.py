@@ -1,0 +1,194 @@
+"""This process's view of Redis, wherever it is: one server, servers behind Sentinels, or a cluster.
+
+What each server says is a `NodeView`; which of them counts for a key, and until when, is the roster's to say. An
+answer is given only while both hold. The rules are in `oauth_core.store.client_cache.token_cache`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Never
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.jose.jwk_set_signature import newest
+from oauth_core.policy.decision import Liveness
+from oauth_core.store import keyspace
+from oauth_core.store.client_cache.server_cache import NodeView, ViewCounts
+from oauth_core.store.client_cache.tracked_document import Copies, Watched
+from oauth_core.store.clock import unsleeping_clock
+from oauth_core.store.connection import guarded
+from oauth_core.store.copies import places
+from oauth_core.store.records.disabled_services import united
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from oauth_core.store.client_cache.tracking_connection import Link
+    from oauth_core.store.topology.quorum import Address
+    from oauth_core.store.topology.topology import Roster
+
+
+_PATIENCES_IN_BOUND = 8
+
+
+class LocalView:
+    """Tells whether tokens are alive, mostly without asking. Run `keep` for as long as it is used."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        timeout: float,
+        bound: float,
+        remembered: int,
+        remembered_dead: int = 10_000,
+        concurrent: int = 1000,
+        report: Callable[[str | None], None] = lambda _error: None,
+        clock: Callable[[], float] = unsleeping_clock,
+    ) -> None:
+        """`timeout` is the longest a caller waits and `bound` the longest that a change may go unnoticed, both
+        in seconds; the rest are numbers of tokens: remembered, remembered as dead, and asked for at once, of each
+        server. `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
+        """
+        self.counts = ViewCounts()
+        self._roster = roster
+        self._bound = bound
+        self._deadline = min(timeout, bound)
+        self._clock = clock
+        self._make = partial(
+            NodeView,
+            timeout=timeout,
+            bound=bound,
+            remembered=remembered,
+            remembered_dead=remembered_dead,
+            concurrent=concurrent,
+            counts=self.counts,
+            report=report,
+            changed=self._keys_changed,
+            clock=clock,
+        )
+        self._nodes: dict[Address, NodeView] = {}
+        self._keeping: dict[Address, asyncio.Task[Never]] = {}
+        self.published_keys = self._copies(keyspace.JWKS, newest)
+        self.isolated_services = self._copies(keyspace.ISOLATED_SERVICES, united)
+        for address in roster.addresses:
+            self._nodes[address] = self._make(roster.client(address))
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether what is remembered counts at this moment, whatever server it came from."""
+        return self._clock() < self._trusted_until
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since Redis last proved that no change was missed; infinite without a link."""
+        return self._clock() - self._trusted_until + self._bound
+
+    @property
+    def waiting(self) -> int:
+        """How many questions to Redis have no answer yet."""
+        return sum(node.waiting for node in self._nodes.values())
+
+    def __len__(self) -> int:
+        return sum(len(node) for node in self._nodes.values())
+
+    def known(self, jti: str) -> Liveness | None:
+        """What may be said of the token `jti` without asking Redis; `None` when it must be asked."""
+        now = self._clock()
+        address, until = self._roster.owner(keyspace.token(jti))
+        if address is None or now >= until:
+            return None
+        node = self._nodes.get(address)
+        return None if node is None else node.known(jti, now)
+
+    async def of(self, jti: str) -> Liveness:
+        """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
+        key = keyspace.token(jti)
+        address, until = self._roster.owner(key)
+        node = None if address is None or self._clock() >= until else self._nodes.get(address)
+        if node is None:
+            return Liveness.UNKNOWN
+        answer = await node.of(jti)
+        # It may have become somebody else's to say while we waited, or have lost the others' confidence.
+        return answer if self._counts_still(key, node) else Liveness.UNKNOWN
+
+    async def keep(self) -> Never:
+        """Keep a tracking link to every server that counts, for ever."""
+        async with asyncio.TaskGroup() as group:
+
+            def changed() -> None:
+                self._follow(group)
+
+            self._follow(group)
+            group.create_task(self._roster.keep(changed))
+        raise AssertionError("none of them ends by itself")
+
+    @property
+    def _trusted_until(self) -> float:
+        return min([self._roster.until, *(node.trusted_until for node in self._nodes.values())])
+
+    def _follow(self, group: asyncio.TaskGroup) -> None:
+        """Who owns what may have changed: forget what was learned before, and have a view of each that counts."""
+        wanted = self._roster.addresses
+        for address in self._nodes.keys() - wanted:
+            del self._nodes[address]
+            if address in self._keeping:
+                self._keeping.pop(address).cancel()
+        for address in wanted:
+            if address in self._nodes:
+                self._nodes[address].forget()
+            else:
+                self._nodes[address] = self._make(self._roster.client(address))
+            if address not in self._keeping:
+                keeping = self._nodes[address].keep()
+                try:
+                    self._keeping[address] = group.create_task(keeping)
+                except RuntimeError:  # the group is ending, and an answer came from before: no link is needed
+                    keeping.close()
+        self._keys_changed(None)
+
+    def _counts_still(self, key: str, node: NodeView) -> bool:
+        address, until = self._roster.owner(key)
+        return address is not None and self._clock() < until and self._nodes.get(address) is node
+
+    def _keys_changed(self, keys: list[bytes] | None) -> None:
+        for document in (self.published_keys, self.isolated_services):
+            document.may_have_changed(keys)
+
+    def _copies(self, key: str, combine: Callable[[Sequence[str | bytes | None]], str | bytes | None]) -> Copies:
+        keys = places(key) if self._roster.is_spread else (key,)
+        return Copies([self._watched(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND)
+
+    def _watched(self, key: str) -> Watched:
+        return Watched(
+            key,
+            partial(self._read_directly, key),
+            link=lambda: self._link_for(key),
+            is_trusted=lambda now: self._is_trusted_for(key, now),
+            deadline=self._deadline,
+            bound=self._bound,
+            clock=self._clock,
+        )
+
+    def _node_for(self, key: str, now: float) -> NodeView | None:
+        address, until = self._roster.owner(key)
+        return None if address is None or now >= until else self._nodes.get(address)
+
+    def _link_for(self, key: str) -> Link | None:
+        node = self._node_for(key, self._clock())
+        return None if node is None else node.link
+
+    def _is_trusted_for(self, key: str, now: float) -> bool:
+        node = self._node_for(key, now)
+        return node is not None and now < node.trusted_until
+
+    async def _read_directly(self, key: str) -> str | bytes | None:
+        node = self._node_for(key, self._clock())
+        if node is None:
+            raise StoreUnavailableError("it is not certain which Redis server counts")
+        async with guarded(), asyncio.timeout(self._deadline):
+            document: str | bytes | None = await node.redis.get(key)
+        if not self._counts_still(key, node):
+            raise StoreUnavailableError("another Redis server counts now")
+        return document

@@ -1,0 +1,166 @@
+"""One document that a check process keeps a copy of: read over the tracking link, so that Redis tells of changes.
+
+The theory is that of `oauth_core.store.client_cache.token_cache`. What was read counts until the bound has passed
+since the question was sent, and for as long beyond that as Redis would have told of a change: the question went
+over the link, the link is trusted, and nothing was told since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from oauth_core.store.client_cache.tracking_connection import Link
+
+_NEVER = -float("inf")
+
+
+class Watched:
+    """The document at `key`. `LocalView` makes these and tells them what it hears."""
+
+    def __init__(
+        self,
+        key: str,
+        read_directly: Callable[[], Awaitable[str | bytes | None]],
+        *,
+        link: Callable[[], Link | None],
+        is_trusted: Callable[[float], bool],
+        deadline: float,
+        bound: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """`read_directly` asks without a link; `link` is that of this moment, `is_trusted` whether it counts at a
+        time, in seconds of `clock`.
+        """
+        self.key = key.encode()
+        self._key = key
+        self._read_directly = read_directly
+        self._link = link
+        self._is_trusted = is_trusted
+        self._deadline = deadline
+        self._bound = bound
+        self._clock = clock
+        self._good_until = _NEVER
+        self._tells = False
+        self._news = 0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what was read last may still be used."""
+        now = self._clock()
+        return now < self._good_until or (self._tells and self._is_trusted(now))
+
+    def may_have_changed(self) -> None:
+        """Redis tells of a change, or could not have told of one."""
+        self._tells = False
+        self._news += 1
+
+    async def read(self) -> str | bytes | None:
+        """The document, or `None` when there is none.
+
+        Raises `StoreUnavailableError`, and `ValueError` when what is there is not text.
+        """
+        link, news, sent_at = self._link(), self._news, self._clock()
+        document = await (self._read_directly() if link is None else self._read_over(link))
+        if link is not None and self._link() is not link:
+            # It was lost, or its server is not the one that counts any more.
+            raise StoreUnavailableError("the tracking link was lost")
+        self._good_until = sent_at + self._bound
+        self._tells = link is not None and news == self._news
+        return document
+
+    async def _read_over(self, link: Link) -> bytes | None:
+        document: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+        def answered(value: object) -> None:
+            if document.done():
+                return
+            if value is None or isinstance(value, bytes):
+                document.set_result(value)
+            else:
+                document.set_exception(ValueError(f"{self._key} is no text, or may not be read"))
+
+        def lost() -> None:
+            if not document.done():
+                document.set_exception(StoreUnavailableError("the tracking link was lost"))
+
+        link.send("GET", self._key, on_answer=answered, on_lost=lost)
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await document
+        except TimeoutError:
+            raise StoreUnavailableError("Redis did not answer in time") from None
+
+
+class Copies:
+    """One document that lies at several keys, so that a server which is away does not keep it from anybody.
+
+    What is said of one server holds for each copy by itself. The copies that can be read are combined; which
+    of them may be older than the others is for `combine` to say.
+    """
+
+    def __init__(
+        self,
+        copies: Sequence[Watched],
+        combine: Callable[[Sequence[str | bytes | None]], str | bytes | None],
+        *,
+        patience: float,
+    ) -> None:
+        """`patience` is for how many seconds a copy is waited for while another one is there."""
+        self.changed = asyncio.Event()
+        """Set when the document may have changed. A reader clears it before it reads again."""
+        self._copies = copies
+        self._combine = combine
+        self._patience = patience
+        self._late: dict[Watched, asyncio.Task[str | bytes | None]] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what was read last may still be used."""
+        return any(copy.is_current for copy in self._copies)
+
+    def may_have_changed(self, keys: list[bytes] | None) -> None:
+        """These keys, or all, may have changed."""
+        for copy in self._copies:
+            if keys is None or copy.key in keys:
+                copy.may_have_changed()
+                self.changed.set()
+
+    async def read(self) -> str | bytes | None:
+        """The document, or `None` when there is none.
+
+        Raises `StoreUnavailableError`, and `ValueError` when what is there is not text.
+        """
+        if len(self._copies) == 1:
+            return await self._copies[0].read()
+        reading = {
+            copy: self._late.pop(copy) if copy in self._late else asyncio.create_task(copy.read())
+            for copy in self._copies
+        }
+        _, late = await asyncio.wait(reading.values(), timeout=self._patience)
+        if late and not any(task.done() and task.exception() is None for task in reading.values()):
+            await asyncio.wait(late)
+        found, failed = [], None
+        for copy, task in reading.items():
+            if not task.done():
+                # It is waited for in the background: a slow server must not make the word of the others late.
+                self._late[copy] = task
+                task.add_done_callback(self._is_there)
+            elif (error := task.exception()) is None:
+                found.append(task.result())
+            elif isinstance(error, (StoreUnavailableError, ValueError)):
+                failed = error
+            else:
+                raise error
+        if not found and failed is not None:
+            raise failed
+        return self._combine(found)
+
+    def _is_there(self, task: asyncio.Task[str | bytes | None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.changed.set()

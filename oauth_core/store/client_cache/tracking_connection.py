@@ -1,0 +1,181 @@
+"""The tracking link: one RESP3 connection on which Redis answers, and tells of every change to what it answered.
+
+It carries commands out and answers and invalidations in, strictly in their order, and ends as soon as anything
+is odd. What follows from that is `oauth_core.store.client_cache.token_cache`'s to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, Protocol
+
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+    from redis.asyncio.connection import AbstractConnection
+
+_BEATS_IN_BOUND = 4
+
+
+class Listener(Protocol):
+    """Who hears what happens on a link, in the order in which it happened."""
+
+    def answered(self, sent_at: float) -> None:
+        """Redis has answered a heartbeat that was sent then."""
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """These keys, or all of them, may have changed."""
+
+
+class _Sent(NamedTuple):
+    sent_at: float
+    on_answer: Callable[[Any], None]
+    on_lost: Callable[[], None]
+
+
+class _Invalidated(NamedTuple):
+    keys: list[bytes] | None
+
+
+class Link:
+    """An open link. `open_link` makes one, `run` keeps it until it is lost, `send` asks on it meanwhile."""
+
+    def __init__(
+        self, connection: AbstractConnection, listener: Listener, *, bound: float, clock: Callable[[], float]
+    ) -> None:
+        self._connection = connection
+        self._received: Any = connection._reader  # noqa: SLF001
+        self._listener = listener
+        self._bound = bound
+        self._clock = clock
+        self._unanswered: deque[_Sent] = deque()
+        self._outbox: list[bytes] = []
+        self._something_to_send = asyncio.Event()
+        self._is_over = False
+
+    @property
+    def has_news(self) -> bool:
+        """Whether Redis has said something that was received, and not heard by the listener yet.
+
+        The event loop hands out all that has come before the task here has its turn.
+        """
+        # There is no public way to ask.
+        return bool(self._received._buffer)  # noqa: SLF001
+
+    def send(self, *command: str, on_answer: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+        """Send a command. One of the two is called once: with the answer, which may be a `ResponseError`, or
+        because none will come.
+        """
+        if self._is_over:
+            on_lost()
+            return
+        # The time before it goes out: what is counted from here is rather too old than too young.
+        self._unanswered.append(_Sent(self._clock(), on_answer, on_lost))
+        self._outbox += self._connection.pack_command(*command)
+        self._something_to_send.set()
+
+    async def run(self) -> Never:
+        """Carry until the link is lost. Raises a `RedisError` or `OSError` that says why."""
+        # No task group: before Python 3.13 one that is told to stop while an error ends it forgets the former.
+        tasks = [asyncio.create_task(work) for work in (self._read(), self._write(), self._beat())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+        raise AssertionError("none of the three ends by itself")
+
+    async def close(self) -> None:
+        """Close the connection; whoever still waits for an answer is told."""
+        self._is_over = True
+        while self._unanswered:
+            self._unanswered.popleft().on_lost()
+        await self._connection.disconnect(nowait=True)
+
+    async def _read(self) -> Never:
+        while True:
+            try:
+                item = await self._connection.read_response(
+                    disable_decoding=True, timeout=math.inf, disconnect_on_error=False, push_request=True
+                )
+            except ResponseError as error:
+                item = error  # Redis answered, if only that it will not
+            if isinstance(item, _Invalidated):
+                self._listener.invalidated(item.keys)
+            elif self._unanswered and not isinstance(item, list):
+                self._unanswered.popleft().on_answer(item)
+            else:
+                raise RedisConnectionError("Redis sent something that nobody asked for")
+
+    async def _write(self) -> Never:
+        while True:
+            await self._something_to_send.wait()
+            self._something_to_send.clear()
+            packed, self._outbox = self._outbox, []
+            if not self._connection.is_connected:
+                # Sending would connect again, without anybody being told and without tracking.
+                raise RedisConnectionError("the connection is closed")
+            await self._connection.send_packed_command(packed, check_health=False)
+
+    async def _beat(self) -> Never:
+        while True:
+            now = self._clock()
+            if self._unanswered and now - self._unanswered[0].sent_at > self._bound:
+                raise RedisTimeoutError("Redis has been silent for too long")
+            self.send("PING", on_answer=partial(self._heard, now), on_lost=_nothing)
+            await asyncio.sleep(self._bound / _BEATS_IN_BOUND)
+
+    def _heard(self, sent_at: float, answer: object) -> None:
+        # Redis answers PING with MISCONF while it cannot write to its disk. Its order and its memory are as they
+        # were, so this proves as much as any answer.
+        if not isinstance(answer, ResponseError) or str(answer).startswith("MISCONF"):
+            self._listener.answered(sent_at)
+
+
+async def open_link(redis: Redis, listener: Listener, *, bound: float, clock: Callable[[], float]) -> Link:
+    """Connect as `redis` would, with tracking. Raises a `RedisError`, `OSError` or `TimeoutError`.
+
+    `bound` is how long, in seconds of `clock`, Redis may be silent; connecting takes no longer either.
+    """
+    pool = redis.connection_pool
+    connection = pool.connection_class(
+        **{
+            **pool.connection_kwargs,
+            "protocol": 3,
+            "decode_responses": False,
+            "socket_timeout": None,  # silence is the heartbeat's to notice
+            "retry": Retry(NoBackoff(), 0),
+        }
+    )
+    try:
+        async with asyncio.timeout(bound):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            # There is no public way to hear of invalidations from the asyncio client.
+            connection._get_parser().set_invalidation_push_handler(_invalidated)  # type: ignore[attr-defined] # noqa: SLF001
+            await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
+            await connection.read_response()
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return Link(connection, listener, bound=bound, clock=clock)
+
+
+async def _invalidated(push: list[Any]) -> _Invalidated:
+    return _Invalidated(push[1])
+
+
+def _nothing() -> None:
+    """A heartbeat that is not answered is missed by nobody."""

@@ -1,0 +1,227 @@
+"""Which version of the layout in `keyspace` stands in Redis, and bringing an older one to this version.
+
+A program of an older version must not work on a newer layout: it would write records that lack what others rely
+on. So whoever writes asks first, and stops with a reason. (The check service reads three keys and writes none;
+what those mean does not change within a major version.)
+
+A migration is a function that may be done twice and be stopped in the middle. One process at a time does it, under
+a lease; if the lease is lost and two do, nothing is harmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.clients.registration_permissions import READ
+from oauth_core.crypto.record_authentication import ForgedRecordError
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+from oauth_core.store.maintenance.snapshot import Snapshot
+from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.users import UserStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+    from oauth_core.store.records.key_ring import KeyRingStore
+    from oauth_core.store.records.leases import LeaseStore
+
+VERSION = 3
+"""What this program reads and writes."""
+
+AUTHENTICATED_SINCE = 3
+"""Records of an older version may have no codes (`oauth_core.store.maintenance.adoption`)."""
+
+_UNNUMBERED = 0
+_RESTORING = "restoring"
+_OF = " "
+_LEASE_SECONDS = 60.0
+_PAUSE = 0.2
+_WEEK = 604_800
+
+# KEYS: schema. ARGV: the version that was migrated, the one it is now.
+_ADVANCE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class SchemaError(Exception):
+    """This program may not work on what stands in Redis. The message says why, and what to do."""
+
+
+async def index_grants(redis: Redis, key: RecordKey) -> int:
+    """Make the indexes of grants agree with the grants there are; answers how many these were."""
+    grants, clients = GrantStore(redis, key, grace=0), ClientStore(redis, key, lifetime=0)
+    count = 0
+    async for grant_id in grants.all_ids():
+        grant = await grants.get(grant_id)
+        if grant is not None:
+            count += 1
+            await grants.index(grant)
+            await clients.remember_grant(grant)
+            sibling = await grants.sibling_of(grant_id)
+            if sibling is not None:
+                await clients.remember_use(sibling, grant)
+    return count
+
+
+async def _number_indexes(redis: Redis, key: RecordKey) -> None:
+    """0 to 1: grants were once not noted with their person, and with their client in a set that had no ends.
+
+    Blocking that person would not end those, and noting another grant of that client would fail.
+    """
+    async with guarded():
+        async for name in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
+            if await redis.type(name) == "set":
+                await redis.delete(name)
+    await index_grants(redis, key)
+
+
+async def _part_shared_registrations(redis: Redis, key: RecordKey) -> None:
+    """1 to 2: identical registrations once shared a record. Its first registrant may still only read it.
+
+    Otherwise a stranger who registered what a popular client does could now add a redirect URI for its users.
+    """
+    clients = ClientStore(redis, key, lifetime=0)
+    async with guarded():
+        async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+            record = _opened(key, str(name), await redis.get(name))
+            if record is None or json.loads(record).get("sharing") != "shared":
+                continue
+            client = await clients.look_at(str(name).partition(":")[2])
+            if client is not None:
+                await clients.swap(client, dataclasses.replace(client, registration_permissions=(READ,)))
+        async for name in redis.scan_iter(match=keyspace.OLD_REGISTRATIONS, count=1000):
+            await redis.delete(name)
+
+
+def _opened(key: RecordKey, place: str, text: object) -> str | None:
+    try:
+        return None if text is None else key.open(place, str(text))
+    except ForgedRecordError:
+        return None
+
+
+async def _index_again(redis: Redis, key: RecordKey) -> None:
+    """2 to 3: records have a code (an operator has them adopted before this,
+    `oauth_core.store.maintenance.adoption`).
+
+    A backup of an older version is restored without indexes, so they are made here. Then it can be seen which
+    clients hold nothing: those that anybody could register once lived for 90 days, and now end within a week.
+
+    An older version did not keep which account a login means. What it knew of people says so, the earliest sign-in
+    first: otherwise the next account with a listed login could be the first one that is seen after the upgrade.
+    """
+    await index_grants(redis, key)
+    users = UserStore(redis, key, lifetime=0)
+    for known in sorted(await users.all(), key=lambda known: known.signed_in_at):
+        if not known.is_vouched_for:
+            await users.account_of(known.user.login.lower(), first_seen=known.user.github_id)
+    async with guarded():
+        async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+            holds_grants = await redis.exists(keyspace.client_grants(str(name).partition(":")[2]))
+            if not holds_grants and await redis.ttl(name) > _WEEK:
+                await redis.expire(name, _WEEK)
+
+
+_STEPS: Mapping[int, Callable[[Redis, RecordKey], Awaitable[None]]] = {
+    _UNNUMBERED: _number_indexes,
+    1: _part_shared_registrations,
+    2: _index_again,
+}
+"""By the version they begin from; each leads to the next."""
+
+
+class SchemaStore:
+    """The version in Redis. Every method raises `SchemaError` and `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._advance = redis.register_script(_ADVANCE)
+
+    async def version(self) -> int:
+        """The version that stands there. An empty Redis is given this program's."""
+        text = await self._get()
+        if text is None:
+            first = VERSION if await Snapshot(self._redis).is_empty() else _UNNUMBERED
+            async with guarded():
+                await self._redis.set(keyspace.SCHEMA, first, nx=True)
+            text = await self._get()
+        if (text or "").startswith(_RESTORING):
+            raise SchemaError(
+                "a backup is being restored into this Redis, or restoring it was interrupted; "
+                "wait for `portcullis restore`, or run it again with --force"
+            )
+        if text is None or not text.isdecimal():
+            raise SchemaError(f"the key {keyspace.SCHEMA!r} in Redis is {text!r}, which no version of ours wrote")
+        if int(text) > VERSION:
+            raise SchemaError(
+                f"Redis holds version {text} of our records and this program knows version {VERSION}: "
+                "upgrade this program, or restore a backup of its own time"
+            )
+        return int(text)
+
+    async def is_restoring(self) -> bool:
+        """Whether a backup is being restored, or restoring it was interrupted."""
+        return (await self._get() or "").startswith(_RESTORING)
+
+    async def migrate(self, leases: LeaseStore, ring: KeyRingStore) -> tuple[int, ...]:
+        """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind.
+
+        Records without codes are not touched. Raises `NotAdoptedError` when the key ring says that there are some,
+        and another `KeyRingError` when it was sealed with another master key.
+        """
+        left: list[int] = []
+        while (version := await self.version()) != VERSION:
+            if not await leases.acquire("migration", seconds=_LEASE_SECONDS):
+                await asyncio.sleep(_PAUSE)
+                continue
+            try:
+                # Between the look and the lease somebody may have finished.
+                if await self.version() == version:
+                    await ring.check_adopted()
+                    await _STEPS[version](self._redis, ring.record_key)
+                    async with guarded():
+                        if await self._advance([keyspace.SCHEMA], [version, version + 1]):
+                            left.append(version)
+            finally:
+                await leases.release("migration")
+        return tuple(left)
+
+    async def begin_restore(self, backup: str) -> int | None:
+        """Keep every program out until `end_restore`; answers the version of the records that stand there.
+
+        `backup` names what is restored. If restoring the same was interrupted, the version is that of before; if
+        restoring something else was, or if there is no version of ours, it is `None`.
+        """
+        text = await self._get() or ""
+        _, _, interrupted = text.partition(_OF)
+        before, _, name = interrupted.partition(_OF)
+        version = text if text.isdecimal() else before if name == backup else ""
+        async with guarded():
+            await self._redis.set(keyspace.SCHEMA, _OF.join((_RESTORING, version, backup)))
+        return int(version) if version else None
+
+    async def bring_up(self, version: int, key: RecordKey) -> None:
+        """Bring records of `version` to this program's, and index them. For between `begin_` and `end_restore`."""
+        for before in range(version, VERSION):
+            await _STEPS[before](self._redis, key)
+        await index_grants(self._redis, key)
+
+    async def end_restore(self) -> None:
+        """Let every program in: what was restored is whole, and of this program's version."""
+        async with guarded():
+            await self._redis.set(keyspace.SCHEMA, VERSION)
+
+    async def _get(self) -> str | None:
+        async with guarded():
+            return cast("str | None", await self._redis.get(keyspace.SCHEMA))

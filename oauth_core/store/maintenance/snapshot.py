@@ -1,0 +1,201 @@
+"""What of Redis is worth keeping elsewhere: reading it out for a backup, and putting it into an empty Redis.
+
+Kept is what people and operators would miss. Left out is what lives for minutes, what can be found again
+(`user-grants`, `client-grants`, `sibling-grants`, documents of clients), and every `token:<jti>`: a token exists
+or is dead, and one that was revoked after the backup must not come to life with it. Clients get new access tokens
+by refreshing.
+
+Reading takes no lock, so records are each whole but not all of one moment. Nothing depends on two of them
+agreeing: the indexes are made from the grants, and a grant without its client is refused like any other of a
+deleted client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from oauth_core.store.connection import guarded
+from oauth_core.store.scanning import scan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Container, Sequence
+
+    from redis.asyncio import Redis
+
+KEPT: dict[str, Literal["text", "hash"]] = {
+    "client": "text",
+    "initial-access-token": "hash",
+    "grant": "hash",
+    "consents": "hash",
+    "user": "text",
+    "login": "text",
+    "block": "text",
+    "cut": "text",
+    "ended": "text",
+    "assertion": "text",
+    "keyring": "text",
+    "isolated-services": "text",
+}
+"""Families of keys (what stands before the first colon) that a backup has, and what their values are."""
+
+FOUND_AGAIN = frozenset(
+    {"client-grants", "sibling-grants", "user-grants", "document", "document-failed", "document-fetches"}
+    | {"jwks", "signed-jwks", "signed-jwks-copy", "isolated-services-copy"}
+)
+SHORT_LIVED = frozenset(
+    {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
+    | {"answer", "device-first-attempts", "token", "lease", "lease-rest", "rate", "stored", "replicated"}
+)
+"""Families that a backup leaves out, and why."""
+
+SHUTS_OUT = frozenset({"assertion", "block", "cut", "ended", "isolated-services", "login"})
+"""What a restored backup adds to and replaces nothing of: what was ended since stays ended, and an assertion that
+was used since does not count again."""
+
+NEWER_STAYS = frozenset({"client", "consents", "grant", "initial-access-token", "user"})
+"""Of these a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a refresh token
+was used, an initial access token was, permissions were narrowed, a person got another login or wants to be asked
+about a client again."""
+
+RESTORED = "restored"
+"""The field that says that a grant came from a backup and has not been used since
+(`oauth_core.store.records.refresh_families`)."""
+
+# Each entry is one command, so that an interruption leaves it whole or leaves it out.
+# KEYS: cut. ARGV: second, the millisecond at which it expires, or nothing. The later of two cuts stays.
+_PUT_CUT = """
+if tonumber(redis.call('GET', KEYS[1]) or '-1') >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
+return 1
+"""
+# KEYS: a hash. ARGV: the millisecond at which it expires, or nothing; then fields and values.
+_PUT_HASH = """
+redis.call('DEL', KEYS[1])
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if ARGV[1] ~= '' then redis.call('PEXPIREAT', KEYS[1], ARGV[1]) end
+return 1
+"""
+
+_MOST_AT_ONCE = 500
+_NO_SUCH_KEY = -2
+_NO_EXPIRY = -1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key: its value, and the millisecond since the epoch at which it expires, if it does."""
+
+    key: str
+    value: str | dict[str, str]
+    expires_at: int | None = None
+
+
+def family(key: str) -> str:
+    """What kind of key it is. The access tokens of a grant are not of the grant's kind."""
+    if key.startswith("grant:") and key.endswith(":tokens"):
+        return "token"
+    return key.partition(":")[0]
+
+
+class Snapshot:
+    """Reads and writes everything. Every method raises `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def is_empty(self) -> bool:
+        """Whether Redis has nothing of ours."""
+        ours = KEPT.keys() | FOUND_AGAIN | SHORT_LIVED
+        async for key in scan(self._redis):
+            if family(key) in ours:
+                return False
+        return True
+
+    async def has_history(self) -> bool:
+        """Whether Redis has records of people or clients, or of what was ended: more than a new gateway has."""
+        async for key in scan(self._redis):
+            if family(key) in SHUTS_OUT | NEWER_STAYS:
+                return True
+        return False
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Everything that a backup has; what appears meanwhile may be missing, and a key may come twice."""
+        batch: list[str] = []
+        async for key in scan(self._redis):
+            if family(key) in KEPT:
+                batch.append(key)
+            if len(batch) == _MOST_AT_ONCE:
+                for entry in await self._read(batch):
+                    yield entry
+                batch = []
+        for entry in await self._read(batch):
+            yield entry
+
+    async def _read(self, keys: Sequence[str]) -> list[Entry]:
+        async with guarded(), self._redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                if KEPT[family(key)] == "hash":
+                    pipeline.hgetall(key)
+                else:
+                    pipeline.get(key)
+                # Afterwards: a key that ended in between has no life left, and is left out.
+                pipeline.pttl(key)
+            answers = await pipeline.execute()
+        now = int(time.time() * 1000)
+        return [
+            Entry(key, value, None if left == _NO_EXPIRY else now + left)
+            for key, value, left in zip(keys, answers[::2], answers[1::2], strict=True)
+            if value and left != _NO_SUCH_KEY
+        ]
+
+    async def put(self, entries: Sequence[Entry]) -> Counter[str]:
+        """Write `entries`, each with the end it had; answers how many of each family were written.
+
+        What expired meanwhile is not, and what shuts something out replaces nothing: it may have come since.
+        """
+        now = int(time.time() * 1000)
+        living = [entry for entry in entries if entry.expires_at is None or entry.expires_at > now]
+        async with guarded(), self._redis.pipeline(transaction=False) as pipeline:
+            for entry in living:
+                kind, until = family(entry.key), "" if entry.expires_at is None else str(entry.expires_at)
+                if not isinstance(entry.value, str):
+                    items = entry.value | ({RESTORED: "1"} if kind == "grant" else {})
+                    parts = [part for pair in items.items() for part in pair]
+                    pipeline.eval(_PUT_HASH, 1, entry.key, until, *parts)
+                elif kind == "cut":
+                    pipeline.eval(_PUT_CUT, 1, entry.key, entry.value, until)
+                else:
+                    pipeline.set(entry.key, entry.value, pxat=entry.expires_at, nx=kind in SHUTS_OUT)
+            written = await pipeline.execute()
+        return Counter(family(entry.key) for entry, was in zip(living, written, strict=True) if was)
+
+    async def clear(self, *, but: Container[str]) -> frozenset[str]:
+        """Forget everything of ours that a backup replaces. Other people's keys stay.
+
+        `but` are the keys that the backup has. Answers which of these stay as they are, for they are newer.
+        """
+        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - SHUTS_OUT
+        kept: set[str] = set()
+        async for key in scan(self._redis):
+            kind = family(key)
+            if kind in NEWER_STAYS and key in but:
+                kept.add(key)
+            elif kind in gone and kind != "isolated-services-copy":
+                async with guarded():
+                    await self._redis.delete(key)
+        return frozenset(kept)
+
+    async def shut_out_now(self) -> dict[str, str]:
+        """What shuts somebody or something out at this moment, by key."""
+        found: dict[str, str] = {}
+        async for key in scan(self._redis):
+            if family(key) in SHUTS_OUT:
+                async with guarded():
+                    value = await self._redis.get(key)
+                if value is not None:
+                    found[key] = str(value)
+        return found

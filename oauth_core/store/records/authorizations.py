@@ -1,0 +1,80 @@
+"""Authorizations on their way: waiting for consent, then for GitHub. Each is taken once, in one atomic step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.crypto.credentials import hash_secret, new_secret
+from oauth_core.limits.quotas import Stored
+from oauth_core.model import PendingAuthorization, SignIn
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SignedCodec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+    from oauth_core.store.records.quotas import QuotaStore
+
+_PENDING = SignedCodec(PendingAuthorization)
+_SIGN_IN = SignedCodec(SignIn)
+
+
+class AuthorizationStore:
+    """`lifetime` is the seconds a person has for each of the two steps."""
+
+    def __init__(self, redis: Redis, key: RecordKey, quotas: QuotaStore, *, lifetime: int) -> None:
+        self._redis = redis
+        self._key = key
+        self._quotas = quotas
+        self._lifetime = lifetime
+
+    async def add_pending(self, pending: PendingAuthorization, *, caller: str) -> str:
+        """Keep `pending`, which `caller` causes, and answer the handle for the consent form.
+
+        Raises `StoreUnavailableError`, and `DisplayedError` when there is no room for it.
+        """
+        handle = new_secret()
+        place = keyspace.pending(hash_secret(handle))
+        await self._keep(place, _PENDING.dump(pending, self._key, place), caller)
+        return handle
+
+    async def pending(self, handle: str) -> PendingAuthorization | None:
+        """Look at what `handle` stands for without taking it."""
+        place = keyspace.pending(hash_secret(handle))
+        async with guarded():
+            text = await self._redis.get(place)
+        return _PENDING.load(text, self._key, place)
+
+    async def take_pending(self, handle: str) -> PendingAuthorization | None:
+        """Take what `handle` stands for: of two callers, one gets it."""
+        place = keyspace.pending(hash_secret(handle))
+        async with guarded():
+            text = await self._redis.getdel(place)
+        return _PENDING.load(text, self._key, place)
+
+    async def add_sign_in(self, state: str, sign_in: SignIn, *, caller: str) -> None:
+        """Keep what waits for GitHub, which will return `state`. Raises as `add_pending` does."""
+        place = keyspace.sign_in(hash_secret(state))
+        await self._keep(place, _SIGN_IN.dump(sign_in, self._key, place), caller)
+
+    async def _keep(self, place: str, text: str, caller: str) -> None:
+        size = len(place) + len(text)
+        await self._quotas.take(Stored.SIGN_INS, size, lifetime=self._lifetime, caller=caller)
+        async with guarded():
+            await self._redis.set(place, text, ex=self._lifetime)
+
+    async def sign_in(self, state: str) -> SignIn | None:
+        """Look at the journey of `state` without taking it."""
+        place = keyspace.sign_in(hash_secret(state))
+        async with guarded():
+            text = await self._redis.get(place)
+        return _SIGN_IN.load(text, self._key, place)
+
+    async def take_sign_in(self, state: str) -> SignIn | None:
+        """Take the journey of `state`: of two callers, one gets it."""
+        place = keyspace.sign_in(hash_secret(state))
+        async with guarded():
+            text = await self._redis.getdel(place)
+        return _SIGN_IN.load(text, self._key, place)

@@ -1,0 +1,130 @@
+"""Registered clients. `oauth_core.store.records.client_lifetimes` says how long a record lives once it is
+in use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.crypto.credentials import is_identifier
+from oauth_core.model import Client
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SignedCodec
+from oauth_core.store.connection import guarded
+from oauth_core.store.records import tombstones
+from oauth_core.store.records.client_lifetimes import ClientLives
+from oauth_core.store.records.grant_index import NOTE_GRANT
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+    from oauth_core.model import Grant
+
+_CLIENT = SignedCodec(Client)
+
+# KEYS: client. ARGV: the record as it was read, the one to put in its place. A record that does not grow may have
+# lost permissions, so the first write needs no memory, and a full Redis takes the second (`keyspace`).
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local left = redis.call('PTTL', KEYS[1])
+if #ARGV[2] <= #ARGV[1] then redis.call('DEL', KEYS[1]) end
+if left > 0 then redis.call('SET', KEYS[1], ARGV[2], 'PX', left) else redis.call('SET', KEYS[1], ARGV[2]) end
+return 1
+"""
+
+
+class ClientStore:
+    """`lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever."""
+
+    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
+        self._redis = redis
+        self._key = key
+        self._lives = ClientLives(redis, lifetime=lifetime)
+        self._swap = redis.register_script(_SWAP)
+        self._note_grant = redis.register_script(NOTE_GRANT)
+
+    async def add(self, client: Client, *, unused: int | None = None) -> None:
+        """Keep a new client. It ends after `unused` seconds without a consent; `None`: an operator deletes it.
+
+        Raises `StoreUnavailableError`, as every method here does.
+        """
+        place = keyspace.client(client.client_id)
+        async with guarded():
+            await self._redis.set(place, _CLIENT.dump(client, self._key, place), ex=unused)
+
+    async def swap(self, old: Client, new: Client) -> bool:
+        """Put `new` in the place of `old`; answers whether it was there, unchanged."""
+        key = keyspace.client(old.client_id)
+        async with guarded():
+            text = await self._redis.get(key)
+            if text is None or _CLIENT.load(text, self._key, key) != old:
+                return False
+            return bool(await self._swap([key], [text, _CLIENT.dump(new, self._key, key)]))
+
+    async def get(self, client_id: str) -> Client | None:
+        """The client, if it is registered. Looking it up does not lengthen its life: anybody can do that."""
+        return await self.look_at(client_id)
+
+    async def look_at(self, client_id: str) -> Client | None:
+        """The client, if it has a record here."""
+        # The id is the caller's text: what is not of our making never becomes part of a key.
+        if not is_identifier(client_id):
+            return None
+        place = keyspace.client(client_id)
+        async with guarded():
+            text = await self._redis.get(place)
+        return _CLIENT.load(text, self._key, place)
+
+    async def all(self) -> list[Client]:
+        """Every client, oldest first. For an operator: it reads them one by one."""
+        found = []
+        async with guarded():
+            async for key in self._redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+                found.append(_CLIENT.load(await self._redis.get(key), self._key, str(key)))
+        clients = {client.client_id: client for client in found if client is not None}
+        return sorted(clients.values(), key=lambda client: client.issued_at)
+
+    async def exists(self, client_id: str) -> bool:
+        """Whether the client is registered at this moment."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.client(client_id)))
+
+    async def keep_for(self, client_id: str, seconds: int) -> None:
+        """Let the client outlive a grant that ends `seconds` from now; 0 when a person has just consented."""
+        await self._lives.keep_for(client_id, seconds)
+
+    async def is_in_use(self, client_id: str) -> bool:
+        """Whether the client holds a grant, or held one a moment ago."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.client_grants(client_id)))
+
+    async def let_go(self, client_id: str, grant: Grant) -> None:
+        """Let the client end without regard to `grant`, which another client uses from now on."""
+        await self._lives.settle(client_id, ended=grant.grant_id)
+
+    async def remember_use(self, client_id: str, grant: Grant) -> None:
+        """Note that the client uses `grant`, which is a sibling's: it only keeps the client alive."""
+        async with guarded():
+            await self._note_grant(
+                [keyspace.sibling_grants(client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
+            )
+
+    async def delete(self, client_id: str) -> int:
+        """Delete the record; answers for how many milliseconds it would have lived, 0 if there was none.
+
+        `oauth_core.store.records.revocation.Revocation.delete_client` also ends what the client was allowed.
+        """
+        return await tombstones.take_away(self._redis, keyspace.client(client_id))
+
+    async def has_grants(self, client_id: str) -> bool:
+        """Whether a person has allowed the client something that has not run out yet."""
+        async with guarded():
+            return bool(await self._redis.exists(keyspace.client_grants(client_id)))
+
+    async def remember_grant(self, grant: Grant) -> None:
+        """Note that its client holds a grant, before the grant is made, so that `Revocation` finds it."""
+        async with guarded():
+            await self._note_grant(
+                [keyspace.client_grants(grant.client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
+            )

@@ -1,0 +1,118 @@
+"""What people want not to be asked again: one Redis hash for each person, one field for each client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.flows.consent import RememberedConsent
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SignedCodec, place_in
+from oauth_core.store.connection import guarded
+from oauth_core.store.records import revocation_cutoffs, tombstones
+from oauth_core.store.scanning import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+
+_CONSENT = SignedCodec(RememberedConsent)
+
+# KEYS: a person's consents. ARGV: field, record, its life. A shorter life does not cut that of the others.
+_KEEP = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local left = redis.call('TTL', KEYS[1])
+if left < tonumber(ARGV[3]) then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+return 1
+"""
+
+
+class ConsentStore:
+    """Whether a consent still counts is for `oauth_core.flows.consent` to say. Raises `StoreUnavailableError`."""
+
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
+        self._redis = redis
+        self._key = key
+        self._keep = redis.register_script(_KEEP)
+
+    async def get(self, github_id: int, client_id: str) -> RememberedConsent | None:
+        """What a person allowed a client."""
+        place, field = keyspace.consents(github_id), keyspace.consent_field(client_id)
+        async with guarded():
+            text = await cast("Awaitable[str | None]", self._redis.hget(place, field))
+        consent = _CONSENT.load(text, self._key, place_in(place, field))
+        return None if consent is None or await self._is_cut_off(github_id, consent) else consent
+
+    async def keep(self, github_id: int, consent: RememberedConsent) -> None:
+        """Keep `consent` in the place of what that client was allowed before."""
+        lifetime = consent.expires_at - consent.given_at
+        place, field = keyspace.consents(github_id), keyspace.consent_field(consent.client_id)
+        record = _CONSENT.dump(consent, self._key, place_in(place, field))
+        async with guarded():
+            await self._keep([place], [field, record, lifetime])
+        # Whoever took everything back meanwhile may have looked before this was there.
+        if await self._is_cut_off(github_id, consent):
+            await self.forget(github_id, consent.client_id)
+
+    async def _is_cut_off(self, github_id: int, consent: RememberedConsent) -> bool:
+        """Also one that a restored backup brought back after it was taken away."""
+        return await revocation_cutoffs.reach(
+            self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id
+        )
+
+    async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
+        """Everything a person need not be asked again, latest first."""
+        place = keyspace.consents(github_id)
+        async with guarded():
+            texts = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(place))
+        found = [_CONSENT.load(text, self._key, place_in(place, field)) for field, text in texts.items()]
+        consents = [consent for consent in found if consent and now < consent.expires_at]
+        return tuple(sorted(consents, key=lambda consent: consent.given_at, reverse=True))
+
+    async def forget(self, github_id: int, client_id: str) -> bool:
+        """Ask again about a client. Answers whether there was something to forget.
+
+        If it raises, calling it again does what was left.
+        """
+        async with guarded():
+            found = bool(await self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id)))
+        await self._note_forgotten(github_id)
+        return found
+
+    async def forget_all(self, github_id: int) -> bool:
+        """Ask a person again about every client. Answers whether there was something to forget."""
+        found = await forget_person(self._redis, github_id)
+        await self._note_forgotten(github_id)
+        return found
+
+    async def _note_forgotten(self, github_id: int) -> None:
+        """Note for a restore that what a backup says of this person is out of date.
+
+        One note for each person, not for each client: a person with many clients cannot fill Redis with notes.
+        """
+        await tombstones.note(
+            self._redis, keyspace.ended_consents(github_id), lives=keyspace.MOST_REMEMBERED * 1000
+        )
+
+
+async def forget_person(redis: Redis, github_id: int) -> bool:
+    """The same, for those who have no settings to make a store of."""
+    async with guarded():
+        return bool(await redis.delete(keyspace.consents(github_id)))
+
+
+async def forget_client(redis: Redis, client_id: str) -> None:
+    """Ask everybody again about a client."""
+    field = keyspace.consent_field(client_id)
+    async for key in scan(redis, keyspace.ALL_CONSENTS):
+        async with guarded():
+            await redis.hdel(key, field)
+
+
+async def forget_everybody(redis: Redis) -> None:
+    """Ask everybody again about every client."""
+    async for key in scan(redis, keyspace.ALL_CONSENTS):
+        async with guarded():
+            await redis.delete(key)

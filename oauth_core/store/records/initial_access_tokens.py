@@ -1,0 +1,123 @@
+"""Initial access tokens that live, and how many registrations each is still good for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from oauth_core.clients import initial_access_tokens
+from oauth_core.crypto.credentials import is_identifier
+from oauth_core.model import InitialAccessToken
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SignedCodec
+from oauth_core.store.connection import guarded
+from oauth_core.store.records import tombstones
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.clients.initial_access_tokens import Issued
+    from oauth_core.crypto.record_authentication import RecordKey
+
+_TOKEN = SignedCodec(InitialAccessToken)
+
+# KEYS: token. ARGV: record, uses, expires_at.
+_ADD = """
+redis.call('HSET', KEYS[1], 'record', ARGV[1], 'left', ARGV[2])
+redis.call('EXPIREAT', KEYS[1], ARGV[3])
+return 1
+"""
+# Of any number of callers only as many are answered 1 as there are uses. KEYS: token. ARGV: the uses that
+# its record allows: the number beside it bears no code, and another party could raise it. Answers for how many
+# milliseconds it would have lived as well, if this was the last use.
+_USE = """
+local left = math.min(tonumber(redis.call('HGET', KEYS[1], 'left') or '0'), tonumber(ARGV[1]))
+if left <= 0 then return {0, 0} end
+local lives = redis.call('PTTL', KEYS[1])
+if left == 1 then redis.call('DEL', KEYS[1]) else redis.call('HSET', KEYS[1], 'left', left - 1) end
+return left == 1 and {1, lives} or {1, 0}
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A token that lives, good for `left` more registrations."""
+
+    token: InitialAccessToken
+    left: int
+
+
+class InitialAccessTokenStore:
+    """Every method raises `StoreUnavailableError`. A plain `DEL` of its key revokes a token."""
+
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
+        self._redis = redis
+        self._key = key
+        self._add = redis.register_script(_ADD)
+        self._use = redis.register_script(_USE)
+
+    async def add(self, issued: Issued) -> None:
+        """Let a new token count from now on."""
+        token = issued.token
+        place = keyspace.initial_access_token(token.token_id)
+        async with guarded():
+            await self._add([place], [_TOKEN.dump(token, self._key, place), token.uses, token.expires_at])
+
+    async def presented(self, text: str, *, now: int) -> InitialAccessToken | None:
+        """The token that `text` is, if it lives. That is no use of it yet."""
+        token_id = initial_access_tokens.id_of(text)
+        standing = None if token_id is None else await self.get(token_id)
+        token = standing.token if standing else None
+        return token if initial_access_tokens.proves(text, token, now=now) else None
+
+    async def use(self, token_id: str) -> bool:
+        """Use a token once; answers whether there was a use left."""
+        standing = await self.get(token_id)
+        if standing is None:
+            return False
+        async with guarded():
+            used, lives = await self._use([keyspace.initial_access_token(token_id)], [standing.token.uses])
+        if lives > 0:
+            await tombstones.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
+        return bool(used)
+
+    async def get(self, token_id: str) -> Standing | None:
+        """The token with this id, if it lives."""
+        if not is_identifier(token_id):
+            return None
+        return await self._at(keyspace.initial_access_token(token_id))
+
+    async def all(self) -> list[Standing]:
+        """Every token that lives, oldest first. It reads them one by one."""
+        async with guarded():
+            keys = {
+                key async for key in self._redis.scan_iter(match=keyspace.ALL_INITIAL_ACCESS_TOKENS, count=1000)
+            }
+        found = [await self._at(key) for key in keys]
+        return sorted(
+            (standing for standing in found if standing is not None),
+            key=lambda standing: (standing.token.issued_at, standing.token.token_id),
+        )
+
+    async def revoke(self, token_id: str) -> bool:
+        """End a token; answers whether it lived. Clients that registered with it stay.
+
+        That it ended is noted in any case: an earlier call may have ended it while Redis refused the note.
+        """
+        if not is_identifier(token_id):
+            return False
+        place = keyspace.initial_access_token(token_id)
+        lives = await tombstones.take_away(self._redis, place)
+        await tombstones.note(
+            self._redis, keyspace.ended_invite(token_id), lives=lives or keyspace.CUT_LIFETIME * 1000
+        )
+        return bool(lives)
+
+    async def _at(self, key: str) -> Standing | None:
+        async with guarded():
+            found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
+        token = _TOKEN.load(found.get("record"), self._key, key)
+        # The number beside the record bears no code: another party that writes to Redis could raise it.
+        return None if token is None else Standing(token, min(token.uses, int(found["left"])))

@@ -1,0 +1,279 @@
+"""Ending all that a person, a client or everybody holds, whatever is being issued at the same moment.
+
+What lives is found and ended grant by grant; `oauth_core.store.records.grants` says why no token outlives its
+grant. What does not live yet, a code on its way or a device that was allowed, would become a grant afterwards. So
+first of all a *cut* is made: what was allowed up to that second becomes nothing any more. Whoever makes a grant
+looks for cuts after it exists. So either the grant was there to be found, or its maker finds the cut.
+
+Redis may refuse one of these steps, for instance when the cluster node of the cut is away. The others are done all
+the same: a token that is stolen must end although the cut cannot be written. What could not be done is raised at
+the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from oauth_core.crypto.credentials import is_identifier
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.store import keyspace
+from oauth_core.store.connection import guarded
+from oauth_core.store.records import consents, revocation_cutoffs, sessions, tombstones, users
+from oauth_core.store.scanning import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.model import Block, Grant
+    from oauth_core.store.records.clients import ClientStore
+    from oauth_core.store.records.consents import ConsentStore
+    from oauth_core.store.records.grants import GrantStore
+
+T = TypeVar("T")
+_MOST_SHOWN = 5
+
+
+class IncompleteError(StoreUnavailableError):
+    """Some of what was to end could not be ended. `ended` and `count` say
+    which grants could, `missing` what could not."""
+
+    def __init__(self, missing: tuple[str, ...], ended: tuple[Grant, ...], count: int) -> None:
+        shown = [
+            *missing[:_MOST_SHOWN],
+            *([f"{len(missing) - _MOST_SHOWN} more"] if len(missing) > _MOST_SHOWN else []),
+        ]
+        super().__init__(
+            f"NOT everything has ended: {count} grants have. Give the command again. Missing: {'; '.join(shown)}"
+        )
+        self.missing = missing
+        self.ended = ended
+        self.count = count
+
+
+class Revocation:
+    """Every method that ends something raises `IncompleteError`; called again, it does what it left undone."""
+
+    def __init__(self, redis: Redis, grants: GrantStore) -> None:
+        self._redis = redis
+        self._grants = grants
+
+    async def is_cut_off(self, grant: Grant, *, allowed_at: int) -> bool:
+        """Whether `grant`, which a person or an operator allowed at that second, must not be.
+
+        Raises `StoreUnavailableError`.
+        """
+        github_id = None if grant.user is None else grant.user.github_id
+        return await revocation_cutoffs.reach(
+            self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id
+        )
+
+    async def disconnect(self, grant: Grant, remembered: ConsentStore) -> tuple[Grant, ...]:
+        """End `grant` and what its person allowed its client and the client has not fetched. Other grants stay.
+
+        The person is asked about the client again. Answers the grant if it ended just now.
+        """
+        steps = _Steps()
+        if grant.user is not None:
+            user, client_id = grant.user.github_id, grant.client_id
+            # Both first, or the app would come back unasked in between.
+            await steps.take("the consent to it", remembered.forget(user, client_id))
+            cut = keyspace.cut_of_unredeemed(user, client_id)
+            await steps.take(
+                _CUT, revocation_cutoffs.make(self._redis, cut, lifetime=keyspace.UNREDEEMED_CUT_LIFETIME)
+            )
+        await self._end([grant.grant_id], steps)
+        return steps.result()
+
+    async def is_unredeemed_void(self, grant: Grant, *, allowed_at: int) -> bool:
+        """Whether a `grant` that begins was allowed before `disconnect`. Raises `StoreUnavailableError`."""
+        if grant.user is None:
+            return False
+        key = keyspace.cut_of_unredeemed(grant.user.github_id, grant.client_id)
+        return await revocation_cutoffs.reach_at(self._redis, key, at=allowed_at)
+
+    async def reached_person(self, github_id: int, *, at: int) -> bool:
+        """Whether what a person had at second `at` was taken back since. Raises `StoreUnavailableError`."""
+        return await revocation_cutoffs.reach(self._redis, at=at, github_id=github_id)
+
+    async def block(self, block: Block) -> tuple[Grant, ...]:
+        """Shut a person out until further notice, and end what they hold; answers the grants that ended."""
+        steps = _Steps()
+        # Blocked first: a sign-in that is under way looks for the block when all else is done.
+        await steps.take("the block", users.keep_block(self._redis, block))
+        return await self._end_of_user(block.github_id, steps)
+
+    async def of_user(self, github_id: int) -> tuple[Grant, ...]:
+        """End all that a person allowed up to now; answers the grants that ended.
+
+        Their sessions end too, in every browser, and what they did not want to be asked again is asked again.
+        """
+        return await self._end_of_user(github_id, _Steps())
+
+    async def _end_of_user(self, github_id: int, steps: _Steps) -> tuple[Grant, ...]:
+        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.cut_of_user(github_id)))
+        await steps.take("their sessions", sessions.end_all(self._redis, github_id))
+        await steps.take("their consents", consents.forget_person(self._redis, github_id))
+        await self._end(await self._of_user(github_id, steps), steps)
+        return steps.result()
+
+    async def of_clients_of_user(self, github_id: int) -> tuple[Grant, ...]:
+        """End all that a person allowed clients; answers the grants that ended.
+
+        The person stays signed in, and is asked about every client again.
+        """
+        steps = _Steps()
+        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.cut_of_clients_of(github_id)))
+        await steps.take("their consents", consents.forget_person(self._redis, github_id))
+        await self._end(await self._of_user(github_id, steps), steps)
+        return steps.result()
+
+    async def of_client(self, client_id: str) -> tuple[Grant, ...]:
+        """End all that a client was allowed up to now, and leave its registration; answers the grants.
+
+        Everybody is asked about it again.
+        """
+        steps = _Steps()
+        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.cut_of_client(client_id)))
+        await steps.take("consents to it", consents.forget_client(self._redis, client_id))
+        key = keyspace.client_grants(client_id)
+        noted = await steps.take("the list of its grants", self._noted(key))
+        if noted is None:
+            noted = await self._found(steps, lambda grant: grant.client_id == client_id)
+        await self._end(noted, steps)
+        if noted and not steps.missing:
+            await steps.take("the list of its grants", self._forget_notes(key, noted))
+        return steps.result()
+
+    async def delete_client(
+        self, clients: ClientStore, client_id: str, *, finish: bool = False
+    ) -> tuple[Grant, ...]:
+        """Delete a client and end all that it was allowed; answers the grants that ended.
+
+        With `finish` the notes are written also where nothing of the client is left: an earlier call may have
+        deleted it while Redis refused them.
+
+        The record goes first: the maker of a grant looks for it after the grant exists, and undoes the grant. A
+        grant that does not end stays in the list of the client's grants, and the next call finds it.
+        """
+        steps = _Steps()
+        left = await steps.take("its registration", clients.delete(client_id))
+        key = keyspace.client_grants(client_id)
+        noted = await steps.take("the list of its grants", self._noted(key))
+        if noted is None:
+            noted = await self._found(steps, lambda grant: grant.client_id == client_id)
+        # As long as the record, which outlives the grants. Otherwise a stranger who registers clients and deletes
+        # them would leave notes for years.
+        lives = left or (keyspace.CUT_LIFETIME * 1000 if noted or left is None else 0)
+        if finish and is_identifier(client_id):
+            lives = lives or self._grants.notes_live
+        if lives:
+            # A sibling could go on with a grant that does not end now.
+            cut = revocation_cutoffs.make(
+                self._redis, keyspace.cut_of_client(client_id), lifetime=-(-lives // 1000)
+            )
+            await steps.take(_CUT, cut)
+        ended = await self._end(noted, steps)
+        if lives and is_identifier(client_id):  # the client of a document may come again
+            note = tombstones.note(
+                self._redis, keyspace.ended_client(client_id), lives=min(lives, self._grants.notes_live)
+            )
+            await steps.take(_NOTE, note)
+        if ended:
+            await steps.take("the list of its grants", self._forget_notes(key, ended))
+        return steps.result()
+
+    async def of_everybody(self) -> int:
+        """End all that was allowed to anybody up to now; answers how many grants that were.
+
+        Everybody's sessions end too, and everybody is asked about every client again.
+        """
+        steps = _Steps()
+        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.CUT_OF_ALL))
+        # Tokens before all else: they are what may be in the wrong hands.
+        await steps.take("some access tokens", self._end_every_token())
+        await steps.take("some grants", self._end_every_grant(steps))
+        # A grant that was being made meanwhile may have given one.
+        await steps.take("some access tokens", self._end_every_token())
+        await steps.take("some sessions", sessions.end_everybodys(self._redis))
+        await steps.take("some consents", consents.forget_everybody(self._redis))
+        steps.result()
+        return steps.count
+
+    async def _end_every_token(self) -> None:
+        async for key in scan(self._redis, keyspace.token("*")):
+            async with guarded():
+                await self._redis.delete(key)
+
+    async def _end_every_grant(self, steps: _Steps) -> None:
+        async for grant_id in self._grants.all_ids():
+            steps.count += bool(await steps.take(f"the grant {grant_id}", self._grants.end(grant_id)))
+
+    async def _end(self, grant_ids: Iterable[str], steps: _Steps) -> list[str]:
+        """End these grants; answers those of which nothing is left."""
+
+        async def end(grant_id: str) -> bool:
+            grant = await self._grants.get(grant_id)
+            # Also one that is gone: of its tokens some may be left.
+            if await self._grants.end(grant_id) and grant is not None:
+                steps.count += 1
+                steps.ended.append(grant)
+            return True
+
+        return [grant_id for grant_id in grant_ids if await steps.take(f"the grant {grant_id}", end(grant_id))]
+
+    async def _of_user(self, github_id: int, steps: _Steps) -> Iterable[str]:
+        noted = await steps.take("the list of their grants", self._noted(keyspace.user_grants(github_id)))
+        if noted is not None:
+            return noted
+        return await self._found(steps, lambda grant: grant.user is not None and grant.user.github_id == github_id)
+
+    async def _found(self, steps: _Steps, is_wanted: Callable[[Grant], bool]) -> list[str]:
+        """The ids of grants, looked at one by one: for when the list of them cannot be read."""
+        found: list[str] = []
+
+        async def look() -> None:
+            async for grant_id in self._grants.all_ids():
+                grant = await steps.take(f"the grant {grant_id}", self._grants.get(grant_id))
+                if grant is not None and is_wanted(grant):
+                    found.append(grant_id)
+
+        await steps.take("some grants", look())
+        return found
+
+    async def _noted(self, key: str) -> list[str]:
+        async with guarded():
+            return await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
+
+    async def _forget_notes(self, key: str, noted: Iterable[str]) -> None:
+        async with guarded():
+            await self._redis.zrem(key, *noted)
+
+
+_CUT = "what is on its way (codes, allowed devices), which may still become tokens"
+_NOTE = "the note that keeps a restored backup from bringing it back"
+
+
+class _Steps:
+    """What was done and what Redis refused, step by step."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+        self.ended: list[Grant] = []
+        self.count = 0
+
+    async def take(self, what: str, step: Awaitable[T]) -> T | None:
+        """Do one step. If Redis refuses, `what` is missing, and the answer is `None`."""
+        try:
+            return await step
+        except StoreUnavailableError as error:
+            self.missing.append(f"{what} ({error})")
+            return None
+
+    def result(self) -> tuple[Grant, ...]:
+        """The grants that ended, oldest first. Raises `IncompleteError`."""
+        ended = tuple(sorted(self.ended, key=lambda grant: (grant.created_at, grant.grant_id)))
+        if self.missing:
+            raise IncompleteError(tuple(self.missing), ended, self.count)
+        return ended

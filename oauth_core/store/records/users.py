@@ -1,0 +1,114 @@
+"""The people who signed in here, as they were then, and those whom an operator blocked.
+
+A block has no end of its own and is under the number that stays when a login changes hands. The account that a
+listed login means has no end either: it is the first one that was seen under it, until an operator names another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oauth_core.model import Block, KnownUser
+from oauth_core.store import keyspace
+from oauth_core.store.codec import Codec, SignedCodec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+    from oauth_core.model import User
+
+_KNOWN = SignedCodec(KnownUser)
+_ACCOUNT = SignedCodec(int)
+_BLOCK = Codec(Block)
+
+# KEYS: block. ARGV: record. The first write needs no memory, so that a full Redis takes the second.
+_KEEP_BLOCK = """
+redis.call('DEL', KEYS[1])
+return redis.call('SET', KEYS[1], ARGV[1])
+"""
+
+
+class UserStore:
+    """`lifetime` is the seconds after their last sign-in that somebody is remembered.
+
+    Every method raises `StoreUnavailableError`.
+    """
+
+    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
+        self._redis = redis
+        self._key = key
+        self._lifetime = lifetime
+
+    async def remember(self, known: KnownUser) -> None:
+        """Note that somebody signed in."""
+        async with guarded():
+            place = keyspace.user(known.user.github_id)
+            await self._redis.set(place, _KNOWN.dump(known, self._key, place), ex=self._lifetime)
+
+    async def get(self, github_id: int) -> KnownUser | None:
+        """Somebody who signed in."""
+        async with guarded():
+            text = await self._redis.get(keyspace.user(github_id))
+        return _KNOWN.load(text, self._key, keyspace.user(github_id))
+
+    async def rename(self, user: User) -> None:
+        """Note what somebody who signed in here is called now."""
+        known = await self.get(user.github_id)
+        if known is not None and known.user != user:
+            place = keyspace.user(user.github_id)
+            renamed = _KNOWN.dump(replace(known, user=user), self._key, place)
+            async with guarded():
+                await self._redis.set(place, renamed, xx=True, keepttl=True)
+
+    async def account_of(self, login: str, *, first_seen: int | None) -> int | None:
+        """The account that a listed login, in lower case, means; `first_seen` becomes it if there is none.
+
+        A record that another party wrote means no account at all: 0.
+        """
+        place = keyspace.login(login)
+        async with guarded():
+            if first_seen is not None:
+                await self._redis.set(place, _ACCOUNT.dump(first_seen, self._key, place), nx=True)
+            found = await self._redis.get(place)
+        return None if found is None else _ACCOUNT.load(found, self._key, place) or 0
+
+    async def accept_account(self, login: str, github_id: int) -> None:
+        """Let a login, in lower case, mean this account from now on."""
+        place = keyspace.login(login)
+        async with guarded():
+            await self._redis.set(place, _ACCOUNT.dump(github_id, self._key, place))
+
+    async def all(self) -> list[KnownUser]:
+        """Everybody who signed in, by login. For an operator: it reads them one by one."""
+        async with guarded():
+            keys = [key async for key in self._redis.scan_iter(match=keyspace.ALL_USERS, count=1000)]
+            found = [_KNOWN.load(await self._redis.get(key), self._key, key) for key in keys]
+        by_id = {known.user.github_id: known for known in found if known}  # a scan may name a key twice
+        return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
+
+    async def unblock(self, github_id: int) -> bool:
+        """Let somebody in again. Answers whether they were blocked."""
+        async with guarded():
+            return bool(await self._redis.delete(keyspace.block(github_id)))
+
+    async def block_of(self, github_id: int) -> Block | None:
+        """Whether and why somebody is blocked."""
+        async with guarded():
+            text = await self._redis.get(keyspace.block(github_id))
+        return None if text is None else _BLOCK.load(text)
+
+    async def blocks(self) -> list[Block]:
+        """Everybody who is blocked, the longest first."""
+        async with guarded():
+            keys = {key async for key in self._redis.scan_iter(match=keyspace.ALL_BLOCKS, count=1000)}
+            texts = [await self._redis.get(key) for key in keys]
+        return sorted((_BLOCK.load(text) for text in texts if text is not None), key=lambda block: block.since)
+
+
+async def keep_block(redis: Redis, block: Block) -> None:
+    """Shut somebody out. What they hold is for the caller to end, afterwards. Raises `StoreUnavailableError`."""
+    async with guarded():
+        await redis.register_script(_KEEP_BLOCK)([keyspace.block(block.github_id)], [_BLOCK.dump(block)])

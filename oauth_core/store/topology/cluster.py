@@ -1,0 +1,136 @@
+"""The servers of a Redis Cluster: who owns which slots, as a majority of the primaries and the owner say."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Never
+
+from redis.asyncio import Redis
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisError
+
+from oauth_core.store.topology.quorum import Claim, Votes
+from oauth_core.store.topology.topology import ASKED_IN_BOUND, Clients, keep_asking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from oauth_core.store.topology.quorum import Address
+
+
+class NodeClient(Redis):
+    """A client of one node that goes where the node sends it, once: to who has a key that is being moved."""
+
+    follow: Callable[[Address], Redis] | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """See `Redis.execute_command`."""
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except AskError as error:  # and `MovedError`, which is one
+            if self.follow is None:
+                raise
+            other = self.follow((error.host, error.port))
+            if isinstance(error, MovedError):
+                return await Redis.execute_command(other, *args, **options)  # type: ignore[no-untyped-call]
+            async with other.pipeline(transaction=False) as pipeline:
+                pipeline.execute_command("ASKING")
+                pipeline.execute_command(*args, **options)
+                return (await pipeline.execute())[-1]
+
+
+class ClusterNodes:
+    """See `Roster`."""
+
+    is_spread = True
+
+    def __init__(
+        self,
+        hosts: Sequence[Address],
+        connect: Callable[[Address], NodeClient],
+        *,
+        bound: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """`hosts` are some nodes, to begin with; `connect` makes a client of one."""
+        self._hosts = hosts
+        self._connect = connect
+        self._clients = Clients(self._following)
+        self._bound = bound
+        self._clock = clock
+        self._votes = Votes(bound=bound)
+
+    def owner(self, key: str) -> tuple[Address | None, float]:
+        """See `Roster`."""
+        return self._votes.owner(key_slot(key.encode()))
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """See `Roster`."""
+        return self._votes.named
+
+    @property
+    def until(self) -> float:
+        """See `Roster`."""
+        return self._votes.until
+
+    def client(self, address: Address) -> Redis:
+        """See `Roster`."""
+        return self._clients.of(address)
+
+    async def keep(self, changed: Callable[[], None]) -> Never:
+        """See `Roster`."""
+        voters: dict[Address, asyncio.Task[Never]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                wanted = self._votes.named
+                if self._clock() >= self._votes.until:
+                    # While they do not speak for themselves, or not with one voice, anybody may say who they are.
+                    wanted |= await self._introduced()
+                for address in voters.keys() - wanted:
+                    voters.pop(address).cancel()
+                for address in wanted - voters.keys():
+                    ask, told = partial(self._ask, address), partial(self._told, changed, address)
+                    asking = keep_asking(ask, told, bound=self._bound, clock=self._clock)
+                    voters[address] = group.create_task(asking)
+                await asyncio.sleep(self._bound / ASKED_IN_BOUND)
+
+    async def aclose(self) -> None:
+        """See `Roster`."""
+        await self._clients.aclose()
+
+    def _following(self, address: Address) -> Redis:
+        client = self._connect(address)
+        client.follow = self._clients.of
+        return client
+
+    async def _introduced(self) -> frozenset[Address]:
+        """The primaries, as the first who answers names them. That is no vote."""
+        for host in self._hosts:
+            try:
+                async with asyncio.timeout(self._bound):
+                    claim = await self._ask(host)
+            except (RedisError, OSError, TimeoutError):
+                continue
+            if claim.owners:
+                return claim.owners
+        return frozenset()
+
+    async def _ask(self, address: Address) -> Claim:
+        client: Any = self._clients.of(address)
+        # As two words, so that the answer comes as Redis gives it: first and last slot, the primary, its replicas.
+        slots = await client.execute_command("CLUSTER", "SLOTS")
+        # A node that was never told its own address leaves it out: it is the one we asked at.
+        return Claim(
+            tuple(
+                sorted(
+                    (int(first), int(last), (str(primary[0] or address[0]), int(primary[1])))
+                    for first, last, primary, *_ in slots
+                )
+            )
+        )
+
+    def _told(self, changed: Callable[[], None], voter: Address, claim: Claim, sent_at: float) -> None:
+        if self._votes.cast(voter, claim, sent_at):
+            changed()

@@ -1,0 +1,115 @@
+"""Which server's word counts, where there are several: what each voter said last, and what a majority agrees on.
+
+Voters are Sentinels, which say where the one primary is, or the primaries of a cluster, which say who owns which
+slots. The theory is `oauth_core.store.client_cache.token_cache`'s; there is no input or output here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+Address = tuple[str, int]
+NEVER = -float("inf")
+SLOTS = 16384
+"""The slots of a Redis Cluster."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a voter says: from which slot to which, both included, a server is the primary."""
+
+    ranges: tuple[tuple[int, int, Address], ...]
+
+    @cached_property
+    def owners(self) -> frozenset[Address]:
+        """Every primary that is named."""
+        return frozenset(address for _, _, address in self.ranges)
+
+    def owner(self, slot: int) -> Address | None:
+        """The primary of `slot`."""
+        return _table(self.ranges).get(slot)
+
+
+@lru_cache(maxsize=16)
+def _table(ranges: tuple[tuple[int, int, Address], ...]) -> dict[int, Address]:
+    return {slot: address for first, last, address in ranges for slot in range(first, last + 1)}
+
+
+@dataclass(frozen=True)
+class _Vote:
+    claim: Claim
+    sent_at: float
+
+
+class Votes:
+    """What is agreed on and until when. All times are seconds of one clock that never goes back."""
+
+    def __init__(self, *, bound: float, electors: frozenset[Address] | None = None) -> None:
+        """`electors` are whose votes are counted; `None` when they are the primaries that are named themselves.
+
+        Besides a majority of those, the server that they name must say the same of itself.
+        """
+        self._bound = bound
+        self._electors = electors
+        self._voters = len(electors or ())
+        self._votes: dict[Address, _Vote] = {}
+        self._agreed: dict[int, tuple[Address | None, float]] = {}
+
+    def are_at_least(self, voters: int) -> None:
+        """A Sentinel knows of that many Sentinels, itself included."""
+        if voters > self._voters:
+            self._voters = voters
+            self._agreed.clear()
+
+    def cast(self, voter: Address, claim: Claim, sent_at: float) -> bool:
+        """`voter`, asked at `sent_at`, made this claim. Answers whether anybody's claim changed by that."""
+        before = self._votes.get(voter)
+        old = [name for name, vote in self._votes.items() if vote.sent_at + self._bound <= sent_at]
+        for name in old:
+            del self._votes[name]
+        self._votes[voter] = _Vote(claim, sent_at)
+        self._agreed.clear()
+        return bool(old) or before is None or before.claim != claim
+
+    def owner(self, slot: int) -> tuple[Address | None, float]:
+        """The server whose word counts about `slot`, and until when it does."""
+        agreed = self._agreed.get(slot)
+        if agreed is None:
+            agreed = self._agreed[slot] = self._count(slot)
+        return agreed
+
+    @property
+    def named(self) -> frozenset[Address]:
+        """Every primary that an elector names."""
+        return frozenset(
+            address
+            for name, vote in self._votes.items()
+            if self._electors is None or name in self._electors
+            for address in vote.claim.owners
+        )
+
+    @property
+    def until(self) -> float:
+        """Until when there is an agreement about every slot that somebody names."""
+        firsts = {first for vote in self._votes.values() for first, _, _ in vote.claim.ranges}
+        return min((self.owner(first)[1] for first in firsts), default=NEVER)
+
+    def _count(self, slot: int) -> tuple[Address | None, float]:
+        electors = self.named if self._electors is None else self._electors
+        needed = max(len(electors), self._voters) // 2 + 1
+        heard: dict[Address, list[float]] = {}
+        for voter in electors:
+            vote = self._votes.get(voter)
+            address = None if vote is None else vote.claim.owner(slot)
+            if vote is not None and address is not None:
+                heard.setdefault(address, []).append(vote.sent_at)
+        for address, times in heard.items():
+            if len(times) >= needed:
+                return address, min(sorted(times)[-needed], self._own_word(address, slot)) + self._bound
+        return None, NEVER
+
+    def _own_word(self, address: Address, slot: int) -> float:
+        """When the server at `address` last said so of itself; a majority alone may be behind."""
+        vote = self._votes.get(address)
+        return vote.sent_at if vote is not None and vote.claim.owner(slot) == address else NEVER

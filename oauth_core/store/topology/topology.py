@@ -1,0 +1,216 @@
+"""Which Redis servers there are and which of them counts for a key. A cluster's is
+`oauth_core.store.topology.cluster`.
+
+A roster asks its voters at the pace of the heartbeat, each on a connection of its own;
+`oauth_core.store.topology.quorum` counts, and `oauth_core.store.client_cache.token_cache` says why a majority is
+asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Never, Protocol, TypeVar
+
+from redis.exceptions import RedisError
+
+from oauth_core.store.topology.cancellable_sleep import rest
+from oauth_core.store.topology.quorum import Claim, Votes
+from oauth_core.store.topology.sentinel import ask_sentinel, ask_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from redis.asyncio import Redis
+
+    from oauth_core.store.topology.quorum import Address
+    from oauth_core.store.topology.sentinel import SentinelAnswer
+
+T = TypeVar("T")
+
+ASKED_IN_BOUND = 4
+_ONLY: Address = ("", 0)
+
+
+class Roster(Protocol):
+    """Which servers there are. `keep` runs for as long as the roster is used."""
+
+    is_spread: bool
+    """Whether keys lie on different servers."""
+
+    def owner(self, key: str) -> tuple[Address | None, float]:
+        """The server whose word counts about `key`, and until when it does."""
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """Every server whose word may count."""
+
+    @property
+    def until(self) -> float:
+        """Until when it is certain whose word counts, about any key."""
+
+    def client(self, address: Address) -> Redis:
+        """A client of that server alone."""
+
+    async def keep(self, changed: Callable[[], None]) -> Never:
+        """Keep up to date; call `changed` whenever another server may count for some key."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+class OneServer:
+    """There is one server, and nobody to ask about it."""
+
+    is_spread = False
+    addresses = frozenset({_ONLY})
+    until = float("inf")
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._owner = (_ONLY, self.until)
+
+    def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
+        """See `Roster`."""
+        return self._owner
+
+    def client(self, address: Address) -> Redis:  # noqa: ARG002 - there is one
+        """See `Roster`."""
+        return self._redis
+
+    async def keep(self, changed: Callable[[], None]) -> Never:  # noqa: ARG002 - nothing ever changes
+        """See `Roster`."""
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async def aclose(self) -> None:
+        """See `Roster`."""
+        await self._redis.aclose()
+
+
+class Sentinels:
+    """One server counts: the one that a majority of the Sentinels calls the primary, and that calls itself one."""
+
+    is_spread = False
+
+    def __init__(
+        self,
+        service: str,
+        sentinels: Sequence[tuple[Address, Redis]],
+        connect: Callable[[Address], Redis],
+        *,
+        bound: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """`service` is the Sentinels' name for the servers; `connect` makes a client of one of those."""
+        self._service = service
+        self._sentinels = sentinels
+        self._clients = Clients(connect)
+        self._bound = bound
+        self._clock = clock
+        self._votes = Votes(bound=bound, electors=frozenset(address for address, _ in sentinels))
+
+    def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
+        """See `Roster`."""
+        return self._votes.owner(0)
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """See `Roster`."""
+        return self._votes.named
+
+    @property
+    def until(self) -> float:
+        """See `Roster`."""
+        return self._votes.owner(0)[1]
+
+    def client(self, address: Address) -> Redis:
+        """See `Roster`."""
+        return self._clients.of(address)
+
+    async def keep(self, changed: Callable[[], None]) -> Never:
+        """See `Roster`."""
+        async with asyncio.TaskGroup() as group:
+
+            def keep_asking_at(
+                address: Address, ask: Callable[[], Awaitable[T]], told: Callable[..., None]
+            ) -> None:
+                told = partial(told, changed, address)
+                asked[address] = group.create_task(keep_asking(ask, told, bound=self._bound, clock=self._clock))
+
+            asked: dict[Address, asyncio.Task[Never]] = {}
+            for address, sentinel in self._sentinels:
+                keep_asking_at(address, partial(ask_sentinel, sentinel, self._service), self._told)
+            while True:
+                wanted = self._votes.named | {address for address, _ in self._sentinels}
+                for address in asked.keys() - wanted:
+                    asked.pop(address).cancel()
+                for address in wanted - asked.keys():
+                    keep_asking_at(
+                        address, partial(ask_server, self.client(address), address), self._told_by_server
+                    )
+                await asyncio.sleep(self._bound / ASKED_IN_BOUND)
+
+    async def aclose(self) -> None:
+        """See `Roster`."""
+        await self._clients.aclose()
+        for _, sentinel in self._sentinels:
+            await sentinel.aclose()
+
+    def _told(
+        self, changed: Callable[[], None], sentinel: Address, answer: SentinelAnswer, sent_at: float
+    ) -> None:
+        self._votes.are_at_least(answer.sentinels)
+        if self._votes.cast(sentinel, _claim(answer.primary), sent_at):
+            changed()
+
+    def _told_by_server(
+        self, changed: Callable[[], None], server: Address, said: Address | None, sent_at: float
+    ) -> None:
+        if self._votes.cast(server, _claim(said), sent_at):
+            changed()
+
+
+def _claim(primary: Address | None) -> Claim:
+    """That of a voter which sees the primary there, or none."""
+    return Claim(((0, 0, primary),) if primary else ())
+
+
+class Clients:
+    """A client of each server, made when first asked for."""
+
+    def __init__(self, connect: Callable[[Address], Redis]) -> None:
+        self._connect = connect
+        self._clients: dict[Address, Redis] = {}
+
+    def of(self, address: Address) -> Redis:
+        """The client of the server at `address`."""
+        client = self._clients.get(address)
+        if client is None:
+            client = self._clients[address] = self._connect(address)
+        return client
+
+    async def aclose(self) -> None:
+        """Close them all."""
+        for client in self._clients.values():
+            await client.aclose()
+
+
+async def keep_asking(
+    ask: Callable[[], Awaitable[T]],
+    told: Callable[[T, float], None],
+    *,
+    bound: float,
+    clock: Callable[[], float],
+) -> Never:
+    """Ask a voter at the pace of the heartbeat, for ever; `told` gets each answer and when it was asked for."""
+    while True:
+        sent_at = clock()
+        try:
+            async with asyncio.timeout(bound):
+                answer = await ask()
+        except (RedisError, OSError, TimeoutError):
+            pass  # a voter that is silent has no voice
+        else:
+            told(answer, sent_at)
+        await rest(bound / ASKED_IN_BOUND)

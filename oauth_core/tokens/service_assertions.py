@@ -1,0 +1,101 @@
+"""Service assertions: who is calling, in a form that a service can verify without trusting the network (RFC 7519).
+
+The check service signs one for each token and service, with a key of its own that signs nothing else. It lives two
+minutes and is replaced after one. It is no access token: type, key, audience and JWK set are others, so neither
+can ever be taken for the other, and one service cannot use at another what it was told.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jwt
+
+from oauth_core.jose.signing_keys import SigningKey, jwk_set_of_pem
+
+if TYPE_CHECKING:
+    from oauth_core.model import AccessClaims, Service
+
+TYPE = "service-assertion+jwt"
+LIFETIME = 120
+"""Seconds after which a service should believe an assertion no longer."""
+
+RENEWED_AFTER = 60
+"""Seconds for which one is sent again. Who is sent it last has as many left, or as many as the token has."""
+
+PATH = "/.well-known/service-assertion-jwks.json"
+"""Below the issuer: the public keys."""
+
+_SLOW = frozenset({"RS256"})
+_BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\s*", re.DOTALL)
+
+
+class Signed(NamedTuple):
+    """An assertion, and the second from which a fresh one is to be sent instead."""
+
+    text: str
+    until: int
+
+
+class AssertionSigner:
+    """Signs what services are told, in the name of `issuer`."""
+
+    def __init__(self, key: SigningKey, *, issuer: str) -> None:
+        self._key = key
+        self._issuer = issuer
+
+    @classmethod
+    def from_pem(cls, pem: bytes, *, issuer: str) -> AssertionSigner:
+        """Sign with the private key in `pem`: P-256, P-384 or Ed25519.
+
+        Raises `ValueError` when it is none; the message does not repeat it.
+        """
+        try:
+            key = SigningKey.from_pem(pem, None, 0)
+        except ValueError:
+            raise ValueError("the assertion key must be a private key in PEM: P-256, P-384 or Ed25519") from None
+        if key.algorithm in _SLOW:
+            raise ValueError("the assertion key is RSA, which signs too slowly: take P-256, P-384 or Ed25519")
+        return cls(key, issuer=issuer)
+
+    def sign(self, claims: AccessClaims, service: Service, now: int) -> Signed:
+        """Tell `service` at second `now` of the one `claims` describe. Never outlives the token."""
+        payload = _payload(claims, service) | {
+            "iss": self._issuer,
+            "iat": now,
+            "exp": min(now + LIFETIME, claims.exp),
+        }
+        headers = {"typ": TYPE, "kid": self._key.kid}
+        text = jwt.encode(payload, self._key.private_key, self._key.algorithm, headers=headers)
+        return Signed(text, min(now + RENEWED_AFTER, claims.exp))
+
+
+def audience(service: str) -> str:
+    """Whom an assertion for the service of this name is meant for: no resource of any token reads like it."""
+    return f"service:{service}"
+
+
+def published(pems: bytes) -> str:
+    """The JWK set (RFC 7517 section 5) of the public keys in `pems`, one PEM block after the other.
+
+    Raises `ValueError` when anything else is in there, a private key above all.
+    """
+    blocks = [match[0] for match in _BLOCK.finditer(pems)]
+    if not blocks or b"".join(blocks).strip() != pems.strip():
+        raise ValueError("must hold public keys in PEM (BEGIN PUBLIC KEY) and nothing else")
+    return jwk_set_of_pem(blocks)
+
+
+def _payload(claims: AccessClaims, service: Service) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "sub": claims.sub,
+        "aud": audience(service.name),
+        "client_id": claims.client_id,
+        "scope": claims.scope,
+    }
+    if claims.github_user is not None:
+        payload["preferred_username"] = claims.github_user
+    if claims.groups:
+        payload["groups"] = list(claims.groups)
+    return payload

@@ -1,0 +1,106 @@
+"""Which client is calling an endpoint that clients authenticate at."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.clients import client_assertions, client_authentication
+from oauth_core.clients.client_assertions import AssertionFault, Unchecked
+from oauth_core.errors import DisplayedError, ErrorCode, StoreUnavailableError
+from oauth_core.jose import client_keys
+from oauth_core.limits.quotas import NoRoomError
+from oauth_core.limits.rate_limits import Limit
+from oauth_web.guards.rate_limiting import count_failure, hold_back, hold_back_failures
+from oauth_web.http.client_addresses import caller_address
+from oauth_web.http.responses import one_header
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from oauth_core.jose.client_keys import ClientKeys
+    from oauth_core.model import Client
+    from oauth_core.parameters import Parameters
+    from oauth_web.runtime.deps import Deps
+
+
+async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool = False) -> Client:
+    """The client that proved to be calling (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it.
+
+    A request that `only_gives_back` rights is served also when Redis has no memory left to count it: an
+    attacker who fills Redis must not keep a stolen token alive.
+    """
+    who = client_authentication.presented(one_header("Authorization"), form)
+    await hold_back_failures(deps, who.client_id)
+    try:
+        client = await deps.clients.get(who.client_id)
+        if who.assertion is not None and not (client is not None and client_authentication.is_public(client)):
+            client = await _proven(deps, client, who.assertion, only_gives_back=only_gives_back)
+        else:
+            client = client_authentication.authenticate(client, who)
+    except DisplayedError as error:
+        # The id is the caller's claim; its length is bounded by the form, its spelling by the log's JSON.
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id)
+        )
+        if error.code is ErrorCode.INVALID_CLIENT:  # not when its keys could not be fetched
+            await count_failure(deps, who.client_id)
+        raise
+    # Anybody can call themselves a public client: who does so elsewhere must not use up its share.
+    proven = client.token_endpoint_auth_method != "none"
+    subject = client.client_id if proven else f"{client.client_id} {caller_address()}"
+    with _unless(only_gives_back):
+        await hold_back(deps, Limit.REQUESTS_PER_CLIENT, subject)
+    return client
+
+
+def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT001 - its only argument
+    """Let what Redis cannot note go unnoted when rights are given back. If Redis is away, giving back fails
+    itself.
+    """
+    if not only_gives_back:
+        return contextlib.nullcontext()
+    return contextlib.suppress(StoreUnavailableError, NoRoomError)
+
+
+async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_gives_back: bool) -> Client:
+    """The client, if it signed `assertion` and never used it before (RFC 7523). Raises `DisplayedError`."""
+    if client is None or client.token_endpoint_auth_method != "private_key_jwt":
+        raise _refused("client authentication failed")
+    issuer = deps.settings.issuer
+    verdict = client_assertions.check(
+        assertion,
+        await _keys(deps, client, assertion),
+        client_id=client.client_id,
+        audiences=(issuer, f"{issuer}/token"),
+        now=deps.clock(),
+    )
+    if isinstance(verdict, AssertionFault):
+        raise _refused(verdict)
+    # Only now: a jti that anybody could use up would be a way to lock the client out.
+    with _unless(only_gives_back):
+        if not await deps.assertions.use(
+            client.client_id, verdict.jti, until=verdict.until, now=deps.clock(), caller=caller_address()
+        ):
+            raise _refused(AssertionFault.USED_BEFORE)
+    if client.jwks_uri is not None and await deps.clients.is_in_use(client.client_id):
+        # Not for any other client: a stranger can register one, and sign with its keys.
+        await deps.documents.keep_keys(client.jwks_uri)
+    return client
+
+
+async def _keys(deps: Deps, client: Client, assertion: str) -> ClientKeys:
+    """The keys of `client`, which registered or published them by value or by address."""
+    said = client_assertions.read(assertion)
+    kid = said.kid if isinstance(said, Unchecked) else None
+    try:
+        if client.jwks is not None:
+            return client_keys.from_text(client.jwks)
+        return await deps.documents.keys(client.jwks_uri or "", kid=kid)
+    except ValueError as error:
+        raise _refused(str(error)) from None
+
+
+def _refused(description: str) -> DisplayedError:
+    return client_authentication.refused(description, by_header=False)

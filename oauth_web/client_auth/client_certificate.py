@@ -1,0 +1,44 @@
+"""The certificate that the caller of this request showed to Envoy, and whether its tokens are bound to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import request
+
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.jose import certificate_thumbprints
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client
+    from oauth_web.runtime.deps import Deps
+
+_HEADER = "X-Forwarded-Client-Cert"
+
+
+def shown(deps: Deps) -> str | None:
+    """The thumbprint of the caller's certificate; `None` without one, or where tokens are never bound.
+
+    Envoy writes the header and removes what a caller sent under its name. Whoever could forge it could only bind a
+    token of their own to a certificate that is not theirs.
+    """
+    values = request.headers.getlist(_HEADER)
+    if deps.settings.certificate_bound_tokens == "off" or len(values) != 1:
+        return None
+    return certificate_thumbprints.of_forwarded(values[0])
+
+
+def to_bind(deps: Deps, client: Client) -> str | None:
+    """What tokens given to `client` now are bound to; `None` when to nothing (RFC 8705 section 3).
+
+    Raises `DisplayedError` when they must be bound and there is no certificate: never a weaker token instead.
+    """
+    if not client.certificate_bound and deps.settings.certificate_bound_tokens != "required":
+        return None
+    thumbprint = shown(deps)
+    if thumbprint is None:
+        raise DisplayedError(
+            ErrorCode.INVALID_REQUEST,
+            "tokens of this client are bound to its certificate, and it showed none (RFC 8705 section 3)",
+        )
+    return thumbprint

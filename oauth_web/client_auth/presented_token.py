@@ -1,0 +1,55 @@
+"""What a token is that a client presents at `/revoke` and `/introspect`: alive, of ours, and that client's own.
+
+`token_type_hint` is not needed: the two kinds of token cannot be taken for one another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oauth_core.store.records.refresh_families import RefreshState
+from oauth_core.tokens import access_tokens, refresh_tokens
+from oauth_core.tokens.access_tokens import Verified
+from oauth_web.client_auth.siblings import may_act_for
+
+if TYPE_CHECKING:
+    from oauth_core.model import AccessClaims, Client, Grant
+    from oauth_web.runtime.deps import Deps
+
+
+@dataclass(frozen=True)
+class GivenAccess:
+    """A live access token."""
+
+    claims: AccessClaims
+
+
+@dataclass(frozen=True)
+class GivenRefresh:
+    """A refresh token of a live grant. If it is not the current one, the current one replaced it."""
+
+    grant: Grant
+    is_current: bool
+
+
+async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | GivenRefresh | None:
+    """The live token that `text` is, or a refresh token that was spent lately; else `None`, for any reason.
+
+    A spent one counts, since `/token` may still answer it.
+
+    A token that was given neither to `client` nor to its sibling is `None` too.
+    """
+    refresh = refresh_tokens.parse(text)
+    if refresh is not None:
+        grant = await deps.grants.get(refresh.grant_id)
+        state = await deps.grants.state_of(refresh)
+        if grant is None or state is RefreshState.OTHER:
+            return None
+        if not await may_act_for(deps, client, grant.client_id):
+            return None
+        return GivenRefresh(grant, is_current=state is RefreshState.CURRENT)
+    verdict = access_tokens.verify(text, deps.keys.verifying, issuer=deps.settings.issuer, now=deps.clock())
+    if not isinstance(verdict, Verified) or not await may_act_for(deps, client, verdict.claims.client_id):
+        return None
+    return GivenAccess(verdict.claims) if await deps.grants.token_lives(verdict.claims.jti) else None

@@ -1,0 +1,119 @@
+"""Who may register a client at all: anybody, who has an initial access token, or nobody (RFC 7591 section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from oauth_core.model import InitialAccessToken, User
+    from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore
+    from oauth_web.runtime.deps import Deps
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Somebody may register one client, whose registration token will carry `registration_permissions`.
+
+    The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may ask to act as
+    itself within `machine_scopes`, and then lives until it is deleted. `by_operator` says that an operator made
+    the token, and not a person on the account page.
+    """
+
+    registration_permissions: tuple[str, ...]
+    unused_lifetime: int
+    token_id: str | None
+    _tokens: InitialAccessTokenStore
+    machine_scopes: tuple[str, ...] = ()
+    by_operator: bool = False
+
+    async def use_up(self) -> None:
+        """Use the leave for one registration. Raises `DisplayedError` when others were faster.
+
+        Called when the registration is known to be fit: a mistake in it does not cost a use.
+        """
+        if self.token_id is not None and not await self._tokens.use(self.token_id):
+            raise _not_good()
+
+    @property
+    def reason(self) -> str | None:
+        """For the audit log."""
+        return None if self.token_id is None else f"by initial access token {self.token_id}"
+
+
+async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
+    """What lets this caller register. Raises `DisplayedError`: 401 without a good token, 403 when nobody may."""
+    mode = deps.settings.client_registration
+    match mode:
+        case "open":
+            # A token is not needed, and clients send what they have. Only one of an operator's allows more.
+            settings = deps.settings
+            token = await _good_token(deps, authorization)
+            if token is not None and (token.machine_scopes or token.issued_to is None):
+                return _leave_by(deps, token)
+            return Leave(
+                settings.client_registration_permissions,
+                settings.unused_client_lifetime,
+                None,
+                deps.initial_access_tokens,
+            )
+        case "closed":
+            raise DisplayedError(ErrorCode.ACCESS_DENIED, "clients cannot be registered here", status=403)
+        case "token":
+            return await _by_token(deps, authorization)
+        case _:
+            assert_never(mode)
+
+
+async def _by_token(deps: Deps, authorization: str | None) -> Leave:
+    if (authorization or "").partition(" ")[0].lower() != "bearer":
+        # RFC 6750 section 3.1: no error code for a caller who did not know.
+        raise DisplayedError(
+            ErrorCode.INVALID_TOKEN,
+            "registering here needs an initial access token from the operator",
+            status=401,
+            challenge='Bearer realm="register"',
+        )
+    token = await _good_token(deps, authorization)
+    if token is None:
+        raise _not_good()
+    return _leave_by(deps, token)
+
+
+async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessToken | None:
+    """The initial access token that was sent, if it is one and counts."""
+    scheme, _, text = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
+    if token is None or (token.issued_to is not None and await _fell(deps, token.issued_to, token.issued_at)):
+        return None
+    return token
+
+
+def _leave_by(deps: Deps, token: InitialAccessToken) -> Leave:
+    return Leave(
+        token.registration_permissions,
+        deps.settings.invited_client_lifetime,
+        token.token_id,
+        deps.initial_access_tokens,
+        token.machine_scopes,
+        by_operator=token.issued_to is None,
+    )
+
+
+async def _fell(deps: Deps, holder: User, issued_at: int) -> bool:
+    """Whether somebody lost what they had since: a token from their account page falls with them."""
+    blocked = await deps.users.block_of(holder.github_id) is not None
+    return blocked or await deps.revocation.reached_person(holder.github_id, at=issued_at)
+
+
+def _not_good() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.INVALID_TOKEN,
+        "the initial access token is not good, or not any more",
+        status=401,
+        challenge='Bearer realm="register", error="invalid_token"',
+    )

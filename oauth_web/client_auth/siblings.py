@@ -1,0 +1,45 @@
+"""A client that registered anew goes on with what its sibling was given (`oauth_core.clients.siblings`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.clients import siblings
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client, Grant
+    from oauth_web.runtime.deps import Deps
+
+
+async def may_act_for(deps: Deps, client: Client, owner_id: str) -> bool:
+    """Whether `client` may use what `owner_id` was given: it is that client, or its sibling. Both must exist."""
+    if owner_id == client.client_id:
+        return True
+    return siblings.may_act_for(client, await deps.clients.look_at(owner_id))
+
+
+async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
+    """Let `client` live as long as `grant`, which it uses now, and let go of the sibling that used it before.
+
+    So a client that registers at each start leaves one record, and the one before ends soon, unless it uses other
+    grants.
+    """
+    before = await deps.grants.note_sibling(grant, client.client_id)
+    # Afterwards: a sibling that takes the grant over at this moment could remove a note that was made before.
+    await deps.clients.remember_use(client.client_id, grant)
+    await deps.clients.keep_for(client.client_id, max(0, grant.expires_at - deps.clock()))
+    if before == client.client_id:
+        return
+    if before is not None:
+        await deps.clients.let_go(before, grant)
+    deps.audit.record(
+        AuditEvent(
+            EventKind.GRANT_CONTINUED,
+            reason=f"by {client.client_id}, which registered the same metadata",
+            client_id=grant.client_id,
+            user=grant.user.login if grant.user else None,
+            user_id=grant.user.github_id if grant.user else None,
+            grant_id=grant.grant_id,
+        )
+    )

@@ -1,0 +1,49 @@
+"""The clients there are: those that registered here, and those whose id is the URL of a document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.clients.client_id_documents import is_url
+from oauth_core.store.records.clients import ClientStore
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+    from oauth_core.model import Client
+    from oauth_web.client_documents import ClientDocuments
+
+
+_DAY = 86_400
+
+
+class Clients(ClientStore):
+    """Registered clients as the store has them; a URL leads to its document instead."""
+
+    def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments, *, lifetime: int) -> None:
+        super().__init__(redis, key, lifetime=lifetime)
+        self._document_lifetime = lifetime or _DAY
+        self._documents = documents
+
+    async def get(self, client_id: str) -> Client | None:
+        """The client. Raises `DisplayedError` when its document cannot be had or used, too."""
+        return await (self._documents.client(client_id) if is_url(client_id) else super().get(client_id))
+
+    async def exists(self, client_id: str) -> bool:
+        """Whether the client is known at this moment."""
+        return await (self._documents.exists(client_id) if is_url(client_id) else super().exists(client_id))
+
+    async def keep_for(self, client_id: str, seconds: int) -> None:
+        """Let what is known of the client outlive a grant that ends `seconds` from now."""
+        await (
+            self._documents.keep_for(client_id, seconds + self._document_lifetime)
+            if is_url(client_id)
+            else super().keep_for(client_id, seconds)
+        )
+
+    async def delete(self, client_id: str) -> int:
+        """Delete what is known of the client (`ClientStore.delete`). A document's client may come again."""
+        if is_url(client_id):
+            await self._documents.forget(client_id)
+        return await super().delete(client_id)

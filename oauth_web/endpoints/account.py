@@ -1,0 +1,159 @@
+"""`/account`: whoever is signed in sees which apps act for them, and ends what they no longer want.
+
+Every form carries the token of the session whose page it stands on, so that neither another site nor a page left
+over from an earlier session can send it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response, render_template
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.crypto.credentials import hash_secret
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.limits.rate_limits import Limit
+from oauth_core.model import AccountVisit, PendingAuthorization
+from oauth_core.net.public_urls import path_of
+from oauth_web.endpoints import account_invitation, account_page
+from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
+from oauth_web.http.errors import show_as_pages
+from oauth_web.http.responses import NO_STORE, form_parameters, query_parameters
+from oauth_web.login import browser_session, redirect
+from oauth_web.runtime import ended_grants
+
+if TYPE_CHECKING:
+    from oauth_core.model import User
+    from oauth_core.parameters import Parameters
+    from oauth_web.login.browser_session import SignedInBrowser
+    from oauth_web.runtime.deps import Deps
+
+_SEE_OTHER = 303
+_FORBIDDEN = 403
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints at and below `/account`."""
+    bp = Blueprint("account", __name__)
+    cookie = BrowserCookie(deps.settings)
+    show_as_pages(bp, issuer=deps.settings.issuer)
+
+    @bp.get("/account")
+    async def show() -> Response:
+        done = query_parameters().get("done")
+        signed_in = await browser_session.current(deps)
+        if signed_in is None:
+            offered = bool(deps.settings.session_lifetime)
+            return _page(await render_template("signed_out.html", offered=offered, done=done))
+        return _page(await account_page.render(deps, signed_in, done=done))
+
+    @bp.post("/account/sign-in")
+    async def sign_in() -> Response:
+        if not comes_from_our_page(deps.settings.issuer) or not deps.settings.session_lifetime:
+            raise _refused()
+        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
+        browser = cookie.value()
+        answer = await redirect.to_github(deps, PendingAuthorization(AccountVisit(), hash_secret(browser)))
+        cookie.set_on(answer, browser)
+        return answer
+
+    @bp.post("/account/sign-out")
+    async def sign_out() -> Response:
+        signed_in, _ = await _own_form(deps)
+        answer = _back(deps, "signed-out")
+        await browser_session.end(deps, signed_in, reason="signed out", answer=answer)
+        return answer
+
+    @bp.post("/account/sign-out-everywhere")
+    async def sign_out_everywhere() -> Response:
+        signed_in, _ = await _own_form(deps)
+        # Also what is under way: a code that was not redeemed yet is void afterwards.
+        ending = deps.revocation.of_user(signed_in.user.github_id)
+        await ended_grants.recorded(deps, ending, reason="signed out everywhere")
+        answer = _back(deps, "signed-out-everywhere")
+        await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
+        browser_session.drop_cookies(deps, answer)
+        return answer
+
+    @bp.post("/account/disconnect")
+    async def disconnect() -> Response:
+        signed_in, form = await _own_form(deps)
+        grant = await deps.grants.get(form.require("grant"))
+        if grant is not None and grant.user is not None and grant.user.github_id == signed_in.user.github_id:
+            await ended_grants.recorded(
+                deps, deps.revocation.disconnect(grant, deps.consents), reason="disconnected by the user"
+            )
+        # Somebody else's is answered like one that ended: that tells nothing.
+        return _back(deps, "disconnected")
+
+    @bp.post("/account/disconnect-all")
+    async def disconnect_all() -> Response:
+        signed_in, _ = await _own_form(deps)
+        # Also what is under way: a code that was not redeemed yet is void afterwards.
+        ending = deps.revocation.of_clients_of_user(signed_in.user.github_id)
+        await ended_grants.recorded(deps, ending, reason="disconnected by the user")
+        return _back(deps, "all-disconnected")
+
+    @bp.post("/account/forget")
+    async def forget() -> Response:
+        signed_in, form = await _own_form(deps)
+        client_id = form.require("client")
+        if await deps.consents.forget(signed_in.user.github_id, client_id):
+            _audit_forgotten(deps, signed_in.user, client_id)
+        return _back(deps, "forgotten")
+
+    @bp.post("/account/forget-all")
+    async def forget_all() -> Response:
+        signed_in, _ = await _own_form(deps)
+        if await deps.consents.forget_all(signed_in.user.github_id):
+            _audit_forgotten(deps, signed_in.user, None)
+        return _back(deps, "all-forgotten")
+
+    @bp.post("/account/registration-token")
+    async def registration_token() -> Response:
+        signed_in, _ = await _own_form(deps)
+        return _page(await account_invitation.render(deps, signed_in))
+
+    return bp
+
+
+async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
+    """The session and the form of this request. Raises `DisplayedError` unless the form is of that session."""
+    form = await form_parameters()
+    form.check_unique()
+    signed_in = await browser_session.current(deps)
+    if signed_in is None:
+        raise DisplayedError(ErrorCode.LOGIN_REQUIRED, "You are signed out already.", status=_FORBIDDEN)
+    if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(
+        deps.settings.issuer, has_secret=True
+    ):
+        deps.audit.record(
+            AuditEvent(EventKind.ACCOUNT_FORM_REFUSED, user=signed_in.user.login, user_id=signed_in.user.github_id)
+        )
+        raise _refused()
+    return signed_in, form
+
+
+def _refused() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.INVALID_REQUEST,
+        "This form is not from your present account page. Open the account page and try again.",
+        status=_FORBIDDEN,
+    )
+
+
+def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:
+    event = AuditEvent(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user.login, user_id=user.github_id)
+    deps.audit.record(event)
+
+
+def _page(text: str) -> Response:
+    return Response(text, 200, NO_STORE, content_type="text/html; charset=utf-8")
+
+
+def _back(deps: Deps, done: str) -> Response:
+    return Response(
+        b"", _SEE_OTHER, {**NO_STORE, "Location": f"{path_of(deps.settings.issuer)}/account?done={done}"}
+    )

@@ -1,0 +1,92 @@
+"""What the account page shows: who somebody is, the apps that act for them, and what they are not asked again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from quart import render_template
+
+from oauth_core.clients import client_id_documents
+from oauth_web.endpoints import account_invitation
+
+if TYPE_CHECKING:
+    from oauth_core.flows.consent import RememberedConsent
+    from oauth_core.model import Grant
+    from oauth_web.login.browser_session import SignedInBrowser
+    from oauth_web.runtime.deps import Deps
+
+
+@dataclass(frozen=True)
+class ConnectedApp:
+    """One grant, as its user reads of it."""
+
+    grant_id: str
+    name: str
+    services: tuple[str, ...]
+    since: str
+    refreshed: str | None
+
+
+@dataclass(frozen=True)
+class RememberedApp:
+    """One client that its user is not asked about."""
+
+    client_id: str
+    name: str
+    services: tuple[str, ...]
+    since: str
+
+
+async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) -> str:
+    """The page of whoever is signed in. `done` names what was just done."""
+    github_id = signed_in.user.github_id
+    consents = await deps.consents.all(github_id, now=deps.clock())
+    return await render_template(
+        "account.html",
+        user=signed_in.user,
+        form_token=signed_in.form_token,
+        connected=[await _connected(deps, grant) for grant in await deps.grants.of_user(github_id)],
+        remembered=[await _remembered(deps, consent) for consent in consents],
+        offers_registration=account_invitation.is_offered(deps, signed_in.user, signed_in.session.groups),
+        done=done,
+    )
+
+
+async def _connected(deps: Deps, grant: Grant) -> ConnectedApp:
+    refreshed_at = await deps.grants.refreshed_at(grant.grant_id)
+    return ConnectedApp(
+        grant_id=grant.grant_id,
+        name=await _name(deps, grant.client_id),
+        services=_titles(deps, grant.resources),
+        since=_day(grant.created_at),
+        refreshed=None if refreshed_at is None else _day(refreshed_at),
+    )
+
+
+async def _remembered(deps: Deps, consent: RememberedConsent) -> RememberedApp:
+    return RememberedApp(
+        client_id=consent.client_id,
+        name=await _name(deps, consent.client_id),
+        services=_titles(deps, consent.resources),
+        since=_day(consent.given_at),
+    )
+
+
+async def _name(deps: Deps, client_id: str) -> str:
+    """How the app is called: by its own name, or by the host that vouches for it, which needs no fetching."""
+    host = client_id_documents.host_of(client_id)
+    if host is not None:
+        return host
+    client = await deps.clients.look_at(client_id)
+    return (client.client_name if client else None) or "An app without a name"
+
+
+def _titles(deps: Deps, resources: tuple[str, ...]) -> tuple[str, ...]:
+    services = (deps.services.by_resource(resource) for resource in resources)
+    return tuple(service.title for service in services if service is not None)
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,187 @@
+"""`/authorize`: a client asks, and the answer to the consent page, for clients and devices alike."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response, render_template
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
+from oauth_core.flows import authorization, prompts
+from oauth_core.flows.prompts import Prompt
+from oauth_core.limits.rate_limits import Limit
+from oauth_web.endpoints import consent
+from oauth_web.guards import repeated_requests
+from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.http.cookies import BrowserCookie, comes_from_our_page, is_page_load, without_cookie
+from oauth_web.http.errors import show_as_pages
+from oauth_web.http.responses import NO_STORE, form_parameters, query_parameters
+from oauth_web.login import browser_session, completion, redirect, redirect_trust, sso
+
+if TYPE_CHECKING:
+    from oauth_core.model import AuthorizationRequest, Client, PendingAuthorization
+    from oauth_core.parameters import Parameters
+    from oauth_web.login.browser_session import SignedInBrowser
+    from oauth_web.login.completion import Asked
+    from oauth_web.runtime.deps import Deps
+
+_BAD_REQUEST = 400
+_ALLOW, _ALLOW_AS_ANOTHER = "allow", "other"
+_ANOTHER_LOGIN = frozenset({Prompt.LOGIN, Prompt.SELECT_ACCOUNT})
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints at and below `/authorize`."""
+    bp = Blueprint("authorize", __name__)
+    settings = deps.settings
+    cookie = BrowserCookie(settings)
+    show_as_pages(bp, issuer=settings.issuer)
+
+    @bp.get("/authorize")
+    async def ask() -> Response:
+        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
+        parameters = query_parameters()
+        client = await deps.clients.get(parameters.require("client_id"))
+        if client is None:
+            return await _unknown_client(deps, parameters)
+        try:
+            asked, wishes = _validated(deps, parameters, client)
+            signed_in = None if wishes & _ANOTHER_LOGIN else await browser_session.current(deps)
+            remembered = (
+                signed_in is not None
+                and Prompt.CONSENT not in wishes
+                and is_page_load()
+                and await sso.need_not_be_asked(deps, asked, client, signed_in)
+            )
+            if Prompt.NONE in wishes and not remembered:
+                raise _not_without_asking(asked, signed_in)
+        except RedirectedError as error:
+            raise await redirect_trust.before_sign_in(deps, error, client.client_id) from None
+        if signed_in is not None and remembered:
+            _audit_consent(deps, EventKind.CONSENT_REUSED, asked, signed_in)
+            return await sso.accept(deps, asked, signed_in)
+        return await consent.ask(
+            deps, cookie, asked, client, signed_in=signed_in, picks_account=bool(wishes & _ANOTHER_LOGIN)
+        )
+
+    @bp.post("/authorize/consent")
+    async def decide() -> Response:
+        form = await form_parameters()
+        handle = form.require("handle")
+        pending = await deps.authorizations.pending(handle)
+        # The handle is secret and bound to the cookie, which makes it the anti-forgery token as well. Look
+        # before taking: a stranger's attempt must not use up somebody's form.
+        if not comes_from_our_page(settings.issuer, has_secret=True):
+            raise _stale()
+        if cookie.read() is None:
+            raise without_cookie(settings.issuer)
+        if pending is None:
+            answer = await repeated_requests.same(deps, handle, cookie.read())
+        elif not cookie.belongs_to(pending.browser_hash):
+            answer = None
+        else:
+            taken = partial(_decided, deps, handle, pending, form)
+            answer = await repeated_requests.first_or_same(deps, handle, cookie.read(), taken)
+        if answer is None:
+            raise _stale()
+        return answer
+
+    return bp
+
+
+async def _unknown_client(deps: Deps, parameters: Parameters) -> Response:
+    """The page for a client whose registration is gone. Most clients keep it, and come back here for ever."""
+    services = [deps.services.by_resource(resource) for resource in parameters.all("resource")]
+    page = await render_template(
+        "unknown_client.html",
+        # Only addresses of ours: what a caller wrote must not be on our page as something to add.
+        addresses=dict.fromkeys(service.resource for service in services if service is not None),
+        code=ErrorCode.INVALID_CLIENT,
+    )
+    return Response(page, _BAD_REQUEST, NO_STORE, content_type="text/html; charset=utf-8")
+
+
+def _validated(
+    deps: Deps, parameters: Parameters, client: Client
+) -> tuple[AuthorizationRequest, frozenset[Prompt]]:
+    """What the client asks for, and how it wants the user to be asked. Raises `OAuthError`, and audits it."""
+    try:
+        asked = authorization.validate(
+            parameters,
+            client,
+            deps.services,
+            deps.settings.default_scopes,
+            app_schemes=deps.settings.app_schemes,
+        )
+        return asked, prompts.read(parameters, asked)
+    except OAuthError as error:
+        deps.audit.record(
+            AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
+        )
+        raise
+
+
+async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form: Parameters) -> Response:
+    """What the button that was pressed leads to. Raises `OAuthError`."""
+    signed_in = await browser_session.current(deps) if pending.session_hash is not None else None
+    # A page that spoke to one user must not act for another, nor for nobody: they signed out since, perhaps.
+    if pending.session_hash is not None and (signed_in is None or signed_in.session_hash != pending.session_hash):
+        raise _stale()
+    if await deps.authorizations.take_pending(handle) is None:
+        raise _stale()
+    asked, decision = pending.request, form.get("decision")
+    if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
+        _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
+        return await _cancelled(deps, asked, signed_in)
+    _audit_consent(deps, EventKind.CONSENT_GIVEN, asked, signed_in)
+    remembers = form.get("remember") == "yes"
+    if signed_in is None or decision == _ALLOW_AS_ANOTHER:
+        picks_account = pending.picks_account or decision == _ALLOW_AS_ANOTHER
+        return await redirect.to_github(deps, pending, remembers=remembers, picks_account=picks_account)
+    answer = await sso.accept(deps, asked, signed_in)
+    if remembers:
+        await sso.remember(deps, asked, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at)
+    return answer
+
+
+async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None) -> Response:
+    """The person pressed Cancel. Without a session that is an answer before the sign-in."""
+    try:
+        return await completion.declined(deps, asked, "the user did not consent")
+    except RedirectedError as error:
+        client_id = completion.client_of(asked)
+        if signed_in is not None or client_id is None:
+            raise
+        raise await redirect_trust.before_sign_in(deps, error, client_id) from None
+
+
+def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser | None) -> RedirectedError:
+    """The answer to `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
+    code, missing = (
+        (ErrorCode.LOGIN_REQUIRED, "nobody is signed in")
+        if signed_in is None
+        else (ErrorCode.CONSENT_REQUIRED, "the user has to be asked")
+    )
+    return RedirectedError(code, missing, asked.redirect_uri, asked.state)
+
+
+def _audit_consent(deps: Deps, kind: EventKind, asked: Asked, signed_in: SignedInBrowser | None) -> None:
+    deps.audit.record(
+        AuditEvent(
+            kind,
+            client_id=completion.client_of(asked),
+            user=signed_in.user.login if signed_in else None,
+            user_id=signed_in.user.github_id if signed_in else None,
+            scope=" ".join(getattr(asked, "scopes", ())) or None,
+        )
+    )
+
+
+def _stale() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.INVALID_REQUEST,
+        "This page is no longer valid: it was used already, waited too long, or belongs to another browser or a "
+        "session that has ended. Go back to the app and connect again.",
+    )

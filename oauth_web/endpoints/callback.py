@@ -1,0 +1,112 @@
+"""`/callback`: GitHub sends the browser back here; we find out who it is and whether they may come in."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_web.connectors.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
+from oauth_web.guards import repeated_requests
+from oauth_web.http.cookies import BrowserCookie, without_cookie
+from oauth_web.http.errors import show_as_pages
+from oauth_web.http.responses import query_parameters
+from oauth_web.login import browser_session, completion, membership, redirect, sso
+from oauth_web.login.eligibility import Member, NotAdmittedError, admit
+
+if TYPE_CHECKING:
+    from oauth_core.model import User
+    from oauth_core.parameters import Parameters
+    from oauth_web.connectors.github import SignedIn
+    from oauth_web.login.completion import Asked
+    from oauth_web.runtime.deps import Deps
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoint `/callback`."""
+    bp = Blueprint("callback", __name__)
+    cookie = BrowserCookie(deps.settings)
+    show_as_pages(bp, issuer=deps.settings.issuer)
+
+    @bp.get("/callback")
+    async def callback() -> Response:
+        parameters = query_parameters()
+        parameters.check_unique()
+        state = parameters.require("state")
+        sign_in = await deps.authorizations.sign_in(state)
+        if sign_in is None:
+            answer = await repeated_requests.same(deps, state, cookie.read())
+        elif cookie.belongs_to(sign_in.pending.browser_hash):
+            finish = partial(_finished, deps, state, parameters)
+            answer = await repeated_requests.first_or_same(deps, state, cookie.read(), finish)
+        else:
+            # Used up all the same: a state that showed up in a foreign browser has leaked.
+            await deps.authorizations.take_sign_in(state)
+            answer = None
+        if answer is None:
+            raise _unknown(deps) if cookie.read() else without_cookie(deps.settings.issuer)
+        return answer
+
+    return bp
+
+
+async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
+    """What the sign-in at GitHub leads to. Raises `OAuthError`."""
+    sign_in = await deps.authorizations.take_sign_in(state)
+    if sign_in is None:
+        raise _unknown(deps)
+    asked, allowed_at = sign_in.pending.request, deps.clock()
+    try:
+        signed_in = await _signed_in(deps, state, parameters)
+        standing = await admit(deps, signed_in)
+    except NotAdmittedError as error:
+        _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
+        await membership.end_everything(deps, error.user, str(error))
+        return await completion.declined(deps, asked, f"{error.user.login} may not use this gateway")
+    except GitHubRefusedError as error:
+        _audit_failure(deps, asked, f"GitHub refused: {error}")
+        # Only what we wrote ourselves is passed on.
+        told = str(error) if isinstance(error, MissingScopeError) else "GitHub did not confirm the sign-in"
+        return await completion.declined(deps, asked, told)
+    except GitHubUnavailableError as error:
+        _audit_failure(deps, asked, f"GitHub unavailable: {error}")
+        raise completion.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
+    _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
+    await membership.update_everything(deps, Member(signed_in.user, standing.groups))
+    answer = await completion.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
+    if sign_in.remembers:
+        await sso.remember(deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at)
+    await browser_session.begin(deps, signed_in.user, standing, at=allowed_at, answer=answer)
+    return answer
+
+
+def _unknown(deps: Deps) -> DisplayedError:
+    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser"))
+    return DisplayedError(
+        ErrorCode.INVALID_REQUEST,
+        "This sign-in was finished already, took too long, or began in another browser. "
+        "Go back to the app and connect again.",
+    )
+
+
+async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn:
+    """Who GitHub says this is. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
+    code = parameters.get("code")
+    if code is None:
+        raise GitHubRefusedError(parameters.get("error") or "no code came back")
+    return await deps.github.sign_in(code=code, code_verifier=redirect.code_verifier(deps, state))
+
+
+def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:
+    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=completion.client_of(asked)))
+
+
+def _audit_user(deps: Deps, kind: EventKind, user: User, asked: Asked, reason: str | None) -> None:
+    deps.audit.record(
+        AuditEvent(
+            kind, reason=reason, client_id=completion.client_of(asked), user=user.login, user_id=user.github_id
+        )
+    )

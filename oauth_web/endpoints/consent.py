@@ -1,0 +1,83 @@
+"""The consent page: who asks, for what, and where it leads. Shown before anybody is sent to GitHub.
+
+One GitHub app stands behind every client, and GitHub does not ask again for an app it knows. Without our own
+question first, any client could be given a signed-in user's authority unseen (the confused deputy).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Response, render_template
+
+from oauth_core.clients import client_id_documents, redirect_uris
+from oauth_core.crypto.credentials import hash_secret
+from oauth_core.flows import consent, device
+from oauth_core.model import AuthorizationRequest, PendingAuthorization
+from oauth_web.http.client_addresses import caller_address
+from oauth_web.http.responses import NO_STORE
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client, DeviceRequest
+    from oauth_web.http.cookies import BrowserCookie
+    from oauth_web.login.browser_session import SignedInBrowser
+    from oauth_web.runtime.deps import Deps
+
+
+_DAY = 86_400
+
+
+async def ask(
+    deps: Deps,
+    cookie: BrowserCookie,
+    asked: AuthorizationRequest | DeviceRequest,
+    client: Client,
+    *,
+    signed_in: SignedInBrowser | None,
+    user_code: str | None = None,
+    picks_account: bool = False,
+) -> Response:
+    """Keep `asked`, bound to this browser, and show the page whose button sends it on.
+
+    Who is `signed_in` is told as whom the app would act, and the form counts in that very session only. Without a
+    session the way leads through GitHub.
+
+    `user_code` is what the person typed to get here, for them to compare with their device (RFC 8628 section 5.4).
+    """
+    browser = cookie.value()
+    handle = await deps.authorizations.add_pending(
+        PendingAuthorization(
+            asked,
+            hash_secret(browser),
+            session_hash=signed_in.session_hash if signed_in else None,
+            client_fingerprint=consent.fingerprint(client),
+            picks_account=picks_account,
+        ),
+        caller=caller_address(),
+    )
+    remembered_for = deps.settings.remembered_consent_lifetime if consent.may_be_remembered(asked) else 0
+    page = await render_template(
+        "consent.html",
+        handle=handle,
+        client_name=client.client_name or "An app without a name",
+        client_uri=client.client_uri,
+        document_host=client_id_documents.host_of(client.client_id),
+        services=deps.services.described(asked.scopes),
+        user=signed_in.user if signed_in else None,
+        remembered_days=-(-remembered_for // _DAY),
+        user_code=device.show_user_code(user_code) if user_code else None,
+        **_destination(asked),
+    )
+    answer = Response(page, 200, NO_STORE, content_type="text/html; charset=utf-8")
+    cookie.set_on(answer, browser)
+    return answer
+
+
+def _destination(asked: AuthorizationRequest | DeviceRequest) -> dict[str, object]:
+    """Where the person is sent afterwards; a device sends them nowhere."""
+    if not isinstance(asked, AuthorizationRequest):
+        return {"redirect_host": None, "on_this_device": False}
+    return {
+        "redirect_host": redirect_uris.host_of(asked.redirect_uri),
+        "on_this_device": not redirect_uris.is_https(asked.redirect_uri),
+    }

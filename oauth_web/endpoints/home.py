@@ -1,0 +1,52 @@
+"""`/` tells a visitor what this is; `/healthz` tells a supervisor whether it works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response, render_template
+
+from oauth_core.net.public_urls import path_of, well_known
+from oauth_web.http.client_addresses import named_address
+from oauth_web.http.responses import json_answer
+
+if TYPE_CHECKING:
+    from oauth_web.runtime.deps import Deps
+
+_REACHED = {None: "untried", True: "reachable", False: "unreachable"}
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints `/` and `/healthz`."""
+    bp = Blueprint("home", __name__)
+
+    issuer = deps.settings.issuer
+    metadata = well_known(issuer, "oauth-authorization-server")
+
+    @bp.get(f"{path_of(issuer)}/", strict_slashes=False)
+    async def home() -> str:
+        return await render_template("home.html", services=deps.services.services, metadata=path_of(metadata))
+
+    # At the root of the host, whatever path the issuer has: supervisors need not know it.
+
+    @bp.get("/healthz")
+    async def health() -> Response:
+        """Beside the status, what operators can see here and `portcullis doctor` looks at.
+
+        `counted_address` is what the limits per address count this request by. `client_documents` says whether
+        this process could fetch the document of a well-known client when it last tried.
+        """
+        deps.leaving.note_asked()
+        if deps.leaving.has_begun:
+            return json_answer({"status": "leaving"}, 503)
+        if not await deps.keys.are_published():
+            return json_answer({"status": "keys are not published"}, 503)
+        return json_answer(
+            {
+                "status": "ok",
+                "counted_address": named_address(),
+                "client_documents": _REACHED[deps.documents.way_out.is_open],
+            }
+        )
+
+    return bp

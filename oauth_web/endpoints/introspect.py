@@ -1,0 +1,65 @@
+"""`/introspect` says what a token is worth right now (RFC 7662).
+
+Only for clients that can prove who they are, and only about their own tokens: anybody may register here, so an
+answer about another client's token would make this an oracle for whoever found one (RFC 7662 section 4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response
+
+from oauth_core.clients import client_authentication
+from oauth_core.jose import confirmation
+from oauth_core.policy import scopes
+from oauth_core.tokens import access_tokens
+from oauth_web.client_auth.authentication import authenticated
+from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
+from oauth_web.http.responses import form_parameters, json_answer
+
+if TYPE_CHECKING:
+    from oauth_web.runtime.deps import Deps
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoint `/introspect`."""
+    bp = Blueprint("introspect", __name__)
+
+    @bp.post("/introspect")
+    async def introspect() -> Response:
+        form = await form_parameters()
+        form.check_unique()
+        client = await authenticated(deps, form)
+        if client.token_endpoint_auth_method == "none":
+            raise client_authentication.refused("a public client cannot introspect tokens", by_header=False)
+        match await recognise(deps, form.require("token"), client):
+            case GivenAccess(claims):
+                return json_answer(
+                    {
+                        "active": True,
+                        "token_type": access_tokens.type_of(claims),
+                        **access_tokens.spelled(claims),
+                        # A machine client has no user name.
+                        **({"username": claims.github_user} if claims.github_user else {}),
+                    }
+                )
+            case GivenRefresh(grant, is_current=True):
+                return json_answer(
+                    {
+                        "active": True,
+                        "iss": deps.settings.issuer,
+                        "sub": grant.subject,
+                        "exp": grant.expires_at,
+                        "iat": grant.created_at,
+                        "client_id": grant.client_id,
+                        "scope": scopes.join(grant.scopes),
+                        **({"username": grant.user.login} if grant.user else {}),
+                        **({"groups": list(grant.groups)} if grant.groups else {}),
+                        **confirmation.spelled(grant.certificate, grant.dpop_key),
+                    }
+                )
+            case _:
+                return json_answer({"active": False})
+
+    return bp

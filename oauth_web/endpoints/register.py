@@ -1,0 +1,155 @@
+"""`/register`: dynamic client registration (RFC 7591) and its management (RFC 7592)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response, request
+
+from oauth_core import strict_json
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.clients import client_metadata, registration, registration_permissions
+from oauth_core.clients.registration_permissions import DELETE, READ, WRITE
+from oauth_core.crypto.credentials import hash_secret, secret_matches
+from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.limits.quotas import Stored
+from oauth_core.limits.rate_limits import Limit
+from oauth_web.client_auth.registration_authorization import leave_to_register
+from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.http.client_addresses import caller_address
+from oauth_web.http.responses import NO_STORE, body, json_answer, one_header
+from oauth_web.runtime import ended_grants
+
+if TYPE_CHECKING:
+    from oauth_core.model import Client
+    from oauth_web.runtime.deps import Deps
+
+_NOBODY = hash_secret("")
+_CREATED = 201
+_NO_CONTENT = 204
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoints at and below `/register`."""
+    bp = Blueprint("register", __name__)
+    issuer = deps.settings.issuer
+
+    @bp.post("/register")
+    async def register() -> Response:
+        await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS)
+        try:
+            leave = await leave_to_register(deps, one_header("Authorization"))
+            registered = registration.register(
+                await _json_body(),
+                now=deps.clock(),
+                permissions=leave.registration_permissions,
+                app_schemes=deps.settings.app_schemes,
+                known_scopes=deps.services.scopes,
+                machine_scopes=leave.machine_scopes,
+                invited=leave.by_operator,
+            )
+            if leave.token_id is None:
+                await _make_room(deps, registered.client, leave.unused_lifetime)
+            await leave.use_up()
+        except DisplayedError as error:
+            deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
+            raise
+        unused = None if registered.client.machine_scopes else leave.unused_lifetime
+        await deps.clients.add(registered.client, unused=unused)
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
+        )
+        return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
+
+    @bp.get("/register/<client_id>")
+    async def read(client_id: str) -> Response:
+        client, token = await _managed(deps, client_id, READ)
+        deps.audit.record(AuditEvent(EventKind.CLIENT_READ, client_id=client_id))
+        shown = registration.Registered(client, None, token)
+        return json_answer(registration.client_information(shown, issuer=issuer))
+
+    @bp.put("/register/<client_id>")
+    async def update(client_id: str) -> Response:
+        client, token = await _managed(deps, client_id, WRITE)
+        changed = registration.update(
+            client,
+            await _json_body(),
+            app_schemes=deps.settings.app_schemes,
+            known_scopes=deps.services.scopes,
+        )
+        # Or a record could be registered small and be made large afterwards.
+        growth = client_metadata.size_of(changed.client) - client_metadata.size_of(client)
+        if growth > 0:
+            lifetime = deps.settings.unused_client_lifetime
+            await deps.quotas.take(Stored.REGISTRATIONS, growth, lifetime=lifetime, caller=caller_address())
+        if not await deps.clients.swap(client, changed.client):
+            raise _overtaken()
+        deps.audit.record(AuditEvent(EventKind.CLIENT_UPDATED, client_id=client_id))
+        shown = registration.Registered(changed.client, changed.secret, token)
+        return json_answer(registration.client_information(shown, issuer=issuer))
+
+    @bp.delete("/register/<client_id>")
+    async def delete(client_id: str) -> Response:
+        await _managed(deps, client_id, DELETE)
+        deletion = deps.revocation.delete_client(deps.clients, client_id)
+        try:
+            await ended_grants.recorded(deps, deletion, reason="client deleted")
+        finally:
+            deps.audit.record(AuditEvent(EventKind.CLIENT_DELETED, client_id=client_id))
+        return Response(b"", _NO_CONTENT, NO_STORE)
+
+    return bp
+
+
+async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client, str]:
+    """The client and the registration token that proved who asks, and may do this (RFC 7592 section 2).
+
+    An unknown client and a wrong token get one and the same answer, so that ids cannot be probed.
+    """
+    scheme, _, token = (one_header("Authorization") or "").partition(" ")
+    client = await deps.clients.get(client_id)
+    known = secret_matches(token, client.registration_token_hash if client else _NOBODY)
+    if client is None or scheme.lower() != "bearer" or not known:
+        deps.audit.record(AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED))
+        raise _refused()
+    try:
+        registration_permissions.require(client, permission)
+    except DisplayedError as error:
+        deps.audit.record(
+            AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
+        )
+        raise
+    return client, token
+
+
+async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
+    """Count a registration that anybody may make. Raises `DisplayedError` when there were too many."""
+    size = client_metadata.size_of(client)
+    await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS_A_DAY)
+    await hold_back_address(deps, Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY, cost=-(-size // 1024))
+    await deps.quotas.take(Stored.REGISTRATIONS, size, lifetime=lifetime, caller=caller_address())
+
+
+def _overtaken() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.TEMPORARILY_UNAVAILABLE, "the registration changed at this very moment; try again", status=503
+    )
+
+
+def _refused() -> DisplayedError:
+    return DisplayedError(
+        ErrorCode.INVALID_TOKEN,
+        "the registration access token is not valid for this client",
+        status=401,
+        challenge='Bearer error="invalid_token"',
+    )
+
+
+async def _json_body() -> object:
+    """The JSON of this request. Raises `DisplayedError`: 415 for anything that is not declared JSON."""
+    if request.mimetype != "application/json":
+        raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, "the body must be application/json", status=415)
+    try:
+        return strict_json.parse(await body())
+    except ValueError as error:
+        raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None

@@ -1,0 +1,85 @@
+"""`/revoke`: a client gives a token back (RFC 7009). A refresh token takes everything it led to with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint, Response
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
+from oauth_web.client_auth.authentication import authenticated
+from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
+from oauth_web.http.errors import say_that_it_may_still_work
+from oauth_web.http.responses import NO_STORE, form_parameters
+
+if TYPE_CHECKING:
+    from oauth_web.runtime.deps import Deps
+
+_RETRY_AFTER_SECONDS = 10
+_UNAVAILABLE = 503
+
+
+def blueprint(deps: Deps) -> Blueprint:
+    """The endpoint `/revoke`."""
+    bp = Blueprint("revoke", __name__)
+
+    @bp.post("/revoke")
+    async def revoke() -> Response:
+        form = await form_parameters()
+        form.check_unique()
+        token = form.require("token")
+        try:
+            client = await authenticated(deps, form, only_gives_back=True)
+            given = await recognise(deps, token, client)
+        except OAuthError:
+            await _check_not_restoring(deps)
+            raise
+        if given is None:
+            await _check_not_restoring(deps)
+            given = await recognise(deps, token, client)  # the restore may have ended between the two looks
+        match given:
+            case GivenRefresh(grant):
+                if await deps.grants.end(grant.grant_id):
+                    deps.audit.record(
+                        AuditEvent(
+                            EventKind.GRANT_REVOKED,
+                            reason="revoked by the client",
+                            client_id=client.client_id,
+                            user=grant.user.login if grant.user else None,
+                            user_id=grant.user.github_id if grant.user else None,
+                            grant_id=grant.grant_id,
+                        )
+                    )
+            case GivenAccess(claims):
+                if await deps.grants.end_token(claims.jti):
+                    deps.audit.record(
+                        AuditEvent(
+                            EventKind.TOKEN_REVOKED,
+                            reason="revoked by the client",
+                            client_id=client.client_id,
+                            user=claims.github_user,
+                            user_id=claims.github_id,
+                            jti=claims.jti,
+                        )
+                    )
+            case None:
+                pass  # nothing to revoke is a success too (RFC 7009 section 2.2), and tells a prober nothing
+        return Response(b"", 200, NO_STORE)
+
+    say_that_it_may_still_work(bp)
+    return bp
+
+
+async def _check_not_restoring(deps: Deps) -> None:
+    """Pass unless a backup is being restored: what is not there may come back with it, and must be revoked then.
+
+    Raises `DisplayedError` (503); a client asks again then (RFC 7009 section 2.2.1).
+    """
+    if await deps.schema.is_restoring():
+        raise DisplayedError(
+            ErrorCode.TEMPORARILY_UNAVAILABLE,
+            "a backup is being restored; try again later",
+            status=_UNAVAILABLE,
+            retry_after=_RETRY_AFTER_SECONDS,
+        )

@@ -1,0 +1,44 @@
+"""Holds back who asks too often: 429 with `Retry-After`, and a line in the audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.limits.rate_limits import Limit, too_many_requests
+from oauth_web.http.client_addresses import caller_address
+
+if TYPE_CHECKING:
+    from oauth_web.runtime.deps import Deps
+
+
+async def hold_back(deps: Deps, limit: Limit, subject: str, *, cost: int = 1) -> None:
+    """Count `cost` for `subject`. Raises `DisplayedError` when it has had its share."""
+    _refuse(deps, limit, await deps.rates.take(limit, deps.settings.rate_of(limit), subject, cost=cost))
+
+
+async def hold_back_address(deps: Deps, limit: Limit, *, cost: int = 1) -> None:
+    """Count `cost` for the address of this request. Raises `DisplayedError`."""
+    await hold_back(deps, limit, caller_address(), cost=cost)
+
+
+async def hold_back_failures(deps: Deps, client_id: str) -> None:
+    """Raises `DisplayedError` when this address failed too often to prove that it is `client_id`."""
+    limit = Limit.FAILURES_PER_ADDRESS
+    _refuse(deps, limit, await deps.rates.wait_of(limit, deps.settings.rate_of(limit), _pair(client_id)))
+
+
+async def count_failure(deps: Deps, client_id: str) -> None:
+    """Somebody at this address failed to prove that they are `client_id`."""
+    limit = Limit.FAILURES_PER_ADDRESS
+    await deps.rates.take(limit, deps.settings.rate_of(limit), _pair(client_id))
+
+
+def _pair(client_id: str) -> str:
+    return f"{caller_address()} {client_id}"
+
+
+def _refuse(deps: Deps, limit: Limit, wait: int) -> None:
+    if wait:
+        deps.audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=limit))
+        raise too_many_requests(wait)

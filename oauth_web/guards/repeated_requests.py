@@ -1,0 +1,101 @@
+"""One answer to what a browser sends twice: a double click on Allow, Cancel after Allow, a reload of the callback.
+
+A browser that sends a form again drops the answer to the first one. It must get that same answer, without a second
+code, and the first button that was pressed counts. Both are refused to another browser, and after some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import TYPE_CHECKING
+
+from quart import Response, copy_current_request_context
+
+from oauth_core.crypto.credentials import hash_secret
+from oauth_core.crypto.sealing import derive_key, seal, unseal
+from oauth_core.errors import OAuthError
+from oauth_core.store.records.answers import MadeOnce
+from oauth_web.http.errors import as_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from oauth_web.runtime.deps import Deps
+
+_CONTEXT = "portcullis repeated answer"
+_LOOK_AGAIN_SECONDS = 0.1
+_LONGER_THAN_GITHUB_SECONDS = 5.0
+_being_made: set[asyncio.Task[Response]] = set()
+
+
+async def first_or_same(
+    deps: Deps, secret: str, browser: str | None, make: Callable[[], Awaitable[Response]]
+) -> Response | None:
+    """What `make` answers to the first request with `secret`, and the same to later ones.
+
+    `secret` is what the request proves itself with, and `browser` the secret of its cookie. Answers `None` when
+    there is no answer for this browser. `make` is carried on when the browser gives up waiting for it, because the
+    browser does so when it sends the form again. Raises `StoreUnavailableError` and what `make` raises, but for
+    OAuth errors, which are answers.
+    """
+    if browser is None:
+        return None
+    if not await deps.answers.claim(secret, hash_secret(browser)):
+        return await same(deps, secret, browser)
+
+    @copy_current_request_context
+    async def work() -> Response:
+        try:
+            answer = await make()
+        except OAuthError as error:
+            answer = await as_answer(error, issuer=deps.settings.issuer)
+        except BaseException:
+            await deps.answers.forget(secret)
+            raise
+        sealed = seal(await _written(answer), _key(secret, browser), context=_CONTEXT)
+        await deps.answers.keep(secret, MadeOnce(hash_secret(browser), base64.b64encode(sealed).decode()))
+        return answer
+
+    task = asyncio.create_task(work())
+    _being_made.add(task)
+    task.add_done_callback(_being_made.discard)
+    return await asyncio.shield(task)
+
+
+async def same(deps: Deps, secret: str, browser: str | None) -> Response | None:
+    """The answer that this browser got, or is about to get, to an earlier request with `secret`, if any."""
+    if browser is None:
+        return None
+    looks = (deps.settings.github_timeout + _LONGER_THAN_GITHUB_SECONDS) / _LOOK_AGAIN_SECONDS
+    for _ in range(round(looks)):
+        found = await deps.answers.find(secret)
+        # The hashes are those of 256-bit secrets, so comparing them in constant time would hide nothing.
+        if found is None or found.browser_hash != hash_secret(browser):
+            return None
+        if found.sealed_answer is not None:
+            return _read(unseal(base64.b64decode(found.sealed_answer), _key(secret, browser), context=_CONTEXT))
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    return None
+
+
+def _key(secret: str, browser: str) -> bytes:
+    """Redis has neither of the two, so nobody reads a code or a cookie there."""
+    return derive_key(f"{secret} {browser}", purpose=_CONTEXT)
+
+
+async def _written(answer: Response) -> bytes:
+    body = await answer.get_data(as_text=False)
+    return json.dumps(
+        [answer.status_code, answer.headers.to_wsgi_list(), base64.b64encode(body).decode()]
+    ).encode()
+
+
+def _read(text: bytes) -> Response:
+    status, headers, body = json.loads(text)
+    answer = Response(base64.b64decode(body), status)
+    answer.headers.clear()
+    for name, value in headers:
+        answer.headers.add(name, value)
+    return answer

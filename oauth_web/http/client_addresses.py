@@ -1,0 +1,58 @@
+"""By which address a request is counted: the one that the proxy in front of us names."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import structlog
+from quart import request
+
+from oauth_core.limits.rate_limits import read_address, subject_of_address
+
+_ADDRESS = "X-Portcullis-Address"
+_REPORT_SECONDS = 60
+
+
+class _MissingAddress:
+    """Logs an error when requests come without the address of their caller, at most once a minute.
+
+    Without it every caller behind the proxy shares the limits that are meant for one address.
+    """
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+
+    def report(self) -> None:
+        now = monotonic()
+        if now < self._silent_until:
+            return
+        self._silent_until = now + _REPORT_SECONDS
+        structlog.get_logger("rates").error(
+            "all callers are counted as one address",
+            reason=f"the proxy in front of oauth_web sets no usable {_ADDRESS} header",
+            see="docs/own-envoy.md",
+        )
+
+
+_missing = _MissingAddress()
+
+
+def named_address() -> str | None:
+    """The subject of the address that the proxy in front names for this request; `None` when it names none.
+
+    Two headers count as none: one of them may be the caller's own.
+    """
+    named = request.headers.getlist(_ADDRESS)
+    return subject_of_address(named[0]) if len(named) == 1 and read_address(named[0]) else None
+
+
+def caller_address() -> str:
+    """The name under which this request's address is counted.
+
+    Envoy sets the address in a header, and removes the caller's own copy of that header. Where no proxy sets it,
+    the peer of the connection is counted and an error is logged.
+    """
+    if (named := named_address()) is not None:
+        return named
+    _missing.report()
+    return subject_of_address(request.remote_addr)

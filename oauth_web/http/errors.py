@@ -1,0 +1,155 @@
+"""What goes wrong, turned into answers, once: OAuth errors, Redis away, and whatever nobody expected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from quart import Blueprint, Quart, Response, render_template
+from werkzeug.exceptions import HTTPException
+
+from oauth_core.clients import redirect_uris
+from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, StoreUnavailableError
+from oauth_core.store.records.revocation import IncompleteError
+from oauth_web.http.responses import NO_STORE, client_location, json_answer, redirect_to_client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+_RETRY_AFTER = "2"
+_BAD_REQUEST = 400
+_SERVER_ERROR = 500
+_log = structlog.get_logger(__name__)
+
+# What a person reads for the errors they can meet; everything else shows the description for the developer.
+_TITLES = {
+    ErrorCode.INVALID_CLIENT: "This app is not registered here",
+    ErrorCode.INVALID_REDIRECT_URI: "This app asked to send you somewhere it did not register",
+    ErrorCode.INVALID_CLIENT_METADATA: "This app does not describe itself properly",
+    ErrorCode.TEMPORARILY_UNAVAILABLE: "Sign-in is not available right now",
+    ErrorCode.TOO_MANY_REQUESTS: "Too many attempts",
+    ErrorCode.SERVER_ERROR: "Something went wrong on our side",
+}
+
+
+def displayed_as_json(error: DisplayedError) -> Response:
+    """`error` in place, for programs (RFC 6749 section 5.2)."""
+    headers = {"WWW-Authenticate": error.challenge} if error.challenge else {}
+    headers |= _when_to_come_again(error)
+    return json_answer({"error": error.code, "error_description": error.error_description}, error.status, headers)
+
+
+async def as_answer(error: OAuthError, *, issuer: str) -> Response:
+    """`error` as people who visit meet it: a page, or a redirect to the client."""
+    if isinstance(error, DisplayedError):
+        return await displayed_as_page(error)
+    if not isinstance(error, RedirectedError):
+        raise error
+    told = {"error": error.code, "error_description": error.error_description, "state": error.state}
+    if not error.on_page:
+        return redirect_to_client(error.redirect_uri, told, issuer=issuer)
+    back = client_location(error.redirect_uri, told, issuer=issuer)
+    return await _page(error, back=back, place=redirect_uris.host_of(error.redirect_uri))
+
+
+async def displayed_as_page(error: DisplayedError) -> Response:
+    """`error` in place, for people."""
+    answer = await _page(error)
+    answer.status_code = error.status
+    answer.headers.update(_when_to_come_again(error))
+    return answer
+
+
+async def _page(error: OAuthError, *, back: str | None = None, place: str | None = None) -> Response:
+    """A page with 400 that says what is wrong, with a link `back` to the app at `place` if there is one."""
+    title = _TITLES.get(error.code, "This sign-in cannot go on")
+    page = await render_template(
+        "error.html", title=title, code=error.code, description=error.description, back=back, place=place
+    )
+    return Response(page, _BAD_REQUEST, NO_STORE, content_type="text/html; charset=utf-8")
+
+
+def _when_to_come_again(error: DisplayedError) -> dict[str, str]:
+    if error.retry_after is not None:
+        return {"Retry-After": str(error.retry_after)}
+    return {"Retry-After": _RETRY_AFTER} if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE else {}
+
+
+def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
+    """Let the errors of `blueprint`, which people visit, be pages and redirects."""
+
+    async def redirected(error: RedirectedError) -> Response:
+        return await as_answer(error, issuer=issuer)
+
+    async def store_unavailable(error: StoreUnavailableError) -> Response:
+        return await displayed_as_page(_unavailable(error))
+
+    async def unexpected(error: Exception) -> Response:
+        return await displayed_as_page(_unexpected(error))
+
+    blueprint.register_error_handler(DisplayedError, displayed_as_page)
+    blueprint.register_error_handler(RedirectedError, redirected)
+    blueprint.register_error_handler(StoreUnavailableError, store_unavailable)
+    blueprint.register_error_handler(Exception, _unless_http(unexpected))
+
+
+def show_as_json(app: Quart) -> None:
+    """Let all other errors be JSON."""
+
+    async def store_unavailable(error: StoreUnavailableError) -> Response:
+        return displayed_as_json(_unavailable(error))
+
+    async def unexpected(error: Exception) -> Response:
+        return displayed_as_json(_unexpected(error))
+
+    async def http(error: HTTPException) -> Response:
+        status = error.code or _SERVER_ERROR
+        answer = displayed_as_json(DisplayedError(ErrorCode.INVALID_REQUEST, error.name, status=status))
+        if allowed := getattr(error, "valid_methods", None):
+            answer.headers["Allow"] = ", ".join(allowed)
+        return answer
+
+    app.register_error_handler(DisplayedError, displayed_as_json)
+    app.register_error_handler(StoreUnavailableError, store_unavailable)
+    app.register_error_handler(HTTPException, http)
+    app.register_error_handler(Exception, _unless_http(unexpected))
+
+
+def _unless_http(
+    handler: Callable[[Exception], Awaitable[Response]],
+) -> Callable[[Exception], Awaitable[Response]]:
+    """Leave 404, 405 and 413 to the handler that knows them."""
+
+    async def handle(error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            raise error
+        return await handler(error)
+
+    return handle
+
+
+def say_that_it_may_still_work(blueprint: Blueprint) -> None:
+    """Let a refusal of the store be JSON that says so: `blueprint` takes rights away, and did not."""
+
+    async def store_unavailable(error: StoreUnavailableError) -> Response:
+        return displayed_as_json(_unavailable(error, _NOT_ENDED))
+
+    blueprint.register_error_handler(StoreUnavailableError, store_unavailable)
+
+
+_AGAIN = "please try again in a moment"
+_NOT_ENDED = "this was not ended and may still work; please try again in a moment"
+
+
+def _unavailable(error: StoreUnavailableError, description: str = _AGAIN) -> DisplayedError:
+    _log.warning("store unavailable", error=str(error))
+    if isinstance(error, IncompleteError):
+        description = _NOT_ENDED
+    return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, status=503)
+
+
+def _unexpected(error: Exception) -> DisplayedError:
+    # The stack trace is for the log alone.
+    _log.error("unexpected error", exc_info=error)
+    return DisplayedError(ErrorCode.SERVER_ERROR, "an unexpected error; it has been logged", status=_SERVER_ERROR)

@@ -1,0 +1,155 @@
+"""The schedule of asking whether those who hold a grant are still admitted, and in which groups they are.
+
+A refresh asks the same, but somebody who left keeps a running access token until then, and a client that never
+refreshes is never asked about. One process does this for all, person by person, slowly enough for GitHub; one that
+starts with other rules does it at once. GitHub being away ends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Never
+
+import structlog
+
+from oauth_core.crypto.credentials import hash_secret
+from oauth_core.errors import DisplayedError, StoreUnavailableError
+from oauth_core.store.records.leases import Rest
+from oauth_web.login import membership
+from oauth_web.login.eligibility import (
+    NotAdmittedError,
+    asks_github,
+    check_still_admitted,
+    groups_that_matter,
+    logins_that_matter,
+)
+
+if TYPE_CHECKING:
+    from oauth_core.model import Grant
+    from oauth_web.runtime.deps import Deps
+
+WORK = "membership-check"
+_LEASE_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 5.0
+_RETRY_SECONDS = 60.0
+_BETWEEN_QUESTIONS = 0.1
+"""Seconds: ten people a second at most, so that GitHub takes us for no attack (its secondary rate limits)."""
+_OUTAGE = 3
+"""So many people in a row whom GitHub said nothing about: there is no use in going on."""
+
+_log = structlog.get_logger("membership")
+
+
+@dataclass(slots=True)
+class _Tally:
+    asked: int = 0
+    ended: int = 0
+    regrouped: int = 0
+    unanswered: int = 0
+
+
+class MembershipChecks:
+    """The schedule of this process."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._interval = deps.settings.membership_check_interval
+        self._running: asyncio.Task[Never] | None = None
+
+    async def start(self) -> None:
+        """Begin, if the settings want it."""
+        if self._interval:
+            self._running = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Check no more; a check that is under way is another process's to do again."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def _run(self) -> Never:
+        # A process that just started, or read its settings again, may have other rules than the last check had.
+        is_new, rules = True, ""
+        while True:
+            try:
+                rules, known = self._rules(), rules
+                is_new = is_new or rules != known
+                rest = await self._deps.leases.resting(WORK)
+                if rest is not None and not (is_new and rest.under != rules):
+                    is_new = False
+                    await asyncio.sleep(min(rest.seconds, _LOOK_AGAIN_SECONDS))
+                    continue
+                if await self._deps.leases.acquire(WORK, seconds=_LEASE_SECONDS):
+                    await self._check_in_turn()
+                    is_new = False
+                    continue
+            except StoreUnavailableError as error:
+                _log.warning("membership.check_failed", error=str(error))
+            except Exception:  # noqa: BLE001 - whatever it was, the schedule goes on
+                _log.exception("membership.check_failed")
+            await asyncio.sleep(min(_LOOK_AGAIN_SECONDS, self._interval))
+
+    async def _check_in_turn(self) -> None:
+        tally = _Tally()
+        rest = min(_RETRY_SECONDS, self._interval)
+        try:
+            if await self._check_everybody(tally):
+                rest = self._interval
+        finally:
+            # Also after a fault: whatever it was, it is not mended by trying again at once.
+            await self._deps.leases.rest(WORK, Rest(self._rules(), rest))
+            await self._deps.leases.release(WORK)
+        _log.info(
+            "membership.checked",
+            asked=tally.asked,
+            ended=tally.ended,
+            regrouped=tally.regrouped,
+            unanswered=tally.unanswered,
+        )
+
+    async def _check_everybody(self, tally: _Tally) -> bool:
+        """Answers whether everybody was looked at."""
+        in_a_row = 0
+        async for github_id in self._deps.grants.all_user_ids():
+            if not await self._deps.leases.extend(WORK, seconds=_LEASE_SECONDS):
+                return False
+            try:
+                asked = await self._check(await self._deps.grants.of_user(github_id), tally)
+                in_a_row = 0
+            except ValueError as error:
+                # A record that cannot be read must not keep the others from being looked at.
+                _log.error("membership.unreadable", user_id=github_id, error=type(error).__name__)
+                continue
+            except DisplayedError:
+                asked, tally.unanswered, in_a_row = True, tally.unanswered + 1, in_a_row + 1
+                if in_a_row == _OUTAGE:
+                    return False
+            if asked:
+                await asyncio.sleep(_BETWEEN_QUESTIONS)
+        return tally.unanswered == 0
+
+    async def _check(self, grants: tuple[Grant, ...], tally: _Tally) -> bool:
+        """Look at one person, by their latest sign-in. Answers whether GitHub was asked.
+
+        Raises `DisplayedError` when GitHub cannot be asked.
+        """
+        latest = grants[-1] if grants else None
+        if latest is None or latest.user is None:
+            return False
+        try:
+            member = await check_still_admitted(self._deps, latest.user, latest.sealed_github_token)
+        except NotAdmittedError as error:
+            tally.ended += await membership.end_everything(self._deps, latest.user, str(error))
+        else:
+            tally.regrouped += await membership.update_everything(self._deps, member)
+        asked = asks_github(self._deps, latest.user)
+        tally.asked += asked
+        return asked
+
+    def _rules(self) -> str:
+        """What tells these rules from others."""
+        users = self._deps.settings.admission.users | logins_that_matter(self._deps)
+        admitting = self._deps.settings.admission.groups
+        asked_about = groups_that_matter(self._deps)
+        return hash_secret("\n".join([*sorted(users), "", *sorted(admitting), "", *sorted(asked_about)]))

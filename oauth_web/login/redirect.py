@@ -1,0 +1,46 @@
+"""The way to GitHub: noted under a `state` of our own, for `oauth_web.endpoints.callback` to find."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from quart import Response
+
+from oauth_core.crypto.credentials import new_secret
+from oauth_core.crypto.sealing import derive_key
+from oauth_core.model import SignIn
+from oauth_web.http.client_addresses import caller_address
+from oauth_web.http.responses import NO_STORE
+from oauth_web.login.eligibility import groups_that_matter
+
+if TYPE_CHECKING:
+    from oauth_core.model import PendingAuthorization
+    from oauth_web.runtime.deps import Deps
+
+_SEE_OTHER = 303
+
+
+async def to_github(
+    deps: Deps, pending: PendingAuthorization, *, remembers: bool = False, picks_account: bool = False
+) -> Response:
+    """Send the browser to GitHub; its account picker comes first if `picks_account`."""
+    state = new_secret()
+    await deps.authorizations.add_sign_in(state, SignIn(pending, remembers), caller=caller_address())
+    location = deps.github.sign_in_url(
+        state=state,
+        code_verifier=code_verifier(deps, state),
+        with_groups=bool(groups_that_matter(deps)),
+        picks_account=picks_account,
+    )
+    return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": location})
+
+
+def code_verifier(deps: Deps, state: str) -> str:
+    """The PKCE verifier towards GitHub (RFC 7636) of the sign-in with this `state`.
+
+    It is derived from the state and the master key, and is kept nowhere: Redis has the hash of the state only, and
+    the state alone, which passes through the browser, does not give the verifier.
+    """
+    key = derive_key(deps.settings.master_key_bytes.hex(), purpose=f"portcullis github pkce {state}")
+    return base64.urlsafe_b64encode(key).rstrip(b"=").decode()

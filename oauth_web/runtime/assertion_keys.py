@@ -1,0 +1,57 @@
+"""The public keys by which services verify what the check service tells them, from the operator's file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from oauth_core.errors import SettingsError
+from oauth_core.tokens.service_assertions import published
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_log = structlog.get_logger("assertion_keys")
+
+
+class AssertionKeys:
+    """Follows the file, so that a key can be added without a restart. One that cannot be used is told once."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `SettingsError` when the file cannot be used."""
+        self._path = path
+        self._read_as: tuple[int, int, int] | None = None
+        try:
+            self._jwks = self._read()
+        except (OSError, ValueError) as error:
+            fault = getattr(error, "strerror", None) or error
+            raise SettingsError([f"assertion_public_keys: {path}: {fault}"]) from None
+
+    @classmethod
+    def from_file(cls, path: Path | None) -> AssertionKeys | None:
+        """The keys in the file, where there is one. Raises `SettingsError`."""
+        return None if path is None else cls(path)
+
+    @property
+    def jwks(self) -> str:
+        """The JWK set (RFC 7517 section 5); the last good one while the file cannot be used."""
+        if self._fingerprint() == self._read_as:
+            return self._jwks
+        try:
+            self._jwks = self._read()
+        except (OSError, ValueError) as error:
+            _log.warning("assertion keys unreadable, keeping the last ones", error=str(error))
+        return self._jwks
+
+    def _read(self) -> str:
+        self._read_as = self._fingerprint()
+        return published(self._path.read_bytes())
+
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        """What changes when the file does; `None` for one that is not there."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size

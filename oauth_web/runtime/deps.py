@@ -1,0 +1,178 @@
+"""Everything a handler needs, made in one place and handed to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx2
+import structlog
+
+from oauth_core.audit import AuditEvent, CountingSink, EventKind
+from oauth_core.crypto.credentials import new_identifier
+from oauth_core.policy.resources import ServiceIndex
+from oauth_core.process.logs import LogAuditSink
+from oauth_core.store.clock import RedisClock
+from oauth_core.store.connection import connect
+from oauth_core.store.maintenance.schema import SchemaStore
+from oauth_core.store.memory import MemoryReader
+from oauth_core.store.records.answers import AnswerStore
+from oauth_core.store.records.assertions import AssertionStore
+from oauth_core.store.records.authorization_codes import CodeStore
+from oauth_core.store.records.authorizations import AuthorizationStore
+from oauth_core.store.records.client_documents import DocumentStore
+from oauth_core.store.records.consents import ConsentStore
+from oauth_core.store.records.devices import DeviceStore
+from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore
+from oauth_core.store.records.key_ring import KeyRingStore
+from oauth_core.store.records.leases import LeaseStore
+from oauth_core.store.records.quotas import QuotaStore
+from oauth_core.store.records.rate_limits import RateLimitStore
+from oauth_core.store.records.revocation import Revocation
+from oauth_core.store.records.sessions import SessionStore
+from oauth_core.store.records.sign_in_pause import PauseStore
+from oauth_core.store.records.users import UserStore
+from oauth_web.client_documents import ClientDocuments
+from oauth_web.client_documents.client_directory import Clients
+from oauth_web.client_documents.trusted_issuers import IdentityProviders
+from oauth_web.connectors.github import GitHub
+from oauth_web.http.graceful_shutdown import Leaving
+from oauth_web.runtime.assertion_keys import AssertionKeys
+from oauth_web.runtime.key_ring import Keys, Upkeep
+from oauth_web.runtime.live_policy import LivePolicy
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from oauth_core.settings import WebSettings
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the endpoints work with. `clock` answers whole seconds since the epoch, the same for every process."""
+
+    settings: WebSettings
+    redis: Redis
+    services: ServiceIndex
+    policy: LivePolicy
+    clients: Clients
+    documents: ClientDocuments
+    identity_providers: IdentityProviders
+    assertion_keys: AssertionKeys | None
+    answers: AnswerStore
+    assertions: AssertionStore
+    authorizations: AuthorizationStore
+    codes: CodeStore
+    consents: ConsentStore
+    devices: DeviceStore
+    grants: GrantStore
+    sessions: SessionStore
+    initial_access_tokens: InitialAccessTokenStore
+    leases: LeaseStore
+    memory: MemoryReader
+    quotas: QuotaStore
+    pauses: PauseStore
+    rates: RateLimitStore
+    revocation: Revocation
+    schema: SchemaStore
+    users: UserStore
+    keys: Keys
+    github: GitHub
+    audit: CountingSink
+    clock: RedisClock
+    leaving: Leaving
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self.keys.stop()
+        await self.clock.stop()
+        await self.github.aclose()
+        await self.documents.aclose()
+        await self.redis.aclose()
+
+
+def _tell_of_clock(ahead: float) -> None:
+    structlog.get_logger("clock").warning("clock differs from Redis'", seconds_ahead=round(ahead, 1))
+
+
+def _tell_of_memory() -> None:
+    structlog.get_logger("memory").warning(
+        "cannot see how full Redis is", reason="its user may not use INFO", see="docs/redis.md"
+    )
+
+
+async def wire(settings: WebSettings) -> Deps:
+    """Connect everything.
+
+    Raises `SettingsError`, `StoreUnavailableError`, `oauth_core.store.records.key_ring.KeyRingError` and
+    `oauth_core.store.maintenance.schema.SchemaError`.
+    """
+    redis = connect(settings)
+    clock = RedisClock(redis, differs=_tell_of_clock)
+    leases = LeaseStore(redis, holder=new_identifier())
+    document_store = DocumentStore(redis, settings.record_key, lifetime=settings.unused_client_lifetime)
+    # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
+    tls = httpx2.create_ssl_context()
+    rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_tell_of_memory)
+    audit = CountingSink(LogAuditSink())
+    quotas = QuotaStore(
+        redis,
+        memory,
+        bytes_of=settings.quotas,
+        reserve=settings.redis_reserve_percent / 100,
+        refused=lambda kind: audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=f"{kind}_megabytes")),
+    )
+    documents = ClientDocuments.from_settings(settings, document_store, rates, quotas, audit, tls=tls, clock=clock)
+    try:
+        await clock.look()
+        identity_providers = IdentityProviders.from_settings(settings, documents)
+        assertion_keys = AssertionKeys.from_file(settings.assertion_public_keys)
+        key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
+        await SchemaStore(redis).migrate(leases, key_store)
+        ring = await key_store.open(settings.signing_algorithm, now=clock())
+    except BaseException:
+        await redis.aclose()
+        raise
+    grants = GrantStore(
+        redis,
+        settings.record_key,
+        grace=settings.refresh_grace,
+        client_lifetime=settings.client_lifetime,
+        backup_days=settings.backup_days,
+    )
+    services = ServiceIndex(settings.resolved_services)
+    pauses = PauseStore(redis)
+    return Deps(
+        settings=settings,
+        redis=redis,
+        services=services,
+        policy=LivePolicy(settings.policy, services),
+        clients=Clients(redis, settings.record_key, documents, lifetime=settings.client_lifetime),
+        documents=documents,
+        identity_providers=identity_providers,
+        assertion_keys=assertion_keys,
+        answers=AnswerStore(redis),
+        assertions=AssertionStore(redis, quotas),
+        authorizations=AuthorizationStore(redis, settings.record_key, quotas, lifetime=settings.session_timeout),
+        codes=CodeStore(redis, settings.record_key),
+        consents=ConsentStore(redis, settings.record_key),
+        devices=DeviceStore(redis, settings.record_key, quotas),
+        sessions=SessionStore(redis, settings.record_key, idle=settings.session_idle_lifetime),
+        grants=grants,
+        initial_access_tokens=InitialAccessTokenStore(redis, settings.record_key),
+        memory=memory,
+        quotas=quotas,
+        rates=rates,
+        leases=leases,
+        pauses=pauses,
+        revocation=Revocation(redis, grants),
+        schema=SchemaStore(redis),
+        users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
+        keys=Keys(key_store, ring, Upkeep(pauses, SchemaStore(redis), IsolationStore(redis))),
+        github=GitHub.from_settings(settings, tls),
+        audit=audit,
+        clock=clock,
+        leaving=Leaving(seconds=settings.web_drain_seconds),
+    )

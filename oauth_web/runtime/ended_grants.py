@@ -1,0 +1,42 @@
+"""The audit events of grants that an `oauth_core.store.records.revocation.Revocation` ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.store.records.revocation import IncompleteError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from oauth_core.model import Grant
+    from oauth_web.runtime.deps import Deps
+
+
+async def recorded(deps: Deps, ending: Awaitable[tuple[Grant, ...]], *, reason: str) -> tuple[Grant, ...]:
+    """Do `ending`, record every grant that it ended, and answer these grants.
+
+    Raises `IncompleteError` when it could not end everything; the grants that did end are recorded first.
+    """
+    try:
+        ended = await ending
+    except IncompleteError as error:
+        _record(deps, error.ended, reason)
+        raise
+    _record(deps, ended, reason)
+    return ended
+
+
+def _record(deps: Deps, ended: tuple[Grant, ...], reason: str) -> None:
+    for grant in ended:
+        deps.audit.record(
+            AuditEvent(
+                EventKind.GRANT_REVOKED,
+                reason=reason,
+                client_id=grant.client_id,
+                user=grant.user.login if grant.user else None,
+                user_id=grant.user.github_id if grant.user else None,
+                grant_id=grant.grant_id,
+            )
+        )

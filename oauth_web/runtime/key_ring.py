@@ -1,0 +1,106 @@
+"""The key ring as this process knows it, followed while it runs: a rotation reaches it within two seconds.
+
+What Redis has lost of it is written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.jose.key_ring import FOLLOWED_WITHIN
+from oauth_core.store.maintenance.schema import SchemaError
+from oauth_core.store.records.key_ring import KeyRingError
+
+if TYPE_CHECKING:
+    from oauth_core.jose.key_ring import KeyRing
+    from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys
+    from oauth_core.store.maintenance.schema import SchemaStore
+    from oauth_core.store.records.disabled_services import IsolationStore
+    from oauth_core.store.records.key_ring import KeyRingStore
+    from oauth_core.store.records.sign_in_pause import PauseStore
+
+_log = structlog.get_logger("keys")
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What is looked after together with the key ring."""
+
+    pauses: PauseStore
+    schema: SchemaStore
+    isolation: IsolationStore
+
+
+class Keys:
+    """What endpoints sign and check with."""
+
+    def __init__(self, store: KeyRingStore, ring: KeyRing, upkeep: Upkeep) -> None:
+        self._store = store
+        self._upkeep = upkeep
+        self._ring = ring
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def verifying(self) -> VerifyingKeys:
+        """The public keys, to check our own tokens with."""
+        return self._ring.verifying
+
+    @property
+    def jwks(self) -> str:
+        """The public keys, to publish."""
+        return self._ring.jwks
+
+    def signing_key(self, now: int) -> SigningKey:
+        """The key that signs at second `now`."""
+        return self._ring.signing_key(now)
+
+    async def start(self) -> None:
+        """Begin to follow the ring."""
+        self._following = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Follow it no longer."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+
+    async def are_published(self) -> bool:
+        """Whether check services can read the public keys. Raises `StoreUnavailableError`."""
+        return await self._store.is_published()
+
+    async def _follow(self) -> None:
+        """Read the ring again and again. When that fails, the last one stays in use."""
+        failing = False
+        while True:
+            await asyncio.sleep(FOLLOWED_WITHIN)
+            try:
+                ring = await self._look()
+            except (StoreUnavailableError, KeyRingError, SchemaError) as error:
+                if not failing:
+                    _log.warning("key ring unreadable, keeping the last one", error=str(error))
+                failing = True
+                continue
+            if ring is not self._ring:
+                _log.info("key ring changed", keys=[key.kid for key in ring.keys])
+            failing, self._ring = False, ring
+
+    async def _look(self) -> KeyRing:
+        """The ring of this moment. What Redis has lost is written again: a Redis that lost everything has no keys,
+        and nobody could be answered. Not while a backup is being restored, which brings a ring of its own.
+        """
+        if await self._upkeep.pauses.reason() is not None:
+            return await self._store.read()
+        if not await self._store.exists():
+            await self._upkeep.schema.version()  # an empty Redis is given one
+            if await self._store.put_back(self._ring):
+                _log.warning("Redis had lost the key ring; it is kept again")
+        ring = await self._store.read()
+        if await self._store.publish_again(ring):
+            _log.warning("published keys were missing; they are published again")
+        await self._upkeep.isolation.spread()
+        return ring

@@ -1,0 +1,98 @@
+"""What is measured: something that answers, its processes, and how Portcullis itself is started as one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from portcullis.bench import children
+from portcullis.bench.plan import Target
+from portcullis.supervisor.environment import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from portcullis.bench.fixture import World
+
+OURS = "portcullis"
+VARIANTS = {
+    "tool-rules": "with tool rules",
+    "metrics": "with metrics",
+    "second-worker": "with a second worker",
+}
+"""What our own service can be measured with besides, and what it is called then."""
+
+_HEALTH_SECONDS = 2.0
+_REMEMBERED = 100_000
+
+
+@dataclass
+class Subject:
+    """One server under measurement. `processes` are the roots of its process trees by role, as far as known."""
+
+    name: str
+    target: Target
+    pool: Path
+    processes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """How to start the check service; what is `None` is left to its own default."""
+
+    transport: str | None = None
+    workers: int | None = None
+    variant: str | None = None
+
+    def arguments(self) -> list[str]:
+        """As arguments of `python -m ext_authz`."""
+        workers = (self.workers or 1) + 1 if self.variant == "second-worker" else self.workers
+        given = {"--transport": self.transport, "--workers": workers}
+        return [str(part) for name, value in given.items() if value is not None for part in (name, value)]
+
+
+@contextmanager
+def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subject]:
+    """The check service of this installation, on a free loopback port. Raises `WorldError`.
+
+    With tool rules its world must have some (`World.with_tool_rules`).
+    """
+    name = VARIANTS[options.variant] if options.variant else OURS
+    address = f"127.0.0.1:{children.free_port()}"
+    environment = plain(os.environ) | {
+        "PORTCULLIS_CONFIG": str(world.config),
+        "AUTHZ_LISTEN": address,
+        "JWKS_VERIFICATION_KEY": world.jwks_verification_key,
+        "REDIS_URL": world.redis_url,
+        "RUN_DIR": str(world.folder),
+        # As an operator with so many tokens would set it.
+        "REMEMBERED_TOKENS": str(max(_REMEMBERED, world.tokens)),
+    }
+    if options.variant == "metrics":
+        environment["METRICS_LISTEN"] = f"unix:{world.folder}/metrics.sock"
+    command = [sys.executable, "-m", "ext_authz", *options.arguments()]
+    target = Target(address, "check", url, with_body=options.variant == "tool-rules")
+    with children.running(name, command, environment, world.folder, lambda: is_serving(address)) as pid:
+        yield Subject(name, target, world.pool, {"service": pid, "redis": world.redis_pid})
+
+
+def is_serving(address: str) -> bool:
+    """Whether `grpc.health.v1` says SERVING there."""
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_SECONDS)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,88 @@
+"""The entry point: finds the subcommand, turns expected faults into one readable line and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings. Subcommands are imported when they are asked for, so
+that `portcullis --help` is quick and a container needs only the packages of the command that it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from oauth_core.errors import SettingsError
+from oauth_core.process import standard_streams
+
+_COMMANDS = {
+    "up": "Run the whole gateway on this machine.",
+    "envoy": "Render the Envoy configuration.",
+    "config": "Show every setting, where it came from, and what is unsafe.",
+    "acme": "Get the certificate from an ACME authority, and keep it renewed.",
+    "keys": "List, rotate and retire signing keys.",
+    "clients": "Make machine clients, invite others; list, show, revoke and delete clients.",
+    "users": "List people, end what they hold, block them.",
+    "grants": "Show who allowed what to which client; end one of these.",
+    "tokens": "Show which access tokens live; end one, or everybody's.",
+    "services": "Take a service out of use, and bring it back.",
+    "policy": "Check, explain and test who may do what.",
+    "backup": "Write clients, sign-ins and keys into one encrypted file.",
+    "restore": "Put such a file into Redis.",
+    "pause": "Let nobody sign in for a while.",
+    "resume": "Let people sign in again.",
+    "migrate": "Bring the records in Redis to this version.",
+    "doctor": "Check a running gateway from outside, attacks included.",
+    "bench": "Measure how fast the check path is, beside others.",
+    "bridge": "Serve a stdio MCP server over streamable HTTP.",
+    "example-server": "Run the example MCP server, which shows who the gateway says you are.",
+    "github-standin": "Run the local stand-in for GitHub (loopback only).",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"portcullis.commands.{cmd_name.replace('-', '_')}").command
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            if close := get_close_matches(args[0], _COMMANDS):
+                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx) from None
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("mcp-portcullis"), prog_name="portcullis")
+def cli() -> None:
+    """An OAuth 2.1 authorization server and an Envoy external-authorization service for MCP."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    standard_streams.open_closed_ones()
+    try:
+        cli.main(standalone_mode=False)
+    except SettingsError as error:
+        for fault in error.faults:
+            click.echo(f"portcullis: {fault}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)

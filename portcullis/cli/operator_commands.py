@@ -1,0 +1,232 @@
+"""What every operator's command on a gateway's state has in common: its options, Redis, times, the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from oauth_core.errors import StoreUnavailableError
+from oauth_core.process import logs
+from oauth_core.store.connection import connect
+from oauth_core.store.maintenance.schema import SchemaError, SchemaStore
+from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.revocation import IncompleteError
+from oauth_core.store.replication import is_replicated
+from oauth_core.store.writable import writable
+from portcullis.cli.operator_settings import operator_settings
+from portcullis.cli.settings_file import beside_option
+from portcullis.supervisor import operator_environment, reserve
+from portcullis.supervisor.state import is_held
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from redis.asyncio import Redis
+
+    from oauth_core.audit import AuditEvent
+    from oauth_core.model import Grant
+    from oauth_core.settings import BackupSettings, WebSettings
+
+_NOT_REPLICATED = (
+    "warning: this holds now, but no replica of Redis has confirmed it: if Redis fails over before one does, it "
+    "is undone. Look after the replicas, then give the command again."
+)
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes = click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
+why = click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
+
+
+state_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".portcullis"),
+    show_default=True,
+    help="Where `portcullis up` keeps its state: the master key, and where its Redis is.",
+)
+
+
+def which_gateway(command: F) -> F:
+    """The options that say which gateway a command works on."""
+    return beside_option(state_option(command))
+
+
+def operator_group(name: str) -> Callable[[Callable[[], None]], click.Group]:
+    """A group of commands that work on a gateway's state; each is handed the settings (`click.pass_obj`).
+
+    The settings are read when a command runs, so that its help needs none. `--config` and `--state-dir` may stand
+    before the command or after it.
+    """
+
+    def decorate(described: Callable[[], None]) -> click.Group:
+        @click.group(name, help=described.__doc__, cls=_OperatorGroup)
+        @which_gateway
+        def group(config: Path | None, state_dir: Path) -> None:
+            """Keep the two options in the context."""
+
+        return group
+
+    return decorate
+
+
+class _OperatorGroup(click.Group):
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        _hand_settings(cmd)
+        super().add_command(cmd, name)
+
+
+def _hand_settings(command: click.Command) -> None:
+    run = command.callback
+    assert run is not None  # noqa: S101 - every command of ours does something
+
+    def with_settings(*given: Any, config: Path | None, state_dir: Path | None, **options: Any) -> Any:
+        context = click.get_current_context()
+        before = {} if context.parent is None else context.parent.params
+        context.obj = given_settings(config or before.get("config"), state_dir or before["state_dir"])
+        return run(*given, **options)
+
+    path = click.Path(path_type=Path)
+    command.params += [
+        click.Option(["--config"], type=path, help="As before the command."),
+        click.Option(["--state-dir"], type=path, help="As before the command."),
+    ]
+    command.callback = with_settings
+
+
+def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
+    """The settings of the gateway that `which_gateway` names.
+
+    Raises `ClickException` when `portcullis up` should run a gateway there and does not, and `SettingsError`.
+    """
+    if "REDIS_URL" not in os.environ and not is_held(state_dir):
+        left = operator_environment.read(state_dir)
+        brings_its_own = os.environ.get("MASTER_KEY") or os.environ.get("MASTER_KEY_FILE")
+        # With a Redis of the operator's own the commands work while nothing else runs.
+        if "REDIS_URL" in left or not (left or brings_its_own):
+            raise click.ClickException(f"No gateway runs in {state_dir}; start it with `portcullis up`.")
+    return operator_settings(config, state_dir, os.environ)
+
+
+def grant_store(redis: Redis, settings: WebSettings) -> GrantStore:
+    """The grants, as the settings of this gateway say."""
+    return GrantStore(
+        redis,
+        settings.record_key,
+        grace=settings.refresh_grace,
+        client_lifetime=settings.client_lifetime,
+        backup_days=settings.backup_days,
+    )
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print rows below a header line, each column as wide as it must be; or `empty` when there are none."""
+    if not rows:
+        click.echo(empty)
+        return
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    for line in (header, *rows):
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def with_redis(
+    settings: WebSettings,
+    use: Callable[[Redis], Awaitable[T]],
+    *,
+    any_version: bool = False,
+    must_last: bool = False,
+) -> T:
+    """What `use` answers, given the gateway's Redis.
+
+    Something that `must_last` takes rights away: it works in a Redis that refuses writes, as far as the Redis user
+    may see to that, and replicas are asked whether they have it; if none has, that is written to standard error.
+    Raises `ClickException` when Redis does not answer, or, unless `any_version` will do, when what stands there is
+    of a newer version than this program.
+    """
+
+    async def run() -> T:
+        redis = connect(settings)
+        try:
+            if not any_version:
+                await _check_version(redis, is_urgent=must_last)
+            if not must_last:
+                return await use(redis)
+            async with writable(redis, settings, make_room=reserve.give_up, warn=_warn):
+                result = await use(redis)
+                if not await is_replicated(redis, settings):
+                    _warn(_NOT_REPLICATED)
+            return result
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except (StoreUnavailableError, SchemaError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command ended, and, if that is not everything, what is missing."""
+
+    grants: tuple[Grant, ...]
+    count: int
+    missing: str | None = None
+
+    def and_also(self, other: Ended) -> Ended:
+        """What both ended together."""
+        return Ended((*self.grants, *other.grants), self.count + other.count, self.missing or other.missing)
+
+    def check(self) -> None:
+        """Pass when everything has ended. Raises `ClickException`; call it when all else is said and recorded."""
+        if self.missing is not None:
+            raise click.ClickException(self.missing)
+
+
+async def as_far_as_possible(ending: Awaitable[tuple[Grant, ...]]) -> Ended:
+    """What `ending` could end. Raises `StoreUnavailableError` when that is nothing."""
+    try:
+        ended = await ending
+    except IncompleteError as error:
+        return Ended(error.ended, error.count, str(error))
+    return Ended(ended, len(ended))
+
+
+async def _check_version(redis: Redis, *, is_urgent: bool) -> None:
+    try:
+        await SchemaStore(redis).version()
+    except StoreUnavailableError:
+        # Of a cluster the node that knows may be away. What can be taken away at the others is.
+        if not is_urgent:
+            raise
+
+
+def _warn(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def record(*events: AuditEvent) -> None:
+    """Note what an operator did, on standard error, so that `--json` stays JSON."""
+    logs.configure("portcullis", "info", stream=sys.stderr)
+    sink = logs.LogAuditSink()
+    for event in events:
+        sink.record(event)
+
+
+def by_operator(reason: str | None) -> str:
+    """The reason that the audit log is given."""
+    return f"by the operator: {reason}" if reason else "by the operator"
+
+
+def shown_time(seconds: int) -> str:
+    """A second since the epoch, for people and programs."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

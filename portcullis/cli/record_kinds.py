@@ -1,0 +1,38 @@
+"""Words for the kinds of records in Redis, for what commands print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WORDS = {
+    "grant": ("grant", "grants"),
+    "client": ("client", "clients"),
+    "user": ("person", "people"),
+    "login": ("remembered login", "remembered logins"),
+    "consents": ("person's consents", "people's consents"),
+    "initial-access-token": ("invitation", "invitations"),
+    "block": ("block", "blocks"),
+    "cut": ("revocation of many", "revocations of many"),
+    "ended": ("note of what was ended", "notes of what was ended"),
+    "assertion": ("used assertion", "used assertions"),
+    "keyring": ("key ring", "key rings"),
+    "isolated-services": ("list of isolated services", "lists of isolated services"),
+    "session": ("session", "sessions"),
+    "pending": ("sign-in that waits", "sign-ins that wait"),
+    "signin": ("journey to GitHub", "journeys to GitHub"),
+    "code": ("authorization code", "authorization codes"),
+    "device": ("device code", "device codes"),
+    "device-code": ("user code", "user codes"),
+    "document": ("client document", "client documents"),
+}
+"""By the family of the key (`oauth_core.store.maintenance.snapshot.family`): for one, and for several."""
+
+
+def spelt_out(counts: Mapping[str, int]) -> str:
+    """`counts` by family as "2 grants, 1 client"; "nothing" if there is none."""
+    known = [kind for kind in _WORDS if counts.get(kind)]
+    parts = [f"{counts[kind]} {_WORDS[kind][counts[kind] != 1]}" for kind in known]
+    return ", ".join(parts) or "nothing"

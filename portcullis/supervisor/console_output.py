@@ -1,0 +1,82 @@
+"""What `portcullis up` says: progress, the line that begins with `ready`, and what to type next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from portcullis.supervisor.child import Event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portcullis.supervisor.console import Console
+    from portcullis.supervisor.options import Choices
+    from portcullis.supervisor.process_group import StartFailedError, SupervisionError
+
+
+def progress(console: Console, name: str, event: Event, text: str) -> None:
+    """One line about one child. Troubles go to standard error."""
+    console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED, Event.NOTED})
+
+
+def opening(console: Console, choices: Choices, root: Path) -> None:
+    """What is about to happen, and with which settings that one may not expect."""
+    console.say(f"Starting the gateway {choices.settings.issuer}; state and logs in {root}")
+    if choices.standin:
+        console.say(
+            "Sign-in goes to the local stand-in, since GITHUB_CLIENT_ID is not set: "
+            "whoever reaches this machine's loopback can be anybody."
+        )
+    if choices.admits_everybody:
+        console.say("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
+
+
+def kept_key(console: Console, path: Path) -> None:
+    """Where the master key is that `up` made: with that machine it would be lost, and every backup with it."""
+    console.say(f"Master key: {path} - keep a copy elsewhere; without it no backup can be restored.")
+
+
+def ready(console: Console, choices: Choices) -> None:
+    """The line that scripts wait for, then the exact lines that people type next."""
+    services = choices.settings.resolved_services
+    first = services[0]
+    code = json.dumps({"name": first.name, "type": "http", "url": first.resource})
+    call = "curl -i -X POST -H 'Content-Type: application/json' -d '{}'"
+    lines = [
+        f"ready {choices.settings.issuer}",
+        "",
+        "Add it to Claude Code:",
+        *(f"  claude mcp add --transport http {s.name} {shlex.quote(s.resource)}" for s in services),
+        "Codex:",
+        *(f"  codex mcp add {s.name} --url {shlex.quote(s.resource)}" for s in services),
+        "VS Code:",
+        f"  code --add-mcp {shlex.quote(code)}",
+        f"MCP Inspector (choose Streamable HTTP and {first.resource}):",
+        "  npx @modelcontextprotocol/inspector",
+        "See the 401 that sends a client to sign in:",
+        f"  {call} {shlex.quote(first.resource)}",
+        "",
+        "Ctrl-C stops everything.",
+    ]
+    console.say("\n".join(lines))
+
+
+def stopped(console: Console) -> None:
+    """The last word after a signal."""
+    console.say("Stopped.")
+
+
+def failed(console: Console, error: StartFailedError, logs: Path) -> None:
+    """Why the gateway did not start: one line, then the end of what the child said."""
+    console.say(f"portcullis: {error.name} did not start: {error.failure.why}", err=True)
+    for line in error.failure.last_lines:
+        console.say(f"  {line}", err=True)
+    if error.failure.last_lines:
+        console.say(f"  (all of it in {logs / error.name}.log)", err=True)
+
+
+def broken(console: Console, error: SupervisionError) -> None:
+    """Why the gateway stops although no signal came."""
+    console.say(f"portcullis: {error}; everything is stopped", err=True)
