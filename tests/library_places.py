@@ -22,13 +22,18 @@ BELONGS = {
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
     "google": (
         "ext_authz.generated",
-        "ext_authz.transports",
+        "ext_authz.grpc_http2",
         "ext_authz.decision.envoy_messages",
         "portcullis.bench",
         "protos",
     ),
     "grpc": ("ext_authz.transports.grpc_aio", "portcullis.bench", "portcullis.supervisor.probes"),
-    "grpc_health": ("ext_authz.transports", "portcullis.bench", "portcullis.supervisor.probes"),
+    "grpc_health": (
+        "ext_authz.grpc_http2",
+        "ext_authz.transports",
+        "portcullis.bench",
+        "portcullis.supervisor.probes",
+    ),
     "grpc_reflection": ("ext_authz.transports.grpc_aio",),
     "grpc_tools": ("protos",),
     "hpack": ("ext_authz.grpc_http2.header_blocks", "portcullis.bench"),

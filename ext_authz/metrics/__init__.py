@@ -1,1 +1,4 @@
-"""What the check service counts, and how Prometheus is told: a meter in each worker, one page in their parent."""
+"""What the check service counts: a meter in each worker, and one page for Prometheus in their parent.
+
+May import `net`. Begin with `families`, which names every metric.
+"""

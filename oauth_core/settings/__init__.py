@@ -3,6 +3,8 @@
 `load` merges, weakest first: defaults, `portcullis.toml`, the environment (`NAME`, the field's name in capitals)
 and, for secrets and keys, files named by `NAME_FILE`. All faults are reported together, so that a tired
 operator mends them in one go. The environment is an argument: nothing here looks around by itself.
+
+May import `flows` and what is below it. Begin with `gateway`, which has what every program needs.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 `fetch` reaches out to addresses that `names` looks up, `budgets` says how often, `cache` remembers, `pinned` holds
 what an operator ships. The rest of the program uses this module.
+
+May import `http`. Begin here.
 """
 
 from __future__ import annotations
