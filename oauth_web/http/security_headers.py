@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from quart import Quart, Response
 
-_STYLE = Path(__file__).with_name("templates") / "style.css"
+_STYLE = Path(__file__).parents[1] / "templates" / "style.css"
 
 
 def add_to(app: Quart) -> None:
