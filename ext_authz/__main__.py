@@ -11,7 +11,7 @@ import sys
 from argparse import ArgumentParser
 
 from ext_authz.net.listen_addresses import ListenError
-from ext_authz.process.supervisor import StartError, Workers
+from ext_authz.process.supervisor import StartError, Supervisor
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs, standard_streams
 from oauth_core.settings import AuthzSettings, load
@@ -25,7 +25,7 @@ def main() -> int:
     try:
         settings = load(AuthzSettings, None, os.environ)
         logs.configure("ext_authz", settings.log_level, file=settings.log_file)
-        asyncio.run(Workers(settings, os.environ).run())
+        asyncio.run(Supervisor(settings, os.environ).run())
     except SettingsError as error:
         return _refuse(error.faults)
     except ListenError as error:

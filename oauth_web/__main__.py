@@ -17,7 +17,7 @@ from hypercorn.config import Config
 
 from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.process import logs, standard_streams
-from oauth_core.process.settings_watcher import PolicyFile
+from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import WebSettings, load
 from oauth_core.store.maintenance.schema import SchemaError
 from oauth_core.store.records.key_ring import KeyRingError
@@ -45,7 +45,7 @@ async def _serve(settings: WebSettings) -> None:
     if deps is None:
         return
     # Who may do what is read again when the file changes, or on SIGHUP.
-    policy_file = PolicyFile(WebSettings, os.environ, settings, deps.audit)
+    policy_file = SettingsWatcher(WebSettings, os.environ, settings, deps.audit)
     loop.add_signal_handler(signal.SIGHUP, policy_file.look_now)
     following = asyncio.create_task(policy_file.follow(deps.policy.use))
     config = _config(settings.web_listen)

@@ -22,7 +22,7 @@ from oauth_web.endpoints import (
 )
 from oauth_web.guards import sign_in_pause
 from oauth_web.http import errors, graceful_shutdown, security_headers
-from oauth_web.login.membership_schedule import MembershipChecks
+from oauth_web.login.membership_schedule import MembershipSchedule
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
@@ -49,7 +49,7 @@ def create_app(deps: Deps) -> Quart:
     errors.show_as_json(app)
     security_headers.add_to(app)
     graceful_shutdown.let_go(app, deps.leaving)
-    checks = MembershipChecks(deps)
+    checks = MembershipSchedule(deps)
     app.before_serving(deps.clock.start)
     app.before_serving(deps.keys.start)
     app.before_serving(checks.start)

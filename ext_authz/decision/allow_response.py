@@ -19,7 +19,7 @@ from oauth_core.policy.mcp_request import LISTEN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ext_authz.decision.envoy_messages import IncomingRequest, Names, Permit
+    from ext_authz.decision.envoy_messages import AllowResponse, IncomingRequest, Names
     from oauth_core.model import AccessClaims, Service
     from oauth_core.tokens.service_assertions import AssertionSigner
 
@@ -30,7 +30,7 @@ _METHOD_IN_HEADER = "2026-07-28"
 """From this revision of MCP on a request has its method in a header too."""
 
 
-class Permits:
+class AllowResponses:
     """Makes permits, as the operator set it up."""
 
     def __init__(
@@ -68,7 +68,13 @@ class Permits:
         return Answer(service, permit, until)
 
     def spell_out(
-        self, permit: Permit, claims: AccessClaims, request: IncomingRequest, now: int, *, is_stream: bool = False
+        self,
+        permit: AllowResponse,
+        claims: AccessClaims,
+        request: IncomingRequest,
+        now: int,
+        *,
+        is_stream: bool = False,
     ) -> bytes:
         """`permit` as it is sent for `request` at second `now`, at which the token has not expired.
 

@@ -11,7 +11,7 @@ import structlog
 
 from ext_authz.decision import check_steps, envoy_messages
 from ext_authz.decision.access_log import LONGEST_LOGGED
-from ext_authz.decision.allow_response import Permits
+from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.policy.decision import Allow, Deny, DenyReason, decide
@@ -22,13 +22,13 @@ from oauth_core.tokens.access_tokens import Verified
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
-    from ext_authz.decision.resolver import FactFinder, Gathered
-    from ext_authz.decision.verified_token_cache import Remembered
+    from ext_authz.decision.resolver import ContextResolver, Gathered
+    from ext_authz.decision.verified_token_cache import CachedToken
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
-    from oauth_core.policy.decision import Facts
+    from oauth_core.policy.decision import DecisionContext
     from oauth_core.policy.jsonrpc import RequestId
-    from oauth_core.policy.rbac import Policy
+    from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.resources import ServiceIndex
 
 
@@ -66,16 +66,16 @@ class Authorizer:
 
     def __init__(
         self,
-        facts: FactFinder,
+        facts: ContextResolver,
         audit: AuditSink,
         allowed: AllowedSink | None = None,
-        permits: Permits | None = None,
+        permits: AllowResponses | None = None,
         meter: Meter | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
         self.meter = meter or Meter()
         self._facts = facts
-        self._permits = permits or Permits()
+        self._permits = permits or AllowResponses()
         self._audit = audit
         self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
@@ -84,7 +84,7 @@ class Authorizer:
             refusal(DenyReason.INTERNAL_ERROR, None)
         ) + envoy_messages.encode_metadata(DenyReason.INTERNAL_ERROR, None, None)
 
-    def use(self, services: ServiceIndex, policy: Policy) -> None:
+    def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
         """From the next decision on, these services and this policy count."""
         self._facts.use(services, policy)
         self._refusals.clear()
@@ -146,7 +146,7 @@ class Authorizer:
             case _:
                 raise AssertionError("nobody is allowed to no service")
 
-    def _go_on(self, request: IncomingRequest, facts: Facts, begun: float) -> bytes:
+    def _go_on(self, request: IncomingRequest, facts: DecisionContext, begun: float) -> bytes:
         """The answer at a step before the last to a request that may pass as far as can be said here."""
         if not check_steps.body_follows(request):
             # The service has got its first rule since Envoy was configured, so no body will come.
@@ -164,9 +164,9 @@ class Authorizer:
         self,
         claims: AccessClaims,
         service: Service,
-        facts: Facts,
+        facts: DecisionContext,
         request: IncomingRequest,
-        remembered: Remembered | None,
+        remembered: CachedToken | None,
     ) -> bytes:
         now = facts.now
         answer = None if remembered is None or request.lookalikes else remembered.answer_at(service, now)
@@ -185,7 +185,7 @@ class Authorizer:
         request: IncomingRequest | None,
         service: Service | None,
         begun: float,
-        facts: Facts | None = None,
+        facts: DecisionContext | None = None,
     ) -> bytes:
         name = None if service is None else service.name
         service = _as_asked(service, request)
@@ -223,7 +223,7 @@ def _as_asked(service: Service | None, request: IncomingRequest | None) -> Servi
     return replace(service, resource=f"{service.resource}/")
 
 
-def _id_of(request: IncomingRequest | None, facts: Facts | None) -> RequestId | None:
+def _id_of(request: IncomingRequest | None, facts: DecisionContext | None) -> RequestId | None:
     """The id of the refused request, where its body came here. Only for a good token is all of it read."""
     if request is None or request.http is None or not request.http.raw_body:
         return None
@@ -231,13 +231,13 @@ def _id_of(request: IncomingRequest | None, facts: Facts | None) -> RequestId | 
     return id_of(request.http.raw_body if has_token else request.http.raw_body[:_STRANGERS_BYTES])
 
 
-def _id_for_envoy(request: IncomingRequest, facts: Facts) -> bytes:
+def _id_for_envoy(request: IncomingRequest, facts: DecisionContext) -> bytes:
     """The id of a request that may go on, for an answer of Envoy's own: the service may be out of reach."""
     request_id = _id_of(request, facts)
     return b"" if request_id is None else envoy_messages.encode_request_id(id_text(request_id))
 
 
-def _call_in_words(facts: Facts) -> str | None:
+def _call_in_words(facts: DecisionContext) -> str | None:
     """Which method and name a request used, where that was looked at."""
     if not isinstance(facts.asked, Call):
         return None

@@ -24,7 +24,7 @@ from oauth_core.tokens.access_tokens import Verified
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
-    from oauth_core.policy.decision import Deny, Facts
+    from oauth_core.policy.decision import DecisionContext, Deny
 
 _DIGITS = 20
 """More than any length has."""
@@ -82,7 +82,7 @@ def is_before_body(request: IncomingRequest) -> bool:
     return body_follows(request) and (of(request) == HEADERS or not is_too_large(request))
 
 
-def goes_on_to_refusal(denial: Deny, request: IncomingRequest, facts: Facts) -> bool:
+def goes_on_to_refusal(denial: Deny, request: IncomingRequest, facts: DecisionContext) -> bool:
     """Whether the next check refuses with `denial`, because it has the id of the request."""
     if of(request) != HEADERS or request.method != "POST" or not isinstance(facts.token, Verified):
         return False

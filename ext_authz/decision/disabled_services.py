@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Never, Protocol
 import structlog
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy.decision import Availability, Isolated
+from oauth_core.policy.decision import Isolated, ServiceStatus
 from oauth_core.store.records.disabled_services import parse
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Source(Protocol):
         """The document. Raises `StoreUnavailableError`, or `ValueError` if it is not text."""
 
 
-class IsolatedServices:
+class DisabledServices:
     """The services of the last read."""
 
     def __init__(self, source: Source, *, bound: float) -> None:
@@ -48,12 +48,12 @@ class IsolatedServices:
         self._is_readable: bool | None = None
         self._log = structlog.get_logger("isolation")
 
-    def of(self, service: str) -> Availability | Isolated:
+    def of(self, service: str) -> ServiceStatus | Isolated:
         """What is known of the service of this name."""
         isolated = self._isolated.get(service)
         if isolated is not None:
             return isolated
-        return Availability.OPEN if self.is_known else Availability.UNKNOWN
+        return ServiceStatus.OPEN if self.is_known else ServiceStatus.UNKNOWN
 
     @property
     def is_known(self) -> bool:

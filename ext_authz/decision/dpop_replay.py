@@ -14,7 +14,7 @@ from ext_authz.decision import envoy_messages
 from oauth_core.jose import certificate_thumbprints, dpop
 from oauth_core.jose.dpop import Proof
 from oauth_core.net.public_urls import origin_of
-from oauth_core.store.client_cache.lru_cache import Recent
+from oauth_core.store.client_cache.lru_cache import LruCache
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
@@ -27,7 +27,7 @@ class Proofs:
     """Checks proofs, and remembers those that were used last."""
 
     def __init__(self, size: int = _MOST_REMEMBERED) -> None:
-        self._used: Recent[tuple[str, str], int] = Recent(size)
+        self._used: LruCache[tuple[str, str], int] = LruCache(size)
 
     def key_of(self, request: IncomingRequest, service: Service, token: str, now: int) -> str | None:
         """The thumbprint of the key that made a good proof for `request` with `token`, which it uses up.

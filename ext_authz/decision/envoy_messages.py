@@ -88,7 +88,7 @@ def _life(seconds: int) -> bytes:
     return b"%08d" % (max(1, min(seconds, _LONGEST_LIFE)) * 1000)
 
 
-class Permit(NamedTuple):
+class AllowResponse(NamedTuple):
     """An encoded `CheckResponse` that lets a request through, in two parts around how long it may take."""
 
     before: bytes
@@ -177,7 +177,7 @@ def encode_allowed(
     lookalikes: Iterable[str] = (),
     names: Names = USUAL_NAMES,
     assertion: str = "",
-) -> Permit:
+) -> AllowResponse:
     """A `CheckResponse` that lets the request through as the one `claims` describe, without its token.
 
     `assertion` is what a service that wants it is told in a signed form (`oauth_core.tokens.service_assertions`).
@@ -210,7 +210,7 @@ def encode_allowed(
         dynamic_metadata=_metadata("allowed", None, claims, service),
     ).SerializeToString()
     before, _, after = encoded.partition(_LIFE_UNSAID)
-    return Permit(before, after)
+    return AllowResponse(before, after)
 
 
 def encode_continued(decision: str) -> bytes:

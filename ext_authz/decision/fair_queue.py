@@ -31,7 +31,7 @@ _SHARE = 4
 """One source may have that part of the waiting places."""
 
 
-class Turns:
+class FairQueue:
     """Belongs to one event loop. A source is whatever callers are told apart by: the network of their address."""
 
     def __init__(self, most_waiting: int) -> None:

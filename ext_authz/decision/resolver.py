@@ -9,23 +9,23 @@ from urllib.parse import parse_qsl
 
 from ext_authz.decision import check_steps, envoy_messages
 from ext_authz.decision.dpop_replay import Proofs, certificate_of
-from ext_authz.decision.fair_queue import Turns
-from ext_authz.decision.verified_token_cache import Remembered
+from ext_authz.decision.fair_queue import FairQueue
+from ext_authz.decision.verified_token_cache import CachedToken
 from oauth_core.jose import dpop
 from oauth_core.limits.rate_limits import subject_of_address
 from oauth_core.policy import mcp_request
-from oauth_core.policy.decision import Availability, Facts, Liveness, Unverified
+from oauth_core.policy.decision import DecisionContext, ServiceStatus, TokenStatus, Unverified
 from oauth_core.tokens.access_tokens import LONGEST, Rejected, TokenFault, fault_of_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ext_authz.decision.envoy_messages import IncomingRequest, Permit
+    from ext_authz.decision.envoy_messages import AllowResponse, IncomingRequest
     from ext_authz.decision.key_cache import KeyCache
-    from ext_authz.decision.verified_token_cache import TokenMemory
+    from ext_authz.decision.verified_token_cache import VerifiedTokenCache
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.decision import Isolated
-    from oauth_core.policy.rbac import Policy
+    from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.resources import ServiceIndex
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -50,8 +50,8 @@ _BUSY_SECONDS = 0.1
 class Gathered(NamedTuple):
     """The facts of a decision, and where to keep what is decided, if the token was genuine."""
 
-    facts: Facts
-    remembered: Remembered | None
+    facts: DecisionContext
+    remembered: CachedToken | None
 
 
 class Recalled(NamedTuple):
@@ -59,44 +59,44 @@ class Recalled(NamedTuple):
 
     service: Service
     claims: AccessClaims
-    permit: Permit
+    permit: AllowResponse
     now: int
 
 
-class LivenessSource(Protocol):
+class TokenStatusSource(Protocol):
     """Who knows whether a token is alive. Answers UNKNOWN rather than raise."""
 
-    def known(self, jti: str) -> Liveness | None:
+    def known(self, jti: str) -> TokenStatus | None:
         """What may be said of the token `jti` at this moment without asking anybody."""
 
-    async def of(self, jti: str) -> Liveness:
+    async def of(self, jti: str) -> TokenStatus:
         """What is known of the token `jti`."""
 
 
-class AvailabilitySource(Protocol):
+class ServiceStatusSource(Protocol):
     """Who knows which services an operator took out."""
 
-    def of(self, service: str) -> Availability | Isolated:
+    def of(self, service: str) -> ServiceStatus | Isolated:
         """What is known of the service of this name."""
 
 
-class FactFinder:
+class ContextResolver:
     """Looks facts up, in the order that makes refusing garbage cheapest."""
 
     def __init__(
         self,
         *,
         services: ServiceIndex,
-        policy: Policy,
+        policy: RbacPolicy,
         keys: KeyCache,
-        tokens: TokenMemory,
-        liveness: LivenessSource,
-        isolated: AvailabilitySource,
+        tokens: VerifiedTokenCache,
+        liveness: TokenStatusSource,
+        isolated: ServiceStatusSource,
         clock: Callable[[], int],
-        turns: Turns | None = None,
+        turns: FairQueue | None = None,
     ) -> None:
         """`clock` gives whole seconds since the epoch. `turns` are those of signatures to check."""
-        self._turns = turns or Turns(MOST_WAITING)
+        self._turns = turns or FairQueue(MOST_WAITING)
         self._proofs = Proofs()
         self._services = services
         self._policy = policy
@@ -108,7 +108,7 @@ class FactFinder:
         self._recalled = self._recalled_before = 0
         self._busy_until = 0.0
 
-    def use(self, services: ServiceIndex, policy: Policy) -> None:
+    def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
         """From the next decision on, these services and this policy count, and nothing decided under others."""
         self._services, self._policy = services, policy
 
@@ -141,9 +141,9 @@ class FactFinder:
             return None
         if claims.dpop_key is not None:  # each request has a proof of its own
             return None
-        if self._liveness.known(claims.jti) is not Liveness.ACTIVE:
+        if self._liveness.known(claims.jti) is not TokenStatus.ACTIVE:
             return None
-        if self._isolated.of(service.name) is not Availability.OPEN:
+        if self._isolated.of(service.name) is not ServiceStatus.OPEN:
             return None
         self._recalled += 1
         return Recalled(service, claims, answer.permit, now)
@@ -154,8 +154,8 @@ class FactFinder:
         token = Unverified.MISSING if service is None else self._look_at(presented(request))
         if token is None or token == Rejected(TokenFault.UNKNOWN_KEY):
             return None
-        if not isinstance(token, Remembered):
-            return self._gathered(request, token, Liveness.UNKNOWN)
+        if not isinstance(token, CachedToken):
+            return self._gathered(request, token, TokenStatus.UNKNOWN)
         if _asks_for_proof(request, token):
             return None
         liveness = self._liveness.known(token.verified.claims.jti)
@@ -165,8 +165,8 @@ class FactFinder:
         """The facts about `request`. A token is checked only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else await self._verify(presented(request), request.source)
-        if not isinstance(token, Remembered):
-            return self._gathered(request, token, Liveness.UNKNOWN)
+        if not isinstance(token, CachedToken):
+            return self._gathered(request, token, TokenStatus.UNKNOWN)
         proof = None
         if _has_only_headers(request, service):
             # The check that has the body looks at the proof, which is used up by that.
@@ -174,7 +174,7 @@ class FactFinder:
         elif _asks_for_proof(request, token):
             # A signature for each request, and whoever has such a token can send as many as he likes.
             if not await self._turns.wait(subject_of_address(request.source)):
-                return self._gathered(request, Unverified.BUSY, Liveness.UNKNOWN)
+                return self._gathered(request, Unverified.BUSY, TokenStatus.UNKNOWN)
             proof = self._prove(request)
         return self._gathered(request, token, await self._liveness.of(token.verified.claims.jti), proof)
 
@@ -191,20 +191,20 @@ class FactFinder:
     def _gathered(
         self,
         request: IncomingRequest,
-        token: Remembered | Rejected | Unverified,
-        liveness: Liveness,
+        token: CachedToken | Rejected | Unverified,
+        liveness: TokenStatus,
         proof: str | None = None,
     ) -> Gathered:
         """The facts, all of one moment: while something was waited for, services and policy may have changed."""
         service = self._services.by_request(request.host, request.path)
-        remembered = token if isinstance(token, Remembered) else None
+        remembered = token if isinstance(token, CachedToken) else None
         by_headers = _has_only_headers(request, service)
-        facts = Facts(
+        facts = DecisionContext(
             service=service,
             routed_as=request.routed_as,
-            token=token.verified if isinstance(token, Remembered) else token,
+            token=token.verified if isinstance(token, CachedToken) else token,
             liveness=liveness,
-            availability=Availability.UNKNOWN if service is None else self._isolated.of(service.name),
+            availability=ServiceStatus.UNKNOWN if service is None else self._isolated.of(service.name),
             now=self._clock(),
             rights=None if remembered is None else remembered.rights_under(self._policy),
             # Nobody makes us read a body who has no genuine token.
@@ -220,7 +220,9 @@ class FactFinder:
         )
         return Gathered(facts, remembered)
 
-    async def _verify(self, presented: str | Unverified, source: str | None) -> Remembered | Rejected | Unverified:
+    async def _verify(
+        self, presented: str | Unverified, source: str | None
+    ) -> CachedToken | Rejected | Unverified:
         verdict = self._look_at(presented)
         if verdict == Rejected(TokenFault.UNKNOWN_KEY):
             # The key may be newer than our copy of the ring.
@@ -248,7 +250,7 @@ class FactFinder:
         if not is_good or now < self._busy_until:
             self._turns.rest(spent * _REST)
 
-    def _look_at(self, presented: str | Unverified) -> Remembered | Rejected | Unverified | None:
+    def _look_at(self, presented: str | Unverified) -> CachedToken | Rejected | Unverified | None:
         """What can be said of a token at once; `None` when its signature must be checked first."""
         keys = self._keys.current
         if keys is None:
@@ -285,7 +287,7 @@ def _has_only_headers(request: IncomingRequest, service: Service | None) -> bool
     return has_rules and check_steps.is_before_body(request)
 
 
-def _asks_for_proof(request: IncomingRequest, token: Remembered) -> bool:
+def _asks_for_proof(request: IncomingRequest, token: CachedToken) -> bool:
     """Whether a proof could let `request` in: it is used up by looking, so elsewhere nobody looks."""
     return token.verified.claims.dpop_key is not None and scheme_of(request) == _DPOP
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core.model import AccessClaims
 from oauth_core.policy.access import Rights, rights_of
-from oauth_core.store.client_cache.lru_cache import Recent
+from oauth_core.store.client_cache.lru_cache import LruCache
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
 
 if TYPE_CHECKING:
-    from ext_authz.decision.envoy_messages import Permit
+    from ext_authz.decision.envoy_messages import AllowResponse
     from oauth_core.jose.signing_keys import VerifyingKeys
     from oauth_core.model import Service
-    from oauth_core.policy.rbac import Policy
+    from oauth_core.policy.rbac import RbacPolicy
 
 REMEMBERED_REJECTED = 10_000
 """How many tokens that were found bad are remembered; about 200 bytes each."""
@@ -44,11 +44,11 @@ class Answer(NamedTuple):
     """What a token was answered at `service`, and the second until which it may be answered that again."""
 
     service: Service
-    permit: Permit
+    permit: AllowResponse
     until: int
 
 
-class Remembered:
+class CachedToken:
     """A genuine token, and what was decided about it once: an answer for each service it was let through to.
 
     `rights` are what `policy` gives the token. All that was decided counts under that very policy only.
@@ -58,7 +58,7 @@ class Remembered:
 
     def __init__(self, verified: Verified) -> None:
         self.verified = verified
-        self.policy: Policy | None = None
+        self.policy: RbacPolicy | None = None
         self.rights: Rights | None = None
         self.answers: tuple[Answer, ...] = ()
 
@@ -74,7 +74,7 @@ class Remembered:
         others = (other for other in self.answers if other.service is not answer.service)
         self.answers = (*others, answer)
 
-    def rights_under(self, policy: Policy) -> Rights:
+    def rights_under(self, policy: RbacPolicy) -> Rights:
         """What `policy` gives the token; what was remembered under another policy is forgotten."""
         rights = self.rights
         if rights is None or self.policy is not policy:
@@ -83,7 +83,7 @@ class Remembered:
         return rights
 
 
-class TokenMemory:
+class VerifiedTokenCache:
     """Verifies tokens of `issuer`, remembering the `size` good ones that were used last."""
 
     def __init__(self, *, issuer: str, size: int) -> None:
@@ -93,17 +93,17 @@ class TokenMemory:
         """Tokens that were looked at and found bad."""
         self._issuer = issuer
         self._keys: VerifyingKeys | None = None
-        self._good: Recent[str, Remembered] = Recent(size)
-        self._bad: Recent[bytes, Rejected] = Recent(REMEMBERED_REJECTED)
+        self._good: LruCache[str, CachedToken] = LruCache(size)
+        self._bad: LruCache[bytes, Rejected] = LruCache(REMEMBERED_REJECTED)
 
     def __len__(self) -> int:
         return len(self._good)
 
-    def recall(self, token: str, keys: VerifyingKeys) -> Remembered | None:
+    def recall(self, token: str, keys: VerifyingKeys) -> CachedToken | None:
         """The token, if it was found genuine under these very keys. Its times are for the caller to look at."""
         return self._good.get(token) if keys is self._keys else None
 
-    def known(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
+    def known(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected | None:
         """What `verify` would say without having to check a signature; `None` when it would have to."""
         if len(token) > access_tokens.LONGEST:
             return Rejected(TokenFault.MALFORMED)
@@ -113,7 +113,7 @@ class TokenMemory:
         key = access_tokens.key_for(token, keys)
         return key if isinstance(key, Rejected) else None
 
-    def verify(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected:
+    def verify(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected:
         """What `access_tokens.verify` says of `token`, from memory where it was asked before."""
         seen = self._seen(token, keys, now)
         if seen is not None:
@@ -125,11 +125,11 @@ class TokenMemory:
                 self._bad.put(_digest(token), verdict)
             return verdict
         self.verified += 1
-        remembered = Remembered(Verified(_sharing_texts(verdict.claims)))
+        remembered = CachedToken(Verified(_sharing_texts(verdict.claims)))
         self._good.put(token, remembered)
         return remembered
 
-    def _seen(self, token: str, keys: VerifyingKeys, now: int) -> Remembered | Rejected | None:
+    def _seen(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected | None:
         if keys is not self._keys:
             self._good.clear()
             self._bad.clear()

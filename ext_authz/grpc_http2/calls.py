@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.grpc_http2.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, RESOURCE_EXHAUSTED, CallError
 from ext_authz.service.health import NAMES
 
@@ -34,7 +34,7 @@ class Calls:
         self.check_now = check_server.authorizer.check_now
         self._check_later = check_server.authorizer.check
         self._health = check_server.health
-        self._large = Turns(_MOST_LARGE)
+        self._large = FairQueue(_MOST_LARGE)
 
     async def check_in_time(self, message: bytes, seconds: float | None) -> bytes:
         """The answer, or `CallError`: who has stopped waiting must not be answered with an old decision."""

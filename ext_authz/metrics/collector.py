@@ -13,7 +13,7 @@ PER_WORKER = "/metrics"
 SUMMED = "/metrics/sum"
 
 
-class Teller(Protocol):
+class Reporter(Protocol):
     """A worker that tells its figures again and again, until it has ended."""
 
     figures: Figures
@@ -24,10 +24,10 @@ class Collector:
     """Counters never go back when a worker is replaced: its successor goes on from there, with the same number."""
 
     def __init__(self) -> None:
-        self._present: dict[int, list[Teller]] = {}
+        self._present: dict[int, list[Reporter]] = {}
         self._past: dict[int, Figures] = {}
 
-    def add(self, number: int, worker: Teller) -> None:
+    def add(self, number: int, worker: Reporter) -> None:
         """From now on `worker`, which is ready, is one of those with this number, until it ends."""
         self._present.setdefault(number, []).append(worker)
         start: Figures = {"portcullis_worker_starts_total": 1}
@@ -47,6 +47,6 @@ class Collector:
         up: Figures = {"portcullis_worker_up": sum(1 for worker in present if worker.figures)}
         return joined((self._past.get(number, {}), up, *(worker.figures for worker in present)))
 
-    def _retire(self, number: int, worker: Teller) -> None:
+    def _retire(self, number: int, worker: Reporter) -> None:
         self._present[number].remove(worker)
         self._past[number] = joined((self._past[number], lasting(worker.figures)))

@@ -44,7 +44,7 @@ class StartError(Exception):
         self.code = code
 
 
-class Workers:
+class Supervisor:
     """All workers of one check service."""
 
     def __init__(self, settings: AuthzSettings, environ: Mapping[str, str]) -> None:

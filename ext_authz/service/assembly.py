@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Never
 import structlog
 
 from ext_authz.decision.access_log import AccessLog
-from ext_authz.decision.allow_response import Permits
+from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.decision.check import Authorizer, Unrecorded
-from ext_authz.decision.disabled_services import IsolatedServices
+from ext_authz.decision.disabled_services import DisabledServices
 from ext_authz.decision.envoy_messages import Names
-from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.key_cache import KeyCache
-from ext_authz.decision.resolver import MOST_WAITING, FactFinder
-from ext_authz.decision.verified_token_cache import TokenMemory
+from ext_authz.decision.resolver import MOST_WAITING, ContextResolver
+from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from ext_authz.metrics.families import Figures, labelled
 from ext_authz.metrics.meter import Meter, Unmetered
 from oauth_core.errors import SettingsError
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.process.logs import audit_stream
-from oauth_core.process.settings_watcher import PolicyFile
+from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import AuthzSettings
-from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.client_cache.client_cache import ClientCache
 from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import roster
 
@@ -46,9 +46,9 @@ class Assembled:
 
     authorizer: Authorizer
     keys: KeyCache
-    view: LocalView
-    tokens: TokenMemory
-    turns: Turns
+    view: ClientCache
+    tokens: VerifiedTokenCache
+    turns: FairQueue
     meter: Meter
     failed: asyncio.Future[list[Never]]
 
@@ -91,7 +91,7 @@ async def assembled(
     except ValueError:
         # Without what was said: it may repeat the address, and that may hold a password.
         raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
-    view = LocalView(
+    view = ClientCache(
         servers,
         timeout=settings.redis_timeout,
         bound=settings.revocation_bound,
@@ -101,10 +101,10 @@ async def assembled(
     )
     verifier = KeySetVerifier(settings.jwks_verification_key)
     keys = KeyCache(view.published_keys, verifier, changed=view.published_keys.changed)
-    isolated = IsolatedServices(view.isolated_services, bound=settings.revocation_bound)
-    tokens = TokenMemory(issuer=settings.issuer, size=settings.remembered_tokens)
-    turns = Turns(MOST_WAITING)
-    facts = FactFinder(
+    isolated = DisabledServices(view.isolated_services, bound=settings.revocation_bound)
+    tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.remembered_tokens)
+    turns = FairQueue(MOST_WAITING)
+    facts = ContextResolver(
         services=ServiceIndex(settings.resolved_services),
         policy=settings.policy,
         keys=keys,
@@ -115,7 +115,7 @@ async def assembled(
         turns=turns,
     )
     log = AccessLog(audit, audit_stream(), program="ext_authz")
-    permits = Permits(
+    permits = AllowResponses(
         Names(settings.identity_headers, trusted_proxies=settings.trusted_proxies),
         stream_seconds=settings.stream_seconds,
         call_seconds=settings.call_seconds,
@@ -128,7 +128,7 @@ async def assembled(
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
 
-    policy_file = PolicyFile(AuthzSettings, environ, settings, audit)
+    policy_file = SettingsWatcher(AuthzSettings, environ, settings, audit)
     # These have no end of their own: if one fails, what is known would be trusted for ever.
 
     async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument

@@ -26,7 +26,7 @@ _LONGEST = 4096
 
 
 @dataclass(frozen=True)
-class Presented:
+class PresentedCredentials:
     """What a caller says of itself. `repr` must not show the secret or the assertion.
 
     `fault` is what is wrong with its credentials; it counts only against a client that has to prove itself.
@@ -42,7 +42,7 @@ class Presented:
         return f"Presented(client_id={self.client_id!r})"
 
 
-def presented(authorization: str | None, form: Parameters) -> Presented:
+def presented(authorization: str | None, form: Parameters) -> PresentedCredentials:
     """Read the caller's credentials.
 
     Raises `DisplayedError` when they name no client. Other faults are for `authenticate` to judge.
@@ -59,28 +59,28 @@ def presented(authorization: str | None, form: Parameters) -> Presented:
         except DisplayedError as wrong:
             if form_id is None:
                 raise
-            return Presented(form_id, None, by_header=False, fault=wrong)
+            return PresentedCredentials(form_id, None, by_header=False, fault=wrong)
     if authorization is None:
         if form_id is None:
             raise refused("no client authentication was sent", by_header=False)
-        return Presented(form_id, form_secret, by_header=False)
+        return PresentedCredentials(form_id, form_secret, by_header=False)
     try:
         client_id, secret = _basic(authorization)
     except DisplayedError as malformed:
         if form_id is None:
             raise
-        return Presented(form_id, None, by_header=True, fault=malformed)
+        return PresentedCredentials(form_id, None, by_header=True, fault=malformed)
     contradiction = DisplayedError(
         ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients"
     )
     if form_id is not None and form_id != client_id:
         # A public client proves nothing, so a header that real clients send beside the form does not matter.
-        return Presented(form_id, None, by_header=True, fault=contradiction)
+        return PresentedCredentials(form_id, None, by_header=True, fault=contradiction)
     fault = contradiction if form_secret not in {None, secret} else None
-    return Presented(client_id, secret or None, by_header=True, fault=fault)
+    return PresentedCredentials(client_id, secret or None, by_header=True, fault=fault)
 
 
-def authenticate(client: Client | None, who: Presented) -> Client:
+def authenticate(client: Client | None, who: PresentedCredentials) -> Client:
     """Return the client when `who` proved to be it, by its secret or by needing none.
 
     A public client proves nothing by what it sends, so dummy secrets and assertions, a header of a former token
@@ -121,7 +121,7 @@ def refused(description: str, *, by_header: bool) -> DisplayedError:
     )
 
 
-def _by_assertion(form: Parameters) -> Presented:
+def _by_assertion(form: Parameters) -> PresentedCredentials:
     """The caller's id and assertion (RFC 7521 section 4.2); a `client_id` beside it must be the same."""
     if form.get("client_assertion_type") != client_assertions.TYPE:
         raise refused(f"client_assertion_type must be {client_assertions.TYPE}", by_header=False)
@@ -131,7 +131,7 @@ def _by_assertion(form: Parameters) -> Presented:
         raise refused(said, by_header=False)
     if form.get("client_id") not in {None, said.client_id}:
         raise DisplayedError(ErrorCode.INVALID_REQUEST, "the assertion and the form name different clients")
-    return Presented(said.client_id, None, by_header=False, assertion=assertion)
+    return PresentedCredentials(said.client_id, None, by_header=False, assertion=assertion)
 
 
 def _basic(authorization: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from oauth_core.policy.tool_rules import entry_of, need_of
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.mcp_request import Call, Session
-    from oauth_core.policy.rbac import Policy
+    from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.tool_rules import Need
 
 
@@ -46,7 +46,7 @@ class Lacking:
     scopes: tuple[str, ...]
 
 
-def rights_of(policy: Policy, claims: AccessClaims) -> Rights:
+def rights_of(policy: RbacPolicy, claims: AccessClaims) -> Rights:
     """The rights of the token with these claims."""
     permissions = (
         UNLIMITED

@@ -33,7 +33,7 @@ class Unverified(Enum):
     """We have no keys yet, so nothing can be said about any token."""
 
 
-class Liveness(Enum):
+class TokenStatus(Enum):
     """What Redis says about a token that is otherwise good."""
 
     ACTIVE = "active"
@@ -42,7 +42,7 @@ class Liveness(Enum):
     """Redis did not answer in time, or was not asked."""
 
 
-class Availability(Enum):
+class ServiceStatus(Enum):
     """Whether requests may go to a service at all, if they are otherwise good."""
 
     OPEN = "open"
@@ -102,7 +102,7 @@ class DenyReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DecisionContext:
     """All that a decision rests on.
 
     `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
@@ -117,8 +117,8 @@ class Facts:
     service: Service | None
     routed_as: str | None
     token: Verified | Rejected | Unverified
-    liveness: Liveness
-    availability: Availability | Isolated
+    liveness: TokenStatus
+    availability: ServiceStatus | Isolated
     now: int
     rights: Rights | None
     asked: Session | Call | CallFault | None = None
@@ -149,7 +149,7 @@ class Deny:
     scopes: tuple[str, ...] = ()
 
 
-def decide(facts: Facts) -> Allow | Deny:
+def decide(facts: DecisionContext) -> Allow | Deny:
     """The decision on a request that could be read. The first thing wrong is the reason."""
     if facts.service is None:
         return Deny(DenyReason.UNKNOWN_SERVICE)
@@ -176,7 +176,7 @@ def decide(facts: Facts) -> Allow | Deny:
             assert_never(facts.token)
 
 
-def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
+def _decide_on(claims: AccessClaims, service: Service, facts: DecisionContext) -> Allow | Deny:
     """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
     if facts.now >= claims.exp:
         # It was looked at before Redis was asked, and may have expired while we waited.
@@ -190,22 +190,22 @@ def _decide_on(claims: AccessClaims, service: Service, facts: Facts) -> Allow | 
         # Nor the key of a token that is bound to one; and a token means what its scheme says (RFC 9449 section 7).
         return Deny(DenyReason.WRONG_PROOF, claims)
     match facts.liveness:
-        case Liveness.UNKNOWN:
+        case TokenStatus.UNKNOWN:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)
-        case Liveness.REVOKED:
+        case TokenStatus.REVOKED:
             return Deny(DenyReason.REVOKED, claims)
-        case Liveness.ACTIVE:
+        case TokenStatus.ACTIVE:
             return _decide_on_right(claims, service, facts)
         case _:
             assert_never(facts.liveness)
 
 
-def _decide_on_right(claims: AccessClaims, service: Service, facts: Facts) -> Allow | Deny:
+def _decide_on_right(claims: AccessClaims, service: Service, facts: DecisionContext) -> Allow | Deny:
     """The decision on a token that is good here: is what is asked its right?"""
     if facts.rights is None:
         return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
     match judge(service, facts.rights, facts.asked, by_headers=facts.by_headers):
-        case Judgement.GRANTED if facts.availability is Availability.OPEN:
+        case Judgement.GRANTED if facts.availability is ServiceStatus.OPEN:
             return Allow(claims)
         case Judgement.GRANTED:
             return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)

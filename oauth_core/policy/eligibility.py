@@ -71,7 +71,7 @@ def check_teams(teams: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Admission:
+class Eligibility:
     """The operator's rule: a login, an account or a group that is listed admits; `*` among the users admits all.
 
     `users` are in the form of `listed_as`.
@@ -81,7 +81,7 @@ class Admission:
     groups: frozenset[str]
 
     @classmethod
-    def of(cls, users: Iterable[str], organizations: Iterable[str], teams: Iterable[str]) -> Admission:
+    def of(cls, users: Iterable[str], organizations: Iterable[str], teams: Iterable[str]) -> Eligibility:
         """The rule that these lists spell."""
         groups = (*organizations, *teams)
         return cls(frozenset(map(listed_as, users)), frozenset(name.lower() for name in groups))

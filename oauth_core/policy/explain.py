@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Service
     from oauth_core.policy.mcp_request import Call, Session
-    from oauth_core.policy.rbac import Policy
+    from oauth_core.policy.rbac import RbacPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Explanation:
 
 
 def explain(
-    policy: Policy,
+    policy: RbacPolicy,
     service: Service,
     asked: Session | Call,
     *,

@@ -46,14 +46,14 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Policy:
+class RbacPolicy:
     """The operator's rule. `is_default` tells that it was not written but stands in for missing roles."""
 
     roles: tuple[Role, ...]
     is_default: bool = False
 
     @classmethod
-    def of(cls, roles: Iterable[Role], services: Iterable[Service]) -> Policy:
+    def of(cls, roles: Iterable[Role], services: Iterable[Service]) -> RbacPolicy:
         """The policy that `roles` make; without any, the one that gives everybody the services."""
         written = tuple(roles)
         if written:

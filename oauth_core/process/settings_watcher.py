@@ -30,7 +30,7 @@ Settings = TypeVar("Settings", bound=GatewaySettings)
 Fingerprint = tuple[int, int, int] | None
 
 
-class PolicyFile(Generic[Settings]):
+class SettingsWatcher(Generic[Settings]):
     """The settings file of one program, which began with the settings `used`."""
 
     def __init__(self, kind: type[Settings], environ: Mapping[str, str], used: Settings, audit: AuditSink) -> None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from oauth_core.model import Service
 from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
 from oauth_core.net.redis_address import check_redis_url
-from oauth_core.policy.rbac import Policy
+from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.scopes import of_service
 from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
 from oauth_core.settings.policy_faults import PlacedError, policy_faults
@@ -144,9 +144,9 @@ class GatewaySettings(BaseModel):
             yield f"url of service {service.name} takes a path of the authorization server: {url.path or '/'}"
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> RbacPolicy:
         """Who may do what."""
-        return Policy.of((role.named(name) for name, role in self.roles.items()), self.resolved_services)
+        return RbacPolicy.of((role.named(name) for name, role in self.roles.items()), self.resolved_services)
 
     @property
     def is_local(self) -> bool:

@@ -22,7 +22,7 @@ from oauth_core.clients.registration_permissions import ALL, check_names
 from oauth_core.crypto.record_authentication import RecordKey
 from oauth_core.crypto.sealing import read_key
 from oauth_core.net.public_urls import is_loopback
-from oauth_core.policy.eligibility import ANYBODY, Admission, check_organizations, check_teams, check_users
+from oauth_core.policy.eligibility import ANYBODY, Eligibility, check_organizations, check_teams, check_users
 from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
 from oauth_core.settings.quotas import QuotaSettings
 from oauth_core.settings.rates import RateSettings
@@ -133,12 +133,12 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         return APP_SCHEMES.union(self.redirect_schemes)
 
     @property
-    def admission(self) -> Admission:
+    def admission(self) -> Eligibility:
         """Who may sign in. Nobody, where nothing is set; but everybody at the local stand-in for GitHub."""
         users, orgs, teams = self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams
         if not (users or orgs or teams) and self.uses_standin:
             users = (ANYBODY,)
-        return Admission.of(users, orgs, teams)
+        return Eligibility.of(users, orgs, teams)
 
     @property
     def uses_standin(self) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from oauth_core.net.redis_address import RedisAddress
     from oauth_core.settings import RedisSettings
     from oauth_core.store.topology.quorum import Address
-    from oauth_core.store.topology.topology import Roster
+    from oauth_core.store.topology.topology import RedisTopology
 
 Client = TypeVar("Client", bound=Redis)
 
@@ -57,7 +57,7 @@ def connect(settings: RedisSettings) -> Redis:
             return _cluster(settings, address)
 
 
-def roster(settings: RedisSettings, *, bound: float, clock: Callable[[], float]) -> Roster:
+def roster(settings: RedisSettings, *, bound: float, clock: Callable[[], float]) -> RedisTopology:
     """Which servers there are, for a view of them. `bound` is that of the view, in seconds of `clock`."""
     address = read_redis_url(settings.redis_url)
     match address.topology:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Leave:
+class RegistrationAuthorization:
     """Somebody may register one client, whose registration token will carry `registration_permissions`.
 
     The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may ask to act as
@@ -43,7 +43,7 @@ class Leave:
         return None if self.token_id is None else f"by initial access token {self.token_id}"
 
 
-async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
+async def leave_to_register(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
     """What lets this caller register. Raises `DisplayedError`: 401 without a good token, 403 when nobody may."""
     mode = deps.settings.client_registration
     match mode:
@@ -53,7 +53,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
             token = await _good_token(deps, authorization)
             if token is not None and (token.machine_scopes or token.issued_to is None):
                 return _leave_by(deps, token)
-            return Leave(
+            return RegistrationAuthorization(
                 settings.client_registration_permissions,
                 settings.unused_client_lifetime,
                 None,
@@ -67,7 +67,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Leave:
             assert_never(mode)
 
 
-async def _by_token(deps: Deps, authorization: str | None) -> Leave:
+async def _by_token(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
     if (authorization or "").partition(" ")[0].lower() != "bearer":
         # RFC 6750 section 3.1: no error code for a caller who did not know.
         raise DisplayedError(
@@ -93,8 +93,8 @@ async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessTok
     return token
 
 
-def _leave_by(deps: Deps, token: InitialAccessToken) -> Leave:
-    return Leave(
+def _leave_by(deps: Deps, token: InitialAccessToken) -> RegistrationAuthorization:
+    return RegistrationAuthorization(
         token.registration_permissions,
         deps.settings.invited_client_lifetime,
         token.token_id,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DAY = 86_400
 
 
-class Clients(ClientStore):
+class ClientDirectory(ClientStore):
     """Registered clients as the store has them; a URL leads to its document instead."""
 
     def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments, *, lifetime: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class IdentityProviders:
+class TrustedIssuers:
     """Finds a trusted issuer by its name, and its keys in a file or, with all guards, at an address."""
 
     trusted: Mapping[str, TrustedIssuer]
@@ -28,7 +28,7 @@ class IdentityProviders:
     documents: ClientDocuments
 
     @classmethod
-    def from_settings(cls, settings: WebSettings, documents: ClientDocuments) -> IdentityProviders:
+    def from_settings(cls, settings: WebSettings, documents: ClientDocuments) -> TrustedIssuers:
         """What the settings ask for. Raises `SettingsError` when files they name cannot be used."""
         trusted = {one.issuer: one for one in settings.resolved_trusted_issuers}
         faults: list[str] = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from quart import Quart, Response
 
 
-class Leaving:
+class GracefulShutdown:
     """Whether this process is about to stop."""
 
     def __init__(self, *, seconds: float) -> None:
@@ -41,7 +41,7 @@ class Leaving:
             return
 
 
-def let_go(app: Quart, leaving: Leaving) -> None:
+def let_go(app: Quart, leaving: GracefulShutdown) -> None:
     """Have callers of `app` who keep a connection open use it no more, once we leave."""
 
     @app.after_request

@@ -15,7 +15,7 @@ import structlog
 
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, StoreUnavailableError
-from oauth_core.store.records.leases import Rest
+from oauth_core.store.records.leases import BackOff
 from oauth_web.login import membership
 from oauth_web.login.eligibility import (
     NotAdmittedError,
@@ -49,7 +49,7 @@ class _Tally:
     unanswered: int = 0
 
 
-class MembershipChecks:
+class MembershipSchedule:
     """The schedule of this process."""
 
     def __init__(self, deps: Deps) -> None:
@@ -98,7 +98,7 @@ class MembershipChecks:
                 rest = self._interval
         finally:
             # Also after a fault: whatever it was, it is not mended by trying again at once.
-            await self._deps.leases.rest(WORK, Rest(self._rules(), rest))
+            await self._deps.leases.rest(WORK, BackOff(self._rules(), rest))
             await self._deps.leases.release(WORK)
         _log.info(
             "membership.checked",

@@ -18,12 +18,12 @@ from oauth_core.store.maintenance.schema import SchemaStore
 from oauth_core.store.memory import MemoryReader
 from oauth_core.store.records.answers import AnswerStore
 from oauth_core.store.records.assertions import AssertionStore
-from oauth_core.store.records.authorization_codes import CodeStore
+from oauth_core.store.records.authorization_codes import AuthorizationCodeStore
 from oauth_core.store.records.authorizations import AuthorizationStore
 from oauth_core.store.records.client_documents import DocumentStore
 from oauth_core.store.records.consents import ConsentStore
 from oauth_core.store.records.devices import DeviceStore
-from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.records.key_ring import KeyRingStore
@@ -32,15 +32,15 @@ from oauth_core.store.records.quotas import QuotaStore
 from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.sessions import SessionStore
-from oauth_core.store.records.sign_in_pause import PauseStore
+from oauth_core.store.records.sign_in_pause import SignInPauseStore
 from oauth_core.store.records.users import UserStore
 from oauth_web.client_documents import ClientDocuments
-from oauth_web.client_documents.client_directory import Clients
-from oauth_web.client_documents.trusted_issuers import IdentityProviders
+from oauth_web.client_documents.client_directory import ClientDirectory
+from oauth_web.client_documents.trusted_issuers import TrustedIssuers
 from oauth_web.connectors.github import GitHub
-from oauth_web.http.graceful_shutdown import Leaving
+from oauth_web.http.graceful_shutdown import GracefulShutdown
 from oauth_web.runtime.assertion_keys import AssertionKeys
-from oauth_web.runtime.key_ring import Keys, Upkeep
+from oauth_web.runtime.key_ring import FollowedKeyRing, Upkeep
 from oauth_web.runtime.live_policy import LivePolicy
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class Deps:
     redis: Redis
     services: ServiceIndex
     policy: LivePolicy
-    clients: Clients
+    clients: ClientDirectory
     documents: ClientDocuments
-    identity_providers: IdentityProviders
+    identity_providers: TrustedIssuers
     assertion_keys: AssertionKeys | None
     answers: AnswerStore
     assertions: AssertionStore
     authorizations: AuthorizationStore
-    codes: CodeStore
+    codes: AuthorizationCodeStore
     consents: ConsentStore
     devices: DeviceStore
     grants: GrantStore
@@ -73,16 +73,16 @@ class Deps:
     leases: LeaseStore
     memory: MemoryReader
     quotas: QuotaStore
-    pauses: PauseStore
+    pauses: SignInPauseStore
     rates: RateLimitStore
     revocation: Revocation
     schema: SchemaStore
     users: UserStore
-    keys: Keys
+    keys: FollowedKeyRing
     github: GitHub
     audit: CountingSink
     clock: RedisClock
-    leaving: Leaving
+    leaving: GracefulShutdown
 
     async def aclose(self) -> None:
         """Let go of the connections."""
@@ -127,7 +127,7 @@ async def wire(settings: WebSettings) -> Deps:
     documents = ClientDocuments.from_settings(settings, document_store, rates, quotas, audit, tls=tls, clock=clock)
     try:
         await clock.look()
-        identity_providers = IdentityProviders.from_settings(settings, documents)
+        identity_providers = TrustedIssuers.from_settings(settings, documents)
         assertion_keys = AssertionKeys.from_file(settings.assertion_public_keys)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         await SchemaStore(redis).migrate(leases, key_store)
@@ -143,20 +143,20 @@ async def wire(settings: WebSettings) -> Deps:
         backup_days=settings.backup_days,
     )
     services = ServiceIndex(settings.resolved_services)
-    pauses = PauseStore(redis)
+    pauses = SignInPauseStore(redis)
     return Deps(
         settings=settings,
         redis=redis,
         services=services,
         policy=LivePolicy(settings.policy, services),
-        clients=Clients(redis, settings.record_key, documents, lifetime=settings.client_lifetime),
+        clients=ClientDirectory(redis, settings.record_key, documents, lifetime=settings.client_lifetime),
         documents=documents,
         identity_providers=identity_providers,
         assertion_keys=assertion_keys,
         answers=AnswerStore(redis),
         assertions=AssertionStore(redis, quotas),
         authorizations=AuthorizationStore(redis, settings.record_key, quotas, lifetime=settings.session_timeout),
-        codes=CodeStore(redis, settings.record_key),
+        codes=AuthorizationCodeStore(redis, settings.record_key),
         consents=ConsentStore(redis, settings.record_key),
         devices=DeviceStore(redis, settings.record_key, quotas),
         sessions=SessionStore(redis, settings.record_key, idle=settings.session_idle_lifetime),
@@ -170,9 +170,9 @@ async def wire(settings: WebSettings) -> Deps:
         revocation=Revocation(redis, grants),
         schema=SchemaStore(redis),
         users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
-        keys=Keys(key_store, ring, Upkeep(pauses, SchemaStore(redis), IsolationStore(redis))),
+        keys=FollowedKeyRing(key_store, ring, Upkeep(pauses, SchemaStore(redis), DisabledServiceStore(redis))),
         github=GitHub.from_settings(settings, tls),
         audit=audit,
         clock=clock,
-        leaving=Leaving(seconds=settings.web_drain_seconds),
+        leaving=GracefulShutdown(seconds=settings.web_drain_seconds),
     )

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from oauth_core.jose.key_ring import KeyRing
     from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys
     from oauth_core.store.maintenance.schema import SchemaStore
-    from oauth_core.store.records.disabled_services import IsolationStore
+    from oauth_core.store.records.disabled_services import DisabledServiceStore
     from oauth_core.store.records.key_ring import KeyRingStore
-    from oauth_core.store.records.sign_in_pause import PauseStore
+    from oauth_core.store.records.sign_in_pause import SignInPauseStore
 
 _log = structlog.get_logger("keys")
 
@@ -31,12 +31,12 @@ _log = structlog.get_logger("keys")
 class Upkeep:
     """What is looked after together with the key ring."""
 
-    pauses: PauseStore
+    pauses: SignInPauseStore
     schema: SchemaStore
-    isolation: IsolationStore
+    isolation: DisabledServiceStore
 
 
-class Keys:
+class FollowedKeyRing:
     """What endpoints sign and check with."""
 
     def __init__(self, store: KeyRingStore, ring: KeyRing, upkeep: Upkeep) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from oauth_core.policy.resources import ServiceIndex
 
 if TYPE_CHECKING:
-    from oauth_core.policy.rbac import Policy
+    from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.settings import WebSettings
 
 
 class LivePolicy:
     """The policy in use. Ask for `current` each time: it changes without a restart."""
 
-    def __init__(self, policy: Policy, services: ServiceIndex) -> None:
+    def __init__(self, policy: RbacPolicy, services: ServiceIndex) -> None:
         """`services` are changed with the policy, so that scopes of new permissions can be asked for."""
         self.current = policy
         self._services = services

@@ -20,10 +20,10 @@ from oauth_core.store.maintenance.adoption import authenticated_fields, authenti
 from oauth_core.store.maintenance.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore
 from oauth_core.store.maintenance.snapshot import NEWER_STAYS, Entry, Snapshot, family
 from oauth_core.store.records import revocation_cutoffs
-from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore, NotAdoptedError, without
-from oauth_core.store.records.sign_in_pause import PauseStore
+from oauth_core.store.records.sign_in_pause import SignInPauseStore
 from portcullis.backup.file import BackupError, Header, read_header, read_pieces
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def paused(redis: Redis) -> AsyncIterator[None]:
 
     If restoring began and failed they stay paused: what stands there then is no gateway.
     """
-    pauses = PauseStore(redis)
+    pauses = SignInPauseStore(redis)
     is_ours = await pauses.pause(_REASON) or await pauses.reason() == _REASON
     try:
         yield
@@ -257,4 +257,4 @@ async def _publish(redis: Redis, ring: KeyRingStore) -> None:
     # Without a ring every key was retired since, or there never was one: `oauth_web` makes one.
     with suppress(KeyRingError):
         await ring.publish_again(await ring.read())
-    await IsolationStore(redis).spread()
+    await DisabledServiceStore(redis).spread()

@@ -27,7 +27,7 @@ from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from portcullis.bench.plan import Load
-    from portcullis.bench.target import Subject
+    from portcullis.bench.target import MeasuredService
 
 _SAMPLE_SECONDS = 0.5
 _SPARE_SECONDS = 30.0
@@ -55,7 +55,7 @@ class External:
     name: str
     program: str
 
-    def measure(self, subject: Subject, load: Load) -> Round:
+    def measure(self, subject: MeasuredService, load: Load) -> Round:
         """Measure a subject once. Raises `GeneratorError`."""
         sample = fleet.run(replace(load, seconds=_SAMPLE_SECONDS, warm_up=0.0))
         with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as name:

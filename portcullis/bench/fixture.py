@@ -58,7 +58,7 @@ otherwise = "mcp.{SERVICE}.write"
 
 
 @dataclass(frozen=True)
-class World:
+class BenchFixture:
     """Where everything is. `redis_pid` is for the accounts of processor time."""
 
     folder: Path
@@ -71,7 +71,7 @@ class World:
     pool: Path
     tokens: int
 
-    def with_tool_rules(self) -> World:
+    def with_tool_rules(self) -> BenchFixture:
         """The same with rules for the tools of the service."""
         config = self.folder / "tool-rules.toml"
         config.write_text(CONFIG + TOOL_RULES, encoding="utf-8")
@@ -83,8 +83,8 @@ class World:
 
 
 @contextmanager
-def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> Iterator[World]:
-    """A world with this many live tokens. Raises `WorldError`."""
+def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> Iterator[BenchFixture]:
+    """A world with this many live tokens. Raises `BenchFixtureError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-bench-")))
         config = folder / "portcullis.toml"
@@ -99,7 +99,7 @@ def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> I
         mint = minting.Mint(ISSUER, RESOURCE, SCOPE, algorithm, key.to_pem(), redis_url)
         tell(f"minting {tokens:,} tokens")
         minting.fill(mint, tokens, folder / "tokens", lambda made: tell(f"minted {made:,} of {tokens:,} tokens"))
-        yield World(
+        yield BenchFixture(
             folder=folder,
             config=config,
             redis_url=redis_url,

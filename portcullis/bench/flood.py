@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
     from portcullis.bench.plan import Load, Tally
-    from portcullis.bench.runner import Course
-    from portcullis.bench.target import Subject
+    from portcullis.bench.runner import RunPlan
+    from portcullis.bench.target import MeasuredService
 
 KINDS = ("garbage", "distinct", "headers")
 TOKENS = 40_000
@@ -98,9 +98,9 @@ class Flooded:
 
 def measure(
     kind: str,
-    subject: Subject,
-    place: World,
-    course: Course,
+    subject: MeasuredService,
+    place: BenchFixture,
+    course: RunPlan,
     tell: Callable[[str], None],
 ) -> Flooded:
     """Measure valid callers at the rate of `course`, in turns without and with a flood.
@@ -153,7 +153,7 @@ class _Flood:
         return self._result
 
 
-def _load(kind: str, subject: Subject, place: World, course: Course) -> Load:
+def _load(kind: str, subject: MeasuredService, place: BenchFixture, course: RunPlan) -> Load:
     """The flood as it is in every round: always as much under way as the callers' connections could carry."""
     pool, first, last = subject.pool, course.tokens, course.tokens + TOKENS
     if kind != "distinct":

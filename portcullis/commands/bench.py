@@ -12,7 +12,7 @@ from portcullis.bench import flood, goals, plot, pool, report, target
 from portcullis.bench.children import WorldError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.run import session
-from portcullis.bench.run.options import Choices
+from portcullis.bench.run.options import BenchOptions
 
 _MOST_SECONDS = 600
 _MOST_RATE = 1_000_000
@@ -132,7 +132,7 @@ def check(**options: object) -> None:
     """
     json_file, plot_file = options.pop("json_file"), options.pop("plot_file")
     rate, share = _pace(options.pop("pace"))
-    choices = Choices(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
+    choices = BenchOptions(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
     for fault in choices.faults():
         raise click.UsageError(fault)
     try:

@@ -9,7 +9,7 @@ import click
 
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
-from oauth_core.store.records.sign_in_pause import PauseStore
+from oauth_core.store.records.sign_in_pause import SignInPauseStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
@@ -37,7 +37,7 @@ def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool)
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
 
     async def run(redis: Redis) -> tuple[bool, bool]:
-        pauses = PauseStore(redis)
+        pauses = SignInPauseStore(redis)
         is_new = await pauses.pause(reason)
         return is_new, is_new or (bool(reason) and await pauses.change_reason(reason))
 

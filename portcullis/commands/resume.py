@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.store.records.sign_in_pause import PauseStore
+from oauth_core.store.records.sign_in_pause import SignInPauseStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @as_json
 def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     """Let people sign in again after `portcullis pause`."""
-    was_paused = with_redis(given_settings(config, state_dir), lambda redis: PauseStore(redis).resume())
+    was_paused = with_redis(given_settings(config, state_dir), lambda redis: SignInPauseStore(redis).resume())
     if not was_paused:
         raise click.ClickException("sign-ins are not paused")
     record(AuditEvent(EventKind.SIGN_INS_RESUMED, reason=by_operator(None)))

@@ -12,7 +12,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.display_text import is_displayable
 from oauth_core.policy.decision import Isolated
 from oauth_core.store.copies import NotEverywhereError
-from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.disabled_services import DisabledServiceStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
@@ -45,7 +45,7 @@ def command() -> None:
 @click.pass_obj
 def list_services(settings: WebSettings, *, as_json: bool) -> None:
     """Show every service, and which are isolated."""
-    isolated = with_redis(settings, lambda redis: IsolationStore(redis).read())
+    isolated = with_redis(settings, lambda redis: DisabledServiceStore(redis).read())
     known = {service.name: service.resource for service in settings.resolved_services}
     # One that is gone from the settings stays isolated until somebody says otherwise.
     rows = [
@@ -91,7 +91,7 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 
     async def run(redis: Redis) -> None:
         try:
-            await IsolationStore(redis).isolate(name, isolated)
+            await DisabledServiceStore(redis).isolate(name, isolated)
         except NotEverywhereError as error:
             missing.append(str(error))
 
@@ -114,7 +114,7 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 def restore(settings: WebSettings, name: str, *, as_json: bool) -> None:
     """Bring the service NAME back."""
     try:
-        was_out = with_redis(settings, lambda redis: IsolationStore(redis).restore(name))
+        was_out = with_redis(settings, lambda redis: DisabledServiceStore(redis).restore(name))
     except NotEverywhereError as error:
         raise click.ClickException(f"{name} may still be isolated: {error}. Give the command again.") from None
     if not was_out:

@@ -29,15 +29,15 @@ from portcullis.supervisor.environment import search_path
 from portcullis.supervisor.launch import adopt_orphans, kill_children
 from portcullis.supervisor.log_files import LogFiles
 from portcullis.supervisor.options import read_choices
-from portcullis.supervisor.process_group import Fleet, StartFailedError, SupervisionError
+from portcullis.supervisor.process_group import ProcessGroup, StartFailedError, SupervisionError
 from portcullis.supervisor.redis_config import OwnRedis
-from portcullis.supervisor.runtime_paths import Ground
+from portcullis.supervisor.runtime_paths import RuntimePaths
 from portcullis.supervisor.state import StateDir, hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from portcullis.supervisor.options import Choices
+    from portcullis.supervisor.options import UpOptions
 
 _MEBIBYTE = 1024 * 1024
 
@@ -82,7 +82,7 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
             console.close()
 
 
-def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console, state: StateDir) -> None:
+def _run(choices: UpOptions, ground: RuntimePaths, children: plan.Plan, console: Console, state: StateDir) -> None:
     """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
     console_output.opening(console, choices, state.root)
     if ground.master_key_file is not None:
@@ -91,7 +91,7 @@ def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console
     logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
     try:
         asyncio.run(
-            Fleet(
+            ProcessGroup(
                 logs,
                 partial(console_output.progress, console),
                 chores=_chores(choices, ground),
@@ -109,7 +109,7 @@ def _run(choices: Choices, ground: Ground, children: plan.Plan, console: Console
     console_output.stopped(console)
 
 
-async def _adopt_once(choices: Choices, ground: Ground, state: StateDir) -> str | None:
+async def _adopt_once(choices: UpOptions, ground: RuntimePaths, state: StateDir) -> str | None:
     """Adopt the records that an older version left in our own Redis, at the first start of this version."""
     settings = load(WebSettings, ground.config, plan.web_environment(choices, ground))
     try:
@@ -121,21 +121,21 @@ async def _adopt_once(choices: Choices, ground: Ground, state: StateDir) -> str 
     return f"{adopted.total()} records of an older version have authentication codes now"
 
 
-def _follower(choices: Choices, ground: Ground) -> Follower | None:
+def _follower(choices: UpOptions, ground: RuntimePaths) -> Follower | None:
     """What keeps Envoy's copy of the operator's own certificate, if there is one."""
     cert, key = choices.settings.tls_cert, choices.settings.tls_key
     return Follower(cert, key, ground.tls_secret_file) if cert and key else None
 
 
-def _chores(choices: Choices, ground: Ground) -> dict[str, Callable[[], list[str]]]:
+def _chores(choices: UpOptions, ground: RuntimePaths) -> dict[str, Callable[[], list[str]]]:
     follower = _follower(choices, ground)
     return {"certificate": follower.look} if follower else {}
 
 
-def _prepare(choices: Choices, config: Path, state: StateDir) -> Ground:
+def _prepare(choices: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
     """Make what the plan stands on: secrets and configuration files. Every program's settings are checked."""
     environ = os.environ
-    ground = Ground(
+    ground = RuntimePaths(
         config=config,
         environ=environ,
         run_dir=state.run_dir,
@@ -185,7 +185,7 @@ def _own_redis(state: StateDir) -> OwnRedis:
     return OwnRedis(state.run_dir / "redis.sock", state.redis, passwords)
 
 
-def _verification_key(choices: Choices, ground: Ground) -> str | None:
+def _verification_key(choices: UpOptions, ground: RuntimePaths) -> str | None:
     """The public key of the published key set; `None` when the authorization server's settings have a fault."""
     try:
         settings = load(WebSettings, ground.config, plan.web_environment(choices, ground))
@@ -194,7 +194,7 @@ def _verification_key(choices: Choices, ground: Ground) -> str | None:
     return KeySetSigner(settings.master_key_bytes).verification_key
 
 
-def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
+def _check_settings(choices: UpOptions, ground: RuntimePaths) -> EnvoySettings:
     """Load each program's settings as it will, so that every fault of all of them is told at once."""
     faults: list[str] = []
     envoy = None
@@ -217,7 +217,7 @@ def _check_settings(choices: Choices, ground: Ground) -> EnvoySettings:
     return envoy
 
 
-def _check_commands(choices: Choices) -> None:
+def _check_commands(choices: UpOptions) -> None:
     """A misspelt command, and a variable that nobody set, are told before anything starts."""
     path = search_path(os.environ)
     missing = [

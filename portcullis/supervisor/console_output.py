@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.supervisor.console import Console
-    from portcullis.supervisor.options import Choices
+    from portcullis.supervisor.options import UpOptions
     from portcullis.supervisor.process_group import StartFailedError, SupervisionError
 
 
@@ -21,7 +21,7 @@ def progress(console: Console, name: str, event: Event, text: str) -> None:
     console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED, Event.NOTED})
 
 
-def opening(console: Console, choices: Choices, root: Path) -> None:
+def opening(console: Console, choices: UpOptions, root: Path) -> None:
     """What is about to happen, and with which settings that one may not expect."""
     console.say(f"Starting the gateway {choices.settings.issuer}; state and logs in {root}")
     if choices.standin:
@@ -38,7 +38,7 @@ def kept_key(console: Console, path: Path) -> None:
     console.say(f"Master key: {path} - keep a copy elsewhere; without it no backup can be restored.")
 
 
-def ready(console: Console, choices: Choices) -> None:
+def ready(console: Console, choices: UpOptions) -> None:
     """The line that scripts wait for, then the exact lines that people type next."""
     services = choices.settings.resolved_services
     first = services[0]

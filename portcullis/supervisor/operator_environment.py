@@ -16,8 +16,8 @@ from portcullis.supervisor.redis_config import OPERATOR
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portcullis.supervisor.options import Choices
-    from portcullis.supervisor.runtime_paths import Ground
+    from portcullis.supervisor.options import UpOptions
+    from portcullis.supervisor.runtime_paths import RuntimePaths
 
 _NAME = "operator.env"
 
@@ -31,7 +31,7 @@ _OF_STANDIN = (
 )
 
 
-def render(choices: Choices, ground: Ground, web: Mapping[str, str]) -> str:
+def render(choices: UpOptions, ground: RuntimePaths, web: Mapping[str, str]) -> str:
     """The file for this gateway: lines that a shell can read. Secrets that the operator
     brought are not repeated.
 

@@ -33,7 +33,7 @@ class UpSettings(TlsSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class UpOptions:
     """The settings with a port settled, and where Envoy will listen."""
 
     settings: UpSettings
@@ -60,7 +60,7 @@ class Choices:
         return self.standin and self.settings.allowed_github_users is None
 
 
-def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> Choices:
+def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> UpOptions:
     """Read the settings and settle the port. 0 picks a free one; `None` keeps what the settings say.
 
     Raises `SettingsError`, also when something listens on one of the ports already.
@@ -80,7 +80,7 @@ def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> 
             faults += [f"{fault} (another port: --port N)" for fault in error.faults]
     if faults:
         raise SettingsError(faults)
-    return Choices(settings, tuple(str(address) for address in listen))
+    return UpOptions(settings, tuple(str(address) for address in listen))
 
 
 def _envoy_listen(settings: UpSettings, port: int | None) -> list[Address]:

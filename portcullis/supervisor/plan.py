@@ -17,9 +17,9 @@ from portcullis.supervisor.probes import CertificateProbe, ChallengeProbe, GrpcP
 
 if TYPE_CHECKING:
     from oauth_core.settings.services import ServiceSettings
-    from portcullis.supervisor.options import Choices
+    from portcullis.supervisor.options import UpOptions
     from portcullis.supervisor.redis_config import OwnRedis
-    from portcullis.supervisor.runtime_paths import Ground
+    from portcullis.supervisor.runtime_paths import RuntimePaths
 
 _STANDIN_CLIENT = "portcullis-local"
 # Without -P Python would import modules from the folder that one happens to stand in.
@@ -38,13 +38,13 @@ class Plan:
     challenges: tuple[ChallengeProbe, ...]
 
 
-def socket_names(choices: Choices) -> list[str]:
+def socket_names(choices: UpOptions) -> list[str]:
     """The files that will stand in the run folder, to see whether its path is short enough."""
     services = [choices.settings.service_socket(s.name).name for s in choices.settings.services if s.command]
     return ["envoy-admin.sock", *services]
 
 
-def make_plan(choices: Choices, ground: Ground) -> Plan:
+def make_plan(choices: UpOptions, ground: RuntimePaths) -> Plan:
     """All children of one gateway."""
     stages = (
         (_redis(ground, ground.redis),) if ground.redis else (),
@@ -70,7 +70,7 @@ def make_plan(choices: Choices, ground: Ground) -> Plan:
     return Plan(tuple(stage for stage in stages if stage), challenges)
 
 
-def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+def web_environment(choices: UpOptions, ground: RuntimePaths) -> dict[str, str]:
     """What `oauth_web` is given. It alone has the master key and the GitHub app's secret."""
     github: dict[str, str | None] = {}
     outside = environment.outside(ground.environ)
@@ -105,7 +105,7 @@ def web_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     )
 
 
-def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+def authz_environment(choices: UpOptions, ground: RuntimePaths) -> dict[str, str]:
     """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads.
 
     It alone has the key that signs what services are told.
@@ -125,7 +125,7 @@ def authz_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     )
 
 
-def envoy_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+def envoy_environment(choices: UpOptions, ground: RuntimePaths) -> dict[str, str]:
     """The settings that the Envoy configuration is rendered from."""
     return environment.settings_of(
         EnvoySettings,
@@ -144,7 +144,7 @@ def envoy_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     )
 
 
-def acme_environment(choices: Choices, ground: Ground) -> dict[str, str]:
+def acme_environment(choices: UpOptions, ground: RuntimePaths) -> dict[str, str]:
     """What `portcullis acme` is given: the settings of the edge, and how to reach the outside."""
     return (
         environment.plain(ground.environ)
@@ -154,17 +154,17 @@ def acme_environment(choices: Choices, ground: Ground) -> dict[str, str]:
     )
 
 
-def _common(choices: Choices, ground: Ground) -> dict[str, str | None]:
+def _common(choices: UpOptions, ground: RuntimePaths) -> dict[str, str | None]:
     return {"ISSUER": choices.settings.issuer, "RUN_DIR": str(ground.run_dir)}
 
 
-def _redis_access(ground: Ground, user: str) -> dict[str, str | None]:
+def _redis_access(ground: RuntimePaths, user: str) -> dict[str, str | None]:
     if ground.redis is None:
         return {}
     return {"REDIS_URL": ground.redis.url(user), "REDIS_PASSWORD_FILE": str(ground.redis.passwords[user])}
 
 
-def _redis(ground: Ground, redis: OwnRedis) -> ChildSpec:
+def _redis(ground: RuntimePaths, redis: OwnRedis) -> ChildSpec:
     return ChildSpec(
         name="redis",
         command=(ground.redis_server, str(ground.redis_file)),
@@ -174,7 +174,7 @@ def _redis(ground: Ground, redis: OwnRedis) -> ChildSpec:
     )
 
 
-def _web(choices: Choices, ground: Ground) -> ChildSpec:
+def _web(choices: UpOptions, ground: RuntimePaths) -> ChildSpec:
     return ChildSpec(
         name="oauth_web",
         command=(*_PYTHON, "oauth_web"),
@@ -185,13 +185,13 @@ def _web(choices: Choices, ground: Ground) -> ChildSpec:
     )
 
 
-def _authz_sockets(choices: Choices, ground: Ground) -> tuple[Path, ...]:
+def _authz_sockets(choices: UpOptions, ground: RuntimePaths) -> tuple[Path, ...]:
     """One for each worker, so that Envoy can give them even shares."""
     addresses = spell_out([f"unix:{ground.authz_socket}"], choices.authz_workers)
     return tuple(Path(address.removeprefix("unix:")) for address in addresses)
 
 
-def _authz(choices: Choices, ground: Ground) -> ChildSpec:
+def _authz(choices: UpOptions, ground: RuntimePaths) -> ChildSpec:
     sockets = _authz_sockets(choices, ground)
     return ChildSpec(
         name="ext_authz",
@@ -203,7 +203,7 @@ def _authz(choices: Choices, ground: Ground) -> ChildSpec:
     )
 
 
-def _standin(choices: Choices, ground: Ground) -> ChildSpec:
+def _standin(choices: UpOptions, ground: RuntimePaths) -> ChildSpec:
     return ChildSpec(
         name="github-standin",
         command=(*_PYTHON, "portcullis", "github-standin", "--listen", f"unix:{ground.standin_socket}"),
@@ -218,7 +218,9 @@ def _standin(choices: Choices, ground: Ground) -> ChildSpec:
     )
 
 
-def _service(service: ServiceSettings, command: tuple[str, ...], choices: Choices, ground: Ground) -> ChildSpec:
+def _service(
+    service: ServiceSettings, command: tuple[str, ...], choices: UpOptions, ground: RuntimePaths
+) -> ChildSpec:
     socket = ground.run_dir / choices.settings.service_socket(service.name).name
     if service.transport == "http":
         command = tuple(argument.replace("{socket}", str(socket)) for argument in command)
@@ -236,7 +238,7 @@ def _service(service: ServiceSettings, command: tuple[str, ...], choices: Choice
     )
 
 
-def _envoy(ground: Ground) -> ChildSpec:
+def _envoy(ground: RuntimePaths) -> ChildSpec:
     return ChildSpec(
         name="envoy",
         command=(
@@ -253,7 +255,7 @@ def _envoy(ground: Ground) -> ChildSpec:
     )
 
 
-def _acme(choices: Choices, ground: Ground) -> ChildSpec:
+def _acme(choices: UpOptions, ground: RuntimePaths) -> ChildSpec:
     return ChildSpec(
         name="acme",
         command=(*_PYTHON, "portcullis", "acme", "run"),

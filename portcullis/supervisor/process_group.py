@@ -36,7 +36,7 @@ class SupervisionError(Exception):
         super().__init__(f"the supervision of {name} ended unexpectedly ({why})")
 
 
-class Fleet:
+class ProcessGroup:
     """The children of one gateway."""
 
     def __init__(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class RuntimePaths:
     """What the plan stands on.
 
     `redis`, `master_key_file`, `assertion_key_file` and `standin_secret_file` are `None` when the operator brings

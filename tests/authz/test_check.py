@@ -9,14 +9,14 @@ import pytest
 
 from ext_authz.decision.access_log import LONGEST_LOGGED
 from ext_authz.decision.check import Authorizer
-from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.key_cache import KeyCache
-from ext_authz.decision.resolver import FactFinder
-from ext_authz.decision.verified_token_cache import TokenMemory
+from ext_authz.decision.resolver import ContextResolver
+from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
-from oauth_core.policy.decision import Availability, DenyReason, Isolated, Liveness
-from oauth_core.policy.rbac import Policy
+from oauth_core.policy.decision import DenyReason, Isolated, ServiceStatus, TokenStatus
+from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
 from tests.support.check_messages import check_request, read_answer
 from tests.support.published_keys import SIGNER, published
@@ -50,14 +50,14 @@ class BrokenRecorder:
 class Said:
     """Knows one thing about every token, or breaks, and counts how often it was asked."""
 
-    def __init__(self, answer: Liveness | Exception = Liveness.ACTIVE) -> None:
+    def __init__(self, answer: TokenStatus | Exception = TokenStatus.ACTIVE) -> None:
         self.answer = answer
         self.asked = 0
 
     def known(self, jti: str) -> None:
         """Nothing: it wants to be asked."""
 
-    async def of(self, jti: str) -> Liveness:  # noqa: ARG002
+    async def of(self, jti: str) -> TokenStatus:  # noqa: ARG002
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -67,9 +67,9 @@ class Said:
 class AllOpen:
     """Services of which none is isolated, until one is."""
 
-    said: Availability | Isolated = Availability.OPEN
+    said: ServiceStatus | Isolated = ServiceStatus.OPEN
 
-    def of(self, service: str) -> Availability | Isolated:  # noqa: ARG002
+    def of(self, service: str) -> ServiceStatus | Isolated:  # noqa: ARG002
         return self.said
 
 
@@ -90,15 +90,15 @@ async def authorizer(
     clock: Callable[[], int] = lambda: int(time.time()),
     isolated: AllOpen | None = None,
     *,
-    turns: Turns | None = None,
+    turns: FairQueue | None = None,
 ) -> Authorizer:
     keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
-    facts = FactFinder(
+    facts = ContextResolver(
         services=ServiceIndex([SERVICE]),
-        policy=Policy.of((), [SERVICE]),
+        policy=RbacPolicy.of((), [SERVICE]),
         keys=keys,
-        tokens=TokenMemory(issuer=ISSUER, size=100),
+        tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
         liveness=liveness or Said(),
         isolated=isolated or AllOpen(),
         clock=clock,
@@ -127,7 +127,7 @@ async def test_a_good_token_is_allowed_and_recorded_with_what_it_says(key: Signi
     ]
 
 
-class Rests(Turns):
+class Rests(FairQueue):
     """Notes what rests it was asked for."""
 
     def __init__(self) -> None:
@@ -141,8 +141,8 @@ class Rests(Turns):
 class Remembers(Said):
     """Knows every token without being asked."""
 
-    def known(self, jti: str) -> Liveness:  # type: ignore[override] # noqa: ARG002 - more than nothing
-        return Liveness.ACTIVE
+    def known(self, jti: str) -> TokenStatus:  # type: ignore[override] # noqa: ARG002 - more than nothing
+        return TokenStatus.ACTIVE
 
 
 async def test_a_signature_gives_way_to_others_after_a_forged_one_and_while_known_callers_ask(
@@ -218,7 +218,7 @@ async def test_an_isolated_service_is_refused_with_its_reason_and_recorded_and_c
             assert answer.status == 503
             assert reason in answer.body
     assert [event.reason for event in sink.events[1:]] == [DenyReason.SERVICE_ISOLATED] * 6
-    doors.said = Availability.OPEN
+    doors.said = ServiceStatus.OPEN
     assert read_answer(await subject.check(check_request(token=token))).status == 200
 
 
@@ -226,7 +226,7 @@ async def test_a_service_of_which_nothing_is_known_is_not_open(key: SigningKey) 
     sink, doors = Recorder(), AllOpen()
     subject = await authorizer(key, sink, isolated=doors)
     await subject.check(check_request(token=mint(key)))
-    doors.said = Availability.UNKNOWN
+    doors.said = ServiceStatus.UNKNOWN
     assert read_answer(await subject.check(check_request(token=mint(key)))).status == 503
     assert sink.events[-1].reason == DenyReason.SERVICE_STATE_UNKNOWN
     assert read_answer(await subject.check(check_request())).status == 401

@@ -19,24 +19,24 @@ from ext_authz.decision import envoy_messages
 from ext_authz.decision.check import Authorizer, Unrecorded
 from ext_authz.decision.dpop_replay import certificate_of
 from ext_authz.decision.key_cache import KeyCache
-from ext_authz.decision.resolver import FactFinder, presented
-from ext_authz.decision.verified_token_cache import TokenMemory
+from ext_authz.decision.resolver import ContextResolver, presented
+from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.jose import certificate_thumbprints
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, public_jwks
 from oauth_core.model import Service
 from oauth_core.policy.access import rights_of
 from oauth_core.policy.decision import (
     Allow,
-    Availability,
+    DecisionContext,
     Deny,
     DenyReason,
-    Facts,
     Isolated,
-    Liveness,
+    ServiceStatus,
+    TokenStatus,
     Unverified,
     decide,
 )
-from oauth_core.policy.rbac import Policy
+from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.refusals import refusal
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.tokens import access_tokens
@@ -54,7 +54,7 @@ SERVICES = ServiceIndex(
         Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes"),
     ]
 )
-POLICY = Policy.of((), SERVICES.services)
+POLICY = RbacPolicy.of((), SERVICES.services)
 START = claims().iat
 CERTIFICATES = [
     quote(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n", safe="")
@@ -67,10 +67,10 @@ class Doors:
     """Which services are open; all, until something happens."""
 
     def __init__(self) -> None:
-        self.said: dict[str, Availability | Isolated] = {}
+        self.said: dict[str, ServiceStatus | Isolated] = {}
 
-    def of(self, service: str) -> Availability | Isolated:
-        return self.said.get(service, Availability.OPEN)
+    def of(self, service: str) -> ServiceStatus | Isolated:
+        return self.said.get(service, ServiceStatus.OPEN)
 
 
 class World:
@@ -89,10 +89,10 @@ class World:
 
     # -- for the fast path: a view that is always up to date, and sometimes has to be asked
 
-    def known(self, jti: str) -> Liveness | None:
+    def known(self, jti: str) -> TokenStatus | None:
         return None if self.is_down or self.is_forgetful else self._truth(jti)
 
-    async def of(self, jti: str) -> Liveness:
+    async def of(self, jti: str) -> TokenStatus:
         await asyncio.sleep(0)
         return self._truth(jti)
 
@@ -107,10 +107,10 @@ class World:
     def clock(self) -> int:
         return self.now
 
-    def _truth(self, jti: str) -> Liveness:
+    def _truth(self, jti: str) -> TokenStatus:
         if self.is_down:
-            return Liveness.UNKNOWN
-        return Liveness.ACTIVE if jti in self.alive else Liveness.REVOKED
+            return TokenStatus.UNKNOWN
+        return TokenStatus.ACTIVE if jti in self.alive else TokenStatus.REVOKED
 
     # -- the plain path
 
@@ -124,11 +124,11 @@ class World:
         if isinstance(token, str):
             ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
-        liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else Liveness.UNKNOWN
-        availability = Availability.UNKNOWN if service is None else self.doors.of(service.name)
+        liveness = self._truth(token.claims.jti) if isinstance(token, Verified) else TokenStatus.UNKNOWN
+        availability = ServiceStatus.UNKNOWN if service is None else self.doors.of(service.name)
         rights = rights_of(POLICY, token.claims) if isinstance(token, Verified) else None
         shown = certificate_of(request)
-        facts = Facts(
+        facts = DecisionContext(
             service, request.routed_as, token, liveness, availability, self.now, rights, certificate=shown
         )
         match decide(facts):
@@ -182,8 +182,8 @@ class World:
                 self.ring = self.rng.sample(self.all_keys, self.rng.randrange(1, 4))
                 return True
             case 11:
-                choices: list[Availability | Isolated] = [Availability.OPEN] * 5
-                said = self.rng.choice([*choices, Availability.UNKNOWN, Isolated("a", 1), Isolated("b", 2)])
+                choices: list[ServiceStatus | Isolated] = [ServiceStatus.OPEN] * 5
+                said = self.rng.choice([*choices, ServiceStatus.UNKNOWN, Isolated("a", 1), Isolated("b", 2)])
                 self.doors.said[self.rng.choice(["time", "notes"])] = said
         return False
 
@@ -246,8 +246,8 @@ def mangled(rng: random.Random, token: str) -> str:
 async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCache]:
     keys = KeyCache(world, SIGNER.verifier)
     await keys.read()
-    tokens = TokenMemory(issuer=ISSUER, size=remembered)
-    facts = FactFinder(
+    tokens = VerifiedTokenCache(issuer=ISSUER, size=remembered)
+    facts = ContextResolver(
         services=SERVICES,
         policy=POLICY,
         keys=keys,

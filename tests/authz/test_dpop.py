@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.policy.decision import DenyReason
 from tests.authz.test_check import Recorder, authorizer
 from tests.support.assertions import key as key_called
@@ -112,7 +112,7 @@ async def test_garbage_makes_nobody_look_at_its_proof(key: SigningKey, monkeypat
 
 async def test_proofs_take_turns_with_signatures_and_the_bad_ones_make_others_wait(key: SigningKey) -> None:
     """Whoever has a bound token could send a bad proof with each request."""
-    turns = Turns(4)
+    turns = FairQueue(4)
     subject, token = await authorizer(key, Recorder(), turns=turns), mint(key, dpop_key=thumbprint(OWN))
     await shown(subject, credentials(token, proof("POST", TIME, token=token)))  # it is known from now on
     bad = check_request(headers=credentials(token, proof("POST", NOTES, token=token)))

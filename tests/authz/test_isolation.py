@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from ext_authz.decision.disabled_services import IsolatedServices
+from ext_authz.decision.disabled_services import DisabledServices
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy.decision import Availability, Isolated
+from oauth_core.policy.decision import Isolated, ServiceStatus
 from oauth_core.store import keyspace
-from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.disabled_services import DisabledServiceStore
 from tests.authz.conftest import USERS, environ, publish, remember
 from tests.support.authz_process import AuthzProcess, running_authz
 from tests.support.check_messages import Answer, check_request, read_answer
@@ -57,7 +57,7 @@ def change(redis: RedisServer, how: str, *arguments: Any) -> Any:
     async def run() -> Any:
         client = Redis.from_url(redis.url(), password=redis.password, decode_responses=True)
         try:
-            return await getattr(IsolationStore(client), how)(*arguments)
+            return await getattr(DisabledServiceStore(client), how)(*arguments)
         finally:
             await client.aclose()
 
@@ -132,7 +132,7 @@ async def test_operators_at_the_same_time_lose_none_of_each_others_changes(own_r
         Redis.from_url(own_redis.url(), password=own_redis.password, decode_responses=True) for _ in range(4)
     ]
     try:
-        stores = [IsolationStore(client) for client in clients]
+        stores = [DisabledServiceStore(client) for client in clients]
         await asyncio.gather(*(store.isolate(f"s{n}", REPAIRS) for n, store in enumerate(stores)))
         assert set(await stores[0].read()) == {"s0", "s1", "s2", "s3"}
         await asyncio.gather(*(store.restore(f"s{n}") for n, store in enumerate(stores)))
@@ -159,14 +159,14 @@ class Told:
 
 async def test_what_is_isolated_stays_so_while_redis_is_silent_and_what_was_open_is_unknown() -> None:
     source = Told()
-    services = IsolatedServices(source, bound=1)
-    assert services.of("time") is Availability.UNKNOWN, "before the first read"
+    services = DisabledServices(source, bound=1)
+    assert services.of("time") is ServiceStatus.UNKNOWN, "before the first read"
     source.says = '{"time": {"reason": "x", "since": 1}}'
     await services.read()
     source.says, source.is_current = StoreUnavailableError("silence"), False
     await services.read()
     assert services.of("time") == Isolated("x", 1)
-    assert services.of("notes") is Availability.UNKNOWN
+    assert services.of("notes") is ServiceStatus.UNKNOWN
     source.says, source.is_current = None, True
     await services.read()
-    assert services.of("time") is Availability.OPEN
+    assert services.of("time") is ServiceStatus.OPEN

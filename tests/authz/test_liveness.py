@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from oauth_core.store.client_cache.token_status import RedisLiveness
+from oauth_core.store.client_cache.token_status import RedisTokenStatus
 from tests.authz.conftest import PASSWORD, remember
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ async def slowed(redis: RedisServer, seconds: float, folder: Path) -> AsyncItera
 async def test_a_stored_token_is_active_and_any_other_is_revoked(redis: RedisServer) -> None:
     remember(redis, "lives")
     async with connected(redis.socket) as client:
-        liveness = RedisLiveness(client, timeout=60)
-        assert await liveness.of("lives") is Liveness.ACTIVE
-        assert await liveness.of("never-was") is Liveness.REVOKED
-        assert await liveness.of("*") is Liveness.REVOKED
+        liveness = RedisTokenStatus(client, timeout=60)
+        assert await liveness.of("lives") is TokenStatus.ACTIVE
+        assert await liveness.of("never-was") is TokenStatus.REVOKED
+        assert await liveness.of("*") is TokenStatus.REVOKED
 
 
 async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer) -> None:
@@ -76,12 +76,12 @@ async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer
     with redis.client() as admin:
         admin.pexpireat(keyspace.token("over"), 1)
     async with connected(redis.socket) as client:
-        assert await RedisLiveness(client, timeout=60).of("over") is Liveness.REVOKED
+        assert await RedisTokenStatus(client, timeout=60).of("over") is TokenStatus.REVOKED
 
 
 async def test_the_deadline_is_for_the_whole_look_up_and_not_for_each_step(redis: RedisServer) -> None:
     remember(redis, "lives")
     async with slowed(redis, 0.15, redis.socket.parent) as socket, connected(socket) as client:
         # Connecting takes several answers, each well within the deadline, but together they are over it.
-        assert await RedisLiveness(client, timeout=0.25).of("lives") is Liveness.UNKNOWN
-        assert await RedisLiveness(client, timeout=60).of("lives") is Liveness.ACTIVE
+        assert await RedisTokenStatus(client, timeout=0.25).of("lives") is TokenStatus.UNKNOWN
+        assert await RedisTokenStatus(client, timeout=60).of("lives") is TokenStatus.ACTIVE

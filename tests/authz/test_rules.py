@@ -11,12 +11,12 @@ import pytest
 
 from ext_authz.decision.check import Authorizer
 from ext_authz.decision.key_cache import KeyCache
-from ext_authz.decision.resolver import FactFinder
-from ext_authz.decision.verified_token_cache import TokenMemory
+from ext_authz.decision.resolver import ContextResolver
+from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.model import NameRule, ToolRules
-from oauth_core.policy.decision import DenyReason, Liveness
+from oauth_core.policy.decision import DenyReason, TokenStatus
 from oauth_core.policy.permissions import Permissions
-from oauth_core.policy.rbac import Policy, Role
+from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from tests.authz.test_check import SERVICE, AllOpen, Published, Recorder
 from tests.support.check_messages import check_request, read_answer
@@ -36,9 +36,9 @@ RULED = replace(
 JSON = {"content-type": "application/json"}
 
 
-def policy_of(*permissions: str, user: str = "octocat") -> Policy:
+def policy_of(*permissions: str, user: str = "octocat") -> RbacPolicy:
     role = Role("r", Permissions(frozenset(permissions)), users=frozenset({user}))
-    return Policy.of((role,), (RULED,))
+    return RbacPolicy.of((role,), (RULED,))
 
 
 class Slow:
@@ -47,25 +47,25 @@ class Slow:
     def __init__(self) -> None:
         self.held: asyncio.Event | None = None
 
-    def known(self, jti: str) -> Liveness | None:  # noqa: ARG002
-        return None if self.held else Liveness.ACTIVE
+    def known(self, jti: str) -> TokenStatus | None:  # noqa: ARG002
+        return None if self.held else TokenStatus.ACTIVE
 
-    async def of(self, jti: str) -> Liveness:  # noqa: ARG002
+    async def of(self, jti: str) -> TokenStatus:  # noqa: ARG002
         if self.held:
             await self.held.wait()
-        return Liveness.ACTIVE
+        return TokenStatus.ACTIVE
 
 
 async def subject(
-    key: SigningKey, service: Service, policy: Policy, liveness: Slow | None = None
+    key: SigningKey, service: Service, policy: RbacPolicy, liveness: Slow | None = None
 ) -> tuple[Authorizer, Recorder]:
     keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
-    facts = FactFinder(
+    facts = ContextResolver(
         services=ServiceIndex([service]),
         policy=policy,
         keys=keys,
-        tokens=TokenMemory(issuer=ISSUER, size=100),
+        tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
         liveness=liveness or Slow(),
         isolated=AllOpen(),
         clock=lambda: 1_800_000_000,
@@ -103,22 +103,24 @@ async def test_all_missing_scopes_are_told(key: SigningKey) -> None:
 
 
 async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: SigningKey) -> None:
-    authorizer, sink = await subject(key, SERVICE, Policy.of((), (SERVICE,)))
+    authorizer, sink = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
     request = check_request(token=token(key))
     for _ in range(2):
         assert read_answer(await authorizer.check(request)).status == 200
-    nobody = Policy.of((Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,))
+    nobody = RbacPolicy.of(
+        (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
+    )
     # The very same services: only the policy is another.
     authorizer.use(ServiceIndex([SERVICE]), nobody)
     for _ in range(2):
         assert read_answer(await authorizer.check(request)).status == 403
     assert sink.events[-1].reason == DenyReason.FORBIDDEN_BY_POLICY
-    authorizer.use(ServiceIndex([SERVICE]), Policy.of((), (SERVICE,)))
+    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.of((), (SERVICE,)))
     assert read_answer(await authorizer.check(request)).status == 200
 
 
 async def test_rules_that_a_service_gets_count_for_tokens_that_were_let_in_before(key: SigningKey) -> None:
-    authorizer, _ = await subject(key, SERVICE, Policy.of((), (SERVICE,)))
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
     mine = token(key)
     assert read_answer(await authorizer.check(check_request(token=mine))).status == 200
     authorizer.use(ServiceIndex([RULED]), policy_of(READ))
@@ -213,7 +215,7 @@ async def test_what_opens_a_stream_ends_like_one_however_it_is_opened(key: Signi
     mine = mint(key, iat=1_799_999_990, exp=1_800_003_000)
 
     async def milliseconds(service: Service, method: str, headers: dict[str, str], body: bytes = b"") -> int:
-        authorizer, _ = await subject(key, service, Policy.of((), (service,)))
+        authorizer, _ = await subject(key, service, RbacPolicy.of((), (service,)))
         message = check_request(token=mine, method=method, headers=JSON | headers, body=body)
         answers = [read_answer(await authorizer.check(message)) for _ in range(2)]  # the second from memory
         assert [answer.status for answer in answers] == [200, 200]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.policy.decision import DenyReason
-from oauth_core.policy.rbac import Policy
+from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
 from tests.authz.test_check import SERVICE
 from tests.authz.test_rules import JSON, READ, RULED, WRITE, policy_of, subject, token
@@ -113,7 +113,7 @@ async def test_no_step_but_the_last_lets_a_call_through_where_there_are_rules(ke
 
 
 async def test_a_service_without_rules_is_decided_by_headers_for_good(key: SigningKey) -> None:
-    authorizer, _ = await subject(key, SERVICE, Policy.of((), (SERVICE,)))
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
     for _ in range(2):  # the second from memory
         answer = await ask(authorizer, token(key), HEADERS)
         assert answer.metadata["decision"] == "allowed"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ext_authz.decision.allow_response import Permits
-from ext_authz.decision.verified_token_cache import TokenMemory
+from ext_authz.decision.allow_response import AllowResponses
+from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import Service
 from oauth_core.tokens import access_tokens
@@ -47,7 +47,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 
 def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[[], int]) -> None:
-    memory, keys, token = TokenMemory(issuer=ISSUER, size=10), ring(key), mint(key)
+    memory, keys, token = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key), mint(key)
     first = memory.verify(token, keys, NOW)
     assert not isinstance(first, Rejected)
     assert all(memory.verify(token, keys, NOW) is first for _ in range(100))
@@ -58,7 +58,7 @@ def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[
 def test_a_bad_token_that_comes_again_costs_no_signature(
     key: SigningKey, verifications: Callable[[], int]
 ) -> None:
-    memory, keys = TokenMemory(issuer=ISSUER, size=10), ring(key)
+    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     impostor = SigningKey(key.kid, key.algorithm, generate_key("ES256", now=0).private_key, 0)
     forged = mint(impostor)
     assert {memory.verify(forged, keys, NOW) for _ in range(100)} == {Rejected(TokenFault.BAD_SIGNATURE)}
@@ -67,7 +67,7 @@ def test_a_bad_token_that_comes_again_costs_no_signature(
 
 
 def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
-    memory, token, newer = TokenMemory(issuer=ISSUER, size=10), mint(key), new_key()
+    memory, token, newer = VerifiedTokenCache(issuer=ISSUER, size=10), mint(key), new_key()
     old_ring, new_ring = ring(key), ring(newer)
     assert not isinstance(memory.verify(token, old_ring, NOW), Rejected)
     assert memory.recall(token, new_ring) is None
@@ -76,14 +76,14 @@ def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
 
 
 def test_a_token_of_a_key_that_comes_later_is_not_held_against_it(key: SigningKey) -> None:
-    memory, newer = TokenMemory(issuer=ISSUER, size=10), new_key()
+    memory, newer = VerifiedTokenCache(issuer=ISSUER, size=10), new_key()
     token = mint(newer)
     assert memory.verify(token, ring(key), NOW) == Rejected(TokenFault.UNKNOWN_KEY)
     assert not isinstance(memory.verify(token, ring(key, newer), NOW), Rejected)
 
 
 def test_a_remembered_token_expires_and_one_from_the_future_becomes_good(key: SigningKey) -> None:
-    memory, keys = TokenMemory(issuer=ISSUER, size=10), ring(key)
+    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     token = mint(key, exp=NOW + 10)
     assert not isinstance(memory.verify(token, keys, NOW), Rejected)
     assert memory.verify(token, keys, NOW + 10) == Rejected(TokenFault.EXPIRED)
@@ -94,7 +94,7 @@ def test_a_remembered_token_expires_and_one_from_the_future_becomes_good(key: Si
 
 
 def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
-    memory, keys = TokenMemory(issuer=ISSUER, size=10), ring(key)
+    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     tokens = [mint(key, jti=str(number)) for number in range(50)]
     for token in tokens:
         memory.verify(token, keys, NOW)
@@ -103,11 +103,11 @@ def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
 
 
 def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None:
-    memory, keys = TokenMemory(issuer=ISSUER, size=1000), ring(key)
+    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=1000), ring(key)
     # Made first, and decoded anew below as every request's is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
     service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
-    permits = Permits()
+    permits = AllowResponses()
     memory.verify(sent[0].decode(), keys, NOW)
     tracemalloc.start()
     try:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.fair_queue import FairQueue
 
 
 def test_whoever_waits_gets_a_turn_in_order() -> None:
     async def scenario() -> list[int]:
-        turns, done = Turns(100), []
+        turns, done = FairQueue(100), []
 
         async def work(number: int) -> None:
             assert await turns.wait("192.0.2.1")
@@ -29,7 +29,7 @@ def test_whoever_waits_gets_a_turn_in_order() -> None:
 
 def test_quick_work_goes_between_two_turns() -> None:
     async def scenario() -> str:
-        turns, order = Turns(100), []
+        turns, order = FairQueue(100), []
 
         async def costly() -> None:
             assert await turns.wait(None)
@@ -50,7 +50,7 @@ def test_quick_work_goes_between_two_turns() -> None:
 
 def test_after_work_that_asks_for_a_rest_others_have_that_time() -> None:
     async def scenario() -> tuple[float, float]:
-        turns, loop = Turns(100), asyncio.get_running_loop()
+        turns, loop = FairQueue(100), asyncio.get_running_loop()
         begun = loop.time()
         for _ in range(4):
             assert await turns.wait(None)
@@ -69,7 +69,7 @@ def test_after_work_that_asks_for_a_rest_others_have_that_time() -> None:
 
 def test_sources_alternate_however_many_tokens_one_of_them_sends() -> None:
     async def scenario() -> list[str]:
-        turns, done = Turns(1000), []
+        turns, done = FairQueue(1000), []
 
         async def work(source: str) -> None:
             assert await turns.wait(source)
@@ -87,7 +87,7 @@ def test_sources_alternate_however_many_tokens_one_of_them_sends() -> None:
 
 def test_who_comes_when_too_many_wait_is_sent_away_at_once() -> None:
     async def scenario() -> tuple[int, int]:
-        turns = Turns(8)
+        turns = FairQueue(8)
         first = await asyncio.gather(*(turns.wait(f"192.0.2.{number}") for number in range(20)))
         return first.count(True), first.count(False)
 
@@ -96,7 +96,7 @@ def test_who_comes_when_too_many_wait_is_sent_away_at_once() -> None:
 
 def test_one_source_cannot_take_every_place() -> None:
     async def scenario() -> tuple[int, bool]:
-        turns = Turns(8)
+        turns = FairQueue(8)
         flood = [asyncio.create_task(turns.wait("flood")) for _ in range(20)]
         await asyncio.sleep(0)
         other = await turns.wait("other")
@@ -110,7 +110,7 @@ def test_one_source_cannot_take_every_place() -> None:
 @pytest.mark.parametrize("flooding", [4, 8, 40])
 def test_a_flood_from_some_sources_keeps_no_other_source_out(flooding: int) -> None:
     async def scenario() -> tuple[list[bool], int]:
-        turns = Turns(1000)
+        turns = FairQueue(1000)
         flood = [asyncio.create_task(turns.wait(f"flood-{number % flooding}")) for number in range(flooding * 300)]
         await asyncio.sleep(0)
         assert turns.waiting == 1000
@@ -126,7 +126,7 @@ def test_a_flood_from_some_sources_keeps_no_other_source_out(flooding: int) -> N
 
 def test_places_are_shared_evenly_and_a_source_never_takes_from_one_that_has_no_more() -> None:
     async def scenario() -> tuple[bool, bool, int]:
-        turns = Turns(8)
+        turns = FairQueue(8)
         waiting = [asyncio.create_task(turns.wait(f"source-{number}")) for number in range(8)]
         await asyncio.sleep(0)
         newcomer, again = await turns.wait("newcomer"), await turns.wait("source-3")
@@ -138,7 +138,7 @@ def test_places_are_shared_evenly_and_a_source_never_takes_from_one_that_has_no_
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=80))
 def test_whoever_comes_and_goes_all_are_answered_and_nothing_is_left(callers: list[tuple[int, bool]]) -> None:
     async def scenario() -> None:
-        turns, tasks = Turns(12), []
+        turns, tasks = FairQueue(12), []
         for source, gives_up in callers:
             tasks.append(asyncio.create_task(turns.wait(str(source))))
             if gives_up:
@@ -155,7 +155,7 @@ def test_whoever_comes_and_goes_all_are_answered_and_nothing_is_left(callers: li
 
 def test_a_caller_that_gives_up_costs_nobody_a_turn() -> None:
     async def scenario() -> list[int]:
-        turns, done = Turns(100), []
+        turns, done = FairQueue(100), []
 
         async def work(number: int) -> None:
             await turns.wait(None)

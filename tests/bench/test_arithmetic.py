@@ -15,8 +15,8 @@ from portcullis.bench.fleet import split
 from portcullis.bench.generator import stride
 from portcullis.bench.latency import Histogram, bucket, highest
 from portcullis.bench.plan import Load, Tally, Target
-from portcullis.bench.runner import Course, Result, Round, measure, ratios
-from portcullis.bench.target import Subject
+from portcullis.bench.runner import Result, Round, RunPlan, measure, ratios
+from portcullis.bench.target import MeasuredService
 
 LOAD = Load(Target("127.0.0.1:1", "check", "http://localhost/x"), Path("tokens"), 0, 100, 8, 4, "closed", 1.0)
 
@@ -119,10 +119,15 @@ def test_a_ratio_is_between_measurements_of_the_same_round() -> None:
 def test_every_other_round_goes_backwards() -> None:
     order: list[str] = []
 
-    def measured(subject: Subject, _: Load) -> Round:
+    def measured(subject: MeasuredService, _: Load) -> Round:
         order.append(subject.name)
         return a_round(1)
 
-    course = Course(1.0, 0.0, 3, 1, 1, 1, 30, "once")
-    measure([Subject(name, LOAD.target, LOAD.pool) for name in "ab"], course, lambda _: None, throughput=measured)
+    course = RunPlan(1.0, 0.0, 3, 1, 1, 1, 30, "once")
+    measure(
+        [MeasuredService(name, LOAD.target, LOAD.pool) for name in "ab"],
+        course,
+        lambda _: None,
+        throughput=measured,
+    )
     assert order == ["a", "b", "b", "a", "a", "b"]

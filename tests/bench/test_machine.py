@@ -12,7 +12,7 @@ import pytest
 from portcullis.bench import machine
 from portcullis.bench.plan import Target
 from portcullis.bench.runner import Meter
-from portcullis.bench.target import Subject
+from portcullis.bench.target import MeasuredService
 
 _BUSY = "import time\nwhile time.process_time() < 0.3: pass\n"
 # A parent that waits for one child that works, tells so, and goes on living.
@@ -68,7 +68,9 @@ def test_memory_of_a_whole_tree_is_counted() -> None:
 
 
 def test_without_answers_there_is_no_time_per_answer(tmp_path: Path) -> None:
-    subject = Subject("x", Target("127.0.0.1:1", "check", "http://localhost"), tmp_path, {"service": os.getpid()})
+    subject = MeasuredService(
+        "x", Target("127.0.0.1:1", "check", "http://localhost"), tmp_path, {"service": os.getpid()}
+    )
     meter = Meter(subject)
     meter.begin()
     meter.end()

@@ -17,28 +17,28 @@ from portcullis.bench.plan import Load, Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
     from portcullis.bench.plan import Tally
-    from portcullis.bench.target import Subject
+    from portcullis.bench.target import MeasuredService
 
 URL = fixture.RESOURCE
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[World]:
+def place() -> Iterator[BenchFixture]:
     """A world with a few tokens."""
     with fixture.made(tokens=10, algorithm="ES256", tell=lambda _: None) as made:
         yield made
 
 
-def ask(subject: Subject, file: str = "tokens") -> Tally:
+def ask(subject: MeasuredService, file: str = "tokens") -> Tally:
     """Ask once with each token of a pool."""
     count = len(pool.Pool(subject.pool.with_name(file)))
     load = Load(subject.target, subject.pool.with_name(file), 0, count, 1, 2, "once", seconds=20.0)
     return fleet.run(load)
 
 
-def spoil(place: World, name: str) -> str:
+def spoil(place: BenchFixture, name: str) -> str:
     """A pool with the same tokens, each with its signature changed."""
     good = pool.Pool(place.pool)
 
@@ -55,13 +55,13 @@ def spoil(place: World, name: str) -> str:
     return name
 
 
-def test_envoys_jwt_authn_lets_our_tokens_through_and_no_forged_one(place: World) -> None:
+def test_envoys_jwt_authn_lets_our_tokens_through_and_no_forged_one(place: BenchFixture) -> None:
     with peers.running_in_envoy(place, URL, 1) as subject:
         assert ask(subject).verdicts == {ALLOWED: 10}
         assert ask(subject, spoil(place, "forged-jwt")).verdicts == {"HTTP status 401": 10}
 
 
-def test_envoys_jwt_authn_knows_nothing_of_a_revocation(place: World) -> None:
+def test_envoys_jwt_authn_knows_nothing_of_a_revocation(place: BenchFixture) -> None:
     with place.redis() as redis, peers.running_in_envoy(place, URL, 1) as subject:
         keys = redis.keys("token:*")
         values = redis.mget(keys)
@@ -71,21 +71,21 @@ def test_envoys_jwt_authn_knows_nothing_of_a_revocation(place: World) -> None:
 
 
 @pytest.mark.skipif(not opa.is_installed(), reason="OPA's Envoy plugin is not on PATH")
-def test_opa_lets_our_tokens_through_and_no_forged_one(place: World) -> None:
+def test_opa_lets_our_tokens_through_and_no_forged_one(place: BenchFixture) -> None:
     with peers.running("opa", place, URL) as subject:
         assert ask(subject).verdicts == {ALLOWED: 10}
         assert ask(subject, spoil(place, "forged-opa")).verdicts == {"refused with 401": 10}
 
 
 @pytest.mark.skipif(not go_noop.is_installed(), reason="portcullis-go-noop is not on PATH")
-def test_the_go_server_lets_everybody_through(place: World) -> None:
+def test_the_go_server_lets_everybody_through(place: BenchFixture) -> None:
     with peers.running("go-noop", place, URL) as subject:
         assert ask(subject).verdicts == {ALLOWED: 10}
         assert ask(subject, spoil(place, "forged-noop")).verdicts == {ALLOWED: 10}
 
 
 def test_a_peer_that_is_not_installed_is_said_with_where_to_read_how(
-    place: World, monkeypatch: pytest.MonkeyPatch
+    place: BenchFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(WorldError, match=r"docs/peers\.md"), peers.running("opa", place, URL):
@@ -94,12 +94,12 @@ def test_a_peer_that_is_not_installed_is_said_with_where_to_read_how(
     assert peers.resolve(("all", "127.0.0.1:1"), through_envoy=False) == ["127.0.0.1:1"]
 
 
-def test_opas_policy_is_given_what_our_own_service_checks(place: World) -> None:
+def test_opas_policy_is_given_what_our_own_service_checks(place: BenchFixture) -> None:
     policy = opa.policy(place)
     for part in (place.jwks, fixture.ISSUER, URL, fixture.SCOPE, "ES256"):
         assert json.dumps(part) in policy
 
 
-def test_the_target_of_an_address_is_that_address(place: World) -> None:
+def test_the_target_of_an_address_is_that_address(place: BenchFixture) -> None:
     with peers.running("127.0.0.1:1", place, URL) as subject:
         assert subject.target == Target("127.0.0.1:1", "check", URL, identity=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from redis.asyncio import Redis
 
-from ext_authz.decision.fair_queue import Turns
+from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.resolver import MOST_WAITING
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.limits.rate_limits import Limit
@@ -117,7 +117,7 @@ def _asked(world: World, address: str) -> int:
 
 @pytest.mark.parametrize("hostile", COUNTS)
 async def test_first_uses(hostile: int) -> None:
-    turns = Turns(MOST_WAITING)
+    turns = FairQueue(MOST_WAITING)
     flood = [asyncio.create_task(turns.wait(f"hostile-{n % hostile}")) for n in range(3 * MOST_WAITING)]
     # All of the flood is there before the first of the others, and before anybody has a turn.
     others = [asyncio.create_task(turns.wait(f"other-{number}")) for number in range(HONEST)]

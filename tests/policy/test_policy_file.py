@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.process.settings_watcher import PolicyFile
+from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def remove(file: Path) -> None:
 
 
 @asynccontextmanager
-async def followed(file: Path) -> AsyncIterator[tuple[PolicyFile[GatewaySettings], Recorder]]:
+async def followed(file: Path) -> AsyncIterator[tuple[SettingsWatcher[GatewaySettings], Recorder]]:
     environ = {CONFIG_VARIABLE: str(file)}
     recorder = Recorder()
-    subject = PolicyFile(GatewaySettings, environ, load(GatewaySettings, None, environ), recorder)
+    subject = SettingsWatcher(GatewaySettings, environ, load(GatewaySettings, None, environ), recorder)
     task = asyncio.create_task(subject.follow(recorder.applied.append))
     try:
         yield subject, recorder

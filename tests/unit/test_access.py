@@ -12,7 +12,7 @@ from oauth_core.model import NameRule, Service, ToolRules
 from oauth_core.policy.access import Judgement, Lacking, Rights, judge
 from oauth_core.policy.mcp_request import Call, CallFault, NameKind, Session
 from oauth_core.policy.permissions import Permissions, check_pattern, implied_by, implies
-from oauth_core.policy.rbac import UNLIMITED, Policy, Role
+from oauth_core.policy.rbac import UNLIMITED, RbacPolicy, Role
 from oauth_core.policy.tool_rules import NOBODY, glob_matches, need_of
 
 READ, WRITE, ADMIN = "mcp.fetch.read", "mcp.fetch.write", "mcp.fetch.admin"
@@ -74,7 +74,7 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
 
 
 def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None:
-    permissions = Policy.of((), (PLAIN, RULED)).permissions_of("anybody", None, ())
+    permissions = RbacPolicy.of((), (PLAIN, RULED)).permissions_of("anybody", None, ())
     assert permissions.allows("mcp.time")
     assert permissions.allows(ADMIN)
     assert not permissions.allows("client.register")
@@ -83,7 +83,7 @@ def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None
 
 def test_as_soon_as_there_is_a_role_only_roles_count() -> None:
     role = Role("r", Permissions(frozenset({READ})), users=frozenset({"octocat"}))
-    policy = Policy.of((role,), (PLAIN, RULED))
+    policy = RbacPolicy.of((role,), (PLAIN, RULED))
     assert policy.permissions_of("OctoCat", None, ()).allows(READ)
     assert not policy.permissions_of("octocat", None, ()).allows("mcp.time")
     assert policy.permissions_of("hubot", None, ()) == Permissions()
@@ -95,12 +95,12 @@ def test_a_role_comes_by_login_organisation_or_team() -> None:
     assert role.given_by(("hubot",), ("acme",)) == "organisation acme"
     assert role.given_by(("hubot",), ("umbrella/lab",)) == "team umbrella/lab"
     assert role.given_by(("hubot",), ("acme/lab", "umbrella")) is None
-    by_account = Policy.of((Role("r", Permissions(frozenset({READ})), frozenset({"#583231"})),), ())
+    by_account = RbacPolicy.of((Role("r", Permissions(frozenset({READ})), frozenset({"#583231"})),), ())
     assert by_account.permissions_of("whatever-it-is-called-now", 583231, ()).allows(READ)
     assert not by_account.permissions_of("octocat", 1, ()).allows(READ)
     assert not by_account.permissions_of("octocat", None, ()).allows(READ)
     assert by_account.logins_mentioned == frozenset()
-    assert Policy.of((role,), ()).groups_mentioned == {"acme", "umbrella/lab"}
+    assert RbacPolicy.of((role,), ()).groups_mentioned == {"acme", "umbrella/lab"}
 
 
 @pytest.mark.parametrize(

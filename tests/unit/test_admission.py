@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.model import User
-from oauth_core.policy.eligibility import Admission, check_organizations, check_users, logins_among
+from oauth_core.policy.eligibility import Eligibility, check_organizations, check_users, logins_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ LOGIN = st.from_regex(r"[a-z0-9](-?[a-z0-9]){0,15}", fullmatch=True)
 
 
 def is_admitted(user: User, allowed: Iterable[str]) -> bool:
-    return Admission.of(allowed, (), ()).admits_by_name(user)
+    return Eligibility.of(allowed, (), ()).admits_by_name(user)
 
 
 def test_an_empty_list_admits_nobody() -> None:
@@ -30,7 +30,7 @@ def test_an_empty_list_admits_nobody() -> None:
 def test_an_account_is_let_in_whatever_it_is_called_and_another_with_that_login_is_not() -> None:
     assert is_admitted(User(583231, "renamed"), ("octocat#583231",))
     assert not is_admitted(User(1, "octocat"), ("octocat#583231",))
-    assert logins_among(Admission.of(("octocat#583231", "Hubot", "*"), (), ()).users) == {"hubot"}
+    assert logins_among(Eligibility.of(("octocat#583231", "Hubot", "*"), (), ()).users) == {"hubot"}
 
 
 @pytest.mark.parametrize("entry", ["octocat#", "#1", "octocat#x", "octocat#01", "o c#1", "o#1#2", "o/x"])
@@ -65,7 +65,7 @@ def test_only_those_on_the_list_are_admitted(login: str, allowed: list[str]) -> 
 
 
 def test_memberships_admit_by_organisation_or_by_team_without_case() -> None:
-    rule = Admission.of((), ("Acme",), ("Birds/Watchers",))
+    rule = Eligibility.of((), ("Acme",), ("Birds/Watchers",))
     assert rule.groups == {"acme", "birds/watchers"}
     assert rule.admits_by_group(("acme",))
     assert rule.admits_by_group(("other", "birds/watchers"))
@@ -74,14 +74,14 @@ def test_memberships_admit_by_organisation_or_by_team_without_case() -> None:
 
 
 def test_without_organisations_and_teams_no_membership_admits() -> None:
-    rule = Admission.of(("octocat",), (), ())
+    rule = Eligibility.of(("octocat",), (), ())
     assert rule.groups == frozenset()
     assert not rule.admits_by_group(("acme", "acme/platform", "octocat"))
 
 
 def test_a_star_among_organisations_is_no_pattern() -> None:
-    assert not Admission.of((), ("*",), ()).admits_by_group(("acme",))
-    assert not Admission.of((), ("*",), ()).admits_by_name(OCTOCAT)
+    assert not Eligibility.of((), ("*",), ()).admits_by_group(("acme",))
+    assert not Eligibility.of((), ("*",), ()).admits_by_name(OCTOCAT)
 
 
 @pytest.mark.parametrize("name", ["acme/platform", "", "ac me", "/"])

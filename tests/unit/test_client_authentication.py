@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.clients.client_authentication import Presented, authenticate, presented
+from oauth_core.clients.client_authentication import PresentedCredentials, authenticate, presented
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
@@ -34,18 +34,20 @@ def basic(pair: str) -> str:
 
 
 def test_the_id_may_come_in_the_form() -> None:
-    assert presented(None, form(client_id="c", client_secret="s")) == Presented("c", "s", by_header=False)
-    assert presented(None, form(client_id="c")) == Presented("c", None, by_header=False)
+    assert presented(None, form(client_id="c", client_secret="s")) == PresentedCredentials(
+        "c", "s", by_header=False
+    )
+    assert presented(None, form(client_id="c")) == PresentedCredentials("c", None, by_header=False)
 
 
 def test_the_id_may_come_in_the_header() -> None:
-    assert presented(basic("c:s"), form()) == Presented("c", "s", by_header=True)
+    assert presented(basic("c:s"), form()) == PresentedCredentials("c", "s", by_header=True)
 
 
 def test_the_id_may_come_in_both_when_they_agree() -> None:
     both = form(client_id="c", client_secret="s")
-    assert presented(basic("c:s"), both) == Presented("c", "s", by_header=True)
-    assert presented(basic("c:s"), form(client_id="c")) == Presented("c", "s", by_header=True)
+    assert presented(basic("c:s"), both) == PresentedCredentials("c", "s", by_header=True)
+    assert presented(basic("c:s"), form(client_id="c")) == PresentedCredentials("c", "s", by_header=True)
 
 
 @pytest.mark.parametrize("values", [{"client_id": "other"}, {"client_secret": "other"}, {"client_id": "C"}])
@@ -119,18 +121,21 @@ def test_what_is_presented_does_not_show_its_secret() -> None:
 
 
 def test_a_public_client_needs_no_secret() -> None:
-    assert authenticate(PUBLIC, Presented("public", None, by_header=False)) is PUBLIC
+    assert authenticate(PUBLIC, PresentedCredentials("public", None, by_header=False)) is PUBLIC
 
 
 def test_a_confidential_client_proves_itself_by_its_secret() -> None:
     for by_header in (True, False):
-        assert authenticate(CONFIDENTIAL, Presented("confidential", "the secret", by_header)) is CONFIDENTIAL
+        assert (
+            authenticate(CONFIDENTIAL, PresentedCredentials("confidential", "the secret", by_header))
+            is CONFIDENTIAL
+        )
 
 
 @pytest.mark.parametrize("secret", [None, "", "wrong", "the secret ", "The secret", CONFIDENTIAL.secret_hash])
 def test_a_confidential_client_without_its_secret_is_refused(secret: str | None) -> None:
     with pytest.raises(DisplayedError):
-        authenticate(CONFIDENTIAL, Presented("confidential", secret, by_header=False))
+        authenticate(CONFIDENTIAL, PresentedCredentials("confidential", secret, by_header=False))
 
 
 @pytest.mark.parametrize(
@@ -164,12 +169,12 @@ def test_a_client_without_a_secret_that_has_keys_or_a_method_is_not_public() -> 
     for method in methods:
         client = dataclasses.replace(PUBLIC, token_endpoint_auth_method=method)
         with pytest.raises(DisplayedError):
-            authenticate(client, Presented("public", None, by_header=False))
+            authenticate(client, PresentedCredentials("public", None, by_header=False))
 
 
 @pytest.mark.parametrize("by_header", [True, False])
 def test_an_unknown_client_and_a_wrong_secret_get_the_same_answer(by_header: bool) -> None:
-    who = Presented("confidential", "wrong", by_header)
+    who = PresentedCredentials("confidential", "wrong", by_header)
     unknown = refusal(lambda: authenticate(None, who))
     wrong = refusal(lambda: authenticate(CONFIDENTIAL, who))
     assert isinstance(unknown, DisplayedError)

@@ -12,16 +12,16 @@ from oauth_core.model import AccessClaims, Service
 from oauth_core.policy.access import Rights, rights_of
 from oauth_core.policy.decision import (
     Allow,
-    Availability,
+    DecisionContext,
     Deny,
     DenyReason,
-    Facts,
     Isolated,
-    Liveness,
+    ServiceStatus,
+    TokenStatus,
     Unverified,
     decide,
 )
-from oauth_core.policy.rbac import Policy
+from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
 
 NOW = 1_800_000_000
@@ -29,7 +29,7 @@ TIME = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1/m
 NOTES = Service("notes", "Notes", "https://mcp.example/notes", "http://127.0.0.1:2/mcp", "mcp.notes")
 
 
-EVERYBODY = Policy.of((), (TIME, NOTES))
+EVERYBODY = RbacPolicy.of((), (TIME, NOTES))
 
 
 def make_claims(
@@ -59,15 +59,15 @@ def make_facts(
     service: Service | None = TIME,
     routed_as: str | None = None,
     token: Verified | Rejected | Unverified | None = None,
-    liveness: Liveness = Liveness.ACTIVE,
-    availability: Availability | Isolated = Availability.OPEN,
+    liveness: TokenStatus = TokenStatus.ACTIVE,
+    availability: ServiceStatus | Isolated = ServiceStatus.OPEN,
     now: int = NOW,
-) -> Facts:
+) -> DecisionContext:
     token = Verified(make_claims()) if token is None else token
-    return Facts(service, routed_as, token, liveness, availability, now, rights(token))
+    return DecisionContext(service, routed_as, token, liveness, availability, now, rights(token))
 
 
-def reason(facts: Facts) -> DenyReason:
+def reason(facts: DecisionContext) -> DenyReason:
     decision = decide(facts)
     assert isinstance(decision, Deny)
     return decision.reason
@@ -127,11 +127,11 @@ def test_a_token_without_the_very_scope_is_refused(scope: str) -> None:
 
 
 def test_a_revoked_token_is_refused() -> None:
-    assert reason(make_facts(liveness=Liveness.REVOKED)) == DenyReason.REVOKED
+    assert reason(make_facts(liveness=TokenStatus.REVOKED)) == DenyReason.REVOKED
 
 
 def test_a_token_that_redis_did_not_speak_for_is_refused_as_unknown() -> None:
-    assert reason(make_facts(liveness=Liveness.UNKNOWN)) == DenyReason.TOKEN_STATE_UNKNOWN
+    assert reason(make_facts(liveness=TokenStatus.UNKNOWN)) == DenyReason.TOKEN_STATE_UNKNOWN
 
 
 def test_a_token_that_expired_while_redis_was_asked_is_refused() -> None:
@@ -139,12 +139,12 @@ def test_a_token_that_expired_while_redis_was_asked_is_refused() -> None:
 
 
 def test_a_revoked_token_is_not_told_to_ask_for_more_scope() -> None:
-    facts = make_facts(token=Verified(make_claims(scope="")), liveness=Liveness.REVOKED)
+    facts = make_facts(token=Verified(make_claims(scope="")), liveness=TokenStatus.REVOKED)
     assert reason(facts) == DenyReason.REVOKED
 
 
 def test_a_genuine_token_that_is_refused_is_named_in_the_denial() -> None:
-    decision = decide(make_facts(liveness=Liveness.REVOKED))
+    decision = decide(make_facts(liveness=TokenStatus.REVOKED))
     assert isinstance(decision, Deny)
     assert decision.claims == make_claims()
 
@@ -161,15 +161,15 @@ _facts = st.builds(
     service=st.sampled_from([TIME, NOTES, None]),
     routed_as=st.sampled_from([None, "time", "notes", ""]),
     token=_tokens,
-    liveness=st.sampled_from(Liveness),
-    availability=st.sampled_from([*Availability, Isolated("repairs", NOW)]),
+    liveness=st.sampled_from(TokenStatus),
+    availability=st.sampled_from([*ServiceStatus, Isolated("repairs", NOW)]),
     now=st.integers(NOW - 2, NOW + 2),
 )
 
 
 @given(_facts)
 @example(make_facts())
-def test_allowed_means_that_every_fact_says_yes(facts: Facts) -> None:
+def test_allowed_means_that_every_fact_says_yes(facts: DecisionContext) -> None:
     decision = decide(facts)
     everything_holds = (
         facts.service is not None
@@ -178,20 +178,22 @@ def test_allowed_means_that_every_fact_says_yes(facts: Facts) -> None:
         and facts.now < facts.token.claims.exp
         and facts.service.resource in facts.token.claims.aud
         and facts.service.scope in facts.token.claims.scope.split()
-        and facts.liveness is Liveness.ACTIVE
-        and facts.availability is Availability.OPEN
+        and facts.liveness is TokenStatus.ACTIVE
+        and facts.availability is ServiceStatus.OPEN
     )
     assert isinstance(decision, Allow) == everything_holds
 
 
-@given(_facts, st.sampled_from([Liveness.UNKNOWN, Liveness.REVOKED]))
-def test_no_fact_outweighs_a_token_that_is_not_known_to_live(facts: Facts, liveness: Liveness) -> None:
+@given(_facts, st.sampled_from([TokenStatus.UNKNOWN, TokenStatus.REVOKED]))
+def test_no_fact_outweighs_a_token_that_is_not_known_to_live(
+    facts: DecisionContext, liveness: TokenStatus
+) -> None:
     assert isinstance(decide(replace(facts, liveness=liveness)), Deny)
 
 
 @given(_facts)
 def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
-    facts: Facts,
+    facts: DecisionContext,
 ) -> None:
     decision = decide(replace(facts, availability=Isolated("repairs", NOW)))
     assert isinstance(decision, Deny)

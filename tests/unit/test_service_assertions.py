@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ext_authz.decision.allow_response import Permits
+from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.decision.envoy_messages import Names
 from oauth_core.errors import SettingsError
 from oauth_core.jose.signing_keys import VerifyingKeys, generate_key, public_jwks
@@ -90,7 +90,7 @@ def test_it_is_no_access_token_even_under_a_key_that_signs_both() -> None:
 
 @given(left=st.integers(1, 10_000), steps=st.lists(st.integers(0, 90), max_size=30))
 def test_what_is_sent_is_never_stale_and_never_outlives_the_token(left: int, steps: list[int]) -> None:
-    permits, who, now = Permits(signer=SIGNER), claims(exp=NOW + left), NOW
+    permits, who, now = AllowResponses(signer=SIGNER), claims(exp=NOW + left), NOW
     answer = permits.make(who, WANTING, (), now)
     for step in steps:
         now += step
@@ -104,7 +104,7 @@ def test_what_is_sent_is_never_stale_and_never_outlives_the_token(left: int, ste
 
 
 def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
-    permits = Permits(signer=SIGNER)
+    permits = AllowResponses(signer=SIGNER)
 
     def told(service: Service) -> str | None:
         answer = permits.make(claims(), service, (), NOW)
@@ -118,9 +118,11 @@ def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "permits", [Permits(), Permits(Names(IdentityHeaders(assertion="")), signer=SIGNER)], ids=["no key", "no name"]
+    "permits",
+    [AllowResponses(), AllowResponses(Names(IdentityHeaders(assertion="")), signer=SIGNER)],
+    ids=["no key", "no name"],
 )
-def test_a_service_that_wants_it_never_gets_a_request_without_it(permits: Permits) -> None:
+def test_a_service_that_wants_it_never_gets_a_request_without_it(permits: AllowResponses) -> None:
     with pytest.raises(RuntimeError, match="needs a restart"):
         permits.make(claims(), WANTING, (), NOW)
 

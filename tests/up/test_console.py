@@ -16,7 +16,7 @@ import pytest
 from portcullis.supervisor.child import Child, ChildSpec, Event, Failure
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.log_files import LogFiles
-from portcullis.supervisor.process_group import Fleet, StartFailedError, SupervisionError
+from portcullis.supervisor.process_group import ProcessGroup, StartFailedError, SupervisionError
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, until
 from tests.up.test_child import QUICK, SLEEPER, FileProbe
@@ -136,7 +136,7 @@ async def test_a_supervising_task_that_ends_by_itself_ends_the_gateway_with_an_e
         if event is Event.DIED:
             raise broken
 
-    fleet = Fleet(LogFiles(tmp_path, 10_000_000), tell, QUICK)
+    fleet = ProcessGroup(LogFiles(tmp_path, 10_000_000), tell, QUICK)
 
     def when_ready() -> None:
         (child,) = (child for stage in fleet._started for child in stage)
@@ -167,7 +167,7 @@ async def test_what_is_done_once_a_child_is_ready_is_over_before_the_next_stage_
 
     async def run(then: Callable[[], Awaitable[str | None]]) -> None:
         told.clear()
-        fleet = Fleet(
+        fleet = ProcessGroup(
             LogFiles(tmp_path, 10_000_000), lambda *line: told.append(line), QUICK, once_ready={"first": then}
         )
         await fleet.run([[first], [second]], [], lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.settings.gateway import RedisSettings
 from oauth_core.store import keyspace
-from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.client_cache.client_cache import ClientCache
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import roster
@@ -66,7 +66,7 @@ def revoke(redis: Written, jti: str) -> None:
 @asynccontextmanager
 async def view_of(
     redis: RedisServer, *, socket: Path | None = None, user: str = "check", **changes: Any
-) -> AsyncIterator[LocalView]:
+) -> AsyncIterator[ClientCache]:
     """A view of `redis`, as the check service makes it; it may not have a link yet."""
     client = AsyncRedis(
         unix_socket_path=str(socket or redis.socket),
@@ -77,7 +77,7 @@ async def view_of(
         socket_timeout=changes.get("timeout", BOUND),
         socket_connect_timeout=changes.get("timeout", BOUND),
     )
-    view = LocalView(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    view = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:
         yield view
@@ -95,9 +95,9 @@ async def eventually(happened: Callable[[], object]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def answers_until(view: LocalView, jti: str, wanted: Liveness) -> list[Liveness]:
+async def answers_until(view: ClientCache, jti: str, wanted: TokenStatus) -> list[TokenStatus]:
     """Ask again and again until `wanted` is the answer; every answer on the way."""
-    answers: list[Liveness] = []
+    answers: list[TokenStatus] = []
     deadline = time.monotonic() + PATIENCE
     while not answers or answers[-1] is not wanted:
         assert time.monotonic() < deadline, f"still {answers[-1:]}"
@@ -106,10 +106,10 @@ async def answers_until(view: LocalView, jti: str, wanted: Liveness) -> list[Liv
     return answers
 
 
-async def learned(view: LocalView, jti: str) -> None:
+async def learned(view: ClientCache, jti: str) -> None:
     """Return once the view knows without asking that `jti` is alive."""
     deadline = time.monotonic() + PATIENCE
-    while view.known(jti) is not Liveness.ACTIVE:
+    while view.known(jti) is not TokenStatus.ACTIVE:
         assert time.monotonic() < deadline
         await view.of(jti)
         await asyncio.sleep(0.002)
@@ -137,11 +137,11 @@ def redis_settings(url: str, *, password: str) -> RedisSettings:
 
 
 @asynccontextmanager
-async def view_over(url: str, **changes: Any) -> AsyncIterator[LocalView]:
+async def view_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
     """A view of several servers, from the settings on as the check service makes it."""
     settings = redis_settings(url, password=PASSWORD)
     servers = roster(settings, bound=BOUND, clock=unsleeping_clock)
-    view = LocalView(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:
         yield view

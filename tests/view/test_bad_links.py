@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.crc import key_slot
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 from tests.view.conftest import (
@@ -31,7 +31,7 @@ from tests.view.test_faults import assert_never_passes_again, more_answers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.store.client_cache.client_cache import LocalView
+    from oauth_core.store.client_cache.client_cache import ClientCache
     from tests.support.redis_server import RedisServer
     from tests.view.proxy import Proxy
 
@@ -74,9 +74,9 @@ def swallow(proxy: Proxy, *ways: str) -> None:
             getattr(connection, way).is_swallowing = True
 
 
-async def refused_for_good(view: LocalView, jti: str) -> None:
+async def refused_for_good(view: ClientCache, jti: str) -> None:
     """The token is refused, perhaps unknown before, and never passes again."""
-    assert_never_passes_again(await answers_until(view, jti, Liveness.REVOKED) + await more_answers(view, jti))
+    assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED) + await more_answers(view, jti))
 
 
 @pytest.mark.parametrize("ways", [("to_client",), ("to_redis",), ("to_client", "to_redis")])
@@ -101,11 +101,11 @@ async def test_cut_off_from_the_one_server_that_counts_its_tokens_are_unknown_un
         proxy.is_swallowing = True
         swallow(proxy, "to_client", "to_redis")
         revoke(group, jti)
-        answers = await answers_until(view, jti, Liveness.UNKNOWN) + await more_answers(view, jti)
+        answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
         assert_never_passes_again(answers)
         assert not view.is_linked
         proxy.is_swallowing = False
-        assert Liveness.ACTIVE not in await answers_until(view, jti, Liveness.REVOKED)
+        assert TokenStatus.ACTIVE not in await answers_until(view, jti, TokenStatus.REVOKED)
         await eventually(lambda: view.is_linked)
 
 
@@ -127,7 +127,7 @@ async def test_what_arrives_later_than_the_bound_is_not_believed(group: Group, j
         for connection in proxy.connections:
             connection.to_client.delay = BOUND * 1.5
         revoke(group, jti)
-        answers = await answers_until(view, jti, Liveness.UNKNOWN) + await more_answers(view, jti)
+        answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
         assert_never_passes_again(answers)
         proxy.delay = 0
         await refused_for_good(view, jti)
@@ -146,7 +146,7 @@ async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_misse
                         if connection["user"] == "check":
                             client.client_kill_filter(_id=connection["id"])
             revoke(group, jti)
-            assert_never_passes_again(await answers_until(view, jti, Liveness.REVOKED))
+            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
             await eventually(lambda before=links: view.counts.links > before)  # type: ignore[misc]
             bring_to_life(group, jti)
 
@@ -168,6 +168,6 @@ async def test_random_troubles_never_let_a_revoked_token_pass_again(group: Group
                 case 2:
                     await proxy.stop()
             revoke(group, jti)
-            answers = await answers_until(view, jti, Liveness.REVOKED)
+            answers = await answers_until(view, jti, TokenStatus.REVOKED)
             answers += [await view.of(jti) for _ in range(20)]
             assert_never_passes_again(answers)

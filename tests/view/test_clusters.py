@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.crc import key_slot
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
 from tests.support.redis_groups import ClusterGroup, running_cluster, until
 from tests.view.conftest import (
@@ -52,12 +52,12 @@ async def test_tokens_of_every_node_are_known_without_asking_and_their_end_is_to
             await learned(view, jti)
         for jti in names:
             revoke(group, jti)
-            assert_never_passes_again(await answers_until(view, jti, Liveness.REVOKED))
+            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
         with group.owner_of(_slot("again")).client() as client:
             bring_to_life(group, "again")
             await learned(view, "again")
             client.flushall()
-        assert_never_passes_again(await answers_until(view, "again", Liveness.REVOKED))
+        assert_never_passes_again(await answers_until(view, "again", TokenStatus.REVOKED))
 
 
 async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_others_answer_meanwhile(
@@ -74,14 +74,14 @@ async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_other
         await learned(view, lost)
         await learned(view, others[0])
         old.kill()
-        await answers_until(view, lost, Liveness.UNKNOWN)
-        await answers_until(view, others[0], Liveness.ACTIVE)
+        await answers_until(view, lost, TokenStatus.UNKNOWN)
+        await answers_until(view, others[0], TokenStatus.ACTIVE)
         await asyncio.to_thread(until, lambda: group.owner_of(0) is not old)
         await learned(view, lost)
         with group.owner_of(_slot(lost)).client() as client:
             assert client.delete(keyspace.token(lost)) == 1
-        answers = await answers_until(view, lost, Liveness.REVOKED)
-        assert_never_passes_again([answer for answer in answers if answer is not Liveness.UNKNOWN])
+        answers = await answers_until(view, lost, TokenStatus.REVOKED)
+        assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
 
 
 async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(group: ClusterGroup) -> None:
@@ -99,8 +99,8 @@ async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(gr
             for jti in names[::2]:
                 assert client.delete(keyspace.token(jti)) == 1
         for jti in names[::2]:
-            answers = await answers_until(view, jti, Liveness.REVOKED)
-            assert_never_passes_again([answer for answer in answers if answer is not Liveness.UNKNOWN])
+            answers = await answers_until(view, jti, TokenStatus.REVOKED)
+            assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
         for jti in names[1::2]:
             await learned(view, jti)
         assert old is not new
@@ -122,13 +122,13 @@ async def test_a_slot_that_moves_takes_its_tokens_along_and_what_was_known_of_th
             moving: tuple[object, ...] = ("MIGRATE", "127.0.0.1", group.port_of(target), "", 0, 5000)
             at_source.execute_command(*moving, "AUTH", ADMIN_PASSWORD, "KEYS", key)
             # Neither side owns all of it now: who asks is sent on.
-            assert (await answers_until(view, jti, Liveness.ACTIVE))[-1] is Liveness.ACTIVE
+            assert (await answers_until(view, jti, TokenStatus.ACTIVE))[-1] is TokenStatus.ACTIVE
             for client in (at_target, at_source):
                 client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
             await learned(view, jti)
             assert at_target.delete(key) == 1
-        answers = await answers_until(view, jti, Liveness.REVOKED)
-        assert_never_passes_again([answer for answer in answers if answer is not Liveness.UNKNOWN])
+        answers = await answers_until(view, jti, TokenStatus.REVOKED)
+        assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
 
 
 async def test_a_node_that_is_silent_or_comes_back_empty_is_unknown_and_then_right(group: ClusterGroup) -> None:
@@ -139,12 +139,12 @@ async def test_a_node_that_is_silent_or_comes_back_empty_is_unknown_and_then_rig
         await learned(view, jti)
         last.pause()
         try:
-            await answers_until(view, jti, Liveness.UNKNOWN)
+            await answers_until(view, jti, TokenStatus.UNKNOWN)
         finally:
             last.resume()
         await learned(view, jti)
         last.kill()
-        await answers_until(view, jti, Liveness.UNKNOWN)
+        await answers_until(view, jti, TokenStatus.UNKNOWN)
         last.start()
-        answers = await answers_until(view, jti, Liveness.REVOKED)
-        assert Liveness.ACTIVE not in answers
+        answers = await answers_until(view, jti, TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers

@@ -6,7 +6,7 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING, Never, cast
 
-from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.client_cache.client_cache import ClientCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class LateRoster:
 
 async def test_a_server_that_is_heard_of_at_the_end_gets_no_link() -> None:
     roster = LateRoster()
-    view = LocalView(roster, timeout=1, bound=1, remembered=1)
+    view = ClientCache(roster, timeout=1, bound=1, remembered=1)
     keeping = asyncio.create_task(view.keep())
     await roster.has_begun.wait()
     keeping.cancel()

@@ -25,9 +25,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from oauth_core.store.client_cache.client_cache import LocalView
+from oauth_core.store.client_cache.client_cache import ClientCache
 from oauth_core.store.topology.cluster import ClusterNodes
 from oauth_core.store.topology.topology import Sentinels
 from tests.view.lives import Lives
@@ -36,7 +36,7 @@ from tests.view.simulation import Place, SentinelPlace, Server, SimulatedLoop
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oauth_core.store.topology.topology import Roster
+    from oauth_core.store.topology.topology import RedisTopology
 
 BOUND = 10.0
 NAMES = ("x", "y")
@@ -62,12 +62,12 @@ class FailOver(RuleBasedStateMachine):
             place.opinion = self.true_server.address
         self.truth = Lives()
         self.wrong: list[str] = []
-        self.view = LocalView(roster, timeout=BOUND, bound=BOUND, remembered=2, clock=self.loop.time)
+        self.view = ClientCache(roster, timeout=BOUND, bound=BOUND, remembered=2, clock=self.loop.time)
         self.keeping = self.loop.create_task(self.view.keep())
         for jti in NAMES:
             self.write(self.true_server, jti, exists=True)
 
-    def surroundings(self) -> tuple[Sequence[Place], Roster]:
+    def surroundings(self) -> tuple[Sequence[Place], RedisTopology]:
         """Who bears witness, and how the process asks them."""
         sentinels = [SentinelPlace(("sentinel", number)) for number in range(3)]
         roster = Sentinels(
@@ -114,7 +114,7 @@ class FailOver(RuleBasedStateMachine):
                 told = self.loop.create_task(self.view.of(jti))
                 while not told.done():  # within the view's own deadline
                     self.pass_time(BOUND / 40)
-                wanted = Liveness.ACTIVE if is_alive else Liveness.REVOKED
+                wanted = TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED
                 assert told.result() is wanted, jti
                 assert self.view.known(jti) is wanted, "and it is remembered"
             assert self.view.is_linked
@@ -238,13 +238,13 @@ class FailOver(RuleBasedStateMachine):
         asking.add_done_callback(partial(self.told, jti))
         self.flow()
 
-    def told(self, jti: str, asking: asyncio.Task[Liveness]) -> None:
+    def told(self, jti: str, asking: asyncio.Task[TokenStatus]) -> None:
         if not asking.cancelled():
             self.judge(jti, asking.result())
 
-    def judge(self, jti: str, answer: Liveness | None) -> None:
+    def judge(self, jti: str, answer: TokenStatus | None) -> None:
         now = self.loop.now
-        if answer is Liveness.ACTIVE and not self.truth.was(answer, jti, now - BOUND, now):
+        if answer is TokenStatus.ACTIVE and not self.truth.was(answer, jti, now - BOUND, now):
             self.wrong.append(f"{jti} passes at {now}")
 
     @rule(steps=st.sampled_from([1, 2, 4, 6]))
@@ -269,7 +269,7 @@ class FailOver(RuleBasedStateMachine):
 class FailOverInACluster(FailOver):
     """One process, a primary with its replica, and two other primaries."""
 
-    def surroundings(self) -> tuple[Sequence[Place], Roster]:
+    def surroundings(self) -> tuple[Sequence[Place], RedisTopology]:
         """See `FailOver`."""
         others = [Server(("server", number), is_primary=True) for number in (2, 3)]
         every: list[Server] = [*self.servers, *others]

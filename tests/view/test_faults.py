@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from tests.view.conftest import (
     BOUND,
     answers_until,
@@ -27,7 +27,7 @@ from tests.view.proxy import bad_link
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oauth_core.store.client_cache.client_cache import LocalView
+    from oauth_core.store.client_cache.client_cache import ClientCache
     from tests.support.redis_server import RedisServer
 
 
@@ -35,13 +35,13 @@ PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
 """For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
 
 
-def assert_never_passes_again(answers: Sequence[Liveness]) -> None:
+def assert_never_passes_again(answers: Sequence[TokenStatus]) -> None:
     """After the first answer that is not ACTIVE, none is."""
-    refused = [answer is not Liveness.ACTIVE for answer in answers]
+    refused = [answer is not TokenStatus.ACTIVE for answer in answers]
     assert refused == sorted(refused), answers
 
 
-async def more_answers(view: LocalView, jti: str) -> list[Liveness]:
+async def more_answers(view: ClientCache, jti: str) -> list[TokenStatus]:
     """Answers over some more of the time in which something stale might turn up."""
     answers = []
     for _ in range(8):
@@ -50,7 +50,7 @@ async def more_answers(view: LocalView, jti: str) -> list[Liveness]:
     return answers
 
 
-async def another_link(view: LocalView, links: int) -> None:
+async def another_link(view: ClientCache, links: int) -> None:
     """Return once more than `links` were made."""
     await eventually(lambda: view.counts.links > links)
 
@@ -61,11 +61,11 @@ async def test_a_redis_that_dies_is_unknown_and_one_that_comes_back_empty_has_re
     async with view_of(redis) as view:
         await learned(view, "live")
         redis.kill()
-        await answers_until(view, "live", Liveness.UNKNOWN)
-        assert set(await more_answers(view, "live")) == {Liveness.UNKNOWN}
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
         redis.start()
-        answers = await answers_until(view, "live", Liveness.REVOKED)
-        assert Liveness.ACTIVE not in answers
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers
         bring_to_life(redis, "live")
         await learned(view, "live")
 
@@ -78,7 +78,7 @@ async def test_a_redis_that_was_replaced_by_an_empty_one_between_two_questions_i
         redis.kill()
         redis.start()
         assert_never_passes_again(
-            await answers_until(view, "live", Liveness.REVOKED) + await more_answers(view, "live")
+            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
         )
 
 
@@ -89,20 +89,20 @@ async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_w
         await learned(view, "live")
         redis.pause()
         try:
-            assert view.known("live") is Liveness.ACTIVE, "a short silence is no reason to refuse"
-            answers = await answers_until(view, "live", Liveness.UNKNOWN) + await more_answers(view, "live")
+            assert view.known("live") is TokenStatus.ACTIVE, "a short silence is no reason to refuse"
+            answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
             assert_never_passes_again(answers)
         finally:
             redis.resume()
         await learned(view, "live")
         revoke(redis, "live")
-        await answers_until(view, "live", Liveness.REVOKED)
+        await answers_until(view, "live", TokenStatus.REVOKED)
 
 
 async def test_it_starts_without_redis_and_finds_it_later(redis: RedisServer) -> None:
     redis.kill()
     async with view_of(redis) as view:
-        assert await view.of("live") is Liveness.UNKNOWN
+        assert await view.of("live") is TokenStatus.UNKNOWN
         redis.start()
         bring_to_life(redis, "live")
         await learned(view, "live")
@@ -120,7 +120,7 @@ async def test_on_a_half_open_link_a_revoked_token_is_refused_by_asking_elsewher
             connection.to_redis.is_swallowing = way in {"to_redis", "both"}
         revoke(redis, "live")
         assert_never_passes_again(
-            await answers_until(view, "live", Liveness.REVOKED) + await more_answers(view, "live")
+            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
         )
         bring_to_life(redis, "live")
         await learned(view, "live")
@@ -140,14 +140,14 @@ async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_aft
         for connection in proxy.connections:
             connection.to_client.is_swallowing = connection.to_redis.is_swallowing = True
         revoke(redis, "live")
-        answers = await answers_until(view, "live", Liveness.UNKNOWN) + await more_answers(view, "live")
+        answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
         assert_never_passes_again(answers)
-        assert await view.of("good") is Liveness.UNKNOWN
+        assert await view.of("good") is TokenStatus.UNKNOWN
         proxy.is_swallowing = False
         if not new_connections_open:
             socket.with_suffix(".away").rename(socket)
-        answers = await answers_until(view, "live", Liveness.REVOKED)
-        assert Liveness.ACTIVE not in answers
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers
         await learned(view, "good")
 
 
@@ -163,8 +163,8 @@ async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_mean
         time.sleep(2 * PATIENT["bound"])  # noqa: ASYNC251 - the fault itself
         assert view.known("live") is None
         await eventually(lambda: view.is_linked)
-        assert view.known("live") is (None if is_revoked else Liveness.ACTIVE)
-        assert await view.of("live") is (Liveness.REVOKED if is_revoked else Liveness.ACTIVE)
+        assert view.known("live") is (None if is_revoked else TokenStatus.ACTIVE)
+        assert await view.of("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
         assert view.counts.links == links
         assert commands(redis, "pttl") - asked == is_revoked
 
@@ -176,7 +176,7 @@ async def test_a_link_that_is_slow_but_within_the_bound_is_used(redis: RedisServ
             await learned(view, "live")
             revoke(redis, "live")
             assert_never_passes_again(
-                await answers_until(view, "live", Liveness.REVOKED) + await more_answers(view, "live")
+                await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
             )
             assert view.counts.links == 1
 
@@ -188,10 +188,10 @@ async def test_what_arrives_later_than_the_bound_is_not_believed(redis: RedisSer
         for connection in proxy.connections:
             connection.to_client.delay = BOUND * 1.5
         revoke(redis, "live")
-        answers = await answers_until(view, "live", Liveness.UNKNOWN) + await more_answers(view, "live")
+        answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
         assert_never_passes_again(answers)
         proxy.delay = 0
-        await answers_until(view, "live", Liveness.REVOKED)
+        await answers_until(view, "live", TokenStatus.REVOKED)
 
 
 async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(redis: RedisServer) -> None:
@@ -206,7 +206,7 @@ async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(
                     if connection["user"] == "check":
                         assert client.client_kill_filter(_id=connection["id"])
                 client.delete(f"token:{jti}")
-            assert_never_passes_again(await answers_until(view, jti, Liveness.REVOKED))
+            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
             await another_link(view, links)
 
 
@@ -216,11 +216,11 @@ async def test_a_token_that_was_revoked_while_there_was_no_link_is_refused_by_th
         away = socket.with_suffix(".away")
         socket.rename(away)
         await proxy.stop()
-        await answers_until(view, "live", Liveness.UNKNOWN)
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
         revoke(redis, "live")
         away.rename(socket)
-        answers = await answers_until(view, "live", Liveness.REVOKED)
-        assert Liveness.ACTIVE not in answers
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers
 
 
 async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again(redis: RedisServer) -> None:
@@ -228,7 +228,7 @@ async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again
         await eventually(lambda: view.is_linked)
         for connection in proxy.connections:
             connection.to_redis.is_swallowing = True
-        assert await view.of("never-seen") is Liveness.REVOKED
+        assert await view.of("never-seen") is TokenStatus.REVOKED
 
 
 async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: RedisServer) -> None:
@@ -248,6 +248,6 @@ async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: Redis
                 case 2:
                     await proxy.stop()
             revoke(redis, jti)
-            answers = await answers_until(view, jti, Liveness.REVOKED)
+            answers = await answers_until(view, jti, TokenStatus.REVOKED)
             answers += [await view.of(jti) for _ in range(20)]
             assert_never_passes_again(answers)

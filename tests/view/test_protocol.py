@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from oauth_core.policy.decision import Liveness
-from oauth_core.store.client_cache.token_cache import DEAD_FOR, Question, View
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store.client_cache.token_cache import DEAD_FOR, Question, TokenCache
 from tests.view.lives import FOREVER, Life, Lives
 
 BOUND = 10.0
@@ -37,7 +37,7 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.redis = Redis()
-        self.view: View[None] = View(bound=BOUND, size=2, dead_size=2)
+        self.view: TokenCache[None] = TokenCache(bound=BOUND, size=2, dead_size=2)
         self.to_redis: list[tuple[str, Asked | float]] = []
         self.to_view: list[tuple[str, Asked | float | str | None, int]] = []
         self.is_dark = False
@@ -164,7 +164,7 @@ class Protocol(RuleBasedStateMachine):
             while self.to_redis or self.to_view:
                 (self.redis_answers_one if self.to_redis else self.one_arrives)()
         is_alive = self.redis.life(jti, self.now) is not None
-        assert self.view.known(jti, self.now) is (Liveness.ACTIVE if is_alive else Liveness.REVOKED)
+        assert self.view.known(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
 
     # -- what must always hold
 
@@ -180,7 +180,7 @@ class Protocol(RuleBasedStateMachine):
         if self.is_dark or self.to_view:
             return
         for jti in NAMES:
-            if self.view.known(jti, self.now) is Liveness.ACTIVE:
+            if self.view.known(jti, self.now) is TokenStatus.ACTIVE:
                 assert self.redis.life(jti, self.now) is not None, jti
 
 
@@ -188,19 +188,19 @@ Protocol.TestCase.settings = settings(max_examples=500, stateful_step_count=40, 
 test_the_protocol_against_every_order_of_events = Protocol.TestCase
 
 
-def linked(bound: float = BOUND) -> View[None]:
-    view: View[None] = View(bound=bound, size=10, dead_size=10)
+def linked(bound: float = BOUND) -> TokenCache[None]:
+    view: TokenCache[None] = TokenCache(bound=bound, size=10, dead_size=10)
     view.answered(0.0)
     return view
 
 
 def test_an_answer_is_remembered_until_the_heartbeat_stops() -> None:
     view = linked()
-    assert view.learn(view.ask("a", 0.0, None), -1, 0.1) is Liveness.ACTIVE
-    assert view.known("a", BOUND - 0.1) is Liveness.ACTIVE
+    assert view.learn(view.ask("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
+    assert view.known("a", BOUND - 0.1) is TokenStatus.ACTIVE
     assert view.known("a", BOUND) is None
     view.answered(BOUND)
-    assert view.known("a", BOUND) is Liveness.ACTIVE, "and counts again when it goes on"
+    assert view.known("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
 
 
 def test_an_invalidation_that_overtakes_the_answer_is_not_lost() -> None:
@@ -208,7 +208,7 @@ def test_an_invalidation_that_overtakes_the_answer_is_not_lost() -> None:
     question = view.ask("a", 0.0, None)
     view.invalidate("a")
     assert view.under_way("a") is None, "whoever asks now must ask anew"
-    assert view.learn(question, -1, 0.1) is Liveness.ACTIVE, "whoever asked before is told what was true then"
+    assert view.learn(question, -1, 0.1) is TokenStatus.ACTIVE, "whoever asked before is told what was true then"
     assert view.known("a", 0.2) is None
 
 
@@ -227,8 +227,8 @@ def test_the_late_answer_of_an_overtaken_question_does_not_end_the_new_one() -> 
     new = view.ask("a", 0.1, None)
     view.learn(old, -1, 0.2)
     assert view.under_way("a") is new
-    assert view.learn(new, -2, 0.3) is Liveness.REVOKED
-    assert view.known("a", 0.3) is Liveness.REVOKED
+    assert view.learn(new, -2, 0.3) is TokenStatus.REVOKED
+    assert view.known("a", 0.3) is TokenStatus.REVOKED
 
 
 def test_an_answer_that_was_on_its_way_for_too_long_is_not_told() -> None:
@@ -241,24 +241,24 @@ def test_an_answer_that_was_on_its_way_for_too_long_is_not_told() -> None:
 def test_a_token_is_not_believed_past_the_life_that_redis_told_even_if_redis_tells_no_more() -> None:
     view = linked()
     view.learn(view.ask("a", 1.0, None), 2000, 1.5)
-    assert view.known("a", 2.9) is Liveness.ACTIVE
+    assert view.known("a", 2.9) is TokenStatus.ACTIVE
     assert view.known("a", 3.0) is None
 
 
 def test_a_dead_token_is_remembered_briefly() -> None:
     view = linked()
     view.learn(view.ask("a", 0.0, None), -2, 0.1)
-    assert view.known("a", DEAD_FOR - 0.1) is Liveness.REVOKED
+    assert view.known("a", DEAD_FOR - 0.1) is TokenStatus.REVOKED
     assert view.known("a", DEAD_FOR) is None
 
 
 def test_dead_tokens_do_not_push_good_ones_out() -> None:
-    view: View[None] = View(bound=BOUND, size=2, dead_size=5)
+    view: TokenCache[None] = TokenCache(bound=BOUND, size=2, dead_size=5)
     view.answered(0.0)
     view.learn(view.ask("good", 0.0, None), -1, 0.0)
     for number in range(1000):
         view.learn(view.ask(str(number), 0.0, None), -2, 0.0)
-    assert view.known("good", 0.1) is Liveness.ACTIVE
+    assert view.known("good", 0.1) is TokenStatus.ACTIVE
     assert len(view) <= 11
 
 

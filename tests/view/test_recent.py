@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.store.client_cache.lru_cache import Recent
+from oauth_core.store.client_cache.lru_cache import LruCache
 
 KEYS = st.integers(0, 12)
 
@@ -15,7 +15,7 @@ KEYS = st.integers(0, 12)
 def test_the_last_used_are_always_there_and_a_value_is_never_stale(
     steps: list[tuple[str, int]], size: int
 ) -> None:
-    recent: Recent[int, int] = Recent(size)
+    recent: LruCache[int, int] = LruCache(size)
     newest: dict[int, int] = {}  # the value last put, in the order of use
     for number, (what, key) in enumerate(steps):
         if what == "put":
@@ -35,7 +35,7 @@ def test_the_last_used_are_always_there_and_a_value_is_never_stale(
 
 
 def test_everything_can_be_forgotten() -> None:
-    recent: Recent[int, int] = Recent(3)
+    recent: LruCache[int, int] = LruCache(3)
     for key in range(5):
         recent.put(key, key)
     recent.clear()
@@ -44,7 +44,7 @@ def test_everything_can_be_forgotten() -> None:
 
 
 def test_a_memory_that_is_cleared_again_and_again_frees_what_it_held() -> None:
-    recent: Recent[int, int] = Recent(100)
+    recent: LruCache[int, int] = LruCache(100)
     for turn in range(50):
         for key in range(100):
             recent.put(key, turn)
@@ -56,4 +56,4 @@ def test_a_memory_that_is_cleared_again_and_again_frees_what_it_held() -> None:
 
 def test_a_memory_for_nobody_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="room"):
-        Recent(0)
+        LruCache(0)

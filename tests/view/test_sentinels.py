@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
 from tests.support.redis_groups import SentinelGroup, running_sentinels, until
 from tests.view.conftest import (
@@ -50,11 +50,11 @@ async def test_a_primary_that_is_killed_is_followed_to_its_successor(group: Sent
         await learned(view, "live")
         old = group.primary()
         old.kill()
-        await answers_until(view, "live", Liveness.UNKNOWN)
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
         await asyncio.to_thread(group.wait_for_failover, old)
         revoke(group, "live")
-        answers = await answers_until(view, "live", Liveness.REVOKED)
-        assert_never_passes_again([a for a in answers if a is not Liveness.UNKNOWN])
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert_never_passes_again([a for a in answers if a is not TokenStatus.UNKNOWN])
         bring_to_life(group, "live")
         await learned(view, "live")
 
@@ -68,12 +68,12 @@ async def test_a_primary_that_was_frozen_and_wakes_as_a_stranger_is_not_believed
         try:
             await asyncio.to_thread(group.wait_for_failover, old)
             revoke(group, "live")
-            await answers_until(view, "live", Liveness.REVOKED)
+            await answers_until(view, "live", TokenStatus.REVOKED)
         finally:
             old.resume()
         with old.client() as client:
             assert client.exists(keyspace.token("live")), "the test is about a server that does not know"
-        assert Liveness.ACTIVE not in await more_answers(view, "live")
+        assert TokenStatus.ACTIVE not in await more_answers(view, "live")
 
 
 async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_about_is_not_trusted(
@@ -87,8 +87,8 @@ async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_abou
         await learned(view, "live")
         second.pause()
         try:
-            await answers_until(view, "live", Liveness.UNKNOWN)
-            assert set(await more_answers(view, "live")) == {Liveness.UNKNOWN}
+            await answers_until(view, "live", TokenStatus.UNKNOWN)
+            assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
             assert not view.is_linked
         finally:
             second.resume()
@@ -101,7 +101,7 @@ async def test_a_server_that_does_not_call_itself_the_primary_is_not_believed(gr
         for sentinel in group.sentinels.values():
             sentinel.pause()
         try:
-            await answers_until(view, "live", Liveness.UNKNOWN)
+            await answers_until(view, "live", TokenStatus.UNKNOWN)
         finally:
             for sentinel in group.sentinels.values():
                 sentinel.resume()
@@ -109,7 +109,7 @@ async def test_a_server_that_does_not_call_itself_the_primary_is_not_believed(gr
         other = next(iter(group.servers.keys() - {_port_of_primary(group)}))
         with group.client() as client:
             client.execute_command("REPLICAOF", "127.0.0.1", other)
-        await answers_until(view, "live", Liveness.UNKNOWN)
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
 
 
 def _port_of_primary(group: SentinelGroup) -> int:
@@ -124,7 +124,7 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
     for jti in names:
         bring_to_life(group, jti)
     async with view_over(_url(group)) as view:
-        answers: dict[str, list[Liveness]] = {jti: [] for jti in names}
+        answers: dict[str, list[TokenStatus]] = {jti: [] for jti in names}
 
         async def ask() -> None:
             while True:
@@ -141,15 +141,15 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
         await asyncio.to_thread(group.wait_for_failover, old)
         for jti in names[::2]:
             await asyncio.to_thread(revoke, group, jti)
-        await answers_until(view, names[0], Liveness.REVOKED)
+        await answers_until(view, names[0], TokenStatus.REVOKED)
         await learned(view, names[1])
-        await eventually(lambda: all(answers[jti][-1] is Liveness.REVOKED for jti in names[::2]))
+        await eventually(lambda: all(answers[jti][-1] is TokenStatus.REVOKED for jti in names[::2]))
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         for jti in names[::2]:
-            known = [answer for answer in answers[jti] if answer is not Liveness.UNKNOWN]
+            known = [answer for answer in answers[jti] if answer is not TokenStatus.UNKNOWN]
             assert_never_passes_again(known)
-        assert all(Liveness.REVOKED not in answers[jti] for jti in names[1::2])
+        assert all(TokenStatus.REVOKED not in answers[jti] for jti in names[1::2])
 
 
 async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_killed_come_back(
@@ -164,7 +164,7 @@ async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_kille
                     if connection["user"] == "check":
                         client.client_kill_filter(_id=connection["id"])
                 client.flushall()
-            assert_never_passes_again(await answers_until(view, "live", Liveness.REVOKED))
+            assert_never_passes_again(await answers_until(view, "live", TokenStatus.REVOKED))
             await eventually(lambda before=links: view.counts.links > before)  # type: ignore[misc]
             bring_to_life(group, "live", ex=600 + turn)
 
@@ -182,7 +182,7 @@ async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_r
         for sentinel in group.sentinels.values():
             sentinel.resume()
         assert_never_passes_again(
-            await answers_until(view, "live", Liveness.REVOKED) + await more_answers(view, "live")
+            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
         )
         bring_to_life(group, "live")
         await learned(view, "live")
@@ -192,7 +192,7 @@ async def test_it_starts_before_the_sentinels_do(group: SentinelGroup) -> None:
     for sentinel in group.sentinels.values():
         sentinel.kill()
     async with view_over(_url(group)) as view:
-        assert await view.of("live") is Liveness.UNKNOWN
+        assert await view.of("live") is TokenStatus.UNKNOWN
         for sentinel in group.sentinels.values():
             sentinel.start()
         await learned(view, "live")

@@ -14,7 +14,7 @@ from oauth_core.model import AccessClaims, Block, Client, Grant, KnownUser, User
 from oauth_core.policy.decision import Isolated
 from oauth_core.store.connection import connect
 from oauth_core.store.records.clients import ClientStore
-from oauth_core.store.records.disabled_services import IsolationStore
+from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_core.store.records.refresh_families import Reused, Rotated
@@ -126,7 +126,7 @@ async def test_a_limit_counts(group: SentinelGroup | ClusterGroup) -> None:
 
 async def test_a_service_is_isolated_and_comes_back(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
-        store = IsolationStore(redis)
+        store = DisabledServiceStore(redis)
         await store.isolate("alpha", Isolated(since=1, reason="a test"))
         assert list(await store.read()) == ["alpha"]
         assert await store.restore("alpha")

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from redis.asyncio import Redis
 
-from oauth_core.store.records.leases import LeaseStore, Rest
+from oauth_core.store.records.leases import BackOff, LeaseStore
 from oauth_web.login import membership_schedule
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
@@ -171,7 +171,7 @@ async def test_one_process_at_a_time_checks_and_another_goes_on_when_it_died(red
         while not await other.acquire(work, seconds=60):
             pass
     assert not await one.extend(work, seconds=60)
-    await other.rest(work, Rest("rules", 60))
+    await other.rest(work, BackOff("rules", 60))
     resting = await one.resting(work)
     assert resting is not None
     assert resting.under == "rules"

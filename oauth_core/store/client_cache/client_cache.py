@@ -1,7 +1,7 @@
 """This process's view of Redis, wherever it is: one server, servers behind Sentinels, or a cluster.
 
-What each server says is a `NodeView`; which of them counts for a key, and until when, is the roster's to say. An
-answer is given only while both hold. The rules are in `oauth_core.store.client_cache.token_cache`.
+What each server says is a `ServerCache`; which of them counts for a key, and until when, is the roster's to say.
+An answer is given only while both hold. The rules are in `oauth_core.store.client_cache.token_cache`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Never
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.jose.jwk_set_signature import newest
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from oauth_core.store.client_cache.server_cache import NodeView, ViewCounts
-from oauth_core.store.client_cache.tracked_document import Copies, Watched
+from oauth_core.store.client_cache.server_cache import CacheCounts, ServerCache
+from oauth_core.store.client_cache.tracked_document import Copies, TrackedDocument
 from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import guarded
 from oauth_core.store.copies import places
@@ -24,20 +24,20 @@ from oauth_core.store.records.disabled_services import united
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from oauth_core.store.client_cache.tracking_connection import Link
+    from oauth_core.store.client_cache.tracking_connection import TrackingConnection
     from oauth_core.store.topology.quorum import Address
-    from oauth_core.store.topology.topology import Roster
+    from oauth_core.store.topology.topology import RedisTopology
 
 
 _PATIENCES_IN_BOUND = 8
 
 
-class LocalView:
+class ClientCache:
     """Tells whether tokens are alive, mostly without asking. Run `keep` for as long as it is used."""
 
     def __init__(
         self,
-        roster: Roster,
+        roster: RedisTopology,
         *,
         timeout: float,
         bound: float,
@@ -51,13 +51,13 @@ class LocalView:
         in seconds; the rest are numbers of tokens: remembered, remembered as dead, and asked for at once, of each
         server. `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
         """
-        self.counts = ViewCounts()
+        self.counts = CacheCounts()
         self._roster = roster
         self._bound = bound
         self._deadline = min(timeout, bound)
         self._clock = clock
         self._make = partial(
-            NodeView,
+            ServerCache,
             timeout=timeout,
             bound=bound,
             remembered=remembered,
@@ -68,7 +68,7 @@ class LocalView:
             changed=self._keys_changed,
             clock=clock,
         )
-        self._nodes: dict[Address, NodeView] = {}
+        self._nodes: dict[Address, ServerCache] = {}
         self._keeping: dict[Address, asyncio.Task[Never]] = {}
         self.published_keys = self._copies(keyspace.JWKS, newest)
         self.isolated_services = self._copies(keyspace.ISOLATED_SERVICES, united)
@@ -93,7 +93,7 @@ class LocalView:
     def __len__(self) -> int:
         return sum(len(node) for node in self._nodes.values())
 
-    def known(self, jti: str) -> Liveness | None:
+    def known(self, jti: str) -> TokenStatus | None:
         """What may be said of the token `jti` without asking Redis; `None` when it must be asked."""
         now = self._clock()
         address, until = self._roster.owner(keyspace.token(jti))
@@ -102,16 +102,16 @@ class LocalView:
         node = self._nodes.get(address)
         return None if node is None else node.known(jti, now)
 
-    async def of(self, jti: str) -> Liveness:
+    async def of(self, jti: str) -> TokenStatus:
         """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
         key = keyspace.token(jti)
         address, until = self._roster.owner(key)
         node = None if address is None or self._clock() >= until else self._nodes.get(address)
         if node is None:
-            return Liveness.UNKNOWN
+            return TokenStatus.UNKNOWN
         answer = await node.of(jti)
         # It may have become somebody else's to say while we waited, or have lost the others' confidence.
-        return answer if self._counts_still(key, node) else Liveness.UNKNOWN
+        return answer if self._counts_still(key, node) else TokenStatus.UNKNOWN
 
     async def keep(self) -> Never:
         """Keep a tracking link to every server that counts, for ever."""
@@ -148,7 +148,7 @@ class LocalView:
                     keeping.close()
         self._keys_changed(None)
 
-    def _counts_still(self, key: str, node: NodeView) -> bool:
+    def _counts_still(self, key: str, node: ServerCache) -> bool:
         address, until = self._roster.owner(key)
         return address is not None and self._clock() < until and self._nodes.get(address) is node
 
@@ -160,8 +160,8 @@ class LocalView:
         keys = places(key) if self._roster.is_spread else (key,)
         return Copies([self._watched(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND)
 
-    def _watched(self, key: str) -> Watched:
-        return Watched(
+    def _watched(self, key: str) -> TrackedDocument:
+        return TrackedDocument(
             key,
             partial(self._read_directly, key),
             link=lambda: self._link_for(key),
@@ -171,11 +171,11 @@ class LocalView:
             clock=self._clock,
         )
 
-    def _node_for(self, key: str, now: float) -> NodeView | None:
+    def _node_for(self, key: str, now: float) -> ServerCache | None:
         address, until = self._roster.owner(key)
         return None if address is None or now >= until else self._nodes.get(address)
 
-    def _link_for(self, key: str) -> Link | None:
+    def _link_for(self, key: str) -> TrackingConnection | None:
         node = self._node_for(key, self._clock())
         return None if node is None else node.link
 

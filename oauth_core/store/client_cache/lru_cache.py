@@ -15,7 +15,7 @@ V = TypeVar("V")
 _FREED_AT_EACH_WRITE = 4
 
 
-class Recent(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """Keeps at least the `size` keys that were used last, and about twice as many at most. `None` is no value."""
 
     __slots__ = ("_dying", "_old", "_size", "_young")

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Never
 
 from redis.exceptions import RedisError
 
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from oauth_core.store.client_cache.token_cache import View
-from oauth_core.store.client_cache.token_status import RedisLiveness
-from oauth_core.store.client_cache.tracking_connection import open_link
+from oauth_core.store.client_cache.token_cache import TokenCache
+from oauth_core.store.client_cache.token_status import RedisTokenStatus
+from oauth_core.store.client_cache.tracking_connection import open_tracking_connection
 from oauth_core.store.failures import known_cause
 from oauth_core.store.topology.cancellable_sleep import rest
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.store.client_cache.token_cache import Question
-    from oauth_core.store.client_cache.tracking_connection import Link
+    from oauth_core.store.client_cache.tracking_connection import TrackingConnection
 
 _TOKEN_PREFIX = keyspace.token("").encode()
 _RETRY_FIRST = 0.02
@@ -36,7 +36,7 @@ _RETRY_LAST = 0.5
 
 
 @dataclass(slots=True)
-class ViewCounts:
+class CacheCounts:
     """What happened since the start."""
 
     misses: int = 0
@@ -50,7 +50,7 @@ class ViewCounts:
     """Links that were opened; all but the first after one was lost."""
 
 
-class NodeView:
+class ServerCache:
     """Tells what one server says, mostly without asking it. Run `keep` for as long as it is used."""
 
     def __init__(
@@ -62,7 +62,7 @@ class NodeView:
         remembered: int,
         remembered_dead: int,
         concurrent: int,
-        counts: ViewCounts,
+        counts: CacheCounts,
         report: Callable[[str | None], None],
         changed: Callable[[list[bytes] | None], None],
         clock: Callable[[], float],
@@ -77,20 +77,20 @@ class NodeView:
         self._bound = bound
         self._concurrent = concurrent
         self._clock = clock
-        self._view: View[asyncio.Future[Liveness | None]] = View(
+        self._view: TokenCache[asyncio.Future[TokenStatus | None]] = TokenCache(
             bound=bound, size=remembered, dead_size=remembered_dead
         )
-        self._link: Link | None = None
+        self._link: TrackingConnection | None = None
         self._under_way = 0
         # An answer that took longer than the bound may not be believed any more.
         self._deadline = min(timeout, bound)
-        self._liveness = RedisLiveness(redis, timeout=self._deadline)
-        self._asked_directly: dict[str, asyncio.Task[Liveness]] = {}
+        self._liveness = RedisTokenStatus(redis, timeout=self._deadline)
+        self._asked_directly: dict[str, asyncio.Task[TokenStatus]] = {}
         self._report = report
         self._changed = changed
 
     @property
-    def link(self) -> Link | None:
+    def link(self) -> TrackingConnection | None:
         """The tracking link of this moment."""
         return self._link
 
@@ -107,7 +107,7 @@ class NodeView:
     def __len__(self) -> int:
         return len(self._view)
 
-    def known(self, jti: str, now: float) -> Liveness | None:
+    def known(self, jti: str, now: float) -> TokenStatus | None:
         """What may be said of the token `jti` without asking Redis; `None` when it must be asked.
 
         Nothing may while there is news: a token that was revoked before its caller asks is refused, however busy
@@ -121,7 +121,7 @@ class NodeView:
         """Who owns what may have changed: remember nothing from before."""
         self._view.invalidate_all()
 
-    async def of(self, jti: str) -> Liveness:
+    async def of(self, jti: str) -> TokenStatus:
         """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
         if self._link is not None and self._link.has_news:
             await asyncio.sleep(0)  # it is heard first
@@ -137,7 +137,7 @@ class NodeView:
                         return answer
                 return await self._ask_directly(jti)
         except TimeoutError:
-            return Liveness.UNKNOWN
+            return TokenStatus.UNKNOWN
 
     async def keep(self) -> Never:
         """Keep a tracking link, for ever. Without it every check asks Redis, so nothing here is fatal."""
@@ -146,7 +146,7 @@ class NodeView:
         while True:
             link = None
             try:
-                link = await open_link(self.redis, self, bound=self._bound, clock=self._clock)
+                link = await open_tracking_connection(self.redis, self, bound=self._bound, clock=self._clock)
                 self._link = link
                 self.counts.links += 1
                 self._report(None)
@@ -182,12 +182,12 @@ class NodeView:
                 self._view.invalidate(key.removeprefix(_TOKEN_PREFIX).decode())
         self._changed(keys)
 
-    async def _ask(self, link: Link, jti: str, now: float) -> Liveness | None:
+    async def _ask(self, link: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
         """Ask on the link, or wait with whoever asked already. `None` when the link broke or was too slow."""
         question = self._view.under_way(jti)
         if question is None:
             if self._is_full():
-                return Liveness.UNKNOWN
+                return TokenStatus.UNKNOWN
             question = self._view.ask(jti, now, asyncio.get_running_loop().create_future())
             self._send(link, question)
         else:
@@ -195,8 +195,8 @@ class NodeView:
         # Shielded: a caller that gives up must not take the others' answer along.
         return await asyncio.shield(question.waiter)
 
-    def _send(self, link: Link, question: Question[asyncio.Future[Liveness | None]]) -> None:
-        def tell(liveness: Liveness | None) -> None:
+    def _send(self, link: TrackingConnection, question: Question[asyncio.Future[TokenStatus | None]]) -> None:
+        def tell(liveness: TokenStatus | None) -> None:
             self._under_way -= 1
             question.waiter.set_result(liveness)
 
@@ -211,11 +211,11 @@ class NodeView:
         self.counts.misses += 1
         link.send("PTTL", keyspace.token(question.jti), on_answer=answered, on_lost=lambda: tell(None))
 
-    async def _ask_directly(self, jti: str) -> Liveness:
+    async def _ask_directly(self, jti: str) -> TokenStatus:
         asking = self._asked_directly.get(jti)
         if asking is None:
             if self._is_full():
-                return Liveness.UNKNOWN
+                return TokenStatus.UNKNOWN
             self._under_way += 1
             self.counts.misses += 1
             asking = asyncio.create_task(self._liveness.of(jti))

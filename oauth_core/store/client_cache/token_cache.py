@@ -61,8 +61,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from oauth_core.policy.decision import Liveness
-from oauth_core.store.client_cache.lru_cache import Recent
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store.client_cache.lru_cache import LruCache
 
 Waiter = TypeVar("Waiter")
 
@@ -86,15 +86,15 @@ class Question(Generic[Waiter]):
         self.overtaken = False
 
 
-class View(Generic[Waiter]):
+class TokenCache(Generic[Waiter]):
     """The memory of one process. All times are seconds of one clock that never goes back."""
 
     def __init__(self, *, bound: float, size: int, dead_size: int) -> None:
         """`bound` is the longest, in seconds, that a change may go unnoticed. The sizes are numbers of tokens."""
         self.bound = bound
         self.trusted_until = NEVER
-        self._alive: Recent[str, float] = Recent(size)
-        self._dead: Recent[str, float] = Recent(dead_size)
+        self._alive: LruCache[str, float] = LruCache(size)
+        self._dead: LruCache[str, float] = LruCache(dead_size)
         self._questions: dict[str, Question[Waiter]] = {}
 
     def __len__(self) -> int:
@@ -104,15 +104,15 @@ class View(Generic[Waiter]):
         """Whether the link has proved recently enough that nothing was missed."""
         return now < self.trusted_until
 
-    def known(self, jti: str, now: float) -> Liveness | None:
+    def known(self, jti: str, now: float) -> TokenStatus | None:
         """What may be said of the token `jti` without asking; `None` when Redis must be asked."""
         if now >= self.trusted_until:
             return None
         until = self._alive.get(jti)
         if until is not None:
-            return Liveness.ACTIVE if now < until else None
+            return TokenStatus.ACTIVE if now < until else None
         until = self._dead.get(jti)
-        return Liveness.REVOKED if until is not None and now < until else None
+        return TokenStatus.REVOKED if until is not None and now < until else None
 
     def under_way(self, jti: str) -> Question[Waiter] | None:
         """The question about `jti` that a newcomer may share."""
@@ -124,7 +124,7 @@ class View(Generic[Waiter]):
         self._questions[jti] = question
         return question
 
-    def learn(self, question: Question[Waiter], milliseconds: int, now: float) -> Liveness | None:
+    def learn(self, question: Question[Waiter], milliseconds: int, now: float) -> TokenStatus | None:
         """The answer to `question` came: the key's remaining life as `PTTL` gives it.
 
         Answers what those who wait may be told; `None` when the answer is too old to be told.
@@ -137,12 +137,12 @@ class View(Generic[Waiter]):
             if not question.overtaken:
                 self._alive.discard(question.jti)
                 self._dead.put(question.jti, question.sent_at + DEAD_FOR)
-            return Liveness.REVOKED
+            return TokenStatus.REVOKED
         until = float("inf") if milliseconds == _NO_EXPIRY else question.sent_at + milliseconds / 1000
         if not question.overtaken:
             self._dead.discard(question.jti)
             self._alive.put(question.jti, until)
-        return Liveness.ACTIVE
+        return TokenStatus.ACTIVE
 
     def answered(self, sent_at: float) -> None:
         """A command sent at `sent_at` on this link was answered: trust reaches that much further."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy.decision import Liveness
+from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
 
@@ -44,7 +44,7 @@ follows from the commands.
 """
 
 
-class RedisLiveness:
+class RedisTokenStatus:
     """Asks Redis, each time, within a deadline."""
 
     def __init__(self, redis: Redis, *, timeout: float) -> None:
@@ -55,11 +55,11 @@ class RedisLiveness:
     def known(self, jti: str) -> None:
         """What may be said without asking: nothing."""
 
-    async def of(self, jti: str) -> Liveness:
+    async def of(self, jti: str) -> TokenStatus:
         """What Redis says about the token `jti`. Never raises for what Redis does: no answer is UNKNOWN."""
         try:
             async with guarded(), asyncio.timeout(self._timeout):
                 count = await self._redis.exists(keyspace.token(jti))
         except StoreUnavailableError:
-            return Liveness.UNKNOWN
-        return Liveness.ACTIVE if count else Liveness.REVOKED
+            return TokenStatus.UNKNOWN
+        return TokenStatus.ACTIVE if count else TokenStatus.REVOKED

@@ -15,12 +15,12 @@ from oauth_core.errors import StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from oauth_core.store.client_cache.tracking_connection import Link
+    from oauth_core.store.client_cache.tracking_connection import TrackingConnection
 
 _NEVER = -float("inf")
 
 
-class Watched:
+class TrackedDocument:
     """The document at `key`. `LocalView` makes these and tells them what it hears."""
 
     def __init__(
@@ -28,7 +28,7 @@ class Watched:
         key: str,
         read_directly: Callable[[], Awaitable[str | bytes | None]],
         *,
-        link: Callable[[], Link | None],
+        link: Callable[[], TrackingConnection | None],
         is_trusted: Callable[[float], bool],
         deadline: float,
         bound: float,
@@ -74,7 +74,7 @@ class Watched:
         self._tells = link is not None and news == self._news
         return document
 
-    async def _read_over(self, link: Link) -> bytes | None:
+    async def _read_over(self, link: TrackingConnection) -> bytes | None:
         document: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
         def answered(value: object) -> None:
@@ -106,7 +106,7 @@ class Copies:
 
     def __init__(
         self,
-        copies: Sequence[Watched],
+        copies: Sequence[TrackedDocument],
         combine: Callable[[Sequence[str | bytes | None]], str | bytes | None],
         *,
         patience: float,
@@ -117,7 +117,7 @@ class Copies:
         self._copies = copies
         self._combine = combine
         self._patience = patience
-        self._late: dict[Watched, asyncio.Task[str | bytes | None]] = {}
+        self._late: dict[TrackedDocument, asyncio.Task[str | bytes | None]] = {}
 
     @property
     def is_current(self) -> bool:

@@ -47,8 +47,10 @@ class _Invalidated(NamedTuple):
     keys: list[bytes] | None
 
 
-class Link:
-    """An open link. `open_link` makes one, `run` keeps it until it is lost, `send` asks on it meanwhile."""
+class TrackingConnection:
+    """An open link. `open_tracking_connection` makes one, `run` keeps it until it is lost, `send` asks on
+    it meanwhile.
+    """
 
     def __init__(
         self, connection: AbstractConnection, listener: Listener, *, bound: float, clock: Callable[[], float]
@@ -145,7 +147,9 @@ class Link:
             self._listener.answered(sent_at)
 
 
-async def open_link(redis: Redis, listener: Listener, *, bound: float, clock: Callable[[], float]) -> Link:
+async def open_tracking_connection(
+    redis: Redis, listener: Listener, *, bound: float, clock: Callable[[], float]
+) -> TrackingConnection:
     """Connect as `redis` would, with tracking. Raises a `RedisError`, `OSError` or `TimeoutError`.
 
     `bound` is how long, in seconds of `clock`, Redis may be silent; connecting takes no longer either.
@@ -170,7 +174,7 @@ async def open_link(redis: Redis, listener: Listener, *, bound: float, clock: Ca
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    return Link(connection, listener, bound=bound, clock=clock)
+    return TrackingConnection(connection, listener, bound=bound, clock=clock)
 
 
 async def _invalidated(push: list[Any]) -> _Invalidated:

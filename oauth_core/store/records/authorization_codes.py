@@ -55,7 +55,7 @@ class FoundCode:
     code: AuthorizationCode
 
 
-class CodeStore:
+class AuthorizationCodeStore:
     """Codes are kept by their hash: reading Redis gives nobody a code to redeem."""
 
     def __init__(self, redis: Redis, key: RecordKey) -> None:

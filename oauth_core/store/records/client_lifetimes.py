@@ -43,7 +43,7 @@ return last[2] or '0'
 """
 
 
-class ClientLives:
+class ClientLifetimes:
     """`lifetime` is the seconds that a record outlives the client's last grant; 0 for ever."""
 
     def __init__(self, redis: Redis, *, lifetime: int) -> None:

@@ -12,7 +12,7 @@ from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 from oauth_core.store.records import tombstones
-from oauth_core.store.records.client_lifetimes import ClientLives
+from oauth_core.store.records.client_lifetimes import ClientLifetimes
 from oauth_core.store.records.grant_index import NOTE_GRANT
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ClientStore:
     def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
         self._key = key
-        self._lives = ClientLives(redis, lifetime=lifetime)
+        self._lives = ClientLifetimes(redis, lifetime=lifetime)
         self._swap = redis.register_script(_SWAP)
         self._note_grant = redis.register_script(NOTE_GRANT)
 

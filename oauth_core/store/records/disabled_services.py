@@ -44,7 +44,7 @@ def united(documents: Iterable[str | bytes | None]) -> str:
     return _ISOLATED.dump(_union(documents))
 
 
-class IsolationStore:
+class DisabledServiceStore:
     """What an operator changes. Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:

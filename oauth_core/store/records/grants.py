@@ -25,7 +25,7 @@ from oauth_core.model import Grant
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
-from oauth_core.store.records.client_lifetimes import ClientLives
+from oauth_core.store.records.client_lifetimes import ClientLifetimes
 from oauth_core.store.records.grant_index import NOTE_GRANT
 from oauth_core.store.records.refresh_families import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
 from oauth_core.store.scanning import scan
@@ -110,7 +110,7 @@ class GrantStore:
         self._note_for_user = redis.register_script(NOTE_GRANT)
         self._end = redis.register_script(_END)
         self._note_sibling = redis.register_script(_NOTE_SIBLING)
-        self._client_lives = ClientLives(redis, lifetime=client_lifetime)
+        self._client_lives = ClientLifetimes(redis, lifetime=client_lifetime)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:
         """Keep a grant, with the first refresh token of its family if it is to have any.

@@ -23,7 +23,7 @@ return redis.call('DEL', KEYS[1])
 
 
 @dataclass(frozen=True)
-class Rest:
+class BackOff:
     """The work was done `under` these rules and is due again in so many seconds."""
 
     under: str
@@ -55,14 +55,14 @@ class LeaseStore:
         async with guarded():
             await self._release([keyspace.lease(work)], [self._holder])
 
-    async def rest(self, work: str, rest: Rest) -> None:
+    async def rest(self, work: str, rest: BackOff) -> None:
         """Note when `work` is due again."""
         async with guarded():
             await self._redis.set(keyspace.lease_rest(work), rest.under, px=int(rest.seconds * 1000))
 
-    async def resting(self, work: str) -> Rest | None:
+    async def resting(self, work: str) -> BackOff | None:
         """When `work` is due again; `None` when it is due now."""
         key = keyspace.lease_rest(work)
         async with guarded():
             under, milliseconds = await self._redis.get(key), await self._redis.pttl(key)
-        return Rest(str(under), milliseconds / 1000) if under is not None and milliseconds > 0 else None
+        return BackOff(str(under), milliseconds / 1000) if under is not None and milliseconds > 0 else None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
-class PauseStore:
+class SignInPauseStore:
     """Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:

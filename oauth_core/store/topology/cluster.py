@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisError
 
-from oauth_core.store.topology.quorum import Claim, Votes
+from oauth_core.store.topology.quorum import Claim, Quorum
 from oauth_core.store.topology.topology import ASKED_IN_BOUND, Clients, keep_asking
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ClusterNodes:
         self._clients = Clients(self._following)
         self._bound = bound
         self._clock = clock
-        self._votes = Votes(bound=bound)
+        self._votes = Quorum(bound=bound)
 
     def owner(self, key: str) -> tuple[Address | None, float]:
         """See `Roster`."""

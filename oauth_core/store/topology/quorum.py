@@ -42,7 +42,7 @@ class _Vote:
     sent_at: float
 
 
-class Votes:
+class Quorum:
     """What is agreed on and until when. All times are seconds of one clock that never goes back."""
 
     def __init__(self, *, bound: float, electors: frozenset[Address] | None = None) -> None:

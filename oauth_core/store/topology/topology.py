@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TypeVar
 from redis.exceptions import RedisError
 
 from oauth_core.store.topology.cancellable_sleep import rest
-from oauth_core.store.topology.quorum import Claim, Votes
+from oauth_core.store.topology.quorum import Claim, Quorum
 from oauth_core.store.topology.sentinel import ask_sentinel, ask_server
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ ASKED_IN_BOUND = 4
 _ONLY: Address = ("", 0)
 
 
-class Roster(Protocol):
+class RedisTopology(Protocol):
     """Which servers there are. `keep` runs for as long as the roster is used."""
 
     is_spread: bool
@@ -71,20 +71,20 @@ class OneServer:
         self._owner = (_ONLY, self.until)
 
     def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._owner
 
     def client(self, address: Address) -> Redis:  # noqa: ARG002 - there is one
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._redis
 
     async def keep(self, changed: Callable[[], None]) -> Never:  # noqa: ARG002 - nothing ever changes
-        """See `Roster`."""
+        """See `RedisTopology`."""
         await asyncio.Event().wait()
         raise AssertionError("nobody sets it")
 
     async def aclose(self) -> None:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         await self._redis.aclose()
 
 
@@ -108,28 +108,28 @@ class Sentinels:
         self._clients = Clients(connect)
         self._bound = bound
         self._clock = clock
-        self._votes = Votes(bound=bound, electors=frozenset(address for address, _ in sentinels))
+        self._votes = Quorum(bound=bound, electors=frozenset(address for address, _ in sentinels))
 
     def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._votes.owner(0)
 
     @property
     def addresses(self) -> frozenset[Address]:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._votes.named
 
     @property
     def until(self) -> float:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._votes.owner(0)[1]
 
     def client(self, address: Address) -> Redis:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._clients.of(address)
 
     async def keep(self, changed: Callable[[], None]) -> Never:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         async with asyncio.TaskGroup() as group:
 
             def keep_asking_at(
@@ -152,7 +152,7 @@ class Sentinels:
                 await asyncio.sleep(self._bound / ASKED_IN_BOUND)
 
     async def aclose(self) -> None:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         await self._clients.aclose()
         for _, sentinel in self._sentinels:
             await sentinel.aclose()

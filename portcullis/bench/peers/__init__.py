@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from portcullis.bench.children import WorldError
 from portcullis.bench.peers import go_noop, jwt_authn, opa
 from portcullis.bench.plan import Target
-from portcullis.bench.target import Subject
+from portcullis.bench.target import MeasuredService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
 
 NAMES = ("opa", "go-noop", "jwt_authn")
 """Peers that are started here. Anything else is the address of a check service that runs already."""
@@ -49,7 +49,7 @@ def resolve(names: Sequence[str], *, through_envoy: bool) -> list[str]:
 
 
 @contextmanager
-def running(name: str, world: World, url: str) -> Iterator[Subject]:
+def running(name: str, world: BenchFixture, url: str) -> Iterator[MeasuredService]:
     """A check service to compare with. Raises `WorldError`; `jwt_authn` is none, but a part of Envoy."""
     if name == "jwt_authn":
         raise WorldError("jwt_authn is a part of Envoy, so it can only be measured with --through-envoy")
@@ -57,11 +57,11 @@ def running(name: str, world: World, url: str) -> Iterator[Subject]:
         with _STARTED[name].running(world, url) as subject:
             yield subject
     else:
-        yield Subject(name, Target(name, "check", url, identity=False), world.pool)
+        yield MeasuredService(name, Target(name, "check", url, identity=False), world.pool)
 
 
 @contextmanager
-def running_in_envoy(world: World, url: str, workers: int) -> Iterator[Subject]:
+def running_in_envoy(world: BenchFixture, url: str, workers: int) -> Iterator[MeasuredService]:
     """Envoy checking tokens by itself with `jwt_authn`. Raises `WorldError`."""
     with jwt_authn.running(world, url, workers) as subject:
         yield subject

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from portcullis.bench import children
 from portcullis.bench.plan import Target
-from portcullis.bench.target import Subject
+from portcullis.bench.target import MeasuredService
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
 
 PROGRAM = "portcullis-go-noop"
 _HINT = "build it from portcullis/bench/peers/go_noop_server; see docs/peers.md"
@@ -26,7 +26,7 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def running(world: World, url: str) -> Iterator[Subject]:
+def running(world: BenchFixture, url: str) -> Iterator[MeasuredService]:
     """The server on a free loopback port. Raises `WorldError`."""
     address = f"127.0.0.1:{children.free_port()}"
     command = [children.find((PROGRAM,), os.environ, hint=_HINT), "-listen", address]
@@ -35,4 +35,4 @@ def running(world: World, url: str) -> Iterator[Subject]:
     ) as pid:
         # It cannot know who is asking, so its answers are not held against it.
         target = Target(address, "check", url, identity=False)
-        yield Subject("go-noop", target, world.pool, {"service": pid})
+        yield MeasuredService("go-noop", target, world.pool, {"service": pid})

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from portcullis.bench import gateway
 from portcullis.bench.fixture import ISSUER, RESOURCE, SCOPE, SERVICE
 from portcullis.bench.plan import Target
-from portcullis.bench.target import Subject
+from portcullis.bench.target import MeasuredService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
 
 _FILTER = "envoy.filters.http.jwt_authn"
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http"
@@ -24,13 +24,13 @@ _HEADERS = {"x-user-id": "sub", "x-user-name": "github_user", "x-client-id": "cl
 
 
 @contextmanager
-def running(world: World, url: str, workers: int) -> Iterator[Subject]:
+def running(world: BenchFixture, url: str, workers: int) -> Iterator[MeasuredService]:
     """An Envoy of `workers` threads. Raises `WorldError`."""
     with gateway.running(configuration(world), "jwt_authn", world, workers) as (address, pid):
-        yield Subject("jwt_authn", Target(address, "http", url), world.pool, {"envoy": pid})
+        yield MeasuredService("jwt_authn", Target(address, "http", url), world.pool, {"envoy": pid})
 
 
-def configuration(world: World) -> dict[str, Any]:
+def configuration(world: BenchFixture) -> dict[str, Any]:
     """The product's configuration with `jwt_authn` in the place of the check."""
     config = gateway.configuration(world, "127.0.0.1:1")
     gateway.without_later_checks(config)
@@ -46,7 +46,7 @@ def configuration(world: World) -> dict[str, Any]:
     return config
 
 
-def _jwt_authn(world: World) -> dict[str, Any]:
+def _jwt_authn(world: BenchFixture) -> dict[str, Any]:
     provider = {
         "issuer": ISSUER,
         "audiences": [RESOURCE],

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from portcullis.bench import children
 from portcullis.bench.fixture import ISSUER, RESOURCE, SCOPE
 from portcullis.bench.plan import Target
-from portcullis.bench.target import Subject
+from portcullis.bench.target import MeasuredService
 from portcullis.supervisor.environment import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.fixture import World
+    from portcullis.bench.fixture import BenchFixture
 
 PROGRAMS = ("opa-envoy-plugin", "opa_envoy_linux_amd64", "opa_envoy_linux_arm64")
 _HINT = "see docs/peers.md for how to install OPA's Envoy plugin"
@@ -64,7 +64,7 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def running(world: World, url: str) -> Iterator[Subject]:
+def running(world: BenchFixture, url: str) -> Iterator[MeasuredService]:
     """The plugin on a free loopback port. Raises `WorldError`."""
     address = f"127.0.0.1:{children.free_port()}"
     (world.folder / "opa.rego").write_text(policy(world), encoding="utf-8")
@@ -77,10 +77,10 @@ def running(world: World, url: str) -> Iterator[Subject]:
     with children.running(
         "opa", command, plain(os.environ), world.folder, lambda: children.listens(address)
     ) as pid:
-        yield Subject("opa", Target(address, "check", url), world.pool, {"service": pid})
+        yield MeasuredService("opa", Target(address, "check", url), world.pool, {"service": pid})
 
 
-def policy(world: World) -> str:
+def policy(world: BenchFixture) -> str:
     """The policy in Rego."""
     return _POLICY.format(
         jwks=json.dumps(world.jwks),

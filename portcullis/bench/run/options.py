@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from portcullis.bench import peers
-from portcullis.bench.runner import Course
+from portcullis.bench.runner import RunPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ _WARM_UP = 1.0
 
 
 @dataclass(frozen=True)
-class Choices:
+class BenchOptions:
     """What the user asked for; the command line says what each means."""
 
     seconds: float = 5.0
@@ -45,9 +45,9 @@ class Choices:
     token_file: Path | None = None
     owned: bool = False
 
-    def course(self, tokens: int, rate: float) -> Course:
+    def course(self, tokens: int, rate: float) -> RunPlan:
         """How subjects are measured, with so many tokens; `rate` is that of an open loop."""
-        return Course(
+        return RunPlan(
             seconds=self.seconds,
             warm_up=min(_WARM_UP, self.seconds / 2),
             rounds=self.rounds,

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from portcullis.bench import external, fixture, flood, gateway, peers, pool, report, revocation, runner, target
 from portcullis.bench.children import WorldError
 from portcullis.bench.plan import Target
-from portcullis.bench.target import ServiceOptions, Subject
+from portcullis.bench.target import MeasuredService, ServiceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portcullis.bench.fixture import World
-    from portcullis.bench.run.options import Choices
-    from portcullis.bench.runner import Course
+    from portcullis.bench.fixture import BenchFixture
+    from portcullis.bench.run.options import BenchOptions
+    from portcullis.bench.runner import RunPlan
 
 _REVOCATION_SHARE = 0.3
 _FLOOD_SHARE = 0.2
@@ -29,8 +29,8 @@ _REVOCATION_SECONDS = 60.0
 _REVOCATIONS = 2000
 
 
-def run(choices: Choices, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Measure, and answer the report. Raises `WorldError` and `GeneratorError`."""
+def run(choices: BenchOptions, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Measure, and answer the report. Raises `BenchFixtureError` and `GeneratorError`."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
         if choices.address is not None:
@@ -70,7 +70,9 @@ def is_sound(document: dict[str, Any]) -> bool:
     return all(part["sound"] for part in parts)
 
 
-def _here(choices: Choices, place: World, stack: ExitStack, tell: Callable[[str], None]) -> list[Subject]:
+def _here(
+    choices: BenchOptions, place: BenchFixture, stack: ExitStack, tell: Callable[[str], None]
+) -> list[MeasuredService]:
     """Our own service first, its variants, then the peers; each behind an Envoy, if the chain is asked for."""
     tell("starting what is measured")
     services = []
@@ -94,7 +96,7 @@ def _here(choices: Choices, place: World, stack: ExitStack, tell: Callable[[str]
     return chains
 
 
-def _elsewhere(choices: Choices, stack: ExitStack) -> Subject:
+def _elsewhere(choices: BenchOptions, stack: ExitStack) -> MeasuredService:
     """A service that runs already, and the user's tokens for it."""
     assert choices.address is not None  # noqa: S101 - for the type checker
     assert choices.token_file is not None  # noqa: S101
@@ -110,7 +112,7 @@ def _elsewhere(choices: Choices, stack: ExitStack) -> Subject:
     if len(audiences) > 1:
         raise WorldError(f"{choices.token_file} holds tokens for several services: {' '.join(sorted(audiences))}")
     pool.write(folder / "tokens", (entry for entry, _ in entries))
-    return Subject(choices.address, Target(choices.address, "check", audiences.pop()), folder / "tokens")
+    return MeasuredService(choices.address, Target(choices.address, "check", audiences.pop()), folder / "tokens")
 
 
 def _entry(token: str) -> tuple[pool.Entry, str]:
@@ -125,8 +127,10 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
     return entry, str(audience)
 
 
-def _throughput(who: Subject, course: Course, tell: Callable[[str], None]) -> float:
-    """What a subject can do in a closed loop, to send it a share of that. Raises `WorldError` if nothing."""
+def _throughput(who: MeasuredService, course: RunPlan, tell: Callable[[str], None]) -> float:
+    """What a subject can do in a closed loop, to send it a share of that. Raises `BenchFixtureError` if
+    nothing.
+    """
     (result,) = runner.measure([who], replace(course, rounds=1), tell)
     if not result.is_sound or not result.rate:
         raise WorldError(f"{who.name} gives no right answers to take a share of: {result.wrong}")
@@ -134,7 +138,7 @@ def _throughput(who: Subject, course: Course, tell: Callable[[str], None]) -> fl
 
 
 def _revoke(
-    who: Subject, place: World, course: Course, rate: float, tell: Callable[[str], None]
+    who: MeasuredService, place: BenchFixture, course: RunPlan, rate: float, tell: Callable[[str], None]
 ) -> revocation.Propagation:
     """Revoke under a third of what the service can do, or at the rate that was asked for."""
     quiet = course.rate or max(1.0, rate * _REVOCATION_SHARE)
@@ -145,7 +149,7 @@ def _revoke(
         return revocation.measure(share, (course.tokens, place.tokens), redis, tell)
 
 
-def _setting(choices: Choices) -> dict[str, Any]:
+def _setting(choices: BenchOptions) -> dict[str, Any]:
     values = {name: value for name, value in asdict(choices).items() if name != "token_file"}
     values["peers"] = list(values.pop("names"))
     return values
