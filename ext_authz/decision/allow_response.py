@@ -5,7 +5,7 @@ told to end it: when the token expires, and after a while in any case, since the
 meanwhile. Whoever wants to go on asks again, and is checked again.
 
 A service that wants it is also told who is calling in a signed form. A signature is as dear as the check of one,
-so the permit is kept with it, and made anew after a minute.
+so the response is kept with it, and made again after a minute.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ext_authz.decision import envoy_messages
-from ext_authz.decision.verified_token_cache import Answer
 from oauth_core.policy.mcp_request import LISTEN
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ _METHOD_IN_HEADER = "2026-07-28"
 
 
 class AllowResponses:
-    """Makes permits, as the operator set it up."""
+    """Makes the responses that let requests through, as the operator set them up."""
 
     def __init__(
         self,
@@ -50,38 +49,41 @@ class AllowResponses:
         self._call_seconds = call_seconds
         self._signer = signer
 
-    def make(self, claims: AccessClaims, service: Service, lookalikes: Iterable[str], now: int) -> Answer:
-        """The permit for the one `claims` describe to reach `service`, at second `now`.
+    def make(
+        self, claims: AccessClaims, service: Service, lookalikes: Iterable[str], now: int
+    ) -> tuple[AllowResponse, int]:
+        """The response that lets the caller of `claims` reach `service`, and the second until which it may be
+        repeated.
 
         Raises `RuntimeError` when the service wants an assertion and there is no key or no name for it, which only
         a change of the settings file can bring about: it must not have to guess who is one of ours.
         """
         if not service.assertion:
-            permit = envoy_messages.encode_allowed(claims, service.name, lookalikes, self.names)
-            return Answer(service, permit, claims.exp)
+            response = envoy_messages.encode_allowed(claims, service.name, lookalikes, self.names)
+            return response, claims.exp
         if self._signer is None or not self.names.headers.assertion:
             raise RuntimeError(
                 "a service wants assertions, which needs a restart: there is no key or no name for it"
             )
         assertion, until = self._signer.sign(claims, service, now)
-        permit = envoy_messages.encode_allowed(claims, service.name, lookalikes, self.names, assertion)
-        return Answer(service, permit, until)
+        response = envoy_messages.encode_allowed(claims, service.name, lookalikes, self.names, assertion)
+        return response, until
 
-    def spell_out(
+    def render(
         self,
-        permit: AllowResponse,
+        response: AllowResponse,
         claims: AccessClaims,
         request: IncomingRequest,
         now: int,
         *,
         is_stream: bool = False,
     ) -> bytes:
-        """`permit` as it is sent for `request` at second `now`, at which the token has not expired.
+        """`response` as it is sent for `request` at second `now`, at which the token has not expired.
 
         `is_stream` says that the body opens an event stream. Where nobody read the body the headers say it.
         """
         bound = self._stream_seconds if is_stream or _opens_stream(request) else self._call_seconds
-        return permit.lasting(min(bound, claims.exp - now))
+        return response.lasting(min(bound, claims.exp - now))
 
 
 def _opens_stream(request: IncomingRequest) -> bool:

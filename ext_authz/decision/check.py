@@ -1,11 +1,11 @@
-"""One check, from bytes to bytes: decode, gather facts, decide, encode, record. No transport, no look-ups here."""
+"""One check, from bytes to bytes: decode, look up, decide, encode, record. No transport and no look-ups here."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -14,16 +14,15 @@ from ext_authz.decision.access_log import LONGEST_LOGGED
 from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditEvent, EventKind
-from oauth_core.policy.decision import Allow, Deny, DenyReason, decide
+from oauth_core.policy.decision import Deny, DenyReason, decide
 from oauth_core.policy.jsonrpc import id_of, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
 from oauth_core.policy.refusals import refusal
-from oauth_core.tokens.access_tokens import Verified
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
-    from ext_authz.decision.resolver import ContextResolver, Gathered
-    from ext_authz.decision.verified_token_cache import CachedToken
+    from ext_authz.decision.resolver import ContextResolver
+    from ext_authz.decision.verified_token_cache import CachedVerdict
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.decision import DecisionContext
@@ -61,21 +60,28 @@ class Unrecorded:
         """Do nothing, as the operator asked."""
 
 
+class PendingCheck(NamedTuple):
+    """A check that must wait: the request that was read, and when its check began."""
+
+    request: IncomingRequest
+    begun: float
+
+
 class Authorizer:
     """Answers `envoy.service.auth.v3.Authorization/Check`. Safe to call many times at once."""
 
     def __init__(
         self,
-        facts: ContextResolver,
+        resolver: ContextResolver,
         audit: AuditSink,
         allowed: AllowedSink | None = None,
-        permits: AllowResponses | None = None,
+        allow_responses: AllowResponses | None = None,
         meter: Meter | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others."""
         self.meter = meter or Meter()
-        self._facts = facts
-        self._permits = permits or AllowResponses()
+        self._resolver = resolver
+        self._allow_responses = allow_responses or AllowResponses()
         self._audit = audit
         self._record_allowed = (allowed or EventPerRequest(audit)).allowed
         self._log = structlog.get_logger("check")
@@ -86,98 +92,84 @@ class Authorizer:
 
     def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
         """From the next decision on, these services and this policy count."""
-        self._facts.use(services, policy)
+        self._resolver.use(services, policy)
         self._refusals.clear()
 
-    def check_now(self, message: bytes) -> bytes | None:
-        """As `check`, if that needs to wait for nobody; `None` when it does, and nothing was recorded."""
-        begun = perf_counter()
-        try:
-            request = envoy_messages.decode(message, self._permits.names)
-            if request is None:
-                return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
-            answer = self._repeat(request)
-            if answer is not None:
-                self.meter.allowed(begun)
-                return answer
-            gathered = self._facts.gather_now(request)
-            return None if gathered is None else self._conclude(request, gathered, begun)
-        except Exception:  # noqa: BLE001 - as in `check`
-            return self._fail(begun)
+    def check_now(self, message: bytes) -> bytes | PendingCheck:
+        """The `CheckResponse` to the `CheckRequest` in `message`, whatever is in it.
 
-    async def check(self, message: bytes) -> bytes:
-        """The `CheckResponse` to the `CheckRequest` in `message`. Whatever is in it, there is an answer."""
+        Where something must be waited for, nothing is recorded, and what is returned is for `finish`.
+        """
         begun = perf_counter()
-        self.meter.asked += 1
         try:
-            request = envoy_messages.decode(message, self._permits.names)
+            request = envoy_messages.decode(message, self._allow_responses.names)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
-            answer = self._repeat(request)
-            if answer is not None:
-                self.meter.allowed(begun)
-                return answer
-            return self._conclude(request, await self._facts.gather(request), begun)
+            resolved = self._resolver.resolve_now(request)
+            if resolved is None:
+                return PendingCheck(request, begun)
+            return self._conclude(request, resolved[0], resolved[1], begun)
         except Exception:  # noqa: BLE001 - the one place for it: a fault of ours must end in a refusal too
             return self._fail(begun)
 
-    def _repeat(self, request: IncomingRequest) -> bytes | None:
-        """The answer that the last request just like this one was given, if it may be given again."""
-        recalled = self._facts.recall(request)
-        if recalled is None or request.lookalikes:
-            return None
-        service, claims, permit, now = recalled
-        self._record_allowed(claims, service, request)
-        return self._permits.spell_out(permit, claims, request, now)
+    async def finish(self, pending: PendingCheck) -> bytes:
+        """The `CheckResponse` to a check that had to wait."""
+        request, begun = pending
+        self.meter.asked += 1
+        try:
+            context, cached = await self._resolver.resolve(request)
+            return self._conclude(request, context, cached, begun)
+        except Exception:  # noqa: BLE001 - as in `check_now`
+            return self._fail(begun)
 
-    def _conclude(self, request: IncomingRequest, gathered: Gathered, begun: float) -> bytes:
-        facts, remembered = gathered
-        match decide(facts):
-            case Allow(claims) if facts.service is not None:
-                if facts.service.rules is not None and check_steps.of(request) is not None:
-                    return self._go_on(request, facts, begun)
-                answer = self._allow(claims, facts.service, facts, request, remembered)
-                self.meter.allowed(begun)
-                return answer
-            case Deny() as denial if check_steps.goes_on_to_refusal(denial, request, facts):
+    async def check(self, message: bytes) -> bytes:
+        """`check_now` and, where that has to wait, `finish`."""
+        answer = self.check_now(message)
+        return answer if isinstance(answer, bytes) else await self.finish(answer)
+
+    def _conclude(
+        self, request: IncomingRequest, context: DecisionContext, cached: CachedVerdict | None, begun: float
+    ) -> bytes:
+        decision = decide(context)
+        service = context.service
+        if isinstance(decision, Deny):
+            if check_steps.goes_on_to_refusal(decision, request, context):
                 return check_steps.TO_REFUSAL
-            case Deny() as denial:
-                return self._refuse(denial, request, facts.service, begun, facts)
-            case _:
-                raise AssertionError("nobody is allowed to no service")
+            return self._refuse(decision, request, service, begun, context)
+        if service is None or cached is None:
+            raise AssertionError("an allow decision without a service or a token")
+        if service.rules is not None and check_steps.of(request) is not None:
+            return self._go_on(request, context, begun)
+        answer = self._allow(service, cached, context, request)
+        self.meter.allowed(begun)
+        return answer
 
-    def _go_on(self, request: IncomingRequest, facts: DecisionContext, begun: float) -> bytes:
+    def _go_on(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
         """The answer at a step before the last to a request that may pass as far as can be said here."""
         if not check_steps.body_follows(request):
             # The service has got its first rule since Envoy was configured, so no body will come.
-            denial = Deny(
-                DenyReason.BODY_NOT_SENT, facts.token.claims if isinstance(facts.token, Verified) else None
-            )
-            return self._refuse(denial, request, facts.service, begun, facts)
+            denial = Deny(DenyReason.BODY_NOT_SENT, context.claims)
+            return self._refuse(denial, request, context.service, begun, context)
         if check_steps.of(request) == check_steps.HEADERS and (
             check_steps.is_too_large(request) or check_steps.has_unknown_length(request)
         ):
             return check_steps.TO_REFUSAL
-        return check_steps.WITH_BODY + _id_for_envoy(request, facts)
+        return check_steps.WITH_BODY + _id_for_envoy(request, context)
 
     def _allow(
-        self,
-        claims: AccessClaims,
-        service: Service,
-        facts: DecisionContext,
-        request: IncomingRequest,
-        remembered: CachedToken | None,
+        self, service: Service, cached: CachedVerdict, context: DecisionContext, request: IncomingRequest
     ) -> bytes:
-        now = facts.now
-        answer = None if remembered is None or request.lookalikes else remembered.answer_at(service, now)
-        if answer is None:
-            answer = self._permits.make(claims, service, request.lookalikes, now)
-            if remembered is not None and not request.lookalikes:
-                remembered.keep(answer)
+        claims, now = cached.verdict.claims, context.now
+        response = cached.response
+        if response is None or now >= cached.until or request.lookalikes:
+            response, until = self._allow_responses.make(claims, service, request.lookalikes, now)
+            if not request.lookalikes:
+                cached.response, cached.until = response, until
         self._record_allowed(claims, service, request)
-        is_stream = isinstance(facts.asked, Call) and facts.asked.method == LISTEN
-        permit = self._permits.spell_out(answer.permit, claims, request, now, is_stream=is_stream)
-        return permit if service.rules is None else permit + _id_for_envoy(request, facts)
+        asked = context.asked
+        is_stream = asked is not None and isinstance(asked, Call) and asked.method == LISTEN
+        answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
+        return answer if service.rules is None else answer + _id_for_envoy(request, context)
 
     def _refuse(
         self,
@@ -185,13 +177,13 @@ class Authorizer:
         request: IncomingRequest | None,
         service: Service | None,
         begun: float,
-        facts: DecisionContext | None = None,
+        context: DecisionContext | None = None,
     ) -> bytes:
         name = None if service is None else service.name
         service = _as_asked(service, request)
         # What to ask for may depend on the token; everything else is the same for everybody.
         kind = (denial.reason, None if service is None else service.resource, denial.told)
-        request_id = _id_of(request, facts)
+        request_id = _id_of(request, context)
         is_common = not denial.scopes and request_id is None
         answer = self._refusals.get(kind) if is_common else None
         if answer is None:
@@ -199,7 +191,7 @@ class Authorizer:
             answer = envoy_messages.encode_refused(refused.answering(request_id))
             if is_common:
                 self._refusals[kind] = answer
-        call = None if facts is None else _call_in_words(facts)
+        call = None if context is None else _call_in_words(context)
         event = _event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
         self._audit.record(event if call is None else replace(event, call=call))
         self.meter.refused(denial.reason, begun)
@@ -223,25 +215,25 @@ def _as_asked(service: Service | None, request: IncomingRequest | None) -> Servi
     return replace(service, resource=f"{service.resource}/")
 
 
-def _id_of(request: IncomingRequest | None, facts: DecisionContext | None) -> RequestId | None:
+def _id_of(request: IncomingRequest | None, context: DecisionContext | None) -> RequestId | None:
     """The id of the refused request, where its body came here. Only for a good token is all of it read."""
     if request is None or request.http is None or not request.http.raw_body:
         return None
-    has_token = facts is not None and isinstance(facts.token, Verified)
+    has_token = context is not None and context.claims is not None
     return id_of(request.http.raw_body if has_token else request.http.raw_body[:_STRANGERS_BYTES])
 
 
-def _id_for_envoy(request: IncomingRequest, facts: DecisionContext) -> bytes:
+def _id_for_envoy(request: IncomingRequest, context: DecisionContext) -> bytes:
     """The id of a request that may go on, for an answer of Envoy's own: the service may be out of reach."""
-    request_id = _id_of(request, facts)
+    request_id = _id_of(request, context)
     return b"" if request_id is None else envoy_messages.encode_request_id(id_text(request_id))
 
 
-def _call_in_words(facts: DecisionContext) -> str | None:
+def _call_in_words(context: DecisionContext) -> str | None:
     """Which method and name a request used, where that was looked at."""
-    if not isinstance(facts.asked, Call):
+    if not isinstance(context.asked, Call):
         return None
-    return " ".join(filter(None, (facts.asked.method, facts.asked.name)))[:LONGEST_LOGGED]
+    return " ".join(filter(None, (context.asked.method, context.asked.name)))[:LONGEST_LOGGED]
 
 
 def _event(

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from ext_authz.decision import envoy_messages
 from oauth_core.policy.decision import DenyReason
-from oauth_core.tokens.access_tokens import Verified
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
@@ -82,11 +81,11 @@ def is_before_body(request: IncomingRequest) -> bool:
     return body_follows(request) and (of(request) == HEADERS or not is_too_large(request))
 
 
-def goes_on_to_refusal(denial: Deny, request: IncomingRequest, facts: DecisionContext) -> bool:
+def goes_on_to_refusal(denial: Deny, request: IncomingRequest, context: DecisionContext) -> bool:
     """Whether the next check refuses with `denial`, because it has the id of the request."""
-    if of(request) != HEADERS or request.method != "POST" or not isinstance(facts.token, Verified):
+    if of(request) != HEADERS or request.method != "POST" or context.claims is None:
         return False
     # A DPoP proof is used up by the check that reads it, so a second check could not decide the same. Where the
     # whole body follows, only the last check reads the proof.
-    is_repeatable = facts.token.claims.dpop_key is None or body_follows(request)
+    is_repeatable = context.claims.dpop_key is None or body_follows(request)
     return denial.reason in _REFUSED_WITH_ID and is_repeatable

@@ -9,19 +9,20 @@ tokens fills nothing.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from oauth_core.model import AccessClaims
-from oauth_core.policy.access import Rights, rights_of
+from oauth_core.policy.decision import StaticInput, judge_token
 from oauth_core.store.client_cache.lru_cache import LruCache
 from oauth_core.tokens import access_tokens
-from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.tokens.access_tokens import Rejected, TokenFault
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import AllowResponse
     from oauth_core.jose.signing_keys import VerifyingKeys
-    from oauth_core.model import Service
+    from oauth_core.model import AccessClaims, Service
+    from oauth_core.policy.decision import Verdict
     from oauth_core.policy.rbac import RbacPolicy
 
 REMEMBERED_REJECTED = 10_000
@@ -40,47 +41,45 @@ _LASTING = frozenset(
 """Faults that neither time nor another request can mend while the keys stay the same."""
 
 
-class Answer(NamedTuple):
-    """What a token was answered at `service`, and the second until which it may be answered that again."""
+class CachedVerdict:
+    """The verdict on a token at one service, and the response that lets it through, once there was one.
 
-    service: Service
-    permit: AllowResponse
-    until: int
+    The response may be given again before second `until`.
+    """
+
+    __slots__ = ("response", "until", "verdict")
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self.response: AllowResponse | None = None
+        self.until = 0
 
 
 class CachedToken:
-    """A genuine token, and what was decided about it once: an answer for each service it was let through to.
+    """A genuine token, and the verdict on it at each service that it is meant for, under one policy."""
 
-    `rights` are what `policy` gives the token. All that was decided counts under that very policy only.
-    """
+    __slots__ = ("_policy", "_verdicts", "claims")
 
-    __slots__ = ("answers", "policy", "rights", "verified")
+    def __init__(self, claims: AccessClaims) -> None:
+        self.claims = claims
+        self._policy: RbacPolicy | None = None
+        self._verdicts: tuple[CachedVerdict, ...] = ()
 
-    def __init__(self, verified: Verified) -> None:
-        self.verified = verified
-        self.policy: RbacPolicy | None = None
-        self.rights: Rights | None = None
-        self.answers: tuple[Answer, ...] = ()
+    def at(self, service: Service, policy: RbacPolicy) -> CachedVerdict:
+        """The verdict at `service` under `policy`; verdicts under another policy are dropped.
 
-    def answer_at(self, service: Service, now: int) -> Answer | None:
-        """The answer at `service`, if it still counts at second `now`."""
-        for answer in self.answers:
-            if answer.service is service:
-                return answer if now < answer.until else None
-        return None
-
-    def keep(self, answer: Answer) -> None:
-        """Remember `answer`, in place of an older one at its service."""
-        others = (other for other in self.answers if other.service is not answer.service)
-        self.answers = (*others, answer)
-
-    def rights_under(self, policy: RbacPolicy) -> Rights:
-        """What `policy` gives the token; what was remembered under another policy is forgotten."""
-        rights = self.rights
-        if rights is None or self.policy is not policy:
-            rights = rights_of(policy, self.verified.claims)
-            self.policy, self.rights, self.answers = policy, rights, ()
-        return rights
+        Services and policies are compared by identity: each load of the settings makes new ones.
+        """
+        if self._policy is not policy:
+            self._policy, self._verdicts = policy, ()
+        for cached in self._verdicts:
+            if cached.verdict.service is service:
+                return cached
+        cached = CachedVerdict(judge_token(StaticInput(self.claims, service, policy)))
+        if cached.verdict.is_for_service:
+            # Others are not kept: with one token, a caller could fill memory by asking at every service.
+            self._verdicts = (*self._verdicts, cached)
+        return cached
 
 
 class VerifiedTokenCache:
@@ -125,7 +124,7 @@ class VerifiedTokenCache:
                 self._bad.put(_digest(token), verdict)
             return verdict
         self.verified += 1
-        remembered = CachedToken(Verified(_sharing_texts(verdict.claims)))
+        remembered = CachedToken(_sharing_texts(verdict.claims))
         self._good.put(token, remembered)
         return remembered
 
@@ -136,7 +135,7 @@ class VerifiedTokenCache:
             self._keys = keys
         remembered = self._good.get(token)
         if remembered is not None:
-            fault = access_tokens.fault_of_time(remembered.verified.claims, now)
+            fault = access_tokens.fault_of_time(remembered.claims, now)
             return remembered if fault is None else Rejected(fault)
         return self._bad.get(_digest(token))
 
@@ -148,18 +147,12 @@ def _digest(token: str) -> bytes:
 
 def _sharing_texts(claims: AccessClaims) -> AccessClaims:
     """`claims`, with one copy in memory of what many tokens have in common."""
-    return AccessClaims(
+    return replace(
+        claims,
         iss=sys.intern(claims.iss),
-        sub=claims.sub,
         aud=tuple(map(sys.intern, claims.aud)),
-        exp=claims.exp,
-        iat=claims.iat,
-        jti=claims.jti,
         client_id=sys.intern(claims.client_id),
         scope=sys.intern(claims.scope),
         github_user=None if claims.github_user is None else sys.intern(claims.github_user),
-        github_id=claims.github_id,
         groups=tuple(map(sys.intern, claims.groups)),
-        certificate=claims.certificate,
-        dpop_key=claims.dpop_key,
     )

@@ -23,6 +23,7 @@ from ext_authz.grpc_http2.header_blocks import CHECK
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ext_authz.decision.check import PendingCheck
     from ext_authz.grpc_http2.calls import Calls
     from ext_authz.grpc_http2.header_blocks import Call
     from ext_authz.grpc_http2.outgoing import Outgoing
@@ -49,8 +50,8 @@ class Answers:
             structlog.get_logger("server").exception("call.failed")
             self._outgoing.fail(stream, _BROKEN)
             return None
-        if answer is None:
-            return self._spawn(stream, partial(self._check_later, stream, message, call.timeout))
+        if not isinstance(answer, bytes):
+            return self._spawn(stream, partial(self._finish, stream, answer, call.timeout))
         self._outgoing.answer(stream, answer)
         return None
 
@@ -71,8 +72,8 @@ class Answers:
             self._outgoing.fail(stream, error)
         return None
 
-    async def _check_later(self, stream: int, message: bytes, seconds: float | None) -> None:
-        self._outgoing.answer(stream, await self._calls.check_in_time(message, seconds))
+    async def _finish(self, stream: int, pending: PendingCheck, seconds: float | None) -> None:
+        self._outgoing.answer(stream, await self._calls.finish_in_time(pending, seconds))
 
     async def _check_in_turn(self, stream: int, message: bytes, seconds: float | None) -> None:
         self._outgoing.answer(stream, await self._calls.check_large(message, seconds))

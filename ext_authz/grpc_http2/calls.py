@@ -15,6 +15,7 @@ from ext_authz.service.health import NAMES
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from ext_authz.decision.check import PendingCheck
     from ext_authz.service.server import CheckServer
 
 HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
@@ -32,26 +33,29 @@ class Calls:
 
     def __init__(self, check_server: CheckServer) -> None:
         self.check_now = check_server.authorizer.check_now
-        self._check_later = check_server.authorizer.check
+        self._finish = check_server.authorizer.finish
         self._health = check_server.health
         self._large = FairQueue(_MOST_LARGE)
 
-    async def check_in_time(self, message: bytes, seconds: float | None) -> bytes:
-        """The answer, or `CallError`: who has stopped waiting must not be answered with an old decision."""
+    async def finish_in_time(self, pending: PendingCheck, seconds: float | None) -> bytes:
+        """The answer to a check that has to wait.
+
+        Raises `CallError` at the caller's deadline: an old decision must not be used.
+        """
         try:
             async with asyncio.timeout(seconds):
-                return await self._check_later(message)
+                return await self._finish(pending)
         except TimeoutError:
             raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
 
     async def check_large(self, message: bytes, seconds: float | None) -> bytes:
-        """As `check_in_time`, for a message that waits until the small ones that are there were answered."""
+        """The answer to a large message, which waits until the small ones that are there were answered."""
         try:
             async with asyncio.timeout(seconds):
                 if not await self._large.wait(None):
                     raise CallError(RESOURCE_EXHAUSTED, "too many large requests wait")
                 answer = self.check_now(message)
-                return await self._check_later(message) if answer is None else answer
+                return answer if isinstance(answer, bytes) else await self._finish(answer)
         except TimeoutError:
             raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
 

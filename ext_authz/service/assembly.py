@@ -1,4 +1,6 @@
-"""Puts a check service together: Redis, the local view, the keys, the facts, the record. A transport uses it."""
+"""Puts a check service together: Redis, the client cache, the keys, the resolver, the record. A transport
+uses it.
+"""
 
 from __future__ import annotations
 
@@ -104,18 +106,18 @@ async def assembled(
     isolated = DisabledServices(view.isolated_services, bound=settings.revocation_bound)
     tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.remembered_tokens)
     turns = FairQueue(MOST_WAITING)
-    facts = ContextResolver(
+    resolver = ContextResolver(
         services=ServiceIndex(settings.resolved_services),
         policy=settings.policy,
         keys=keys,
         tokens=tokens,
-        liveness=view,
-        isolated=isolated,
+        token_status=view,
+        service_status=isolated,
         clock=lambda: int(time.time()),
         turns=turns,
     )
     log = AccessLog(audit, audit_stream(), program="ext_authz")
-    permits = AllowResponses(
+    responses = AllowResponses(
         Names(settings.identity_headers, trusted_proxies=settings.trusted_proxies),
         stream_seconds=settings.stream_seconds,
         call_seconds=settings.call_seconds,
@@ -123,7 +125,7 @@ async def assembled(
     )
     allowed = Unrecorded() if settings.audit_allowed == "none" else log
     meter = Meter() if settings.metrics_listen else Unmetered()
-    authorizer = Authorizer(facts, log, allowed, permits, meter)
+    authorizer = Authorizer(resolver, log, allowed, responses, meter)
 
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)

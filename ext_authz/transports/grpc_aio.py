@@ -60,7 +60,7 @@ class GrpcTransport:
         self._servicer = _Servicer(self._health)
         self._server = grpc.aio.server(options=_OPTIONS)
         self._following: asyncio.Task[None] | None = None
-        check, check_now = check_server.authorizer.check, check_server.authorizer.check_now
+        check = check_server.authorizer.check
 
         # As a stream, because grpcio leaves a unary call without a whole message unanswered for ever. And no
         # deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
@@ -68,8 +68,7 @@ class GrpcTransport:
             message: object = await context.read()
             if not isinstance(message, bytes):
                 await context.abort(grpc.StatusCode.INTERNAL, "the request is not one whole message")
-            answer = check_now(message)
-            return await check(message) if answer is None else answer
+            return await check(message)
 
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Check": grpc.stream_unary_rpc_method_handler(handle)

@@ -56,23 +56,31 @@ def rights_of(policy: RbacPolicy, claims: AccessClaims) -> Rights:
     return Rights(_words(claims.scope), permissions)
 
 
+def judge_entry(service: Service, rights: Rights) -> Judgement | Lacking:
+    """Whether `rights` are enough at `service` where no rule speaks of the request.
+
+    Where the service has rules: whether they are enough for any request there.
+    """
+    return _weigh(entry_of(service), service, rights)
+
+
 def judge(
     service: Service,
     rights: Rights,
     asked: Session | Call | CallFault | None,
     *,
-    by_headers: bool = False,
+    entry: Judgement | Lacking | None = None,
 ) -> Judgement | Lacking | CallFault:
-    """Whether `rights` are enough at `service` for what is `asked`.
+    """Whether `rights` are enough at `service` for what is `asked`, which matters only where the service has
+    rules.
 
-    `asked` matters only where the service has rules, and there it must be known. `by_headers` asks for less:
-    whether they are enough for any request there.
+    `entry` is what `judge_entry` says of the two, where that is known already.
     """
-    if service.rules is None or by_headers:
-        return _weigh(entry_of(service), service, rights)
+    if service.rules is None:
+        return entry or judge_entry(service, rights)
     if asked is None or isinstance(asked, CallFault):
         # What a better body cannot mend is said first, as where the headers are checked before it.
-        entry = _weigh(entry_of(service), service, rights)
+        entry = entry or judge_entry(service, rights)
         return (asked or CallFault.MISSING) if entry is Judgement.GRANTED else entry
     return _weigh(need_of(service, asked), service, rights)
 

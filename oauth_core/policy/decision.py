@@ -1,21 +1,27 @@
-"""The decision: may this request pass? Total, pure, and no unless every fact says yes.
+"""The decision: may this request pass? Total and pure; the answer is no unless everything says yes.
 
-Whoever asks gathers the facts first. A fact is a value, never an exception: what could not be found out is a
-value too, and it never lets anybody through.
+The decision has two halves. The static half, `judge_token`, depends on the token, the service and the policy
+alone, and its verdict may be remembered. The dynamic half, `decide`, depends on the verdict, the clock, the status
+of token and service, and the request; it runs for every request. What the two look at is in their input types.
+
+The input is looked up first. What could not be found out is a value, never an exception, and it lets no request
+pass.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from oauth_core.policy.access import Judgement, Lacking, Rights, judge
+from oauth_core.policy.access import Judgement, Lacking, judge, judge_entry, rights_of
 from oauth_core.policy.mcp_request import Call, CallFault, Session
-from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
+from oauth_core.tokens.access_tokens import Rejected, TokenFault, fault_of_time
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.policy.access import Rights
+    from oauth_core.policy.rbac import RbacPolicy
 
 
 class Unverified(Enum):
@@ -101,35 +107,74 @@ class DenyReason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionContext:
-    """All that a decision rests on.
+class StaticInput(NamedTuple):
+    """All that the static half of the decision may look at.
 
-    `service` is the one that host and path name; `routed_as` is the name Envoy's route gave it, if it gave one.
-    `now` is the second at which the decision is taken, after every fact was gathered. `rights` are those of the
-    token under the policy of that moment. `asked` is what the request asks to do; it was looked at only where the
-    service has tool rules. `certificate` is the thumbprint of the one that the caller showed, and `proof` of the
-    key that it proved to have for this very request; each was looked at only where the token is bound to one.
-    `as_dpop` says that the token came under the scheme DPoP. `by_headers` says that a second check follows, which
-    has the body: so far only the headers count.
+    It has no clock, no status and no request. So its verdict stays right for as long as these three are the same,
+    and a rule that needs anything else can be written in the dynamic half only.
+    """
+
+    claims: AccessClaims
+    service: Service
+    policy: RbacPolicy
+
+
+class Verdict:
+    """What the static half found out about a genuine token at one service, under one policy. Never changed."""
+
+    __slots__ = ("claims", "entry", "is_for_service", "rights", "service")
+
+    def __init__(
+        self,
+        claims: AccessClaims,
+        service: Service,
+        rights: Rights,
+        entry: Judgement | Lacking,
+        *,
+        is_for_service: bool,
+    ) -> None:
+        """`entry` is the judgement where no rule speaks of the request, or where only its headers are known.
+
+        `is_for_service` says that the token's audience has the service.
+        """
+        self.claims = claims
+        self.service = service
+        self.rights = rights
+        self.entry = entry
+        self.is_for_service = is_for_service
+
+
+class DecisionContext(NamedTuple):
+    """All that the dynamic half looks at. It is made for every request, also where the verdict was remembered.
+
+    `service` is the one that host and path name; `routed_as` is the name that Envoy's route gave it, if it gave
+    one. `token` is the verdict on a genuine token at that service, or what is wrong with the token. `now` is the
+    second at which the decision is taken, after everything was looked up. `asked` is what the request asks to do;
+    it is read only where the service has tool rules. `certificate` is the thumbprint of the caller's certificate,
+    and `proof` that of the key which the caller proved to have for this very request; each is looked at only where
+    the token is bound to one. `as_dpop` says that the token came under the scheme DPoP. `by_headers` says that a
+    second check follows, which has the body: so far only the headers count.
     """
 
     service: Service | None
-    routed_as: str | None
-    token: Verified | Rejected | Unverified
-    liveness: TokenStatus
-    availability: ServiceStatus | Isolated
+    token: Verdict | Rejected | Unverified
+    token_status: TokenStatus
+    service_status: ServiceStatus | Isolated
     now: int
-    rights: Rights | None
+    routed_as: str | None = None
     asked: Session | Call | CallFault | None = None
     certificate: str | None = None
     proof: str | None = None
     as_dpop: bool = False
     by_headers: bool = False
 
+    @property
+    def claims(self) -> AccessClaims | None:
+        """The claims of the token, if it is genuine."""
+        return self.token.claims if isinstance(self.token, Verdict) else None
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+
+class Allow(NamedTuple):
     """Let the request through, as the one these claims describe."""
 
     claims: AccessClaims
@@ -149,19 +194,32 @@ class Deny:
     scopes: tuple[str, ...] = ()
 
 
-def decide(facts: DecisionContext) -> Allow | Deny:
-    """The decision on a request that could be read. The first thing wrong is the reason."""
-    if facts.service is None:
+def judge_token(given: StaticInput) -> Verdict:
+    """The static half: what a genuine token is worth at a service. Its result may be remembered under its
+    input.
+    """
+    claims, service, policy = given
+    rights = rights_of(policy, claims)
+    return Verdict(
+        claims, service, rights, judge_entry(service, rights), is_for_service=service.resource in claims.aud
+    )
+
+
+def decide(context: DecisionContext) -> Allow | Deny:
+    """The dynamic half: the decision on a request that could be read. The first thing wrong is the reason."""
+    service = context.service
+    if service is None:
         return Deny(DenyReason.UNKNOWN_SERVICE)
-    if facts.routed_as is not None and facts.routed_as != facts.service.name:
+    if context.routed_as is not None and context.routed_as != service.name:
         # The route leads to one service and the URL names another: a token for the one would open the other.
         return Deny(DenyReason.ROUTE_MISMATCH)
-    if isinstance(facts.availability, Isolated):
-        # Before the token is looked at: nobody gets through, and no client should throw a good token away.
-        return Deny(DenyReason.SERVICE_ISOLATED, told=facts.availability.reason)
-    match facts.token:
-        case Verified(claims):
-            return _decide_on(claims, facts.service, facts)
+    if isinstance(context.service_status, Isolated):
+        # Before the token is looked at: no request gets through, and no client should throw a good token away.
+        return Deny(DenyReason.SERVICE_ISOLATED, told=context.service_status.reason)
+    token = context.token
+    if isinstance(token, Verdict):
+        return _decide_on(token, service, context)
+    match token:
         case Rejected(fault):
             return Deny(_fault_reason(fault))
         case Unverified.MISSING:
@@ -173,43 +231,42 @@ def decide(facts: DecisionContext) -> Allow | Deny:
         case Unverified.NO_KEYS | Unverified.BUSY:
             return Deny(DenyReason.TOKEN_STATE_UNKNOWN)
         case _:
-            assert_never(facts.token)
+            assert_never(token)
 
 
-def _decide_on(claims: AccessClaims, service: Service, facts: DecisionContext) -> Allow | Deny:
+def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> Allow | Deny:
     """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
-    if facts.now >= claims.exp:
-        # It was looked at before Redis was asked, and may have expired while we waited.
-        return Deny(DenyReason.EXPIRED, claims)
-    if service.resource not in claims.aud:
+    claims = verdict.claims
+    fault = fault_of_time(claims, context.now)
+    if fault is not None:
+        # The token may have expired while Redis was asked, or since it was verified.
+        return Deny(_fault_reason(fault))
+    if not verdict.is_for_service or verdict.service is not service:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
-    if claims.certificate is not None and claims.certificate != facts.certificate:
-        # Somebody holds the token who does not hold the key (RFC 8705 section 3).
+    if claims.certificate is not None and claims.certificate != context.certificate:
+        # A caller that does not hold the key presents the token (RFC 8705 section 3).
         return Deny(DenyReason.WRONG_CERTIFICATE, claims)
-    if claims.dpop_key != facts.proof or facts.as_dpop != (claims.dpop_key is not None):
-        # Nor the key of a token that is bound to one; and a token means what its scheme says (RFC 9449 section 7).
+    if claims.dpop_key != context.proof or context.as_dpop != (claims.dpop_key is not None):
+        # The same for a token that is bound to a key; and a token means what its scheme says (RFC 9449 section 7).
         return Deny(DenyReason.WRONG_PROOF, claims)
-    match facts.liveness:
-        case TokenStatus.UNKNOWN:
-            return Deny(DenyReason.TOKEN_STATE_UNKNOWN, claims)
-        case TokenStatus.REVOKED:
-            return Deny(DenyReason.REVOKED, claims)
-        case TokenStatus.ACTIVE:
-            return _decide_on_right(claims, service, facts)
-        case _:
-            assert_never(facts.liveness)
-
-
-def _decide_on_right(claims: AccessClaims, service: Service, facts: DecisionContext) -> Allow | Deny:
-    """The decision on a token that is good here: is what is asked its right?"""
-    if facts.rights is None:
-        return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
-    match judge(service, facts.rights, facts.asked, by_headers=facts.by_headers):
-        case Judgement.GRANTED if facts.availability is ServiceStatus.OPEN:
+    status = context.token_status
+    if status is not TokenStatus.ACTIVE:
+        reason = DenyReason.REVOKED if status is TokenStatus.REVOKED else DenyReason.TOKEN_STATE_UNKNOWN
+        return Deny(reason, claims)
+    if service.rules is None or context.by_headers:
+        judgement: Judgement | Lacking | CallFault = verdict.entry
+    else:
+        judgement = judge(service, verdict.rights, context.asked, entry=verdict.entry)
+    if judgement is Judgement.GRANTED:
+        if context.service_status is ServiceStatus.OPEN:
             return Allow(claims)
-        case Judgement.GRANTED:
-            return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
-        case Judgement.FORBIDDEN:
+        return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
+    return _denial_by_right(judgement, claims)
+
+
+def _denial_by_right(judgement: Judgement | Lacking | CallFault, claims: AccessClaims) -> Deny:
+    match judgement:
+        case Judgement.FORBIDDEN | Judgement.GRANTED:
             return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
         case Lacking(scopes):
             return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)

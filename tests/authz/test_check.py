@@ -94,17 +94,17 @@ async def authorizer(
 ) -> Authorizer:
     keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
-    facts = ContextResolver(
+    resolver = ContextResolver(
         services=ServiceIndex([SERVICE]),
         policy=RbacPolicy.of((), [SERVICE]),
         keys=keys,
         tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
-        liveness=liveness or Said(),
-        isolated=isolated or AllOpen(),
+        token_status=liveness or Said(),
+        service_status=isolated or AllOpen(),
         clock=clock,
         turns=turns,
     )
-    return Authorizer(facts, sink)
+    return Authorizer(resolver, sink)
 
 
 async def test_a_good_token_is_allowed_and_recorded_with_what_it_says(key: SigningKey) -> None:

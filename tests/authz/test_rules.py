@@ -61,17 +61,17 @@ async def subject(
 ) -> tuple[Authorizer, Recorder]:
     keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
-    facts = ContextResolver(
+    resolver = ContextResolver(
         services=ServiceIndex([service]),
         policy=policy,
         keys=keys,
         tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
-        liveness=liveness or Slow(),
-        isolated=AllOpen(),
+        token_status=liveness or Slow(),
+        service_status=AllOpen(),
         clock=lambda: 1_800_000_000,
     )
     sink = Recorder()
-    return Authorizer(facts, sink), sink
+    return Authorizer(resolver, sink), sink
 
 
 def token(key: SigningKey, scope: str = "mcp.time") -> str:
@@ -90,7 +90,7 @@ async def test_one_token_may_call_one_tool_and_not_the_other_however_often_it_as
         assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 200
         assert read_answer(await authorizer.check(call(mine, "set_time"))).status == 403
         answer = authorizer.check_now(call(mine, "set_time"))
-        assert answer is not None
+        assert isinstance(answer, bytes)
         assert read_answer(answer).status == 403
 
 

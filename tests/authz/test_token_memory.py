@@ -12,6 +12,7 @@ from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import Service
+from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Rejected, TokenFault
 from tests.support.tokens import ISSUER, TIME, claims, new_key
@@ -107,7 +108,7 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
     # Made first, and decoded anew below as every request's is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
     service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
-    permits = AllowResponses()
+    permits, policy = AllowResponses(), RbacPolicy.of((), [service])
     memory.verify(sent[0].decode(), keys, NOW)
     tracemalloc.start()
     try:
@@ -115,7 +116,8 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
         for each in sent:
             remembered = memory.verify(each.decode(), keys, NOW)
             assert not isinstance(remembered, Rejected)
-            remembered.keep(permits.make(remembered.verified.claims, service, (), NOW))
+            cached = remembered.at(service, policy)
+            cached.response, cached.until = permits.make(remembered.claims, service, (), NOW)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -41,13 +41,14 @@ class Authorizer:
         self.cancelled = 0
         self.gate = asyncio.Event()
 
-    def check_now(self, message: bytes) -> bytes | None:
+    def check_now(self, message: bytes) -> bytes | list[bytes]:
         self.asked.append(message)
         if message == b"break":
             raise RuntimeError("a fault of ours")
-        return None if message.startswith(b"later") else b"now:" + message
+        return [message] if message.startswith(b"later") else b"now:" + message
 
-    async def check(self, message: bytes) -> bytes:
+    async def finish(self, pending: list[bytes]) -> bytes:
+        (message,) = pending
         if message == b"later, broken":
             raise RuntimeError("a fault of ours")
         try:

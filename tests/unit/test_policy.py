@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.model import AccessClaims, Service
-from oauth_core.policy.access import Rights, rights_of
 from oauth_core.policy.decision import (
     Allow,
     DecisionContext,
@@ -17,9 +14,12 @@ from oauth_core.policy.decision import (
     DenyReason,
     Isolated,
     ServiceStatus,
+    StaticInput,
     TokenStatus,
     Unverified,
+    Verdict,
     decide,
+    judge_token,
 )
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
@@ -49,11 +49,6 @@ def make_claims(
     )
 
 
-def rights(token: Verified | Rejected | Unverified) -> Rights | None:
-    """What the token may do where there are no roles."""
-    return rights_of(EVERYBODY, token.claims) if isinstance(token, Verified) else None
-
-
 def make_facts(
     *,
     service: Service | None = TIME,
@@ -64,7 +59,12 @@ def make_facts(
     now: int = NOW,
 ) -> DecisionContext:
     token = Verified(make_claims()) if token is None else token
-    return DecisionContext(service, routed_as, token, liveness, availability, now, rights(token))
+    judged: Verdict | Rejected | Unverified
+    if isinstance(token, Verified):
+        judged = judge_token(StaticInput(token.claims, service or TIME, EVERYBODY))
+    else:
+        judged = token
+    return DecisionContext(service, judged, liveness, availability, now, routed_as)
 
 
 def reason(facts: DecisionContext) -> DenyReason:
@@ -174,12 +174,12 @@ def test_allowed_means_that_every_fact_says_yes(facts: DecisionContext) -> None:
     everything_holds = (
         facts.service is not None
         and facts.routed_as in {None, facts.service.name}
-        and isinstance(facts.token, Verified)
+        and isinstance(facts.token, Verdict)
         and facts.now < facts.token.claims.exp
         and facts.service.resource in facts.token.claims.aud
         and facts.service.scope in facts.token.claims.scope.split()
-        and facts.liveness is TokenStatus.ACTIVE
-        and facts.availability is ServiceStatus.OPEN
+        and facts.token_status is TokenStatus.ACTIVE
+        and facts.service_status is ServiceStatus.OPEN
     )
     assert isinstance(decision, Allow) == everything_holds
 
@@ -188,14 +188,14 @@ def test_allowed_means_that_every_fact_says_yes(facts: DecisionContext) -> None:
 def test_no_fact_outweighs_a_token_that_is_not_known_to_live(
     facts: DecisionContext, liveness: TokenStatus
 ) -> None:
-    assert isinstance(decide(replace(facts, liveness=liveness)), Deny)
+    assert isinstance(decide(facts._replace(token_status=liveness)), Deny)
 
 
 @given(_facts)
 def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
     facts: DecisionContext,
 ) -> None:
-    decision = decide(replace(facts, availability=Isolated("repairs", NOW)))
+    decision = decide(facts._replace(service_status=Isolated("repairs", NOW)))
     assert isinstance(decision, Deny)
     if decision.reason is DenyReason.SERVICE_ISOLATED:
         assert decision.told == "repairs"

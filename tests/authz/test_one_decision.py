@@ -1,0 +1,163 @@
+"""Every check goes through the one decision, also where the token and the verdict on it are remembered."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ext_authz.decision import check, envoy_messages, verified_token_cache
+from oauth_core.model import AccessClaims, Service
+from oauth_core.policy import decision
+from oauth_core.policy.decision import Allow, DecisionContext, Deny, DenyReason, StaticInput, Verdict
+from oauth_core.policy.permissions import Permissions
+from oauth_core.policy.rbac import RbacPolicy, Role
+from oauth_core.policy.resources import ServiceIndex
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Verified
+from tests.authz.test_check import SERVICE, AllOpen, Recorder, authorizer
+from tests.support.check_messages import check_request, read_answer
+from tests.support.tokens import mint
+
+if TYPE_CHECKING:
+    import pytest
+
+    from ext_authz.decision.check import Authorizer
+    from oauth_core.jose.signing_keys import SigningKey
+
+
+class Known:
+    """A client cache that knows every token as active."""
+
+    def known(self, jti: str) -> decision.TokenStatus:  # noqa: ARG002
+        return decision.TokenStatus.ACTIVE
+
+    async def of(self, jti: str) -> decision.TokenStatus:  # noqa: ARG002
+        return decision.TokenStatus.ACTIVE
+
+
+async def remembering(key: SigningKey, message: bytes, doors: AllOpen | None = None) -> Authorizer:
+    """A check service that has let `message` through, and lets it through again without waiting."""
+    subject = await authorizer(key, Recorder(), Known(), isolated=doors)  # type: ignore[arg-type]
+    assert read_answer(await subject.check(message)).status == 200
+    assert at_once(subject, message) == 200
+    return subject
+
+
+def at_once(subject: Authorizer, message: bytes) -> int:
+    answer = subject.check_now(message)
+    assert isinstance(answer, bytes), "a remembered token is answered without waiting"
+    return read_answer(answer).status
+
+
+async def test_a_rule_in_the_dynamic_half_counts_for_a_remembered_token_at_once(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    is_night = False
+
+    def decide(context: DecisionContext) -> Allow | Deny:
+        return Deny(DenyReason.FORBIDDEN_BY_POLICY, context.claims) if is_night else decision.decide(context)
+
+    monkeypatch.setattr(check, "decide", decide)
+    assert at_once(subject, message) == 200
+    is_night = True
+    assert at_once(subject, message) == 403
+    is_night = False
+    assert at_once(subject, message) == 200
+
+
+async def test_the_static_half_is_asked_once_and_again_under_another_policy(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[StaticInput] = []
+
+    def judge(one: StaticInput) -> Verdict:
+        given.append(one)
+        return decision.judge_token(one)
+
+    monkeypatch.setattr(verified_token_cache, "judge_token", judge)
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    assert at_once(subject, message) == 200
+    assert len(given) == 1, "the verdict is remembered"
+
+    nothing = RbacPolicy.of(
+        (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
+    )
+    subject.use(ServiceIndex([SERVICE]), nothing)
+    assert at_once(subject, message) == 403
+    assert at_once(subject, message) == 403
+    assert len(given) == 2
+    assert [one.policy for one in given][1] is nothing
+
+
+async def test_a_service_that_is_loaded_anew_is_judged_anew(key: SigningKey) -> None:
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    other = dataclasses.replace(SERVICE, resource=f"{SERVICE.resource}/other")
+    subject.use(ServiceIndex([other]), RbacPolicy.of((), [other]))
+    assert at_once(subject, message) != 200
+
+
+def test_the_static_half_cannot_see_what_changes_between_two_requests() -> None:
+    assert StaticInput._fields == ("claims", "service", "policy")
+    for kind in (AccessClaims, Service, RbacPolicy):
+        assert dataclasses.is_dataclass(kind)
+        assert vars(kind)["__dataclass_params__"].frozen, (
+            f"{kind.__name__} can change while a verdict on it is remembered"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Extended(AccessClaims):
+    """Claims with one more, as a later version may have."""
+
+    department: str | None = None
+
+
+async def test_a_new_optional_claim_reaches_both_halves(key: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify = access_tokens.verify
+    seen: list[AccessClaims | None] = []
+
+    def extended(*args: object, **options: object) -> object:
+        found = verify(*args, **options)  # type: ignore[arg-type]
+        assert isinstance(found, Verified)
+        names = [field.name for field in dataclasses.fields(AccessClaims)]
+        return Verified(Extended(**{name: getattr(found.claims, name) for name in names}, department="physics"))
+
+    def judge(one: StaticInput) -> Verdict:
+        seen.append(one.claims)
+        return decision.judge_token(one)
+
+    def decide(context: DecisionContext) -> Allow | Deny:
+        seen.append(context.claims)
+        return decision.decide(context)
+
+    monkeypatch.setattr(access_tokens, "verify", extended)
+    monkeypatch.setattr(verified_token_cache, "judge_token", judge)
+    monkeypatch.setattr(check, "decide", decide)
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    assert at_once(subject, message) == 200
+    assert len(seen) >= 3
+    assert {getattr(claims, "department", None) for claims in seen} == {"physics"}
+
+
+async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = envoy_messages.decode, []
+
+    def counted(message: bytes, *rest: envoy_messages.Names) -> object:
+        decoded.append(message)
+        return decode(message, *rest)
+
+    monkeypatch.setattr(envoy_messages, "decode", counted)
+    subject = await authorizer(key, Recorder())
+    message = check_request(token=mint(key))
+    pending = subject.check_now(message)
+    assert not isinstance(pending, bytes)
+    assert read_answer(await subject.finish(pending)).status == 200
+    assert decoded == [message]
