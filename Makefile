@@ -26,7 +26,7 @@ test: $(VENV)/.dev ## Install what is needed and run every test, in three proces
 	@tests/programs.sh
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
-test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/clients.md
+test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md
 	@$(BIN)/pytest tests/clients
 
 CONTAINERS ?= tests/containers

@@ -1,7 +1,7 @@
 """The table in `docs/availability.md`: what callers saw in the last run that was asked to write it down.
 
-`make availability` runs these tests and keeps what was seen in `docs/availability.json`; figures differ from run
-to run, so an ordinary run leaves both alone. `python -m tests.availability.table` writes the table again.
+`make availability` runs these tests and keeps what was seen in `docs/generated/availability.json`; figures differ
+from run to run, so an ordinary run leaves both alone. `python -m tests.availability.table` writes the table again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DOCS = Path(__file__).parents[2] / "docs"
 PAGE = _DOCS / "availability.md"
-RESULTS = _DOCS / "availability.json"
+RESULTS = _DOCS / "generated" / "availability.json"
 WRITE = "WRITE_AVAILABILITY"
 """The variable that makes a run of all these tests write its figures down."""
 
@@ -71,7 +71,7 @@ class Record:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table that says what `results`, the contents of `docs/availability.json`, say."""
+    """The table that says what `results`, the contents of `docs/generated/availability.json`, say."""
     heads = (
         "what happened",
         "calls: failed of all",

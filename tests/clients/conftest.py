@@ -84,7 +84,7 @@ def person(tmp_path: Path) -> Person:
 
 @pytest.fixture(scope="session")
 def record() -> Iterator[table.Record]:
-    """What the clients did. A run of all of them writes it to `docs/`; a run of some writes nothing."""
+    """What the clients did. A run of all of them writes it to `docs/generated/`; a run of some writes nothing."""
     record = table.Record()
     yield record
     if record.is_complete:

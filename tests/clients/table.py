@@ -1,4 +1,4 @@
-"""The table in `docs/clients.md`: what each client did in the last complete run, kept in `docs/clients.json`.
+"""The table in `docs/generated/clients.md`: what each client did in the last complete run, kept beside it as JSON.
 
 As a program, `python -m tests.clients.table`, it writes the page again from what was kept.
 """
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from tests.clients.programs import Kind
 
-_DOCS = Path(__file__).parents[2] / "docs"
-PAGE = _DOCS / "clients.md"
-RESULTS = _DOCS / "clients.json"
+_GENERATED = Path(__file__).parents[2] / "docs" / "generated"
+PAGE = _GENERATED / "clients.md"
+RESULTS = _GENERATED / "clients.json"
 
 STEPS = {
     "discover": "knows only the URL of an MCP service; finds the authorization server by the 401 and its metadata",
@@ -83,7 +83,7 @@ class Record:
 
 
 def page(results: Mapping[str, Any]) -> str:
-    """The page that says what `results`, the contents of `docs/clients.json`, say."""
+    """The page that says what `results`, the contents of `docs/generated/clients.json`, say."""
     rows = [["client", *STEPS], ["---"] * (len(STEPS) + 1)]
     for client in results["clients"]:
         name = f"**{client['name']}** {client['version']}<br>{client['registry']} `{client['package']}`"

@@ -1,4 +1,4 @@
-"""`docs/clients.md` says what the last run of `make test-clients` saw, and that run was of the pinned clients."""
+"""`docs/generated/clients.md` says what the last run of `make test-clients` saw, with the pinned clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/edge-rules.md` says what the last complete run of `tests/edge` saw, and that run was of all rules."""
+"""`docs/generated/edge-rules.md` says what the last complete run of `tests/edge` saw, of all rules."""
 
 from __future__ import annotations
 

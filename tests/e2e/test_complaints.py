@@ -1,4 +1,4 @@
-"""Complaints about other gateways that only a whole gateway answers; docs/requirements.md lists all of them."""
+"""Complaints about other gateways that only a whole gateway answers; `docs/generated/requirements.md` has all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The table in `docs/edge-rules.md`: each rule, what was sent and what came back in the last complete run.
+"""The table in `docs/generated/edge-rules.md`: each rule, what was sent, and the answer in the last complete run.
 
-What was seen is kept in `docs/edge-rules.json`; `python -m tests.edge.table` writes the page again.
+What was seen is kept in `docs/generated/edge-rules.json`; `python -m tests.edge.table` writes the page again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from tests.edge.case import Case
 
-_DOCS = Path(__file__).parents[2] / "docs"
-PAGE = _DOCS / "edge-rules.md"
-RESULTS = _DOCS / "edge-rules.json"
+_GENERATED = Path(__file__).parents[2] / "docs" / "generated"
+PAGE = _GENERATED / "edge-rules.md"
+RESULTS = _GENERATED / "edge-rules.json"
 
 _PREFACE = """# Rules at the edge
 
@@ -57,7 +57,7 @@ class Record:
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:
-    """The page that says what `rows`, the contents of `docs/edge-rules.json`, say."""
+    """The page that says what `rows`, the contents of `docs/generated/edge-rules.json`, say."""
     parts = [_PREFACE]
     for section, group in groupby(rows, key=lambda row: row["section"]):
         parts.append(f"\n## {section}\n\n| rule | sent | came back | reached |\n|---|---|---|---|\n")

@@ -1,4 +1,4 @@
-"""Every rule at the edge holds against what breaks it. A run of all of them writes `docs/edge-rules.md`."""
+"""Every rule at the edge holds against what breaks it. A complete run writes `docs/generated/edge-rules.md`."""
 
 from __future__ import annotations
 

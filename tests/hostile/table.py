@@ -1,4 +1,4 @@
-"""The page `docs/hostile.md`, made of what `docs/hostile.json` keeps of the last complete run.
+"""The page `docs/generated/hostile.md`, made of what `docs/generated/hostile.json` keeps of the last complete run.
 
 `python -m tests.hostile.table` writes the page again.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-_DOCS = Path(__file__).parents[2] / "docs"
-PAGE, RESULTS = _DOCS / "hostile.md", _DOCS / "hostile.json"
+_GENERATED = Path(__file__).parents[2] / "docs" / "generated"
+PAGE, RESULTS = _GENERATED / "hostile.md", _GENERATED / "hostile.json"
 COUNTS = (1, 10, 1000)
 HONEST = 20
 
@@ -42,7 +42,7 @@ request is busy. Without a token its headers must come within five seconds and i
 that its caller does not read over HTTP/2 ends after five minutes.
 
 Behind a proxy of yours (`trusted_proxies`) all connections come from it, and Envoy counts none. The proxy must
-bound those of one address, as HAProxy does with `conn_cur` ([proxies.md](proxies.md)).
+bound those of one address, as HAProxy does with `conn_cur` ([proxies.md](../proxies.md)).
 
 **More than a thousand.** A caller with an IPv6 network of 48 bits has 65,536 addresses here. Some 1,300
 that take all they can have all connections of Envoy. Against as many, only what stands before the gateway helps:

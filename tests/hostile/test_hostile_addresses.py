@@ -1,4 +1,4 @@
-"""At each door hostile addresses send all they can, and then others come. `docs/hostile.md` says what was seen."""
+"""At each door hostile addresses send all they can, and then others come; see `docs/generated/hostile.md`."""
 
 from __future__ import annotations
 

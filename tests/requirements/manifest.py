@@ -1,4 +1,4 @@
-"""Reads the manifest and the marks on the tests, and makes `docs/requirements.md` of both.
+"""Reads the manifest and the marks on the tests, and makes `docs/generated/requirements.md` of both.
 
 As a program, `python -m tests.requirements.manifest`, it writes the page.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
-PAGE = TESTS.parent / "docs" / "requirements.md"
+PAGE = TESTS.parent / "docs" / "generated" / "requirements.md"
 MARK = "requirement"
 
 _PREFACE = """# What is asked of us, and what shows that we do it
 
-Made by `python -m tests.requirements.manifest` from [`tests/requirements/`](../tests/requirements/) and the
+Made by `python -m tests.requirements.manifest` from [`tests/requirements/`](../../tests/requirements/) and the
 marks on the tests; a test holds both against each other, in both directions. The wording is ours and short: the
 specification is what counts. What a specification asks of clients is not listed.
 """
@@ -93,7 +93,7 @@ def _keys(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 
 def page() -> str:
-    """The text of `docs/requirements.md`."""
+    """The text of `docs/generated/requirements.md`."""
     parts = [_PREFACE]
     for source in sources():
         name = f"[{source.name}]({source.url})" if source.url else source.name
@@ -106,7 +106,7 @@ def page() -> str:
 
 def _row(requirement: Requirement) -> str:
     shown = requirement.reason or "<br>".join(
-        f"[{_words(test)}](../{test.partition('::')[0]})" for test in marks().get(requirement.key, ())
+        f"[{_words(test)}](../../{test.partition('::')[0]})" for test in marks().get(requirement.key, ())
     )
     return f"| {requirement.section} | {requirement.level} | {requirement.says} | {shown} |\n"
 
