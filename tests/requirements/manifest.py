@@ -17,11 +17,11 @@ TESTS = HERE.parent
 PAGE = TESTS.parent / "docs" / "generated" / "requirements.md"
 MARK = "requirement"
 
-_PREFACE = """# What is asked of us, and what shows that we do it
+_PREFACE = """# Requirements, and the tests that show them
 
 Made by `python -m tests.requirements.manifest` from [`tests/requirements/`](../../tests/requirements/) and the
-marks on the tests; a test holds both against each other, in both directions. The wording is ours and short: the
-specification is what counts. What a specification asks of clients is not listed.
+marks on the tests; a test compares both, in both directions. The wording is ours and short: the
+specification is what counts. What a specification requires of clients is not listed.
 """
 
 
