@@ -96,7 +96,7 @@ def test_what_is_said_is_kept_with_its_time_though_nothing_can_be_printed(tmp_pa
     code = (
         "import os, sys; from pathlib import Path\n"
         "from portcullis.supervisor.console import Console\n"
-        "from oauth_core import standard_streams\n"
+        "from oauth_core.process import standard_streams\n"
         "os.close(1); os.close(2); standard_streams.open_closed_ones()\n"
         "console = Console(Path(sys.argv[1])); console.say('a\\nb'); console.say('c', err=True); console.close()"
     )
@@ -113,7 +113,7 @@ def test_a_command_works_with_its_standard_streams_closed(arguments: str, code: 
 def test_nothing_that_is_printed_goes_into_a_file_that_took_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from oauth_core import standard_streams\n"
+        "from oauth_core.process import standard_streams\n"
         "standard_streams.open_closed_ones()\n"
         "file = open(sys.argv[1], 'w'); print('lost'); print('lost', file=sys.stderr); sys.stdout.flush()\n"
         "file.write('kept'); file.close()\n"
@@ -211,12 +211,12 @@ def test_nohup_keeps_the_gateway_up_when_the_terminal_closes(tmp_path: Path) -> 
     code = (
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"
-        "from portcullis.supervisor.process_group import Fleet\n"
+        "from portcullis.supervisor.process_group import ProcessGroup\n"
         "from portcullis.supervisor.log_files import LogFiles\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "def ready():\n"
         "    os.kill(os.getpid(), signal.SIGHUP); print('still here', flush=True); os.kill(os.getpid(), 15)\n"
-        "asyncio.run(Fleet(LogFiles(Path(sys.argv[1]), 10**7), print).run([], [], ready))\n"
+        "asyncio.run(ProcessGroup(LogFiles(Path(sys.argv[1]), 10**7), print).run([], [], ready))\n"
         "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN\n"
     )
     done = subprocess.run(
