@@ -15,7 +15,7 @@ from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.policy.decision import Deny, DenyReason, decide
-from oauth_core.policy.jsonrpc import id_of, id_text
+from oauth_core.policy.jsonrpc_errors import id_of, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
 from oauth_core.policy.refusals import refusal
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oauth_core.audit import AuditSink
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.decision import DecisionContext
-    from oauth_core.policy.jsonrpc import RequestId
+    from oauth_core.policy.jsonrpc_errors import RequestId
     from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.resources import ServiceIndex
 

@@ -21,7 +21,7 @@ from google.rpc.status_pb2 import Status
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.limits.rate_limits import read_address
 from oauth_core.policy.mcp_request import Message
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

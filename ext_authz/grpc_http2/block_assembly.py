@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
 
 
@@ -32,12 +32,12 @@ class BlockAssembly:
     def begin(self, flags: int, stream: int, payload: bytes) -> Block | None:
         """Take a HEADERS frame; the block, if that is all of it. Raises `http2.ProtocolError`."""
         if not stream & 1:
-            raise http2.ProtocolError("no stream of a client's")
-        data = http2.content(http2.HEADERS, flags, payload)
-        place = payload[1 if flags & http2.PADDED else 0 :][: http2.PRIORITY_BYTES]
-        depends_on_itself = bool(flags & http2.HAS_PRIORITY) and http2.number(place) == stream
-        block = Block(stream, data, bool(flags & http2.END_STREAM), depends_on_itself)
-        if flags & http2.END_HEADERS:
+            raise http2_codec.ProtocolError("no stream of a client's")
+        data = http2_codec.content(http2_codec.HEADERS, flags, payload)
+        place = payload[1 if flags & http2_codec.PADDED else 0 :][: http2_codec.PRIORITY_BYTES]
+        depends_on_itself = bool(flags & http2_codec.HAS_PRIORITY) and http2_codec.number(place) == stream
+        block = Block(stream, data, bool(flags & http2_codec.END_STREAM), depends_on_itself)
+        if flags & http2_codec.END_HEADERS:
             return block
         self.stream, self._begun, self._data = stream, block, bytearray(data)
         return None
@@ -45,11 +45,11 @@ class BlockAssembly:
     def go_on(self, flags: int, payload: bytes) -> Block | None:
         """Take a CONTINUATION frame; the block, if that was the last one. Raises `http2.ProtocolError`."""
         if self.stream is None:
-            raise http2.ProtocolError("nothing is to be continued")
+            raise http2_codec.ProtocolError("nothing is to be continued")
         self._data += payload
-        if len(self._data) > 2 * LARGEST_HEADERS or not (payload or flags & http2.END_HEADERS):
-            raise http2.ProtocolError("a header block without end", http2.ENHANCE_YOUR_CALM)
-        if not flags & http2.END_HEADERS:
+        if len(self._data) > 2 * LARGEST_HEADERS or not (payload or flags & http2_codec.END_HEADERS):
+            raise http2_codec.ProtocolError("a header block without end", http2_codec.ENHANCE_YOUR_CALM)
+        if not flags & http2_codec.END_HEADERS:
             return None
         self.stream = None
         return self._begun._replace(data=bytes(self._data))

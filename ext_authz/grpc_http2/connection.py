@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from ext_authz.grpc_http2 import http2, refused
+from ext_authz.grpc_http2 import http2_codec, refused_connections
 from ext_authz.grpc_http2.control_budget import LOOKS, ControlBudget
 from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
 from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
@@ -18,17 +18,17 @@ from ext_authz.grpc_http2.streams import MOST_STREAMS, Streams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ext_authz.grpc_http2.calls import Calls
+    from ext_authz.grpc_http2.grpc_services import Calls
 
 _WINDOW = 4 * LARGEST_MESSAGE
-_OPENING = http2.settings_frame(
+_OPENING = http2_codec.settings_frame(
     (
-        (http2.MAX_CONCURRENT_STREAMS, MOST_STREAMS),
+        (http2_codec.MAX_CONCURRENT_STREAMS, MOST_STREAMS),
         # A message fits, so no stream ever needs more room.
-        (http2.INITIAL_WINDOW_SIZE, LARGEST_MESSAGE + http2.LARGEST_FRAME),
-        (http2.MAX_HEADER_LIST_SIZE, LARGEST_HEADERS),
+        (http2_codec.INITIAL_WINDOW_SIZE, LARGEST_MESSAGE + http2_codec.LARGEST_FRAME),
+        (http2_codec.MAX_HEADER_LIST_SIZE, LARGEST_HEADERS),
     )
-) + http2.window_update(_WINDOW - http2.DEFAULT_WINDOW)
+) + http2_codec.window_update(_WINDOW - http2_codec.DEFAULT_WINDOW)
 
 _GOODBYE = b"goodbye!"
 _GOODBYE_SECONDS = 0.5
@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._outgoing = Outgoing(self._write)
         self._streams = Streams(calls, self._outgoing, self._control, ControlBudget(clock))
-        self._last_named = http2.LAST_STREAM
+        self._last_named = http2_codec.LAST_STREAM
         self._rest = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is."""
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._connections.add(self)
         if (tls := transport.get_extra_info("ssl_object")) and tls.selected_alpn_protocol() != "h2":
             # Section 3.3: over TLS the protocol is negotiated. The peer may well speak HTTP/1.1.
-            refused.log("no h2 in the TLS handshake (ALPN)")
+            refused_connections.log("no h2 in the TLS handshake (ALPN)")
             self.close()
             return
         self._transport.write(_OPENING)
@@ -91,18 +91,18 @@ class Connection(asyncio.Protocol):
         try:
             at = 0 if self._is_greeted else self._greet(data)
             self._rest = data[self._streams.read(data, at) :] if self._is_greeted else data
-        except http2.ProtocolError as error:
-            if error.code == http2.ENHANCE_YOUR_CALM:
+        except http2_codec.ProtocolError as error:
+            if error.code == http2_codec.ENHANCE_YOUR_CALM:
                 structlog.get_logger("server").warning("connection.flooded", reason=str(error))
             if not self._is_greeted:
-                refused.log(refused.of_first_bytes(data))
+                refused_connections.log(refused_connections.of_first_bytes(data))
             self._break(error.code)
         except Exception:  # noqa: BLE001 - whatever it is, it must end this connection and no other
             structlog.get_logger("server").exception("connection.failed")
-            self._break(http2.INTERNAL_ERROR)
+            self._break(http2_codec.INTERNAL_ERROR)
         else:
             if self._streams.taken > _WINDOW // 2:
-                self._outgoing.frames.append(http2.window_update(self._streams.taken))
+                self._outgoing.frames.append(http2_codec.window_update(self._streams.taken))
                 self._streams.taken = 0
             self._outgoing.flush()
 
@@ -114,8 +114,8 @@ class Connection(asyncio.Protocol):
         if not self._is_greeted:
             self.close()
         # The answer to the ping comes after every call that was sent before the peer knew.
-        self._outgoing.frames.append(http2.goaway(http2.LAST_STREAM, http2.NO_ERROR))
-        self._outgoing.frames.append(http2.frame(http2.PING, 0, 0, _GOODBYE))
+        self._outgoing.frames.append(http2_codec.goaway(http2_codec.LAST_STREAM, http2_codec.NO_ERROR))
+        self._outgoing.frames.append(http2_codec.frame(http2_codec.PING, 0, 0, _GOODBYE))
         self._outgoing.flush()
 
     def sweep(self) -> None:
@@ -135,37 +135,37 @@ class Connection(asyncio.Protocol):
 
     def _greet(self, data: bytes) -> int:
         """See that the peer speaks HTTP/2, once it has said enough; where its first frame begins (section 3.4)."""
-        preface = len(http2.PREFACE)
-        if data[:preface] != http2.PREFACE[: len(data)]:
-            raise http2.ProtocolError("this is not HTTP/2")
-        if len(data) >= preface + http2.HEAD_BYTES:
-            _, _, kind, flags, _ = http2.HEAD.unpack_from(data, preface)
-            if kind != http2.SETTINGS or flags & http2.ACK:
-                raise http2.ProtocolError("the first frame is not SETTINGS")
+        preface = len(http2_codec.PREFACE)
+        if data[:preface] != http2_codec.PREFACE[: len(data)]:
+            raise http2_codec.ProtocolError("this is not HTTP/2")
+        if len(data) >= preface + http2_codec.HEAD_BYTES:
+            _, _, kind, flags, _ = http2_codec.HEAD.unpack_from(data, preface)
+            if kind != http2_codec.SETTINGS or flags & http2_codec.ACK:
+                raise http2_codec.ProtocolError("the first frame is not SETTINGS")
             self._is_greeted = True
         return preface
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Take a frame about the connection itself."""
         if stream:
-            raise http2.ProtocolError("a frame about the connection names a stream")
-        if kind == http2.SETTINGS:
+            raise http2_codec.ProtocolError("a frame about the connection names a stream")
+        if kind == http2_codec.SETTINGS:
             self._take_settings(flags, payload)
-        elif kind == http2.PING:
-            http2.check_size(payload, len(_GOODBYE))
-            if not flags & http2.ACK:
-                self._outgoing.frames.append(http2.frame(http2.PING, http2.ACK, 0, payload))
+        elif kind == http2_codec.PING:
+            http2_codec.check_size(payload, len(_GOODBYE))
+            if not flags & http2_codec.ACK:
+                self._outgoing.frames.append(http2_codec.frame(http2_codec.PING, http2_codec.ACK, 0, payload))
             elif payload == _GOODBYE and self._is_leaving and self._streams.takes_more:
                 self._streams.takes_more = False
-                self._part(http2.NO_ERROR)
+                self._part(http2_codec.NO_ERROR)
         else:
-            http2.number(payload)  # a GOAWAY: the peer ends the connection when it has its answers
+            http2_codec.number(payload)  # a GOAWAY: the peer ends the connection when it has its answers
 
     def _take_settings(self, flags: int, payload: bytes) -> None:
-        if flags & http2.ACK:
-            http2.check_size(payload, 0)
+        if flags & http2_codec.ACK:
+            http2_codec.check_size(payload, 0)
             return
-        values = http2.settings(payload)
+        values = http2_codec.settings(payload)
         self._streams.spend((len(values) + self._outgoing.streams_that_settings_concern) // LOOKS)
         self._outgoing.apply(values)
 
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
     def _part(self, code: int) -> None:
         """Name the last call that is answered, and never a later one than before (section 6.8)."""
         self._last_named = min(self._last_named, self._streams.last)
-        self._outgoing.frames.append(http2.goaway(self._last_named, code))
+        self._outgoing.frames.append(http2_codec.goaway(self._last_named, code))
 
     def _write(self, data: bytes) -> None:
         if self._is_over or self._transport is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,9 @@ RESET = 1 + PER_CALL
 LOOKS = 16
 """Values of a SETTINGS frame, or waiting answers, that are looked at for one unit."""
 
-_FRAMES_OF_CALLS = frozenset({http2.DATA, http2.HEADERS, http2.RST_STREAM, http2.PUSH_PROMISE})
+_FRAMES_OF_CALLS = frozenset(
+    {http2_codec.DATA, http2_codec.HEADERS, http2_codec.RST_STREAM, http2_codec.PUSH_PROMISE}
+)
 
 
 def is_control(kind: int) -> bool:
@@ -54,7 +56,7 @@ class ControlBudget:
         if self._left < 0:
             self._fill(calls)
             if self._left < 0:
-                raise http2.ProtocolError("too many control frames", http2.ENHANCE_YOUR_CALM)
+                raise http2_codec.ProtocolError("too many control frames", http2_codec.ENHANCE_YOUR_CALM)
 
     def _fill(self, calls: int) -> None:
         """Look at the clock only now: most connections never come here."""

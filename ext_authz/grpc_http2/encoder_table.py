@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 
-_LARGEST = http2.DEFAULT_TABLE_SIZE
+_LARGEST = http2_codec.DEFAULT_TABLE_SIZE
 _UPDATE_BITS = 5
 _UPDATE_PATTERN = 0x20
 
@@ -54,4 +54,4 @@ class EncoderTable:
 
 def _update(size: int) -> bytes:
     """A dynamic table size update (RFC 7541 section 6.3)."""
-    return http2.integer(size, _UPDATE_BITS, _UPDATE_PATTERN)
+    return http2_codec.integer(size, _UPDATE_BITS, _UPDATE_PATTERN)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from hpack import Decoder, HPACKError
 
-from ext_authz.grpc_http2 import http2
-from ext_authz.grpc_http2.calls import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.grpc_frames import is_grpc, seconds_left
+from ext_authz.grpc_http2.grpc_services import HEALTH_CHECK, HEALTH_WATCH
 from ext_authz.service.health import CHECK_SERVICE
 
 if TYPE_CHECKING:
@@ -82,14 +82,18 @@ class HeaderBlocks:
     def _decode(self, block: bytes) -> tuple[Sequence[tuple[bytes, bytes]], bool]:
         """The headers, and whether they left nothing behind that changes what blocks mean."""
         if _RESIZES_TOO_OFTEN.match(block):
-            raise http2.ProtocolError("a header block resizes the table too often", http2.COMPRESSION_ERROR)
+            raise http2_codec.ProtocolError(
+                "a header block resizes the table too often", http2_codec.COMPRESSION_ERROR
+            )
         entries = self._decoder.header_table.dynamic_entries
         # What was added last stands first, and what goes, goes from the other end.
         newest, count = entries[0] if entries else None, len(entries)
         try:
             headers = cast("list[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
         except HPACKError:
-            raise http2.ProtocolError("a header block cannot be read", http2.COMPRESSION_ERROR) from None
+            raise http2_codec.ProtocolError(
+                "a header block cannot be read", http2_codec.COMPRESSION_ERROR
+            ) from None
         # A block that resizes the table must do so each time. With another size also a block that was read before
         # may mean something else: one that adds an entry adds none to a table of no size.
         resizes = block[:1] and block[0] in _RESIZES
@@ -160,5 +164,5 @@ def _check_field(name: bytes, value: bytes, stream: int) -> None:
         raise _malformed(stream)
 
 
-def _malformed(stream: int) -> http2.ProtocolError:
-    return http2.ProtocolError("a request is malformed", stream=stream)
+def _malformed(stream: int) -> http2_codec.ProtocolError:
+    return http2_codec.ProtocolError("a request is malformed", stream=stream)

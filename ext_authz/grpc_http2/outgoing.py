@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.encoder_table import EncoderTable
 from ext_authz.grpc_http2.grpc_frames import PREFIX
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from ext_authz.grpc_http2.grpc_frames import CallError
 
 _STATUS_200 = b"\x88"  # the whole field stands in HPACK's static table
-_GRPC = http2.header_block([(b"content-type", b"application/grpc")])
+_GRPC = http2_codec.header_block([(b"content-type", b"application/grpc")])
 _BEGIN = _STATUS_200 + _GRPC
-_END = http2.header_block([(b"grpc-status", b"0")])
-_NOT_GRPC = http2.header_block(
+_END = http2_codec.header_block([(b"grpc-status", b"0")])
+_NOT_GRPC = http2_codec.header_block(
     [(b":status", b"415"), (b"content-type", b"text/plain"), (b"accept-post", b"application/grpc")]
 )
 _ONLY_GRPC = b"Only gRPC is spoken here.\n"
 
-_ENDS = http2.END_HEADERS | http2.END_STREAM
+_ENDS = http2_codec.END_HEADERS | http2_codec.END_STREAM
 _TO_STREAM = -4
 """The head of a frame ends with the four bytes of its stream."""
 
-_BEGIN_HEAD = http2.head(len(_BEGIN), http2.HEADERS, http2.END_HEADERS, 0)[:_TO_STREAM]
-_END_HEAD = http2.head(len(_END), http2.HEADERS, _ENDS, 0)[:_TO_STREAM]
+_BEGIN_HEAD = http2_codec.head(len(_BEGIN), http2_codec.HEADERS, http2_codec.END_HEADERS, 0)[:_TO_STREAM]
+_END_HEAD = http2_codec.head(len(_END), http2_codec.HEADERS, _ENDS, 0)[:_TO_STREAM]
 # An answer without its end: from the size of its DATA frame on, in the order of the bytes.
 _ONE_ANSWER = b"".join((_BEGIN_HEAD, b"%b", _BEGIN, b"%b\0\0%b\0%b%b", _END_HEAD, b"%b", _END))
 
@@ -53,15 +53,15 @@ class Outgoing:
         self.frames: list[bytes] = []
         """What the next `flush` sends. A frame without room of its own may be added."""
         self._write = write
-        self._window = http2.DEFAULT_WINDOW
-        self._initial = http2.DEFAULT_WINDOW
+        self._window = http2_codec.DEFAULT_WINDOW
+        self._initial = http2_codec.DEFAULT_WINDOW
         # How far the window of a stream is from the initial one, for those that are.
         self._moved: dict[int, int] = {}
         # No stream's window is further above the initial one than this.
         self._most_moved = 0
         self._table = EncoderTable()
         # Bytes of an answer that can leave as one piece: 0 as long as its first block must begin with an update.
-        self._one_piece = http2.LARGEST_FRAME
+        self._one_piece = http2_codec.LARGEST_FRAME
         self.held: dict[int, _Held] = {}
         """Streams with something to send as soon as the peer makes room."""
 
@@ -97,7 +97,7 @@ class Outgoing:
 
     def fail(self, stream: int, error: CallError, *, begun: bool = False) -> None:
         """End a call with another status than OK."""
-        status = http2.header_block(error.headers)
+        status = http2_codec.header_block(error.headers)
         self._finish(stream, status if begun else _BEGIN + status)
 
     def refuse(self, stream: int) -> None:
@@ -118,14 +118,14 @@ class Outgoing:
         """
         before = self._initial
         for name, value in settings:
-            if name == http2.HEADER_TABLE_SIZE:
+            if name == http2_codec.HEADER_TABLE_SIZE:
                 self._table.limit(value)
-            elif name == http2.INITIAL_WINDOW_SIZE:
+            elif name == http2_codec.INITIAL_WINDOW_SIZE:
                 self._check_windows_can_start_at(value)
                 self._initial = value
         self._choose_one_piece()
         # Before anything that relies on the settings: from here on the peer expects them applied.
-        self.frames.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
+        self.frames.append(http2_codec.frame(http2_codec.SETTINGS, http2_codec.ACK, 0))
         # Once, whatever the frame says: a frame can carry thousands of values.
         if self._initial > before:
             self._pump_all()
@@ -141,8 +141,8 @@ class Outgoing:
         Returns how many waiting answers were looked at that can still not go on.
         """
         window = (self._window if stream == 0 else self._initial + self._moved.get(stream, 0)) + size
-        if window > http2.LARGEST_WINDOW:
-            raise http2.ProtocolError("a window is too large", http2.FLOW_CONTROL_ERROR, stream)
+        if window > http2_codec.LARGEST_WINDOW:
+            raise http2_codec.ProtocolError("a window is too large", http2_codec.FLOW_CONTROL_ERROR, stream)
         if stream == 0:
             self._window = window
             return self._pump_all()
@@ -153,21 +153,21 @@ class Outgoing:
         return 0
 
     def _check_windows_can_start_at(self, size: int) -> None:
-        if size + self._most_moved <= http2.LARGEST_WINDOW:
+        if size + self._most_moved <= http2_codec.LARGEST_WINDOW:
             return
         self._most_moved = max(self._moved.values(), default=0)
-        if size + self._most_moved > http2.LARGEST_WINDOW:
-            raise http2.ProtocolError("a window becomes too large", http2.FLOW_CONTROL_ERROR)
+        if size + self._most_moved > http2_codec.LARGEST_WINDOW:
+            raise http2_codec.ProtocolError("a window becomes too large", http2_codec.FLOW_CONTROL_ERROR)
 
     def _choose_one_piece(self) -> None:
-        self._one_piece = 0 if self._table.has_updates else min(self._initial, http2.LARGEST_FRAME)
+        self._one_piece = 0 if self._table.has_updates else min(self._initial, http2_codec.LARGEST_FRAME)
 
-    def _headers(self, stream: int, block: bytes, flags: int = http2.END_HEADERS) -> None:
+    def _headers(self, stream: int, block: bytes, flags: int = http2_codec.END_HEADERS) -> None:
         """Send a header block. The first one after a change of the table's size begins with the update."""
         if self._table.has_updates:
             block = self._table.take_updates() + block
             self._choose_one_piece()
-        self.frames.append(http2.frame(http2.HEADERS, flags, stream, block))
+        self.frames.append(http2_codec.frame(http2_codec.HEADERS, flags, stream, block))
 
     def _send(self, stream: int, data: bytes) -> None:
         held = self.held.setdefault(stream, _Held())
@@ -183,7 +183,7 @@ class Outgoing:
 
     def _end(self, stream: int, block: bytes | None) -> None:
         if block is None:
-            self.frames.append(http2.frame(http2.DATA, http2.END_STREAM, stream))
+            self.frames.append(http2_codec.frame(http2_codec.DATA, http2_codec.END_STREAM, stream))
         else:
             self._headers(stream, block, _ENDS)
         self.forget(stream)
@@ -202,11 +202,11 @@ class Outgoing:
         sent = False
         while held.data:
             moved = self._moved.get(stream, 0)
-            size = min(len(held.data), self._window, self._initial + moved, http2.LARGEST_FRAME)
+            size = min(len(held.data), self._window, self._initial + moved, http2_codec.LARGEST_FRAME)
             if size <= 0:
                 return sent
             sent = True
-            self.frames.append(http2.frame(http2.DATA, 0, stream, bytes(held.data[:size])))
+            self.frames.append(http2_codec.frame(http2_codec.DATA, 0, stream, bytes(held.data[:size])))
             del held.data[:size]
             self._window -= size
             self._moved[stream] = moved - size

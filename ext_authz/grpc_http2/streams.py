@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ext_authz.grpc_http2 import http2
-from ext_authz.grpc_http2.answers import Answers
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.block_assembly import Block, BlockAssembly
+from ext_authz.grpc_http2.call_dispatch import Answers
 from ext_authz.grpc_http2.control_budget import LOOKS, PER_CALL, RESET, is_control
 from ext_authz.grpc_http2.grpc_frames import (
     DEADLINE_EXCEEDED,
@@ -22,13 +22,13 @@ from ext_authz.grpc_http2.grpc_frames import (
     CallError,
 )
 from ext_authz.grpc_http2.header_blocks import METHODS, Call, HeaderBlocks, check_trailers
-from ext_authz.grpc_http2.pieces import Pieces
+from ext_authz.grpc_http2.partial_calls import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ext_authz.grpc_http2.calls import Calls
     from ext_authz.grpc_http2.control_budget import ControlBudget
+    from ext_authz.grpc_http2.grpc_services import Calls
     from ext_authz.grpc_http2.outgoing import Outgoing
 
 MOST_STREAMS = 1024
@@ -86,18 +86,18 @@ class Streams:
         end = len(data)
         streams, known, held = self._open, self._blocks.known, self._outgoing.held
         assembly = self._assembly
-        while end - at >= http2.HEAD_BYTES:
-            high, low, kind, flags, stream = http2.HEAD.unpack_from(data, at)
+        while end - at >= http2_codec.HEAD_BYTES:
+            high, low, kind, flags, stream = http2_codec.HEAD.unpack_from(data, at)
             length = high << 8 | low
-            begin = at + http2.HEAD_BYTES
+            begin = at + http2_codec.HEAD_BYTES
             after = begin + length
-            if length > http2.LARGEST_FRAME:
-                raise http2.ProtocolError("a frame is too large", http2.FRAME_SIZE_ERROR)
+            if length > http2_codec.LARGEST_FRAME:
+                raise http2_codec.ProtocolError("a frame is too large", http2_codec.FRAME_SIZE_ERROR)
             if after > end:
                 break
             if (
-                kind == http2.DATA
-                and flags == http2.END_STREAM
+                kind == http2_codec.DATA
+                and flags == http2_codec.END_STREAM
                 and (call := streams.get(stream)).__class__ is Call
                 and call.is_plain_check
                 and length >= PREFIX
@@ -109,10 +109,10 @@ class Streams:
                 if task := self._answers.check(stream, call, data[begin + PREFIX : after]):
                     streams[stream] = task
             elif (
-                kind == http2.HEADERS
-                and flags == http2.END_HEADERS
+                kind == http2_codec.HEADERS
+                and flags == http2_codec.END_HEADERS
                 and (call := known.get(data[begin:after])) is not None
-                and self.last < stream <= http2.LAST_STREAM
+                and self.last < stream <= http2_codec.LAST_STREAM
                 and stream & 1
                 and assembly.stream is None
                 and self.takes_more
@@ -122,7 +122,7 @@ class Streams:
                 self._begun += 1
                 streams[stream] = call
             else:
-                self._take(kind, flags, stream & http2.LAST_STREAM, data[begin:after])
+                self._take(kind, flags, stream & http2_codec.LAST_STREAM, data[begin:after])
             at = after
             if len(self._outgoing.frames) >= _TOGETHER:
                 self._outgoing.flush()
@@ -147,49 +147,51 @@ class Streams:
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Whatever is not what Envoy sends all the time."""
-        if self._assembly.stream is not None and (kind != http2.CONTINUATION or stream != self._assembly.stream):
-            raise http2.ProtocolError("a header block is interrupted")
+        if self._assembly.stream is not None and (
+            kind != http2_codec.CONTINUATION or stream != self._assembly.stream
+        ):
+            raise http2_codec.ProtocolError("a header block is interrupted")
         if is_control(kind):
             self.spend(1)
         try:
             match kind:
-                case http2.DATA:
+                case http2_codec.DATA:
                     self._take_data(flags, stream, payload)
-                case http2.HEADERS:
+                case http2_codec.HEADERS:
                     self._take_block(self._assembly.begin(flags, stream, payload))
-                case http2.CONTINUATION:
+                case http2_codec.CONTINUATION:
                     self._take_block(self._assembly.go_on(flags, payload))
-                case http2.RST_STREAM:
+                case http2_codec.RST_STREAM:
                     self._take_reset(stream, payload)
-                case http2.WINDOW_UPDATE:
+                case http2_codec.WINDOW_UPDATE:
                     self._take_window(stream, payload)
-                case http2.PRIORITY:
-                    http2.check_priority(stream, payload)
-                case http2.SETTINGS | http2.PING | http2.GOAWAY:
+                case http2_codec.PRIORITY:
+                    http2_codec.check_priority(stream, payload)
+                case http2_codec.SETTINGS | http2_codec.PING | http2_codec.GOAWAY:
                     self._control(kind, flags, stream, payload)
-                case http2.PUSH_PROMISE:
-                    raise http2.ProtocolError("a client cannot push")
-        except http2.ProtocolError as error:
+                case http2_codec.PUSH_PROMISE:
+                    raise http2_codec.ProtocolError("a client cannot push")
+        except http2_codec.ProtocolError as error:
             if not error.stream:
                 raise
             # As dear as a reset by the peer: a peer can make us send these as fast.
             self.spend(RESET)
-            self._end_early(error.stream, ended=bool(flags & http2.END_STREAM))
+            self._end_early(error.stream, ended=bool(flags & http2_codec.END_STREAM))
             self._outgoing.forget(error.stream)
-            self._outgoing.frames.append(http2.reset(error.stream, error.code))
+            self._outgoing.frames.append(http2_codec.reset(error.stream, error.code))
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         self.taken += len(payload)
         state = self._open.get(stream)
         if state is None or isinstance(state, asyncio.Task):
             if stream > self.last or not stream & 1:
-                raise http2.ProtocolError("data for a stream that was never opened")
+                raise http2_codec.ProtocolError("data for a stream that was never opened")
             if stream in self._ended_early:
                 self.spend(not payload)
                 return
-            raise http2.ProtocolError("data after the end", http2.STREAM_CLOSED, stream)
-        data = http2.content(http2.DATA, flags, payload)
-        ended = bool(flags & http2.END_STREAM)
+            raise http2_codec.ProtocolError("data after the end", http2_codec.STREAM_CLOSED, stream)
+        data = http2_codec.content(http2_codec.DATA, flags, payload)
+        ended = bool(flags & http2_codec.END_STREAM)
         if not (data or ended):
             self.spend(1)
         if isinstance(state, Call):
@@ -214,7 +216,7 @@ class Streams:
             self._blocks.skip(block)
             self._begun += stream > self.last
             self.last = max(self.last, stream)
-            raise http2.ProtocolError("a stream depends on itself", stream=stream)
+            raise http2_codec.ProtocolError("a stream depends on itself", stream=stream)
         if stream <= self.last:
             self._take_trailers(stream, block, ended=ended)
             return
@@ -222,7 +224,7 @@ class Streams:
         self._begun += 1
         if not self.takes_more or len(self._open) + len(self._outgoing.held) >= MOST_STREAMS:
             self._blocks.skip(block)
-            raise http2.ProtocolError("no more for now", http2.REFUSED_STREAM, stream)
+            raise http2_codec.ProtocolError("no more for now", http2_codec.REFUSED_STREAM, stream)
         call = self._blocks.known.get(block) or self._blocks.read(block, stream)
         if call.is_grpc and call.path not in METHODS:
             # At once: a stream of messages might have no end before there is an answer.
@@ -239,15 +241,17 @@ class Streams:
             return
         if state is None or isinstance(state, asyncio.Task):
             # Before our answer it is the stream that is wrong, after it the connection (section 5.1).
-            raise http2.ProtocolError("headers after the end", http2.STREAM_CLOSED, stream if state else 0)
+            raise http2_codec.ProtocolError(
+                "headers after the end", http2_codec.STREAM_CLOSED, stream if state else 0
+            )
         if not ended:
-            raise http2.ProtocolError("headers between data", stream=stream)
+            raise http2_codec.ProtocolError("headers between data", stream=stream)
         check_trailers(trailers, stream)
         call, body = (state, b"") if isinstance(state, Call) else (state.call, bytes(state.data))
         self._complete(stream, call, body)
 
     def _take_reset(self, stream: int, payload: bytes) -> None:
-        http2.check_size(payload, http2.NUMBER.size)
+        http2_codec.check_size(payload, http2_codec.NUMBER.size)
         self._check_is_opened(stream)
         # A call that came whole has cost the peer as much as it costs us. Callers of Envoy can make it send a call
         # and give it up, so these must not use up what other callers' connection has.
@@ -257,24 +261,24 @@ class Streams:
         self._ended_early.pop(stream, None)
 
     def _take_window(self, stream: int, payload: bytes) -> None:
-        http2.check_size(payload, http2.NUMBER.size)
-        size = http2.number(payload)
+        http2_codec.check_size(payload, http2_codec.NUMBER.size)
+        size = http2_codec.number(payload)
         if stream:
             self._check_is_opened(stream)
         if not size:
-            raise http2.ProtocolError("no room is made", stream=stream)
+            raise http2_codec.ProtocolError("no room is made", stream=stream)
         if not stream or stream in self._open or stream in self._outgoing.held:
             self.spend(self._outgoing.widen(stream, size) // LOOKS)
 
     def _check_is_opened(self, stream: int) -> None:
         if stream > self.last or not stream & 1:
-            raise http2.ProtocolError("a stream that was never opened")
+            raise http2_codec.ProtocolError("a stream that was never opened")
 
     def _complete(self, stream: int, call: Call, body: bytes) -> None:
         """The peer has sent all of a call."""
         self._close(stream)
         if call.length is not None and call.length != len(body):
-            raise http2.ProtocolError("a body is not as long as announced", stream=stream)
+            raise http2_codec.ProtocolError("a body is not as long as announced", stream=stream)
         if task := self._answers.give(stream, call, body):
             self._open[stream] = task
 
@@ -287,7 +291,7 @@ class Streams:
         self._end_early(stream, ended=ended)
         if not ended:
             # The peer need not send the rest (RFC 9113 section 8.1).
-            self._outgoing.frames.append(http2.reset(stream, http2.NO_ERROR))
+            self._outgoing.frames.append(http2_codec.reset(stream, http2_codec.NO_ERROR))
 
     def _end_early(self, stream: int, *, ended: bool) -> None:
         self._close(stream)

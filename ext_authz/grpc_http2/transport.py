@@ -7,9 +7,9 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from ext_authz.grpc_http2 import refused
-from ext_authz.grpc_http2.calls import Calls
+from ext_authz.grpc_http2 import refused_connections
 from ext_authz.grpc_http2.connection import Connection
+from ext_authz.grpc_http2.grpc_services import Calls
 from ext_authz.net.listen_addresses import TcpAddress, cannot_listen, parse
 from oauth_core.errors import SettingsError
 
@@ -95,7 +95,7 @@ def _tls(settings: AuthzSettings) -> ssl.SSLContext | None:
     for file in filter(None, (settings.authz_tls_cert, settings.authz_tls_key, authorities)):
         file.read_bytes()  # its error names the file, OpenSSL's does not
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = refused.Handshake
+    context.sslobject_class = refused_connections.Handshake
     # What RFC 9113 section 9.2 asks of TLS 1.2. With 1.3 all of it is so anyway.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

@@ -31,7 +31,7 @@ from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import AuthzSettings
 from oauth_core.store.client_cache.client_cache import ClientCache
 from oauth_core.store.clock import unsleeping_clock
-from oauth_core.store.connection import roster
+from oauth_core.store.connection import redis_topology
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -89,7 +89,7 @@ async def assembled(
     Redis that is none.
     """
     try:
-        servers = roster(settings, bound=settings.revocation_bound, clock=unsleeping_clock)
+        servers = redis_topology(settings, bound=settings.revocation_bound, clock=unsleeping_clock)
     except ValueError:
         # Without what was said: it may repeat the address, and that may hold a password.
         raise SettingsError(["redis_url: is not the address of a Redis server"]) from None

@@ -30,11 +30,6 @@ AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
     "client_secret_post",
     "private_key_jwt",
 )
-GRANT_TYPES = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE, CLIENT_CREDENTIALS)
-"""What the token endpoint offers; the last only to clients of the operator
-(`oauth_core.flows.client_credentials`).
-"""
-
 LARGEST = 4096
 """Bytes of a record, as JSON: what one registration may cost. The longest honest ones have some 1,500."""
 _MOST_REDIRECT_URIS = 20

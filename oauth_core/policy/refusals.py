@@ -1,6 +1,6 @@
 """What a refused caller learns: status, challenge and a bland body for every reason, in one exhaustive table.
 
-The body is an error of JSON-RPC, since the callers are MCP clients: `oauth_core.policy.jsonrpc` says why.
+The body is an error of JSON-RPC, since the callers are MCP clients: `oauth_core.policy.jsonrpc_errors` says why.
 
 The challenge tells a client where to find the authorization server and what to ask for (RFC 6750 section 3,
 RFC 9728 section 5.1). It never tells which check failed: that is for the audit log.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from oauth_core.jose.client_keys import ALGORITHMS
-from oauth_core.policy import jsonrpc
+from oauth_core.policy import jsonrpc_errors
 from oauth_core.policy.decision import DenyReason
 from oauth_core.policy.resources import metadata_url
 
@@ -38,14 +38,14 @@ class Refusal:
     code: int
     error: str
     description: str
-    request_id: jsonrpc.RequestId | None = None
+    request_id: jsonrpc_errors.RequestId | None = None
 
     @property
     def body(self) -> str:
         """The body, as JSON."""
-        return jsonrpc.error_body(self.code, self.error, self.description, self.request_id)
+        return jsonrpc_errors.error_body(self.code, self.error, self.description, self.request_id)
 
-    def answering(self, request_id: jsonrpc.RequestId | None) -> Refusal:
+    def answering(self, request_id: jsonrpc_errors.RequestId | None) -> Refusal:
         """The same for the request with this id."""
         return replace(self, request_id=request_id)
 
@@ -111,12 +111,12 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
             value = f"Bearer error={_quoted('access_denied')}, error_description={_quoted(description)}"
             return _answer(403, "access_denied", description, ("www-authenticate", value))
         case DenyReason.BODY_UNREADABLE:
-            return _answer(400, "invalid_request", _NOT_PLAIN, code=jsonrpc.PARSE_ERROR)
+            return _answer(400, "invalid_request", _NOT_PLAIN, code=jsonrpc_errors.PARSE_ERROR)
         case DenyReason.BODY_MISSING | DenyReason.BODY_BATCH | DenyReason.BODY_NOT_A_MESSAGE:
-            return _answer(400, "invalid_request", _NOT_PLAIN, code=jsonrpc.INVALID_REQUEST)
+            return _answer(400, "invalid_request", _NOT_PLAIN, code=jsonrpc_errors.INVALID_REQUEST)
         case DenyReason.AMBIGUOUS_NAME:
             description = "The name or URI can be read in several ways."
-            return _answer(400, "invalid_request", description, code=jsonrpc.INVALID_PARAMS)
+            return _answer(400, "invalid_request", description, code=jsonrpc_errors.INVALID_PARAMS)
         case DenyReason.BODY_NOT_SENT:
             # Not the caller's fault, so not 400: the operator's Envoy lacks `with_request_body`.
             return _answer(
@@ -127,7 +127,7 @@ def refusal(  # noqa: PLR0912 - the table is exhaustive, and one branch is one r
             )
         case DenyReason.HEADER_MISMATCH:
             description = "The headers name another method or tool than the body."
-            return _answer(400, "invalid_request", description, code=jsonrpc.HEADER_MISMATCH)
+            return _answer(400, "invalid_request", description, code=jsonrpc_errors.HEADER_MISMATCH)
         case DenyReason.BODY_PARTIAL:
             return _answer(413, "invalid_request", "The body is too large.")
         case DenyReason.BODY_ENCODED | DenyReason.BODY_NOT_JSON:

@@ -13,7 +13,7 @@ from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_o
 from oauth_core.net.redis_address import check_redis_url
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.scopes import of_service
-from oauth_core.settings.identity import IdentityHeaders, read_identity_headers
+from oauth_core.settings.identity_headers import IdentityHeaders, read_identity_headers
 from oauth_core.settings.policy_faults import PlacedError, policy_faults
 from oauth_core.settings.roles import ROLE_NAME, RoleSettings
 from oauth_core.settings.services import ServiceSettings

@@ -57,7 +57,7 @@ def connect(settings: RedisSettings) -> Redis:
             return _cluster(settings, address)
 
 
-def roster(settings: RedisSettings, *, bound: float, clock: Callable[[], float]) -> RedisTopology:
+def redis_topology(settings: RedisSettings, *, bound: float, clock: Callable[[], float]) -> RedisTopology:
     """Which servers there are, for a view of them. `bound` is that of the view, in seconds of `clock`."""
     address = read_redis_url(settings.redis_url)
     match address.topology:

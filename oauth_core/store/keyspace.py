@@ -2,7 +2,7 @@
 
 | key | value | lives |
 |---|---|---|
-| `client:<id>` | a `Client`, JSON | unused an hour, then see `store.client_lives` |
+| `client:<id>` | a `Client`, JSON | unused an hour, then see `records.client_lifetimes` |
 | `initial-access-token:<id>` | hash: `record` (an `InitialAccessToken`), `left` (uses) | itself, or its uses |
 | `document:<hash>` | hash: `body` (what a client publishes), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why it could not be had a moment ago, JSON | some seconds |

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core.store.records.refresh_families import RefreshState
+from oauth_core.store.records.refresh_rotation import RefreshState
 from oauth_core.tokens import access_tokens, refresh_tokens
 from oauth_core.tokens.access_tokens import Verified
 from oauth_web.client_auth.siblings import may_act_for

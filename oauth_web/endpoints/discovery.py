@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
-from oauth_core.flows.metadata import authorization_server, openid_configuration, protected_resource
+from oauth_core.flows.discovery_documents import authorization_server, openid_configuration, protected_resource
 from oauth_core.jose.key_ring import JWKS_MAX_AGE
 from oauth_core.net.public_urls import path_of, well_known
 from oauth_core.tokens import service_assertions

@@ -12,7 +12,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.crypto.sealing import UnsealError
 from oauth_core.flows import token_requests
 from oauth_core.limits.rate_limits import Limit
-from oauth_core.store.records.refresh_families import Gone, RefreshState, Repeated, Restored, Reused, Rotated
+from oauth_core.store.records.refresh_rotation import Gone, RefreshState, Repeated, Restored, Reused, Rotated
 from oauth_core.tokens import refresh_tokens
 from oauth_web.client_auth import dpop_proof
 from oauth_web.client_auth.client_certificate import shown, to_bind

@@ -16,7 +16,7 @@ from quart import Response, copy_current_request_context
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.crypto.sealing import derive_key, seal, unseal
 from oauth_core.errors import OAuthError
-from oauth_core.store.records.answers import MadeOnce
+from oauth_core.store.records.repeated_answers import MadeOnce
 from oauth_web.http.errors import as_answer
 
 if TYPE_CHECKING:

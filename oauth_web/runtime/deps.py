@@ -16,7 +16,6 @@ from oauth_core.store.clock import RedisClock
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.schema import SchemaStore
 from oauth_core.store.memory import MemoryReader
-from oauth_core.store.records.answers import AnswerStore
 from oauth_core.store.records.assertions import AssertionStore
 from oauth_core.store.records.authorization_codes import AuthorizationCodeStore
 from oauth_core.store.records.authorizations import AuthorizationStore
@@ -30,6 +29,7 @@ from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.records.leases import LeaseStore
 from oauth_core.store.records.quotas import QuotaStore
 from oauth_core.store.records.rate_limits import RateLimitStore
+from oauth_core.store.records.repeated_answers import AnswerStore
 from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.sessions import SessionStore
 from oauth_core.store.records.sign_in_pause import SignInPauseStore

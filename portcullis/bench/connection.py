@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 from portcullis.bench.http2_client import Frame, FrameReader, opening
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class Connection:
         self._out: list[bytes] = [opening()]
         self._waiting: dict[int, _Waiting] = {}
         self._next = 1
-        self._window = http2.DEFAULT_WINDOW
-        self._stream_window = http2.DEFAULT_WINDOW
+        self._window = http2_codec.DEFAULT_WINDOW
+        self._stream_window = http2_codec.DEFAULT_WINDOW
         self._taken = 0
         self._unfinished: tuple[Frame, bytes] | None = None
         self.is_settled = False
@@ -101,54 +101,54 @@ class Connection:
         """The answers that `data` completes. Raises `ProtocolError`."""
         for frame in self._reader.feed(data):
             kind = frame.kind
-            if kind in {http2.HEADERS, http2.DATA, http2.CONTINUATION, http2.RST_STREAM}:
+            if kind in {http2_codec.HEADERS, http2_codec.DATA, http2_codec.CONTINUATION, http2_codec.RST_STREAM}:
                 answer = self._on_stream(frame)
                 if answer is not None:
                     yield answer
-            elif kind == http2.SETTINGS:
+            elif kind == http2_codec.SETTINGS:
                 self._on_settings(frame)
-            elif kind == http2.WINDOW_UPDATE:
+            elif kind == http2_codec.WINDOW_UPDATE:
                 if frame.stream == 0:
-                    self._window += http2.number(frame.payload)
-            elif kind == http2.PING:
-                if not frame.flags & http2.ACK:
-                    self._out.append(http2.frame(http2.PING, http2.ACK, 0, frame.payload))
-            elif kind == http2.GOAWAY:
+                    self._window += http2_codec.number(frame.payload)
+            elif kind == http2_codec.PING:
+                if not frame.flags & http2_codec.ACK:
+                    self._out.append(http2_codec.frame(http2_codec.PING, http2_codec.ACK, 0, frame.payload))
+            elif kind == http2_codec.GOAWAY:
                 self.is_leaving = True
-                yield from self._refused(http2.number(frame.payload))
+                yield from self._refused(http2_codec.number(frame.payload))
 
     def _on_stream(self, frame: Frame) -> Answer | None:
         waiting = self._waiting.get(frame.stream)
-        if frame.kind == http2.DATA:
+        if frame.kind == http2_codec.DATA:
             self._taken += len(frame.payload)
             if self._taken >= _REPLENISH:
-                self._out.append(http2.window_update(self._taken))
+                self._out.append(http2_codec.window_update(self._taken))
                 self._taken = 0
             if waiting is not None:
                 waiting.data += frame.content
-        elif frame.kind == http2.RST_STREAM:
-            return self._finish(frame.stream, f"reset with code {http2.number(frame.payload)}")
+        elif frame.kind == http2_codec.RST_STREAM:
+            return self._finish(frame.stream, f"reset with code {http2_codec.number(frame.payload)}")
         else:
             frame, block = self._whole_block(frame)
-            if not frame.flags & http2.END_HEADERS:
+            if not frame.flags & http2_codec.END_HEADERS:
                 return None
             if waiting is not None:
                 waiting.block = block
-        if frame.flags & http2.END_STREAM and waiting is not None:
+        if frame.flags & http2_codec.END_STREAM and waiting is not None:
             return self._finish(frame.stream, self._judge(waiting.block, waiting.data, waiting.subject))
         return None
 
     def _whole_block(self, frame: Frame) -> tuple[Frame, bytes]:
         """A header block that several frames carry is put together (section 6.10)."""
-        if frame.kind == http2.CONTINUATION:
+        if frame.kind == http2_codec.CONTINUATION:
             if self._unfinished is None or self._unfinished[0].stream != frame.stream:
-                raise http2.ProtocolError("a CONTINUATION frame continues nothing")
+                raise http2_codec.ProtocolError("a CONTINUATION frame continues nothing")
             first, block = self._unfinished
             block += frame.payload
-            frame = first._replace(flags=first.flags | frame.flags & http2.END_HEADERS)
+            frame = first._replace(flags=first.flags | frame.flags & http2_codec.END_HEADERS)
         else:
             block = frame.content
-        self._unfinished = None if frame.flags & http2.END_HEADERS else (frame, block)
+        self._unfinished = None if frame.flags & http2_codec.END_HEADERS else (frame, block)
         return frame, block
 
     def _finish(self, stream: int, verdict: str) -> Answer | None:
@@ -156,12 +156,12 @@ class Connection:
         return None if waiting is None else Answer(waiting.asked, verdict)
 
     def _on_settings(self, frame: Frame) -> None:
-        if frame.flags & http2.ACK:
+        if frame.flags & http2_codec.ACK:
             return
-        settings = dict(http2.settings(frame.payload))
-        self._streams = min(self._streams, settings.get(http2.MAX_CONCURRENT_STREAMS, self._streams))
-        self._stream_window = settings.get(http2.INITIAL_WINDOW_SIZE, self._stream_window)
-        self._out.append(http2.frame(http2.SETTINGS, http2.ACK, 0))
+        settings = dict(http2_codec.settings(frame.payload))
+        self._streams = min(self._streams, settings.get(http2_codec.MAX_CONCURRENT_STREAMS, self._streams))
+        self._stream_window = settings.get(http2_codec.INITIAL_WINDOW_SIZE, self._stream_window)
+        self._out.append(http2_codec.frame(http2_codec.SETTINGS, http2_codec.ACK, 0))
         self.is_settled = True
 
     def _refused(self, last: int) -> Iterator[Answer]:

@@ -15,7 +15,7 @@ import time
 from math import gcd
 from typing import TYPE_CHECKING
 
-from ext_authz.grpc_http2.http2 import ProtocolError
+from ext_authz.grpc_http2.http2_codec import ProtocolError
 from portcullis.bench import answer_check, question
 from portcullis.bench.arrivals import Arrivals
 from portcullis.bench.connection import Connection

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +25,23 @@ class Frame(NamedTuple):
     @property
     def content(self) -> bytes:
         """What a DATA or HEADERS frame carries. Raises `http2.ProtocolError`."""
-        return http2.content(self.kind, self.flags, self.payload)
+        return http2_codec.content(self.kind, self.flags, self.payload)
 
 
 def opening() -> bytes:
     """What a client says first: no header table, no pushes, and more room for answers than we will ever need."""
-    settings = http2.settings_frame(
-        ((http2.HEADER_TABLE_SIZE, 0), (http2.ENABLE_PUSH, 0), (http2.INITIAL_WINDOW_SIZE, http2.LARGEST_WINDOW))
+    settings = http2_codec.settings_frame(
+        (
+            (http2_codec.HEADER_TABLE_SIZE, 0),
+            (http2_codec.ENABLE_PUSH, 0),
+            (http2_codec.INITIAL_WINDOW_SIZE, http2_codec.LARGEST_WINDOW),
+        )
     )
-    return http2.PREFACE + settings + http2.window_update(http2.LARGEST_WINDOW - http2.DEFAULT_WINDOW)
+    return (
+        http2_codec.PREFACE
+        + settings
+        + http2_codec.window_update(http2_codec.LARGEST_WINDOW - http2_codec.DEFAULT_WINDOW)
+    )
 
 
 class FrameReader:
@@ -47,11 +55,11 @@ class FrameReader:
         if self._rest:
             data = self._rest + data
         at, end = 0, len(data)
-        while end - at >= http2.HEAD_BYTES:
-            high, low, kind, flags, stream = http2.HEAD.unpack_from(data, at)
-            after = at + http2.HEAD_BYTES + (high << 8 | low)
+        while end - at >= http2_codec.HEAD_BYTES:
+            high, low, kind, flags, stream = http2_codec.HEAD.unpack_from(data, at)
+            after = at + http2_codec.HEAD_BYTES + (high << 8 | low)
             if after > end:
                 break
-            yield Frame(kind, flags, stream & http2.LAST_STREAM, data[at + http2.HEAD_BYTES : after])
+            yield Frame(kind, flags, stream & http2_codec.LAST_STREAM, data[at + http2_codec.HEAD_BYTES : after])
             at = after
         self._rest = data[at:]

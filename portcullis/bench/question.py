@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 
 if TYPE_CHECKING:
     from portcullis.bench.pool import Entry
@@ -79,9 +79,9 @@ class CheckQuestion:
         size = len(before) + len(entry.token) + len(after)
         return b"".join(
             (
-                http2.head(len(self._block), http2.HEADERS, http2.END_HEADERS, stream),
+                http2_codec.head(len(self._block), http2_codec.HEADERS, http2_codec.END_HEADERS, stream),
                 self._block,
-                http2.head(size, http2.DATA, http2.END_STREAM, stream),
+                http2_codec.head(size, http2_codec.DATA, http2_codec.END_STREAM, stream),
                 before,
                 entry.token,
                 after,
@@ -98,7 +98,7 @@ class CheckQuestion:
         if token_length not in self._around:
             blank = b"\x01" * token_length
             message = _check_request(self._url, blank.decode(), self._body)
-            if _GRPC_HEAD_BYTES + len(message) > http2.LARGEST_FRAME:
+            if _GRPC_HEAD_BYTES + len(message) > http2_codec.LARGEST_FRAME:
                 raise ValueError(f"a token of {token_length} bytes makes a Check that fits no HTTP/2 frame")
             before, scheme, after = message.partition(_SCHEME + blank)
             head = b"\x00" + len(message).to_bytes(4, "big")
@@ -120,17 +120,19 @@ class HttpQuestion:
             *_CLIENT.items(),
             *([("content-length", str(len(self._body)))] if with_body else ()),
         )
-        self._name = b"\x00" + http2.text(b"authorization")
+        self._name = b"\x00" + http2_codec.text(b"authorization")
 
     def frames(self, stream: int, entry: Entry) -> bytes:
         """HEADERS, and DATA if there is a body."""
-        block = self._block + self._name + http2.text(_SCHEME + entry.token)
-        if len(block) > http2.LARGEST_FRAME:
+        block = self._block + self._name + http2_codec.text(_SCHEME + entry.token)
+        if len(block) > http2_codec.LARGEST_FRAME:
             raise ValueError(f"a token of {len(entry.token)} bytes makes headers that fit no HTTP/2 frame")
         if not self._body:
-            return http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block)
-        return http2.frame(http2.HEADERS, http2.END_HEADERS, stream, block) + http2.frame(
-            http2.DATA, http2.END_STREAM, stream, self._body
+            return http2_codec.frame(
+                http2_codec.HEADERS, http2_codec.END_HEADERS | http2_codec.END_STREAM, stream, block
+            )
+        return http2_codec.frame(http2_codec.HEADERS, http2_codec.END_HEADERS, stream, block) + http2_codec.frame(
+            http2_codec.DATA, http2_codec.END_STREAM, stream, self._body
         )
 
     def weight(self, entry: Entry) -> int:  # noqa: ARG002 - headers are not under flow control
@@ -176,4 +178,4 @@ def _check_request(url: str, token: str, body: bytes = b"") -> bytes:
 
 
 def _block(*headers: tuple[str, str]) -> bytes:
-    return http2.header_block((name.encode(), value.encode()) for name, value in headers)
+    return http2_codec.header_block((name.encode(), value.encode()) for name, value in headers)

@@ -13,7 +13,7 @@ from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.crypto.credentials import is_identifier
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
-from oauth_core.store.records.refresh_families import RefreshState
+from oauth_core.store.records.refresh_rotation import RefreshState
 from oauth_core.store.records.revocation import IncompleteError, Revocation
 from oauth_core.store.records.users import UserStore
 from oauth_core.tokens import access_tokens, refresh_tokens

@@ -11,8 +11,8 @@ from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter,
 
 from portcullis.envoy_config.checks import CHECKS
 from portcullis.envoy_config.clusters import clusters
-from portcullis.envoy_config.connection import connection_manager, redirect_manager
-from portcullis.envoy_config.connections import counted_connections
+from portcullis.envoy_config.connection_limit import counted_connections
+from portcullis.envoy_config.connection_manager import connection_manager, redirect_manager
 from portcullis.envoy_config.messages import address, packed, seconds
 from portcullis.envoy_config.overload import overload_manager
 from portcullis.envoy_config.tls import transport_socket

@@ -2,7 +2,7 @@
 
 Envoy cannot read a body. Where a check has read one, it leaves the id of the request in metadata, and these
 answers repeat it; elsewhere the id is null. The refusals of the check service are left as they are.
-`oauth_core.policy.jsonrpc` says why clients need this.
+`oauth_core.policy.jsonrpc_errors` says why clients need this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import ResponseMapper
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from oauth_core.policy.jsonrpc import error_body
+from oauth_core.policy.jsonrpc_errors import error_body
 from portcullis.envoy_config.checks import DECISIONS, REQUEST_ID, decision_is, has_request_id
 from portcullis.envoy_config.messages import add_if_absent, exactly, overwrite
 

@@ -13,7 +13,7 @@ from ext_authz.decision.resolver import presented
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.policy.decision import DenyReason, Unverified
 from oauth_core.policy.refusals import refusal
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import claims
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ext_authz.decision import envoy_messages
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 from oauth_core.policy import mcp_request
 from oauth_core.policy.mcp_request import Call, NameKind
 from portcullis.bench.answer_check import ALLOWED, CheckJudge, HttpJudge
@@ -23,8 +23,8 @@ from tests.bench.check_server import allowed, refused
 
 URL = "http://localhost:8080/bench/mcp"
 ENTRY = Entry(b"some.token.text", b"583231", b"jti")
-HEADERS = http2.END_HEADERS
-LAST = http2.END_HEADERS | http2.END_STREAM
+HEADERS = http2_codec.END_HEADERS
+LAST = http2_codec.END_HEADERS | http2_codec.END_STREAM
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=200)
 values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=400)
@@ -41,11 +41,11 @@ def grpc_answer(message: pb.CheckResponse, stream: int = 1, status: str = "0") -
     """The frames of an answer."""
     data = message.SerializeToString()
     return (
-        http2.frame(
-            http2.HEADERS, HEADERS, stream, block((":status", "200"), ("content-type", "application/grpc"))
+        http2_codec.frame(
+            http2_codec.HEADERS, HEADERS, stream, block((":status", "200"), ("content-type", "application/grpc"))
         )
-        + http2.frame(http2.DATA, 0, stream, b"\0" + len(data).to_bytes(4, "big") + data)
-        + http2.frame(http2.HEADERS, LAST, stream, block(("grpc-status", status)))
+        + http2_codec.frame(http2_codec.DATA, 0, stream, b"\0" + len(data).to_bytes(4, "big") + data)
+        + http2_codec.frame(http2_codec.HEADERS, LAST, stream, block(("grpc-status", status)))
     )
 
 
@@ -58,13 +58,15 @@ def asking(streams: int = 4) -> Connection:
 
 @given(st.lists(st.tuples(names, values), max_size=8))
 def test_header_blocks_are_what_another_decoder_reads(headers: list[tuple[str, str]]) -> None:
-    decoded = Decoder().decode(http2.header_block((name.encode(), value.encode()) for name, value in headers))
+    decoded = Decoder().decode(
+        http2_codec.header_block((name.encode(), value.encode()) for name, value in headers)
+    )
     assert [(str(name), str(value)) for name, value in decoded] == headers
 
 
 @given(st.data())
 def test_an_answer_cut_anywhere_is_the_same_answer(data: st.DataObject) -> None:
-    stream = http2.frame(http2.SETTINGS, 0, 0) + grpc_answer(allowed("583231"))
+    stream = http2_codec.frame(http2_codec.SETTINGS, 0, 0) + grpc_answer(allowed("583231"))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     connection = asking()
     answers: list[Answer] = []
@@ -77,7 +79,7 @@ def test_an_answer_cut_anywhere_is_the_same_answer(data: st.DataObject) -> None:
 @given(st.binary(max_size=300))
 def test_garbage_is_a_protocol_error_or_nothing_but_never_a_right_answer(garbage: bytes) -> None:
     connection = asking()
-    with contextlib.suppress(http2.ProtocolError):
+    with contextlib.suppress(http2_codec.ProtocolError):
         assert all(answer.verdict != ALLOWED for answer in connection.feed(garbage))
 
 
@@ -95,9 +97,9 @@ def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_sa
     assert request is not None
     assert mcp_request.read(envoy_messages.message_of(request)) == Call("tools/call", NameKind.TOOL, "get_page")
     frames = list(FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
-    assert [(frame.kind, bool(frame.flags & http2.END_STREAM)) for frame in frames] == [
-        (http2.HEADERS, False),
-        (http2.DATA, True),
+    assert [(frame.kind, bool(frame.flags & http2_codec.END_STREAM)) for frame in frames] == [
+        (http2_codec.HEADERS, False),
+        (http2_codec.DATA, True),
     ]
     headers = {str(name): str(value) for name, value in Decoder().decode(frames[0].payload)}
     assert request.http is not None
@@ -128,17 +130,20 @@ def test_a_token_too_long_for_a_frame_is_refused_with_a_reason() -> None:
         (grpc_answer(refused(pb.Forbidden)), "refused with 403"),
         (grpc_answer(refused(pb.ServiceUnavailable)), "refused with 503"),
         (grpc_answer(allowed("583231"), status="14"), "gRPC status 14"),
-        (http2.frame(http2.HEADERS, LAST, 1, block((":status", "200"), ("grpc-status", "12"))), "gRPC status 12"),
-        (http2.frame(http2.HEADERS, LAST, 1, block((":status", "200"))), "no gRPC status"),
-        (http2.frame(http2.HEADERS, LAST, 1, b"\xff\xff\xff"), "no gRPC status"),
-        (http2.frame(http2.HEADERS, LAST, 1, block(("grpc-status", "0"))), "not one gRPC message"),
         (
-            http2.frame(http2.DATA, 0, 1, b"\0\0\0\0\2\xff\xff")
-            + http2.frame(http2.HEADERS, LAST, 1, block(("grpc-status", "0"))),
+            http2_codec.frame(http2_codec.HEADERS, LAST, 1, block((":status", "200"), ("grpc-status", "12"))),
+            "gRPC status 12",
+        ),
+        (http2_codec.frame(http2_codec.HEADERS, LAST, 1, block((":status", "200"))), "no gRPC status"),
+        (http2_codec.frame(http2_codec.HEADERS, LAST, 1, b"\xff\xff\xff"), "no gRPC status"),
+        (http2_codec.frame(http2_codec.HEADERS, LAST, 1, block(("grpc-status", "0"))), "not one gRPC message"),
+        (
+            http2_codec.frame(http2_codec.DATA, 0, 1, b"\0\0\0\0\2\xff\xff")
+            + http2_codec.frame(http2_codec.HEADERS, LAST, 1, block(("grpc-status", "0"))),
             "not a CheckResponse",
         ),
-        (http2.frame(http2.RST_STREAM, 0, 1, b"\0\0\0\7"), "reset with code 7"),
-        (http2.frame(http2.GOAWAY, 0, 0, bytes(8)), "refused by a server that is going away"),
+        (http2_codec.frame(http2_codec.RST_STREAM, 0, 1, b"\0\0\0\7"), "reset with code 7"),
+        (http2_codec.frame(http2_codec.GOAWAY, 0, 0, bytes(8)), "refused by a server that is going away"),
     ],
 )
 def test_an_answer_that_lets_nobody_or_somebody_else_through_is_wrong(answer: bytes, verdict: str) -> None:
@@ -159,8 +164,8 @@ def test_an_answer_through_envoy_counts_only_with_the_callers_own_identity(
 ) -> None:
     connection = Connection(HttpQuestion(URL), HttpJudge(identity=True), streams=1)
     connection.ask(ENTRY, 0.0)
-    answer = http2.frame(http2.HEADERS, HEADERS, 1, block(*headers)) + http2.frame(
-        http2.DATA, http2.END_STREAM, 1, b"ok"
+    answer = http2_codec.frame(http2_codec.HEADERS, HEADERS, 1, block(*headers)) + http2_codec.frame(
+        http2_codec.DATA, http2_codec.END_STREAM, 1, b"ok"
     )
     assert [answer.verdict for answer in connection.feed(answer)] == [verdict]
 
@@ -169,16 +174,18 @@ def test_headers_that_several_frames_carry_and_padding_are_read() -> None:
     trailers = block(("grpc-status", "0"))
     message = allowed("583231").SerializeToString()
     data = b"\0" + len(message).to_bytes(4, "big") + message
-    padded = http2.frame(http2.DATA, http2.PADDED, 1, b"\3" + data + b"\0\0\0")
-    first = http2.frame(http2.HEADERS, http2.END_STREAM | http2.HAS_PRIORITY, 1, bytes(5) + trailers[:3])
-    rest = http2.frame(http2.CONTINUATION, http2.END_HEADERS, 1, trailers[3:])
+    padded = http2_codec.frame(http2_codec.DATA, http2_codec.PADDED, 1, b"\3" + data + b"\0\0\0")
+    first = http2_codec.frame(
+        http2_codec.HEADERS, http2_codec.END_STREAM | http2_codec.HAS_PRIORITY, 1, bytes(5) + trailers[:3]
+    )
+    rest = http2_codec.frame(http2_codec.CONTINUATION, http2_codec.END_HEADERS, 1, trailers[3:])
     assert [answer.verdict for answer in asking().feed(padded + first + rest)] == [ALLOWED]
 
 
 def test_no_more_requests_are_under_way_than_the_server_allows() -> None:
     connection = asking(streams=10)
     settings = b"\0\3\0\0\0\2"  # MAX_CONCURRENT_STREAMS: 2
-    list(connection.feed(http2.frame(http2.SETTINGS, 0, 0, settings)))
+    list(connection.feed(http2_codec.frame(http2_codec.SETTINGS, 0, 0, settings)))
     assert connection.room(ENTRY)
     connection.ask(ENTRY, 2.0)
     assert not connection.room(ENTRY)
@@ -191,15 +198,15 @@ def test_requests_wait_for_the_servers_window() -> None:
         connection.ask(ENTRY, 0.0)
         asked += 1
     weight = CheckQuestion(URL).weight(ENTRY)
-    assert asked == http2.DEFAULT_WINDOW // weight
-    list(connection.feed(http2.window_update(weight)))
+    assert asked == http2_codec.DEFAULT_WINDOW // weight
+    list(connection.feed(http2_codec.window_update(weight)))
     assert connection.room(ENTRY)
 
 
 def test_pings_are_answered_and_a_lost_connection_answers_for_all_under_way() -> None:
     connection = asking()
     connection.outgoing()
-    list(connection.feed(http2.frame(http2.PING, 0, 0, b"12345678")))
-    assert connection.outgoing() == http2.frame(http2.PING, http2.ACK, 0, b"12345678")
+    list(connection.feed(http2_codec.frame(http2_codec.PING, 0, 0, b"12345678")))
+    assert connection.outgoing() == http2_codec.frame(http2_codec.PING, http2_codec.ACK, 0, b"12345678")
     assert connection.lose("connection lost") == [(1.5, "connection lost")]
     assert not connection.room(ENTRY)

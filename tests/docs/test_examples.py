@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from oauth_core.settings import EnvoySettings, load
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 from portcullis.envoy_config import render
 from tests.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, document, documents
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpack import Decoder
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 from portcullis.bench.http2_client import FrameReader, opening
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class Http2:
 
     def send(self, port: int, host: str) -> Back:
         """The status, or how the stream or the connection was ended."""
-        block = http2.header_block(
+        block = http2_codec.header_block(
             (name.encode(), value.replace("HOST", host).encode()) for name, value in self.fields
         )
-        end = http2.END_STREAM if self.body is None else 0
-        data = opening() + http2.frame(http2.HEADERS, http2.END_HEADERS | end, 1, block)
+        end = http2_codec.END_STREAM if self.body is None else 0
+        data = opening() + http2_codec.frame(http2_codec.HEADERS, http2_codec.END_HEADERS | end, 1, block)
         if self.body is not None:
-            data += http2.frame(http2.DATA, http2.END_STREAM, 1, self.body)
+            data += http2_codec.frame(http2_codec.DATA, http2_codec.END_STREAM, 1, self.body)
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
             connection.sendall(data)
             return _fate(connection)
@@ -84,12 +84,12 @@ def _fate(connection: socket.socket) -> Back:
         if not data:
             return Back((CLOSED,))
         for frame in reader.feed(data):
-            if frame.kind == http2.HEADERS and frame.stream == 1:
+            if frame.kind == http2_codec.HEADERS and frame.stream == 1:
                 head = {str(name): str(value) for name, value in decoder.decode(frame.content)}
                 return Back((head[":status"],), str(head))
-            if frame.kind == http2.RST_STREAM and frame.stream == 1:
+            if frame.kind == http2_codec.RST_STREAM and frame.stream == 1:
                 return Back((RESET,))
-            if frame.kind == http2.GOAWAY:
+            if frame.kind == http2_codec.GOAWAY:
                 return Back((CLOSED,))
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 from portcullis.certificates import secret
 from portcullis.envoy_config import render
 from tests.support.certificates import Authority

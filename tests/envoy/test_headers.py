@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.envoy.check_service import GOOD, IDENTITY, allow
 
 if TYPE_CHECKING:

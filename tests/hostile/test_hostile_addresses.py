@@ -20,7 +20,7 @@ from oauth_core.store.records.devices import DeviceStore
 from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets, FetchSlots
 from portcullis.envoy_config import overload
-from portcullis.envoy_config.connections import PART
+from portcullis.envoy_config.connection_limit import PART
 from tests.envoy.conftest import World, world_of
 from tests.envoy.connections_module import Host
 from tests.envoy.process import never_refill

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.authz.conftest import environ
 from tests.own_envoy import as_envoy_gateway
 from tests.own_envoy.conftest import AUTH, MANAGERS, TIME, socket_of

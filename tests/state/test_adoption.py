@@ -20,7 +20,7 @@ from oauth_core.store.records import key_ring
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
-from oauth_core.store.records.refresh_families import RefreshState
+from oauth_core.store.records.refresh_rotation import RefreshState
 from oauth_core.store.records.users import UserStore
 from oauth_core.tokens import refresh_tokens
 from portcullis.supervisor import adoption_note

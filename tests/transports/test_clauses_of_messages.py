@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import hpack
 import pytest
 
-from ext_authz.grpc_http2 import http2
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
 from ext_authz.grpc_http2.transport import _tls
 from oauth_core.settings import AuthzSettings
@@ -18,18 +18,18 @@ from tests.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head
 if TYPE_CHECKING:
     from pathlib import Path
 
-frame, END, FULL = http2.frame, http2.END_STREAM, http2.END_HEADERS
+frame, END, FULL = http2_codec.frame, http2_codec.END_STREAM, http2_codec.END_HEADERS
 PATH = dict(HEAD)[b":path"]
 
 
 def request(*changes: tuple[bytes, bytes], more: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """A whole call with other pseudo-headers or more fields."""
     fields = [(name, dict(changes).get(name, value)) for name, value in HEAD]
-    return head(1, http2.header_block([*fields, *more])) + body(1, b"ask")
+    return head(1, http2_codec.header_block([*fields, *more])) + body(1, b"ask")
 
 
 def resets(peer: Peer) -> list[tuple[int, int]]:
-    return [(f.stream, http2.number(f.payload)) for f in peer.frames() if f.kind == http2.RST_STREAM]
+    return [(f.stream, http2_codec.number(f.payload)) for f in peer.frames() if f.kind == http2_codec.RST_STREAM]
 
 
 ADDS = b"\x40\x01a\x01b"
@@ -71,9 +71,9 @@ async def test_a_field_that_cannot_be_makes_the_request_malformed(field: tuple[b
     if place == "headers":
         peer.send(request(more=(field,)))
     else:
-        data = frame(http2.DATA, 0, 1, framed(b"ask"))
-        peer.send(head(1), data, head(1, http2.header_block([field]), FULL | END))
-    assert resets(peer) == [(1, http2.PROTOCOL_ERROR)]
+        data = frame(http2_codec.DATA, 0, 1, framed(b"ask"))
+        peer.send(head(1), data, head(1, http2_codec.header_block([field]), FULL | END))
+    assert resets(peer) == [(1, http2_codec.PROTOCOL_ERROR)]
     assert not peer.authorizer.asked
     peer.send(call(3, b"ask"))
     assert peer.answers() == {3: framed(b"now:ask")}
@@ -97,7 +97,7 @@ async def test_a_request_that_does_not_say_what_it_is_for_is_malformed(
 ) -> None:
     peer = Peer()
     peer.send(request(*changes))
-    assert resets(peer) == [(1, http2.PROTOCOL_ERROR)]
+    assert resets(peer) == [(1, http2_codec.PROTOCOL_ERROR)]
     assert not peer.authorizer.asked
 
 
@@ -113,7 +113,7 @@ async def test_a_request_that_does_not_say_what_it_is_for_is_malformed(
 )
 async def test_a_good_request_that_is_no_call_is_refused_as_such(fields: list[tuple[bytes, bytes]]) -> None:
     peer = Peer()
-    peer.send(head(1, http2.header_block(fields), FULL | END))
+    peer.send(head(1, http2_codec.header_block(fields), FULL | END))
     status = dict(hpack.Decoder().decode(peer.frames()[0].payload, raw=True))[b":status"]
     assert status == b"415"
 
@@ -122,9 +122,9 @@ async def test_a_good_request_that_is_no_call_is_refused_as_such(fields: list[tu
 async def test_pseudo_headers_in_trailers_make_the_request_malformed() -> None:
     for field in ((b":path", b"/"), (b":status", b"200"), (b":x", b"1")):
         peer = Peer()
-        data = frame(http2.DATA, 0, 1, framed(b"ask"))
-        peer.send(head(1), data, head(1, http2.header_block([field]), FULL | END))
-        assert resets(peer) == [(1, http2.PROTOCOL_ERROR)]
+        data = frame(http2_codec.DATA, 0, 1, framed(b"ask"))
+        peer.send(head(1), data, head(1, http2_codec.header_block([field]), FULL | END))
+        assert resets(peer) == [(1, http2_codec.PROTOCOL_ERROR)]
         assert not peer.authorizer.asked
 
 
@@ -132,7 +132,9 @@ async def test_pseudo_headers_in_trailers_make_the_request_malformed() -> None:
 async def test_good_trailers_end_a_call() -> None:
     peer = Peer()
     peer.send(
-        head(1), frame(http2.DATA, 0, 1, framed(b"ask")), head(1, http2.header_block([(b"a", b"b")]), FULL | END)
+        head(1),
+        frame(http2_codec.DATA, 0, 1, framed(b"ask")),
+        head(1, http2_codec.header_block([(b"a", b"b")]), FULL | END),
     )
     assert peer.answers() == {1: framed(b"now:ask")}
 
@@ -141,7 +143,7 @@ async def test_good_trailers_end_a_call() -> None:
 async def test_two_lengths_that_differ_make_the_request_malformed() -> None:
     peer = Peer()
     peer.send(request(more=((b"content-length", b"8"), (b"content-length", b"9"))))
-    assert resets(peer) == [(1, http2.PROTOCOL_ERROR)]
+    assert resets(peer) == [(1, http2_codec.PROTOCOL_ERROR)]
 
 
 @pytest.mark.requirement("rfc9113:authority")
@@ -154,10 +156,10 @@ async def test_the_host_field_is_not_used_where_there_is_an_authority() -> None:
 @pytest.mark.requirement("rfc9113:answers-well-formed")
 async def test_our_answers_hold_one_status_and_no_field_of_the_connection() -> None:
     peer = Peer()
-    peer.send(call(1, b"ask"), call(3, b"break"), head(5, http2.header_block(HEAD[:4]), FULL | END))
+    peer.send(call(1, b"ask"), call(3, b"break"), head(5, http2_codec.header_block(HEAD[:4]), FULL | END))
     first = set()
     for got in peer.frames():
-        if got.kind == http2.HEADERS:
+        if got.kind == http2_codec.HEADERS:
             names = [name for name, _ in hpack.Decoder().decode(got.payload, raw=True)]
             assert all(
                 name == name.lower() and name not in {b"connection", b"transfer-encoding"} for name in names
@@ -221,14 +223,14 @@ BAD_BLOCKS = {
 async def test_a_block_that_cannot_be_decoded_ends_the_connection(block: bytes) -> None:
     peer = Peer()
     peer.send(head(1, block))
-    assert peer.ended_with == http2.COMPRESSION_ERROR
+    assert peer.ended_with == http2_codec.COMPRESSION_ERROR
     assert not peer.authorizer.asked
 
 
 @pytest.mark.requirement("rfc7541:order", "rfc7541:duplicates", "rfc7541:entry-too-large")
 async def test_the_table_is_kept_as_the_specification_says() -> None:
     # Twice the same entry, an entry larger than the table, which empties it, then one that is 62 again.
-    large = b"\x40\x01a" + http2.text(b"x" * 5000)
+    large = b"\x40\x01a" + http2_codec.text(b"x" * 5000)
     for block, is_good in (
         (BLOCK + ADDS + ADDS + b"\xbe\xbf", True),
         (BLOCK + ADDS + large + ADDS + b"\xbe", True),
@@ -253,5 +255,5 @@ async def test_a_field_that_is_never_indexed_is_read_and_changes_no_table() -> N
 @pytest.mark.requirement("rfc9113:large-headers")
 async def test_headers_larger_than_we_take_end_the_connection_so_that_no_state_is_lost() -> None:
     peer = Peer()
-    peer.send(head(1, BLOCK + http2.header_block([(b"a", b"x" * (LARGEST_HEADERS - 200))])))
-    assert peer.ended_with == http2.COMPRESSION_ERROR
+    peer.send(head(1, BLOCK + http2_codec.header_block([(b"a", b"x" * (LARGEST_HEADERS - 200))])))
+    assert peer.ended_with == http2_codec.COMPRESSION_ERROR

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ext_authz.grpc_http2 import http2
-from ext_authz.grpc_http2.calls import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.encoder_table import EncoderTable
+from ext_authz.grpc_http2.grpc_services import HEALTH_CHECK, HEALTH_WATCH
 from tests.authz.conftest import environ
 from tests.support.authz_envoy import running_envoy
 from tests.support.authz_process import running_authz
@@ -54,11 +54,11 @@ def updates(block: bytes) -> list[int]:
 
 
 def table_size(*values: int) -> bytes:
-    return http2.settings_frame([(http2.HEADER_TABLE_SIZE, value) for value in values])
+    return http2_codec.settings_frame([(http2_codec.HEADER_TABLE_SIZE, value) for value in values])
 
 
 def asking(path: bytes) -> bytes:
-    return http2.header_block([(name, path if name == b":path" else value) for name, value in HEAD])
+    return http2_codec.header_block([(name, path if name == b":path" else value) for name, value in HEAD])
 
 
 class StrictReader:
@@ -74,9 +74,9 @@ class StrictReader:
         """The fields of each header block that came, in order."""
         blocks = []
         for frame in peer.frames():
-            if frame.kind == http2.SETTINGS and frame.flags & http2.ACK:
+            if frame.kind == http2_codec.SETTINGS and frame.flags & http2_codec.ACK:
                 self._acknowledged(self.announced.pop(0))
-            elif frame.kind == http2.HEADERS:
+            elif frame.kind == http2_codec.HEADERS:
                 blocks.append(self._block(frame.payload))
         return blocks
 
@@ -107,7 +107,7 @@ class StrictReader:
 async def test_the_first_block_after_a_change_begins_with_the_size_and_no_later_one_does(size: int) -> None:
     peer = Peer()
     peer.send(table_size(size), call(1, b"ask"), call(3, b"ask"))
-    blocks = [updates(frame.payload) for frame in peer.frames() if frame.kind == http2.HEADERS]
+    blocks = [updates(frame.payload) for frame in peer.frames() if frame.kind == http2_codec.HEADERS]
     assert blocks == [[] if size >= 4096 else [size], [], [], []]
 
 
@@ -130,12 +130,12 @@ async def test_after_several_changes_the_smallest_size_and_the_last_are_said(
 ) -> None:
     peer = Peer()
     peer.send(*([table_size(*values)] if frames == "one frame" else map(table_size, values)), call(1, b"ask"))
-    begin, end = (frame for frame in peer.frames() if frame.kind == http2.HEADERS)
+    begin, end = (frame for frame in peer.frames() if frame.kind == http2_codec.HEADERS)
     assert (updates(begin.payload), updates(end.payload)) == (wanted, [])
 
 
 async def test_without_a_change_an_answer_is_the_same_bytes_as_ever() -> None:
-    plain, same = Peer(), Peer((http2.HEADER_TABLE_SIZE, 4096))
+    plain, same = Peer(), Peer((http2_codec.HEADER_TABLE_SIZE, 4096))
     for peer in (plain, same):
         peer.send(call(1, b"ask"))
     assert plain.transport.written == same.transport.written
@@ -150,7 +150,7 @@ ANSWERS: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
     ),
     "trailers only": (b"13", lambda stream: call(stream, b"break")),
     "an unknown method": (b"12", lambda stream: head(stream, asking(b"/nowhere")) + body(stream, b"")),
-    "what is no gRPC": (b"", lambda stream: head(stream, http2.header_block(HEAD[:4])) + body(stream, b"")),
+    "what is no gRPC": (b"", lambda stream: head(stream, http2_codec.header_block(HEAD[:4])) + body(stream, b"")),
     "health": (b"0", lambda stream: head(stream, asking(HEALTH_CHECK)) + body(stream, b"")),
     "health that is watched": (b"", lambda stream: head(stream, asking(HEALTH_WATCH)) + body(stream, b"")),
 }
@@ -170,11 +170,11 @@ async def test_every_kind_of_answer_begins_with_the_update(status: bytes, ask: C
 
 
 async def test_an_answer_that_waits_for_room_begins_its_last_block_as_the_table_is_then() -> None:
-    peer, reader = Peer((http2.INITIAL_WINDOW_SIZE, 4)), StrictReader()
+    peer, reader = Peer((http2_codec.INITIAL_WINDOW_SIZE, 4)), StrictReader()
     peer.send(call(1, b"ask"))
     reader.read(peer)
     reader.announced += [[0], []]
-    peer.send(table_size(0), http2.settings_frame([(http2.INITIAL_WINDOW_SIZE, 100)]))
+    peer.send(table_size(0), http2_codec.settings_frame([(http2_codec.INITIAL_WINDOW_SIZE, 100)]))
     assert [dict(block) for block in reader.read(peer)] == [{b"grpc-status": b"0"}]
 
 
@@ -229,10 +229,10 @@ async def test_a_block_means_what_it_means_with_the_table_of_now() -> None:
     """An entry that a table of no size cannot hold is held by a larger one, though the block is the same bytes."""
     peer = Peer()
     adds = b"\x40\x01a\x01b"
-    block = head(0, http2.header_block(HEAD) + adds)[9:]
+    block = head(0, http2_codec.header_block(HEAD) + adds)[9:]
     peer.send(head(1, b"\x20" + block), body(1, b"ask"), head(3, block), body(3, b"ask"))
-    peer.send(head(5, b"\x3f\xe1\x1f" + http2.header_block(HEAD)), body(5, b"ask"))
-    peer.send(head(7, block), body(7, b"ask"), head(9, http2.header_block(HEAD) + b"\xbe"), body(9, b"ask"))
+    peer.send(head(5, b"\x3f\xe1\x1f" + http2_codec.header_block(HEAD)), body(5, b"ask"))
+    peer.send(head(7, block), body(7, b"ask"), head(9, http2_codec.header_block(HEAD) + b"\xbe"), body(9, b"ask"))
     assert set(peer.answers()) == {1, 3, 5, 7, 9}
     assert not peer.transport.is_closed
 
@@ -244,7 +244,7 @@ def test_a_client_that_changes_its_table_in_mid_connection_reads_every_answer(
     good = framed(check_request(token=issue()))
     with Http2Client(Path(authz.address.removeprefix("unix:"))) as client:
         for value in (size, 4096, size):
-            client.change_settings({http2.HEADER_TABLE_SIZE: value})
+            client.change_settings({http2_codec.HEADER_TABLE_SIZE: value})
             for _ in range(2):
                 outcome = client.call(good)
                 assert (outcome.grpc_status, read_answer(outcome.message).status) == (0, 200)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ext_authz.grpc_http2 import http2
-from ext_authz.grpc_http2.calls import Calls
+from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.connection import Connection
+from ext_authz.grpc_http2.grpc_services import Calls
 from ext_authz.grpc_http2.header_blocks import CHECK
 from ext_authz.service.health import Health
 from ext_authz.service.server import CheckServer
@@ -23,7 +23,7 @@ HEAD = (
     (b"content-type", b"application/grpc"),
     (b"te", b"trailers"),
 )
-BLOCK = http2.header_block(HEAD)
+BLOCK = http2_codec.header_block(HEAD)
 
 
 class Frame(NamedTuple):
@@ -114,7 +114,7 @@ class Peer:
         self.connection = Connection(Calls(server), self.connections, self.clock)
         self.connection.connection_made(cast("Any", self.transport))
         if greet:
-            self.send(http2.PREFACE + http2.settings_frame(settings))
+            self.send(http2_codec.PREFACE + http2_codec.settings_frame(settings))
             self.frames()
 
     def send(self, *data: bytes) -> None:
@@ -129,24 +129,26 @@ class Peer:
         """What came as DATA since this was asked last, by stream."""
         answers: dict[int, bytes] = {}
         for frame in self.frames():
-            if frame.kind == http2.DATA:
+            if frame.kind == http2_codec.DATA:
                 answers[frame.stream] = answers.get(frame.stream, b"") + frame.payload
         return answers
 
     @property
     def ended_with(self) -> int | None:
         """The code with which the connection was ended, if it was."""
-        codes = [http2.number(frame.payload[4:]) for frame in self.frames() if frame.kind == http2.GOAWAY]
+        codes = [
+            http2_codec.number(frame.payload[4:]) for frame in self.frames() if frame.kind == http2_codec.GOAWAY
+        ]
         return codes[-1] if codes and self.transport.is_closed else None
 
 
 def cut(data: bytes) -> Iterable[Frame]:
     """`data`, which must be whole frames, as frames."""
     while data:
-        high, low, kind, flags, stream = http2.HEAD.unpack_from(data)
-        end = http2.HEAD_BYTES + (high << 8 | low)
+        high, low, kind, flags, stream = http2_codec.HEAD.unpack_from(data)
+        end = http2_codec.HEAD_BYTES + (high << 8 | low)
         assert len(data) >= end
-        yield Frame(kind, flags, stream, data[http2.HEAD_BYTES : end])
+        yield Frame(kind, flags, stream, data[http2_codec.HEAD_BYTES : end])
         data = data[end:]
 
 
@@ -154,12 +156,12 @@ def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def head(stream: int, block: bytes = BLOCK, flags: int = http2.END_HEADERS) -> bytes:
-    return http2.frame(http2.HEADERS, flags, stream, block)
+def head(stream: int, block: bytes = BLOCK, flags: int = http2_codec.END_HEADERS) -> bytes:
+    return http2_codec.frame(http2_codec.HEADERS, flags, stream, block)
 
 
-def body(stream: int, message: bytes, flags: int = http2.END_STREAM) -> bytes:
-    return http2.frame(http2.DATA, flags, stream, framed(message))
+def body(stream: int, message: bytes, flags: int = http2_codec.END_STREAM) -> bytes:
+    return http2_codec.frame(http2_codec.DATA, flags, stream, framed(message))
 
 
 def call(stream: int, message: bytes) -> bytes:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, load
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.policy.jsonrpc import error_body, id_of
+from oauth_core.policy.jsonrpc_errors import error_body, id_of
 
 WHOLE = b'{"method":"tools/call","params":{"name":"a","arguments":{"id":9}},"jsonrpc":"2.0","id":"x-1"}'
 

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from oauth_core.clients.client_metadata import AUTH_METHODS, GRANT_TYPES
-from oauth_core.flows.metadata import authorization_server, protected_resource
+from oauth_core.clients.client_metadata import AUTH_METHODS
+from oauth_core.flows.discovery_documents import authorization_server, protected_resource
+from oauth_core.grant_types import OFFERED
 from tests.unit.conftest import BARE, ISSUER, NOTES, TIME
 
 SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE))
@@ -40,7 +41,7 @@ def test_only_what_is_offered_is_advertised() -> None:
     assert SERVER["code_challenge_methods_supported"] == ["S256"]
     assert SERVER["response_types_supported"] == ["code"]
     assert SERVER["response_modes_supported"] == ["query"]
-    assert SERVER["grant_types_supported"] == list(GRANT_TYPES)
+    assert SERVER["grant_types_supported"] == list(OFFERED)
     assert SERVER["token_endpoint_auth_methods_supported"] == list(AUTH_METHODS)
     assert SERVER["authorization_response_iss_parameter_supported"] is True
     assert SERVER["client_id_metadata_document_supported"] is True

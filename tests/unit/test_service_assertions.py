@@ -17,7 +17,7 @@ from ext_authz.decision.envoy_messages import Names
 from oauth_core.errors import SettingsError
 from oauth_core.jose.signing_keys import VerifyingKeys, generate_key, public_jwks
 from oauth_core.settings import AuthzSettings, load
-from oauth_core.settings.identity import IdentityHeaders
+from oauth_core.settings.identity_headers import IdentityHeaders
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Rejected
 from oauth_core.tokens.service_assertions import LIFETIME, RENEWED_AFTER, AssertionSigner, published

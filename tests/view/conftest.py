@@ -16,7 +16,7 @@ from oauth_core.store import keyspace
 from oauth_core.store.client_cache.client_cache import ClientCache
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from oauth_core.store.clock import unsleeping_clock
-from oauth_core.store.connection import roster
+from oauth_core.store.connection import redis_topology
 from oauth_core.store.topology.topology import OneServer
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -140,7 +140,7 @@ def redis_settings(url: str, *, password: str) -> RedisSettings:
 async def view_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
     """A view of several servers, from the settings on as the check service makes it."""
     settings = redis_settings(url, password=PASSWORD)
-    servers = roster(settings, bound=BOUND, clock=unsleeping_clock)
+    servers = redis_topology(settings, bound=BOUND, clock=unsleeping_clock)
     view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:

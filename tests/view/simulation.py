@@ -1,7 +1,7 @@
 """Servers, Sentinels and the network between them and one process, as they might behave, in a time that we make.
 
-What runs in it is real, from `LocalView` and `Sentinels` down to the link: it is given connections that end here.
-Nothing waits: an event loop of which the clock is ours goes on whenever it is told to.
+What runs in it is real, from `ClientCache` and `Sentinels` down to the link: it is given connections that end
+here. Nothing waits: an event loop of which the clock is ours goes on whenever it is told to.
 """
 
 from __future__ import annotations

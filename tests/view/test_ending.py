@@ -1,4 +1,4 @@
-"""The end of a view: what its roster hears while everything is being cancelled begins nothing new."""
+"""The end of a view: what its topology hears while everything is being cancelled begins nothing new."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class LateRoster:
 
 
 async def test_a_server_that_is_heard_of_at_the_end_gets_no_link() -> None:
-    roster = LateRoster()
-    view = ClientCache(roster, timeout=1, bound=1, remembered=1)
+    topology = LateRoster()
+    view = ClientCache(topology, timeout=1, bound=1, remembered=1)
     keeping = asyncio.create_task(view.keep())
-    await roster.has_begun.wait()
+    await topology.has_begun.wait()
     keeping.cancel()
     (ended,) = await asyncio.gather(keeping, return_exceptions=True)
     assert isinstance(ended, asyncio.CancelledError), "and no error of ours"

@@ -56,13 +56,13 @@ class FailOver(RuleBasedStateMachine):
         self.primaries = [self.servers[0]]
         self.true_server = self.servers[0]
         self.true_server.is_primary = True
-        self.witnesses, roster = self.surroundings()
+        self.witnesses, topology = self.surroundings()
         self.places = {place.address: place for place in (*self.servers, *self.witnesses)}
         for place in self.places.values():
             place.opinion = self.true_server.address
         self.truth = Lives()
         self.wrong: list[str] = []
-        self.view = ClientCache(roster, timeout=BOUND, bound=BOUND, remembered=2, clock=self.loop.time)
+        self.view = ClientCache(topology, timeout=BOUND, bound=BOUND, remembered=2, clock=self.loop.time)
         self.keeping = self.loop.create_task(self.view.keep())
         for jti in NAMES:
             self.write(self.true_server, jti, exists=True)
@@ -70,14 +70,14 @@ class FailOver(RuleBasedStateMachine):
     def surroundings(self) -> tuple[Sequence[Place], RedisTopology]:
         """Who bears witness, and how the process asks them."""
         sentinels = [SentinelPlace(("sentinel", number)) for number in range(3)]
-        roster = Sentinels(
+        topology = Sentinels(
             "portcullis",
             [(sentinel.address, sentinel.client(others=2)) for sentinel in sentinels],
             lambda address: self.servers[address[1]].client(),
             bound=BOUND,
             clock=self.loop.time,
         )
-        return sentinels, roster
+        return sentinels, topology
 
     def named(self) -> Server | None:
         """The server that a majority of the witnesses calls the primary."""
@@ -275,13 +275,13 @@ class FailOverInACluster(FailOver):
         every: list[Server] = [*self.servers, *others]
         for server in every:
             server.others = tuple(other.address for other in others)
-        roster = ClusterNodes(
+        topology = ClusterNodes(
             [server.address for server in every],
             lambda address: every[address[1]].client(),
             bound=BOUND,
             clock=self.loop.time,
         )
-        return others, roster
+        return others, topology
 
 
 SETTINGS = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)

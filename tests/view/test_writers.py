@@ -17,7 +17,7 @@ from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.rate_limits import RateLimitStore
-from oauth_core.store.records.refresh_families import Reused, Rotated
+from oauth_core.store.records.refresh_rotation import Reused, Rotated
 from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.users import UserStore, keep_block
 from oauth_core.tokens.refresh_tokens import RefreshToken

@@ -1,6 +1,6 @@
 """This process's view of Redis, wherever it is: one server, servers behind Sentinels, or a cluster.
 
-What each server says is a `ServerCache`; which of them counts for a key, and until when, is the roster's to say.
+What each server says is a `ServerCache`; which of them counts for a key, and until when, is the topology's to say.
 An answer is given only while both hold. The rules are in `oauth_core.store.client_cache.token_cache`.
 """
 
@@ -37,7 +37,7 @@ class ClientCache:
 
     def __init__(
         self,
-        roster: RedisTopology,
+        topology: RedisTopology,
         *,
         timeout: float,
         bound: float,
@@ -52,7 +52,7 @@ class ClientCache:
         server. `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
         """
         self.counts = CacheCounts()
-        self._roster = roster
+        self._topology = topology
         self._bound = bound
         self._deadline = min(timeout, bound)
         self._clock = clock
@@ -72,8 +72,8 @@ class ClientCache:
         self._keeping: dict[Address, asyncio.Task[Never]] = {}
         self.published_keys = self._copies(keyspace.JWKS, newest)
         self.isolated_services = self._copies(keyspace.ISOLATED_SERVICES, united)
-        for address in roster.addresses:
-            self._nodes[address] = self._make(roster.client(address))
+        for address in topology.addresses:
+            self._nodes[address] = self._make(topology.client(address))
 
     @property
     def is_linked(self) -> bool:
@@ -96,7 +96,7 @@ class ClientCache:
     def known(self, jti: str) -> TokenStatus | None:
         """What may be said of the token `jti` without asking Redis; `None` when it must be asked."""
         now = self._clock()
-        address, until = self._roster.owner(keyspace.token(jti))
+        address, until = self._topology.owner(keyspace.token(jti))
         if address is None or now >= until:
             return None
         node = self._nodes.get(address)
@@ -105,7 +105,7 @@ class ClientCache:
     async def of(self, jti: str) -> TokenStatus:
         """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
         key = keyspace.token(jti)
-        address, until = self._roster.owner(key)
+        address, until = self._topology.owner(key)
         node = None if address is None or self._clock() >= until else self._nodes.get(address)
         if node is None:
             return TokenStatus.UNKNOWN
@@ -121,16 +121,16 @@ class ClientCache:
                 self._follow(group)
 
             self._follow(group)
-            group.create_task(self._roster.keep(changed))
+            group.create_task(self._topology.keep(changed))
         raise AssertionError("none of them ends by itself")
 
     @property
     def _trusted_until(self) -> float:
-        return min([self._roster.until, *(node.trusted_until for node in self._nodes.values())])
+        return min([self._topology.until, *(node.trusted_until for node in self._nodes.values())])
 
     def _follow(self, group: asyncio.TaskGroup) -> None:
         """Who owns what may have changed: forget what was learned before, and have a view of each that counts."""
-        wanted = self._roster.addresses
+        wanted = self._topology.addresses
         for address in self._nodes.keys() - wanted:
             del self._nodes[address]
             if address in self._keeping:
@@ -139,7 +139,7 @@ class ClientCache:
             if address in self._nodes:
                 self._nodes[address].forget()
             else:
-                self._nodes[address] = self._make(self._roster.client(address))
+                self._nodes[address] = self._make(self._topology.client(address))
             if address not in self._keeping:
                 keeping = self._nodes[address].keep()
                 try:
@@ -149,7 +149,7 @@ class ClientCache:
         self._keys_changed(None)
 
     def _counts_still(self, key: str, node: ServerCache) -> bool:
-        address, until = self._roster.owner(key)
+        address, until = self._topology.owner(key)
         return address is not None and self._clock() < until and self._nodes.get(address) is node
 
     def _keys_changed(self, keys: list[bytes] | None) -> None:
@@ -157,7 +157,7 @@ class ClientCache:
             document.may_have_changed(keys)
 
     def _copies(self, key: str, combine: Callable[[Sequence[str | bytes | None]], str | bytes | None]) -> Copies:
-        keys = places(key) if self._roster.is_spread else (key,)
+        keys = places(key) if self._topology.is_spread else (key,)
         return Copies([self._watched(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND)
 
     def _watched(self, key: str) -> TrackedDocument:
@@ -172,7 +172,7 @@ class ClientCache:
         )
 
     def _node_for(self, key: str, now: float) -> ServerCache | None:
-        address, until = self._roster.owner(key)
+        address, until = self._topology.owner(key)
         return None if address is None or now >= until else self._nodes.get(address)
 
     def _link_for(self, key: str) -> TrackingConnection | None:

@@ -67,7 +67,7 @@ class ServerCache:
         changed: Callable[[list[bytes] | None], None],
         clock: Callable[[], float],
     ) -> None:
-        """`timeout`, `bound` and the numbers are as in `LocalView`; `counts` is added to, and `report` told when
+        """`timeout`, `bound` and the numbers are as in `ClientCache`; `counts` is added to, and `report` told when
         a link is made (`None`) and when there is none any more (the kind of error). `changed` is told of keys
         that may have changed, or that all may have (`None`).
         """

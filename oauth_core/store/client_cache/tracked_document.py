@@ -21,7 +21,7 @@ _NEVER = -float("inf")
 
 
 class TrackedDocument:
-    """The document at `key`. `LocalView` makes these and tells them what it hears."""
+    """The document at `key`. `ClientCache` makes these and tells them what it hears."""
 
     def __init__(
         self,

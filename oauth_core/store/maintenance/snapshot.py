@@ -62,7 +62,7 @@ about a client again."""
 
 RESTORED = "restored"
 """The field that says that a grant came from a backup and has not been used since
-(`oauth_core.store.records.refresh_families`)."""
+(`oauth_core.store.records.refresh_rotation`)."""
 
 # Each entry is one command, so that an interruption leaves it whole or leaves it out.
 # KEYS: cut. ARGV: second, the millisecond at which it expires, or nothing. The later of two cuts stays.

@@ -27,7 +27,7 @@ from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
 from oauth_core.store.records.client_lifetimes import ClientLifetimes
 from oauth_core.store.records.grant_index import NOTE_GRANT
-from oauth_core.store.records.refresh_families import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
+from oauth_core.store.records.refresh_rotation import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
 from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from oauth_core.crypto.record_authentication import RecordKey
     from oauth_core.model import AccessClaims, User
-    from oauth_core.store.records.refresh_families import Rotation
+    from oauth_core.store.records.refresh_rotation import Rotation
     from oauth_core.tokens.refresh_tokens import RefreshToken
 
 _GRANT = SignedCodec(Grant)

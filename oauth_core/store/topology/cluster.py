@@ -41,7 +41,7 @@ class NodeClient(Redis):
 
 
 class ClusterNodes:
-    """See `Roster`."""
+    """See `RedisTopology`."""
 
     is_spread = True
 
@@ -62,25 +62,25 @@ class ClusterNodes:
         self._votes = Quorum(bound=bound)
 
     def owner(self, key: str) -> tuple[Address | None, float]:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._votes.owner(key_slot(key.encode()))
 
     @property
     def addresses(self) -> frozenset[Address]:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._votes.named
 
     @property
     def until(self) -> float:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._votes.until
 
     def client(self, address: Address) -> Redis:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         return self._clients.of(address)
 
     async def keep(self, changed: Callable[[], None]) -> Never:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         voters: dict[Address, asyncio.Task[Never]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
@@ -97,7 +97,7 @@ class ClusterNodes:
                 await asyncio.sleep(self._bound / ASKED_IN_BOUND)
 
     async def aclose(self) -> None:
-        """See `Roster`."""
+        """See `RedisTopology`."""
         await self._clients.aclose()
 
     def _following(self, address: Address) -> Redis:

@@ -1,7 +1,7 @@
 """Which Redis servers there are and which of them counts for a key. A cluster's is
 `oauth_core.store.topology.cluster`.
 
-A roster asks its voters at the pace of the heartbeat, each on a connection of its own;
+A topology asks its voters at the pace of the heartbeat, each on a connection of its own;
 `oauth_core.store.topology.quorum` counts, and `oauth_core.store.client_cache.token_cache` says why a majority is
 asked for.
 """
@@ -33,7 +33,7 @@ _ONLY: Address = ("", 0)
 
 
 class RedisTopology(Protocol):
-    """Which servers there are. `keep` runs for as long as the roster is used."""
+    """Which servers there are. `keep` runs for as long as the topology is used."""
 
     is_spread: bool
     """Whether keys lie on different servers."""

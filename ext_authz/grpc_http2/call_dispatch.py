@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ext_authz.grpc_http2.calls import HEALTH_WATCH, LARGE
 from ext_authz.grpc_http2.grpc_frames import (
     INTERNAL,
     LARGEST_MESSAGE,
@@ -18,13 +17,14 @@ from ext_authz.grpc_http2.grpc_frames import (
     check_prefix,
     message_in,
 )
+from ext_authz.grpc_http2.grpc_services import HEALTH_WATCH, LARGE
 from ext_authz.grpc_http2.header_blocks import CHECK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ext_authz.decision.check import PendingCheck
-    from ext_authz.grpc_http2.calls import Calls
+    from ext_authz.grpc_http2.grpc_services import Calls
     from ext_authz.grpc_http2.header_blocks import Call
     from ext_authz.grpc_http2.outgoing import Outgoing
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.clients.client_metadata import AUTH_METHODS, CERTIFICATE_BOUND, GRANT_TYPES
+from oauth_core.clients.client_metadata import AUTH_METHODS, CERTIFICATE_BOUND
 from oauth_core.flows.id_jag import PROFILE
-from oauth_core.grant_types import JWT_BEARER
+from oauth_core.grant_types import JWT_BEARER, OFFERED
 from oauth_core.jose.client_keys import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def authorization_server(
         "scopes_supported": sorted({service.scope for service in services}),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": [*GRANT_TYPES, *([JWT_BEARER] if identity_assertions else [])],
+        "grant_types_supported": [*OFFERED, *([JWT_BEARER] if identity_assertions else [])],
         **({"authorization_grant_profiles_supported": [PROFILE]} if identity_assertions else {}),
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
