@@ -108,7 +108,7 @@ class Authorizer:
             resolved = self._resolver.resolve_now(request)
             if resolved is None:
                 return PendingCheck(request, begun)
-            return self._conclude(request, resolved[0], resolved[1], begun)
+            return self._conclude(request, resolved[0], resolved[1], begun, at_once=True)
         except Exception:  # noqa: BLE001 - the one place for it: a fault of ours must end in a refusal too
             return self._fail(begun)
 
@@ -118,7 +118,7 @@ class Authorizer:
         self.meter.asked += 1
         try:
             context, cached = await self._resolver.resolve(request)
-            return self._conclude(request, context, cached, begun)
+            return self._conclude(request, context, cached, begun, at_once=False)
         except Exception:  # noqa: BLE001 - as in `check_now`
             return self._fail(begun)
 
@@ -128,7 +128,13 @@ class Authorizer:
         return answer if isinstance(answer, bytes) else await self.finish(answer)
 
     def _conclude(
-        self, request: IncomingRequest, context: DecisionContext, cached: CachedVerdict | None, begun: float
+        self,
+        request: IncomingRequest,
+        context: DecisionContext,
+        cached: CachedVerdict | None,
+        begun: float,
+        *,
+        at_once: bool,
     ) -> bytes:
         decision = decide(context)
         service = context.service
@@ -141,6 +147,8 @@ class Authorizer:
         if service.rules is not None and check_steps.of(request) is not None:
             return self._go_on(request, context, begun)
         answer = self._allow(service, cached, context, request)
+        if at_once:
+            self._resolver.count_hit()
         self.meter.allowed(begun)
         return answer
 

@@ -15,7 +15,7 @@ from oauth_core.jose import dpop
 from oauth_core.limits.rate_limits import subject_of_address
 from oauth_core.policy import mcp_request
 from oauth_core.policy.decision import DecisionContext, ServiceStatus, TokenStatus, Unverified
-from oauth_core.tokens.access_tokens import LONGEST, Rejected, TokenFault
+from oauth_core.tokens.access_tokens import LONGEST, Rejected, TokenFault, fault_of_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,12 +100,17 @@ class ContextResolver:
         """From the next decision on, these services and this policy count, and nothing decided under others."""
         self._services, self._policy = services, policy
 
+    def count_hit(self) -> None:
+        """A remembered token was let through at once: callers are there who should not wait for signatures."""
+        self._hits += 1
+
     def resolve_now(self, request: IncomingRequest) -> tuple[DecisionContext, CachedVerdict | None] | None:
         """The context of `request`, if it can be had at once; `None` where something must be waited for."""
         service = self._services.by_request(request.host, request.path)
         if service is None:
             return self._context(request, Unverified.MISSING)
-        token = self._look_at(request)
+        now = self._clock()
+        token = self._look_at(request, now)
         if isinstance(token, CachedToken):
             claims = token.claims
             if claims.dpop_key is not None and scheme_of(request) == _DPOP:
@@ -113,8 +118,7 @@ class ContextResolver:
             status = self._token_status.known(claims.jti)
             if status is None:
                 return None
-            self._hits += 1
-            return self._genuine(request, service, token, status)
+            return self._genuine(request, service, token, status, now=now)
         if token is None or token == _UNKNOWN_KEY:
             return None
         return self._context(request, token)
@@ -126,10 +130,8 @@ class ContextResolver:
         if not isinstance(token, CachedToken):
             return self._context(request, token)
         proof = None
-        if _has_only_headers(request, service):
-            # The check that has the body looks at the proof, which is used up by that.
-            proof = token.claims.dpop_key
-        elif token.claims.dpop_key is not None and scheme_of(request) == _DPOP:
+        is_bound = token.claims.dpop_key is not None and scheme_of(request) == _DPOP
+        if is_bound and not _has_only_headers(request, service):
             # A signature for each request, and a caller with such a token can send as many as it likes.
             if not await self._turns.wait(subject_of_address(request.source)):
                 return self._context(request, Unverified.BUSY)
@@ -139,7 +141,7 @@ class ContextResolver:
         service = self._services.by_request(request.host, request.path)
         if service is None:
             return self._context(request, Unverified.MISSING)
-        return self._genuine(request, service, token, status, proof)
+        return self._genuine(request, service, token, status, now=self._clock(), proof=proof)
 
     def _prove(self, request: IncomingRequest) -> str | None:
         """The key of the proof that came with `request`; using it up."""
@@ -173,6 +175,8 @@ class ContextResolver:
         service: Service,
         token: CachedToken,
         status: TokenStatus,
+        *,
+        now: int,
         proof: str | None = None,
     ) -> tuple[DecisionContext, CachedVerdict | None]:
         """The context of a request with a genuine token. What only some requests need is looked at only
@@ -189,7 +193,7 @@ class ContextResolver:
             cached.verdict,
             status,
             self._service_status.of(service.name),
-            self._clock(),
+            now,
             request.routed_as,
             asked,
             None if token.claims.certificate is None else certificate_of(request),
@@ -200,11 +204,11 @@ class ContextResolver:
         return context, cached
 
     async def _verify(self, request: IncomingRequest) -> CachedToken | Rejected | Unverified:
-        verdict = self._look_at(request)
+        verdict = self._look_at(request, self._clock())
         if verdict == _UNKNOWN_KEY:
             # The key may be newer than our copy of the ring.
             await self._keys.read_for_unknown_key()
-            verdict = self._look_at(request) if self._keys.is_fresh else Unverified.NO_KEYS
+            verdict = self._look_at(request, self._clock()) if self._keys.is_fresh else Unverified.NO_KEYS
         if verdict is not None:
             return verdict
         if not await self._turns.wait(subject_of_address(request.source)):
@@ -227,8 +231,11 @@ class ContextResolver:
         if not is_good or now < self._busy_until:
             self._turns.rest(spent * _REST)
 
-    def _look_at(self, request: IncomingRequest) -> CachedToken | Rejected | Unverified | None:
-        """What can be said of the request's token at once; `None` when its signature must be checked first."""
+    def _look_at(self, request: IncomingRequest, now: int) -> CachedToken | Rejected | Unverified | None:
+        """What can be said of the request's token at once; `None` when its signature must be checked first.
+
+        A token whose time is over is refused here, so that no body is read for it and Redis is not asked.
+        """
         keys = self._keys.current
         if keys is None:
             return Unverified.NO_KEYS
@@ -238,9 +245,10 @@ class ContextResolver:
             if credentials.startswith(_USUAL_SCHEME):
                 cached = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
                 if cached is not None:
-                    return cached
+                    fault = fault_of_time(cached.claims, now)
+                    return cached if fault is None else Rejected(fault)
         token = presented(request)
-        return token if isinstance(token, Unverified) else self._tokens.known(token, keys, self._clock())
+        return token if isinstance(token, Unverified) else self._tokens.known(token, keys, now)
 
 
 def presented(request: IncomingRequest) -> str | Unverified:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from oauth_core.policy.access import Judgement, Lacking, judge, judge_entry, rights_of
+from oauth_core.policy.access import Judgement, Lacking, Rights, judge, judge_entry, rights_of
 from oauth_core.policy.mcp_request import Call, CallFault, Session
+from oauth_core.policy.permissions import Permissions
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, fault_of_time
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
-    from oauth_core.policy.access import Rights
     from oauth_core.policy.rbac import RbacPolicy
 
 
@@ -194,15 +194,18 @@ class Deny:
     scopes: tuple[str, ...] = ()
 
 
+_NO_RIGHTS = Rights(frozenset(), Permissions())
+
+
 def judge_token(given: StaticInput) -> Verdict:
     """The static half: what a genuine token is worth at a service. Its result may be remembered under its
     input.
     """
     claims, service, policy = given
+    if service.resource not in claims.aud:
+        return Verdict(claims, service, _NO_RIGHTS, Judgement.FORBIDDEN, is_for_service=False)
     rights = rights_of(policy, claims)
-    return Verdict(
-        claims, service, rights, judge_entry(service, rights), is_for_service=service.resource in claims.aud
-    )
+    return Verdict(claims, service, rights, judge_entry(service, rights), is_for_service=True)
 
 
 def decide(context: DecisionContext) -> Allow | Deny:
@@ -240,14 +243,17 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
     fault = fault_of_time(claims, context.now)
     if fault is not None:
         # The token may have expired while Redis was asked, or since it was verified.
-        return Deny(_fault_reason(fault))
+        return Deny(_fault_reason(fault), claims)
     if not verdict.is_for_service or verdict.service is not service:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
     if claims.certificate is not None and claims.certificate != context.certificate:
         # A caller that does not hold the key presents the token (RFC 8705 section 3).
         return Deny(DenyReason.WRONG_CERTIFICATE, claims)
-    if claims.dpop_key != context.proof or context.as_dpop != (claims.dpop_key is not None):
+    if context.as_dpop != (claims.dpop_key is not None) or (
+        claims.dpop_key != context.proof and not context.by_headers
+    ):
         # The same for a token that is bound to a key; and a token means what its scheme says (RFC 9449 section 7).
+        # The check that has the body looks at the proof, which is used up by that.
         return Deny(DenyReason.WRONG_PROOF, claims)
     status = context.token_status
     if status is not TokenStatus.ACTIVE:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ext_authz.decision import check, envoy_messages, verified_token_cache
+from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.model import AccessClaims, Service
-from oauth_core.policy import decision
+from oauth_core.policy import decision, mcp_request
 from oauth_core.policy.decision import Allow, DecisionContext, Deny, DenyReason, StaticInput, Verdict
 from oauth_core.policy.permissions import Permissions
 from oauth_core.policy.rbac import RbacPolicy, Role
@@ -16,6 +19,8 @@ from oauth_core.policy.resources import ServiceIndex
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
 from tests.authz.test_check import SERVICE, AllOpen, Recorder, authorizer
+from tests.authz.test_rules import READ, RULED, Slow, policy_of
+from tests.authz.test_rules import subject as ruled
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import mint
 
@@ -161,3 +166,77 @@ async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
     assert not isinstance(pending, bytes)
     assert read_answer(await subject.finish(pending)).status == 200
     assert decoded == [message]
+
+
+async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_while_its_check_waits(
+    key: SigningKey,
+) -> None:
+    status = Slow()
+    status.held = asyncio.Event()
+    authorizer, _ = await ruled(key, RULED, policy_of(READ), status)
+    bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
+    extensions = {"portcullis.step": "headers", "portcullis.body_bytes": "1000"}
+    headers = {"authorization": f"DPoP {bound}", "content-length": "5"}
+    waiting = asyncio.create_task(authorizer.check(check_request(headers=headers, extensions=extensions)))
+    await asyncio.sleep(0)
+    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.of((), [SERVICE]))
+    status.held.set()
+    assert read_answer(await waiting).status == 401
+
+
+async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis_is_not_asked(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, message = int(time.time()), check_request(token=mint(key))
+    subject = await authorizer(key, Recorder(), Known(), clock=lambda: now)  # type: ignore[arg-type]
+    assert read_answer(await subject.check(message)).status == 200
+
+    def asked(*_: object) -> None:
+        raise AssertionError("it is refused before anything is looked up for it")
+
+    now += 10_000
+    monkeypatch.setattr(Known, "known", asked)
+    monkeypatch.setattr(mcp_request, "read", asked)
+    assert at_once(subject, message) == 401
+
+
+async def test_a_token_that_expires_while_its_check_waits_is_recorded_with_its_person(key: SigningKey) -> None:
+    status, now = Slow(), int(time.time())
+    status.held = asyncio.Event()
+    sink = Recorder()
+    subject = await authorizer(key, sink, status, clock=lambda: now)  # type: ignore[arg-type]
+    waiting = asyncio.create_task(subject.check(check_request(token=mint(key))))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    now += 10_000
+    status.held.set()
+    assert read_answer(await waiting).status == 401
+    assert [event.user for event in sink.events] == ["octocat"]
+
+
+async def test_rights_are_worked_out_only_for_the_services_that_a_token_is_meant_for(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rights(*_: object) -> None:
+        raise AssertionError("nothing depends on them")
+
+    monkeypatch.setattr(decision, "rights_of", rights)
+    subject = await authorizer(key, Recorder(), Known())  # type: ignore[arg-type]
+    message = check_request(token=mint(key, aud=("https://mcp.example/other",)))
+    assert read_answer(await subject.check(message)).status == 401
+    assert at_once(subject, message) == 401
+
+
+async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(FairQueue, "rest", lambda _self, seconds: rests.append(seconds))
+    subject = await authorizer(key, Recorder(), Known())  # type: ignore[arg-type]
+    elsewhere = check_request(token=mint(key, aud=("https://mcp.example/other",)))
+    await subject.check(elsewhere)
+    rests.clear()
+    for number in range(5):
+        assert at_once(subject, elsewhere) == 401
+        assert read_answer(await subject.check(check_request(token=mint(key, jti=f"new-{number}")))).status == 200
+    assert rests == []
