@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -43,12 +43,19 @@ class DocumentRefusedError(Exception):
     """What came is not what it should be, and there is no earlier copy. The message is fit for anybody."""
 
 
-@dataclass
-class _Fetch:
-    """What came, for all who share the fetch. One of them keeps it, and they try one after the other in `turn`."""
+class _Came(NamedTuple):
+    """A document that came, and for how many seconds it is fresh."""
 
     body: str
     fresh_for: int
+
+
+@dataclass(eq=False)
+class _Fetch:
+    """A fetch, and the callers that share it. They try in `turn` to keep what came, until one of them has."""
+
+    task: asyncio.Task[_Came]
+    sharers: int = 0
     is_kept: bool = False
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,7 +79,7 @@ class DocumentCache:
         self._max_age = max_age
         self._fetcher = fetcher
         self._clock = clock
-        self._under_way: dict[str, asyncio.Task[_Fetch]] = {}
+        self._under_way: dict[str, _Fetch] = {}
 
     async def read(
         self, name: str, url: str, parse: Callable[[bytes], T], *, caller: str, newer_than: int = -1
@@ -110,7 +117,7 @@ class DocumentCache:
 
     async def aclose(self) -> None:
         """End the fetches under way."""
-        tasks = list(self._under_way.values())
+        tasks = [fetch.task for fetch in self._under_way.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -123,34 +130,42 @@ class DocumentCache:
             if (failure := await self.store.failure(name)) is not None:
                 raise _error(failure)
             await self._budgets.spend(caller, urlsplit(url).netloc, known=known)
-        task = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
-        # The first to ask may go away; the others still wait for the answer.
-        fetch = await asyncio.shield(task)
-        # Those who share a fetch take the room in turn until one has it. If the first to ask has used up its
-        # quota, only that caller is refused.
-        async with fetch.turn:
-            if not fetch.is_kept:
-                await self._keep(name, fetch, caller, known=known)
-                fetch.is_kept = True
-        return fetch.body
+        fetch = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
+        fetch.sharers += 1
+        try:
+            # The first to ask may go away; the others still wait for the answer.
+            came = await asyncio.shield(fetch.task)
+            # Those who share a fetch take the room in turn until one has it. If the first to ask has used up its
+            # quota, only that caller is refused.
+            async with fetch.turn:
+                if not fetch.is_kept:
+                    await self._keep(name, came, caller, known=known)
+                    fetch.is_kept = True
+            return came.body
+        finally:
+            fetch.sharers -= 1
+            self._drop_if_over(name, fetch)
 
-    def _begun(
-        self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
-    ) -> asyncio.Task[_Fetch]:
+    def _begun(self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool) -> _Fetch:
         slots = self._budgets.slots(known=known)
         if not slots.take(caller):
             raise DocumentHeldBackError(_SLOT_SECONDS)
-        task = self._under_way[name] = asyncio.create_task(self._fetch(name, url, parse))
+        task = asyncio.create_task(self._fetch(name, url, parse))
+        fetch = self._under_way[name] = _Fetch(task)
         task.add_done_callback(lambda _: slots.release(caller))
-        task.add_done_callback(lambda done: self._finished(name, done))
-        return task
+        task.add_done_callback(lambda _: self._drop_if_over(name, fetch))
+        return fetch
 
-    def _finished(self, name: str, task: asyncio.Task[_Fetch]) -> None:
-        del self._under_way[name]
-        if not task.cancelled():
-            task.exception()  # seen, even when nobody waits any more
+    def _drop_if_over(self, name: str, fetch: _Fetch) -> None:
+        """Later callers share a fetch until what came is kept: else they would fetch it once more meanwhile."""
+        task = fetch.task
+        if not task.done() or self._under_way.get(name) is not fetch:
+            return
+        # An exception is seen here, even when all callers have gone away.
+        if task.cancelled() or task.exception() is not None or fetch.is_kept or not fetch.sharers:
+            del self._under_way[name]
 
-    async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> _Fetch:
+    async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> _Came:
         """Fetch, and look whether it is any good."""
         try:
             fetched = await self._fetcher.fetch(url)
@@ -161,15 +176,15 @@ class DocumentCache:
         except ValueError as error:
             raise await self._failed(name, url, Failure("refused", str(error))) from None
         _log.info("document fetched", url=url, fresh_for=fetched.fresh_for)
-        return _Fetch(fetched.body.decode(), fetched.fresh_for)  # UTF-8, or it would not have been parsed
+        return _Came(fetched.body.decode(), fetched.fresh_for)  # UTF-8, or it would not have been parsed
 
-    async def _keep(self, name: str, fetch: _Fetch, caller: str, *, known: bool) -> None:
+    async def _keep(self, name: str, came: _Came, caller: str, *, known: bool) -> None:
         """Keep what was fetched. A document that is new needs room in Redis, which counts for `caller`."""
         if not known:
-            size = len(fetch.body.encode())
+            size = len(came.body.encode())
             await self._quotas.take(Stored.CLIENT_DOCUMENTS, size, lifetime=self.store.lifetime, caller=caller)
         now = self._clock()
-        await self.store.keep(name, Copy(fetch.body, now, now + fetch.fresh_for))
+        await self.store.keep(name, Copy(came.body, now, now + came.fresh_for))
 
     async def _failed(self, name: str, url: str, failure: Failure) -> Exception:
         _log.warning("no document", url=url, kind=failure.kind, reason=failure.reason)

@@ -100,7 +100,7 @@ def drop_filters(config: dict[str, Any], names: Collection[str]) -> None:
 def manager(config: dict[str, Any]) -> dict[str, Any]:
     """The HTTP connection manager in a bootstrap."""
     filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
-    found: dict[str, Any] = filters[0]["typed_config"]
+    found: dict[str, Any] = filters[-1]["typed_config"]  # what stands before it looks at connections
     return found
 
 
