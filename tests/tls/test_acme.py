@@ -118,7 +118,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def seen(disk: Path, tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[World]:
     """A gateway whose certificates are good for twelve seconds."""
-    with world(tmp_path_factory.mktemp("acme"), authority, validity=12, folder=disk / "acme") as made:
+    with world(tmp_path_factory.mktemp("acme"), authority, validity=24, folder=disk / "acme") as made:
         until(lambda: made.serial() is not None, "a certificate that callers trust")
         yield made
 

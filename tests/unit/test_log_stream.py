@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _PRELUDE = """
 import json, os, resource, signal, sys, time
 from pathlib import Path
-from oauth_core import log_stream
-from oauth_core.log_stream import LogStream, PartlyWrittenError, StalledError
+from oauth_core.process import log_stream
+from oauth_core.process.log_stream import LogStream, PartlyWrittenError, StalledError
 log_stream._LOOK_SECONDS = 0.0
 path = Path(sys.argv[1])
 """
