@@ -40,29 +40,30 @@ MOST_WAITING = 1000
 """Tokens whose signatures wait to be checked: a fifth of a second's work, or a second's if all are forged."""
 
 _REST = 4
-"""Times as long as a signature took: others have four fifths of the time. Always after a bad one, which nobody
-honest has; after a good one while others ask with tokens that are known. With nobody to be kept waiting there is
-no rest: after a restart every token is new."""
+"""The rest after a signature, as a multiple of the time that it took: other checks have four fifths of the time.
+
+There is a rest after every bad signature, and after a good one while callers with known tokens ask. Without such
+callers there is none: after a restart every token is new."""
 
 _BUSY_SECONDS = 0.1
-"""For how long somebody who asked with a known token counts as one who may ask again."""
+"""How long after a check of a known token more of these are expected."""
 
 
 class TokenStatusSource(Protocol):
-    """Who knows whether a token is alive. Answers UNKNOWN rather than raise."""
+    """Gives the status of tokens. It answers UNKNOWN and raises nothing."""
 
     def known(self, jti: str) -> TokenStatus | None:
-        """What may be said of the token `jti` at this moment without asking anybody."""
+        """The status of the token `jti`, if it is known without a question to Redis."""
 
     async def of(self, jti: str) -> TokenStatus:
-        """What is known of the token `jti`."""
+        """The status of the token `jti`. Redis is asked where needed."""
 
 
 class ServiceStatusSource(Protocol):
-    """Who knows which services an operator took out."""
+    """Gives the status of services: open, disabled or unknown."""
 
     def of(self, service: str) -> ServiceStatus | Isolated:
-        """What is known of the service of this name."""
+        """The status of the service of this name."""
 
 
 class ContextResolver:
@@ -101,15 +102,15 @@ class ContextResolver:
         self._services, self._policy = services, policy
 
     def count_hit(self) -> None:
-        """A remembered token was let through at once: callers are there who should not wait for signatures."""
+        """Note that a remembered token was let through at once: signatures must leave time for such checks."""
         self._hits += 1
 
     def resolve_now(self, request: IncomingRequest) -> tuple[DecisionContext, CachedVerdict | None] | None:
         """The context of `request`, if it can be had at once; `None` where something must be waited for."""
         service = self._services.by_request(request.host, request.path)
-        if service is None:
-            return self._context(request, Unverified.MISSING)
         now = self._clock()
+        if service is None:
+            return self._refusable(request, None, Unverified.MISSING, now)
         token = self._look_at(request, now)
         if isinstance(token, CachedToken):
             claims = token.claims
@@ -121,26 +122,26 @@ class ContextResolver:
             return self._genuine(request, service, token, status, now=now)
         if token is None or token == _UNKNOWN_KEY:
             return None
-        return self._context(request, token)
+        return self._refusable(request, service, token, now)
 
     async def resolve(self, request: IncomingRequest) -> tuple[DecisionContext, CachedVerdict | None]:
         """The context of `request`. A token is verified only where there is a service that could want it."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else await self._verify(request)
         if not isinstance(token, CachedToken):
-            return self._context(request, token)
+            return self._refused_later(request, token)
         proof = None
         is_bound = token.claims.dpop_key is not None and scheme_of(request) == _DPOP
         if is_bound and not _has_only_headers(request, service):
-            # A signature for each request, and a caller with such a token can send as many as it likes.
+            # Each proof costs a signature, and a caller with such a token can send as many as it likes.
             if not await self._turns.wait(subject_of_address(request.source)):
-                return self._context(request, Unverified.BUSY)
+                return self._refused_later(request, Unverified.BUSY)
             proof = self._prove(request)
         status = await self._token_status.of(token.claims.jti)
         # While something was waited for, services and policy may have changed: all is of one moment.
         service = self._services.by_request(request.host, request.path)
         if service is None:
-            return self._context(request, Unverified.MISSING)
+            return self._refusable(request, None, Unverified.MISSING, self._clock())
         return self._genuine(request, service, token, status, now=self._clock(), proof=proof)
 
     def _prove(self, request: IncomingRequest) -> str | None:
@@ -153,21 +154,19 @@ class ContextResolver:
         self._rest_after(thread_time() - begun, is_good=proof is not None)
         return proof
 
-    def _context(
+    def _refused_later(
         self, request: IncomingRequest, token: Rejected | Unverified
     ) -> tuple[DecisionContext, CachedVerdict | None]:
-        """The context of a request without a genuine token."""
+        """As `_refusable`, of the moment after something was waited for: the services may have changed."""
         service = self._services.by_request(request.host, request.path)
+        return self._refusable(request, service, token, self._clock())
+
+    def _refusable(
+        self, request: IncomingRequest, service: Service | None, token: Rejected | Unverified, now: int
+    ) -> tuple[DecisionContext, CachedVerdict | None]:
+        """The context of a request without a genuine token."""
         status = ServiceStatus.UNKNOWN if service is None else self._service_status.of(service.name)
-        context = DecisionContext(
-            service,
-            token,
-            TokenStatus.UNKNOWN,
-            status,
-            self._clock(),
-            request.routed_as,
-        )
-        return context, None
+        return DecisionContext(service, token, TokenStatus.UNKNOWN, status, now, request.routed_as), None
 
     def _genuine(
         self,
@@ -179,9 +178,7 @@ class ContextResolver:
         now: int,
         proof: str | None = None,
     ) -> tuple[DecisionContext, CachedVerdict | None]:
-        """The context of a request with a genuine token. What only some requests need is looked at only
-        for these.
-        """
+        """The context of a request with a genuine token. What only some requests need is read only for these."""
         cached = token.at(service, self._policy)
         by_headers, asked = False, None
         if service.rules is not None:

@@ -11,7 +11,7 @@ from ext_authz.decision.access_log import LONGEST_LOGGED
 from ext_authz.decision.check import Authorizer
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.key_cache import KeyCache
-from ext_authz.decision.resolver import ContextResolver
+from ext_authz.decision.resolver import ContextResolver, TokenStatusSource
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
@@ -54,7 +54,7 @@ class Said:
         self.answer = answer
         self.asked = 0
 
-    def known(self, jti: str) -> None:
+    def known(self, jti: str) -> TokenStatus | None:
         """Nothing: it wants to be asked."""
 
     async def of(self, jti: str) -> TokenStatus:  # noqa: ARG002
@@ -86,7 +86,7 @@ class Published:
 async def authorizer(
     key: SigningKey,
     sink: Recorder | BrokenRecorder,
-    liveness: Said | None = None,
+    liveness: TokenStatusSource | None = None,
     clock: Callable[[], int] = lambda: int(time.time()),
     isolated: AllOpen | None = None,
     *,
@@ -141,7 +141,7 @@ class Rests(FairQueue):
 class Remembers(Said):
     """Knows every token without being asked."""
 
-    def known(self, jti: str) -> TokenStatus:  # type: ignore[override] # noqa: ARG002 - more than nothing
+    def known(self, jti: str) -> TokenStatus:  # noqa: ARG002
         return TokenStatus.ACTIVE
 
 

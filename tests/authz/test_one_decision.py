@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ext_authz.decision import check, envoy_messages, verified_token_cache
 from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.model import AccessClaims, Service
@@ -18,32 +20,20 @@ from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
-from tests.authz.test_check import SERVICE, AllOpen, Recorder, authorizer
+from tests.authz.test_check import SERVICE, Recorder, Remembers, authorizer
 from tests.authz.test_rules import READ, RULED, Slow, policy_of
 from tests.authz.test_rules import subject as ruled
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
-    import pytest
-
     from ext_authz.decision.check import Authorizer
-    from oauth_core.jose.signing_keys import SigningKey
+    from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys
 
 
-class Known:
-    """A client cache that knows every token as active."""
-
-    def known(self, jti: str) -> decision.TokenStatus:  # noqa: ARG002
-        return decision.TokenStatus.ACTIVE
-
-    async def of(self, jti: str) -> decision.TokenStatus:  # noqa: ARG002
-        return decision.TokenStatus.ACTIVE
-
-
-async def remembering(key: SigningKey, message: bytes, doors: AllOpen | None = None) -> Authorizer:
+async def remembering(key: SigningKey, message: bytes) -> Authorizer:
     """A check service that has let `message` through, and lets it through again without waiting."""
-    subject = await authorizer(key, Recorder(), Known(), isolated=doors)  # type: ignore[arg-type]
+    subject = await authorizer(key, Recorder(), Remembers())
     assert read_answer(await subject.check(message)).status == 200
     assert at_once(subject, message) == 200
     return subject
@@ -126,8 +116,8 @@ async def test_a_new_optional_claim_reaches_both_halves(key: SigningKey, monkeyp
     verify = access_tokens.verify
     seen: list[AccessClaims | None] = []
 
-    def extended(*args: object, **options: object) -> object:
-        found = verify(*args, **options)  # type: ignore[arg-type]
+    def extended(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verified:
+        found = verify(token, keys, issuer=issuer, now=now)
         assert isinstance(found, Verified)
         names = [field.name for field in dataclasses.fields(AccessClaims)]
         return Verified(Extended(**{name: getattr(found.claims, name) for name in names}, department="physics"))
@@ -188,26 +178,27 @@ async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, message = int(time.time()), check_request(token=mint(key))
-    subject = await authorizer(key, Recorder(), Known(), clock=lambda: now)  # type: ignore[arg-type]
+    subject = await authorizer(key, Recorder(), Remembers(), clock=lambda: now)
     assert read_answer(await subject.check(message)).status == 200
 
     def asked(*_: object) -> None:
         raise AssertionError("it is refused before anything is looked up for it")
 
     now += 10_000
-    monkeypatch.setattr(Known, "known", asked)
+    monkeypatch.setattr(Remembers, "known", asked)
     monkeypatch.setattr(mcp_request, "read", asked)
     assert at_once(subject, message) == 401
 
 
 async def test_a_token_that_expires_while_its_check_waits_is_recorded_with_its_person(key: SigningKey) -> None:
     status, now = Slow(), int(time.time())
+    sink, message = Recorder(), check_request(token=mint(key))
+    subject = await authorizer(key, sink, status, clock=lambda: now)
+    assert read_answer(await subject.check(message)).status == 200
+    sink.events.clear()
     status.held = asyncio.Event()
-    sink = Recorder()
-    subject = await authorizer(key, sink, status, clock=lambda: now)  # type: ignore[arg-type]
-    waiting = asyncio.create_task(subject.check(check_request(token=mint(key))))
-    for _ in range(20):
-        await asyncio.sleep(0)
+    waiting = asyncio.create_task(subject.check(message))
+    await asyncio.sleep(0)  # the token is remembered, so its status is asked for at once
     now += 10_000
     status.held.set()
     assert read_answer(await waiting).status == 401
@@ -221,7 +212,7 @@ async def test_rights_are_worked_out_only_for_the_services_that_a_token_is_meant
         raise AssertionError("nothing depends on them")
 
     monkeypatch.setattr(decision, "rights_of", rights)
-    subject = await authorizer(key, Recorder(), Known())  # type: ignore[arg-type]
+    subject = await authorizer(key, Recorder(), Remembers())
     message = check_request(token=mint(key, aud=("https://mcp.example/other",)))
     assert read_answer(await subject.check(message)).status == 401
     assert at_once(subject, message) == 401
@@ -232,7 +223,7 @@ async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
 ) -> None:
     rests: list[float] = []
     monkeypatch.setattr(FairQueue, "rest", lambda _self, seconds: rests.append(seconds))
-    subject = await authorizer(key, Recorder(), Known())  # type: ignore[arg-type]
+    subject = await authorizer(key, Recorder(), Remembers())
     elsewhere = check_request(token=mint(key, aud=("https://mcp.example/other",)))
     await subject.check(elsewhere)
     rests.clear()
@@ -240,3 +231,20 @@ async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
         assert at_once(subject, elsewhere) == 401
         assert read_answer(await subject.check(check_request(token=mint(key, jti=f"new-{number}")))).status == 200
     assert rests == []
+
+
+@pytest.mark.parametrize("credentials", ["good", "garbage", None])
+async def test_what_is_answered_at_once_looks_its_service_up_once(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch, credentials: str | None
+) -> None:
+    good = mint(key)
+    subject = await remembering(key, check_request(token=good))
+    look_up, looked_up = ServiceIndex.by_request, []
+
+    def counted(index: ServiceIndex, host: str, path: str) -> Service | None:
+        looked_up.append(path)
+        return look_up(index, host, path)
+
+    monkeypatch.setattr(ServiceIndex, "by_request", counted)
+    at_once(subject, check_request(token=good if credentials == "good" else credentials))
+    assert len(looked_up) == 1
