@@ -2,7 +2,7 @@
 
 A check happens when a request begins, but the answer may be an event stream that never ends by itself. So Envoy is
 told to end it: when the token expires, and after a while in any case, since the token may have been revoked
-meanwhile. Whoever wants to go on asks again, and is checked again.
+meanwhile. A caller that wants to go on sends a new request, which is checked.
 
 A service that wants it is also told who is calling in a signed form. A signature is as dear as the check of one,
 so the response is kept with it, and made again after a minute.
@@ -80,14 +80,14 @@ class AllowResponses:
     ) -> bytes:
         """`response` as it is sent for `request` at second `now`, at which the token has not expired.
 
-        `is_stream` says that the body opens an event stream. Where nobody read the body the headers say it.
+        `is_stream` says that the body opens an event stream. Where the body was not read, the headers say it.
         """
         bound = self._stream_seconds if is_stream or _opens_stream(request) else self._call_seconds
         return response.lasting(min(bound, claims.exp - now))
 
 
 def _opens_stream(request: IncomingRequest) -> bool:
-    """Whether `request` opens an event stream that goes on until somebody ends it, as far as its headers say.
+    """Whether `request` opens an event stream without an end of its own, as far as its headers say.
 
     A GET does (MCP revisions up to 2025-11-25), and so does a POST of `subscriptions/listen` (from 2026-07-28 on).
     There the header `Mcp-Method` repeats the method, and a service must refuse a request in which the two differ.

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 _STRANGERS_BYTES = 8192
-"""Of a body: so much is read for the id to answer a caller with who shows no good token."""
+"""Bytes of a body that are read for its id, where the caller shows no good token."""
 
 
 class AllowedSink(Protocol):
-    """Whoever keeps the record of allowed requests. If it raises, the request is refused."""
+    """Keeps the record of allowed requests. If it raises, the request is refused."""
 
     def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
         """Record that `request` is let through to `service` as the one `claims` describe."""

@@ -1,9 +1,8 @@
-"""Which services an operator took out, as this process knows it: read again and again, and at once when Redis
-tells of a change.
+"""The disabled services, as this process knows them: read at intervals, and at once when Redis reports a change.
 
-An isolation that was seen holds until a later read says otherwise. That a service is open may be said only while
-the last read counts (`oauth_core.store.client_cache.tracked_document`); afterwards it is unknown, and nobody is
-let through.
+A service that was seen as disabled stays so until a later read says otherwise. A service counts as open only while
+the last read counts (`oauth_core.store.client_cache.tracked_document`). Afterwards its status is unknown, and its
+requests are refused.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class DisabledServices:
         except StoreUnavailableError:
             return
         except ValueError as error:
-            # Somebody wrote something else there, or the Redis user may not read it: then nothing is known.
+            # The document is not ours, or the Redis user may not read it: the status is unknown.
             if self._is_readable is not False:
                 self._log.error("isolation.unreadable", error=type(error).__name__)
             self._is_readable = False

@@ -64,7 +64,7 @@ _GRPC_CODES = {
 
 
 class Names:
-    """The header names that tell a service who is calling. Whoever can set one past us is whoever they like."""
+    """The header names that name the caller to a service. A caller that sets one of them could be any person."""
 
     def __init__(self, headers: IdentityHeaders, *, trusted_proxies: int = 0) -> None:
         """`trusted_proxies` stand before Envoy and name the caller in `X-Forwarded-For`."""
@@ -180,7 +180,8 @@ def encode_allowed(
 ) -> AllowResponse:
     """A `CheckResponse` that lets the request through as the one `claims` describe, without its token.
 
-    `assertion` is what a service that wants it is told in a signed form (`oauth_core.tokens.service_assertions`).
+    `assertion` is the signed form of the identity (`oauth_core.tokens.service_assertions`), if the service wants
+    it.
     """
     headers = names.headers
     identity = {
@@ -275,7 +276,7 @@ def _metadata(decision: str, reason: str | None, claims: AccessClaims | None, se
 def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Every value named `authorization`, and every name that could be mistaken for one of ours.
 
-    Envoy uses one of two fields, as it was told; should somebody use both, both count.
+    Envoy uses one of two fields, as it is configured. If both are used, both count.
     """
     headers = http.headers
     # Most headers are of no interest: a value is made a Python object only where it is wanted.

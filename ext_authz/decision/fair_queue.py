@@ -1,11 +1,11 @@
 """Takes turns: costly work is done one piece at a time, and everything else that is due goes in between.
 
 Checking a signature takes longer than twenty answers from memory. Done as they come, a flood of tokens never seen
-before would make every caller behind it wait for all of it. So whoever needs a signature waits for a turn. Between
-two turns the event loop goes round a few times, and answers all whose token it knows: they wait for one signature
-at most, not for the flood. While there is nothing else to do the rounds take no time.
+before would make every caller behind it wait for all of it. So each check that needs a signature waits for a turn.
+Between two turns the event loop goes round a few times, and answers all whose token it knows: they wait for one
+signature at most, not for the flood. While there is nothing else to do the rounds take no time.
 
-Even so a flood could keep the interpreter busy all the time. So whoever worked may ask for a rest, in which only
+Even so a flood could keep the interpreter busy all the time. So the worker may ask for a rest, in which only
 others are served, and has a share of the time.
 
 Sources have turns one after the other, whatever number of tokens each of them has waiting. When all places are

@@ -141,7 +141,7 @@ class VerifiedTokenCache:
 
 
 def _digest(token: str) -> bytes:
-    """What a bad token is remembered by: nobody can make another text with the same digest."""
+    """The key of a bad token. No other text with the same digest can be made."""
     return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
 

@@ -224,7 +224,7 @@ class Streams:
         self._begun += 1
         if not self.takes_more or len(self._open) + len(self._outgoing.held) >= MOST_STREAMS:
             self._blocks.skip(block)
-            raise http2_codec.ProtocolError("no more for now", http2_codec.REFUSED_STREAM, stream)
+            raise http2_codec.ProtocolError("no further call is taken", http2_codec.REFUSED_STREAM, stream)
         call = self._blocks.known.get(block) or self._blocks.read(block, stream)
         if call.is_grpc and call.path not in METHODS:
             # At once: a stream of messages might have no end before there is an answer.

@@ -48,14 +48,14 @@ class Health:
         self._tell()
 
     def asked(self) -> None:
-        """Somebody wants to know, and may do so again and again, as an Envoy that balances over several does."""
+        """Note that health was asked for. An Envoy that balances over several services asks at intervals."""
         now = monotonic()
         if now - self._asked[1] >= _SAME_QUESTION_SECONDS:
             self._asked = (self._asked[1], now)
 
     @property
     def seconds_to_be_heard(self) -> float:
-        """How long it takes until whoever asks again and again has heard the last news; 0 when nobody does."""
+        """Seconds until a caller that asks at intervals has heard of the last change; 0 if none asks."""
         return _HEARD_SECONDS if monotonic() - self._asked[0] < _WATCHED_SECONDS else 0.0
 
     async def able(self) -> None:
@@ -79,6 +79,6 @@ class Health:
                 await self._changed.wait()
 
     def _tell(self) -> None:
-        # Whoever waits keeps the old event; who comes later waits for the next change.
+        # Those that wait keep the old event; later ones wait for the next change.
         self._changed.set()
         self._changed = asyncio.Event()

@@ -31,7 +31,7 @@ _NEVER = 1_000_000_000
 class CheckServer:
     """One worker's decisions. `failed` ends, with the error, only when the worker must not go on.
 
-    `figures` tells what was counted; `None` when nobody wants to know.
+    `figures` returns the counts; it is `None` where there are no metrics.
     """
 
     authorizer: Authorizer
@@ -60,7 +60,7 @@ async def check_server(
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
         with suppress(TimeoutError):
-            # Sentinels and the servers of a cluster take a moment to agree; until then nobody can say anything.
+            # Sentinels and the servers of a cluster take a moment to agree; until then every status is unknown.
             async with asyncio.timeout(settings.revocation_bound):
                 await health.able()
         figures = service.figures if settings.metrics_listen else None

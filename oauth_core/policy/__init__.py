@@ -1,4 +1,4 @@
-"""Who may do what: the decision on a request, roles and permissions, and how a refusal is worded.
+"""Authorization: the decision on a request, roles and permissions, and the wording of refusals.
 
 May import `tokens` and what is below it. Begin with `decision`.
 """

@@ -1,4 +1,4 @@
-"""Who may sign in. Nobody, unless the operator said so: by login, by organisation or by team.
+"""Eligibility to sign in: none, unless the operator allows it by login, by organisation or by team.
 
 Organisations and teams are groups here: a team is written `organisation/team`, by its slug. Names are compared
 without case, as GitHub itself does; they are ASCII.

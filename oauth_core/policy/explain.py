@@ -1,4 +1,4 @@
-"""Why somebody may do something, or may not: the same judgement as at a check, with its reasons in words."""
+"""Explains why a person may do something or may not: the judgement of a check, with its reasons in words."""
 
 from __future__ import annotations
 

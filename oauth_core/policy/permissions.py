@@ -60,7 +60,7 @@ def check_pattern(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What somebody may do, as the patterns of their roles: `forbidden` outweighs `granted`.
+    """What a person may do, as the patterns of their roles: `forbidden` outweighs `granted`.
 
     A pattern is a name with all it stands for, `NAME.*` (the same, and for a name of one part all below it), or
     `*`.

@@ -1,4 +1,4 @@
-"""Who may do what: roles are sets of permissions, and are given to users, organisations, teams or everybody.
+"""Roles: sets of permissions that are given to users, organisations, teams or everybody.
 
 Without any roles, everybody who was admitted may use every service, and nothing else. As soon as there is one
 role, only roles count. What one role forbids, no other gives back. Names are lower case, as GitHub ignores case.
@@ -26,7 +26,9 @@ UNLIMITED = Permissions(frozenset({EVERYTHING}))
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Permissions under one name, and who has them. `groups` are organisations, and teams as `org/team`."""
+    """Permissions under one name, and the people that have them. `groups` are organisations, and teams as
+    `org/team`.
+    """
 
     name: str
     permissions: Permissions
@@ -77,7 +79,7 @@ class RbacPolicy:
         return tuple(role for role in self.roles if role.given_by(names, member))
 
     def permissions_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> Permissions:
-        """What a person may do. Somebody without a role may do nothing."""
+        """What a person may do. A person without a role may do nothing."""
         return _together(self.roles_of(login, github_id, groups))
 
 

@@ -69,7 +69,7 @@ class ServiceIndex:
             places.sort(key=lambda place: len(place[0]), reverse=True)
 
     def become(self, other: ServiceIndex) -> None:
-        """Know what `other` knows, from now on, for everybody who holds this one."""
+        """Take over the services of `other`, for all holders of this index."""
         self.__dict__.update(other.__dict__)
 
     @staticmethod

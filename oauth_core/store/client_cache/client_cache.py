@@ -110,7 +110,7 @@ class ClientCache:
         if node is None:
             return TokenStatus.UNKNOWN
         answer = await node.of(jti)
-        # It may have become somebody else's to say while we waited, or have lost the others' confidence.
+        # Meanwhile another server may have become the owner, or this one may have lost its majority.
         return answer if self._counts_still(key, node) else TokenStatus.UNKNOWN
 
     async def keep(self) -> Never:
@@ -129,7 +129,7 @@ class ClientCache:
         return min([self._topology.until, *(node.trusted_until for node in self._nodes.values())])
 
     def _follow(self, group: asyncio.TaskGroup) -> None:
-        """Who owns what may have changed: forget what was learned before, and have a view of each that counts."""
+        """Forget everything, since ownership may have changed, and keep a cache of each server that counts."""
         wanted = self._topology.addresses
         for address in self._nodes.keys() - wanted:
             del self._nodes[address]

@@ -42,7 +42,7 @@ class CacheCounts:
     misses: int = 0
     """Questions that were sent to Redis."""
     shared: int = 0
-    """Callers that waited for somebody else's question."""
+    """Callers that shared a question of another caller."""
     refused: int = 0
     """Callers that were told UNKNOWN because too many questions were under way."""
     invalidations: int = 0
@@ -118,7 +118,7 @@ class ServerCache:
         return self._view.known(jti, now)
 
     def forget(self) -> None:
-        """Who owns what may have changed: remember nothing from before."""
+        """Forget everything, since ownership may have changed."""
         self._view.invalidate_all()
 
     async def of(self, jti: str) -> TokenStatus:
@@ -183,7 +183,7 @@ class ServerCache:
         self._changed(keys)
 
     async def _ask(self, link: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
-        """Ask on the link, or wait with whoever asked already. `None` when the link broke or was too slow."""
+        """Ask on the link, or share a question that is under way. `None` when the link broke or was too slow."""
         question = self._view.under_way(jti)
         if question is None:
             if self._is_full():

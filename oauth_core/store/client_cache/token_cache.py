@@ -8,7 +8,7 @@ must stop using one as soon as it may have become false.
 **One link.** A process has one connection to Redis, in RESP3, with `CLIENT TRACKING ON`. Redis notes every key
 that is read on it, a key that does not exist too. When such a key changes or disappears (`DEL`, expiry,
 eviction, a new value), Redis writes an *invalidation* naming the key to the same connection and drops its
-note; after `FLUSHALL` it writes one that means every key. Whoever wants to know again reads again.
+note; after `FLUSHALL` it writes one that means every key. To know the value again, it must be read again.
 
 **Order.** Redis is one thread and the connection is one stream. So everything arrives in the order in which
 Redis did it: an invalidation that belongs to a read comes after that read's answer, and whatever Redis wrote

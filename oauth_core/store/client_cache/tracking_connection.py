@@ -28,7 +28,7 @@ _BEATS_IN_BOUND = 4
 
 
 class Listener(Protocol):
-    """Who hears what happens on a link, in the order in which it happened."""
+    """Receives the events of a connection, in the order in which they happened."""
 
     def answered(self, sent_at: float) -> None:
         """Redis has answered a heartbeat that was sent then."""

@@ -1,4 +1,4 @@
-"""The servers of a Redis Cluster: who owns which slots, as a majority of the primaries and the owner say."""
+"""The servers of a Redis Cluster: the owners of the slots, as a majority of the primaries and the owner say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NodeClient(Redis):
-    """A client of one node that goes where the node sends it, once: to who has a key that is being moved."""
+    """A client of one node that follows one redirection: to the node with a key that is being moved."""
 
     follow: Callable[[Address], Redis] | None = None
 
@@ -86,7 +86,7 @@ class ClusterNodes:
             while True:
                 wanted = self._votes.named
                 if self._clock() >= self._votes.until:
-                    # While they do not speak for themselves, or not with one voice, anybody may say who they are.
+                    # Without an agreement of the primaries, any node may name them.
                     wanted |= await self._introduced()
                 for address in voters.keys() - wanted:
                     voters.pop(address).cancel()
@@ -106,7 +106,7 @@ class ClusterNodes:
         return client
 
     async def _introduced(self) -> frozenset[Address]:
-        """The primaries, as the first who answers names them. That is no vote."""
+        """The primaries, as the first node that answers names them. That is no vote."""
         for host in self._hosts:
             try:
                 async with asyncio.timeout(self._bound):

@@ -60,7 +60,7 @@ class RedisTopology(Protocol):
 
 
 class OneServer:
-    """There is one server, and nobody to ask about it."""
+    """One server, which always counts."""
 
     is_spread = False
     addresses = frozenset({_ONLY})
