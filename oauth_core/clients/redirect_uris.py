@@ -25,8 +25,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 # A scheme that an app derived from a domain of its own (RFC 8252 section 7.1), such as `com.example.app`.
 _REVERSED_DOMAIN = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+\Z")
-# Windows gives its own programs schemes with a dot that begin like this.
-_SYSTEM = frozenset({"explorer", "ie", "microsoft", "shell", "windows"})
+# Windows and macOS give their own programs schemes with a dot that begin like this.
+_SYSTEM = frozenset({"explorer", "ie", "microsoft", "shell", "windows", "x-apple"})
 # Schemes that no operator can mean: a browser or an operating system would act on what the caller wrote.
 _NEVER = frozenset(
     {

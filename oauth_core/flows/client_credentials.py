@@ -95,7 +95,7 @@ def narrowed(grant: Grant, form: Parameters, services: ServiceIndex) -> tuple[tu
 
     Raises `DisplayedError`: `invalid_scope` or `invalid_target`.
     """
-    scopes = token_requests.narrow_scopes(grant.scopes, form, services)
+    scopes = token_requests.narrow_scopes(grant.scopes, form, services, ignores_unknown=True)
     reached = tuple(service.resource for service in services.reached_by(scopes))
     audience = token_requests.narrow_resources(reached, form, services)
     targets = [service for service in services.services if service.resource in audience]

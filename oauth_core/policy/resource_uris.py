@@ -30,7 +30,7 @@ _CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
 """Of a template, as `completion/complete` names them."""
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
-_DOTS = re.compile(r"(?:\A|/)\s*\.\.?\s*(?:[/;?#]|%3B|\Z)")
+_DOTS = re.compile(r"(?:\A|/)\s*\.\.?\s*(?:[/;?#]|%3B|%3F|%23|\Z)")
 """A segment of dots, as programs find it."""
 _DRIVE = re.compile(r"(?<=file:///)[a-z](?=:)")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")

@@ -17,12 +17,16 @@ _LONGEST = 64
 # service, to Envoy, or to the next check.
 _TAKEN = frozenset(
     {"accept", "authorization", "connection", "cookie", "date", "expect", "forwarded", "host", "keep-alive"}
+    | {"age", "allow", "baggage", "cache-control", "dpop", "location", "pragma", "range", "server", "set-cookie"}
     | {"last-event-id", "origin", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
     | {"x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"}
     | {"x-forwarded-proto", "x-http-method-override", "x-original-url", "x-real-ip", "x-request-id"}
     | {"x-http-method", "x-method", "x-method-override", "x-override-url", "x-rewrite-url"}
 )
-_TAKEN_FAMILIES = ("accept-", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-envoy-")
+_TAKEN_FAMILIES = (
+    *("accept-", "access-control-", "content-", "grpc-", "http2-", "if-", "mcp-", "proxy-", "sec-", "trace"),
+    *("vary", "x-envoy-"),
+)
 
 
 class IdentityHeaders(BaseModel):

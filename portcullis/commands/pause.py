@@ -41,7 +41,7 @@ def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool)
         is_new = await pauses.pause(reason)
         return is_new, is_new or (bool(reason) and await pauses.change_reason(reason))
 
-    is_new, changed = with_redis(given_settings(config, state_dir), run)
+    is_new, changed = with_redis(given_settings(config, state_dir), run, must_last=True)
     if changed:
         record(AuditEvent(EventKind.SIGN_INS_PAUSED, reason=by_operator(reason or None)))
     if as_json:

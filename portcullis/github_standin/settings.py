@@ -50,7 +50,7 @@ def read_settings(environ: Mapping[str, str]) -> StandinSettings:
     secret = environ.get("GITHUB_CLIENT_SECRET", "")
     if file := environ.get("GITHUB_CLIENT_SECRET_FILE"):
         try:
-            secret = Path(file).read_text(encoding="utf-8").strip()
+            secret = Path(file).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             faults.append(f"GITHUB_CLIENT_SECRET_FILE: {file}: {getattr(error, 'strerror', None) or error}")
     if not secret:

@@ -138,6 +138,17 @@ async def test_services_and_keys_are_taken_out_in_a_full_redis(web: WebServer, c
     assert left[0]["kid"] != leaked
 
 
+async def test_sign_ins_are_paused_in_a_full_redis(web: WebServer) -> None:
+    with full(web) as redis:
+        operate(web, "pause", "--reason", "Under attack.")
+        operate(web, "pause")
+        assert redis.get(keyspace.PAUSED) == "Under attack.", "a second pause keeps the reason of the first"
+        operate(web, "pause", "--reason", "Nearly done.")
+        assert redis.get(keyspace.PAUSED) == "Nearly done."
+        operate(web, "resume")
+        assert redis.get(keyspace.PAUSED) is None
+
+
 @pytest.mark.parametrize("chosen", [["--no-permissions"], ["--permission", "registration.read"]])
 async def test_a_registration_token_is_narrowed_in_a_full_redis(
     web: WebServer, client: OAuthClient, chosen: list[str]

@@ -63,6 +63,11 @@ def test_such_text_is_no_name(name: str) -> None:
         "mcp-session-id",
         "te",
         "origin",
+        "dpop",
+        "range",
+        "traceparent",
+        "grpc-timeout",
+        "set-cookie",
     ],
 )
 def test_such_a_name_means_something_else(name: str) -> None:

@@ -37,6 +37,7 @@ UNKNOWN_SCHEMES = [
     "app.:/cb",
     "app..x:/cb",
     "microsoft.windows.camera:x",
+    "x-apple.systempreferences:com.apple",
     "windows.tbauth://x",
 ]
 

@@ -90,6 +90,7 @@ async def test_a_machine_gets_nothing_beyond_what_the_operator_chose(web: WebSer
     machine = made(web, "--scope", "mcp.time")
     assert_refused(await asked(client, machine, scope="mcp.notes"), "invalid_scope")
     assert_refused(await asked(client, machine, scope="mcp.time mcp.notes"), "invalid_scope")
+    assert (await asked(client, machine, scope="mcp.time openid email")).json()["scope"] == "mcp.time"
     assert_refused(await asked(client, machine, resource=web.other_resource), "invalid_target")
     both = await asked(client, made(web), scope="mcp.time", resource=web.other_resource)
     assert_refused(both, "invalid_target")
