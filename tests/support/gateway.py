@@ -28,13 +28,13 @@ from portcullis.cli.operator_settings import operator_settings
 from portcullis.supervisor import operator_environment
 from tests.support import processes
 from tests.support.ports import free_port
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from oauth_core.crypto.record_authentication import RecordKey
 
-_ROOT = Path(__file__).parents[2]
 _STARTING_SECONDS = 110.0
 _STOPPING_SECONDS = 60.0
 
@@ -101,7 +101,7 @@ def running_gateway(
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)
-        settings = _ROOT / "portcullis.toml"
+        settings = ROOT / "portcullis.toml"
         if config is not None:
             settings = folder / "portcullis.toml"
             settings.write_text(config, encoding="utf-8")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def check(root: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,39 @@
+"""One rule at the edge, and one request that puts it to the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.envoy.edge.exchange import Http1, Http2
+
+FORGED = "forged"
+"""What a caller says of himself in these requests; no server behind Envoy may ever see it."""
+
+TIME = ("time /mcp",)
+"""What reaches the service `time`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`sent` says in short what `request` is.
+
+    `wanted` are the answers of which one must come; `reaches` are the requests that must arrive behind Envoy, each
+    a server and its target, in order. Nothing may, unless said.
+    """
+
+    section: str
+    rule: str
+    sent: str
+    request: Http1 | Http2
+    wanted: tuple[str, ...]
+    reaches: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    """What the answer must contain, each in any case of letters."""
+    gate: str = "usual"
+
+    @property
+    def name(self) -> str:
+        """Like no other case's."""
+        return f"{self.section}: {self.sent}"

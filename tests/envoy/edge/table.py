@@ -1,0 +1,73 @@
+"""The table in `docs/generated/edge-rules.md`: each rule, what was sent, and the answer in the last complete run.
+
+What was seen is kept in `docs/generated/edge-rules.json`. `python -m tests.envoy.edge.table` writes the page
+again.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.envoy.edge.case import Case
+
+_GENERATED = ROOT / "docs" / "generated"
+PAGE = _GENERATED / "edge-rules.md"
+RESULTS = _GENERATED / "edge-rules.json"
+
+_PREFACE = """# Rules at the edge
+
+Made by `pytest tests/envoy/edge`, which sends each of these, byte for byte, through a real Envoy and looks at what
+comes back and at what reached a service. It is what the last complete run saw. The token in every request to a
+service is a good one unless the row says otherwise, so that nothing here was refused for want of one.
+"""
+
+
+class Record:
+    """What was seen so far."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._cases = cases
+        self._seen: dict[str, tuple[str, str]] = {}
+
+    def saw(self, case: Case, came_back: str, reached: str) -> None:
+        """`case` was sent."""
+        self._seen[case.name] = came_back, reached
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every case was sent and ended as it must."""
+        return self._seen.keys() == {case.name for case in self._cases}
+
+    def write(self) -> None:
+        """Keep the results, and make the page."""
+        rows = [
+            {"section": case.section, "rule": case.rule, "sent": case.sent}
+            | dict(zip(("came_back", "reached"), self._seen[case.name], strict=True))
+            for case in self._cases
+        ]
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        if not RESULTS.exists() or RESULTS.read_text(encoding="utf-8") != text:
+            RESULTS.write_text(text, encoding="utf-8")
+        PAGE.write_text(page(rows), encoding="utf-8")
+
+
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    """The page that says what `rows`, the contents of `docs/generated/edge-rules.json`, say."""
+    parts = [_PREFACE]
+    for section, group in groupby(rows, key=lambda row: row["section"]):
+        parts.append(f"\n## {section}\n\n| rule | sent | came back | reached |\n|---|---|---|---|\n")
+        for row in group:
+            cells = (row["rule"], f"`{row['sent']}`", row["came_back"], row["reached"])
+            parts.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")

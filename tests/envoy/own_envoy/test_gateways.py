@@ -1,0 +1,217 @@
+"""Through Envoys that we did not configure: who gets through, and what the services are told.
+
+Neither tells the check service which service a route leads to, but for the one route that does so in the example.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.settings.identity_headers import IdentityHeaders
+from tests.envoy.own_envoy import as_envoy_gateway
+from tests.envoy.own_envoy.conftest import AUTH, MANAGERS, TIME, socket_of
+from tests.envoy.own_envoy.examples import ROUTES, SETTINGS, documents
+from tests.service.ext_authz.conftest import environ
+from tests.support.authz_envoy import running_envoy
+from tests.support.authz_process import running_authz
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.envoy.own_envoy.conftest import Issue
+    from tests.support.authz_envoy import AuthzEnvoy
+    from tests.support.authz_process import AuthzProcess
+    from tests.support.redis_server import RedisServer
+
+SERVICES = ("time", "memory")
+OPEN = sorted(
+    {
+        (host, match["path"]["value"])
+        for route in documents(ROUTES)
+        if route["metadata"]["name"] in {"oauth-web", "resource-metadata"}
+        for host in route["spec"]["hostnames"]
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    }
+)
+IDENTITY = {
+    "x-user-id": ["583231"],
+    "x-user-name": ["octocat"],
+    "x-client-id": ["client-1"],
+    "x-token-scope": ["mcp.time mcp.memory"],
+    "x-user-groups": [],
+}
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+JSON = ("Content-Type", "application/json")
+
+
+@pytest.mark.parametrize(("host", "path"), [(TIME, "/mcp"), (TIME, "/mcp/x"), (AUTH, "/memory/mcp")])
+def test_a_service_asks_for_a_token_and_one_that_is_good_becomes_an_identity(
+    envoy: AuthzEnvoy, bearer: Issue, host: str, path: str
+) -> None:
+    refused = envoy.post(path, host=host)
+    assert refused.status == 401
+    assert "/.well-known/oauth-protected-resource" in refused.headers["www-authenticate"]
+    forged = [(name, "forged") for name in IdentityHeaders().guarded]
+    reply = envoy.post(path, [*forged, bearer(), *forged], host=host)
+    assert {name: reply.values(name) for name in IDENTITY} == IDENTITY
+    assert reply.values("authorization") == []
+    assert reply.headers["x-route"] in SERVICES
+    assert "forged" not in reply.body
+
+
+def test_the_authorization_server_is_open_and_nobody_forges_an_identity_there_either(envoy: AuthzEnvoy) -> None:
+    forged = [(name, "forged") for name in (*IdentityHeaders().guarded, "x.user.id", "X-Original-Url")]
+    for host, path in OPEN:
+        reply = envoy.post(path, forged, host=host)
+        assert reply.headers["x-route"] not in SERVICES, (host, path)
+        assert "forged" not in reply.body, (host, path)
+
+
+def test_the_authorization_server_learns_the_callers_address_and_not_what_the_caller_claims(
+    envoy: AuthzEnvoy,
+) -> None:
+    claims = [("X-Portcullis-Address", "192.0.2.1"), ("x-portcullis-address", "192.0.2.2")]
+    for host, path in OPEN:
+        for headers in ([], claims):
+            assert envoy.post(path, headers, host=host).values("x-portcullis-address") == ["127.0.0.1"], (
+                host,
+                path,
+            )
+
+
+@pytest.mark.parametrize("name", ["x_user_id", "X_User-Name", "x-client_id"])
+def test_a_header_with_an_underscore_is_refused(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
+    assert envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).status == 400
+
+
+@pytest.mark.parametrize("name", ["x.user.id", "X~User~Name", "x!token+scope", "X-Portcullis-Assertion"])
+def test_an_identity_in_disguise_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
+    assert "forged" not in envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).body
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Proxy",
+            "Proxy-Authorization",
+            "X-Host",
+            "XScheme",
+            "X-Forwarded-Host",
+            "X-Forwarded-Prefix",
+            "Forwarded",
+        ),
+        *(
+            "X-Original-Url",
+            "X-Rewrite-Url",
+            "X-HTTP-Method",
+            "XHttpMethodOverride",
+            "True-Client-Ip",
+            "X-Real-Ip",
+        ),
+    ],
+)
+def test_what_only_a_proxy_may_say_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
+    assert "forged" not in envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).body
+
+
+HOSTS = (TIME, AUTH, TIME.upper(), f"{TIME}:443", f"{AUTH}:443", "evil.example")
+SPELLINGS = (
+    "/mcp",
+    "/MCP",
+    "//mcp",
+    "/./mcp",
+    "/%6dcp",
+    "/mcp%2f",
+    "/token/../mcp",
+    "/token/..%2fmcp",
+    "/register/../memory/mcp",
+    "/register/%2e%2e/memory/mcp",
+    "/register/..%2f..%2fmemory/mcp",
+    "/register/..\\memory\\mcp",
+    "/register//../memory/mcp",
+    "/authorize/..;/memory/mcp",
+    "/.well-known/oauth-protected-resource/../../mcp",
+    "/memory//mcp",
+    "/memory/mcp/../mcp",
+    "/memory/%6dcp",
+    "/memory/mcp#/token",
+    "/memory/mcp?/token",
+    "/mcp?/.well-known/oauth-protected-resource",
+)
+
+
+def test_no_spelling_of_a_request_reaches_a_service_without_a_token(envoy: AuthzEnvoy) -> None:
+    for host in HOSTS:
+        for path in SPELLINGS:
+            reply = envoy.post(path, host=host)
+            assert reply.status != 200 or reply.headers["x-route"] not in SERVICES, (host, path)
+
+
+@pytest.mark.parametrize("path", ["/token", "/register", "/", "/authorize", "/.well-known/jwks.json"])
+def test_a_path_that_is_open_at_the_issuer_is_not_open_at_a_service(envoy: AuthzEnvoy, path: str) -> None:
+    assert envoy.post(path, host=TIME).status in {401, 404}
+
+
+def test_a_token_for_one_service_does_not_open_another(envoy: AuthzEnvoy, bearer: Issue) -> None:
+    only_time = bearer(aud=(f"https://{TIME}/mcp",))
+    assert envoy.post("/mcp", [only_time], host=TIME).status == 200
+    assert envoy.post("/memory/mcp", [only_time], host=AUTH).status == 401
+
+
+def test_a_revoked_token_and_one_in_the_query_do_not_get_through(envoy: AuthzEnvoy, bearer: Issue) -> None:
+    assert envoy.post("/mcp", [bearer(jti="never-lived")], host=TIME).status == 401
+    assert envoy.post("/mcp?access_token=x", [bearer()], host=TIME).status == 400
+
+
+def test_how_long_an_answer_may_take_is_for_the_check_to_say_and_not_for_the_caller(
+    envoy: AuthzEnvoy, bearer: Issue
+) -> None:
+    """Envoy acts on this header; had it arrived from outside, it would be among what the service sees."""
+    reply = envoy.post("/mcp", [("x-envoy-upstream-rq-timeout-ms", "99999999"), bearer()], host=TIME)
+    assert reply.status == 200
+    assert "99999999" not in reply.body
+
+
+@pytest.mark.parametrize("kind", MANAGERS)
+def test_without_a_check_service_nobody_gets_through_and_clients_keep_their_tokens(
+    redis: RedisServer, bearer: Issue, tmp_path: Path, kind: str
+) -> None:
+    with running_authz(environ(redis), config=SETTINGS.read_text(encoding="utf-8")) as own:
+        own.wait_for_health("SERVING")
+        with running_envoy(tmp_path, socket_of(own), manager=MANAGERS[kind]()) as envoy:
+            assert envoy.post("/mcp", [bearer()], host=TIME).status == 200
+            own.process.kill()
+            own.process.wait()
+            assert envoy.post("/mcp", [bearer()], host=TIME).status == 503
+            assert envoy.post("/token", host=AUTH).status == 200
+
+
+def call(tool: str, **more: str) -> bytes:
+    return json.dumps(CALL | {"params": {"name": tool, **more}}).encode()
+
+
+def test_tool_rules_are_decided_from_the_body(envoy_with_rules: AuthzEnvoy, bearer: Issue) -> None:
+    reader = [bearer(scope="mcp.time mcp.memory.read"), JSON]
+    assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH, body=call("get_note")).status == 200
+    assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH, body=call("delete_note")).status == 403
+    assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH).status == 400
+    assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH, body=call("get_note") + b"\xff").status == 400
+    assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH, body=b" " * 140_000).status == 413
+    assert envoy_with_rules.post("/mcp", reader, host=TIME, body=call("anything")).status == 200
+
+
+@pytest.mark.parametrize("manager", [{"bodies": False}, {"bodies": True, "as_bytes": False}], ids=["none", "text"])
+def test_a_body_that_does_not_come_or_comes_as_text_opens_nothing(
+    authz_with_rules: AuthzProcess, bearer: Issue, tmp_path: Path, manager: dict[str, bool]
+) -> None:
+    with running_envoy(
+        tmp_path, socket_of(authz_with_rules), manager=as_envoy_gateway.manager(**manager)
+    ) as envoy:
+        headers = [bearer(scope="mcp.memory"), JSON]
+        assert envoy.post("/memory/mcp", headers, host=AUTH, body=call("get_note")).status == 503
+        assert any(event.get("reason") == "body_not_sent" for event in authz_with_rules.log())

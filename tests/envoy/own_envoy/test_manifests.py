@@ -1,0 +1,236 @@
+"""The manifests: Kubernetes knows every field, they confine our programs, and our programs take the settings.
+
+Kubernetes' own kinds are held against its published schemas. Those of custom resources are not ours to carry
+along: with `CRDS` naming a folder of `CustomResourceDefinition` files, the examples are held against them too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+from kubernetes_validate.utils import ValidationError, validate
+
+from oauth_core.settings import AuthzSettings, WebSettings, load
+from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, Json, document, documents
+from tests.support.envoy_binary import envoy_path
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KUBERNETES = ("1.27", "1.34")
+"""The oldest version that the page promises, and a new one."""
+
+BASE = ROOT / "kubernetes" / "base"
+METRICS = ROOT / "kubernetes" / "metrics"
+SERVICES = ROOT / "kubernetes" / "services"
+REDIS = ROOT / "kubernetes" / "redis"
+PROGRAMS = ("oauth-web", "ext-authz")
+SECRETS = {
+    "oauth-web": {"redis-password", "master-key", "github-client-secret"},
+    "ext-authz": {"redis-check-password", "jwks-verification-key"},
+}
+
+
+def _with_the_proxy() -> Json:
+    """The check service's Deployment as `metrics/` changes it."""
+    deployment = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    pod = deployment["spec"]["template"]["spec"]
+    (patch,) = documents(METRICS / "proxy.yaml")
+    for name in ("containers", "volumes"):
+        pod[name] = [*pod[name], *patch["spec"]["template"]["spec"][name]]
+    return deployment
+
+
+def _all() -> list[Json]:
+    files = [
+        *BASE.glob("*.yaml"),
+        *METRICS.glob("*.yaml"),
+        *SERVICES.glob("*.yaml"),
+        *REDIS.glob("*.yaml"),
+        *ISTIO.glob("*.yaml"),
+        *ENVOY_GATEWAY.glob("*.yaml"),
+        ROUTES,
+    ]
+    found = [d for path in files if path.name != "proxy.yaml" for d in documents(path) if "kind" in d]
+    return [*(d for d in found if d["kind"] != "Kustomization"), _with_the_proxy()]
+
+
+def _name(resource: Json) -> str:
+    return f"{resource['kind']} {resource['metadata'].get('namespace', '')}/{resource['metadata']['name']}"
+
+
+OURS = [d for d in _all() if "." not in d["apiVersion"] or ".k8s.io/" in d["apiVersion"]]
+BUILT_IN = [d for d in OURS if not d["apiVersion"].startswith("gateway.networking")]
+CUSTOM = [d for d in _all() if d not in BUILT_IN]
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("resource", BUILT_IN, ids=_name)
+def test_kubernetes_knows_every_field(resource: Json, version: str) -> None:
+    validate(resource, version, strict=True)
+
+
+def test_a_field_that_an_old_kubernetes_does_not_know_would_be_seen() -> None:
+    resource = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    resource["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 10}}}
+    validate(resource, KUBERNETES[1], strict=True)
+    with pytest.raises(ValidationError):
+        validate(resource, KUBERNETES[0], strict=True)
+
+
+def test_the_page_makes_the_namespace_before_anything_in_it() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in page.splitlines() if line.strip().startswith("kubectl ")]
+    assert commands[0] == "kubectl apply -f kubernetes/base/namespace.yaml"
+    assert any("create secret" in command for command in commands[1:])
+
+
+def test_a_field_that_kubernetes_does_not_know_would_be_seen() -> None:
+    resource = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    resource["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFileSystem"] = True
+    with pytest.raises(ValidationError):
+        validate(resource, KUBERNETES[1], strict=True)
+
+
+@pytest.mark.skipif("CRDS" not in os.environ, reason="CRDS names no folder of CustomResourceDefinition files")
+@pytest.mark.parametrize("resource", CUSTOM, ids=_name)
+def test_the_published_definition_knows_every_field(resource: Json) -> None:
+    group, _, version = resource["apiVersion"].partition("/")
+    schemas = [
+        served["schema"]["openAPIV3Schema"]
+        for definition in _definitions()
+        if (definition["spec"]["group"], definition["spec"]["names"]["kind"]) == (group, resource["kind"])
+        for served in definition["spec"]["versions"]
+        if served["name"] == version
+    ]
+    assert schemas, f"no definition of {resource['apiVersion']} {resource['kind']} in CRDS"
+    (schema,) = schemas
+    schema["properties"] |= dict.fromkeys(("apiVersion", "kind", "metadata"), True)
+    jsonschema.Draft202012Validator(_closed(schema)).validate(resource)
+
+
+@cache
+def _definitions() -> list[Json]:
+    files = Path(os.environ["CRDS"]).glob("*.yaml")
+    found = [d for path in files for d in yaml.load_all(path.read_bytes(), yaml.CSafeLoader)]
+    return [d for d in found if d["kind"] == "CustomResourceDefinition"]
+
+
+def _closed(schema: Any) -> Any:
+    """The schema as the API server means it: members it does not name are unknown."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed(value) for name, value in schema.items()}
+    if (
+        isinstance(schema.get("properties"), dict)
+        and schema.get("type") == "object"
+        and not schema.get("x-kubernetes-preserve-unknown-fields")
+    ):
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _pods() -> Iterator[tuple[str, Json]]:
+    yield "oauth-web", document(BASE / "oauth-web.yaml", "Deployment", "oauth-web")["spec"]["template"]["spec"]
+    yield "ext-authz", _with_the_proxy()["spec"]["template"]["spec"]
+
+
+def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() -> None:
+    labels = document(BASE / "namespace.yaml", "Namespace", "portcullis")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    for name, pod in _pods():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "runAsNonRoot": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert set(container["resources"]["limits"]) == {"cpu", "memory"}
+            assert "readinessProbe" in container
+        assert {"livenessProbe", "startupProbe", "lifecycle"} <= set(pod["containers"][0])
+
+
+def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
+    for name, pod in _pods():
+        container = pod["containers"][0]
+        env = {each["name"]: each["value"] for each in container["env"]}  # a `valueFrom` would be a KeyError
+        paths = {Path(value) for key, value in env.items() if key.endswith("_FILE")}
+        (mount,) = (m["mountPath"] for m in container["volumeMounts"] if m["name"] == "secrets")
+        assert {path.name for path in paths} == SECRETS[name]
+        assert {str(path.parent) for path in paths} == {mount}
+        assert [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v] == [name]
+    assert not any(d["kind"] == "Secret" for d in _all()), "nothing secret stands in a file of ours"
+
+
+def test_the_programs_take_their_settings(tmp_path: Path) -> None:
+    for name, pod in _pods():
+        env = {each["name"]: each["value"] for each in pod["containers"][0]["env"]}
+        for key in [key for key in env if key.endswith("_FILE")]:
+            secret = tmp_path / key
+            secret.write_text("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", encoding="utf-8")
+            env[key] = str(secret)
+        assert env["REDIS_URL"].endswith("redis.redis:6379/0")
+        ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+        if name == "oauth-web":
+            assert load(WebSettings, SETTINGS, env).web_listen == f"0.0.0.0:{ports['http']}"
+        else:
+            check = load(AuthzSettings, SETTINGS, env)
+            assert check.authz_listen == (f"0.0.0.0:{ports['grpc']}",)
+            assert check.metrics_listen == "127.0.0.1:9102"
+
+
+def test_what_belongs_together_is_named_alike() -> None:
+    for name in PROGRAMS:
+        found = {d["kind"]: d for d in documents(BASE / f"{name}.yaml") if d["metadata"]["name"] == name}
+        labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        wanted = {"app.kubernetes.io/name": name}
+        assert wanted.items() <= labels.items()
+        assert found["Deployment"]["spec"]["selector"]["matchLabels"] == wanted
+        assert found["Service"]["spec"]["selector"] == wanted
+        assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == wanted
+        assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == name
+        assert found["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
+        assert "replicas" not in found["Deployment"]["spec"], "two would fight over the number"
+        pod = found["Deployment"]["spec"]["template"]["spec"]
+        assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
+    monitor = document(METRICS / "service-monitor.yaml", "ServiceMonitor", "ext-authz")["spec"]
+    service = document(METRICS / "service-monitor.yaml", "Service", "ext-authz-metrics")
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_nobody_is_reached_but_by_whom_a_policy_names() -> None:
+    policies = {d["metadata"]["name"]: d["spec"] for d in documents(BASE / "network-policies.yaml")}
+    assert policies["nobody"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name, policy in policies.items():
+        for rule in policy.get("ingress", ()):
+            assert rule["from"], name
+            assert rule["ports"], name
+        for rule in policy.get("egress", ()):
+            assert rule["to"], name
+            assert rule["ports"], name
+
+
+def test_only_the_page_of_figures_is_handed_out_to_prometheus(tmp_path: Path) -> None:
+    config = METRICS / "envoy.yaml"
+    subprocess.run([envoy_path(), "--mode", "validate", "-c", config], check=True, capture_output=True)
+    listener = yaml.safe_load(config.read_text(encoding="utf-8"))["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][-1]["typed_config"]
+    (route,) = manager["route_config"]["virtual_hosts"][0]["routes"]
+    assert route["match"]["path"] == "/metrics"

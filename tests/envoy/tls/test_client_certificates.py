@@ -1,0 +1,138 @@
+"""Client certificates at the edge: of the right authority, pinned where there are pins, required where set so."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from portcullis.certificates import secret
+from tests.envoy.check_service import GOOD
+from tests.envoy.tls.edge import HOST, Edge, edge
+from tests.support.certificates import Authority, Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+XFCC = "x-forwarded-client-cert"
+
+
+@pytest.fixture(scope="module")
+def callers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of callers."""
+    return Authority(tmp_path_factory.mktemp("callers"), "callers")
+
+
+@pytest.fixture(scope="module")
+def ada(callers: Authority) -> Identity:
+    """A caller with a good certificate."""
+    return callers.identity("ada.example.com")
+
+
+@pytest.fixture(scope="module")
+def bob(callers: Authority) -> Identity:
+    """Another one."""
+    return callers.identity("bob.example.com")
+
+
+@pytest.fixture(scope="module")
+def mallory(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    """Somebody with a certificate of her own making."""
+    return Authority(tmp_path_factory.mktemp("mallory"), "mallory").identity("ada.example.com")
+
+
+def asking(authority: Authority, tmp_path: Path, callers: Authority, **more: Any) -> AbstractContextManager[Edge]:
+    """An edge that asks callers for certificates."""
+    identity = authority.identity(HOST)
+    path = tmp_path / "secret.json"
+    path.write_text(json.dumps(secret.of_files(identity.cert, identity.key)), encoding="utf-8")
+    return edge(
+        authority.cert, path, tls_cert=identity.cert, tls_key=identity.key, tls_client_ca=callers.cert, **more
+    )
+
+
+@pytest.fixture(scope="module")
+def optional(authority: Authority, tmp_path_factory: pytest.TempPathFactory, callers: Authority) -> Iterator[Edge]:
+    """An edge where a certificate may be shown."""
+    with asking(authority, tmp_path_factory.mktemp("optional"), callers) as gateway:
+        yield gateway
+
+
+def status_for(gateway: Edge, identity: Identity | None) -> int | None:
+    """What a caller with this certificate is answered; `None` when not even TLS comes about."""
+    context = gateway.context()
+    if identity is not None:
+        context.load_cert_chain(identity.cert, identity.key)
+    try:
+        return gateway.ask("/notes/mcp", headers=GOOD, context=context).status
+    except (ssl.SSLError, ConnectionError):
+        return None
+
+
+def test_where_it_is_optional_one_may_come_without_but_not_with_a_bad_one(
+    optional: Edge, ada: Identity, mallory: Identity
+) -> None:
+    assert status_for(optional, None) == 200
+    assert status_for(optional, ada) == 200
+    assert status_for(optional, mallory) is None
+
+
+def test_where_it_is_required_nobody_comes_without(
+    authority: Authority, tmp_path: Path, callers: Authority, ada: Identity, mallory: Identity
+) -> None:
+    with asking(authority, tmp_path, callers, tls_client_required=True) as gateway:
+        assert [status_for(gateway, who) for who in (None, ada, mallory)] == [None, 200, None]
+
+
+def test_the_authorization_server_is_told_which_certificate_and_never_what_a_caller_claims(
+    optional: Edge, ada: Identity
+) -> None:
+    optional.web.received.clear()
+    context = optional.context()
+    context.load_cert_chain(ada.cert, ada.key)
+    forged = {XFCC: f"Hash={'0' * 64}"}
+    optional.ask("/token", context=context, headers=forged)
+    optional.ask("/token", headers=forged)
+    with_one, without = optional.web.received
+    assert with_one.headers.get(XFCC) == [f"Hash={fingerprint(ada)}"]
+    assert XFCC not in without.headers
+
+
+def test_services_are_not_told_of_certificates(optional: Edge, ada: Identity) -> None:
+    optional.time.received.clear()
+    context = optional.context()
+    context.load_cert_chain(ada.cert, ada.key)
+    assert optional.ask("/notes/mcp", headers=GOOD, context=context).status == 200
+    (received,) = optional.time.received
+    assert XFCC not in received.headers
+
+
+def fingerprint(identity: Identity) -> str:
+    """The SHA-256 of a certificate, in hex."""
+    certificate = x509.load_pem_x509_certificate(identity.cert.read_bytes())
+    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def spki_pin(identity: Identity) -> str:
+    """The SHA-256 of its public key, in base64."""
+    key = x509.load_pem_x509_certificate(identity.cert.read_bytes()).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
+@pytest.mark.parametrize("pin_of", [fingerprint, spki_pin])
+def test_where_some_are_pinned_others_of_the_same_authority_are_refused(
+    authority: Authority, tmp_path: Path, callers: Authority, pin_of: Callable[[Identity], str]
+) -> None:
+    ada, bob = callers.identity("ada"), callers.identity("bob")
+    pin = pin_of(ada)
+    with asking(authority, tmp_path, callers, tls_client_pins=(pin,)) as gateway:
+        assert [status_for(gateway, who) for who in (ada, bob)] == [200, None]

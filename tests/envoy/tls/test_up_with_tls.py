@@ -1,0 +1,273 @@
+"""`portcullis up` with TLS: it starts with all that is accepted, and follows a certificate that is renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import http.client
+import json
+import shutil
+import ssl
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from portcullis.certificates.pair import Follower, Pair, PairError
+from portcullis.supervisor.probes import ChallengeProbe
+from tests.envoy.tls.edge import edge
+from tests.support.certificates import Authority, Identity
+from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.ports import free_port
+from tests.support.programs import PORTCULLIS, plain_environment, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = """
+issuer = "https://localhost:8443"
+certificate_bound_tokens = "required"
+tls_cert = "{folder}/live/fullchain.pem"
+tls_key = "{folder}/live/privkey.pem"
+tls_client_ca = "{clients}"
+tls_client_required = true
+tls_client_pins = ["{pin}"]
+tls_min_version = "1.2"
+hsts_max_age = 0
+http_redirect_listen = ["127.0.0.1:{plain}"]
+authz_tls_cert = "{folder}/live/fullchain.pem"
+authz_tls_key = "{folder}/live/privkey.pem"
+authz_tls_client_ca = "{clients}"
+authz_upstream_ca = "{clients}"
+authz_upstream_name = "authz.example.com"
+authz_upstream_cert = "{folder}/live/fullchain.pem"
+authz_upstream_key = "{folder}/live/privkey.pem"
+
+[[services]]
+name = "whoami"
+command = ["portcullis", "example-server", "--listen", "unix:{{socket}}"]
+transport = "http"
+"""
+
+
+@pytest.fixture(scope="module")
+def callers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("callers"), "callers")
+
+
+@pytest.fixture(scope="module")
+def ada(callers: Authority) -> Identity:
+    return callers.identity("ada.example.com")
+
+
+@pytest.fixture(scope="module")
+def folder(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As certbot lays it out: `live` has links into `archive`."""
+    folder = tmp_path_factory.mktemp("letsencrypt")
+    (folder / "live").mkdir()
+    (folder / "archive").mkdir()
+    renew_as_certbot(folder, authority, 1)
+    return folder
+
+
+def renew_as_certbot(folder: Path, authority: Authority, number: int) -> None:
+    made = authority.identity("localhost")
+    for name, source in (("fullchain", made.cert), ("privkey", made.key)):
+        shutil.copy(source, folder / f"archive/{name}{number}.pem")
+        link = folder / f"live/{name}.pem"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../archive/{name}{number}.pem")
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    authority: Authority, callers: Authority, ada: Identity, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
+    public = x509.load_pem_x509_certificate(ada.cert.read_bytes()).public_key()
+    spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    config = CONFIG.format(
+        folder=folder,
+        clients=callers.cert,
+        plain=free_port(),
+        pin=base64.b64encode(hashlib.sha256(spki).digest()).decode(),
+    )
+    with running_gateway(config=config, environ={"SSL_CERT_FILE": str(authority.cert)}) as gateway:
+        yield gateway
+
+
+def connect(gateway: RunningGateway, authority: Authority, who: Identity | None) -> http.client.HTTPSConnection:
+    context = ssl.create_default_context(cafile=str(authority.cert))
+    if who is not None:
+        context.load_cert_chain(who.cert, who.key)
+    return http.client.HTTPSConnection(
+        "localhost", int(gateway.url.rpartition(":")[2]), context=context, timeout=60
+    )
+
+
+def certificate_in_use(gateway: RunningGateway, authority: Authority, ada: Identity) -> bytes | None:
+    connection = connect(gateway, authority, ada)
+    connection.connect()
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    shown = connection.sock.getpeercert(binary_form=True)
+    connection.close()
+    return shown
+
+
+def said(gateway: RunningGateway) -> str:
+    return gateway.output.read_text(encoding="utf-8")
+
+
+def _asked_without_certificate(connection: http.client.HTTPSConnection) -> None:
+    connection.request("POST", "/whoami/mcp", body="{}")
+    connection.getresponse()
+
+
+def test_with_every_tls_setting_at_once_it_starts_and_asks_for_certificates(
+    gateway: RunningGateway, authority: Authority, ada: Identity
+) -> None:
+    known = connect(gateway, authority, ada)
+    known.request("POST", "/whoami/mcp", body="{}", headers={"Content-Type": "application/json"})
+    assert known.getresponse().status == 401
+    known.close()
+    stranger = connect(gateway, authority, None)
+    # In TLS 1.3 the client hears of it after its handshake: by the alert, or by the end of the connection.
+    with closing(stranger), pytest.raises(ssl.SSLError, match=r"CERTIFICATE_REQUIRED|EOF occurred"):
+        _asked_without_certificate(stranger)
+
+
+def test_links_that_are_made_anew_are_followed_as_certbot_makes_them(
+    gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
+) -> None:
+    before = certificate_in_use(gateway, authority, ada)
+    renew_as_certbot(folder, authority, 2)
+    until(lambda: certificate_in_use(gateway, authority, ada) != before, "the new certificate to be in use")
+    until(lambda: "a new certificate is in use" in said(gateway), "that to be said")
+
+
+def test_files_that_are_written_over_in_place_are_followed(
+    gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
+) -> None:
+    before = certificate_in_use(gateway, authority, ada)
+    made = authority.identity("localhost")
+    for name, source in (("fullchain", made.cert), ("privkey", made.key)):
+        (folder / f"live/{name}.pem").write_bytes(source.read_bytes())
+    until(lambda: certificate_in_use(gateway, authority, ada) != before, "the new certificate to be in use")
+
+
+def test_a_key_that_does_not_fit_is_reported_and_the_certificate_before_stays(
+    gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
+) -> None:
+    before = certificate_in_use(gateway, authority, ada)
+    key = folder / "live/privkey.pem"
+    good = key.read_bytes()
+    key.write_bytes(authority.identity("localhost").key.read_bytes())
+    until(lambda: "does not belong to the first certificate" in said(gateway), "the fault to be reported", 60)
+    assert certificate_in_use(gateway, authority, ada) == before
+    key.write_bytes(good)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tls_client_required": True, "tls_min_version": "1.2"},
+        {"tls_client_required": True, "tls_min_version": "1.3", "certificate_bound_tokens": "asked"},
+        {"tls_client_required": False, "tls_client_pins": ["ab" * 32], "tls_min_version": "1.2"},
+        {"tls_client_required": False, "certificate_bound_tokens": "required"},
+    ],
+)
+async def test_what_up_asks_envoy_before_it_is_ready_is_answered_with_and_without_client_certificates(
+    authority: Authority, callers: Authority, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    identity = authority.identity("gate.example.com")
+    (tmp_path / "secret.json").write_text(Pair.read(identity.cert, identity.key).document(), encoding="utf-8")
+    files = {"tls_cert": identity.cert, "tls_key": identity.key, "tls_client_ca": callers.cert}
+    with edge(authority.cert, tmp_path / "secret.json", **files, **settings) as running:
+        probe = ChallengeProbe(
+            f"127.0.0.1:{running.gate.port}",
+            "https://gate.example.com/notes/mcp",
+            tls=True,
+            client_required=running.settings.turns_strangers_away,
+        )
+        async with asyncio.timeout(60):
+            while (missing := await probe()) is not None:
+                assert "CERTIFICATE_REQUIRED" not in missing
+                await asyncio.sleep(0.05)
+
+
+def pem(key: Any, password: bytes | None = None) -> bytes:
+    encryption: Any = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    made: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (pem(ec.generate_private_key(ec.SECP256R1())), "does not belong to the first certificate"),
+        (pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), "is encrypted"),
+        (pem(rsa.generate_private_key(65537, 1024)), "RSA key of 1024 bits"),  # noqa: S505 - refused
+        (pem(ed25519.Ed25519PrivateKey.generate()), "of a kind that Envoy does not take"),
+        (b"-----BEGIN PRIVATE KEY-----\n", "no private key in PEM form"),
+        (b"\xff\xfe", "is not PEM text"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
+    authority: Authority, tmp_path: Path, key: bytes | None, why: str
+) -> None:
+    identity = authority.identity("localhost")
+    private = tmp_path / "key.pem"
+    if key is not None:
+        private.write_bytes(key)
+    with pytest.raises(PairError, match=why):
+        Pair.read(identity.cert, private)
+    config = tmp_path / "portcullis.toml"
+    config.write_text(
+        f'issuer = "https://localhost:8443"\ntls_cert = "{identity.cert}"\ntls_key = "{private}"\n'
+        '[[services]]\nname = "a"\nupstream = "http://127.0.0.1:1/mcp"\n'
+    )
+    if key is None or b"BEGIN" not in key:
+        commands = [["up", "--port", "0", "--state-dir", f"{tmp_path}/s"]]
+        if key is not None:  # a file that is not here may be where Envoy is
+            commands.append(["config", "check", "--offline"])
+        for command in commands:
+            done = subprocess.run(
+                [*PORTCULLIS, *command, "--config", str(config)],
+                env=plain_environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert why in done.stdout + done.stderr
+
+
+def test_the_follower_says_a_lasting_fault_once_and_writes_only_what_is_new(
+    authority: Authority, tmp_path: Path
+) -> None:
+    first, other = authority.identity("localhost"), Authority(tmp_path, "other").identity("localhost")
+    cert, key, target = tmp_path / "c.pem", tmp_path / "k.pem", tmp_path / "secret.json"
+    shutil.copy(first.cert, cert)
+    shutil.copy(first.key, key)
+    follower = Follower(cert, key, target)
+    (sentence,) = follower.look()
+    assert "a new certificate is in use, good until" in sentence
+    written = target.stat().st_ino
+    assert follower.look() == []
+    shutil.copy(other.cert, cert)
+    sentences = [sentence for _ in range(20) for sentence in follower.look()]
+    assert len(sentences) == 1
+    assert "does not belong" in sentences[0]
+    assert target.stat().st_ino == written
+    shutil.copy(other.key, key)
+    assert len(follower.look()) == 1
+    (resource,) = json.loads(target.read_text())["resources"]
+    assert resource["tls_certificate"]["certificate_chain"]["inline_string"] == other.cert.read_text()
+    assert target.stat().st_mode & 0o077 == 0

@@ -1,0 +1,28 @@
+"""`docs/generated/edge-rules.md` says what the last complete run of `tests/envoy/edge` saw, of all rules."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.envoy.edge import table
+from tests.envoy.edge.cases import CASES
+
+
+def _rows() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(table.RESULTS.read_text(encoding="utf-8"))
+    return rows
+
+
+def test_the_page_says_what_the_last_run_saw() -> None:
+    assert table.PAGE.read_text(encoding="utf-8") == table.page(_rows())
+
+
+def test_the_last_run_was_of_every_case() -> None:
+    assert [(row["section"], row["rule"], row["sent"]) for row in _rows()] == [
+        (case.section, case.rule, case.sent) for case in CASES
+    ]
+
+
+def test_every_case_came_back_as_it_must() -> None:
+    assert [row for row, case in zip(_rows(), CASES, strict=True) if row["came_back"] not in case.wanted] == []

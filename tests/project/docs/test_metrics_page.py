@@ -1,0 +1,48 @@
+"""`docs/metrics.md` and the alert rules name the metrics that there are, and no others."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from ext_authz.metrics.families import FAMILIES, family_of
+from oauth_core.audit import EventKind
+from oauth_core.policy.decision import DenyReason
+from oauth_web.endpoints import metrics
+from tests.support.project import ROOT
+
+DOCS = ROOT / "docs"
+RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))
+EXPRESSIONS = {
+    rule.get("alert") or rule["record"]: str(rule["expr"]) for group in RULES["groups"] for rule in group["rules"]
+}
+
+
+def test_the_page_lists_every_metric_with_its_kind() -> None:
+    rows = re.findall(r"^\| `(portcullis_\w+)` \| (\w+) \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    assert dict(rows) == {family.name: family.kind for family in (*FAMILIES, *metrics.FAMILIES)}
+
+
+def test_rules_ask_for_metrics_that_exist() -> None:
+    assert len(EXPRESSIONS) > 10
+    for expression in EXPRESSIONS.values():
+        names = re.findall(r"\bportcullis_\w+", expression)
+        assert names
+        for name in names:
+            if name not in {family.name for family in metrics.FAMILIES}:
+                family_of(name)
+
+
+def test_rules_ask_for_audit_events_that_exist() -> None:
+    listed = [name for rule in EXPRESSIONS.values() for name in re.findall(r'event=~?"([^"]+)"', rule)]
+    assert listed
+    assert {event for names in listed for event in names.split("|")} <= set(EventKind)
+
+
+def test_rules_ask_for_reasons_that_exist() -> None:
+    known = set(DenyReason)
+    for expression in EXPRESSIONS.values():
+        for listed in re.findall(r'reason=~?"([^"]+)"', expression):
+            assert set(listed.split("|")) <= known

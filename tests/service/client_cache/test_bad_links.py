@@ -1,0 +1,176 @@
+"""The faults of `test_faults.py` on the way to one of several servers, behind Sentinels and in a cluster.
+
+The servers are well all the time, and nobody fails over: it is this process alone that cannot reach one of them as
+it should. So the same servers do for all tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.crc import key_slot
+
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store import keyspace
+from tests.service.client_cache.conftest import (
+    ADMIN_PASSWORD,
+    BOUND,
+    USERS,
+    answers_until,
+    bring_to_life,
+    eventually,
+    learned,
+    revoke,
+    view_over,
+)
+from tests.service.client_cache.proxy import bad_links
+from tests.service.client_cache.test_faults import assert_never_passes_again, more_answers
+from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oauth_core.store.client_cache.client_cache import ClientCache
+    from tests.service.client_cache.proxy import Proxy
+    from tests.support.redis_server import RedisServer
+
+Group = SentinelGroup | ClusterGroup
+
+
+@pytest.fixture(scope="module", params=[running_sentinels, running_cluster], ids=["sentinels", "cluster"])
+def group(request: pytest.FixtureRequest) -> Iterator[Group]:
+    """Several servers, which every test leaves as they are."""
+    with request.param(password=ADMIN_PASSWORD, users=USERS) as servers:
+        yield servers
+
+
+@pytest.fixture
+def jti(group: Group, request: pytest.FixtureRequest) -> str:
+    """A token of the test's own that is alive."""
+    name = request.node.name
+    bring_to_life(group, name)
+    return str(name)
+
+
+def ports(group: Group) -> dict[int, RedisServer]:
+    """Every server by its port."""
+    return group.servers if isinstance(group, SentinelGroup) else group.nodes
+
+
+def port_of(group: Group, jti: str) -> int:
+    """Where the key of the token is."""
+    if isinstance(group, SentinelGroup):
+        owner = group.primary()
+    else:
+        owner = group.owner_of(int(key_slot(keyspace.token(jti).encode())))
+    return next(port for port, server in ports(group).items() if server is owner)
+
+
+def swallow(proxy: Proxy, *ways: str) -> None:
+    """Let nothing through that connections of this moment carry in these directions."""
+    for connection in proxy.connections:
+        for way in ways:
+            getattr(connection, way).is_swallowing = True
+
+
+async def refused_for_good(view: ClientCache, jti: str) -> None:
+    """The token is refused, perhaps unknown before, and never passes again."""
+    assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED) + await more_answers(view, jti))
+
+
+@pytest.mark.parametrize("ways", [("to_client",), ("to_redis",), ("to_client", "to_redis")])
+async def test_on_half_open_connections_a_revoked_token_is_refused_by_asking_elsewhere(
+    group: Group, jti: str, ways: tuple[str, ...]
+) -> None:
+    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+        await learned(view, jti)
+        swallow(proxies[port_of(group, jti)], *ways)
+        revoke(group, jti)
+        await refused_for_good(view, jti)
+        bring_to_life(group, jti)
+        await learned(view, jti)
+
+
+async def test_cut_off_from_the_one_server_that_counts_its_tokens_are_unknown_until_it_is_reached_again(
+    group: Group, jti: str
+) -> None:
+    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+        await learned(view, jti)
+        proxy = proxies[port_of(group, jti)]
+        proxy.is_swallowing = True
+        swallow(proxy, "to_client", "to_redis")
+        revoke(group, jti)
+        answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
+        assert_never_passes_again(answers)
+        assert not view.is_linked
+        proxy.is_swallowing = False
+        assert TokenStatus.ACTIVE not in await answers_until(view, jti, TokenStatus.REVOKED)
+        await eventually(lambda: view.is_linked)
+
+
+async def test_links_that_are_slow_but_within_the_bound_are_used(group: Group, jti: str) -> None:
+    async with bad_links(ports(group)) as proxies:
+        for proxy in proxies.values():
+            proxy.delay = BOUND / 40
+        async with view_over(group.url(user="check")) as view:
+            await learned(view, jti)
+            revoke(group, jti)
+            await refused_for_good(view, jti)
+
+
+async def test_what_arrives_later_than_the_bound_is_not_believed(group: Group, jti: str) -> None:
+    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+        await learned(view, jti)
+        proxy = proxies[port_of(group, jti)]
+        proxy.delay = BOUND * 1.5
+        for connection in proxy.connections:
+            connection.to_client.delay = BOUND * 1.5
+        revoke(group, jti)
+        answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
+        assert_never_passes_again(answers)
+        proxy.delay = 0
+        await refused_for_good(view, jti)
+
+
+async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_missed(group: Group, jti: str) -> None:
+    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+        for turn in range(4):
+            await learned(view, jti)
+            links = view.counts.links
+            if turn % 2:
+                await proxies[port_of(group, jti)].stop()
+            else:
+                with ports(group)[port_of(group, jti)].client() as client:
+                    for connection in client.client_list():
+                        if connection["user"] == "check":
+                            client.client_kill_filter(_id=connection["id"])
+            revoke(group, jti)
+            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
+            await eventually(lambda before=links: view.counts.links > before)  # type: ignore[misc]
+            bring_to_life(group, jti)
+
+
+async def test_random_troubles_never_let_a_revoked_token_pass_again(group: Group) -> None:
+    """Tokens everywhere, revoked one by one while the way to their servers is slowed, swallowed or cut."""
+    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+        for turn in range(9):
+            jti = f"trouble-{turn}"
+            bring_to_life(group, jti)
+            await learned(view, jti)
+            proxy = proxies[port_of(group, jti)]
+            match turn % 3:
+                case 0:
+                    swallow(proxy, "to_client")
+                case 1:
+                    for connection in proxy.connections:
+                        # Close to the bound, servers could not be asked again in time.
+                        connection.to_client.delay = BOUND / 10
+                case 2:
+                    await proxy.stop()
+            revoke(group, jti)
+            answers = await answers_until(view, jti, TokenStatus.REVOKED)
+            answers += [await view.of(jti) for _ in range(20)]
+            assert_never_passes_again(answers)
+            for connection in proxy.connections:
+                connection.to_client.delay = 0.0

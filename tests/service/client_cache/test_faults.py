@@ -1,0 +1,253 @@
+"""Whatever breaks between a process and Redis: a revoked token is refused, and good ones come back by themselves.
+
+A fault is judged by the order of answers: once a revoked token was refused, or unknown, it never passes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from oauth_core.policy.decision import TokenStatus
+from tests.service.client_cache.conftest import (
+    BOUND,
+    answers_until,
+    bring_to_life,
+    commands,
+    eventually,
+    learned,
+    revoke,
+    view_of,
+)
+from tests.service.client_cache.proxy import bad_link
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oauth_core.store.client_cache.client_cache import ClientCache
+    from tests.support.redis_server import RedisServer
+
+
+PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
+"""For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
+
+
+def assert_never_passes_again(answers: Sequence[TokenStatus]) -> None:
+    """After the first answer that is not ACTIVE, none is."""
+    refused = [answer is not TokenStatus.ACTIVE for answer in answers]
+    assert refused == sorted(refused), answers
+
+
+async def more_answers(view: ClientCache, jti: str) -> list[TokenStatus]:
+    """Answers over some more of the time in which something stale might turn up."""
+    answers = []
+    for _ in range(8):
+        answers.append(await view.of(jti))
+        await asyncio.sleep(BOUND / 4)
+    return answers
+
+
+async def another_link(view: ClientCache, links: int) -> None:
+    """Return once more than `links` were made."""
+    await eventually(lambda: view.counts.links > links)
+
+
+async def test_a_redis_that_dies_is_unknown_and_one_that_comes_back_empty_has_revoked_everything(
+    redis: RedisServer,
+) -> None:
+    async with view_of(redis) as view:
+        await learned(view, "live")
+        redis.kill()
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
+        redis.start()
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers
+        bring_to_life(redis, "live")
+        await learned(view, "live")
+
+
+async def test_a_redis_that_was_replaced_by_an_empty_one_between_two_questions_is_noticed(
+    redis: RedisServer,
+) -> None:
+    async with view_of(redis) as view:
+        await learned(view, "live")
+        redis.kill()
+        redis.start()
+        assert_never_passes_again(
+            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+        )
+
+
+async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_when_it_goes_on(
+    redis: RedisServer,
+) -> None:
+    async with view_of(redis, **PATIENT) as view:
+        await learned(view, "live")
+        redis.pause()
+        try:
+            assert view.known("live") is TokenStatus.ACTIVE, "a short silence is no reason to refuse"
+            answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
+            assert_never_passes_again(answers)
+        finally:
+            redis.resume()
+        await learned(view, "live")
+        revoke(redis, "live")
+        await answers_until(view, "live", TokenStatus.REVOKED)
+
+
+async def test_it_starts_without_redis_and_finds_it_later(redis: RedisServer) -> None:
+    redis.kill()
+    async with view_of(redis) as view:
+        assert await view.of("live") is TokenStatus.UNKNOWN
+        redis.start()
+        bring_to_life(redis, "live")
+        await learned(view, "live")
+
+
+@pytest.mark.parametrize("way", ["to_client", "to_redis", "both"])
+async def test_on_a_half_open_link_a_revoked_token_is_refused_by_asking_elsewhere(
+    redis: RedisServer, way: str
+) -> None:
+    """The link is dead, its ends do not know it, and new connections work."""
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
+        await learned(view, "live")
+        for connection in proxy.connections:
+            connection.to_client.is_swallowing = way in {"to_client", "both"}
+            connection.to_redis.is_swallowing = way in {"to_redis", "both"}
+        revoke(redis, "live")
+        assert_never_passes_again(
+            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+        )
+        bring_to_life(redis, "live")
+        await learned(view, "live")
+
+
+@pytest.mark.parametrize("new_connections_open", [True, False])
+async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_after_it(
+    redis: RedisServer, *, new_connections_open: bool
+) -> None:
+    bring_to_life(redis, "good")
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
+        await learned(view, "live")
+        await learned(view, "good")
+        proxy.is_swallowing = True
+        if not new_connections_open:
+            socket.rename(socket.with_suffix(".away"))
+        for connection in proxy.connections:
+            connection.to_client.is_swallowing = connection.to_redis.is_swallowing = True
+        revoke(redis, "live")
+        answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
+        assert_never_passes_again(answers)
+        assert await view.of("good") is TokenStatus.UNKNOWN
+        proxy.is_swallowing = False
+        if not new_connections_open:
+            socket.with_suffix(".away").rename(socket)
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers
+        await learned(view, "good")
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_meanwhile(
+    redis: RedisServer, is_revoked: bool
+) -> None:
+    async with view_of(redis, **PATIENT) as view:
+        await learned(view, "live")
+        links, asked = view.counts.links, commands(redis, "pttl")
+        if is_revoked:
+            revoke(redis, "live")
+        time.sleep(2 * PATIENT["bound"])  # noqa: ASYNC251 - the fault itself
+        assert view.known("live") is None
+        await eventually(lambda: view.is_linked)
+        assert view.known("live") is (None if is_revoked else TokenStatus.ACTIVE)
+        assert await view.of("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
+        assert view.counts.links == links
+        assert commands(redis, "pttl") - asked == is_revoked
+
+
+async def test_a_link_that_is_slow_but_within_the_bound_is_used(redis: RedisServer) -> None:
+    async with bad_link(redis.socket) as (proxy, socket):
+        proxy.delay = PATIENT["bound"] / 20
+        async with view_of(redis, socket=socket, **PATIENT) as view:
+            await learned(view, "live")
+            revoke(redis, "live")
+            assert_never_passes_again(
+                await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+            )
+            assert view.counts.links == 1
+
+
+async def test_what_arrives_later_than_the_bound_is_not_believed(redis: RedisServer) -> None:
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
+        await learned(view, "live")
+        proxy.delay = BOUND * 1.5
+        for connection in proxy.connections:
+            connection.to_client.delay = BOUND * 1.5
+        revoke(redis, "live")
+        answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
+        assert_never_passes_again(answers)
+        proxy.delay = 0
+        await answers_until(view, "live", TokenStatus.REVOKED)
+
+
+async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(redis: RedisServer) -> None:
+    async with view_of(redis) as view:
+        for turn in range(10):
+            jti = f"turn-{turn}"
+            bring_to_life(redis, jti)
+            await learned(view, jti)
+            links = view.counts.links
+            with redis.client() as client:
+                for connection in client.client_list():
+                    if connection["user"] == "check":
+                        assert client.client_kill_filter(_id=connection["id"])
+                client.delete(f"token:{jti}")
+            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
+            await another_link(view, links)
+
+
+async def test_a_token_that_was_revoked_while_there_was_no_link_is_refused_by_the_next(redis: RedisServer) -> None:
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
+        await learned(view, "live")
+        away = socket.with_suffix(".away")
+        socket.rename(away)
+        await proxy.stop()
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        revoke(redis, "live")
+        away.rename(socket)
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert TokenStatus.ACTIVE not in answers
+
+
+async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again(redis: RedisServer) -> None:
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket, timeout=60.0) as view:
+        await eventually(lambda: view.is_linked)
+        for connection in proxy.connections:
+            connection.to_redis.is_swallowing = True
+        assert await view.of("never-seen") is TokenStatus.REVOKED
+
+
+async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: RedisServer) -> None:
+    """Many tokens, revoked one by one, while the link is slowed, swallowed and cut in turn."""
+    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
+        for turn in range(24):
+            jti = f"turn-{turn}"
+            bring_to_life(redis, jti)
+            await learned(view, jti)
+            match turn % 4:
+                case 0:
+                    for connection in proxy.connections:
+                        connection.to_client.is_swallowing = True
+                case 1:
+                    for connection in proxy.connections:
+                        connection.to_client.delay = BOUND / 2
+                case 2:
+                    await proxy.stop()
+            revoke(redis, jti)
+            answers = await answers_until(view, jti, TokenStatus.REVOKED)
+            answers += [await view.of(jti) for _ in range(20)]
+            assert_never_passes_again(answers)

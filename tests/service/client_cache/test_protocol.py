@@ -1,0 +1,271 @@
+"""The protocol of the view against every order of events: a model of Redis, of the link, and of time.
+
+Redis here does what it promises and no more: it tells of a change once, to those who asked since the last time,
+and never of an expiry. The link keeps its order but for invalidations, which may overtake anything; it may
+swallow everything from some moment on; and it may be lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store.client_cache.token_cache import DEAD_FOR, Question, TokenCache
+from tests.service.client_cache.lives import FOREVER, Life, Lives
+
+BOUND = 10.0
+NAMES = ("a", "b")
+TOKENS = st.sampled_from(NAMES)
+Asked = Question[None]
+
+
+@dataclass
+class Redis(Lives):
+    """What is true, and what was noted about the one link."""
+
+    noted: set[str] = field(default_factory=set)
+
+
+class Protocol(RuleBasedStateMachine):
+    """A view, and all that can happen around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.redis = Redis()
+        self.view: TokenCache[None] = TokenCache(bound=BOUND, size=2, dead_size=2)
+        self.to_redis: list[tuple[str, Asked | float]] = []
+        self.to_view: list[tuple[str, Asked | float | str | None, int]] = []
+        self.is_dark = False
+        self.connect()
+        for jti in NAMES:
+            self.issue(jti, FOREVER)
+
+    def connect(self) -> None:
+        self.view.lost()
+        self.to_redis.clear()
+        self.to_view.clear()
+        self.redis.noted.clear()
+        self.is_dark = False
+
+    def tell(self, jti: str | None) -> None:
+        """Write an invalidation, if one is due."""
+        if jti is None:
+            self.redis.noted.clear()
+        elif jti in self.redis.noted:
+            self.redis.noted.remove(jti)
+        else:
+            return
+        if not self.is_dark:
+            self.to_view.append(("changed", jti, 0))
+
+    # -- what others do to tokens
+
+    @rule(jti=TOKENS, seconds=st.sampled_from([3.0, 12.0, FOREVER, FOREVER]))
+    def issue(self, jti: str, seconds: float) -> None:
+        """A token comes to life, or its life is changed."""
+        self.redis.begin(jti, self.now, self.now + seconds)
+        self.tell(jti)
+
+    @rule(jti=TOKENS)
+    def revoke(self, jti: str) -> None:
+        if self.redis.end(jti, self.now):
+            self.tell(jti)
+
+    def flush(self) -> None:
+        for jti in self.redis.lives:
+            self.redis.end(jti, self.now)
+        self.tell(None)
+
+    # -- what the process does
+
+    @rule(jti=TOKENS)
+    def ask(self, jti: str) -> None:
+        if self.view.known(jti, self.now) is None and self.view.under_way(jti) is None:
+            self.to_redis.append(("read", self.view.ask(jti, self.now, None)))
+
+    @rule()
+    def beat(self) -> None:
+        self.to_redis.append(("ping", self.now))
+
+    # -- what the link and Redis do
+
+    @precondition(lambda self: self.to_redis)
+    @rule()
+    def redis_answers_one(self) -> None:
+        kind, what = self.to_redis.pop(0)
+        milliseconds = 0
+        if isinstance(what, Question):
+            life = self.redis.life(what.jti, self.now)
+            self.redis.noted.add(what.jti)
+            milliseconds = -2 if life is None else self.milliseconds_of(life)
+        if not self.is_dark:
+            self.to_view.append((kind, what, milliseconds))
+
+    def milliseconds_of(self, life: Life) -> int:
+        return -1 if life.end == FOREVER else int((life.end - self.now) * 1000)
+
+    @precondition(lambda self: self.to_view)
+    @rule()
+    def one_arrives(self) -> None:
+        self.arrive(0)
+
+    @precondition(lambda self: any(kind == "changed" for kind, _, _ in self.to_view))
+    @rule(data=st.data())
+    def an_invalidation_overtakes(self, data: st.DataObject) -> None:
+        places = [place for place, (kind, _, _) in enumerate(self.to_view) if kind == "changed"]
+        self.arrive(data.draw(st.sampled_from(places)))
+
+    def arrive(self, place: int) -> None:
+        kind, what, milliseconds = self.to_view.pop(place)
+        if isinstance(what, Question):
+            told = self.view.learn(what, milliseconds, self.now)
+            assert told is None or self.redis.was(told, what.jti, self.now - BOUND, self.now)
+        elif isinstance(what, float):
+            self.view.answered(what)
+        elif what is None:
+            self.view.invalidate_all()
+        else:
+            assert kind == "changed"
+            self.view.invalidate(what)
+
+    def the_link_goes_dark(self) -> None:
+        """Everything that is on its way, and all that comes after it, is swallowed, and nobody notices."""
+        self.to_view.clear()
+        self.is_dark = True
+
+    @rule(what=st.sampled_from(["nothing", "flush", "dark", "dark", "lost"]))
+    def misfortune(self, what: str) -> None:
+        """Rarely enough that there is something to lose."""
+        match what:
+            case "flush":
+                self.flush()
+            case "dark":
+                self.the_link_goes_dark()
+            case "lost":
+                self.connect()
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 6.0, 9.5]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(jti=TOKENS)
+    def all_is_calm_and_one_is_asked_for(self, jti: str) -> None:
+        """With a good link the view learns: what it was told it then knows, and it is exactly true."""
+        if self.is_dark:
+            return
+        for _ in range(2):  # the first time, an old question may be under way
+            self.beat()
+            self.ask(jti)
+            while self.to_redis or self.to_view:
+                (self.redis_answers_one if self.to_redis else self.one_arrives)()
+        is_alive = self.redis.life(jti, self.now) is not None
+        assert self.view.known(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
+
+    # -- what must always hold
+
+    @invariant()
+    def nothing_is_believed_that_has_been_false_for_as_long_as_the_bound(self) -> None:
+        for jti in NAMES:
+            known = self.view.known(jti, self.now)
+            if known is not None:
+                assert self.redis.was(known, jti, self.now - BOUND, self.now), (jti, known)
+
+    @invariant()
+    def once_everything_has_arrived_what_is_believed_is_true(self) -> None:
+        if self.is_dark or self.to_view:
+            return
+        for jti in NAMES:
+            if self.view.known(jti, self.now) is TokenStatus.ACTIVE:
+                assert self.redis.life(jti, self.now) is not None, jti
+
+
+Protocol.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
+test_the_protocol_against_every_order_of_events = Protocol.TestCase
+
+
+def linked(bound: float = BOUND) -> TokenCache[None]:
+    view: TokenCache[None] = TokenCache(bound=bound, size=10, dead_size=10)
+    view.answered(0.0)
+    return view
+
+
+def test_an_answer_is_remembered_until_the_heartbeat_stops() -> None:
+    view = linked()
+    assert view.learn(view.ask("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
+    assert view.known("a", BOUND - 0.1) is TokenStatus.ACTIVE
+    assert view.known("a", BOUND) is None
+    view.answered(BOUND)
+    assert view.known("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
+
+
+def test_an_invalidation_that_overtakes_the_answer_is_not_lost() -> None:
+    view = linked()
+    question = view.ask("a", 0.0, None)
+    view.invalidate("a")
+    assert view.under_way("a") is None, "whoever asks now must ask anew"
+    assert view.learn(question, -1, 0.1) is TokenStatus.ACTIVE, "whoever asked before is told what was true then"
+    assert view.known("a", 0.2) is None
+
+
+def test_a_flush_overtakes_every_question() -> None:
+    view = linked()
+    question = view.ask("a", 0.0, None)
+    view.invalidate_all()
+    view.learn(question, -1, 0.1)
+    assert view.known("a", 0.2) is None
+
+
+def test_the_late_answer_of_an_overtaken_question_does_not_end_the_new_one() -> None:
+    view = linked()
+    old = view.ask("a", 0.0, None)
+    view.invalidate("a")
+    new = view.ask("a", 0.1, None)
+    view.learn(old, -1, 0.2)
+    assert view.under_way("a") is new
+    assert view.learn(new, -2, 0.3) is TokenStatus.REVOKED
+    assert view.known("a", 0.3) is TokenStatus.REVOKED
+
+
+def test_an_answer_that_was_on_its_way_for_too_long_is_not_told() -> None:
+    view = linked()
+    assert view.learn(view.ask("a", 0.0, None), -1, BOUND) is None
+    view.answered(BOUND)
+    assert view.known("a", BOUND) is None
+
+
+def test_a_token_is_not_believed_past_the_life_that_redis_told_even_if_redis_tells_no_more() -> None:
+    view = linked()
+    view.learn(view.ask("a", 1.0, None), 2000, 1.5)
+    assert view.known("a", 2.9) is TokenStatus.ACTIVE
+    assert view.known("a", 3.0) is None
+
+
+def test_a_dead_token_is_remembered_briefly() -> None:
+    view = linked()
+    view.learn(view.ask("a", 0.0, None), -2, 0.1)
+    assert view.known("a", DEAD_FOR - 0.1) is TokenStatus.REVOKED
+    assert view.known("a", DEAD_FOR) is None
+
+
+def test_dead_tokens_do_not_push_good_ones_out() -> None:
+    view: TokenCache[None] = TokenCache(bound=BOUND, size=2, dead_size=5)
+    view.answered(0.0)
+    view.learn(view.ask("good", 0.0, None), -1, 0.0)
+    for number in range(1000):
+        view.learn(view.ask(str(number), 0.0, None), -2, 0.0)
+    assert view.known("good", 0.1) is TokenStatus.ACTIVE
+    assert len(view) <= 11
+
+
+def test_a_lost_link_takes_everything_along() -> None:
+    view = linked()
+    view.learn(view.ask("a", 0.0, None), -1, 0.1)
+    view.lost()
+    assert view.known("a", 0.2) is None
+    view.answered(0.3)
+    assert view.known("a", 0.4) is None

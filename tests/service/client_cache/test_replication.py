@@ -1,0 +1,126 @@
+"""An operator is told whether what they took away would survive the primary, and if they were told so, it does."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.store import keyspace
+from oauth_core.store.connection import connect
+from oauth_core.store.replication import is_replicated
+from tests.service.client_cache.conftest import ADMIN_PASSWORD, bring_to_life, redis_settings, revoke
+from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels, until
+from tests.support.redis_server import running_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.redis_server import RedisServer
+
+Group = SentinelGroup | ClusterGroup
+WARNING = "no replica of Redis has confirmed it"
+
+
+@pytest.fixture(scope="module", params=[running_sentinels, running_cluster], ids=["sentinels", "cluster"])
+def group(request: pytest.FixtureRequest) -> Iterator[Group]:
+    """Several servers, which every test leaves as they are."""
+    with request.param(password=ADMIN_PASSWORD) as servers:
+        yield servers
+
+
+def replica_of(group: Group) -> RedisServer:
+    return group.replica() if isinstance(group, SentinelGroup) else group.replica_of_first()
+
+
+async def asked(url: str) -> bool:
+    """What is said of all that was written so far."""
+    settings = redis_settings(url, password=ADMIN_PASSWORD).model_copy(update={"redis_timeout": 3.0})
+    redis = connect(settings)
+    try:
+        return await is_replicated(redis, settings)
+    finally:
+        await redis.aclose()
+
+
+async def test_a_replica_that_follows_confirms_and_a_frozen_one_does_not(group: Group) -> None:
+    assert await asked(group.url())
+    replica = replica_of(group)
+    replica.pause()
+    try:
+        assert not await asked(group.url())
+    finally:
+        replica.resume()
+    assert await asked(group.url())
+
+
+async def test_one_server_has_nobody_to_wait_for() -> None:
+    with running_redis(password=ADMIN_PASSWORD) as server:
+        assert await asked(server.url())
+
+
+async def test_who_may_not_ask_is_told_that_nothing_is_confirmed(group: Group) -> None:
+    settings = redis_settings(group.url(user="nobody"), password="wrong")
+    redis = connect(settings)
+    try:
+        assert not await is_replicated(redis, settings)
+    finally:
+        await redis.aclose()
+
+
+def test_the_command_warns_when_no_replica_confirms_and_does_its_work_all_the_same(
+    group: Group, tmp_path: Path
+) -> None:
+    config = tmp_path / "portcullis.toml"
+    config.write_text('[[services]]\nname = "alpha"\nupstream = "http://127.0.0.1:9/mcp"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "portcullis", "services", "--config", str(config)]
+    command += ["isolate", "alpha", "--reason", "test", "--json"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BASE_DOMAIN": "example.com",
+        "MASTER_KEY": base64.b64encode(bytes(32)).decode(),
+        "GITHUB_CLIENT_ID": "id",
+        "GITHUB_CLIENT_SECRET": "secret",
+        "ALLOWED_GITHUB_USERS": "octo",
+        "REDIS_URL": group.url(),
+        "REDIS_PASSWORD": ADMIN_PASSWORD,
+        "REDIS_SENTINEL_PASSWORD": ADMIN_PASSWORD,
+    }
+
+    def isolate() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    done = isolate()
+    assert done.returncode == 0, done.stderr
+    assert WARNING not in done.stderr
+    replica = replica_of(group)
+    replica.pause()
+    try:
+        done = isolate()
+    finally:
+        replica.resume()
+    assert done.returncode == 0, done.stderr
+    assert '"isolated": true' in done.stdout
+    assert WARNING in done.stderr
+
+
+async def test_what_was_confirmed_is_still_revoked_when_the_primary_dies_at_that_moment() -> None:
+    with running_sentinels(password=ADMIN_PASSWORD) as group:
+        names = [f"token-{number}" for number in range(50)]
+        for jti in names:
+            bring_to_life(group, jti)
+        assert await asked(group.url())
+        for jti in names:
+            revoke(group, jti)
+        assert await asked(group.url())
+        old = group.primary()
+        old.kill()
+        group.wait_for_failover(old)
+        with group.client() as client:
+            until(client.ping)
+            assert client.exists(*map(keyspace.token, names)) == 0

@@ -1,0 +1,199 @@
+"""The view of servers behind real Sentinels: whatever happens to any of them, what was revoked stays refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store import keyspace
+from tests.service.client_cache.conftest import (
+    ADMIN_PASSWORD,
+    USERS,
+    answers_until,
+    bring_to_life,
+    eventually,
+    learned,
+    revoke,
+    view_over,
+)
+from tests.service.client_cache.test_faults import assert_never_passes_again, more_answers
+from tests.support.redis_groups import SentinelGroup, running_sentinels, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def group() -> Iterator[SentinelGroup]:
+    """Two servers and three Sentinels of the test's own, in which the token `live` is alive."""
+    with running_sentinels(password=ADMIN_PASSWORD, users=USERS) as servers:
+        bring_to_life(servers, "live")
+        _replicated(servers)
+        yield servers
+
+
+def _replicated(group: SentinelGroup) -> None:
+    with group.client() as client:
+        client.set("written", "all")
+        assert client.wait(1, 60_000) == 1
+
+
+def _url(group: SentinelGroup) -> str:
+    return group.url(user="check")
+
+
+async def test_a_primary_that_is_killed_is_followed_to_its_successor(group: SentinelGroup) -> None:
+    async with view_over(_url(group)) as view:
+        await learned(view, "live")
+        old = group.primary()
+        old.kill()
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        await asyncio.to_thread(group.wait_for_failover, old)
+        revoke(group, "live")
+        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        assert_never_passes_again([a for a in answers if a is not TokenStatus.UNKNOWN])
+        bring_to_life(group, "live")
+        await learned(view, "live")
+
+
+async def test_a_primary_that_was_frozen_and_wakes_as_a_stranger_is_not_believed(group: SentinelGroup) -> None:
+    """It still calls itself a primary, and has every token that was revoked meanwhile."""
+    async with view_over(_url(group)) as view:
+        await learned(view, "live")
+        old = group.primary()
+        old.pause()
+        try:
+            await asyncio.to_thread(group.wait_for_failover, old)
+            revoke(group, "live")
+            await answers_until(view, "live", TokenStatus.REVOKED)
+        finally:
+            old.resume()
+        with old.client() as client:
+            assert client.exists(keyspace.token("live")), "the test is about a server that does not know"
+        assert TokenStatus.ACTIVE not in await more_answers(view, "live")
+
+
+async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_about_is_not_trusted(
+    group: SentinelGroup,
+) -> None:
+    """That is what a process sees that is cut off together with the primary."""
+    async with view_over(_url(group)) as view:
+        await learned(view, "live")
+        first, second, _ = group.sentinels.values()
+        first.kill()
+        await learned(view, "live")
+        second.pause()
+        try:
+            await answers_until(view, "live", TokenStatus.UNKNOWN)
+            assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
+            assert not view.is_linked
+        finally:
+            second.resume()
+        await learned(view, "live")
+
+
+async def test_a_server_that_does_not_call_itself_the_primary_is_not_believed(group: SentinelGroup) -> None:
+    async with view_over(_url(group)) as view:
+        await learned(view, "live")
+        for sentinel in group.sentinels.values():
+            sentinel.pause()
+        try:
+            await answers_until(view, "live", TokenStatus.UNKNOWN)
+        finally:
+            for sentinel in group.sentinels.values():
+                sentinel.resume()
+        await learned(view, "live")
+        other = next(iter(group.servers.keys() - {_port_of_primary(group)}))
+        with group.client() as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", other)
+        await answers_until(view, "live", TokenStatus.UNKNOWN)
+
+
+def _port_of_primary(group: SentinelGroup) -> int:
+    primary = group.primary()
+    return next(port for port, server in group.servers.items() if server is primary)
+
+
+async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoked_pass(
+    group: SentinelGroup,
+) -> None:
+    names = [f"load-{number}" for number in range(60)]
+    for jti in names:
+        bring_to_life(group, jti)
+    async with view_over(_url(group)) as view:
+        answers: dict[str, list[TokenStatus]] = {jti: [] for jti in names}
+
+        async def ask() -> None:
+            while True:
+                for jti in names:
+                    answers[jti].append(await view.of(jti))
+                await asyncio.sleep(0.01)
+
+        await learned(view, "live")
+        asking = asyncio.create_task(ask())
+        _replicated(group)
+        old = group.primary()
+        with next(iter(group.sentinels.values())).client() as client:
+            client.execute_command("SENTINEL", "FAILOVER", "portcullis")
+        await asyncio.to_thread(group.wait_for_failover, old)
+        for jti in names[::2]:
+            await asyncio.to_thread(revoke, group, jti)
+        await answers_until(view, names[0], TokenStatus.REVOKED)
+        await learned(view, names[1])
+        await eventually(lambda: all(answers[jti][-1] is TokenStatus.REVOKED for jti in names[::2]))
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        for jti in names[::2]:
+            known = [answer for answer in answers[jti] if answer is not TokenStatus.UNKNOWN]
+            assert_never_passes_again(known)
+        assert all(TokenStatus.REVOKED not in answers[jti] for jti in names[1::2])
+
+
+async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_killed_come_back(
+    group: SentinelGroup,
+) -> None:
+    async with view_over(_url(group)) as view:
+        for turn in range(3):
+            await learned(view, "live")
+            links = view.counts.links
+            with group.client() as client:
+                for connection in client.client_list():
+                    if connection["user"] == "check":
+                        client.client_kill_filter(_id=connection["id"])
+                client.flushall()
+            assert_never_passes_again(await answers_until(view, "live", TokenStatus.REVOKED))
+            await eventually(lambda before=links: view.counts.links > before)  # type: ignore[misc]
+            bring_to_life(group, "live", ex=600 + turn)
+
+
+async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_revoked_everything(
+    group: SentinelGroup,
+) -> None:
+    async with view_over(_url(group)) as view:
+        await learned(view, "live")
+        primary = group.primary()
+        for sentinel in group.sentinels.values():
+            sentinel.pause()
+        primary.kill()
+        primary.start()
+        for sentinel in group.sentinels.values():
+            sentinel.resume()
+        assert_never_passes_again(
+            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+        )
+        bring_to_life(group, "live")
+        await learned(view, "live")
+
+
+async def test_it_starts_before_the_sentinels_do(group: SentinelGroup) -> None:
+    for sentinel in group.sentinels.values():
+        sentinel.kill()
+    async with view_over(_url(group)) as view:
+        assert await view.of("live") is TokenStatus.UNKNOWN
+        for sentinel in group.sentinels.values():
+            sentinel.start()
+        await learned(view, "live")
+    until(group.primary)

@@ -1,0 +1,233 @@
+"""What the view asks Redis, and how soon it hears of changes. Everything here is a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store import keyspace
+from tests.service.client_cache.conftest import (
+    STEADY,
+    answers_until,
+    bring_to_life,
+    commands,
+    eventually,
+    learned,
+    revoke,
+    view_of,
+)
+
+if TYPE_CHECKING:
+    from tests.support.redis_server import RedisServer
+
+LIVE = keyspace.token("live")
+
+
+async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await learned(view, "live")
+        before = commands(redis, "pttl") + commands(redis, "exists")
+        assert {await view.of("live") for _ in range(500)} == {TokenStatus.ACTIVE}
+        assert commands(redis, "pttl") + commands(redis, "exists") == before
+
+
+async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await eventually(lambda: view.is_linked)
+        answers = await asyncio.gather(*(view.of("live") for _ in range(300)))
+        assert set(answers) == {TokenStatus.ACTIVE}
+        assert commands(redis, "pttl") == 1
+        assert view.counts.shared == 299
+
+
+async def test_a_token_that_does_not_exist_is_asked_for_once_for_a_while(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await eventually(lambda: view.is_linked)
+        assert {await view.of("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
+        assert commands(redis, "pttl") == 1
+
+
+async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await eventually(lambda: view.is_linked)
+        assert await view.of("new") is TokenStatus.REVOKED
+        bring_to_life(redis, "new")
+        await answers_until(view, "new", TokenStatus.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("DEL", LIVE),
+        ("UNLINK", LIVE),
+        ("GETDEL", LIVE),
+        ("RENAME", LIVE, "elsewhere"),
+        ("PEXPIRE", LIVE, "1"),
+        ("PEXPIREAT", LIVE, "1"),
+        ("SET", LIVE, "again", "PX", "30"),
+        ("MOVE", LIVE, "1"),
+        ("EVAL", "return redis.call('DEL', KEYS[1])", "1", LIVE),
+        ("FLUSHALL",),
+        ("FLUSHALL", "ASYNC"),
+        ("FLUSHDB",),
+    ],
+    ids=lambda command: " ".join(command)[:30],
+)
+async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then_on(
+    redis: RedisServer, change: tuple[str, ...]
+) -> None:
+    async with view_of(redis, **STEADY) as view, view_of(redis, **STEADY) as other_process:
+        await learned(view, "live")
+        await learned(other_process, "live")
+        with redis.client() as client:
+            client.execute_command(*change)
+        for each in (view, other_process):
+            await answers_until(each, "live", TokenStatus.REVOKED)
+            assert {await each.of("live") for _ in range(50)} == {TokenStatus.REVOKED}
+            assert each.counts.links == 1, "and the link was good all the time"
+
+
+async def test_a_token_that_nobody_touches_ends_with_its_life(redis: RedisServer) -> None:
+    bring_to_life(redis, "short", px=300)
+    async with view_of(redis, **STEADY) as view:
+        await learned(view, "short")
+        await answers_until(view, "short", TokenStatus.REVOKED)
+
+
+async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) -> None:
+    bring_to_life(redis, "other")
+    async with view_of(redis, **STEADY) as view:
+        await learned(view, "live")
+        await learned(view, "other")
+        revoke(redis, "live")
+        await answers_until(view, "live", TokenStatus.REVOKED)
+        assert view.known("other") is TokenStatus.ACTIVE
+
+
+async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
+    """What Redis said and the question that came after it wait for the process: it hears Redis first."""
+    loop = asyncio.get_running_loop()
+    async with view_of(redis, **STEADY) as view:
+        for number in range(20):
+            bring_to_life(redis, f"live-{number}")
+            await learned(view, f"live-{number}")
+            end, other_end = socket.socketpair()
+            answered: asyncio.Future[tuple[TokenStatus | None, asyncio.Task[TokenStatus]]] = loop.create_future()
+
+            def answer(jti: str = f"live-{number}", answered: asyncio.Future[Any] = answered) -> None:
+                answered.set_result((view.known(jti), loop.create_task(view.of(jti))))
+
+            loop.add_reader(end, answer)
+            # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of
+            # it in one go, in any order; when it answers again, both have left.
+            revoke(redis, f"live-{number}")
+            with redis.client() as client:
+                client.ping()
+            other_end.send(b"?")
+            known, asked = await answered
+            loop.remove_reader(end)
+            assert known is not TokenStatus.ACTIVE
+            assert await asked is TokenStatus.REVOKED
+            end.close()
+            other_end.close()
+
+
+async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await eventually(lambda: view.is_linked)
+        for document in ("first", "second"):
+            view.published_keys.changed.clear()
+            await view.published_keys.read()
+            with redis.client() as client:
+                client.set(keyspace.JWKS, document)
+            await asyncio.wait_for(view.published_keys.changed.wait(), 60)
+            assert await view.published_keys.read() == document.encode()
+
+
+async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost_the_link(
+    redis: RedisServer,
+) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await learned(view, "live")
+        with redis.client() as client:
+            client.lpush(keyspace.JWKS, "a list")
+        with pytest.raises(ValueError, match="no text"):
+            await view.published_keys.read()
+        assert view.known("live") is TokenStatus.ACTIVE
+        assert view.counts.links == 1
+
+
+async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(redis: RedisServer) -> None:
+    with redis.client() as client:
+        client.mset({keyspace.token(f"t{number}"): "grant" for number in range(500)})
+    async with view_of(redis, **STEADY, remembered=50, remembered_dead=10) as view:
+        await eventually(lambda: view.is_linked)
+        assert {await view.of(f"t{number}") for number in range(500)} == {TokenStatus.ACTIVE}
+        assert {await view.of(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
+        assert len(view) <= 2 * (50 + 10)
+        assert view.known("t0") is None
+        assert view.known("t499") is TokenStatus.ACTIVE, "garbage does not push good tokens out"
+        assert await view.of("t0") is TokenStatus.ACTIVE
+
+
+async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY, concurrent=5) as view:
+        await learned(view, "live")
+        redis.pause()
+        try:
+            waiting = [asyncio.create_task(view.of(f"new-{number}")) for number in range(5)]
+            await asyncio.sleep(0)
+            assert await view.of("one-too-many") is TokenStatus.UNKNOWN
+            assert view.counts.refused == 1
+            assert not any(task.done() for task in waiting)
+            assert await view.of("live") is TokenStatus.ACTIVE, "what is known needs no asking"
+        finally:
+            redis.resume()
+        assert set(await asyncio.gather(*waiting)) == {TokenStatus.REVOKED}
+        assert await view.of("one-too-many") is TokenStatus.REVOKED, "and there is room again"
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_along(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY) as view:
+        await eventually(lambda: view.is_linked)
+        first, second = (asyncio.create_task(view.of("live")) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second is TokenStatus.ACTIVE
+        assert commands(redis, "pttl") == 1
+        assert view.counts.links == 1
+
+
+async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(redis: RedisServer) -> None:
+    async with view_of(redis, **STEADY, user="untold") as view:
+        assert await view.of("live") is TokenStatus.ACTIVE
+        assert view.known("live") is None, "but nothing is remembered"
+        revoke(redis, "live")
+        assert await view.of("live") is TokenStatus.REVOKED
+        assert view.counts.links == 0
+
+
+async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_the_bound_without(
+    redis: RedisServer,
+) -> None:
+    async with view_of(redis, bound=2.0, timeout=2.0) as view:
+        document = view.isolated_services
+        await eventually(lambda: not document.is_current)  # it was never read
+        await eventually(lambda: view.is_linked)
+        assert await document.read() is None
+        await asyncio.sleep(3)
+        await eventually(lambda: document.is_current)  # nobody told of a change
+        document.changed.clear()
+        with redis.client() as client:
+            client.set(keyspace.ISOLATED_SERVICES, "{}")
+            await asyncio.wait_for(document.changed.wait(), 60)
+            await eventually(lambda: not document.is_current)
+            assert await document.read() == b"{}"
+            await eventually(lambda: document.is_current)
+            client.set(keyspace.JWKS, "another document")
+        await asyncio.wait_for(view.published_keys.changed.wait(), 60)
+        await eventually(lambda: document.is_current)

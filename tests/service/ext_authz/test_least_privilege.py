@@ -1,0 +1,73 @@
+"""The check service's Redis user can do what it must and nothing else."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from oauth_core.store import keyspace
+from tests.service.ext_authz.conftest import PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+def as_check(redis: RedisServer) -> Iterator[Redis]:
+    """A connection with the rights of the check service."""
+    with closing(Redis(unix_socket_path=str(redis.socket), username="check", password=PASSWORD)) as client:
+        yield client
+
+
+def test_it_can_ask_for_tokens_and_read_the_public_keys(as_check: Redis) -> None:
+    assert as_check.exists(keyspace.token("nobody")) == 0
+    assert as_check.get(keyspace.JWKS)
+    assert as_check.get(keyspace.ISOLATED_SERVICES) is None
+    assert as_check.ping()
+
+
+def test_it_can_be_told_of_changes_to_what_it_read(as_check: Redis) -> None:
+    assert as_check.execute_command("CLIENT", "TRACKING", "OFF") == b"OK"  # type: ignore[no-untyped-call]
+    assert as_check.pttl(keyspace.token("nobody")) == -2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SET", keyspace.token("mine"), "grant"),
+        ("DEL", keyspace.token("mine")),
+        ("EXPIRE", keyspace.token("mine"), "1"),
+        ("SET", keyspace.JWKS, "{}"),
+        ("DEL", keyspace.ISOLATED_SERVICES),
+        ("SET", keyspace.ISOLATED_SERVICES, "{}"),
+        ("GET", keyspace.KEYRING),
+        ("EXISTS", keyspace.client("x")),
+        ("HGETALL", keyspace.grant("x")),
+        ("GET", keyspace.grant("x")),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "requirepass"),
+        ("ACL", "LIST"),
+        ("EVAL", "return 1", "0"),
+        ("PUBLISH", "x", "y"),
+        ("SUBSCRIBE", "x"),
+        ("SUBSCRIBE", "__redis__:invalidate"),
+        ("CLIENT", "LIST"),
+        ("CLIENT", "KILL", "ID", "1"),
+        ("CLIENT", "PAUSE", "1"),
+        ("PTTL", keyspace.client("x")),
+        ("MONITOR",),
+        ("SHUTDOWN",),
+    ],
+    ids=" ".join,
+)
+def test_it_can_do_nothing_else(as_check: Redis, command: tuple[Any, ...]) -> None:
+    with pytest.raises(NoPermissionError):
+        as_check.execute_command(*command)  # type: ignore[no-untyped-call]

@@ -1,0 +1,87 @@
+"""Asking Redis whether a token lives: what each answer means, and that no answer comes in time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.store import keyspace
+from oauth_core.store.client_cache.token_status import RedisTokenStatus
+from tests.service.ext_authz.conftest import PASSWORD, remember
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.redis_server import RedisServer
+
+
+@asynccontextmanager
+async def connected(socket: Path) -> AsyncIterator[Redis]:
+    """As the check service connects."""
+    redis = Redis(unix_socket_path=str(socket), username="check", password=PASSWORD, protocol=2)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def slowed(redis: RedisServer, seconds: float, folder: Path) -> AsyncIterator[Path]:
+    """A socket that leads to `redis` and holds each of its answers back."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+        while data := await reader.read(65536):
+            await asyncio.sleep(delay)
+            writer.write(data)
+            await writer.drain()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(str(redis.socket))
+        back = asyncio.create_task(carry(far_reader, writer, seconds))
+        await carry(reader, far_writer, 0)
+        back.cancel()
+        await asyncio.gather(back, return_exceptions=True)
+        for end in (far_writer, writer):
+            end.close()
+            await end.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.create_task(connect(reader, writer)))
+
+    connections: list[asyncio.Task[None]] = []
+    socket = folder / "slow.sock"
+    async with await asyncio.start_unix_server(accept, socket):
+        try:
+            yield socket
+        finally:
+            await asyncio.gather(*connections)
+
+
+async def test_a_stored_token_is_active_and_any_other_is_revoked(redis: RedisServer) -> None:
+    remember(redis, "lives")
+    async with connected(redis.socket) as client:
+        liveness = RedisTokenStatus(client, timeout=60)
+        assert await liveness.of("lives") is TokenStatus.ACTIVE
+        assert await liveness.of("never-was") is TokenStatus.REVOKED
+        assert await liveness.of("*") is TokenStatus.REVOKED
+
+
+async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer) -> None:
+    remember(redis, "over")
+    with redis.client() as admin:
+        admin.pexpireat(keyspace.token("over"), 1)
+    async with connected(redis.socket) as client:
+        assert await RedisTokenStatus(client, timeout=60).of("over") is TokenStatus.REVOKED
+
+
+async def test_the_deadline_is_for_the_whole_look_up_and_not_for_each_step(redis: RedisServer) -> None:
+    remember(redis, "lives")
+    async with slowed(redis, 0.15, redis.socket.parent) as socket, connected(socket) as client:
+        # Connecting takes several answers, each well within the deadline, but together they are over it.
+        assert await RedisTokenStatus(client, timeout=0.25).of("lives") is TokenStatus.UNKNOWN
+        assert await RedisTokenStatus(client, timeout=60).of("lives") is TokenStatus.ACTIVE

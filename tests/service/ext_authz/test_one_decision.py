@@ -1,0 +1,250 @@
+"""Every check goes through the one decision, also where the token and the verdict on it are remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ext_authz.decision import check, envoy_messages, verified_token_cache
+from ext_authz.decision.fair_queue import FairQueue
+from oauth_core.model import AccessClaims, Service
+from oauth_core.policy import decision, mcp_request
+from oauth_core.policy.decision import Allow, DecisionContext, Deny, DenyReason, StaticInput, Verdict
+from oauth_core.policy.permissions import Permissions
+from oauth_core.policy.rbac import RbacPolicy, Role
+from oauth_core.policy.resources import ServiceIndex
+from oauth_core.tokens import access_tokens
+from oauth_core.tokens.access_tokens import Verified
+from tests.service.ext_authz.test_check import SERVICE, Recorder, Remembers, authorizer
+from tests.service.ext_authz.test_rules import READ, RULED, Slow, policy_of
+from tests.service.ext_authz.test_rules import subject as ruled
+from tests.support.check_messages import check_request, read_answer
+from tests.support.tokens import mint
+
+if TYPE_CHECKING:
+    from ext_authz.decision.check import Authorizer
+    from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys
+
+
+async def remembering(key: SigningKey, message: bytes) -> Authorizer:
+    """A check service that has let `message` through, and lets it through again without waiting."""
+    subject = await authorizer(key, Recorder(), Remembers())
+    assert read_answer(await subject.check(message)).status == 200
+    assert at_once(subject, message) == 200
+    return subject
+
+
+def at_once(subject: Authorizer, message: bytes) -> int:
+    answer = subject.check_now(message)
+    assert isinstance(answer, bytes), "a remembered token is answered without waiting"
+    return read_answer(answer).status
+
+
+async def test_a_rule_in_the_dynamic_half_counts_for_a_remembered_token_at_once(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    is_night = False
+
+    def decide(context: DecisionContext) -> Allow | Deny:
+        return Deny(DenyReason.FORBIDDEN_BY_POLICY, context.claims) if is_night else decision.decide(context)
+
+    monkeypatch.setattr(check, "decide", decide)
+    assert at_once(subject, message) == 200
+    is_night = True
+    assert at_once(subject, message) == 403
+    is_night = False
+    assert at_once(subject, message) == 200
+
+
+async def test_the_static_half_is_asked_once_and_again_under_another_policy(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[StaticInput] = []
+
+    def judge(one: StaticInput) -> Verdict:
+        given.append(one)
+        return decision.judge_token(one)
+
+    monkeypatch.setattr(verified_token_cache, "judge_token", judge)
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    assert at_once(subject, message) == 200
+    assert len(given) == 1, "the verdict is remembered"
+
+    nothing = RbacPolicy.of(
+        (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
+    )
+    subject.use(ServiceIndex([SERVICE]), nothing)
+    assert at_once(subject, message) == 403
+    assert at_once(subject, message) == 403
+    assert len(given) == 2
+    assert [one.policy for one in given][1] is nothing
+
+
+async def test_a_service_that_is_loaded_anew_is_judged_anew(key: SigningKey) -> None:
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    other = dataclasses.replace(SERVICE, resource=f"{SERVICE.resource}/other")
+    subject.use(ServiceIndex([other]), RbacPolicy.of((), [other]))
+    assert at_once(subject, message) != 200
+
+
+def test_the_static_half_cannot_see_what_changes_between_two_requests() -> None:
+    assert StaticInput._fields == ("claims", "service", "policy")
+    for kind in (AccessClaims, Service, RbacPolicy):
+        assert dataclasses.is_dataclass(kind)
+        assert vars(kind)["__dataclass_params__"].frozen, (
+            f"{kind.__name__} can change while a verdict on it is remembered"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Extended(AccessClaims):
+    """Claims with one more, as a later version may have."""
+
+    department: str | None = None
+
+
+async def test_a_new_optional_claim_reaches_both_halves(key: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify = access_tokens.verify
+    seen: list[AccessClaims | None] = []
+
+    def extended(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verified:
+        found = verify(token, keys, issuer=issuer, now=now)
+        assert isinstance(found, Verified)
+        names = [field.name for field in dataclasses.fields(AccessClaims)]
+        return Verified(Extended(**{name: getattr(found.claims, name) for name in names}, department="physics"))
+
+    def judge(one: StaticInput) -> Verdict:
+        seen.append(one.claims)
+        return decision.judge_token(one)
+
+    def decide(context: DecisionContext) -> Allow | Deny:
+        seen.append(context.claims)
+        return decision.decide(context)
+
+    monkeypatch.setattr(access_tokens, "verify", extended)
+    monkeypatch.setattr(verified_token_cache, "judge_token", judge)
+    monkeypatch.setattr(check, "decide", decide)
+    message = check_request(token=mint(key))
+    subject = await remembering(key, message)
+    assert at_once(subject, message) == 200
+    assert len(seen) >= 3
+    assert {getattr(claims, "department", None) for claims in seen} == {"physics"}
+
+
+async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = envoy_messages.decode, []
+
+    def counted(message: bytes, *rest: envoy_messages.Names) -> object:
+        decoded.append(message)
+        return decode(message, *rest)
+
+    monkeypatch.setattr(envoy_messages, "decode", counted)
+    subject = await authorizer(key, Recorder())
+    message = check_request(token=mint(key))
+    pending = subject.check_now(message)
+    assert not isinstance(pending, bytes)
+    assert read_answer(await subject.finish(pending)).status == 200
+    assert decoded == [message]
+
+
+async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_while_its_check_waits(
+    key: SigningKey,
+) -> None:
+    status = Slow()
+    status.held = asyncio.Event()
+    authorizer, _ = await ruled(key, RULED, policy_of(READ), status)
+    bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
+    extensions = {"portcullis.step": "headers", "portcullis.body_bytes": "1000"}
+    headers = {"authorization": f"DPoP {bound}", "content-length": "5"}
+    waiting = asyncio.create_task(authorizer.check(check_request(headers=headers, extensions=extensions)))
+    await asyncio.sleep(0)
+    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.of((), [SERVICE]))
+    status.held.set()
+    assert read_answer(await waiting).status == 401
+
+
+async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis_is_not_asked(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, message = int(time.time()), check_request(token=mint(key))
+    subject = await authorizer(key, Recorder(), Remembers(), clock=lambda: now)
+    assert read_answer(await subject.check(message)).status == 200
+
+    def asked(*_: object) -> None:
+        raise AssertionError("it is refused before anything is looked up for it")
+
+    now += 10_000
+    monkeypatch.setattr(Remembers, "known", asked)
+    monkeypatch.setattr(mcp_request, "read", asked)
+    assert at_once(subject, message) == 401
+
+
+async def test_a_token_that_expires_while_its_check_waits_is_recorded_with_its_person(key: SigningKey) -> None:
+    status, now = Slow(), int(time.time())
+    sink, message = Recorder(), check_request(token=mint(key))
+    subject = await authorizer(key, sink, status, clock=lambda: now)
+    assert read_answer(await subject.check(message)).status == 200
+    sink.events.clear()
+    status.held = asyncio.Event()
+    waiting = asyncio.create_task(subject.check(message))
+    await asyncio.sleep(0)  # the token is remembered, so its status is asked for at once
+    now += 10_000
+    status.held.set()
+    assert read_answer(await waiting).status == 401
+    assert [event.user for event in sink.events] == ["octocat"]
+
+
+async def test_rights_are_worked_out_only_for_the_services_that_a_token_is_meant_for(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rights(*_: object) -> None:
+        raise AssertionError("nothing depends on them")
+
+    monkeypatch.setattr(decision, "rights_of", rights)
+    subject = await authorizer(key, Recorder(), Remembers())
+    message = check_request(token=mint(key, aud=("https://mcp.example/other",)))
+    assert read_answer(await subject.check(message)).status == 401
+    assert at_once(subject, message) == 401
+
+
+async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(FairQueue, "rest", lambda _self, seconds: rests.append(seconds))
+    subject = await authorizer(key, Recorder(), Remembers())
+    elsewhere = check_request(token=mint(key, aud=("https://mcp.example/other",)))
+    await subject.check(elsewhere)
+    rests.clear()
+    for number in range(5):
+        assert at_once(subject, elsewhere) == 401
+        assert read_answer(await subject.check(check_request(token=mint(key, jti=f"new-{number}")))).status == 200
+    assert rests == []
+
+
+@pytest.mark.parametrize("credentials", ["good", "garbage", None])
+async def test_what_is_answered_at_once_looks_its_service_up_once(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch, credentials: str | None
+) -> None:
+    good = mint(key)
+    subject = await remembering(key, check_request(token=good))
+    look_up, looked_up = ServiceIndex.by_request, []
+
+    def counted(index: ServiceIndex, host: str, path: str) -> Service | None:
+        looked_up.append(path)
+        return look_up(index, host, path)
+
+    monkeypatch.setattr(ServiceIndex, "by_request", counted)
+    at_once(subject, check_request(token=good if credentials == "good" else credentials))
+    assert len(looked_up) == 1

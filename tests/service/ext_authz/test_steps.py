@@ -1,0 +1,176 @@
+"""A request that Envoy asks about several times: by its headers first, and only then with its body."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.policy.decision import DenyReason
+from oauth_core.policy.rbac import RbacPolicy
+from oauth_core.policy.resources import ServiceIndex
+from tests.service.ext_authz.test_check import SERVICE
+from tests.service.ext_authz.test_rules import JSON, READ, RULED, WRITE, policy_of, subject, token
+from tests.support.check_messages import Answer, check_request, read_answer
+from tests.support.tokens import mint
+
+if TYPE_CHECKING:
+    from ext_authz.decision.check import Authorizer
+    from oauth_core.jose.signing_keys import SigningKey
+
+HEADERS = {"portcullis.service": "time", "portcullis.step": "headers"}
+REFUSAL = HEADERS | {"portcullis.step": "refusal"}
+BODY_FOLLOWS = {"portcullis.body_bytes": "1000"}
+GO_ON = {"undecided", "refused"}
+
+
+def call(tool: str = "get_time", **more: object) -> bytes:
+    message = {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": tool, **more}, "id": "call-7"}
+    return json.dumps(message).encode()
+
+
+async def ask(
+    authorizer: Authorizer,
+    credentials: str | None,
+    extensions: dict[str, str],
+    body: bytes = b"",
+    **headers: str,
+) -> Answer:
+    sent = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
+    message = check_request(token=credentials, body=body, headers=sent, extensions=extensions)
+    return read_answer(await authorizer.check(message))
+
+
+async def test_a_good_token_is_let_go_on_to_the_check_of_its_body_and_nothing_is_added(key: SigningKey) -> None:
+    authorizer, sink = await subject(key, RULED, policy_of(READ))
+    first = await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS, content_length="100")
+    assert (first.status, first.headers, first.removed) == (200, {}, ())
+    assert first.metadata["decision"] == "undecided", "which makes Envoy ask again"
+    assert sink.events == [], "it is not decided, so there is nothing to record"
+    allowed = await ask(authorizer, token(key), {"portcullis.service": "time"}, call())
+    assert allowed.metadata["decision"] == "allowed"
+    denied = await ask(authorizer, token(key), {"portcullis.service": "time"}, call("set_time"))
+    assert (denied.status, denied.json["id"]) == (403, "call-7")
+    assert denied.json["error"]["message"] == "You may not do this here."
+
+
+@pytest.mark.parametrize("step", [HEADERS, REFUSAL, HEADERS | BODY_FOLLOWS, REFUSAL | BODY_FOLLOWS])
+async def test_without_a_good_token_the_headers_are_enough_to_refuse(
+    key: SigningKey, step: dict[str, str]
+) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    for credentials in (None, "garbage", mint(key, exp=1), mint(key, aud=("https://elsewhere.example",))):
+        answer = await ask(authorizer, credentials, step)
+        assert answer.status == 401
+        assert answer.metadata["decision"] == "denied"
+
+
+async def test_who_may_do_nothing_there_is_refused_by_the_next_check_with_the_id(key: SigningKey) -> None:
+    for service in (SERVICE, RULED):
+        authorizer, sink = await subject(key, service, policy_of("mcp.other"))
+        follows = BODY_FOLLOWS if service is RULED else {}
+        first = await ask(authorizer, token(key), HEADERS | follows)
+        assert (first.status, first.headers, first.metadata["decision"]) == (200, {}, "refused")
+        assert sink.events == []
+        second = await ask(
+            authorizer, token(key), REFUSAL | follows, call()[:60], x_envoy_auth_partial_body="true"
+        )
+        assert second.status == 403
+        assert second.json["error"]["data"]["error"] == "access_denied"
+        assert second.json["id"] is None, "the beginning does not have it"
+        second = await ask(authorizer, token(key), REFUSAL | follows, call())
+        assert (second.status, second.json["id"]) == (403, "call-7")
+        assert [event.reason for event in sink.events] == [DenyReason.FORBIDDEN_BY_POLICY] * 2
+
+
+async def test_a_body_that_says_it_is_too_large_is_refused_with_the_id_from_its_beginning(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    first = await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS, content_length="1001")
+    assert first.metadata["decision"] == "refused"
+    beginning = b'{"id":5,"jsonrpc":"2.0","method":"tools/call","params":{"na'
+    second = await ask(
+        authorizer,
+        token(key),
+        REFUSAL | BODY_FOLLOWS,
+        beginning,
+        content_length="1001",
+        x_envoy_auth_partial_body="true",
+    )
+    assert (second.status, second.json["id"]) == (413, 5)
+
+
+async def test_no_step_but_the_last_lets_a_call_through_where_there_are_rules(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
+    for step in (HEADERS, REFUSAL):
+        answer = await ask(authorizer, token(key), step | BODY_FOLLOWS, call())
+        assert answer.metadata["decision"] in GO_ON
+        # The service got its first rule after Envoy was configured: no filter with a body follows.
+        answer = await ask(authorizer, token(key), step, call())
+        assert answer.status == 503
+        assert answer.metadata["reason"] == DenyReason.BODY_NOT_SENT
+
+
+async def test_a_service_without_rules_is_decided_by_headers_for_good(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
+    for _ in range(2):  # the second from memory
+        answer = await ask(authorizer, token(key), HEADERS)
+        assert answer.metadata["decision"] == "allowed"
+        assert answer.identity["x-user-name"]
+    authorizer.use(ServiceIndex([replace(RULED)]), policy_of(READ))
+    assert (await ask(authorizer, token(key), HEADERS)).status in {400, 503}, "and never so once it has rules"
+
+
+@pytest.mark.parametrize(
+    "request_id", [7, -1, "seven", 'say "hi"\n\\', "\u00fc\u202e\U0001f642", "%REQ(:path)%", ""]
+)
+async def test_what_may_go_on_has_its_id_as_json_for_the_answers_of_envoy(
+    key: SigningKey, request_id: str | int
+) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "ping"}, ensure_ascii=False).encode()
+    for step in ({"portcullis.service": "time"}, REFUSAL | BODY_FOLLOWS):
+        answer = await ask(authorizer, token(key), step, body, content_length=str(len(body)))
+        assert answer.status == 200
+        assert answer.request_id is not None
+        assert answer.request_id.isascii()
+        assert answer.request_id.isprintable()
+        assert json.loads(answer.request_id) == request_id
+
+
+@pytest.mark.parametrize("member", ['"id":"' + "x" * 1000 + '",', '"id":99999999999999999999999,', ""])
+async def test_an_id_without_bounds_is_left_out(key: SigningKey, member: str) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    body = ("{" + member + '"jsonrpc":"2.0","method":"ping"}').encode()
+    answer = await ask(authorizer, token(key), {"portcullis.service": "time"}, body)
+    assert (answer.status, answer.request_id) == (200, None)
+
+
+async def test_a_body_of_unknown_length_has_its_id_read_before_envoy_holds_all_of_it(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    assert (await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS)).metadata["decision"] == "refused"
+    beginning = await ask(
+        authorizer, token(key), REFUSAL | BODY_FOLLOWS, call()[:-5] + b"5", x_envoy_auth_partial_body="true"
+    )
+    assert beginning.metadata["decision"] == "undecided"
+    beginning = await ask(
+        authorizer, token(key), REFUSAL | BODY_FOLLOWS, b'{"id":5,"me', x_envoy_auth_partial_body="true"
+    )
+    assert (beginning.metadata["decision"], beginning.request_id) == ("undecided", "5")
+
+
+async def test_a_bound_token_is_refused_with_the_id_too_where_the_body_is_read(key: SigningKey) -> None:
+    bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
+    credentials = f"DPoP {bound}"
+    authorizer, _ = await subject(key, RULED, policy_of("mcp.other"))
+    first = await ask(authorizer, None, HEADERS | BODY_FOLLOWS, authorization=credentials, content_length="100")
+    assert first.metadata["decision"] == "refused", first
+    refused = await ask(authorizer, None, REFUSAL | BODY_FOLLOWS, call(), authorization=credentials)
+    assert (refused.status, refused.json["id"]) == (403, "call-7")
+    authorizer, _ = await subject(key, RULED, policy_of(READ))
+    assert (
+        await ask(authorizer, None, HEADERS | BODY_FOLLOWS, authorization=credentials, content_length="100")
+    ).metadata["decision"] == "undecided"
+    refused = await ask(authorizer, None, {"portcullis.service": "time"}, call(), authorization=credentials)
+    assert (refused.status, refused.json["id"]) == (401, "call-7"), "and it has no good proof"

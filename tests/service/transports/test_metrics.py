@@ -1,0 +1,183 @@
+"""What Prometheus reads: every answer, by worker and summed; a replaced worker takes nothing back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ext_authz.metrics.families import FAMILIES
+from tests.service.ext_authz.conftest import environ
+from tests.support.authz_process import check_call, running_authz
+from tests.support.check_messages import check_request, read_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.service.ext_authz.conftest import Issue
+    from tests.support.authz_process import AuthzProcess
+    from tests.support.redis_server import RedisServer
+
+_PATIENCE = 60.0
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def fetch(place: Path, target: str = "/metrics", method: str = "GET") -> tuple[int, str]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_PATIENCE)
+        client.connect(str(place))
+        client.sendall(f"{method} {target} HTTP/1.1\r\nHost: metrics\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split(" ")[1]), body
+
+
+def samples(place: Path, target: str = "/metrics") -> Samples:
+    status, text = fetch(place, target)
+    assert status == 200
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    return found.get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+def eventually(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
+        yield Path(folder) / "metrics.sock"
+
+
+@pytest.fixture(scope="module")
+def measured(redis: RedisServer, transport: str, place: Path) -> Iterator[AuthzProcess]:
+    """Two workers that tell what they count."""
+    settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", METRICS_LISTEN=f"unix:{place}")
+    with running_authz(settings) as authz:
+        authz.wait_for_health("SERVING")
+        eventually(lambda: sum(event["event"] == "worker.ready" for event in authz.log()) == 2)
+        yield authz
+
+
+def ask(address: str, message: bytes) -> int:
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        return read_answer(check_call(channel)(message, timeout=60)).status
+
+
+def test_answers_are_counted_by_outcome_and_worker(measured: AuthzProcess, place: Path, issue: Issue) -> None:
+    before, summed = samples(place), samples(place, "/metrics/sum")
+    token = issue()
+    for _ in range(3):
+        assert ask(measured.address, check_request(token=token)) == 200
+    assert ask(f"{measured.address}.1", check_request(token="not-a-token")) == 401
+
+    def grown(name: str, **labels: str) -> float:
+        return value(samples(place), name, **labels) - value(before, name, **labels)
+
+    eventually(lambda: grown("portcullis_check_seconds_count", worker="0", outcome="allowed") == 3)
+    eventually(lambda: grown("portcullis_checks_refused_total", worker="1", reason="malformed_token") == 1)
+    assert grown("portcullis_check_seconds_bucket", worker="0", outcome="allowed", le="+Inf") == 3
+    assert grown("portcullis_check_seconds_sum", worker="0", outcome="allowed") > 0
+    assert grown("portcullis_memory_hits_total", worker="0") == 2
+    assert grown("portcullis_memory_misses_total", worker="0") == 1
+    assert grown("portcullis_signatures_total", worker="0", result="good") == 1
+    assert grown("portcullis_check_seconds_count", worker="1", outcome="denied") == 1
+
+    def together(name: str, **labels: str) -> float:
+        return value(samples(place, "/metrics/sum"), name, **labels) - value(summed, name, **labels)
+
+    assert together("portcullis_check_seconds_count", outcome="allowed") == 3
+    assert together("portcullis_check_seconds_count", outcome="denied") == 1
+
+
+def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> None:
+    assert measured.health() == "SERVING"
+    eventually(lambda: value(samples(place, "/metrics/sum"), "portcullis_worker_up") == 2)
+    eventually(lambda: value(samples(place), "portcullis_link_up", worker="1") == 1)
+    # On a slow machine one look may come late; what was confirmed a moment ago is the usual case.
+    eventually(lambda: 0 <= value(samples(place), "portcullis_staleness_seconds", worker="0") < 1)
+    found = samples(place)
+    assert value(found, "portcullis_keys_fresh", worker="0") == 1
+    assert value(found, "portcullis_redis_questions_waiting", worker="0") == 0
+    assert value(found, "portcullis_links_total", worker="0") >= 1
+
+
+def test_every_metric_is_described(measured: AuthzProcess, place: Path) -> None:
+    assert ask(measured.address, check_request()) == 401
+    eventually(lambda: value(samples(place), "portcullis_worker_up", worker="0") == 1)
+    described = {
+        line.split(" ")[2] for line in fetch(place)[1].splitlines() if line.startswith("# TYPE portcullis_")
+    }
+    eventually(lambda: described <= {family.name for family in FAMILIES})
+    for family in text_string_to_metric_families(fetch(place)[1]):
+        assert family.documentation
+        assert family.type != "unknown"
+
+
+def test_a_replaced_worker_takes_nothing_back(measured: AuthzProcess, place: Path) -> None:
+    for _ in range(5):
+        ask(measured.address, check_request())
+
+    def denied() -> float:
+        return value(samples(place), "portcullis_check_seconds_count", worker="0", outcome="denied")
+
+    eventually(lambda: denied() >= 5)
+    counted = denied()
+    starts = value(samples(place), "portcullis_worker_starts_total", worker="0")
+    os.kill(next(event["pid"] for event in measured.log() if event["event"] == "worker.ready"), signal.SIGKILL)
+    eventually(lambda: value(samples(place), "portcullis_worker_starts_total", worker="0") == starts + 1)
+    assert denied() >= counted
+    measured.wait_for_health("SERVING")
+    ask(measured.address, check_request())
+    eventually(lambda: denied() >= counted + 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"), [("/", "GET"), ("/metrics/../etc", "GET"), ("/metrics", "POST"), ("", "GET")]
+)
+def test_there_is_nothing_else_to_find(measured: AuthzProcess, place: Path, target: str, method: str) -> None:
+    assert measured.process.poll() is None
+    assert fetch(place, target, method) == (404, "")
+
+
+def test_nobody_else_on_the_machine_may_read_the_socket(measured: AuthzProcess, place: Path) -> None:
+    assert measured.process.poll() is None
+    assert place.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9102", "192.0.2.1:9102", "metrics.example:9102", "nonsense"])
+def test_an_address_that_others_could_reach_is_refused(tmp_path: Path, address: str) -> None:
+    settings = tmp_path / "portcullis.toml"
+    settings.write_text(
+        'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ext_authz"],
+        env={"PORTCULLIS_CONFIG": str(settings), "METRICS_LISTEN": address},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "metrics_listen" in done.stderr

@@ -1,0 +1,8 @@
+"""Where the project is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The project's own folder, the one with `pyproject.toml`."""

@@ -1,0 +1,91 @@
+"""The gateways that the clients meet, a person at a browser, and the record of what each client did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
+from tests.support.publisher import Publisher, running_publisher
+from tests.system.clients import table
+from tests.system.clients.person import Person
+from tests.system.clients.programs import KINDS, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIFETIME = 5
+"""Seconds that an access token of the `short_lived` gateway lives."""
+
+_TWO_SERVICES = WHOAMI_ALONE + WHOAMI_ALONE.partition("[[services]]")[2].join(["\n[[services]]", ""]).replace(
+    "whoami", "other"
+)
+"""Two services, so that a token of the one can be tried at the other."""
+
+_GUARDED = WHOAMI_ALONE.partition("[[services]]")[2].replace("whoami", "guarded")
+_RULES = """
+[services.permissions]
+tools = { "admin" = "mcp.guarded.admin" }
+otherwise = "mcp.guarded.read"
+"""
+_SERVICES = f"{_TWO_SERVICES}\n[[services]]{_GUARDED}{_RULES}"
+"""A third service has two permissions, so that there is a scope of it which is not enough."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave these tests out unless they are named: they need Node and packages from npm."""
+    here = Path(__file__).parent
+    asked = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    return None if any(path.is_relative_to(here) for path in asked) else True
+
+
+@pytest.fixture(scope="session")
+def publisher() -> Iterator[Publisher]:
+    """Where clients publish their metadata documents."""
+    with running_publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture(scope="session")
+def gateway(publisher: Publisher) -> Iterator[RunningGateway]:
+    """A gateway like the one users start with, except that it may fetch documents from this machine."""
+    environ = {
+        "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
+        "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
+    }
+    with running_gateway(config=_SERVICES, environ=environ) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def short_lived() -> Iterator[RunningGateway]:
+    """A gateway whose access tokens live for seconds."""
+    lifetime = {"ACCESS_TOKEN_LIFETIME": str(LIFETIME), "ALLOW_SHORT_ACCESS_TOKENS": "true"}
+    with running_gateway(config=WHOAMI_ALONE, environ=lifetime) as gateway:
+        yield gateway
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.package.rpartition("/")[2])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each of the six clients in turn."""
+    assert isinstance(request.param, Kind)
+    return request.param
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """Somebody at the browser that the client opens."""
+    person = Person(tmp_path)
+    person.move_in()
+    return person
+
+
+@pytest.fixture(scope="session")
+def record() -> Iterator[table.Record]:
+    """What the clients did. A run of all of them writes it to `docs/generated/`; a run of some writes nothing."""
+    record = table.Record()
+    yield record
+    if record.is_complete:
+        record.write()

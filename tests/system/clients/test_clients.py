@@ -1,0 +1,244 @@
+"""Each client does what its users need, and what the gateway saw of it is the evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from oauth_core.store import keyspace
+from tests.system.clients.conftest import LIFETIME
+from tests.system.clients.programs import ClientFailedError, Kind
+
+if TYPE_CHECKING:
+    from tests.support.gateway import RunningGateway
+    from tests.support.publisher import Publisher
+    from tests.system.clients.person import Person
+    from tests.system.clients.programs import ConnectedClient
+    from tests.system.clients.table import Record
+
+_STEPS_UP = {
+    "@modelcontextprotocol/sdk": "no: it refreshes, which cannot widen, and gives up",
+    "@modelcontextprotocol/inspector": "no: gives up; started again it refreshes, which cannot widen",
+}
+"""Those that do not simply do it."""
+
+_CANNOT_REGISTER_AGAIN = {"mcp"}
+_PATIENCE = 60.0
+
+
+def _events(gateway: RunningGateway, client_id: str, kind: str) -> list[dict[str, Any]]:
+    """What the audit log says of one client, oldest first."""
+    program = "ext_authz" if kind.startswith("access.") else "oauth_web"
+    return [e for e in gateway.audit(program) if e.get("client_id") == client_id and e["event"] == kind]
+
+
+def _count(gateway: RunningGateway, client_id: str, kind: str) -> int:
+    return len(_events(gateway, client_id, kind))
+
+
+def _client_id(person: Person) -> str:
+    """The registration that the client came with. It is the same at every visit."""
+    (client_id,) = {visit["client_id"] for visit in person.visits}
+    return client_id
+
+
+def _forget(gateway: RunningGateway, client_id: str, *, registration: bool) -> None:
+    """Take from the client its token and its grant, and `registration` too where that is meant."""
+    grant_id = str(_events(gateway, client_id, "token.issued")[-1]["grant_id"])
+    keys = [keyspace.token(_last_jti(gateway, client_id)), keyspace.grant(grant_id)]
+    if registration:
+        keys.append(keyspace.client(client_id))
+    with gateway.operator_redis() as redis:
+        assert redis.delete(*keys) == len(keys)
+
+
+def _time(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(event["timestamp"])
+
+
+def _last_jti(gateway: RunningGateway, client_id: str) -> str:
+    return str(_events(gateway, client_id, "access.allowed")[-1]["jti"])
+
+
+async def test_a_client_finds_the_way_registers_signs_in_lists_and_calls(
+    gateway: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    url = gateway.resource("whoami")
+    async with kind.connected(url, person) as client:
+        told = await client.call("whoami")
+        tools = client.tools
+    (visit,) = person.visits
+    assert visit["resource"] == url, "the resource that its metadata names (RFC 8707)"
+    assert visit["scope"] == "mcp.whoami", "the scope that the challenge names"
+    record.saw(kind, "discover")
+
+    client_id = visit["client_id"]
+    assert _count(gateway, client_id, "client.registered") == 1
+    with gateway.operator_redis() as redis:
+        place = keyspace.client(client_id)
+        client_record = json.loads(gateway.record_key.open(place, str(redis.get(place))))
+    method = client_record["token_endpoint_auth_method"]
+    record.saw(kind, "register", f"`{method}`")
+
+    assert _count(gateway, client_id, "consent.given") == _count(gateway, client_id, "token.issued") == 1
+    host = urlsplit(visit["redirect_uri"]).hostname
+    record.saw(kind, "sign in", f"back to {host}, {'with' if 'state' in visit else 'without'} `state`")
+
+    assert "whoami" in tools
+    record.saw(kind, "list")
+
+    assert told["user_name"] == "octocat"
+    assert told["client_id"] == client_id
+    assert told["token_scope"] == "mcp.whoami"
+    assert told["authorization_arrived"] is False
+    record.saw(kind, "call")
+
+
+async def test_a_client_is_known_by_its_metadata_document(
+    gateway: RunningGateway, publisher: Publisher, kind: Kind, person: Person, record: Record
+) -> None:
+    hosts, paths = ("127.0.0.1", "localhost"), ("/callback", "/oauth/callback")
+    document = publisher.client(
+        f"/{kind.package}/client.json",
+        client_name=kind.name,
+        redirect_uris=[f"http://{host}{path}" for host in hosts for path in paths],
+    )
+    before = _registrations(gateway)
+    async with kind.connected(gateway.resource("whoami"), person, document) as client:
+        told = await client.call("whoami")
+    assert told["client_id"] == _client_id(person) == document
+    assert _registrations(gateway) == before
+    record.saw(kind, "document")
+
+
+def _registrations(gateway: RunningGateway) -> int:
+    return sum(event["event"] == "client.registered" for event in gateway.audit("oauth_web"))
+
+
+async def test_a_client_goes_on_after_its_token_expired(
+    short_lived: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    async with kind.connected(short_lived.resource("whoami"), person) as client:
+        before = await client.call("whoami")
+        client_id = _client_id(person)
+        jti = _last_jti(short_lived, client_id)
+        # The client's clock, too, must say that it is over: it counts from when it was told.
+        await asyncio.sleep(LIFETIME + 1)
+        with short_lived.operator_redis() as redis:
+            assert not redis.exists(keyspace.token(jti))
+        assert await client.call("whoami") == before
+    assert len(person.visits) == 1, "nobody had to sign in again"
+    # Some refresh early: their first token was still good, however slow this machine is.
+    (issued,) = _events(short_lived, client_id, "token.issued")
+    refreshed, *_ = _events(short_lived, client_id, "token.refreshed")
+    early = (_time(refreshed) - _time(issued)).total_seconds() < LIFETIME
+    record.saw(kind, "refresh", "yes, before it expires" if early else "yes")
+
+
+async def test_a_client_goes_on_after_its_token_was_revoked(
+    gateway: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    async with kind.connected(gateway.resource("whoami"), person) as client:
+        before = await client.call("whoami")
+        client_id = _client_id(person)
+        with gateway.operator_redis() as redis:
+            assert redis.delete(keyspace.token(_last_jti(gateway, client_id))) == 1
+        assert await client.call("whoami") == before
+    assert "revoked" in {event["reason"] for event in _events(gateway, client_id, "access.denied")}
+    assert _client_id(person) == client_id, "by the same registration"
+    if len(person.visits) == 1:
+        assert _count(gateway, client_id, "token.refreshed") == 1
+        record.saw(kind, "revoked", "yes, by refreshing")
+    else:
+        assert len(person.visits) == 2
+        record.saw(kind, "revoked", "yes, by signing in again")
+
+
+async def test_a_client_goes_on_after_everything_it_held_was_revoked(
+    gateway: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    async with kind.connected(gateway.resource("whoami"), person) as client:
+        before = await client.call("whoami")
+        client_id = _client_id(person)
+        _forget(gateway, client_id, registration=False)
+        after = await client.call("whoami")
+    assert after["user_name"] == before["user_name"]
+    assert len(person.visits) == 2, "the person was asked again"
+    same = len({visit["client_id"] for visit in person.visits}) == 1
+    record.saw(kind, "signed out", "yes" if same else "yes, and registers again")
+
+
+async def test_a_client_goes_on_after_its_registration_was_forgotten(
+    gateway: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    async with kind.connected(gateway.resource("whoami"), person) as client:
+        await client.call("whoami")
+        client_id = _client_id(person)
+        _forget(gateway, client_id, registration=True)
+        if kind.package in _CANNOT_REGISTER_AGAIN:
+            await _turned_away(client, person)
+            assert _client_id(person) == client_id
+            record.saw(kind, "forgotten", "no: it sends its user to sign in with the deleted registration")
+            return
+        told = await client.call("whoami")
+    assert told["user_name"] == "octocat"
+    assert told["client_id"] != client_id, "it registered again"
+    assert _count(gateway, told["client_id"], "client.registered") == 1
+    record.saw(kind, "forgotten")
+
+
+async def test_a_client_asks_for_the_scope_that_it_lacks(
+    gateway: RunningGateway, kind: Kind, person: Person, record: Record
+) -> None:
+    # The person grants a scope that is good for one tool only, so the first request with it is refused with 403.
+    person.grant_only("mcp.guarded.admin")
+    url = gateway.resource("guarded")
+    how = _STEPS_UP.get(kind.package, "yes")
+    if how != "yes":
+        with pytest.raises(ClientFailedError):
+            await _connect_and_call(kind, url, person)
+        assert _lacked_scope(gateway, person)
+    if how.startswith("no"):
+        if "started again" in how:
+            with pytest.raises(ClientFailedError):
+                await _connect_and_call(kind, url, person)
+        assert _count(gateway, _client_id(person), "token.refreshed") > 0
+        assert len(person.visits) == 1, "it asked nobody for more"
+        record.saw(kind, "step up", how)
+        return
+    told = await _connect_and_call(kind, url, person)
+    assert _lacked_scope(gateway, person)
+    both = {"mcp.guarded.admin", "mcp.guarded.read"}
+    assert both <= set(person.visits[-1]["scope"].split()), "what it had and what it lacks"
+    assert len(person.visits) == (2 if how == "yes" else 3)
+    assert both <= set(told["token_scope"].split())
+    record.saw(kind, "step up", how)
+
+
+async def _turned_away(client: ConnectedClient, person: Person) -> None:
+    """Call a tool, and see the person get a page that says why it leads nowhere. The client waits on."""
+    call = asyncio.create_task(client.call("whoami"))
+    deadline = time.monotonic() + _PATIENCE
+    while person.turned_away is None:
+        assert not call.done()
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert "/authorize answered 400" in person.turned_away
+    call.cancel()
+    await asyncio.wait([call])
+
+
+async def _connect_and_call(kind: Kind, url: str, person: Person) -> dict[str, Any]:
+    async with kind.connected(url, person) as client:
+        return await client.call("whoami")
+
+
+def _lacked_scope(gateway: RunningGateway, person: Person) -> bool:
+    denied = _events(gateway, _client_id(person), "access.denied")
+    return "insufficient_scope" in {event["reason"] for event in denied}

@@ -1,0 +1,94 @@
+"""FastMCP's client, unmodified, in a process of its own, with a program of ours where it expects a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from redis import Redis
+
+    from tests.support.gateway import RunningGateway
+
+_PATIENCE = 60.0
+
+
+class _Program:
+    """A running `tests.support.fastmcp_program`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def told(self) -> Any:
+        """The next thing that it tells."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE)
+        assert line, "the client ended"
+        return json.loads(line)
+
+    async def call(self, tool: str, **arguments: str) -> Any:
+        """What came of calling a tool."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([tool, arguments]).encode() + b"\n")
+        return await self.told()
+
+
+@asynccontextmanager
+async def _fastmcp(url: str, home: Path) -> AsyncIterator[_Program]:
+    """A FastMCP client of `url`. When it does not end by itself and well, its last words are shown."""
+    log = home / "fastmcp.log"
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tests.support.fastmcp_program", url),
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "BROWSER": f"{sys.executable} -m tests.support.person %s &",
+            },
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        yield _Program(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), _PATIENCE)
+        assert process.returncode == 0, log.read_text(encoding="utf-8")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_user_signs_in_lists_the_tools_and_calls_one(gateway: RunningGateway, tmp_path: Path) -> None:
+    async with _fastmcp(gateway.resource("time"), tmp_path) as client:
+        assert {"get_current_time", "convert_time"} <= set(await client.told())
+        result = await client.call("get_current_time", timezone="Asia/Tokyo")
+    assert "Asia/Tokyo" in "".join(result["text"])
+
+
+async def test_a_service_is_told_who_signed_in_and_a_revoked_token_is_replaced(
+    gateway: RunningGateway, redis: Redis, tmp_path: Path
+) -> None:
+    async with _fastmcp(gateway.resource("whoami"), tmp_path) as client:
+        assert "whoami" in await client.told()
+        told = (await client.call("whoami"))["structured"]
+        assert told["user_name"] == "octocat"
+        assert told["authorization_arrived"] is False
+
+        allowed = [e for e in gateway.audit("ext_authz") if e["event"] == "access.allowed"]
+        assert allowed[-1]["client_id"] == told["client_id"]
+        assert redis.delete(f"token:{allowed[-1]['jti']}") == 1
+        assert (await client.call("whoami"))["structured"] == told, "the same person, by the same registration"

@@ -1,0 +1,193 @@
+"""The matrix of row R3: every kind of credential at every door; what does not belong there opens nothing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import ssl
+from typing import TYPE_CHECKING
+from unittest.mock import MagicMock
+
+import pytest
+
+from oauth_core.settings import WebSettings
+from oauth_core.store import keyspace
+from oauth_web.app import create_app
+from tests.support import identity_provider
+from tests.support.assertions import jwks, key
+from tests.support.certificates import Authority
+from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
+from tests.support.oauth_client import OAuthClient
+from tests.system.realms import credentials as kinds
+from tests.system.realms.credentials import KINDS, MADE_ANEW, Wallet, filled
+from tests.system.realms.doors import ANSWERED, DOORS, PUBLIC, REFUSALS, Door
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    import httpx2
+
+SETTINGS = (
+    """
+certificate_bound_tokens = "asked"
+tls_cert = "%(cert)s"
+tls_key = "%(key)s"
+tls_client_ca = "%(callers)s"
+"""
+    + WHOAMI_ALONE.replace("http://localhost", "https://localhost")
+    + """assertion = true
+
+[[services]]
+name = "other"
+url = "/other/mcp"
+command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
+transport = "http"
+
+[[trusted_issuers]]
+issuer = "%(provider)s"
+jwks_file = "%(jwks)s"
+clients = ["%(client)s"]
+users = { %(subject)s = { github_id = 583231, github_user = "octocat" } }
+"""
+)
+
+KEPT_FOR = {
+    "client": {kinds.SECRET, kinds.REGISTRATION},
+    "initial_access_token": {kinds.INITIAL},
+    "assertion": {kinds.ASSERTION, kinds.ID_JAG, kinds.PROOF},
+    "pending": {kinds.HANDLE, kinds.BROWSER},
+    "sign_in": {kinds.STATE},
+    "answer": {kinds.HANDLE, kinds.STATE},
+    "code": {kinds.CODE},
+    "device": {kinds.DEVICE_CODE},
+    "device_user_code": {kinds.USER_CODE},
+    "grant": {kinds.REFRESH},
+    "session": {kinds.SESSION, kinds.FORM_TOKEN},
+    "token": {kinds.ACCESS_A, kinds.ACCESS_B, kinds.ACCESS_BOUND, kinds.ACCESS_KEYED},
+}
+"""Which credentials the keys in Redis are for."""
+
+NO_CREDENTIAL = {
+    *("client_grants", "user_grants", "grant_tokens", "user", "block", "cut_of_user", "cut_of_client", "lease"),
+    *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
+    *(
+        "user_sessions",
+        "consents",
+        "consent_field",
+        "stored_by",
+        "login",
+        "cut_of_clients_of",
+        "cut_of_unredeemed",
+    ),
+    *("ended_key", "ended_invite", "ended_grant", "ended_client", "ended_consents", "sibling_grants"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("realms")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    """Whom callers trust."""
+    return Authority(folder, "authority")
+
+
+@pytest.fixture(scope="module")
+def callers(folder: Path) -> Authority:
+    """Whom the gateway trusts to name callers."""
+    return Authority(folder, "callers")
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path, authority: Authority, callers: Authority) -> Iterator[RunningGateway]:
+    """A gateway with TLS and two services, where registering needs a token, and nobody is told to wait.
+
+    It asks callers for certificates, and trusts an identity provider.
+    """
+    server, jwks_file = authority.identity("localhost"), folder / "provider.json"
+    jwks_file.write_text(json.dumps(jwks(key(name=identity_provider.KEY_NAME))), encoding="utf-8")
+    config = SETTINGS % {
+        "cert": server.cert, "key": server.key, "callers": callers.cert, "jwks": jwks_file,
+        "provider": identity_provider.ISSUER, "subject": identity_provider.SUBJECT, "client": kinds.ENTERPRISE,
+    }  # fmt: skip
+    environ = {"CLIENT_REGISTRATION": "token", "FAILURES_PER_ADDRESS": "1000000"}
+    environ["SSL_CERT_FILE"] = str(authority.cert)
+    with running_gateway(config=config, environ=environ) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def wallet(gateway: RunningGateway, authority: Authority, callers: Authority) -> AsyncIterator[Wallet]:
+    """One of every kind."""
+    ada = callers.identity("ada")
+    plain, certified = (ssl.create_default_context(cafile=str(authority.cert)) for _ in range(2))
+    certified.load_cert_chain(ada.cert, ada.key)
+    async with OAuthClient(gateway.url, tls=plain) as oauth, OAuthClient(gateway.url, tls=certified) as with_cert:
+        yield await filled(gateway, oauth, with_cert, ada)
+
+
+async def _shown(wallet: Wallet, door: Door, kind: str) -> httpx2.Response:
+    method, _, path = door.endpoint.partition(" ")
+    path = path.replace("<client_id>", wallet.client.client_id)
+    return await wallet.connection(kind).request(
+        method, f"{wallet.gateway.url}{path}", **door.request(wallet, await wallet.text(kind))
+    )
+
+
+async def _moved_by_a_credential(wallet: Wallet) -> AsyncIterator[tuple[str, str]]:
+    """Public endpoints that answer somebody who shows a credential differently from everybody else."""
+    for endpoint in sorted(endpoint for endpoint in PUBLIC if endpoint.startswith("GET ")):
+        url = wallet.gateway.url + endpoint.removeprefix("GET ").replace("<path:path>", "whoami/mcp")
+        usual = await wallet.oauth.http.get(url)
+        for kind in KINDS:
+            headers = {"Authorization": f"Bearer {await wallet.text(kind) or 'x'}"}
+            shown = await wallet.connection(kind).get(url, headers=headers)
+            if (shown.status_code, shown.content) != (usual.status_code, usual.content):
+                yield endpoint, kind
+
+
+@pytest.mark.timeout(300)  # some six hundred requests, on a gateway of their own
+async def test_every_credential_opens_its_own_doors_and_no_other(wallet: Wallet) -> None:
+    assert set(KINDS) <= wallet.kept.keys() | MADE_ANEW
+    wrong = [(door, kind) for door in DOORS for kind in KINDS if kind not in door.opens]
+    opened, odd = [], []
+    for door, kind in wrong:
+        answer = await _shown(wallet, door, kind)
+        if door.opened(answer):
+            opened.append((door.name, kind))
+        elif answer.status_code not in REFUSALS | ({200} if door.name in ANSWERED else set()):
+            odd.append((door.name, kind, answer.status_code))
+    assert opened == []
+    assert odd == []
+    assert [each async for each in _moved_by_a_credential(wallet)] == []
+    # Only now the right ones: none of these doors was shut for everybody, and no wrong key spoiled a right one.
+    for door in sorted(DOORS, key=lambda door: door.spends):  # stable: the client itself is deleted last
+        if "/account/" in door.endpoint and door.spends:
+            await wallet.sign_in()
+        for kind in sorted(door.opens):
+            answer = await _shown(wallet, door, kind)
+            assert door.opened(answer), (door.name, kind, answer.status_code, answer.text)
+
+
+def test_there_is_a_row_for_every_endpoint() -> None:
+    settings = WebSettings.model_construct(issuer="http://localhost:8080", session_timeout=600)
+    app = create_app(MagicMock(settings=settings, documents=MagicMock(are_offered=True)))
+    endpoints = {
+        f"{method} {rule.rule}"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert endpoints - {door.endpoint for door in DOORS} == PUBLIC
+
+
+def test_there_is_a_row_for_every_credential() -> None:
+    keys = {
+        name
+        for name, member in inspect.getmembers(keyspace, inspect.isfunction)
+        if member.__module__ == keyspace.__name__ and not name.startswith("_")
+    }
+    assert keys == KEPT_FOR.keys() | NO_CREDENTIAL
+    assert set().union(*KEPT_FOR.values()) <= set(KINDS)
