@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import anyio
 from fastmcp import Client
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from mcp import ClientSession
     from mcp.shared._stream_protocols import ReadStream
     from mcp.shared.message import SessionMessage
-    from typing_extensions import Unpack
 
 
 class _WatchedStdio(ClientTransport):

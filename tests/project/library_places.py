@@ -84,8 +84,6 @@ BELONGS = {
         "ext_authz",
         "portcullis.certificates.keeper",
     ),
-    "typing_extensions": ("portcullis.bridge",),
-    "uvicorn": ("portcullis",),
     "uvloop": ("ext_authz.process.worker",),
     "werkzeug": ("oauth_web", "portcullis.github_standin"),
 }
