@@ -11,7 +11,7 @@ import jwt
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import AccessClaims
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, mint, spelled, verify
-from tests.unit.conftest import ISSUER, TIME
+from tests.unit.examples import ISSUER, TIME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
 from oauth_core.model import AccessClaims
 from oauth_core.tokens.access_tokens import TokenFault, Verified, mint, verify
-from tests.unit.conftest import ISSUER, TIME
+from tests.unit.examples import ISSUER, TIME
 from tests.unit.forged_tokens import (
     BODY,
     CLAIMS,

@@ -12,7 +12,8 @@ from oauth_core.crypto.credentials import pkce_challenge
 from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
 from oauth_core.flows.authorization import validate
 from oauth_core.parameters import Parameters
-from tests.unit.conftest import BARE, CALLBACK, NOTES, SERVICES, TIME, make_client, refusal
+from tests.unit.examples import BARE, CALLBACK, NOTES, SERVICES, TIME, make_client
+from tests.unit.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from jwt.algorithms import RSAAlgorithm
 from oauth_core.clients.client_assertions import AssertionFault, Proven, Unchecked, check, read
 from oauth_core.jose import client_keys
 from tests.support.assertions import jwks, key, signed
-from tests.unit.conftest import ISSUER
+from tests.unit.examples import ISSUER
 
 if TYPE_CHECKING:
     from oauth_core.jose.signing_keys import Algorithm

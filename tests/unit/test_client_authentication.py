@@ -15,7 +15,8 @@ from oauth_core.clients.client_authentication import PresentedCredentials, authe
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
-from tests.unit.conftest import make_client, refusal
+from tests.unit.examples import make_client
+from tests.unit.refusals import refusal
 
 if TYPE_CHECKING:
     from oauth_core.model import ClientAuthMethod

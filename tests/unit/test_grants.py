@@ -21,7 +21,8 @@ from oauth_core.flows.token_requests import (
 from oauth_core.model import AuthorizationCode, AuthorizationRequest, Client, User
 from oauth_core.parameters import Parameters
 from oauth_core.policy.resources import ServiceIndex
-from tests.unit.conftest import BARE, CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client, refusal
+from tests.unit.examples import BARE, CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client
+from tests.unit.refusals import refusal
 
 VERIFIER = "v" * 43
 CLIENT = make_client(CALLBACK)

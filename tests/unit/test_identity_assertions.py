@@ -27,7 +27,7 @@ from oauth_core.parameters import Parameters
 from tests.support.assertions import jwks, key
 from tests.support.identity_provider import ISSUER as PROVIDER
 from tests.support.identity_provider import KEY_NAME, SUBJECT, asserted
-from tests.unit.conftest import BARE, ISSUER, NOTES, SERVICES, TIME
+from tests.unit.examples import BARE, ISSUER, NOTES, SERVICES, TIME
 
 if TYPE_CHECKING:
     from oauth_core.jose.signing_keys import Algorithm

@@ -13,7 +13,7 @@ from oauth_core.flows.client_credentials import create, grant_for, narrowed
 from oauth_core.flows.token_requests import claims_for
 from oauth_core.parameters import Parameters
 from oauth_core.tokens.access_tokens import TokenFault, Verified, mint, verify
-from tests.unit.conftest import CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client
+from tests.unit.examples import CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client
 from tests.unit.forged_tokens import CLAIMS, KEY, KEYS, NOW, PAYLOAD, fault, signed
 
 MACHINE = create("Job", "client_secret_basic", ("mcp.time", "mcp.notes"), now=1)

@@ -10,7 +10,7 @@ import pytest
 from oauth_core.clients.client_metadata import AUTH_METHODS
 from oauth_core.flows.discovery_documents import authorization_server, protected_resource
 from oauth_core.grant_types import OFFERED
-from tests.unit.conftest import BARE, ISSUER, NOTES, TIME
+from tests.unit.examples import BARE, ISSUER, NOTES, TIME
 
 SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
-from tests.unit.conftest import refusal
+from tests.unit.refusals import refusal
 
 NAMES = st.sampled_from(["client_id", "state", "scope", "resource"])
 # What RFC 6749 section 5.2 lets an error_description contain.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oauth_core.clients.redirect_uris import APP_SCHEMES, check, check_app_scheme, host_of, is_loopback, matches
 from oauth_core.errors import DisplayedError, ErrorCode
-from tests.unit.conftest import refusal
+from tests.unit.refusals import refusal
 
 UNKNOWN_SCHEMES = [
     "javascript:alert(1)",

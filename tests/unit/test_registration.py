@@ -10,21 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.clients.client_metadata import AUTH_METHODS
-from oauth_core.clients.registration import Registered, client_information, register, update
+from oauth_core.clients.registration import client_information, register, update
 from oauth_core.crypto.credentials import secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
-from tests.unit.conftest import CALLBACK, ISSUER, refusal
-
-MINIMAL: dict[str, object] = {"redirect_uris": [CALLBACK]}
-
-
-def document(**members: object) -> dict[str, object]:
-    return {**MINIMAL, **members}
-
-
-def made(**members: object) -> Registered:
-    return register(document(**members), now=100)
-
+from tests.unit.examples import CALLBACK, ISSUER
+from tests.unit.refusals import refusal
+from tests.unit.registration_documents import MINIMAL, document, made
 
 # -- what is accepted --------------------------------------------------------------------------------------------
 

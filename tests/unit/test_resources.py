@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oauth_core.model import Service
 from oauth_core.policy.permissions import in_words
 from oauth_core.policy.resources import Opened, ServiceIndex, metadata_url
-from tests.unit.conftest import BARE, NOTES, SERVICES, TIME
+from tests.unit.examples import BARE, NOTES, SERVICES, TIME
 
 HOST = "mcp.example.com"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.policy.scopes import join, parse
-from tests.unit.conftest import refusal
+from tests.unit.refusals import refusal
 
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1)
 

@@ -25,7 +25,7 @@ from oauth_web.runtime.assertion_keys import AssertionKeys
 from tests.support import published_keys
 from tests.support.check_messages import read_answer
 from tests.support.tokens import ISSUER, claims
-from tests.unit.conftest import NOTES, TIME
+from tests.unit.examples import NOTES, TIME
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,37 +17,15 @@ from oauth_core.settings import (
     AuthzSettings,
     BackupSettings,
     EnvoySettings,
-    GatewaySettings,
     WebSettings,
     load,
 )
 from oauth_core.settings.production import of_web
-from tests.support.published_keys import MASTER_KEY, SIGNER
+from tests.support.published_keys import MASTER_KEY
+from tests.unit.small_settings import CHECK, ENVIRONMENT, LOCAL, ONE_SERVICE, faults, web
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-CHECK = {"JWKS_VERIFICATION_KEY": SIGNER.verification_key}
-ENVIRONMENT = {
-    "MASTER_KEY": MASTER_KEY,
-    "GITHUB_CLIENT_ID": "app",
-    "GITHUB_CLIENT_SECRET": "github-hush",
-    "REDIS_PASSWORD": "redis-hush",
-}
-ONE_SERVICE = '[[services]]\nname = "time"\ncommand = ["mcp-server-time"]\n'
-LOCAL = f'issuer = "http://localhost:8080"\n{ONE_SERVICE}'
-
-
-def web(config: Path, text: str = LOCAL, **environ: str) -> WebSettings:
-    config.write_text(text)
-    return load(WebSettings, config, {**ENVIRONMENT, **environ})
-
-
-def faults(kind: type[GatewaySettings], config: Path, text: str, environ: dict[str, str]) -> tuple[str, ...]:
-    config.write_text(text)
-    with pytest.raises(SettingsError) as caught:
-        load(kind, config, environ)
-    return caught.value.faults
 
 
 # -- where values come from --------------------------------------------------------------------------------------

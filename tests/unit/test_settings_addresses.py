@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oauth_core.errors import SettingsError
 from oauth_core.net.public_urls import check_public_url, is_loopback
 from oauth_core.settings import AuthzSettings, GatewaySettings, WebSettings, load
-from tests.unit.test_settings import CHECK, ONE_SERVICE, faults, web
+from tests.unit.small_settings import CHECK, ONE_SERVICE, faults, web
 
 if TYPE_CHECKING:
     from pathlib import Path

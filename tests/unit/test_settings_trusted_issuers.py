@@ -11,7 +11,7 @@ from oauth_core.errors import SettingsError
 from oauth_core.model import User
 from oauth_core.settings import WebSettings, load
 from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
-from tests.unit.test_settings import ENVIRONMENT, LOCAL
+from tests.unit.small_settings import ENVIRONMENT, LOCAL
 
 if TYPE_CHECKING:
     from pathlib import Path

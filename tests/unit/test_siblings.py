@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oauth_core.clients import redirect_uris
 from oauth_core.clients.siblings import are_siblings, may_act_for
-from tests.unit.conftest import make_client
+from tests.unit.examples import make_client
 
 _PLACES = st.sampled_from(["127.0.0.1", "[::1]", "localhost"])
 _PORTS = st.integers(min_value=1, max_value=65535)

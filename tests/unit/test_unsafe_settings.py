@@ -8,7 +8,7 @@ import pytest
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, GatewaySettings, WebSettings, load
-from tests.unit.test_settings import ENVIRONMENT, ONE_SERVICE
+from tests.unit.small_settings import ENVIRONMENT, ONE_SERVICE
 
 if TYPE_CHECKING:
     from pathlib import Path
