@@ -83,6 +83,7 @@ types: $(VENV)/.dev ## Check the types
 
 generated: $(VENV)/.dev ## See that the generated files are fresh
 	@$(BIN)/python protos/compile.py --check
+	@$(BIN)/python -m tests.project.docs.settings_reference --check
 
 protos: $(VENV)/.dev ## Compile protos/ again
 	@$(BIN)/python protos/compile.py

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
+from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
 from oauth_core.tokens.service_assertions import AssertionSigner
 
@@ -15,34 +16,142 @@ from oauth_core.tokens.service_assertions import AssertionSigner
 class AuthzSettings(RedisSettings):
     """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
 
-    jwks_verification_key: str
-    """The public key that verifies the signature of the published key set; it belongs to the master key."""
-    authz_listen: CommaList = ("127.0.0.1:9001",)
-    revocation_bound: float = Field(default=1.0, ge=0.05, le=30)
-    """The longest, in seconds, that a revoked token may pass, whatever breaks. Heartbeats are a quarter of it."""
-    remembered_tokens: int = Field(default=100_000, ge=1)
-    """How many tokens each process certainly keeps in memory, 2 KB each; it may keep twice as many."""
-    concurrent_reads: int = Field(default=1000, ge=1)
-    """How many tokens each process asks Redis about at once; who comes on top is told to come again."""
-    audit_allowed: Literal["all", "none"] = "all"
-    """Whether allowed requests are in the audit log. Refused ones always are."""
-    stream_seconds: int = Field(default=300, ge=5, le=86400)
-    """How long an event stream that a client opens with GET may live before it is checked again."""
-    call_seconds: int = Field(default=900, ge=5, le=86400)
-    """How long the answer to any other request may go on."""
-    authz_transport: Literal["auto", "http2", "grpcio"] = "auto"
-    authz_workers: int = Field(default=0, ge=0, le=256)
-    authz_tls_cert: Path | None = None
-    authz_tls_key: Path | None = None
-    authz_tls_client_ca: Path | None = None
-    authz_drain_seconds: float = Field(default=5.0, gt=0, le=300)
-    authz_hang_seconds: float = Field(default=5.0, ge=1, le=300)
-    assertion_key: SecretStr | None = None
-    """The private key (PEM) that signs what services with `assertion` are told."""
-    trusted_proxies: int = Field(default=0, ge=0, le=10)
-    """How many proxies of the operator's stand before Envoy and name the caller in `X-Forwarded-For`."""
-    metrics_listen: Annotated[str | None, AfterValidator(check_metrics_listen)] = None
-    """Where Prometheus reads what was counted. This machine only: `host:port` of loopback, or `unix:/path`."""
+    jwks_verification_key: Annotated[
+        str,
+        Setting(
+            "The public key that verifies the signature of the published key set, as `portcullis keys "
+            "verification-key` prints it (43 characters). It belongs to `master_key` and is no secret. "
+            "`portcullis up` fills it in.",
+            key="check.jwks_verification_key",
+            mounted=True,
+        ),
+    ]
+    authz_listen: Annotated[
+        CommaList,
+        Setting(
+            "Addresses of the check service, `host:port` or `unix:/path`; several are given to the "
+            "workers in turn.",
+            key="check.listen",
+        ),
+    ] = ("127.0.0.1:9001",)
+    revocation_bound: Annotated[
+        float,
+        Setting(
+            "The longest time for which a revoked token may pass, whatever fails. While nothing fails "
+            "it takes milliseconds. Heartbeats are a quarter of it.",
+            key="check.revocation_bound",
+            unit="seconds",
+        ),
+    ] = Field(default=1.0, ge=0.05, le=30)
+    remembered_tokens: Annotated[
+        int,
+        Setting(
+            "Tokens that each process certainly keeps in memory, 2 KB each; it may keep twice as many.",
+            key="check.remembered_tokens",
+        ),
+    ] = Field(default=100_000, ge=1)
+    concurrent_reads: Annotated[
+        int,
+        Setting(
+            "Tokens that each process asks Redis about at once; further checks are answered with 503.",
+            key="check.concurrent_reads",
+        ),
+    ] = Field(default=1000, ge=1)
+    audit_allowed: Annotated[
+        Literal["all", "none"],
+        Setting(
+            "`none` leaves allowed requests out of the audit log. Refused ones are always in it.",
+            key="check.audit_allowed",
+        ),
+    ] = "all"
+    stream_seconds: Annotated[
+        int,
+        Setting(
+            "How long an event stream that a client opened with GET may last before it is checked "
+            "again: for so long may a revoked token still read.",
+            key="check.stream_seconds",
+            unit="seconds",
+        ),
+    ] = Field(default=300, ge=5, le=86400)
+    call_seconds: Annotated[
+        int,
+        Setting(
+            "How long the answer to any other request may go on; never longer than the token is valid.",
+            key="check.call_seconds",
+            unit="seconds",
+        ),
+    ] = Field(default=900, ge=5, le=86400)
+    authz_transport: Annotated[
+        Literal["auto", "http2", "grpcio"],
+        Setting(
+            "`http2`: our own HTTP/2 (fast). `grpcio`: gRPC's C library, which has reflection. `auto`: `http2`.",
+            key="check.transport",
+        ),
+    ] = "auto"
+    authz_workers: Annotated[
+        int,
+        Setting(
+            "Processes; 0 for one for each core.",
+            key="check.workers",
+        ),
+    ] = Field(default=0, ge=0, le=256)
+    authz_tls_cert: Annotated[
+        Path | None,
+        Setting(
+            "Certificate chain (PEM file) that the check service shows; turns TLS on. `portcullis up` "
+            "ignores this and the other files of `check.tls_…` and `envoy.authz_upstream_…`: its "
+            "programs use sockets that only their user can reach.",
+            key="check.tls_cert",
+        ),
+    ] = None
+    authz_tls_key: Annotated[
+        Path | None,
+        Setting(
+            "The private key (PEM file) of `check.tls_cert`.",
+            key="check.tls_key",
+        ),
+    ] = None
+    authz_tls_client_ca: Annotated[
+        Path | None,
+        Setting(
+            "Only callers with a certificate of these authorities (PEM file) are answered: mutual TLS.",
+            key="check.tls_client_ca",
+        ),
+    ] = None
+    authz_drain_seconds: Annotated[
+        float,
+        Setting(
+            "How long checks that are under way may take once a worker has the signal to stop. Where an "
+            "Envoy asks for its health again and again, the first 1.5 s of it (half, if it is less than "
+            "3) pass until that has heard.",
+            key="check.drain_seconds",
+            unit="seconds",
+        ),
+    ] = Field(default=5.0, gt=0, le=300)
+    authz_hang_seconds: Annotated[
+        float,
+        Setting(
+            "A worker that gives no sign of life for so long is replaced.",
+            key="check.hang_seconds",
+            unit="seconds",
+        ),
+    ] = Field(default=5.0, ge=1, le=300)
+    assertion_key: Annotated[
+        SecretStr | None,
+        Setting(
+            "The private key (PEM; P-256, P-384 or Ed25519) that signs assertions for services with `assertion`.",
+            key="check.assertion_key",
+        ),
+    ] = None
+    metrics_listen: Annotated[
+        str | None,
+        AfterValidator(check_metrics_listen),
+        Setting(
+            "Where Prometheus reads the check service's [metrics](metrics.md): `host:port` of loopback, "
+            "or `unix:/path`.",
+            key="check.metrics_listen",
+        ),
+    ] = None
 
     @field_validator("jwks_verification_key")
     @classmethod

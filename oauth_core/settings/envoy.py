@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList
 from oauth_core.settings.tls import TlsSettings
 
@@ -13,30 +15,136 @@ from oauth_core.settings.tls import TlsSettings
 class EnvoySettings(TlsSettings):
     """What the rendered Envoy configuration needs. Addresses are `host:port` or `unix:/path`."""
 
-    envoy_listen: CommaList = ("127.0.0.1:8080",)
-    envoy_admin: str = "127.0.0.1:9901"
-    web_upstream: CommaList = ("127.0.0.1:9000",)
-    authz_upstream: CommaList = ("127.0.0.1:9001",)
-    authz_upstream_ca: Path | None = None
-    authz_upstream_name: str | None = None
-    authz_upstream_cert: Path | None = None
-    authz_upstream_key: Path | None = None
-    standin_upstream: str | None = None
-    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
-    max_checked_bytes: int = Field(default=128 * 1024, ge=1024, le=768 * 1024)
-    """What Envoy holds of a request until its body is checked. A whole Check must fit into one MiB."""
-    envoy_max_memory: int = Field(default=1024**3, ge=256 * 1024**2)
-    """Bytes of heap. Near them Envoy ends the requests for which it holds the most, then takes no more."""
-    trusted_proxies: int = Field(default=0, ge=0, le=10)
-    """How many proxies of the operator's stand before Envoy and name the caller in `X-Forwarded-For`."""
-    web_rate: int = Field(default=500, ge=1, le=1_000_000)
-    """Requests a second to each path of the authorization server that busy addresses share."""
-    web_rate_per_address: int = Field(default=100, ge=1, le=1_000_000)
-    """Requests a second of one address to all paths of the authorization server together."""
-    web_rate_reserved: int = Field(default=10, ge=1, le=1_000_000)
-    """Requests a second of one address that are not counted against `web_rate`: an address with more is busy."""
-    connections_per_address: int = Field(default=1000, ge=0, le=19_000)
-    """Connections that one address may have open at once; 0 is no limit. Not counted behind `trusted_proxies`."""
+    envoy_listen: Annotated[
+        CommaList,
+        Setting(
+            "Addresses that Envoy listens on, `host:port` or `unix:/path`.",
+            key="envoy.listen",
+        ),
+    ] = ("127.0.0.1:8080",)
+    envoy_admin: Annotated[
+        str,
+        Setting(
+            "The address of Envoy's admin interface: loopback or `unix:/path` only.",
+            key="envoy.admin",
+        ),
+    ] = "127.0.0.1:9901"
+    web_upstream: Annotated[
+        CommaList,
+        Setting(
+            "Where Envoy finds the authorization server: one address for each process.",
+            key="envoy.web_upstream",
+        ),
+    ] = ("127.0.0.1:9000",)
+    authz_upstream: Annotated[
+        CommaList,
+        Setting(
+            "Where Envoy finds the check service: one address for each worker.",
+            key="envoy.authz_upstream",
+        ),
+    ] = ("127.0.0.1:9001",)
+    authz_upstream_ca: Annotated[
+        Path | None,
+        Setting(
+            "Authorities (PEM file) that may vouch for the check service; turns TLS on.",
+            key="envoy.authz_upstream_ca",
+        ),
+    ] = None
+    authz_upstream_name: Annotated[
+        str | None,
+        Setting(
+            "The name that the check service's certificate must carry; required with Unix sockets.",
+            key="envoy.authz_upstream_name",
+            shown="host of `envoy.authz_upstream`",
+        ),
+    ] = None
+    authz_upstream_cert: Annotated[
+        Path | None,
+        Setting(
+            "Certificate chain (PEM file) that Envoy shows to the check service: mutual TLS.",
+            key="envoy.authz_upstream_cert",
+        ),
+    ] = None
+    authz_upstream_key: Annotated[
+        Path | None,
+        Setting(
+            "The private key (PEM file) of `envoy.authz_upstream_cert`.",
+            key="envoy.authz_upstream_key",
+        ),
+    ] = None
+    standin_upstream: Annotated[
+        str | None,
+        Setting(
+            "Where Envoy finds the local GitHub stand-in; no route leads there otherwise.",
+            key="envoy.standin_upstream",
+        ),
+    ] = None
+    max_request_bytes: Annotated[
+        int,
+        Setting(
+            "Largest request body; a larger one is answered with 413.",
+            key="envoy.max_request_bytes",
+            unit="bytes",
+        ),
+    ] = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+    max_checked_bytes: Annotated[
+        int,
+        Setting(
+            "Largest request body for services with [tool rules](permissions.md), whose bodies are held "
+            "until they are complete and checked. Only callers with a good token for the service get so "
+            "far. A whole check must fit into 1 MiB.",
+            key="envoy.max_checked_bytes",
+            unit="bytes",
+        ),
+    ] = Field(default=128 * 1024, ge=1024, le=768 * 1024)
+    envoy_max_memory: Annotated[
+        int,
+        Setting(
+            "Memory (heap) for Envoy. From 85 % on it ends the requests for which it holds the most, at "
+            "95 % it answers every new one with 503. Give its container somewhat more.",
+            key="envoy.max_memory",
+            unit="bytes",
+        ),
+    ] = Field(default=1024**3, ge=256 * 1024**2)
+    web_rate: Annotated[
+        int,
+        Setting(
+            "Requests to each path of the authorization server that all busy addresses share beyond "
+            "`envoy.web_rate_reserved`; more is answered with 429. All addresses together, busy or not, "
+            "have four times as much.",
+            key="envoy.web_rate",
+            unit="a second",
+        ),
+    ] = Field(default=500, ge=1, le=1_000_000)
+    web_rate_per_address: Annotated[
+        int,
+        Setting(
+            "Requests from one address to all paths of the authorization server together, busy or not. "
+            "Of all these limits five seconds' worth may come at once.",
+            key="envoy.web_rate_per_address",
+            unit="a second",
+        ),
+    ] = Field(default=100, ge=1, le=1_000_000)
+    web_rate_reserved: Annotated[
+        int,
+        Setting(
+            "Requests to each path of the authorization server that one address may always send (an "
+            "IPv6 network of 64 bits counts as one). An address that sends more is busy.",
+            key="envoy.web_rate_reserved",
+            unit="a second",
+        ),
+    ] = Field(default=10, ge=1, le=1_000_000)
+    connections_per_address: Annotated[
+        int,
+        Setting(
+            "Connections that one address may have open at Envoy at once (an IPv6 network of 64 bits "
+            "counts as one); 0 is no limit. Further ones are closed at once. While many of Envoy's "
+            "20,000 connections are in use, an address may have fewer "
+            "([hostile.md](generated/hostile.md)). Without effect where `envoy.trusted_proxies` is not "
+            "0: all connections come from the proxy there.",
+            key="envoy.connections_per_address",
+        ),
+    ] = Field(default=1000, ge=0, le=19_000)
 
     @model_validator(mode="after")
     def _whole_client_identity(self) -> EnvoySettings:

@@ -13,6 +13,7 @@ from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_o
 from oauth_core.net.redis_address import check_redis_url
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.scopes import of_service
+from oauth_core.settings.definitions import Setting
 from oauth_core.settings.identity_headers import IdentityHeaders, read_identity_headers
 from oauth_core.settings.policy_faults import PlacedError, policy_faults
 from oauth_core.settings.roles import ROLE_NAME, RoleSettings
@@ -58,7 +59,7 @@ def check_metrics_listen(value: str | None) -> str | None:
     return value or None
 
 
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list, json_schema_input_type=str | tuple[str, ...])]
 
 
 def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,18 +80,107 @@ class GatewaySettings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    issuer: str
-    base_domain: str | None = None
-    services: tuple[ServiceSettings, ...]
-    roles: dict[Annotated[str, Field(pattern=ROLE_NAME)], RoleSettings] = Field(default_factory=dict)
-    default_scopes: CommaList = ()
-    allowed_origins: Annotated[CommaList, AfterValidator(_origins)] = ()
-    identity_headers: Annotated[IdentityHeaders, BeforeValidator(read_identity_headers)] = IdentityHeaders()
-    certificate_bound_tokens: Literal["off", "asked", "required"] = "off"
-    run_dir: Path = Path("/run/portcullis")
-    log_file: Path | None = None
-    log_keep_mb: int = Field(default=1024, ge=16, le=1_048_576)
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower_case)] = "info"
+    issuer: Annotated[
+        str,
+        Setting(
+            "The authorization server's address, without a trailing slash. `http` is allowed on "
+            "loopback only. It may have a path; everything below that path is the authorization "
+            "server's. A `BASE_DOMAIN` in the environment is stronger than an `issuer` in the file.",
+            standard="RFC 8414 section 2",
+            shown="`https://auth.<base_domain>`",
+        ),
+    ]
+    base_domain: Annotated[
+        str | None,
+        Setting("Gives `issuer`, and services without a `url`, a place below one domain."),
+    ] = None
+    services: Annotated[
+        tuple[ServiceSettings, ...],
+        Setting("One `[[services]]` table for each service, see below."),
+    ]
+    roles: Annotated[
+        dict[Annotated[str, Field(pattern=ROLE_NAME)], RoleSettings],
+        Setting(
+            "One `[roles.NAME]` table for each role: which people have which permissions, see "
+            "[permissions](permissions.md).",
+        ),
+    ] = Field(default_factory=dict)
+    default_scopes: Annotated[
+        CommaList,
+        Setting(
+            "The scopes that a client gets when it asks for no scope and no resource.",
+            key="tokens.default_scopes",
+            standard="RFC 6749 section 3.3",
+            shown="every service's",
+        ),
+    ] = ()
+    allowed_origins: Annotated[
+        CommaList,
+        AfterValidator(_origins),
+        Setting(
+            "Origins whose pages may call the gateway (CORS): scheme, host and port, such as "
+            "`https://app.example.com`. There is no wildcard. On loopback, other loopback origins are "
+            "always allowed.",
+        ),
+    ] = ()
+    identity_headers: Annotated[
+        IdentityHeaders,
+        BeforeValidator(read_identity_headers),
+        Setting(
+            "The names of the headers that tell a service about the caller, see below.",
+            shown="see below",
+        ),
+    ] = IdentityHeaders()
+    certificate_bound_tokens: Annotated[
+        Literal["off", "asked", "required"],
+        Setting(
+            "`asked`: tokens of clients whose metadata asks for it are valid only with the client's "
+            "certificate; `required`: tokens of all clients. See [identity](identity.md).",
+            key="tokens.certificate_bound",
+            standard="RFC 8705 section 3",
+        ),
+    ] = "off"
+    run_dir: Annotated[
+        Path,
+        Setting("The folder of the sockets of services with a `command`. `portcullis up` chooses its own."),
+    ] = Path("/run/portcullis")
+    log_file: Annotated[
+        Path | None,
+        Setting(
+            "A file to which the log and the audit log are appended, in place of standard output. It "
+            "may be renamed at any time, for example by `logrotate`: within half a second the next line "
+            "goes to a new file of this name. `portcullis up` chooses one for each program.",
+            key="log.file",
+        ),
+    ] = None
+    log_keep_mb: Annotated[
+        int,
+        Setting(
+            "How much log `portcullis up` keeps for each program that it runs, across starts; the "
+            "oldest is deleted. An allowed call takes about 0.8 KB in the logs of two programs each, so "
+            "the default is a week at two calls a second and twenty minutes at a thousand: raise it, or "
+            "collect the logs elsewhere.",
+            key="log.keep_mb",
+            unit="MiB",
+        ),
+    ] = Field(default=1024, ge=16, le=1_048_576)
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(_lower_case),
+        Setting(
+            "The least important level that is logged; capitals are allowed.",
+            key="log.level",
+        ),
+    ] = "info"
+    trusted_proxies: Annotated[
+        int,
+        Setting(
+            "How many proxies of yours stand before Envoy and add the caller's address to "
+            "`X-Forwarded-For`, with a port or without; see [proxies.md](proxies.md). With 0 that "
+            "header is not believed. The check service reads it too.",
+            key="envoy.trusted_proxies",
+        ),
+    ] = Field(default=0, ge=0, le=10)
 
     @model_validator(mode="before")
     @classmethod
@@ -188,10 +278,45 @@ def _is_at_or_below(path: str, places: tuple[str, ...]) -> bool:
 
 
 class RedisSettings(GatewaySettings):
-    """How to reach Redis (`oauth_core.net.redis_address`). `redis_password` counts unless the URL carries one."""
+    """How to reach Redis (`oauth_core.net.redis_address`)."""
 
-    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://127.0.0.1:6379/0"
-    redis_password: SecretStr | None = None
-    redis_sentinel_user: str | None = None
-    redis_sentinel_password: SecretStr | None = None
-    redis_timeout: float = Field(default=1.0, gt=0, le=30)
+    redis_url: Annotated[
+        str,
+        AfterValidator(check_redis_url),
+        Setting(
+            "`redis://`, `rediss://` or `unix://`, with a user name if Redis has users. "
+            "`redis+sentinel://host:port,host:port,…/service` names every Sentinel, "
+            "`redis+cluster://host:port,…` some nodes of a cluster (`rediss+…` with TLS); see "
+            "[redis.md](redis.md).",
+            key="redis.url",
+        ),
+    ] = "redis://127.0.0.1:6379/0"
+    redis_password: Annotated[
+        SecretStr | None,
+        Setting(
+            "The password, unless the URL has one.",
+            key="redis.password",
+        ),
+    ] = None
+    redis_sentinel_user: Annotated[
+        str | None,
+        Setting(
+            "The user at the Sentinels themselves, if they have users.",
+            key="redis.sentinel_user",
+        ),
+    ] = None
+    redis_sentinel_password: Annotated[
+        SecretStr | None,
+        Setting(
+            "The password at the Sentinels themselves.",
+            key="redis.sentinel_password",
+        ),
+    ] = None
+    redis_timeout: Annotated[
+        float,
+        Setting(
+            "How long a program waits for an answer from Redis; afterwards the answer to the caller is 503.",
+            key="redis.timeout",
+            unit="seconds",
+        ),
+    ] = Field(default=1.0, gt=0, le=30)

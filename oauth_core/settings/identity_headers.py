@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from oauth_core.settings.definitions import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,12 +36,30 @@ class IdentityHeaders(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    user_id: str = "x-user-id"
-    user_name: str = "x-user-name"
-    client_id: str = "x-client-id"
-    scope: str = "x-token-scope"
-    groups: str = "x-user-groups"
-    assertion: str = "x-portcullis-assertion"
+    user_id: Annotated[
+        str,
+        Setting("The number of the GitHub account."),
+    ] = "x-user-id"
+    user_name: Annotated[
+        str,
+        Setting("The GitHub login."),
+    ] = "x-user-name"
+    client_id: Annotated[
+        str,
+        Setting("The OAuth client."),
+    ] = "x-client-id"
+    scope: Annotated[
+        str,
+        Setting("The scopes of the token, separated by spaces."),
+    ] = "x-token-scope"
+    groups: Annotated[
+        str,
+        Setting("The organisations and teams of the person, as far as roles name them."),
+    ] = "x-user-groups"
+    assertion: Annotated[
+        str,
+        Setting("The signed assertion, for services with `assertion`."),
+    ] = "x-portcullis-assertion"
 
     @model_validator(mode="after")
     def _usable(self) -> IdentityHeaders:

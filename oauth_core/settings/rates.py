@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field
 
 from oauth_core.limits.rate_limits import Limit, Rate
+from oauth_core.settings.definitions import Setting
 
 _MOST = 1_000_000
 _MINUTE = 60
@@ -20,16 +23,89 @@ _SPANS = {
 class RateSettings(BaseModel):
     """Per minute, unless the name says a day; user codes per ten minutes. A span's worth may come at once."""
 
-    registrations_per_address: int = Field(default=600, ge=1, le=_MOST)
-    registrations_per_address_a_day: int = Field(default=10_000, ge=1, le=_MOST)
-    registration_kilobytes_per_address_a_day: int = Field(default=16_384, ge=4, le=_MOST)
-    authorizations_per_address: int = Field(default=600, ge=1, le=_MOST)
-    failures_per_address: int = Field(default=60, ge=1, le=_MOST)
-    requests_per_client: int = Field(default=6000, ge=1, le=_MOST)
-    sign_ins_per_user: int = Field(default=30, ge=1, le=_MOST)
-    tokens_per_grant: int = Field(default=60, ge=1, le=_MOST)
-    document_fetches_per_address: int = Field(default=60, ge=1, le=_MOST)
-    user_codes_per_address: int = Field(default=60, ge=1, le=_MOST)
+    registrations_per_address: Annotated[
+        int,
+        Setting(
+            "Registrations from one address. Hosted clients register for many users from few addresses.",
+            key="rates.registrations_per_address",
+            unit="a minute",
+        ),
+    ] = Field(default=600, ge=1, le=_MOST)
+    registrations_per_address_a_day: Annotated[
+        int,
+        Setting(
+            "Registrations from one address.",
+            key="rates.registrations_per_address_a_day",
+            unit="a day",
+        ),
+    ] = Field(default=10_000, ge=1, le=_MOST)
+    registration_kilobytes_per_address_a_day: Annotated[
+        int,
+        Setting(
+            "The size of all registrations from one address.",
+            key="rates.registration_kilobytes_per_address_a_day",
+            unit="KiB a day",
+        ),
+    ] = Field(default=16_384, ge=4, le=_MOST)
+    authorizations_per_address: Annotated[
+        int,
+        Setting(
+            "Sign-ins that begin from one address.",
+            key="rates.authorizations_per_address",
+            unit="a minute",
+        ),
+    ] = Field(default=600, ge=1, le=_MOST)
+    failures_per_address: Annotated[
+        int,
+        Setting(
+            "Failed client authentications of one client from one address.",
+            key="rates.failures_per_address",
+            unit="a minute",
+        ),
+    ] = Field(default=60, ge=1, le=_MOST)
+    requests_per_client: Annotated[
+        int,
+        Setting(
+            "Requests of one client to `/token`, `/revoke`, `/introspect` and `/device_authorization`; "
+            "of a client without a secret, from one address.",
+            key="rates.requests_per_client",
+            unit="a minute",
+        ),
+    ] = Field(default=6000, ge=1, le=_MOST)
+    sign_ins_per_user: Annotated[
+        int,
+        Setting(
+            "Sign-ins of one person that succeed.",
+            key="rates.sign_ins_per_user",
+            unit="a minute",
+        ),
+    ] = Field(default=30, ge=1, le=_MOST)
+    tokens_per_grant: Annotated[
+        int,
+        Setting(
+            "Refreshes of one sign-in.",
+            key="rates.tokens_per_grant",
+            unit="a minute",
+        ),
+    ] = Field(default=60, ge=1, le=_MOST)
+    document_fetches_per_address: Annotated[
+        int,
+        Setting(
+            "Fetches of clients' documents and keys that requests from one address cause; ten of new "
+            "URLs at one host.",
+            key="rates.document_fetches_per_address",
+            unit="a minute",
+        ),
+    ] = Field(default=60, ge=1, le=_MOST)
+    user_codes_per_address: Annotated[
+        int,
+        Setting(
+            "Codes of devices that may be tried from one address; a browser has ten.",
+            key="rates.user_codes_per_address",
+            unit="in ten minutes",
+            standard="RFC 8628 section 5.1",
+        ),
+    ] = Field(default=60, ge=1, le=_MOST)
 
     def rate_of(self, limit: Limit) -> Rate:
         """How much `limit` lets through."""

@@ -12,6 +12,7 @@ from oauth_core.policy.eligibility import ANYBODY, check_teams, check_users, lis
 from oauth_core.policy.permissions import NAME, RESERVED, Permissions, check_pattern
 from oauth_core.policy.rbac import Role
 from oauth_core.policy.resource_uris import canonical_pattern
+from oauth_core.settings.definitions import Setting
 
 ROLE_NAME = r"^[a-z][a-z0-9-]{0,62}$"
 _LONGEST = 128
@@ -53,8 +54,12 @@ def _canonical(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
 
 
 Name = Annotated[str, Field(pattern=NAME, max_length=_LONGEST), AfterValidator(_not_reserved)]
-Needs = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
-Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], BeforeValidator(_one_or_more)]
+_Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Needs = Annotated[_Names, BeforeValidator(_one_or_more, json_schema_input_type=Name | _Names)]
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
+    BeforeValidator(_one_or_more, json_schema_input_type=str | tuple[str, ...]),
+]
 Title = Annotated[str, Field(min_length=1, max_length=_LONGEST), AfterValidator(_printable)]
 Text = Annotated[str, Field(min_length=1)]
 People = Annotated[tuple[Text, ...], AfterValidator(_no_stars), AfterValidator(_lower)]
@@ -66,11 +71,27 @@ class PermissionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    methods: Globs = Field(default_factory=dict)
-    tools: Globs = Field(default_factory=dict)
-    prompts: Globs = Field(default_factory=dict)
-    resources: Annotated[Globs, AfterValidator(_canonical)] = Field(default_factory=dict)
-    otherwise: Needs | None = None
+    methods: Annotated[
+        Globs,
+        Setting("What methods of MCP need: a name or a glob, and one permission or several."),
+    ] = Field(default_factory=dict)
+    tools: Annotated[
+        Globs,
+        Setting("What tools need: a name or a glob, and one permission or several."),
+    ] = Field(default_factory=dict)
+    prompts: Annotated[
+        Globs,
+        Setting("What prompts need: a name or a glob, and one permission or several."),
+    ] = Field(default_factory=dict)
+    resources: Annotated[
+        Globs,
+        AfterValidator(_canonical),
+        Setting("What resources need: a URI or a glob, and one permission or several."),
+    ] = Field(default_factory=dict)
+    otherwise: Annotated[
+        Needs | None,
+        Setting("What everything else needs."),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -97,12 +118,34 @@ class RoleSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    permissions: Patterns = ()
-    forbids: Patterns = ()
-    users: Annotated[People, AfterValidator(check_users)] = ()
-    orgs: People = ()
-    teams: Annotated[People, AfterValidator(check_teams)] = ()
-    everyone: bool = False
+    permissions: Annotated[
+        Patterns,
+        Setting("Patterns of permissions that people with this role have."),
+    ] = ()
+    forbids: Annotated[
+        Patterns,
+        Setting(
+            "Patterns of permissions that people with this role do not have, whatever their other roles allow."
+        ),
+    ] = ()
+    users: Annotated[
+        People,
+        AfterValidator(check_users),
+        Setting("GitHub logins, or `login#id`."),
+    ] = ()
+    orgs: Annotated[
+        People,
+        Setting("Members of these organisations have the role."),
+    ] = ()
+    teams: Annotated[
+        People,
+        AfterValidator(check_teams),
+        Setting("Members of these teams have the role; a team is written `organisation/team`."),
+    ] = ()
+    everyone: Annotated[
+        bool,
+        Setting("Everybody who may sign in has the role."),
+    ] = False
 
     def named(self, name: str) -> Role:
         """The role that this describes."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from oauth_core.settings.definitions import Setting
 from oauth_core.settings.roles import Name, PermissionSettings, Title
 from oauth_core.settings.sources import SECRET_FIELDS
 
@@ -20,18 +21,81 @@ class ServiceSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
-    title: str | None = None
-    url: str | None = None
-    upstream: str | None = None
-    command: tuple[str, ...] | None = None
-    pass_environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
-    transport: Literal["stdio", "http"] = "stdio"
-    scope: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
-    permissions: PermissionSettings | None = None
-    permission_titles: dict[Name, Title] = Field(default_factory=dict)
-    assertion: bool = False
-    subpaths: bool | None = None
+    name: Annotated[
+        str,
+        Setting("A short name in lower case; it appears in logs and in the scope."),
+    ] = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    title: Annotated[
+        str | None,
+        Setting(
+            "What people read on the consent page.",
+            shown="the name",
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        Setting(
+            "The public address, and the service's identity in every token. One that starts with `/` is "
+            "at the issuer's host, beside its path.",
+            standard="RFC 8707 section 2",
+            shown="`/<name>/mcp`",
+        ),
+    ] = None
+    upstream: Annotated[
+        str | None,
+        Setting("Where Envoy finds it: `http://host:port/path`, `https://…` or `unix:/socket:/path`."),
+    ] = None
+    command: Annotated[
+        tuple[str, ...] | None,
+        Setting("Instead of `upstream`: a program that `portcullis up` runs."),
+    ] = None
+    pass_environment: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...],
+        Setting("Names of variables of `up`'s environment that the command gets: its own API keys, for example."),
+    ] = ()
+    transport: Annotated[
+        Literal["stdio", "http"],
+        Setting(
+            "`stdio`: the command is bridged to HTTP. `http`: it serves HTTP on the socket that "
+            "replaces `{socket}`.",
+        ),
+    ] = "stdio"
+    scope: Annotated[
+        str | None,
+        Setting(
+            "The scope that clients learn to ask for. Without `permissions` it is what a token must carry.",
+            standard="RFC 6749 section 3.3",
+            shown="`mcp.<name>`",
+        ),
+    ] = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
+    permissions: Annotated[
+        PermissionSettings | None,
+        Setting(
+            "What its methods, tools, prompts and resources need, see [permissions](permissions.md).",
+            shown="the scope",
+        ),
+    ] = None
+    permission_titles: Annotated[
+        dict[Name, Title],
+        Setting(
+            'What people read for a permission on the consent page: `{ "mcp.fetch.read" = "Read web pages" }`.',
+        ),
+    ] = Field(default_factory=dict)
+    assertion: Annotated[
+        bool,
+        Setting(
+            "Tell the service about the caller in a signed form too, see "
+            "[identity](identity.md#a-signed-assertion). Needs `check.assertion_key`.",
+        ),
+    ] = False
+    subpaths: Annotated[
+        bool | None,
+        Setting(
+            "Whether paths below `url` are reachable. Rules speak of messages to the MCP endpoint only; "
+            "with `true` any one permission of the service opens GET and DELETE of what is below it.",
+            shown="`true` without rules, `false` with rules",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:

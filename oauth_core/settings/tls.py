@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, GatewaySettings
 
 if TYPE_CHECKING:
@@ -37,21 +38,124 @@ def is_spki_pin(pin: str) -> bool:
 class TlsSettings(GatewaySettings):
     """How Envoy speaks TLS to callers. Without `tls_cert` and `acme_email` it speaks plain HTTP."""
 
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    acme_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
-    acme_directory: str = "https://acme-v02.api.letsencrypt.org/directory"
-    acme_ca_file: Path | None = None
-    acme_dir: Path = Path("/var/lib/portcullis/acme")
-    acme_listen: str = "127.0.0.1:9003"
-    acme_upstream: str = "127.0.0.1:9003"
-    tls_secret: Path = Path("/var/lib/portcullis/tls/secret.json")
-    tls_min_version: Literal["1.2", "1.3"] = "1.3"
-    tls_client_ca: Path | None = None
-    tls_client_required: bool = False
-    tls_client_pins: Annotated[CommaList, AfterValidator(_check_pins)] = ()
-    http_redirect_listen: CommaList = ()
-    hsts_max_age: int = Field(default=31_536_000, ge=0)
+    tls_cert: Annotated[
+        Path | None,
+        Setting(
+            "Certificate chain (PEM file) that Envoy shows to callers; turns TLS on. `portcullis up` "
+            "and `portcullis envoy secret --follow` read it again every second, and give Envoy each new "
+            "one that fits its key, however it was renewed.",
+            key="tls.cert",
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        Setting(
+            "The private key (PEM file) of `tls.cert`.",
+            key="tls.key",
+        ),
+    ] = None
+    acme_email: Annotated[
+        str | None,
+        Setting(
+            "Instead of `tls.cert`: certificates come from an ACME authority (Let's Encrypt), by "
+            "`portcullis acme run`, which `up` runs. Naming an address agrees to the authority's terms.",
+            key="acme.email",
+            standard="RFC 8555 section 7.3",
+        ),
+    ] = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
+    acme_directory: Annotated[
+        str,
+        Setting(
+            "The directory URL of the ACME authority.",
+            key="acme.directory",
+            standard="RFC 8555 section 7.1.1",
+        ),
+    ] = "https://acme-v02.api.letsencrypt.org/directory"
+    acme_ca_file: Annotated[
+        Path | None,
+        Setting(
+            "The authorities (PEM file) that vouch for the ACME authority itself, if not the usual ones.",
+            key="acme.ca_file",
+        ),
+    ] = None
+    acme_dir: Annotated[
+        Path,
+        Setting(
+            "The folder of the account, the certificate and Envoy's copy of it.",
+            key="acme.dir",
+        ),
+    ] = Path("/var/lib/portcullis/acme")
+    acme_listen: Annotated[
+        str,
+        Setting(
+            "Where `portcullis acme run` answers the authority's questions.",
+            key="acme.listen",
+            standard="RFC 8555 section 8.3",
+        ),
+    ] = "127.0.0.1:9003"
+    acme_upstream: Annotated[
+        str,
+        Setting(
+            "Where Envoy finds `portcullis acme run`.",
+            key="acme.upstream",
+        ),
+    ] = "127.0.0.1:9003"
+    tls_secret: Annotated[
+        Path,
+        Setting(
+            "The file from which Envoy reads certificate and key; holds what `portcullis envoy secret` "
+            "prints. `up` writes it by itself.",
+            key="tls.secret",
+        ),
+    ] = Path("/var/lib/portcullis/tls/secret.json")
+    tls_min_version: Annotated[
+        Literal["1.2", "1.3"],
+        Setting(
+            "The oldest version of TLS; `1.2` then with forward secrecy only.",
+            key="tls.min_version",
+            standard="RFC 9325 section 3.1.1",
+        ),
+    ] = "1.3"
+    tls_client_ca: Annotated[
+        Path | None,
+        Setting(
+            "Callers may show a certificate of these authorities (PEM file).",
+            key="tls.client_ca",
+        ),
+    ] = None
+    tls_client_required: Annotated[
+        bool,
+        Setting(
+            "Callers must show a certificate; `portcullis doctor` then needs `--cert` and `--key`.",
+            key="tls.client_required",
+        ),
+    ] = False
+    tls_client_pins: Annotated[
+        CommaList,
+        AfterValidator(_check_pins),
+        Setting(
+            "Callers must show one of these certificates, even without `tls.client_required`: SHA-256 "
+            "of a certificate in hex, or of its public key in base64.",
+            key="tls.client_pins",
+        ),
+    ] = ()
+    http_redirect_listen: Annotated[
+        CommaList,
+        Setting(
+            "Addresses for plain HTTP: sends known hosts to https, and answers an ACME authority, which "
+            "asks on port 80.",
+            key="tls.http_redirect_listen",
+        ),
+    ] = ()
+    hsts_max_age: Annotated[
+        int,
+        Setting(
+            "How long browsers use https only (HSTS); 0 leaves it out. Never sent on loopback.",
+            key="tls.hsts_max_age",
+            unit="seconds",
+            standard="RFC 6797 section 6.1.1",
+        ),
+    ] = Field(default=31_536_000, ge=0)
 
     @property
     def terminates_tls(self) -> bool:

@@ -12,6 +12,7 @@ from oauth_core.flows.id_jag import TrustedIssuer
 from oauth_core.model import User
 from oauth_core.net import fetchable_urls
 from oauth_core.net.public_urls import is_loopback
+from oauth_core.settings.definitions import Setting
 
 _LONGEST = 2048
 
@@ -23,8 +24,14 @@ class AssertedUser(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    github_id: int = Field(gt=0, strict=True)
-    github_user: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
+    github_id: Annotated[
+        int,
+        Setting("The number of the GitHub account."),
+    ] = Field(gt=0, strict=True)
+    github_user: Annotated[
+        str,
+        Setting("The GitHub login."),
+    ] = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
 
 
 class TrustedIssuerSettings(BaseModel):
@@ -32,14 +39,48 @@ class TrustedIssuerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    issuer: Text
-    clients: Annotated[tuple[Text, ...], Field(min_length=1)]
-    jwks_uri: Text | None = None
-    jwks_file: Path | None = None
-    tenant: Text | None = None
-    users: dict[Text, AssertedUser] = Field(default_factory=dict)
-    github_id_claim: Text | None = None
-    github_user_claim: Text | None = None
+    issuer: Annotated[
+        Text,
+        Setting(
+            "The name of the issuer, byte for byte as in `iss`: some end in a slash.",
+            standard="RFC 7523 section 3",
+        ),
+    ]
+    clients: Annotated[
+        tuple[Text, ...],
+        Field(min_length=1),
+        Setting("The clients that it may vouch for people to, by their `client_id`. They must authenticate."),
+    ]
+    jwks_uri: Annotated[
+        Text | None,
+        Setting(
+            "Where its keys are. Fetched with the same guards as clients' documents: no private addresses, no "
+            "redirects."
+        ),
+    ] = None
+    jwks_file: Annotated[
+        Path | None,
+        Setting("Instead of `jwks_uri`: a JWK set in a file, read at the start."),
+    ] = None
+    tenant: Annotated[
+        Text | None,
+        Setting(
+            "The only tenant of a shared issuer that is trusted. Without it, assertions that name a tenant are "
+            "refused."
+        ),
+    ] = None
+    users: Annotated[
+        dict[Text, AssertedUser],
+        Setting("The GitHub account of each subject (`sub`): its number and its login."),
+    ] = Field(default_factory=dict)
+    github_id_claim: Annotated[
+        Text | None,
+        Setting("For subjects that `users` does not list: the claim with the number of their GitHub account."),
+    ] = None
+    github_user_claim: Annotated[
+        Text | None,
+        Setting("The claim with the login of the account. It goes with `github_id_claim`."),
+    ] = None
 
     @model_validator(mode="after")
     def _usable(self) -> TrustedIssuerSettings:

@@ -1,42 +1,54 @@
-"""`docs/settings.md` lists every setting with its default, and none that does not exist."""
+"""The pages say of every setting what the code says, and of none that does not exist."""
 
 from __future__ import annotations
 
-import re
+from typing import TYPE_CHECKING
 
-from pydantic_core import PydanticUndefined
+import pytest
 
-from oauth_core.settings import SECRETS, AuthzSettings, BackupSettings, EnvoySettings
-from oauth_core.settings.services import ServiceSettings
-from tests.support.project import ROOT
+from oauth_core.settings import KINDS, SECRETS
+from oauth_core.settings.definitions import definitions
+from tests.project.docs import settings_reference
 
-PAGE = ROOT / "docs" / "settings.md"
-FIELDS = {
-    name: field
-    for kind in (BackupSettings, AuthzSettings, EnvoySettings, ServiceSettings)
-    for name, field in kind.model_fields.items()
-}
-ROWS = {
-    match[1]: (bool(match[2]), match[3].strip())
-    for match in re.finditer(
-        r"^\| `(\w+)`( \(secret\))? \| ([^|]*)\|", PAGE.read_text(encoding="utf-8"), re.MULTILINE
-    )
-}
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-def test_every_setting_is_listed_and_no_other() -> None:
-    assert ROWS.keys() == FIELDS.keys()
+@pytest.mark.parametrize("page", settings_reference.PAGES, ids=lambda page: page.name)
+def test_the_tables_of_settings_are_fresh(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert settings_reference.marked(text)
+    assert settings_reference.filled(text) == text, "run python -m tests.project.docs.settings_reference"
+
+
+def test_a_stale_table_is_noticed_and_written_again() -> None:
+    page = settings_reference.PAGES[0].read_text(encoding="utf-8")
+    stale = page.replace("| integer, at least 16,", "| integer, at least 15,")
+    assert stale != page
+    assert settings_reference.filled(stale) == page
+
+
+def test_the_page_of_settings_has_every_table_once() -> None:
+    marked = settings_reference.marked(settings_reference.PAGES[0].read_text(encoding="utf-8"))
+    wanted = {definition.table or settings_reference.TOP for definition in definitions(KINDS).values()}
+    assert sorted(marked) == sorted({*wanted, "identity_headers", "services"})
 
 
 def test_secrets_are_marked() -> None:
-    assert {name for name, (is_secret, _) in ROWS.items() if is_secret} == SECRETS
+    rows = "".join(settings_reference.tables().values()).splitlines()
+    marked = {row.split("`")[1] for row in rows if "` (secret) |" in row}
+    assert marked == SECRETS
 
 
-def test_plain_defaults_are_the_ones_in_the_code() -> None:
-    for name, (_, shown) in ROWS.items():
-        default = FIELDS[name].default
-        value = re.fullmatch(r"`([^`<]+)`", shown)
-        if value is None or default is None or default is PydanticUndefined:
-            continue
-        text = ",".join(default) if isinstance(default, tuple) else str(default)
-        assert value[1] == (text.lower() if isinstance(default, bool) else text), name
+def test_every_meaning_is_a_sentence_and_every_number_of_time_or_size_has_a_unit() -> None:
+    for name, definition in definitions(KINDS).items():
+        assert definition.setting.meaning.endswith("."), name
+        if name.endswith(
+            ("_seconds", "_lifetime", "_timeout", "_bytes", "_megabytes", "_percent", "_days", "_mb")
+        ):
+            assert definition.setting.unit, name
+
+
+def test_no_two_settings_have_the_same_place_in_the_file() -> None:
+    keys = [definition.key for definition in definitions(KINDS).values()]
+    assert len(keys) == len(set(keys))

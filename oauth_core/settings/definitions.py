@@ -1,0 +1,109 @@
+"""What a setting is: what stands beside its field, and where an operator sets it.
+
+A setting is defined once: as a field of a settings class, with a `Setting` in its annotation. The loader,
+`docs/settings.md`, the JSON Schema of the settings file and `portcullis config check` derive the rest from it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, SecretStr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.fields import FieldInfo
+    from pydantic_core import CoreSchema
+
+_LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What stands in the annotation of a field.
+
+    `meaning` is one paragraph of Markdown, with links as `docs/settings.md` has them. `key` is where the settings
+    file has the setting, as in `redis.url`; without one it is the name of the field. `unit` is that of a number.
+    `standard` is the section that defines the setting. `shown` is the default in words, where it is not a value.
+    A `mounted` setting may come from a file that `NAME_FILE` names, as every secret may.
+    """
+
+    meaning: str
+    key: str = ""
+    unit: str = ""
+    standard: str = ""
+    shown: str = ""
+    mounted: bool = False
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:  # the name is pydantic's
+        """The JSON Schema of the field, with the meaning as its description."""
+        described = [_LINK.sub(r"\1", self.meaning)]
+        described += [f"Unit: {self.unit}."] if self.unit else []
+        described += [f"{self.standard}."] if self.standard else []
+        return {**handler(schema), "description": " ".join(described)}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A field with its `Setting`: one setting as an operator knows it."""
+
+    name: str
+    field: FieldInfo
+    setting: Setting
+
+    @property
+    def key(self) -> str:
+        """Where the settings file has it: `table.name`, or `name` at the top."""
+        return self.setting.key or self.name
+
+    @property
+    def table(self) -> str:
+        """The table of the settings file; empty for a setting at its top."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether only the environment or a mounted file may carry it, never the settings file."""
+        return _holds(self.field.annotation, SecretStr)
+
+    @property
+    def is_mounted(self) -> bool:
+        """Whether it may come from a file that `NAME_FILE` names."""
+        return self.is_secret or self.setting.mounted
+
+    @property
+    def is_structure(self) -> bool:
+        """Whether it is a table, or many, that no variable can hold."""
+        return _holds(self.field.annotation, BaseModel) and not self._has_text_form
+
+    @property
+    def _has_text_form(self) -> bool:
+        return isinstance(self.field.annotation, type)  # one model, with a validator that reads text
+
+
+def definitions(kinds: Iterable[type[BaseModel]]) -> dict[str, Definition]:
+    """Every setting of `kinds` by the name of its field, each once.
+
+    Raises `TypeError` for a field without a `Setting`.
+    """
+    return {name: _definition(name, field) for kind in kinds for name, field in kind.model_fields.items()}
+
+
+def _definition(name: str, field: FieldInfo) -> Definition:
+    setting = next((part for part in field.metadata if isinstance(part, Setting)), None)
+    if setting is None:
+        raise TypeError(f"{name} has no Setting in its annotation")
+    return Definition(name, field, setting)
+
+
+def _holds(annotation: object, kind: type) -> bool:
+    """Whether `annotation` is `kind`, or is made of it."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return issubclass(annotation, kind)
+    return any(_holds(part, kind) for part in get_args(annotation))
