@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from oauth_core.crypto.digests import cache_key
 from oauth_core.policy.decision import StaticInput, judge_token
 from oauth_core.store.client_cache.lru_cache import LruCache
 from oauth_core.tokens import access_tokens
@@ -121,7 +121,7 @@ class VerifiedTokenCache:
         if isinstance(verdict, Rejected):
             self.rejected += 1
             if verdict.fault in _LASTING:
-                self._bad.put(_digest(token), verdict)
+                self._bad.put(cache_key(token), verdict)
             return verdict
         self.verified += 1
         remembered = CachedToken(_sharing_texts(verdict.claims))
@@ -137,12 +137,7 @@ class VerifiedTokenCache:
         if remembered is not None:
             fault = access_tokens.fault_of_time(remembered.claims, now)
             return remembered if fault is None else Rejected(fault)
-        return self._bad.get(_digest(token))
-
-
-def _digest(token: str) -> bytes:
-    """The key of a bad token. No other text with the same digest can be made."""
-    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+        return self._bad.get(cache_key(token))
 
 
 def _sharing_texts(claims: AccessClaims) -> AccessClaims:

@@ -1,4 +1,4 @@
-"""Random values, encryption and authentication of what is stored.
+"""Random values, digests, base64url, and encryption and authentication of what is stored.
 
 Imports nothing else of ours. Begin with `credentials`.
 """

@@ -7,11 +7,11 @@ stretching of what people choose, not of keys).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import re
 import secrets
+
+from oauth_core.crypto.digests import sha256_base64url
 
 _SECRET_BYTES = 32
 _IDENTIFIER_BYTES = 16
@@ -50,8 +50,7 @@ def is_identifier(text: str) -> bool:
 
 def hash_secret(secret: str) -> str:
     """How a secret is stored and looked up: SHA-256, URL-safe base64 without padding, 43 characters."""
-    digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return sha256_base64url(secret.encode("utf-8", "surrogatepass"))
 
 
 def secret_matches(secret: str, stored_hash: str) -> bool:

@@ -11,10 +11,9 @@ place, or remove one. `SECURITY.md` says what follows.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 
+from oauth_core.crypto.digests import hmac_sha256
 from oauth_core.crypto.sealing import derive_key
 
 _PURPOSE = "portcullis records"
@@ -40,8 +39,7 @@ class RecordKey:
         """The code of `text` at `place`: 43 characters."""
         # The length keeps a place and a text apart: no two pairs are the same message.
         message = f"{len(place)}:{place}{text}".encode("utf-8", "surrogatepass")
-        digest = hmac.digest(self._key, message, hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return hmac_sha256(self._key, message)
 
     def sign(self, place: str, text: str) -> str:
         """`text` behind its code, to be written at `place`."""

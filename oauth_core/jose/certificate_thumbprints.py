@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from functools import lru_cache
 from urllib.parse import unquote
+
+from oauth_core.crypto import base64url
+from oauth_core.crypto.digests import sha256_base64url
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----\n?\Z")
 # Our own Envoy writes the hash alone. Others may name more, but only one certificate: of a chain of proxies we
@@ -21,7 +23,7 @@ _FORWARDED = re.compile(r'(?:By=[^;,="]*;)?Hash=([0-9a-f]{64})(?:;[^,]*)?\Z')
 def of_forwarded(header: str) -> str | None:
     """The thumbprint in `x-forwarded-client-cert`, which Envoy writes; `None` when it does not name just one."""
     found = _FORWARDED.match(header)
-    return _thumbprint(bytes.fromhex(found[1])) if found else None
+    return base64url.encode(bytes.fromhex(found[1])) if found else None
 
 
 @lru_cache(maxsize=4096)
@@ -34,8 +36,4 @@ def of_escaped_pem(text: str) -> str | None:
         der = base64.b64decode(found[1].replace("\n", ""), validate=True)
     except binascii.Error:
         return None
-    return _thumbprint(hashlib.sha256(der).digest())
-
-
-def _thumbprint(digest: bytes) -> str:
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return sha256_base64url(der)

@@ -6,14 +6,13 @@ set is refused, because a private key that was published is everybody's.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jwt import PyJWTError
 
+from oauth_core.crypto import base64url
 from oauth_core.jose.signing_keys import general_name, public_key
 
 if TYPE_CHECKING:
@@ -143,8 +142,8 @@ def _algorithms(member: Mapping[str, object]) -> tuple[str, ...]:
 
 def _bits(number: str) -> int:
     try:
-        octets = base64.urlsafe_b64decode(number + "=" * (-len(number) % 4))
-    except (binascii.Error, ValueError):
+        octets = base64url.decode_leniently(number)
+    except ValueError:
         raise ValueError("the JWK set has a number that is not base64url") from None
     return int.from_bytes(octets, "big").bit_length()
 

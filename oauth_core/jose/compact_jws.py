@@ -6,12 +6,12 @@ half of what a token never seen costs. The cryptography stays PyJWT's; tests com
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from oauth_core.crypto import base64url
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -47,7 +47,7 @@ def payload_of(token: str, key: PyJWK) -> dict[str, Any] | None:
     Raises `BadSignatureError`.
     """
     signed, _, last = token.rpartition(".")
-    signature, payload = _bytes(last), _bytes(signed.partition(".")[2])
+    signature, payload = base64url.decode(last), base64url.decode(signed.partition(".")[2])
     if signature is None or payload is None:
         return None
     if not key.Algorithm.verify(signed.encode("ascii"), key.key, signature):
@@ -58,20 +58,11 @@ def payload_of(token: str, key: PyJWK) -> dict[str, Any] | None:
 @lru_cache(maxsize=64)
 def _header(segment: str) -> Header | None:
     """A key's tokens have one header in common, so reading it again and again would be for nothing."""
-    data = _bytes(segment)
+    data = base64url.decode(segment)
     header = None if data is None else _object(data)
     if header is None or header.keys() & _EXTENSIONS:
         return None
     return Header(header.get("typ"), header.get("alg"), header.get("kid"))
-
-
-def _bytes(segment: str) -> bytes | None:
-    """What a part in base64url stands for, if that is its one spelling: unused bits are zero."""
-    try:
-        data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    except binascii.Error:
-        return None
-    return data if urlsafe_b64encode(data).rstrip(b"=") == segment.encode("ascii") else None
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -7,9 +7,7 @@ caller's to ask, once it has been checked.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from oauth_core.crypto.digests import jwk_thumbprint, sha256_base64url
 from oauth_core.jose import client_keys, external_jwts
 from oauth_core.jose.external_jwts import JwtFault
 
@@ -103,7 +102,7 @@ def _fault_of_request(
     if not isinstance(place, str) or _place(place) is None or _place(place) != _place(url):
         return ProofFault.WRONG_PLACE
     # Without it a proof that was seen on the way could be used with another stolen token (section 7).
-    if access_token is not None and claims.get("ath") != _sha256(access_token.encode("ascii", "replace")):
+    if access_token is not None and claims.get("ath") != sha256_base64url(access_token.encode("ascii", "replace")):
         return ProofFault.WRONG_TOKEN
     return None
 
@@ -135,9 +134,4 @@ def _key(text: str | None) -> tuple[ClientKeys, str] | None:
     except (ValueError, RecursionError):
         return None
     (key,) = keys.keys
-    canonical = json.dumps(dict(key.members), sort_keys=True, separators=(",", ":"))
-    return keys, _sha256(canonical.encode())
-
-
-def _sha256(data: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode("ascii")
+    return keys, jwk_thumbprint(key.members)

@@ -20,6 +20,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from oauth_core.crypto import base64url
 from oauth_core.crypto.sealing import derive_key
 from oauth_core.jose.signing_keys import VerifyingKeys
 
@@ -52,7 +53,7 @@ class KeySetSigner:
     @property
     def verification_key(self) -> str:
         """The public half: 32 bytes in base64url without padding, the `x` of an OKP key (RFC 8037 section 2)."""
-        return base64.urlsafe_b64encode(self._key.public_key().public_bytes_raw()).rstrip(b"=").decode()
+        return base64url.encode(self._key.public_key().public_bytes_raw())
 
     @property
     def verifier(self) -> KeySetVerifier:

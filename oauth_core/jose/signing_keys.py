@@ -6,8 +6,6 @@ curves for it. A token has the name that its key has.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -17,6 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt import PyJWK, PyJWTError, register_algorithm
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from oauth_core.crypto.digests import jwk_thumbprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +86,7 @@ class SigningKey:
         chosen = fitting if algorithm is None else algorithm
         if not isinstance(private_key, PrivateKey) or chosen is None or general_name(chosen) != fitting:
             raise ValueError("not a key of a supported kind, or not for this algorithm")
-        return cls(_thumbprint(_members(private_key.public_key())), chosen, private_key, created_at)
+        return cls(jwk_thumbprint(_members(private_key.public_key())), chosen, private_key, created_at)
 
 
 def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
@@ -101,7 +101,7 @@ def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
             private_key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
         case "EdDSA" | "Ed25519":
             private_key = ed25519.Ed25519PrivateKey.generate()
-    return SigningKey(_thumbprint(_members(private_key.public_key())), algorithm, private_key, now)
+    return SigningKey(jwk_thumbprint(_members(private_key.public_key())), algorithm, private_key, now)
 
 
 def public_jwks(keys: Iterable[SigningKey]) -> str:
@@ -203,7 +203,7 @@ def _public_jwk_of_pem(pem: bytes) -> dict[str, str]:
 
 def _public_jwk(public_key: PublicKey, algorithm: Algorithm) -> dict[str, str]:
     members = _members(public_key)
-    return {**members, "kid": _thumbprint(members), "alg": algorithm, "use": "sig"}
+    return {**members, "kid": jwk_thumbprint(members), "alg": algorithm, "use": "sig"}
 
 
 def _members(public_key: PublicKey) -> dict[str, str]:
@@ -215,9 +215,3 @@ def _members(public_key: PublicKey) -> dict[str, str]:
     else:
         members = OKPAlgorithm.to_jwk(public_key, as_dict=True)
     return {name: value for name, value in members.items() if name in _THUMBPRINT_MEMBERS}
-
-
-def _thumbprint(members: Mapping[str, str]) -> str:
-    """RFC 7638 section 3: required members in lexical order, no white space, SHA-256."""
-    canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()

@@ -7,9 +7,10 @@ ends in a redirect to whatever address the client registered.
 from __future__ import annotations
 
 import base64
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from oauth_core.crypto.digests import sha256
 
 if TYPE_CHECKING:
     from quart import Quart, Response
@@ -20,7 +21,7 @@ _STYLE = Path(__file__).parents[1] / "templates" / "style.css"
 def add_to(app: Quart) -> None:
     """Set the headers on every answer of `app`, and give its templates the one style sheet."""
     style = _STYLE.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    digest = base64.b64encode(sha256(style.encode())).decode()
     headers = {
         "Content-Security-Policy": (
             f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'; base-uri 'none'"

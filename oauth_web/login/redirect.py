@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 from quart import Response
 
+from oauth_core.crypto import base64url
 from oauth_core.crypto.credentials import new_secret
 from oauth_core.crypto.sealing import derive_key
 from oauth_core.model import SignIn
@@ -43,4 +43,4 @@ def code_verifier(deps: Deps, state: str) -> str:
     the state alone, which passes through the browser, does not give the verifier.
     """
     key = derive_key(deps.settings.master_key_bytes.hex(), purpose=f"portcullis github pkce {state}")
-    return base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+    return base64url.encode(key)

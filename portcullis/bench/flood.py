@@ -7,7 +7,6 @@ generator gives way to everybody else on this machine: in earnest it would be on
 
 from __future__ import annotations
 
-import base64
 import os
 import threading
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.crypto import base64url
 from portcullis.bench import fleet
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import GeneratorError
@@ -178,13 +178,13 @@ def _forged(pool: Path, count: int) -> Iterator[Entry]:
     head, payload, _ = known[0].token.split(b".")
     known.close()
     for _ in range(count):
-        signature = base64.urlsafe_b64encode(os.urandom(_SIGNATURE_BYTES)).rstrip(b"=")
+        signature = base64url.encode(os.urandom(_SIGNATURE_BYTES)).encode()
         yield Entry(b".".join((head, payload, signature)), b"-", b"-")
 
 
 def _huge(count: int) -> Iterator[Entry]:
     for _ in range(count):
-        yield Entry(base64.urlsafe_b64encode(os.urandom(_HUGE_BYTES)).rstrip(b"="), b"-", b"-")
+        yield Entry(base64url.encode(os.urandom(_HUGE_BYTES)).encode(), b"-", b"-")
 
 
 def _latency(tallies: list[Tally]) -> dict[str, float | None]:

@@ -7,13 +7,13 @@ stops answering at all.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from oauth_core.crypto import base64url
 from oauth_core.policy.resources import metadata_url
 from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
 from portcullis.doctor.deployment import (
@@ -202,21 +202,17 @@ async def _delete(gateway: Gateway, management: Management) -> httpx2.Response:
 
 def _tampered(token: str) -> str:
     header, payload, signature = token.split(".")
-    claims = json.loads(_decode(payload))
+    claims = json.loads(base64url.decode_leniently(payload))
     return f"{header}.{_encode({**claims, 'github_user': 'root'})}.{signature}"
 
 
 def _unsigned(token: str) -> str:
     header, payload, _ = token.split(".")
-    return f"{_encode({**json.loads(_decode(header)), 'alg': 'none'})}.{payload}."
-
-
-def _decode(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    return f"{_encode({**json.loads(base64url.decode_leniently(header)), 'alg': 'none'})}.{payload}."
 
 
 def _encode(value: dict[str, object]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+    return base64url.encode(json.dumps(value).encode())
 
 
 async def _soon_refused(claim: str, gateway: Gateway, resource: str, token: str) -> Finding:

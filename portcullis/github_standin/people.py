@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from oauth_core.crypto.digests import sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +110,7 @@ class Changes:
 
 def stable_id(name: str) -> int:
     """A positive number below 2**31 that is always the same for `name`."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1) + 1
+    return int.from_bytes(sha256(name.encode())[:4], "big") % (2**31 - 1) + 1
 
 
 def find(login: str) -> Person | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from oauth_core.crypto.digests import sha256_hex
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def render(redis: OwnRedis) -> str:
     ]
     for user, rules in RULES.items():
         password = redis.passwords[user].read_text(encoding="utf-8").strip()
-        digest = hashlib.sha256(password.encode()).hexdigest()
+        digest = sha256_hex(password.encode())
         lines.append(f"user {user} reset on #{digest} {rules}")
     return "\n".join(lines) + "\n"
 

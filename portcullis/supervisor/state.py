@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oauth_core.crypto.credentials import new_key, new_secret
+from oauth_core.crypto.digests import sha256_hex
 from oauth_core.errors import SettingsError
 from oauth_core.jose.signing_keys import generate_key
 
@@ -149,7 +149,7 @@ def _run_dir(root: Path, socket_names: Sequence[str]) -> Path:
     if is_short and _PLAIN_PATH.fullmatch(str(wanted)):
         return wanted
     # Always the same place for the same state folder, so that a crash leaves at most one behind.
-    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    digest = sha256_hex(os.fsencode(root))[:12]
     return Path(tempfile.gettempdir()) / f"portcullis-{os.getuid()}-{digest}"
 
 

@@ -61,3 +61,25 @@ def _nodes(tree: ast.AST, *, at_runtime: bool) -> Iterator[ast.AST]:
         children = iter(tree.orelse)
     for child in children:
         yield from _nodes(child, at_runtime=at_runtime)
+
+
+def used_names(tree: ast.AST) -> set[str]:
+    """The full names of what `tree` uses of the modules that it imports, such as `os.replace`.
+
+    A name that is imported from a module counts by itself, whatever it is called here.
+    """
+    modules: dict[str, str] = {}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                modules |= {alias.asname or alias.name: alias.name for alias in names}
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                found |= {f"{module}.{alias.name}" for alias in names}
+                modules |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            place, dot, name = ast.unparse(node).rpartition(".")
+            if place in modules:
+                found.add(f"{modules[place]}{dot}{name}")
+    return found

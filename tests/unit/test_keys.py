@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from oauth_core.crypto.digests import jwk_thumbprint
 from oauth_core.jose.signing_keys import (
     ALGORITHMS,
     Algorithm,
     SigningKey,
     VerifyingKeys,
-    _thumbprint,
     generate_key,
     public_jwks,
 )
@@ -57,7 +57,9 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
         "ZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur"
         "-kEgU8awapJzKnqDKgw"
     )
-    assert _thumbprint({"e": "AQAB", "kty": "RSA", "n": number}) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    assert (
+        jwk_thumbprint({"e": "AQAB", "kty": "RSA", "n": number}) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    )
 
 
 def test_a_key_survives_being_written_and_read(signing_keys: dict[Algorithm, SigningKey]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import tempfile
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.crypto import base64url
 from portcullis.bench import external, fixture, flood, gateway, peers, pool, report, revocation, runner, target
 from portcullis.bench.children import WorldError
 from portcullis.bench.plan import Target
@@ -119,7 +119,7 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
     """A token of the user's, and the service that it is for, as it says itself."""
     try:
         part = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        claims = json.loads(base64url.decode_leniently(part))
         audience = claims["aud"] if isinstance(claims["aud"], str) else claims["aud"][0]
         entry = pool.Entry(token.encode(), str(claims["sub"]).encode(), str(claims["jti"]).encode())
     except (ValueError, LookupError, TypeError):

@@ -1,0 +1,53 @@
+"""There is one way to do each thing: what does it is used in one module, and all others use that module."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+import pytest
+
+from tests.project.source import PRODUCT, sources, used_names
+
+
+@dataclass(frozen=True)
+class OneWay:
+    """What is done, the names of the standard library that do it, and the modules that may use them.
+
+    A name that ends in `*` stands for all that begin so.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    def is_used_by(self, used: set[str]) -> bool:
+        return any(
+            name.startswith(own[:-1]) if own.endswith("*") else name == own for own in self.names for name in used
+        )
+
+
+WAYS = (
+    OneWay("digest", ("hashlib.*", "hmac.new", "hmac.digest"), ("oauth_core.crypto.digests",)),
+    OneWay(
+        "read and write base64url",
+        ("base64.urlsafe_b64encode", "base64.urlsafe_b64decode"),
+        ("oauth_core.crypto.base64url",),
+    ),
+)
+
+
+def test_names_are_seen_however_they_are_imported() -> None:
+    tree = ast.parse("import os\nimport a.b as c\nfrom d import e as f\nos.replace(x)\nc.g()\nf.h\nx.replace()\n")
+    assert used_names(tree) == {"os.replace", "a.b.g", "d.e", "d.e.h"}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.what.replace(" ", "-"))
+def test_there_is_one_way_to(way: OneWay) -> None:
+    users = {
+        source.name
+        for package in PRODUCT
+        for source in sources(package)
+        if way.is_used_by(used_names(source.tree))
+    }
+    assert users == set(way.modules)
