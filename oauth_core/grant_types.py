@@ -1,6 +1,21 @@
-"""The names of the grant types that the token endpoint knows (RFC 6749, RFC 8628, RFC 7523)."""
+"""What a grant type is to the pure rules: its name, which clients may use it, and what metadata says of it.
+
+The descriptors are made where their handlers are, in `oauth_web.grants`: one module for each grant type, and
+`oauth_web.grants.catalog` lists them. Registration, discovery and the token endpoint get that list.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from oauth_core.errors import DisplayedError, ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from oauth_core.model import Client
 
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"
@@ -8,5 +23,77 @@ CLIENT_CREDENTIALS = "client_credentials"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
-OFFERED = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE, CLIENT_CREDENTIALS)
-"""What clients may register for; the last only clients of the operator (`oauth_core.flows.client_credentials`)."""
+
+class Registrable(Enum):
+    """Which clients may register for a grant type over HTTP (RFC 7591 section 2)."""
+
+    BY_ANYBODY = "by_anybody"
+    """A person is asked in each case, so any client may."""
+    WITH_OTHERS = "with_others"
+    """It comes with each grant type that gives refresh tokens, even if the client does not ask for it."""
+    BY_OPERATOR = "by_operator"
+    """Only a client to which the operator gave scopes of its own. Such a client must prove who it is."""
+    NEVER = "never"
+    """The settings say which clients may use it, so no registration keeps it. A client ID document may name it."""
+
+
+def nothing(_issuer: str) -> Mapping[str, object]:
+    """No members of the metadata document."""
+    return {}
+
+
+def must_have_registered(name: str, client: Client) -> None:
+    """Pass when `client` registered for the grant type `name`. Raises `DisplayedError`, `unauthorized_client`."""
+    if name not in client.grant_types:
+        raise DisplayedError(ErrorCode.UNAUTHORIZED_CLIENT, f"the client did not register for {name}")
+
+
+def anybody(_name: str, _client: Client) -> None:
+    """Pass: a rule of the handler, or the endpoint at which the grant began, says which client may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantType:
+    """One grant type of the token endpoint, without its handler.
+
+    `name` is the value of `grant_type`. `rule` raises `DisplayedError` for a client that may not use it; by
+    default a client must have registered for it. `response_type` is what `/authorize` must be asked for, if the
+    grant type begins there. `setting` is the name of the setting without which it is not offered. `metadata` gives
+    the members that the authorization server metadata has because of it, for an issuer.
+    """
+
+    name: str
+    registrable: Registrable
+    gives_refresh_token: bool = False
+    rule: Callable[[str, Client], None] = must_have_registered
+    response_type: str | None = None
+    setting: str | None = None
+    metadata: Callable[[str], Mapping[str, object]] = field(default=nothing)
+
+    def is_offered(self, settings: object) -> bool:
+        """Whether this gateway offers it, by its settings."""
+        return self.setting is None or bool(getattr(settings, self.setting))
+
+
+def registered(
+    asked: Iterable[str], known: Iterable[GrantType], *, may_be_machine: bool, may_be_vouched_for: bool
+) -> tuple[GrantType, ...] | None:
+    """Those of the `known` grant types that a client gets if it asks for these; `None` if none of them fits.
+
+    Anybody may register, so a client gets those in which a person is asked, and others only by the operator's word
+    (`may_be_machine`). With `may_be_vouched_for` a client may also ask only for one that is never kept.
+    """
+    asked, known = frozenset(asked), tuple(known)
+    wanted = {
+        kind: [each for each in known if each.registrable is kind and each.name in asked] for kind in Registrable
+    }
+    chosen = wanted[Registrable.BY_ANYBODY] + (wanted[Registrable.BY_OPERATOR] if may_be_machine else [])
+    if not chosen:
+        return () if may_be_vouched_for and wanted[Registrable.NEVER] else None
+    # Refresh tokens are given even to clients that did not know to ask for them.
+    is_refreshable = any(each.gives_refresh_token for each in chosen)
+    return tuple(
+        each
+        for each in known
+        if each in chosen or (is_refreshable and each.registrable is Registrable.WITH_OTHERS)
+    )

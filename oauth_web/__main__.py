@@ -23,6 +23,7 @@ from oauth_core.store.maintenance.schema import SchemaError
 from oauth_core.store.records.key_ring import KeyRingError
 from oauth_web.app import create_app
 from oauth_web.endpoints import metrics
+from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import Deps, wire
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Dep
     """Wait for Redis as long as it takes: everything may be starting at the same time."""
     while not stopping.is_set():
         try:
-            return await wire(settings)
+            return await wire(settings, GRANT_TYPES)
         except StoreUnavailableError as error:
             _log.warning("waiting for Redis", error=str(error))
         try:

@@ -20,6 +20,8 @@ from oauth_core.net import fetchable_urls
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from oauth_core.grant_types import GrantType
+
 METHODS = ("none", "private_key_jwt")
 """How such a client may authenticate: there is nobody to share a secret with."""
 
@@ -43,9 +45,16 @@ def host_of(client_id: str) -> str | None:
     return urlsplit(client_id).netloc if is_url(client_id) else None
 
 
-def parse(body: bytes, url: str, *, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES) -> Client:
+def parse(
+    body: bytes,
+    url: str,
+    *,
+    grant_types: Sequence[GrantType],
+    app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
+) -> Client:
     """The client that the document `body`, found at `url`, describes. Raises `ValueError` in words for people.
 
+    `grant_types` are those that there are, offered or not.
     `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`).
     """
     document = strict_json.parse(body)
@@ -58,7 +67,7 @@ def parse(body: bytes, url: str, *, app_schemes: Collection[str] = redirect_uris
         raise ValueError("it has no client_name")
     if any(member.startswith("client_secret") for member in document):
         raise ValueError("it has a client_secret, which cannot be one: everybody can read the document")
-    members = _chosen(document, _methods(document), app_schemes)
+    members = _chosen(document, _methods(document), grant_types, app_schemes)
     return Client(client_id=url, issued_at=0, registration_token_hash="", **members)
 
 
@@ -107,15 +116,18 @@ def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
 
 
 def _chosen(
-    document: Mapping[str, object], methods: Sequence[str], app_schemes: Collection[str]
+    document: Mapping[str, object],
+    methods: Sequence[str],
+    grant_types: Sequence[GrantType],
+    app_schemes: Collection[str],
 ) -> dict[str, Any]:
     """The members with the first of `methods` that the rest of the document fits: keys may be missing for one."""
     method, *others = methods
     # Nothing depends on the scopes of a document.
     members = {**document, "token_endpoint_auth_method": method, "scope": None}
     try:
-        return chosen_members(members, app_schemes=app_schemes, may_be_vouched_for=True)
+        return chosen_members(members, grant_types=grant_types, app_schemes=app_schemes, may_be_vouched_for=True)
     except DisplayedError as error:
         if others:
-            return _chosen(document, others, app_schemes)
+            return _chosen(document, others, grant_types, app_schemes)
         raise ValueError(error.description) from None

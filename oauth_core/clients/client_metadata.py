@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 from oauth_core.clients import redirect_uris
 from oauth_core.display_text import has_something_to_see, is_displayable
 from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.grant_types import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, DEVICE_CODE, JWT_BEARER, REFRESH_TOKEN
+from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, registered
 from oauth_core.jose import client_keys
 from oauth_core.net import fetchable_urls
 from oauth_core.policy import scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from oauth_core.grant_types import GrantType
     from oauth_core.model import Client, ClientAuthMethod
 
 AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
@@ -45,6 +46,7 @@ DPOP_BOUND = "dpop_bound_access_tokens"
 def chosen_members(
     document: object,
     *,
+    grant_types: Sequence[GrantType],
     kept_method: ClientAuthMethod | None = None,
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
@@ -53,6 +55,7 @@ def chosen_members(
 ) -> dict[str, Any]:
     """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
 
+    `grant_types` are those that there are (`oauth_web.grants.catalog`).
     `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`). Scopes
     that are not among `known_scopes` are left out; `None` keeps all. With `may_be_vouched_for` it may also be a
     client that only presents identity assertions. Such a grant is not kept: whether a client may use it is for the
@@ -63,29 +66,29 @@ def chosen_members(
     """
     if not isinstance(document, dict):
         raise invalid("the request body must be a JSON object")
-    grant_types = _grant_types(
-        document, may_be_vouched_for=may_be_vouched_for, may_be_machine=bool(machine_scopes)
+    chosen = _grant_types(
+        document, grant_types, may_be_vouched_for=may_be_vouched_for, may_be_machine=bool(machine_scopes)
     )
-    is_machine = CLIENT_CREDENTIALS in grant_types
-    redirects = AUTHORIZATION_CODE in grant_types
+    machine = [each.name for each in chosen if each.registrable is Registrable.BY_OPERATOR]
+    redirects = tuple(each.response_type for each in chosen if each.response_type is not None)
     response_types = _texts(document, "response_types")
-    if redirects and response_types and "code" not in response_types:
-        raise invalid("response_types must include code")
+    if response_types and (missing := [each for each in redirects if each not in response_types]):
+        raise invalid(f"response_types must include {' and '.join(missing)}")
     # A device is sent nowhere, and need not say where (RFC 7591 section 2).
     uris = _redirect_uris(document, app_schemes) if redirects or document.get("redirect_uris") else ()
     method = document.get("token_endpoint_auth_method")
     if method is None or method == "":
-        method = kept_method or ("client_secret_basic" if is_machine else _usual_method(uris))
+        method = kept_method or ("client_secret_basic" if machine else _usual_method(uris))
     if method not in AUTH_METHODS:
         raise invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
-    if is_machine and method == "none":
+    if machine and method == "none":
         # Anybody who knows the id of a public client would be it.
-        raise invalid(f"token_endpoint_auth_method must not be none for a client with {CLIENT_CREDENTIALS}")
+        raise invalid(f"token_endpoint_auth_method must not be none for a client with {' or '.join(machine)}")
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
         "redirect_uris": uris,
-        "grant_types": grant_types,
-        "response_types": ("code",) if redirects else (),
+        "grant_types": tuple(each.name for each in chosen),
+        "response_types": redirects,
         "scope": _scope(document, known_scopes),
         "certificate_bound": _flag(document, CERTIFICATE_BOUND),
         "dpop_bound": _flag(document, DPOP_BOUND),
@@ -95,7 +98,7 @@ def chosen_members(
         **{name: _if_fit(_text, document, name) for name in UNUSED_TEXTS},
         **{name: _if_fit(_uri, document, name) for name in UNUSED_URIS},
         **(_keys(document) if method == "private_key_jwt" else {}),
-        **({"machine_scopes": _within(machine_scopes, _scope(document, None))} if is_machine else {}),
+        **({"machine_scopes": _within(machine_scopes, _scope(document, None))} if machine else {}),
     }
 
 
@@ -137,28 +140,19 @@ def _within(allowed: tuple[str, ...], asked: str | None) -> tuple[str, ...]:
 
 
 def _grant_types(
-    document: Mapping[str, object], *, may_be_vouched_for: bool, may_be_machine: bool
-) -> tuple[str, ...]:
-    """The grants that the client may use.
-
-    Anybody may register, so only those in which a person is asked, unless the operator allowed more.
-    """
+    document: Mapping[str, object],
+    known: Sequence[GrantType],
+    *,
+    may_be_vouched_for: bool,
+    may_be_machine: bool,
+) -> tuple[GrantType, ...]:
+    """The grant types that the client may use; `authorization_code` is meant where none is named."""
     asked = _texts(document, "grant_types") or (AUTHORIZATION_CODE,)
-    redirects, polls = AUTHORIZATION_CODE in asked, DEVICE_CODE in asked
-    machine = may_be_machine and CLIENT_CREDENTIALS in asked
-    if machine and not redirects and not polls:
-        return (CLIENT_CREDENTIALS,)
-    if not redirects and not polls:
-        if may_be_vouched_for and JWT_BEARER in asked:
-            return ()
-        raise invalid(f"grant_types must have authorization_code or {DEVICE_CODE}")
-    # Refresh tokens are given even to clients that did not know to ask for them.
-    return (
-        *((AUTHORIZATION_CODE,) if redirects else ()),
-        REFRESH_TOKEN,
-        *((DEVICE_CODE,) if polls else ()),
-        *((CLIENT_CREDENTIALS,) if machine else ()),
-    )
+    chosen = registered(asked, known, may_be_vouched_for=may_be_vouched_for, may_be_machine=may_be_machine)
+    if chosen is None:
+        possible = (each.name for each in known if each.registrable is Registrable.BY_ANYBODY)
+        raise invalid(f"grant_types must have {' or '.join(possible)}")
+    return chosen
 
 
 def _keys(document: Mapping[str, object]) -> dict[str, str]:

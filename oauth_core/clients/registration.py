@@ -24,7 +24,9 @@ from oauth_core.crypto.credentials import hash_secret, new_identifier, new_secre
 from oauth_core.model import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
+
+    from oauth_core.grant_types import GrantType
 
 _SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post"})
 
@@ -45,6 +47,7 @@ def register(
     document: object,
     *,
     now: int,
+    grant_types: Sequence[GrantType],
     permissions: tuple[str, ...] = registration_permissions.ALL,
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
@@ -53,12 +56,17 @@ def register(
 ) -> Registered:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
+    `grant_types` are those that this gateway offers.
     `permissions` are what its registration token will carry, `machine_scopes` what it may do as itself. Scopes not
     among `known_scopes` are left out. `invited` says that an operator's initial access token was sent.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(
-        document, app_schemes=app_schemes, known_scopes=known_scopes, machine_scopes=machine_scopes
+        document,
+        grant_types=grant_types,
+        app_schemes=app_schemes,
+        known_scopes=known_scopes,
+        machine_scopes=machine_scopes,
     )
     token = new_secret()
     secret = new_secret() if members["token_endpoint_auth_method"] in _SECRET_METHODS else None
@@ -78,6 +86,7 @@ def update(
     client: Client,
     document: object,
     *,
+    grant_types: Sequence[GrantType],
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
 ) -> Registered:
@@ -102,6 +111,7 @@ def update(
         raise invalid("client_secret is not this client's; an update cannot choose one")
     members = chosen_members(
         document,
+        grant_types=grant_types,
         kept_method=client.token_endpoint_auth_method if client.secret_hash else None,
         app_schemes=app_schemes,
         known_scopes=known_scopes,

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.clients.client_metadata import AUTH_METHODS, CERTIFICATE_BOUND
-from oauth_core.flows.id_jag import PROFILE
-from oauth_core.grant_types import JWT_BEARER, OFFERED
 from oauth_core.jose.client_keys import ALGORITHMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from oauth_core.grant_types import GrantType
     from oauth_core.model import Service
 
 
@@ -22,15 +21,15 @@ def authorization_server(
     issuer: str,
     services: Sequence[Service],
     *,
+    grant_types: Sequence[GrantType],
     registration: bool = True,
     client_documents: bool = True,
-    identity_assertions: bool = False,
     bound_tokens: bool = False,
 ) -> dict[str, object]:
     """Authorization server metadata (RFC 8414 section 2).
 
-    Without `registration`, `client_documents`, `identity_assertions` or `bound_tokens` (RFC 8705) nobody is told
-    of a way that would only refuse.
+    `grant_types` are those that this gateway offers. Without `registration`, `client_documents` or `bound_tokens`
+    (RFC 8705) the document does not name a way that would only refuse.
     """
     return {
         "issuer": issuer,
@@ -39,15 +38,14 @@ def authorization_server(
         **({"registration_endpoint": f"{issuer}/register"} if registration else {}),
         "revocation_endpoint": f"{issuer}/revoke",
         "introspection_endpoint": f"{issuer}/introspect",
-        "device_authorization_endpoint": f"{issuer}/device_authorization",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         # RFC 9728 section 4: what this server guards, so that a visitor need not be told.
         "protected_resources": [service.resource for service in services],
         "scopes_supported": sorted({service.scope for service in services}),
-        "response_types_supported": ["code"],
+        "response_types_supported": [each.response_type for each in grant_types if each.response_type],
         "response_modes_supported": ["query"],
-        "grant_types_supported": [*OFFERED, *([JWT_BEARER] if identity_assertions else [])],
-        **({"authorization_grant_profiles_supported": [PROFILE]} if identity_assertions else {}),
+        "grant_types_supported": [each.name for each in grant_types],
+        **{name: value for each in grant_types for name, value in each.metadata(issuer).items()},
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),

@@ -11,31 +11,31 @@ from oauth_core.jose import certificate_thumbprints
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
-    from oauth_web.runtime.deps import Deps
+    from oauth_core.settings import WebSettings
 
 _HEADER = "X-Forwarded-Client-Cert"
 
 
-def shown(deps: Deps) -> str | None:
+def shown(settings: WebSettings) -> str | None:
     """The thumbprint of the caller's certificate; `None` without one, or where tokens are never bound.
 
     Envoy writes the header and removes what a caller sent under its name. Whoever could forge it could only bind a
     token of their own to a certificate that is not theirs.
     """
     values = request.headers.getlist(_HEADER)
-    if deps.settings.certificate_bound_tokens == "off" or len(values) != 1:
+    if settings.certificate_bound_tokens == "off" or len(values) != 1:
         return None
     return certificate_thumbprints.of_forwarded(values[0])
 
 
-def to_bind(deps: Deps, client: Client) -> str | None:
+def to_bind(settings: WebSettings, client: Client) -> str | None:
     """What tokens given to `client` now are bound to; `None` when to nothing (RFC 8705 section 3).
 
     Raises `DisplayedError` when they must be bound and there is no certificate: never a weaker token instead.
     """
-    if not client.certificate_bound and deps.settings.certificate_bound_tokens != "required":
+    if not client.certificate_bound and settings.certificate_bound_tokens != "required":
         return None
-    thumbprint = shown(deps)
+    thumbprint = shown(settings)
     if thumbprint is None:
         raise DisplayedError(
             ErrorCode.INVALID_REQUEST,

@@ -46,10 +46,10 @@ async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | Give
         state = await deps.grants.state_of(refresh)
         if grant is None or state is RefreshState.OTHER:
             return None
-        if not await may_act_for(deps, client, grant.client_id):
+        if not await may_act_for(deps.clients, client, grant.client_id):
             return None
         return GivenRefresh(grant, is_current=state is RefreshState.CURRENT)
     verdict = access_tokens.verify(text, deps.keys.verifying, issuer=deps.settings.issuer, now=deps.clock())
-    if not isinstance(verdict, Verified) or not await may_act_for(deps, client, verdict.claims.client_id):
+    if not isinstance(verdict, Verified) or not await may_act_for(deps.clients, client, verdict.claims.client_id):
         return None
     return GivenAccess(verdict.claims) if await deps.grants.token_lives(verdict.claims.jti) else None

@@ -9,14 +9,15 @@ from oauth_core.clients import siblings
 
 if TYPE_CHECKING:
     from oauth_core.model import Client, Grant
+    from oauth_core.store.records.clients import ClientStore
     from oauth_web.runtime.deps import Deps
 
 
-async def may_act_for(deps: Deps, client: Client, owner_id: str) -> bool:
+async def may_act_for(clients: ClientStore, client: Client, owner_id: str) -> bool:
     """Whether `client` may use what `owner_id` was given: it is that client, or its sibling. Both must exist."""
     if owner_id == client.client_id:
         return True
-    return siblings.may_act_for(client, await deps.clients.look_at(owner_id))
+    return siblings.may_act_for(client, await clients.look_at(owner_id))
 
 
 async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:

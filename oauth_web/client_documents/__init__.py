@@ -27,9 +27,10 @@ from oauth_web.http.client_addresses import caller_address
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from oauth_core.audit import AuditSink
+    from oauth_core.grant_types import GrantType
     from oauth_core.jose.client_keys import ClientKeys
     from oauth_core.model import Client
     from oauth_core.settings import WebSettings
@@ -69,6 +70,8 @@ class ClientDocuments:
     fetches: bool
     allow_loopback: bool
     clock: Callable[[], int]
+    grant_types: Sequence[GrantType]
+    """Those that a document may name."""
     app_schemes: frozenset[str] = redirect_uris.APP_SCHEMES
     hosts: tuple[str, ...] = ()
     """Hosts whose documents are accepted; every host when there is none. Pinned documents always are."""
@@ -85,6 +88,7 @@ class ClientDocuments:
         quotas: QuotaStore,
         audit: AuditSink,
         *,
+        grant_types: Sequence[GrantType],
         tls: ssl.SSLContext,
         clock: Callable[[], int],
     ) -> ClientDocuments:
@@ -100,8 +104,8 @@ class ClientDocuments:
         )
         rate = settings.rate_of(Limit.DOCUMENT_FETCHES_PER_ADDRESS)
         budgets = FetchBudgets(store, rates, audit, per_address=rate)
-        folder, known = settings.pinned_client_documents, pinned.read(_KNOWN, settings.app_schemes)
-        of_operator = pinned.read(folder, settings.app_schemes) if folder is not None else {}
+        folder, known = settings.pinned_client_documents, pinned.read(_KNOWN, grant_types, settings.app_schemes)
+        of_operator = pinned.read(folder, grant_types, settings.app_schemes) if folder is not None else {}
         return cls(
             cache=DocumentCache(
                 fetcher, store, budgets, quotas, clock=clock, max_age=settings.client_documents_max_age
@@ -110,6 +114,7 @@ class ClientDocuments:
             fetches=settings.client_documents == "fetched",
             allow_loopback=allow_loopback,
             clock=clock,
+            grant_types=grant_types,
             app_schemes=settings.app_schemes,
             hosts=settings.client_document_hosts,
             known=known if settings.known_client_documents == "fallback" else {},
@@ -140,7 +145,9 @@ class ClientDocuments:
             client = await self.cache.read(
                 _name(url),
                 url,
-                lambda body: client_id_documents.parse(body, url, app_schemes=self.app_schemes),
+                lambda body: client_id_documents.parse(
+                    body, url, grant_types=self.grant_types, app_schemes=self.app_schemes
+                ),
                 caller=caller_address(),
             )
         except DocumentRefusedError as error:

@@ -9,13 +9,16 @@ from oauth_core.clients import client_id_documents, redirect_uris
 from oauth_core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from oauth_core.grant_types import GrantType
     from oauth_core.model import Client
 
 
-def read(folder: Path, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES) -> dict[str, Client]:
+def read(
+    folder: Path, grant_types: Sequence[GrantType], app_schemes: Collection[str] = redirect_uris.APP_SCHEMES
+) -> dict[str, Client]:
     """The clients of every `*.json` in `folder`, by their URL. Raises `SettingsError` with every fault found."""
     faults: list[str] = []
     clients: dict[str, Client] = {}
@@ -23,7 +26,7 @@ def read(folder: Path, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES)
         raise SettingsError([f"pinned_client_documents: {folder} is not a folder"])
     for path in sorted(folder.glob("*.json")):
         try:
-            client = _client(path, app_schemes)
+            client = _client(path, grant_types, app_schemes)
             if client.client_id in clients:
                 raise ValueError(f"another file is for {client.client_id} too")
             clients[client.client_id] = client
@@ -34,7 +37,7 @@ def read(folder: Path, app_schemes: Collection[str] = redirect_uris.APP_SCHEMES)
     return clients
 
 
-def _client(path: Path, app_schemes: Collection[str]) -> Client:
+def _client(path: Path, grant_types: Sequence[GrantType], app_schemes: Collection[str]) -> Client:
     body = path.read_bytes()
     document = strict_json.parse(body)
     url = document.get("client_id") if isinstance(document, dict) else None
@@ -42,4 +45,4 @@ def _client(path: Path, app_schemes: Collection[str]) -> Client:
         raise ValueError("it has no client_id")  # noqa: TRY004 - a bad file, not a bad call
     # Nothing is fetched from there, but the rule that a client is https holds for those an operator names, too.
     client_id_documents.check_url(url, loopback=False)
-    return client_id_documents.parse(body, url, app_schemes=app_schemes)
+    return client_id_documents.parse(body, url, grant_types=grant_types, app_schemes=app_schemes)

@@ -29,9 +29,9 @@ def blueprint(deps: Deps) -> Blueprint:
     server = authorization_server(
         issuer,
         deps.services.services,
+        grant_types=deps.grant_types,
         registration=deps.settings.client_registration != "closed",
         client_documents=deps.documents.are_offered,
-        identity_assertions=bool(deps.identity_providers.trusted),
         bound_tokens=deps.settings.certificate_bound_tokens != "off",
     )
     # A resource's metadata lies at its own host and path; both come from the settings, and `Host` only selects.

@@ -42,6 +42,7 @@ def blueprint(deps: Deps) -> Blueprint:
             registered = registration.register(
                 await _json_body(),
                 now=deps.clock(),
+                grant_types=deps.grant_types,
                 permissions=leave.registration_permissions,
                 app_schemes=deps.settings.app_schemes,
                 known_scopes=deps.services.scopes,
@@ -74,6 +75,7 @@ def blueprint(deps: Deps) -> Blueprint:
         changed = registration.update(
             client,
             await _json_body(),
+            grant_types=deps.grant_types,
             app_schemes=deps.settings.app_schemes,
             known_scopes=deps.services.scopes,
         )

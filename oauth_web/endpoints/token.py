@@ -1,22 +1,22 @@
-"""`/token`: who is asking, and for which grant. Each grant has a file of its own in `oauth_web.grants`."""
+"""`/token`: the phases that every token request goes through, whatever its grant type.
+
+The client is authenticated, its proofs are looked at, the grant type's rule and handler decide, and
+`oauth_web.grants.issuing` issues. `oauth_web.grants.catalog` lists the grant types.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from quart import Blueprint, Response
 
-from oauth_core import grant_types
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.client_auth.client_certificate import to_bind
 from oauth_web.client_auth.dpop_proof import look_at_proof
-from oauth_web.grants.authorization_code import redeem
-from oauth_web.grants.client_credentials import issue_to_machine
-from oauth_web.grants.device_code import poll
-from oauth_web.grants.id_jag import exchange
-from oauth_web.grants.refresh_token import refresh
+from oauth_web.grants.issuing import Issuing
+from oauth_web.grants.token_grant import ContinuedGrant, NewGrant, offered_by
 from oauth_web.http.responses import form_parameters
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _ORDINARY = frozenset({ErrorCode.AUTHORIZATION_PENDING, ErrorCode.SLOW_DOWN})
 def blueprint(deps: Deps) -> Blueprint:
     """The endpoint `/token`."""
     bp = Blueprint("token", __name__)
+    issuing = Issuing.from_deps(deps)
+    offered = {each.name: (each, each.handler(deps)) for each in offered_by(deps)}
 
     @bp.post("/token")
     async def token() -> Response:
@@ -38,21 +40,20 @@ def blueprint(deps: Deps) -> Blueprint:
         client = await authenticated(deps, form)
         try:
             # Before anything is used up: who only forgot the certificate may come again with it.
-            to_bind(deps, client)
+            to_bind(deps.settings, client)
             await look_at_proof(deps, client)
-            match form.require("grant_type"):
-                case grant_types.AUTHORIZATION_CODE:
-                    return await redeem(deps, client, form)
-                case grant_types.REFRESH_TOKEN:
-                    return await refresh(deps, client, form)
-                case grant_types.DEVICE_CODE:
-                    return await poll(deps, client, form)
-                case grant_types.CLIENT_CREDENTIALS:
-                    return await issue_to_machine(deps, client, form)
-                case grant_types.JWT_BEARER if deps.identity_providers.trusted:
-                    return await exchange(deps, client, form)
-                case _:
-                    raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")
+            name = form.require("grant_type")
+            if name not in offered:
+                raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")
+            grant_type, handle = offered[name]
+            grant_type.rule(name, client)
+            match await handle(client, form):
+                case NewGrant() as new:
+                    return await issuing.issue_grant(grant_type, client, new)
+                case ContinuedGrant() as continued:
+                    return await issuing.continue_grant(continued)
+                case never:
+                    assert_never(never)
         except DisplayedError as error:
             if error.code in _ORDINARY:
                 raise

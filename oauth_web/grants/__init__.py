@@ -1,4 +1,7 @@
 """What the token endpoint can be asked for, one module a grant type.
 
-May import `client_auth` and what is below it. `issuing` is what all of them end in; begin there.
+Each module ends with its descriptor, `GRANT_TYPE`, and `catalog` lists them. Handlers decide; `issuing` stores
+grants and issues tokens. A new grant type is one module and one line in `catalog`.
+
+May import `client_auth` and what is below it. Begin with `catalog`, then `issuing`.
 """

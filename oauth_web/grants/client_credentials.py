@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import EventKind
 from oauth_core.flows import client_credentials
-from oauth_web.client_auth.client_certificate import to_bind
-from oauth_web.grants.issuing import check_not_overtaken, issue
+from oauth_core.grant_types import CLIENT_CREDENTIALS, Registrable, anybody
+from oauth_web.grants.token_grant import NewGrant, TokenGrant
 
 if TYPE_CHECKING:
-    from quart import Response
-
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
-    from oauth_web.runtime.deps import Deps
+    from oauth_core.policy.resources import ServiceIndex
+    from oauth_core.store.clock import RedisClock
 
 
-async def issue_to_machine(deps: Deps, client: Client, form: Parameters) -> Response:
-    """Answer an access token and no refresh token: the client can always ask again (section 4.2.2)."""
-    grant = client_credentials.grant_for(client, deps.services, now=deps.clock())
-    scope, audience = client_credentials.narrowed(grant, form, deps.services)
-    await deps.clients.remember_grant(grant)
-    await deps.grants.create(grant, None)
-    answer = await issue(
-        deps,
-        grant,
-        None,
-        audience=audience,
-        scope=scope,
-        kind=EventKind.TOKEN_ISSUED,
-        certificate=to_bind(deps, client),
-    )
-    await check_not_overtaken(deps, client, grant, allowed_at=grant.created_at)
-    return answer
+@dataclass(frozen=True)
+class _MachineRequest:
+    services: ServiceIndex
+    clock: RedisClock
+
+    async def __call__(self, client: Client, form: Parameters) -> NewGrant:
+        """Allow what the operator allowed this client. Raises `DisplayedError`."""
+        grant = client_credentials.grant_for(client, self.services, now=self.clock())
+        scope, audience = client_credentials.narrowed(grant, form, self.services)
+        return NewGrant(grant, audience, scope, allowed_at=grant.created_at)
+
+
+GRANT_TYPE = TokenGrant(
+    name=CLIENT_CREDENTIALS,
+    registrable=Registrable.BY_OPERATOR,
+    # No refresh token: the client can always ask again (section 4.2.2).
+    gives_refresh_token=False,
+    rule=anybody,  # `client_credentials.grant_for` looks at what the operator allowed
+    handler=lambda deps: _MachineRequest(deps.services, deps.clock),
+)

@@ -2,58 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import device, token_requests
+from oauth_core.grant_types import DEVICE_CODE, Registrable, anybody
 from oauth_web.client_auth.siblings import may_act_for
-from oauth_web.grants.issuing import begin_grant, invalid_grant
+from oauth_web.grants.issuing import invalid_grant
+from oauth_web.grants.token_grant import NewGrant, TokenGrant
 
 if TYPE_CHECKING:
-    from quart import Response
-
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
-    from oauth_core.store.records.devices import FoundDevice
+    from oauth_core.policy.resources import ServiceIndex
+    from oauth_core.store.clock import RedisClock
+    from oauth_core.store.records.devices import DeviceStore, FoundDevice
+    from oauth_web.client_documents.client_directory import ClientDirectory
     from oauth_web.runtime.deps import Deps
 
 _MOST_TRIES = 5
 
 
-async def poll(deps: Deps, client: Client, form: Parameters) -> Response:
-    """Answer a device. Raises `DisplayedError`, of which `authorization_pending` is the ordinary one."""
-    device_code = form.require("device_code")
-    for _ in range(_MOST_TRIES):
-        found = await deps.devices.by_device_code(device_code)
-        # Somebody else's code is told nothing, and costs its owner nothing.
-        if found is None or not await may_act_for(deps, client, found.device.client_id):
+@dataclass(frozen=True)
+class _Poll:
+    devices: DeviceStore
+    clients: ClientDirectory
+    services: ServiceIndex
+    clock: RedisClock
+    lifetime: int
+    """Seconds that a grant lives."""
+
+    async def __call__(self, client: Client, form: Parameters) -> NewGrant:
+        """Answer a device. Raises `DisplayedError`, of which `authorization_pending` is the ordinary one."""
+        device_code = form.require("device_code")
+        for _ in range(_MOST_TRIES):
+            found = await self.devices.by_device_code(device_code)
+            # The code of another client says nothing to this one, and costs its owner nothing.
+            if found is None or not await may_act_for(self.clients, client, found.device.client_id):
+                raise invalid_grant("the device code is unknown or was used")
+            match device.poll(found.device, found.decision, found.pace, now=self.clock()):
+                case device.Approved() as approved:
+                    return await self._redeem(form, found, approved)
+                case device.Denied():
+                    raise DisplayedError(ErrorCode.ACCESS_DENIED, "the user did not allow it")
+                case device.Expired():
+                    raise DisplayedError(ErrorCode.EXPIRED_TOKEN, "nobody decided in time; start again")
+                case device.Pending(pace):
+                    if await self.devices.keep_pace(found, pace):
+                        raise DisplayedError(ErrorCode.AUTHORIZATION_PENDING, "the user has not decided yet")
+                case device.TooFast(pace):
+                    if await self.devices.keep_pace(found, pace):
+                        break
+                case unforeseen:
+                    assert_never(unforeseen)
+        # Also when other polls kept coming between: then there were too many by any measure.
+        raise DisplayedError(ErrorCode.SLOW_DOWN, "wait five seconds longer between polls from now on")
+
+    async def _redeem(self, form: Parameters, found: FoundDevice, approved: device.Approved) -> NewGrant:
+        # Looked at before the code is used up, so that a wrong resource does not cost the sign-in.
+        audience = token_requests.narrow_resources(found.device.resources, form, self.services)
+        if not await self.devices.use_up(found):
             raise invalid_grant("the device code is unknown or was used")
-        match device.poll(found.device, found.decision, found.pace, now=deps.clock()):
-            case device.Approved() as approved:
-                return await _redeem(deps, client, form, found, approved)
-            case device.Denied():
-                raise DisplayedError(ErrorCode.ACCESS_DENIED, "the user did not allow it")
-            case device.Expired():
-                raise DisplayedError(ErrorCode.EXPIRED_TOKEN, "nobody decided in time; start again")
-            case device.Pending(pace):
-                if await deps.devices.keep_pace(found, pace):
-                    raise DisplayedError(ErrorCode.AUTHORIZATION_PENDING, "the user has not decided yet")
-            case device.TooFast(pace):
-                if await deps.devices.keep_pace(found, pace):
-                    break
-            case unforeseen:
-                assert_never(unforeseen)
-    # Also when other polls kept coming between: then there were too many by any measure.
-    raise DisplayedError(ErrorCode.SLOW_DOWN, "wait five seconds longer between polls from now on")
+        grant = device.grant_from(found.device, approved, now=self.clock(), lifetime=self.lifetime)
+        scope = token_requests.scopes_at(grant.scopes, audience, self.services)
+        return NewGrant(grant, audience, scope, allowed_at=approved.allowed_at)
 
 
-async def _redeem(
-    deps: Deps, client: Client, form: Parameters, found: FoundDevice, approved: device.Approved
-) -> Response:
-    # Looked at before the code is used up, so that a wrong resource does not cost the sign-in.
-    audience = token_requests.narrow_resources(found.device.resources, form, deps.services)
-    if not await deps.devices.use_up(found):
-        raise invalid_grant("the device code is unknown or was used")
-    lifetime = deps.settings.refresh_token_lifetime
-    grant = device.grant_from(found.device, approved, now=deps.clock(), lifetime=lifetime)
-    return await begin_grant(deps, client, grant, audience=audience, allowed_at=approved.allowed_at)
+def _handler(deps: Deps) -> _Poll:
+    return _Poll(deps.devices, deps.clients, deps.services, deps.clock, deps.settings.refresh_token_lifetime)
+
+
+def _metadata(issuer: str) -> dict[str, object]:
+    """Where a device starts (RFC 8628 section 4)."""
+    return {"device_authorization_endpoint": f"{issuer}/device_authorization"}
+
+
+GRANT_TYPE = TokenGrant(
+    name=DEVICE_CODE,
+    registrable=Registrable.BY_ANYBODY,
+    gives_refresh_token=True,
+    rule=anybody,  # `/device_authorization` gives codes only to clients that registered for them
+    metadata=_metadata,
+    handler=_handler,
+)

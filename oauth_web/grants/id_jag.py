@@ -7,6 +7,8 @@ refresh token: the client asks the provider again, who may then say no (draft se
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import AuditEvent, EventKind
@@ -14,124 +16,164 @@ from oauth_core.crypto.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import id_jag
 from oauth_core.flows.id_jag import IdentityFault
+from oauth_core.grant_types import JWT_BEARER, Registrable
 from oauth_core.model import Grant, KnownUser
-from oauth_web.client_auth.client_certificate import to_bind
-from oauth_web.grants.issuing import check_not_overtaken, invalid_grant, issue
+from oauth_web.grants.issuing import invalid_grant
+from oauth_web.grants.token_grant import NewGrant, TokenGrant
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
 from oauth_web.login.eligibility import NotAdmittedError
 
 if TYPE_CHECKING:
-    from quart import Response
+    from collections.abc import Awaitable, Callable
 
+    from oauth_core.audit import AuditSink
     from oauth_core.flows.id_jag import Asserted, TrustedIssuer
     from oauth_core.model import Client, User
     from oauth_core.parameters import Parameters
+    from oauth_core.policy.resources import ServiceIndex
+    from oauth_core.settings import WebSettings
+    from oauth_core.store.clock import RedisClock
+    from oauth_core.store.records.assertions import AssertionStore
+    from oauth_core.store.records.users import UserStore
+    from oauth_web.client_documents.client_directory import ClientDirectory
+    from oauth_web.client_documents.trusted_issuers import TrustedIssuers
     from oauth_web.login.eligibility import Member
     from oauth_web.runtime.deps import Deps
 
 
-async def exchange(deps: Deps, client: Client, form: Parameters) -> Response:
-    """Answer an access token for the person whom the assertion names. Raises `DisplayedError`."""
+@dataclass(frozen=True)
+class _Exchange:
+    settings: WebSettings
+    services: ServiceIndex
+    clients: ClientDirectory
+    issuers: TrustedIssuers
+    assertions: AssertionStore
+    users: UserStore
+    audit: AuditSink
+    clock: RedisClock
+    look_again: Callable[[User, str | None], Awaitable[Member]]
+    update_everything: Callable[[Member], Awaitable[int]]
+
+    async def __call__(self, client: Client, form: Parameters) -> NewGrant:
+        """Allow what the assertion says of the person whom it names. Raises `DisplayedError`."""
+        trusted, asserted = await self._checked(client, form.require("assertion"))
+        user = id_jag.user_of(asserted, trusted)
+        if user is None:
+            raise invalid_grant("the assertion does not say which GitHub account its subject has")
+        scope, audience = id_jag.narrowed(asserted, form, self.services)
+        # What GitHub said when they signed in here outweighs what somebody else says they are called.
+        known = await self.users.get(user.github_id)
+        user = user if known is None else known.user
+        member = await self._admitted(client, user)
+        user = member.user
+        # Only now: what fails for another reason may be tried again with the same assertion.
+        # No client_id has a space, so a client's own assertions are other names.
+        if not await self.assertions.use(
+            f"id-jag {trusted.issuer}",
+            asserted.jti,
+            until=asserted.until,
+            now=self.clock(),
+            caller=caller_address(),
+        ):
+            raise invalid_grant(IdentityFault.USED_BEFORE)
+        now = self.clock()
+        if known is None:
+            await self.users.remember(KnownUser(user, now, is_vouched_for=True))
+        grant = Grant(
+            grant_id=new_identifier(),
+            client_id=client.client_id,
+            user=user,
+            scopes=scope,
+            resources=audience,
+            created_at=now,
+            expires_at=now + self.settings.access_token_lifetime,
+            groups=member.groups,
+        )
+        self.audit.record(
+            AuditEvent(
+                EventKind.IDENTITY_ASSERTED,
+                reason=f"{asserted.subject} of {trusted.issuer}",
+                client_id=client.client_id,
+                user=user.login,
+                user_id=user.github_id,
+                grant_id=grant.grant_id,
+            )
+        )
+        # What was vouched for before somebody was cut off is as void as a code that they had not redeemed.
+        return NewGrant(grant, audience, scope, allowed_at=min(asserted.issued_at, now))
+
+    async def _checked(self, client: Client, assertion: str) -> tuple[TrustedIssuer, Asserted]:
+        """The assertion, if it is genuine and for this client, and who made it. Raises `DisplayedError`."""
+        said = id_jag.read(assertion)
+        if isinstance(said, IdentityFault):
+            raise invalid_grant(said)
+        trusted = self.issuers.find(said.issuer, client_id=client.client_id)
+        if trusted is None:
+            raise invalid_grant(IdentityFault.WRONG_ISSUER)
+        try:
+            keys = await self.issuers.keys(trusted, kid=said.kid)
+        except ValueError as error:
+            raise invalid_grant(str(error)) from None
+        verdict = id_jag.check(
+            assertion,
+            keys,
+            trusted,
+            client_id=client.client_id,
+            audience=self.settings.issuer,
+            now=self.clock(),
+        )
+        if isinstance(verdict, IdentityFault):
+            raise invalid_grant(verdict)
+        return trusted, verdict
+
+    async def _admitted(self, client: Client, user: User) -> Member:
+        """`user` and their groups, if they may be here. Raises `DisplayedError`, and audits it."""
+        try:
+            member = await self.look_again(user, None)
+        except NotAdmittedError as error:
+            self.audit.record(
+                AuditEvent(
+                    EventKind.SIGN_IN_REFUSED,
+                    reason=str(error),
+                    client_id=client.client_id,
+                    user=user.login,
+                    user_id=user.github_id,
+                )
+            )
+            raise invalid_grant("the user may not use this gateway") from None
+        await self.update_everything(member)
+        return member
+
+
+def _handler(deps: Deps) -> _Exchange:
+    return _Exchange(
+        deps.settings,
+        deps.services,
+        deps.clients,
+        deps.identity_providers,
+        deps.assertions,
+        deps.users,
+        deps.audit,
+        deps.clock,
+        partial(membership.look_again, deps),
+        partial(membership.update_everything, deps),
+    )
+
+
+def _proves_itself(_name: str, client: Client) -> None:
+    """Pass when the client proves who it is. Whoever has an assertion could be a client that does not."""
     if client.token_endpoint_auth_method == "none":
         raise DisplayedError(
             ErrorCode.UNAUTHORIZED_CLIENT, "only clients that prove who they are may present an assertion"
         )
-    trusted, asserted = await _checked(deps, client, form.require("assertion"))
-    user = id_jag.user_of(asserted, trusted)
-    if user is None:
-        raise invalid_grant("the assertion does not say which GitHub account its subject has")
-    scope, audience = id_jag.narrowed(asserted, form, deps.services)
-    # What GitHub said when they signed in here outweighs what somebody else says they are called.
-    known = await deps.users.get(user.github_id)
-    user = user if known is None else known.user
-    member = await _admitted(deps, client, user)
-    user = member.user
-    # Only now: what fails for another reason may be tried again with the same assertion.
-    # No client_id has a space, so a client's own assertions are other names.
-    if not await deps.assertions.use(
-        f"id-jag {trusted.issuer}", asserted.jti, until=asserted.until, now=deps.clock(), caller=caller_address()
-    ):
-        raise invalid_grant(IdentityFault.USED_BEFORE)
-    now = deps.clock()
-    if known is None:
-        await deps.users.remember(KnownUser(user, now, is_vouched_for=True))
-    grant = Grant(
-        grant_id=new_identifier(),
-        client_id=client.client_id,
-        user=user,
-        scopes=scope,
-        resources=audience,
-        created_at=now,
-        expires_at=now + deps.settings.access_token_lifetime,
-        groups=member.groups,
-    )
-    await deps.clients.remember_grant(grant)
-    await deps.grants.create(grant, None)
-    await deps.clients.keep_for(client.client_id, grant.expires_at - now)
-    deps.audit.record(
-        AuditEvent(
-            EventKind.IDENTITY_ASSERTED,
-            reason=f"{asserted.subject} of {trusted.issuer}",
-            client_id=client.client_id,
-            user=user.login,
-            user_id=user.github_id,
-            grant_id=grant.grant_id,
-        )
-    )
-    answer = await issue(
-        deps,
-        grant,
-        None,
-        audience=audience,
-        scope=scope,
-        kind=EventKind.TOKEN_ISSUED,
-        certificate=to_bind(deps, client),
-    )
-    # What was vouched for before somebody was cut off is as void as a code that they had not redeemed.
-    await check_not_overtaken(deps, client, grant, allowed_at=min(asserted.issued_at, now))
-    return answer
 
 
-async def _checked(deps: Deps, client: Client, assertion: str) -> tuple[TrustedIssuer, Asserted]:
-    """The assertion, if it is genuine and for this client, and who made it. Raises `DisplayedError`."""
-    said = id_jag.read(assertion)
-    if isinstance(said, IdentityFault):
-        raise invalid_grant(said)
-    trusted = deps.identity_providers.find(said.issuer, client_id=client.client_id)
-    if trusted is None:
-        raise invalid_grant(IdentityFault.WRONG_ISSUER)
-    try:
-        keys = await deps.identity_providers.keys(trusted, kid=said.kid)
-    except ValueError as error:
-        raise invalid_grant(str(error)) from None
-    verdict = id_jag.check(
-        assertion,
-        keys,
-        trusted,
-        client_id=client.client_id,
-        audience=deps.settings.issuer,
-        now=deps.clock(),
-    )
-    if isinstance(verdict, IdentityFault):
-        raise invalid_grant(verdict)
-    return trusted, verdict
-
-
-async def _admitted(deps: Deps, client: Client, user: User) -> Member:
-    """`user` and their groups, if they may be here. Raises `DisplayedError`, and audits it."""
-    try:
-        member = await membership.look_again(deps, user, None)
-    except NotAdmittedError as error:
-        deps.audit.record(
-            AuditEvent(
-                EventKind.SIGN_IN_REFUSED,
-                reason=str(error),
-                client_id=client.client_id,
-                user=user.login,
-                user_id=user.github_id,
-            )
-        )
-        raise invalid_grant("the user may not use this gateway") from None
-    await membership.update_everything(deps, member)
-    return member
+GRANT_TYPE = TokenGrant(
+    name=JWT_BEARER,
+    registrable=Registrable.NEVER,
+    rule=_proves_itself,
+    setting="trusted_issuers",
+    metadata=lambda _issuer: {"authorization_grant_profiles_supported": [id_jag.PROFILE]},
+    handler=_handler,
+)

@@ -1,8 +1,19 @@
-"""What every grant ends in: an access token brought to life and answered, or a grant ended."""
+"""What every grant type ends in: the grant is stored, its access token is issued, and overtaking is checked.
+
+A handler decides and returns a `NewGrant` or a `ContinuedGrant`. Only this module stores grants and issues tokens,
+so the order lives here and no grant type can leave out a step:
+
+1. Note the grant in the grant index, so that a revocation finds it.
+2. Create the grant.
+3. Lengthen the life of the client's record.
+4. Issue the access token.
+5. Check that no revocation, block, deletion or replay overtook the grant; if one did, end the grant.
+6. Keep the number of the person's grants within its limit.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import AuditEvent, EventKind
@@ -19,141 +30,187 @@ from oauth_web.http.responses import json_answer
 if TYPE_CHECKING:
     from quart import Response
 
+    from oauth_core.audit import AuditSink
     from oauth_core.model import Client, Grant
+    from oauth_core.settings import WebSettings
+    from oauth_core.store.clock import RedisClock
+    from oauth_core.store.records.grants import GrantStore
+    from oauth_core.store.records.revocation import Revocation
+    from oauth_core.store.records.users import UserStore
     from oauth_core.tokens.refresh_tokens import RefreshToken
+    from oauth_web.client_documents.client_directory import ClientDirectory
+    from oauth_web.grants.token_grant import ContinuedGrant, NewGrant, TokenGrant
     from oauth_web.runtime.deps import Deps
+    from oauth_web.runtime.key_ring import FollowedKeyRing
 
 
 _MOST_TRIES = 3
 
 
-async def begin_grant(
-    deps: Deps, client: Client, grant: Grant, *, audience: tuple[str, ...], allowed_at: int
-) -> Response:
-    """Keep a grant that its user gave at second `allowed_at`, and answer its first tokens."""
-    token = refresh_tokens.first(grant.grant_id)
-    grant = replace(grant, certificate=to_bind(deps, client), dpop_key=dpop_proof.shown())
-    lifetime = grant.expires_at - grant.created_at
-    await deps.clients.remember_grant(grant)
-    await deps.grants.create(grant, token)
-    # The grant is that of the client that was allowed it, of which `client` may be a sibling.
-    await deps.clients.keep_for(grant.client_id, lifetime)
-    answer = await issue(
-        deps,
-        grant,
-        token,
-        audience=audience,
-        scope=token_requests.scopes_at(grant.scopes, audience, deps.services),
-        kind=EventKind.TOKEN_ISSUED,
-        certificate=grant.certificate,
-    )
-    await check_not_overtaken(deps, client, grant, allowed_at=allowed_at)
-    await _make_room(deps, grant)
-    return answer
+@dataclass(frozen=True)
+class Issuing:
+    """Issues tokens under grants. It has what that needs and no more of `Deps`."""
 
+    settings: WebSettings
+    clients: ClientDirectory
+    grants: GrantStore
+    users: UserStore
+    revocation: Revocation
+    keys: FollowedKeyRing
+    audit: AuditSink
+    clock: RedisClock
 
-async def _make_room(deps: Deps, newest: Grant) -> None:
-    """Keep the grants of a person to `grants_per_user`.
+    @classmethod
+    def from_deps(cls, deps: Deps) -> Issuing:
+        """With the stores and keys of this process."""
+        return cls(
+            deps.settings,
+            deps.clients,
+            deps.grants,
+            deps.users,
+            deps.revocation,
+            deps.keys,
+            deps.audit,
+            deps.clock,
+        )
 
-    Otherwise one account could fill Redis where everybody with a GitHub account may come in.
-    """
-    for grant_id in await deps.grants.too_many_of_user(newest, most=deps.settings.grants_per_user):
-        old = await deps.grants.get(grant_id)
-        if old is not None and await deps.grants.end(grant_id):
-            deps.audit.record(
-                AuditEvent(
-                    EventKind.GRANT_REVOKED,
-                    reason="its user has too many grants",
-                    client_id=old.client_id,
-                    user=old.user.login if old.user else None,
-                    user_id=old.user.github_id if old.user else None,
-                    grant_id=grant_id,
+    async def issue_grant(self, grant_type: TokenGrant, client: Client, new: NewGrant) -> Response:
+        """Store a new grant and answer its first tokens. Raises `DisplayedError` when the grant was overtaken."""
+        grant, certificate = new.grant, to_bind(self.settings, client)
+        token = None
+        if grant_type.gives_refresh_token:
+            token = refresh_tokens.first(grant.grant_id)
+            # Later tokens of the grant are bound to the same key (RFC 8705 section 4, RFC 9449 section 5).
+            grant = replace(grant, certificate=certificate, dpop_key=dpop_proof.shown())
+        # Before the grant exists: a revocation that starts now finds the grant in the index.
+        await self.clients.remember_grant(grant)
+        await self.grants.create(grant, token)
+        # The grant is that of the client that was allowed it, of which `client` may be a sibling.
+        await self.clients.keep_for(grant.client_id, grant.expires_at - grant.created_at)
+        answer = await self._issue(
+            grant, token, new.audience, new.scope, kind=EventKind.TOKEN_ISSUED, certificate=certificate
+        )
+        await self._check_not_overtaken(client, grant, new)
+        await self._make_room(grant)
+        return answer
+
+    async def continue_grant(self, continued: ContinuedGrant) -> Response:
+        """Answer the next tokens of a grant. Raises `DisplayedError` when the grant has ended meanwhile."""
+        return await self._issue(
+            continued.grant,
+            continued.refresh_token,
+            continued.audience,
+            continued.scope,
+            kind=EventKind.TOKEN_REFRESHED,
+            certificate=continued.certificate,
+        )
+
+    async def _check_not_overtaken(self, client: Client, grant: Grant, new: NewGrant) -> None:
+        """Pass when nothing happened while `grant` was being made that must end it; else end it, and raise.
+
+        Asked after the grant exists: a deletion, a revocation or a block is written first and looks for grants
+        afterwards. So either it finds this grant, or this check sees what was written.
+        """
+        allowed_at = new.allowed_at
+        if not await self.clients.exists(grant.client_id):
+            await self._end(grant, client, "client deleted")
+            raise client_authentication.refused("the client was deleted", by_header=False)
+        if grant.user is not None and await self.users.block_of(grant.user.github_id) is not None:
+            await self._end(grant, client, "the user is blocked")
+            raise invalid_grant("the user may not use this gateway")
+        if await self.revocation.is_cut_off(
+            grant, allowed_at=allowed_at
+        ) or await self.revocation.is_unredeemed_void(grant, allowed_at=allowed_at):
+            await self._end(grant, client, "revoked before it was redeemed")
+            raise invalid_grant("what was allowed has been revoked; sign in again")
+        if await new.was_replayed():
+            await self._end(grant, client, "code replayed")
+            raise invalid_grant("the code was used more than once; what it gave has been revoked")
+
+    async def _end(self, grant: Grant, client: Client, reason: str) -> None:
+        await end_grant(self.grants, self.audit, grant.grant_id, client, reason)
+
+    async def _make_room(self, newest: Grant) -> None:
+        """Keep the grants of a person to `grants_per_user`.
+
+        Otherwise one account could fill Redis where everybody with a GitHub account may come in.
+        """
+        for grant_id in await self.grants.too_many_of_user(newest, most=self.settings.grants_per_user):
+            old = await self.grants.get(grant_id)
+            if old is not None and await self.grants.end(grant_id):
+                self.audit.record(
+                    AuditEvent(
+                        EventKind.GRANT_REVOKED,
+                        reason="its user has too many grants",
+                        client_id=old.client_id,
+                        user=old.user.login if old.user else None,
+                        user_id=old.user.github_id if old.user else None,
+                        grant_id=grant_id,
+                    )
                 )
+
+    async def _issue(
+        self,
+        grant: Grant,
+        token: RefreshToken | None,
+        audience: tuple[str, ...],
+        scope: tuple[str, ...],
+        *,
+        kind: EventKind,
+        certificate: str | None,
+    ) -> Response:
+        """Mint an access token, bring it to life, and answer it (RFC 6749 section 5.1).
+
+        It is bound to `certificate`, and to the key that this request proved to have.
+        """
+        for _ in range(_MOST_TRIES):
+            claims = token_requests.claims_for(
+                grant,
+                issuer=self.settings.issuer,
+                jti=new_identifier(),
+                audience=audience,
+                scope=scope,
+                now=self.clock(),
+                lifetime=self.settings.access_token_lifetime,
+                certificate=certificate,
+                dpop_key=dpop_proof.shown(),
             )
-
-
-async def check_not_overtaken(deps: Deps, client: Client, grant: Grant, *, allowed_at: int) -> None:
-    """Pass when nothing happened while `grant` was being made that must end it; else end it, and raise.
-
-    Asked after the grant exists: whoever deletes, revokes or blocks looks for grants after saying so.
-    """
-    if not await deps.clients.exists(grant.client_id):
-        await end_grant(deps, grant.grant_id, client, "client deleted")
-        raise client_authentication.refused("the client was deleted", by_header=False)
-    if grant.user is not None and await deps.users.block_of(grant.user.github_id) is not None:
-        await end_grant(deps, grant.grant_id, client, "the user is blocked")
-        raise invalid_grant("the user may not use this gateway")
-    if await deps.revocation.is_cut_off(grant, allowed_at=allowed_at) or await deps.revocation.is_unredeemed_void(
-        grant, allowed_at=allowed_at
-    ):
-        await end_grant(deps, grant.grant_id, client, "revoked before it was redeemed")
-        raise invalid_grant("what was allowed has been revoked; sign in again")
-
-
-async def issue(
-    deps: Deps,
-    grant: Grant,
-    token: RefreshToken | None,
-    *,
-    audience: tuple[str, ...],
-    scope: tuple[str, ...],
-    kind: EventKind,
-    certificate: str | None,
-) -> Response:
-    """Mint an access token, bring it to life, and answer it (RFC 6749 section 5.1).
-
-    It is bound to `certificate`, and to the key that this request proved to have.
-    """
-    for _ in range(_MOST_TRIES):
-        claims = token_requests.claims_for(
-            grant,
-            issuer=deps.settings.issuer,
-            jti=new_identifier(),
-            audience=audience,
-            scope=scope,
-            now=deps.clock(),
-            lifetime=deps.settings.access_token_lifetime,
-            certificate=certificate,
-            dpop_key=dpop_proof.shown(),
+            access_token = access_tokens.mint(claims, self.keys.signing_key(claims.iat))
+            if await self.grants.add_token(grant, claims):
+                break
+            current = await self.grants.get(grant.grant_id)
+            if current is None:
+                raise invalid_grant("the grant has ended")
+            grant = current  # its user's groups changed at this very moment
+        else:
+            raise DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "try again in a moment", status=503)
+        self.audit.record(
+            AuditEvent(
+                kind,
+                client_id=grant.client_id,
+                user=grant.user.login if grant.user else None,
+                user_id=grant.user.github_id if grant.user else None,
+                grant_id=grant.grant_id,
+                jti=claims.jti,
+                scope=claims.scope,
+            )
         )
-        access_token = access_tokens.mint(claims, deps.keys.signing_key(claims.iat))
-        if await deps.grants.add_token(grant, claims):
-            break
-        current = await deps.grants.get(grant.grant_id)
-        if current is None:
-            raise invalid_grant("the grant has ended")
-        grant = current  # its user's groups changed at this very moment
-    else:
-        raise DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "try again in a moment", status=503)
-    deps.audit.record(
-        AuditEvent(
-            kind,
-            client_id=grant.client_id,
-            user=grant.user.login if grant.user else None,
-            user_id=grant.user.github_id if grant.user else None,
-            grant_id=grant.grant_id,
-            jti=claims.jti,
-            scope=claims.scope,
-        )
-    )
-    answer: dict[str, object] = {
-        "access_token": access_token,
-        "token_type": access_tokens.type_of(claims),
-        "expires_in": claims.exp - claims.iat,
-        "scope": scopes.join(scope),
-    }
-    if token is not None:
-        answer["refresh_token"] = str(token)
-    return json_answer(answer)
+        answer: dict[str, object] = {
+            "access_token": access_token,
+            "token_type": access_tokens.type_of(claims),
+            "expires_in": claims.exp - claims.iat,
+            "scope": scopes.join(scope),
+        }
+        if token is not None:
+            answer["refresh_token"] = str(token)
+        return json_answer(answer)
 
 
-async def end_grant(deps: Deps, grant_id: str, client: Client, reason: str) -> None:
+async def end_grant(grants: GrantStore, audit: AuditSink, grant_id: str, client: Client, reason: str) -> None:
     """End a grant and all its tokens. The audit log says why, if there was something to end."""
-    if not await deps.grants.end(grant_id):
+    if not await grants.end(grant_id):
         return
-    deps.audit.record(
-        AuditEvent(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)
-    )
+    audit.record(AuditEvent(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id))
 
 
 def invalid_grant(description: str) -> DisplayedError:

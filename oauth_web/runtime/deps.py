@@ -44,8 +44,11 @@ from oauth_web.runtime.key_ring import FollowedKeyRing, Upkeep
 from oauth_web.runtime.live_policy import LivePolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis.asyncio import Redis
 
+    from oauth_core.grant_types import GrantType
     from oauth_core.settings import WebSettings
 
 
@@ -56,6 +59,8 @@ class Deps:
     settings: WebSettings
     redis: Redis
     services: ServiceIndex
+    grant_types: tuple[GrantType, ...]
+    """Those that this gateway offers."""
     policy: LivePolicy
     clients: ClientDirectory
     documents: ClientDocuments
@@ -103,8 +108,8 @@ def _tell_of_memory() -> None:
     )
 
 
-async def wire(settings: WebSettings) -> Deps:
-    """Connect everything.
+async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
+    """Connect everything. `grant_types` are all that there are (`oauth_web.grants.catalog`).
 
     Raises `SettingsError`, `StoreUnavailableError`, `oauth_core.store.records.key_ring.KeyRingError` and
     `oauth_core.store.maintenance.schema.SchemaError`.
@@ -124,7 +129,9 @@ async def wire(settings: WebSettings) -> Deps:
         reserve=settings.redis_reserve_percent / 100,
         refused=lambda kind: audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=f"{kind}_megabytes")),
     )
-    documents = ClientDocuments.from_settings(settings, document_store, rates, quotas, audit, tls=tls, clock=clock)
+    documents = ClientDocuments.from_settings(
+        settings, document_store, rates, quotas, audit, grant_types=grant_types, tls=tls, clock=clock
+    )
     try:
         await clock.look()
         identity_providers = TrustedIssuers.from_settings(settings, documents)
@@ -148,6 +155,7 @@ async def wire(settings: WebSettings) -> Deps:
         settings=settings,
         redis=redis,
         services=services,
+        grant_types=tuple(each for each in grant_types if each.is_offered(settings)),
         policy=LivePolicy(settings.policy, services),
         clients=ClientDirectory(redis, settings.record_key, documents, lifetime=settings.client_lifetime),
         documents=documents,

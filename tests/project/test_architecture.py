@@ -368,6 +368,37 @@ def test_the_environment_is_read_by_programs_only() -> None:
     assert wrong == []
 
 
+# -- shared phases ------------------------------------------------------------------------------------------------
+
+
+def calls_of(name: str, attributes: frozenset[str]) -> list[str]:
+    """Which of these methods the module calls."""
+    return [
+        node.func.attr
+        for node in ast.walk(modules()[name].tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in attributes
+    ]
+
+
+def test_only_one_module_of_the_web_stores_grants_and_issues_tokens() -> None:
+    phases = frozenset({"remember_grant", "add_token", "is_unredeemed_void", "too_many_of_user", "mint"})
+    issuing = "oauth_web.grants.issuing"
+    elsewhere = [
+        f"{name} calls {call}"
+        for name in modules()
+        if name.startswith("oauth_web.") and name != issuing
+        for call in calls_of(name, phases)
+    ]
+    assert elsewhere == []
+    assert set(calls_of(issuing, phases)) == phases
+    creating = [
+        name
+        for name in modules()
+        if name.startswith("oauth_web.") and "grants.create(" in modules()[name].path.read_text(encoding="utf-8")
+    ]
+    assert creating == [issuing]
+
+
 # -- names, openings, lengths ------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from oauth_core.clients.registration import Registered, register
+from functools import partial
+from typing import TYPE_CHECKING
+
+from oauth_core.clients import registration
+from oauth_web.grants.catalog import GRANT_TYPES
 from tests.unit.examples import CALLBACK
+
+if TYPE_CHECKING:
+    from oauth_core.clients.registration import Registered
+
+register = partial(registration.register, grant_types=GRANT_TYPES)
+update = partial(registration.update, grant_types=GRANT_TYPES)
 
 MINIMAL: dict[str, object] = {"redirect_uris": [CALLBACK]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oauth_core.clients import client_id_documents
 from oauth_core.clients.client_id_documents import (
     METHODS,
     check_hosts,
@@ -17,14 +19,16 @@ from oauth_core.clients.client_id_documents import (
     host_of,
     is_accepted,
     is_url,
-    parse,
 )
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.net.special_addresses import is_loopback, is_public
+from oauth_web.grants.catalog import GRANT_TYPES
 from tests.support.assertions import jwks, key
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
+
+parse = partial(client_id_documents.parse, grant_types=GRANT_TYPES)
 
 URL = "https://app.example/client.json"
 GOOD = {"client_id": URL, "client_name": "An app", "redirect_uris": ["https://app.example/callback"]}

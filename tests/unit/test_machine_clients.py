@@ -13,6 +13,7 @@ from oauth_core.flows.client_credentials import create, grant_for, narrowed
 from oauth_core.flows.token_requests import claims_for
 from oauth_core.parameters import Parameters
 from oauth_core.tokens.access_tokens import TokenFault, Verified, mint, verify
+from oauth_web.grants.catalog import GRANT_TYPES
 from tests.unit.examples import CALLBACK, ISSUER, NOTES, SERVICES, TIME, make_client
 from tests.unit.forged_tokens import CLAIMS, KEY, KEYS, NOW, PAYLOAD, fault, signed
 
@@ -78,6 +79,7 @@ def test_an_update_over_http_leaves_no_right_to_act_as_itself() -> None:
     changed = registration.update(
         MACHINE.client,
         {"client_id": MACHINE.client.client_id, "redirect_uris": [CALLBACK], "machine_scopes": ["mcp.time"]},
+        grant_types=GRANT_TYPES,
     )
     assert changed.client.machine_scopes == ()
     assert "client_credentials" not in changed.client.grant_types

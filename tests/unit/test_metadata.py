@@ -9,10 +9,11 @@ import pytest
 
 from oauth_core.clients.client_metadata import AUTH_METHODS
 from oauth_core.flows.discovery_documents import authorization_server, protected_resource
-from oauth_core.grant_types import OFFERED
+from oauth_web.grants.catalog import GRANT_TYPES
 from tests.unit.examples import BARE, ISSUER, NOTES, TIME
 
-SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE))
+OFFERED = [each for each in GRANT_TYPES if each.setting is None]
+SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE), grant_types=OFFERED)
 
 
 @pytest.mark.requirement("mcp:metadata-issuer", "rfc8414:issuer-identical")
@@ -41,7 +42,12 @@ def test_only_what_is_offered_is_advertised() -> None:
     assert SERVER["code_challenge_methods_supported"] == ["S256"]
     assert SERVER["response_types_supported"] == ["code"]
     assert SERVER["response_modes_supported"] == ["query"]
-    assert SERVER["grant_types_supported"] == list(OFFERED)
+    assert SERVER["grant_types_supported"] == [
+        "authorization_code",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "client_credentials",
+    ]
     assert SERVER["token_endpoint_auth_methods_supported"] == list(AUTH_METHODS)
     assert SERVER["authorization_response_iss_parameter_supported"] is True
     assert SERVER["client_id_metadata_document_supported"] is True

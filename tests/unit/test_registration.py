@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.clients.client_metadata import AUTH_METHODS
-from oauth_core.clients.registration import client_information, register, update
+from oauth_core.clients.registration import client_information
 from oauth_core.crypto.credentials import secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from tests.unit.examples import CALLBACK, ISSUER
 from tests.unit.refusals import refusal
-from tests.unit.registration_documents import MINIMAL, document, made
+from tests.unit.registration_documents import MINIMAL, document, made, register, update
 
 # -- what is accepted --------------------------------------------------------------------------------------------
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_core.clients.registration import update
 from oauth_core.crypto.credentials import secret_matches
 from oauth_core.errors import DisplayedError
-from tests.unit.registration_documents import MINIMAL, document, made
+from tests.unit.registration_documents import MINIMAL, document, made, update
 
 
 def test_an_update_replaces_everything_but_identity() -> None:

@@ -14,6 +14,7 @@ import pytest
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
+from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
@@ -400,7 +401,7 @@ async def test_deleting_a_published_client_ends_its_grants(
 ) -> None:
     client_id = publisher.client("/app/deleted.json")
     tokens = await local.tokens(client_id)
-    deps = await wire(local_web_settings(local_web))
+    deps = await wire(local_web_settings(local_web), GRANT_TYPES)
     try:
         assert await deps.clients.exists(client_id)
         ended = await deps.revocation.delete_client(deps.clients, client_id)

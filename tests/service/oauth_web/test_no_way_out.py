@@ -14,6 +14,7 @@ from oauth_core.errors import DisplayedError
 from oauth_core.settings import WebSettings, load
 from oauth_web.client_documents import ClientDocuments, _name
 from oauth_web.client_documents.fetch import GuardedFetcher
+from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import wire
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def documents(web: WebServer) -> AsyncIterator[ClientDocuments]:
     async def nowhere(host: str) -> Sequence[str]:
         raise OSError(f"{host}: no route")
 
-    deps = await wire(load(WebSettings, None, web.environment))
+    deps = await wire(load(WebSettings, None, web.environment), GRANT_TYPES)
     dead = GuardedFetcher(allow_loopback=False, tls=httpx2.create_ssl_context(), resolver=nowhere)
     deps.documents.cache._fetcher = dead
     with web.redis.client() as redis:

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from oauth_core.settings import WebSettings, load
 from oauth_web.app import create_app
+from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import wire
 from tests.support.oauth_client import REDIRECT_URI
 from tests.support.project import ROOT
@@ -88,7 +89,7 @@ def _by_somebody_known(case: schemathesis.Case[Any], known: dict[str, str]) -> d
 
 
 async def test_the_document_describes_every_endpoint_and_no_other(web: WebServer) -> None:
-    deps = await wire(load(WebSettings, None, web.environment))
+    deps = await wire(load(WebSettings, None, web.environment), GRANT_TYPES)
     app = create_app(deps)
     there = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())

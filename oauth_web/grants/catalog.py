@@ -1,0 +1,22 @@
+"""Every grant type that there is, in one list: the token endpoint, registration and metadata follow it.
+
+A new grant type is one module with its `GRANT_TYPE`, and one line here. Metadata and registrations name the grant
+types in this order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_web.grants import authorization_code, client_credentials, device_code, id_jag, refresh_token
+
+if TYPE_CHECKING:
+    from oauth_web.grants.token_grant import TokenGrant
+
+GRANT_TYPES: tuple[TokenGrant, ...] = (
+    authorization_code.GRANT_TYPE,
+    refresh_token.GRANT_TYPE,
+    device_code.GRANT_TYPE,
+    client_credentials.GRANT_TYPE,
+    id_jag.GRANT_TYPE,
+)
