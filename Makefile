@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test test-clients test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
+.PHONY: help up test explore test-clients test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,11 @@ JOBS ?= 3
 test: $(VENV)/.dev ## Install what is needed and run every test, in three processes
 	@tests/programs.sh
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+# The same seed prints the same examples again: make explore EXPLORE="tests/unit --hypothesis-seed=7"
+EXPLORE ?= tests
+explore: $(VENV)/.dev ## Run the property tests with random examples, ten times as many: make explore EXPLORE=tests/unit
+	@HYPOTHESIS_PROFILE=explore $(BIN)/pytest -n $(JOBS) --dist loadgroup -o timeout=0 -m hypothesis $(EXPLORE)
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md
 	@$(BIN)/pytest tests/system/clients

@@ -1,4 +1,4 @@
-"""How `make test` deals the tests out to several processes: what shares something slow to start stays together."""
+"""How the tests run: what stays in one process, and which examples the property tests try."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 
@@ -13,6 +14,22 @@ HERE = Path(__file__).parent
 # with one. Nothing here talks to the world: who needs an authority names it, others look in a folder without any.
 os.environ["SSL_CERT_DIR"] = str(HERE)
 os.environ.pop("SSL_CERT_FILE", None)
+
+# Property tests try the same examples in every run: a change fails for what it changed and not by chance, and
+# none has a deadline. `make explore` looks for examples that fail: other ones each time, and ten times as many.
+# Fixtures of a function are allowed: no test here keeps something in them that must be new for each example.
+settings.register_profile(
+    "repeat",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile(
+    "explore", parent=settings.get_profile("repeat"), derandomize=False, max_examples=10 * settings().max_examples
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 ONE_GATEWAY = frozenset({"system/availability", "system/clients", "system/doctor", "system/gateway"})
 """Folders whose tests share one whole gateway, which takes longer to start than most tests take to run, or which

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oauth_core.net.quoted_addresses import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -67,7 +69,7 @@ def parse(text: str) -> Address:
         return UnixAddress(Path(text.removeprefix(_UNIX)))
     match = _TCP.fullmatch(text)
     if match is None:
-        raise ListenError(f"authz_listen {text!r} is neither host:port nor unix:/path")
+        raise ListenError(f"authz_listen{quoted(text)} is neither host:port nor unix:/path")
     port = int(match["port"])
     try:
         if not 0 < port <= _HIGHEST_PORT:

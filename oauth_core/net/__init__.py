@@ -1,4 +1,4 @@
 """URLs and addresses: parsed strictly, in one spelling, and classified.
 
-Imports nothing else of ours. Begin with `public_urls`.
+Imports nothing else of ours. Begin with `public_urls`; `quoted_addresses` keeps secrets out of error messages.
 """

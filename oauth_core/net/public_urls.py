@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from oauth_core.net.quoted_addresses import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,11 +75,18 @@ def well_known(url: str, name: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """Whether the host of `url` names this machine only (RFC 8252 section 7.3, and `localhost`)."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
     try:
-        return ip_address(host).is_loopback
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_http_url(text: str) -> bool:
+    """Whether `text` is an http or https URL with a host. Unlike `urlsplit`, it raises no error with the text."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
 
@@ -86,28 +95,31 @@ def check_public_url(url: str, *, what: str) -> str:
     """Return `url` when it is fit to identify something for ever; raise `ValueError` saying why not.
 
     It must already be in the one spelling that everybody will compare byte for byte: https (http on loopback),
-    a lower-case host, no user info, query, fragment, default port, dot segment or escape.
+    a lower-case host, no user info, query, fragment, default port, dot segment or escape. The message quotes no
+    more of `url` than `quoted` does.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{what} {url!r} is not a URL") from None
+        raise ValueError(f"{what}{quoted(url)} is not a URL") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{what} {url!r} is not an http or https URL")
+        raise ValueError(f"{what}{quoted(url)} is not an http or https URL")
     if parts.scheme == "http" and not is_loopback(url):
-        raise ValueError(f"{what} {url!r} must use https; only loopback addresses may use http")
+        raise ValueError(f"{what}{quoted(url)} must use https; only loopback addresses may use http")
     if parts.netloc != parts.netloc.lower() or "@" in parts.netloc:
-        raise ValueError(f"{what} {url!r} must have a lower-case host and no user name")
+        raise ValueError(f"{what}{quoted(url)} must have a lower-case host and no user name")
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise ValueError(f"{what} {url!r} must not have a query or a fragment")
+        raise ValueError(f"{what}{quoted(url)} must not have a query or a fragment")
     if port == _DEFAULT_PORTS[parts.scheme]:
-        raise ValueError(f"{what} {url!r} must leave its default port out")
+        raise ValueError(f"{what}{quoted(url)} must leave its default port out")
     segments = parts.path.split("/")[1:]
     if "%" in parts.path or "\\" in url or any(s in {"", ".", ".."} for s in segments):
-        raise ValueError(f"{what} {url!r} must not have a trailing slash, empty, dotted or escaped path segments")
+        raise ValueError(
+            f"{what}{quoted(url)} must not have a trailing slash, empty, dotted or escaped path segments"
+        )
     if not _ONE_SPELLING.match(url):
-        raise ValueError(f"{what} {url!r} has a character that a URL to compare byte for byte may not have")
+        raise ValueError(f"{what}{quoted(url)} has a character that a URL to compare byte for byte may not have")
     return url
 
 

@@ -25,9 +25,11 @@ _LISTED = re.compile(r"[^#/\s]+(?:#([1-9][0-9]{0,18}))?")
 
 def check_users(users: tuple[str, ...]) -> tuple[str, ...]:
     """Return `users` when each is a login, `login#id` or `*`; else raise `ValueError`."""
-    for name in users:
+    for number, name in enumerate(users, 1):
         if _LISTED.fullmatch(name) is None:
-            raise ValueError(f"{name} is neither a GitHub login nor login#id, where id is the account's number")
+            # Without the name: a secret in the wrong variable must not end in a log.
+            which = f"number {number}" if len(users) > 1 else "it"
+            raise ValueError(f"{which} is neither a GitHub login nor login#id, where id is the account's number")
     return users
 
 

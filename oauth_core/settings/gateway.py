@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from oauth_core.model import Service
 from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
+from oauth_core.net.quoted_addresses import quoted
 from oauth_core.net.redis_address import check_redis_url
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.scopes import of_service
@@ -62,17 +65,24 @@ def check_metrics_listen(value: str | None) -> str | None:
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list, json_schema_input_type=str | tuple[str, ...])]
 
 
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[0-9]{1,5})?")
+
+
+def _check_domain(value: str | None) -> str | None:
+    """A domain that issuer and services are below. Raises `ValueError`."""
+    if value and not _DOMAIN.fullmatch(value):
+        raise ValueError("must be a domain name in lower case, such as example.com")
+    return value
+
+
 def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_origin(text) for text in texts))
-
-
-def _origin(text: str) -> str:
-    try:
-        return read_origin(text)
-    except ValueError as error:
-        user, at, rest = text.rpartition("@")
-        shown = f"…{at}{rest}" if user else text  # a password may stand before the @
-        raise ValueError(f"{shown!r} is none that a browser sends: {error}") from None
+    origins: dict[str, None] = {}
+    for number, text in enumerate(texts, 1):
+        try:
+            origins[read_origin(text)] = None
+        except ValueError as error:
+            raise ValueError(f"number {number}{quoted(text)} is none that a browser sends: {error}") from None
+    return tuple(origins)
 
 
 class GatewaySettings(BaseModel):
@@ -92,6 +102,7 @@ class GatewaySettings(BaseModel):
     ]
     base_domain: Annotated[
         str | None,
+        AfterValidator(_check_domain),
         Setting("Gives `issuer`, and services without a `url`, a place below one domain."),
     ] = None
     services: Annotated[
@@ -201,15 +212,20 @@ class GatewaySettings(BaseModel):
         """What is wrong with values that are each well-formed, one line a fault."""
         issuer_faults = list(faults_of(self.issuer, what="issuer"))
         if not issuer_faults and _is_at_or_below(path_of(self.issuer), HOST_PATHS):
-            issuer_faults.append(f"issuer {self.issuer!r} must not lie at or below {' '.join(HOST_PATHS)}")
+            issuer_faults.append(f"issuer{quoted(self.issuer)} must not lie at or below {' '.join(HOST_PATHS)}")
         yield from issuer_faults
+        try:
+            urlsplit(self.issuer)
+        except ValueError:
+            return  # services have no addresses without it
         if not self.services:
             yield "services is empty: name at least one service"
         seen: dict[str, str] = {}
         for service in self.resolved_services:
             for key in (service.name, service.resource):
                 if key in seen:
-                    yield f"services {seen[key]} and {service.name} are both {key!r}"
+                    what = repr(key) if key == service.name else "at one URL"
+                    yield f"services {seen[key]} and {service.name} are both {what}"
                 seen[key] = service.name
             if issuer_faults and service.resource.startswith(origin_of(self.issuer)):
                 continue  # said already
@@ -220,8 +236,11 @@ class GatewaySettings(BaseModel):
             if service.assertion and not self.identity_headers.assertion:
                 yield f"service {service.name} wants assertions, and identity_headers gives them no name"
         known = {scope for service in self.resolved_services for scope in of_service(service)}
-        if unknown := [scope for scope in self.default_scopes if scope not in known]:
-            yield f"default_scopes names scopes of no service: {' '.join(unknown)}"
+        for number, scope in enumerate(self.default_scopes, 1):
+            if scope not in known:
+                # Without the word: a secret in the wrong variable must not end in a log.
+                nearest = ", ".join(get_close_matches(scope, sorted(known), cutoff=0))
+                yield f"default_scopes: number {number} is the scope of no service; the most similar are {nearest}"
 
     def _path_faults(self, service: Service) -> Iterator[str]:
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)

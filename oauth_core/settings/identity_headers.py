@@ -74,7 +74,7 @@ class IdentityHeaders(BaseModel):
                 continue
             if not _NAME.fullmatch(name) or len(name) > _LONGEST:
                 form = f"lower-case letters and digits, parted by single hyphens, {_LONGEST} characters at most"
-                yield f"{fact}: {name!r} must be {form}"
+                yield f"{fact}: must be {form}"  # without the name: it may be a secret in the wrong variable
             elif name in _TAKEN or name.startswith(_TAKEN_FAMILIES):
                 yield f"{fact}: {name!r} has a meaning of its own in HTTP, in MCP or to Envoy"
             elif name in seen:

@@ -54,7 +54,9 @@ def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[s
     try:
         values: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsError([f"{config}: {error.strerror or error}"]) from None
+        # Without the name, if it may be a secret in the wrong variable.
+        name = config if config.suffix == ".toml" or _is_in_a_folder(config) else "the settings file"
+        raise SettingsError([f"{name}: {error.strerror or 'it cannot be read'}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{config}: {error}"]) from None
     faults += [Fault(f"{config}: unknown setting {name!r}", (name,)) for name in values if name not in known]
@@ -87,9 +89,20 @@ def from_environment(
                 faults.append(f"{variable} and {variable}_FILE are both set")
             try:
                 values[name] = Path(file).read_text(encoding="utf-8-sig").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                faults.append(f"{variable}_FILE: {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+            except (OSError, ValueError) as error:
+                # Without the path, if it may be the secret itself in the place of the path.
+                path = f"{file}: " if _is_in_a_folder(Path(file)) else ""
+                reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None)
+                faults.append(f"{variable}_FILE: {path}{reason or 'it cannot be read'}")
     return values
+
+
+def _is_in_a_folder(path: Path) -> bool:
+    """Whether `path` names a folder that exists, and something in it."""
+    try:
+        return len(path.parts) > 2 and path.parent.is_dir()  # noqa: PLR2004 - a root, a folder and a name
+    except (OSError, ValueError):
+        return False
 
 
 def _is_path(field: FieldInfo) -> bool:

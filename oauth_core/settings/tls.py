@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from oauth_core.net.quoted_addresses import quoted
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, GatewaySettings
 
@@ -198,7 +199,7 @@ class TlsSettings(GatewaySettings):
         if self.uses_acme and not self.http_redirect_listen:
             yield "acme_email needs http_redirect_listen: the authority asks on port 80 (RFC 8555 section 8.3)"
         if self.terminates_tls and not self.issuer.startswith("https://"):
-            yield f"TLS is on, but the issuer is {self.issuer!r}: it must begin with https://"
+            yield f"TLS is on, so the issuer{quoted(self.issuer)} must begin with https://"
         if not self.terminates_tls:
             for name, value in (
                 ("http_redirect_listen", self.http_redirect_listen),

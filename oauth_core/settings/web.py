@@ -21,7 +21,7 @@ from oauth_core.clients.redirect_uris import APP_SCHEMES, check_app_scheme
 from oauth_core.clients.registration_permissions import ALL, check_names
 from oauth_core.crypto.record_authentication import RecordKey
 from oauth_core.crypto.sealing import read_key
-from oauth_core.net.public_urls import is_loopback
+from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.policy.eligibility import ANYBODY, Eligibility, check_organizations, check_teams, check_users
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
@@ -47,6 +47,16 @@ def check_key(value: object) -> object:
 
 def _check_schemes(schemes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(check_app_scheme(scheme) for scheme in schemes)
+
+
+def _check_github_url(url: str) -> str:
+    if not is_http_url(url):
+        raise ValueError("is not an http or https URL")
+    return url
+
+
+def _check_github_backchannel(url: str | None) -> str | None:
+    return _check_github_url(url) if url else None
 
 
 class WebSettings(RedisSettings, RateSettings, QuotaSettings):
@@ -102,6 +112,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     ]
     github_url: Annotated[
         str,
+        AfterValidator(_check_github_url),
         Setting(
             "The address of GitHub for browsers; your Enterprise Server's, if you have one.",
             key="github.url",
@@ -109,6 +120,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     ] = "https://github.com"
     github_api_url: Annotated[
         str,
+        AfterValidator(_check_github_url),
         Setting(
             "The address of GitHub's API; for an Enterprise Server, `https://HOST/api/v3`.",
             key="github.api_url",
@@ -116,6 +128,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     ] = "https://api.github.com"
     github_backchannel_url: Annotated[
         str | None,
+        AfterValidator(_check_github_backchannel),
         Setting(
             "Where the authorization server reaches GitHub, if not where browsers do.",
             key="github.backchannel_url",

@@ -179,7 +179,7 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
     try:
         check_user(account)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"{account!r}: {error}") from None
     if not mark:
         raise click.UsageError("write LOGIN#ID, with the number of the account at GitHub")
     github_id = int(number)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from oauth_core.display_text import is_displayable
 from oauth_core.errors import SettingsError
+from oauth_core.net.quoted_addresses import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ def parse_place(text: str) -> Place:
     """Read `host:port`, `[v6]:port` or `unix:/path`; raise `ValueError` saying what is wrong."""
     if text.startswith("unix:"):
         return _socket(text.removeprefix("unix:"))
-    fault = ValueError(f"{text!r} is neither host:port nor unix:/path")
+    fault = ValueError(f"{quoted(text)} is neither host:port nor unix:/path".lstrip())
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
@@ -104,26 +105,26 @@ def parse_place(text: str) -> Place:
 def parse_upstream(text: str) -> Upstream:
     """Read the origin of an MCP service; raise `ValueError` saying what is wrong."""
     if not is_displayable(text):  # `urlsplit` would drop some of it in silence
-        raise ValueError(f"{text!r} is not plain text")
+        raise ValueError(f"{quoted(text)} is not plain text".lstrip())
     if text.startswith("unix:"):
         socket, colon, path = text.removeprefix("unix:").rpartition(":/")
         if not colon:
-            raise ValueError(f"{text!r} does not say which path: unix:/socket:/path")
+            raise ValueError(f"{quoted(text)} does not say which path: unix:/socket:/path".lstrip())
         # A socket has no host name, and Python MCP servers refuse every name but this one.
-        return Upstream(_socket(socket), "localhost", _checked_path(f"/{path}", text))
+        return Upstream(_socket(socket), "localhost", _checked_path(f"/{path}"))
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{text!r} is not a URL") from None
+        raise ValueError(f"{quoted(text)} is not a URL".lstrip()) from None
     if parts.scheme not in _DEFAULT_PORTS:
-        raise ValueError(f"{text!r} is none of http://…, https://… and unix:/socket:/path")
+        raise ValueError(f"{quoted(text)} is none of http://…, https://… and unix:/socket:/path".lstrip())
     if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
-        raise ValueError(f"{text!r} must have no user name, query or fragment")
+        raise ValueError(f"{quoted(text)} must have no user name, query or fragment".lstrip())
     name = parts.hostname or ""
     place = parse_place(f"{_bracketed(name)}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
     host = f"{_bracketed(name)}:{port}" if port else _bracketed(name)
-    return Upstream(place, host, _checked_path(parts.path, text), tls=parts.scheme == "https")
+    return Upstream(place, host, _checked_path(parts.path), tls=parts.scheme == "https")
 
 
 def topology(settings: EnvoySettings) -> Topology:
@@ -142,14 +143,20 @@ def topology(settings: EnvoySettings) -> Topology:
         return read(what, parse_place, text, nowhere)
 
     def places(what: str, texts: tuple[str, ...]) -> list[Place]:
-        found = [place(what, text) for text in texts]
+        found = [place(_numbered(what, texts, number), text) for number, text in enumerate(texts)]
         if not found:
             faults.append(f"{what} is empty")
         elif len(set(found)) < len(found):
             faults.append(f"{what} names an address twice")
         return found
 
-    listen = [read("envoy_listen", _listener, text, HostPort(text, 0)) for text in settings.envoy_listen]
+    def listeners(what: str, texts: tuple[str, ...]) -> list[HostPort]:
+        return [
+            read(_numbered(what, texts, number), _listener, text, HostPort(text, 0))
+            for number, text in enumerate(texts)
+        ]
+
+    listen = listeners("envoy_listen", settings.envoy_listen)
     if not listen:
         faults.append("envoy_listen is empty")
     if len(set(listen)) < len(listen):
@@ -161,9 +168,7 @@ def topology(settings: EnvoySettings) -> Topology:
         faults.append("authz_upstream_name is not set: say which name the check service's certificate carries")
     standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
     acme = place("acme_upstream", settings.acme_upstream) if settings.uses_acme else None
-    redirect = [
-        read("http_redirect_listen", _listener, text, HostPort(text, 0)) for text in settings.http_redirect_listen
-    ]
+    redirect = listeners("http_redirect_listen", settings.http_redirect_listen)
     if len({*listen, *redirect}) < len(set(listen)) + len(redirect):
         faults.append("http_redirect_listen names an address twice, or one of envoy_listen")
     services = []
@@ -186,6 +191,11 @@ def topology(settings: EnvoySettings) -> Topology:
     )
 
 
+def _numbered(what: str, texts: tuple[str, ...], index: int) -> str:
+    """The setting, and which of its addresses: an error message may not be able to quote the address itself."""
+    return f"{what}: number {index + 1}" if len(texts) > 1 else what
+
+
 def _one_host(places: list[Place]) -> bool:
     hosts = {place.host if isinstance(place, HostPort) else None for place in places}
     return len(hosts) == 1 and None not in hosts
@@ -194,7 +204,7 @@ def _one_host(places: list[Place]) -> bool:
 def _listener(text: str) -> HostPort:
     place = _on_this_machine(text)
     if not isinstance(place, HostPort) or not place.is_ip:
-        raise ValueError(f"{text!r} is not an IP address and a port")
+        raise ValueError(f"{quoted(text)} is not an IP address and a port".lstrip())
     return place
 
 
@@ -202,7 +212,7 @@ def _admin(text: str) -> Place:
     # Whoever reaches the admin interface can stop Envoy and read its whole configuration; it has no password.
     place = _on_this_machine(text)
     if isinstance(place, HostPort) and not (place.is_ip and ip_address(place.host).is_loopback):
-        raise ValueError(f"{text!r} is open to others; use a loopback address or unix:/path")
+        raise ValueError(f"{quoted(text)} is open to others; use a loopback address or unix:/path".lstrip())
     return place
 
 
@@ -213,13 +223,13 @@ def _on_this_machine(text: str) -> Place:
 
 def _socket(path: str) -> UnixSocket:
     if not path.startswith("/") or "\0" in path or len(path.encode()) > _LONGEST_SOCKET_PATH:
-        raise ValueError(f"{path!r} is not an absolute path of at most {_LONGEST_SOCKET_PATH} bytes")
+        raise ValueError(f"is not an absolute path of at most {_LONGEST_SOCKET_PATH} bytes")
     return UnixSocket(path)
 
 
-def _checked_path(path: str, text: str) -> str:
+def _checked_path(path: str) -> str:
     if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")) or "//" in path:
-        raise ValueError(f"the path of {text!r} is not plain")
+        raise ValueError("its path is not plain")
     return path
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from oauth_core.errors import SettingsError
 from oauth_core.net.public_urls import is_loopback
+from oauth_core.net.quoted_addresses import quoted
 
 if TYPE_CHECKING:
     from hypercorn.typing import Framework
@@ -50,11 +51,11 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         path = Path(text.removeprefix("unix:"))
         if not path.is_absolute():
-            raise SettingsError([f"address {text!r}: the path of a Unix socket must be absolute"])
+            raise SettingsError(["address: the path of a Unix socket must be absolute"])
         return Address(path=path)
     match = _HOST_PORT.fullmatch(text)
     if match is None or int(match["port"]) > _HIGHEST_PORT:
-        raise SettingsError([f"address {text!r} is neither host:port nor unix:/path"])
+        raise SettingsError([f"address{quoted(text)} is neither host:port nor unix:/path"])
     return Address(host=match["host"].strip("[]"), port=int(match["port"]))
 
 

@@ -18,6 +18,7 @@ from portcullis.certificates import secret
 from portcullis.envoy_config import render
 from tests.support.certificates import Authority
 from tests.support.envoy_binary import envoy_path
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,14 +101,7 @@ def _services(**fields: object) -> dict[str, object]:
 
 
 @pytest.mark.timeout(600)  # each example is a configuration to render and an Envoy to start
-@settings(
-    max_examples=6,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@settings(examples(6), phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(_SETTINGS, st.none() | _TLS)
 @example(_services() | {"identity_headers": {"user_id": "x-auth-request-user", "scope": ""}}, None)
 @example(

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from portcullis.envoy_config import overload
@@ -151,7 +151,6 @@ def module() -> Host:
 
 
 @given(NETWORKS, NETWORKS, st.lists(HOSTS, min_size=3, max_size=3), st.integers(0, 65535))
-@settings(deadline=None, derandomize=True)
 def test_the_addresses_of_one_network_have_one_count(
     module: Host, first: Any, other: Any, hosts: list[int], port: int
 ) -> None:

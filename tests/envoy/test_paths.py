@@ -5,11 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.envoy.check_service import GOOD
 from tests.envoy.conftest import FILES, World
+from tests.support.property_tests import examples
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400)
 @given(pieces=st.lists(_PIECES, max_size=8), host=st.sampled_from(["gate.example.com", FILES]))
 def test_whatever_is_sent_a_service_gets_only_what_was_checked_for_it(
     world: World, pieces: list[str], host: str

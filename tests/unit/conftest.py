@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 from oauth_core.jose.signing_keys import Algorithm, SigningKey, generate_key
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# A machine that is busy with something else is no fault of the code.
-settings.register_profile("unit", deadline=None)
-settings.load_profile("unit")
 
 
 @pytest.fixture(scope="session")

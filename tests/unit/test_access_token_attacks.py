@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
 from oauth_core.tokens.access_tokens import LONGEST, TokenFault, mint
+from tests.support.property_tests import examples
 from tests.unit.forged_tokens import BODY, CLAIMS, HEADER, KEY, PAYLOAD, SIGNATURE, TOKEN, fault, segment, signed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("rfc6750:integrity")
-@settings(max_examples=500)
+@examples(500)
 @given(st.integers(0, len(TOKEN) - 1), st.characters(codec="ascii"))
 def test_no_token_with_any_character_changed_is_believed(position: int, character: str) -> None:
     changed = TOKEN[:position] + character + TOKEN[position + 1 :]
@@ -39,7 +40,7 @@ def test_no_token_with_any_bit_of_its_last_character_changed_is_believed() -> No
     assert believed == [TOKEN[-1]]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, len(TOKEN)), st.text(min_size=1, max_size=3))
 @example(len(TOKEN), "==")
 @example(len(TOKEN) - 3, "\n")

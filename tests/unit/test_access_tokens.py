@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import jwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.jose.signing_keys import VerifyingKeys, public_jwks
 from oauth_core.model import AccessClaims
 from oauth_core.tokens.access_tokens import TokenFault, Verified, mint, verify
+from tests.support.property_tests import examples
 from tests.unit.examples import ISSUER, TIME
 from tests.unit.forged_tokens import (
     BODY,
@@ -75,7 +76,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
         groups=st.lists(TEXT, max_size=3).map(tuple),
     )
 )
-@settings(max_examples=50)
+@examples(50)
 def test_claims_survive_the_journey(claims: AccessClaims) -> None:
     assert verify(mint(claims, KEY), KEYS, issuer=ISSUER, now=NOW) == Verified(claims)
 
@@ -169,7 +170,7 @@ def test_a_token_that_was_never_alive_is_rejected(exp: int) -> None:
     assert fault(signed({**PAYLOAD, "exp": exp})) is TokenFault.EXPIRED
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**40))
 def test_a_believed_token_is_within_its_time(iat: int, exp: int, now: int) -> None:
     token = mint(dataclasses.replace(CLAIMS, iat=iat, exp=exp), KEY)

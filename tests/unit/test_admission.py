@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +34,7 @@ def test_an_account_is_let_in_whatever_it_is_called_and_another_with_that_login_
 
 @pytest.mark.parametrize("entry", ["octocat#", "#1", "octocat#x", "octocat#01", "o c#1", "o#1#2", "o/x"])
 def test_what_is_neither_a_login_nor_an_account_is_refused(entry: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(entry)):
+    with pytest.raises(ValueError, match=r"^it is neither a GitHub login"):
         check_users((entry,))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import jwt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.jose import compact_jws
 from oauth_core.jose.signing_keys import Algorithm, SigningKey, VerifyingKeys, public_jwks
+from tests.support.property_tests import examples
 from tests.unit.forged_tokens import BODY, HEADER, KEY, KEYS, PAYLOAD, SIGNATURE, TOKEN, segment
 
 _UNCHECKED = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
@@ -39,7 +40,7 @@ def ours(token: str) -> object:
         return "bad signature"
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.integers(0, len(TOKEN) - 1), st.sampled_from(ALPHABET + ".="))
 def test_a_token_with_a_character_changed_is_to_both_what_it_is_to_one(position: int, character: str) -> None:
     token = TOKEN[:position] + character + TOKEN[position + 1 :]
@@ -49,7 +50,7 @@ def test_a_token_with_a_character_changed_is_to_both_what_it_is_to_one(position:
         assert not isinstance(theirs(token), dict) or "=" in token, "padding is the one thing that it forgives"
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.one_of(st.just(b"{}"), st.binary(max_size=40), st.text(max_size=40).map(str.encode)),
     st.one_of(st.just(BODY), st.binary(max_size=40).map(segment)),

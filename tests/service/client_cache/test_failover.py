@@ -32,6 +32,7 @@ from oauth_core.store.topology.cluster import ClusterNodes
 from oauth_core.store.topology.topology import Sentinels
 from tests.service.client_cache.lives import Lives
 from tests.service.client_cache.simulation import Place, SentinelPlace, Server, SimulatedLoop
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -284,7 +285,7 @@ class FailOverInACluster(FailOver):
         return others, topology
 
 
-SETTINGS = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
+SETTINGS = settings(examples(60), stateful_step_count=40)
 FailOver.TestCase.settings = FailOverInACluster.TestCase.settings = SETTINGS
 test_fail_over_behind_sentinels_against_every_order_of_events = FailOver.TestCase
 test_fail_over_in_a_cluster_against_every_order_of_events = FailOverInACluster.TestCase

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store.client_cache.token_cache import DEAD_FOR, Question, TokenCache
 from tests.service.client_cache.lives import FOREVER, Life, Lives
+from tests.support.property_tests import examples
 
 BOUND = 10.0
 NAMES = ("a", "b")
@@ -184,7 +185,7 @@ class Protocol(RuleBasedStateMachine):
                 assert self.redis.life(jti, self.now) is not None, jti
 
 
-Protocol.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
+Protocol.TestCase.settings = settings(examples(500), stateful_step_count=40)
 test_the_protocol_against_every_order_of_events = Protocol.TestCase
 
 

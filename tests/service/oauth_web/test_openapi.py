@@ -23,6 +23,7 @@ from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import wire
 from tests.support.oauth_client import REDIRECT_URI
 from tests.support.project import ROOT
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
     from tests.support.web_process import WebServer
@@ -57,7 +58,7 @@ def known(web: WebServer) -> dict[str, str]:
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(examples(25), suppress_health_check=list(HealthCheck))
 def test_every_answer_is_one_that_the_document_describes(
     case: schemathesis.Case[Any], web: WebServer, known: dict[str, str]
 ) -> None:

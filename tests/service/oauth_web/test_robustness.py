@@ -7,12 +7,13 @@ from unittest.mock import MagicMock
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.settings import WebSettings
 from oauth_web.app import create_app
 from tests.support.oauth_client import SESSION, OAuthClient, form_value
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
     from tests.support.web_process import WebServer
@@ -50,7 +51,7 @@ HEADERS = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"]),
     path=st.sampled_from(PATHS),
@@ -86,7 +87,7 @@ async def signed_in(web: WebServer) -> tuple[dict[str, str], str]:
         return {"Cookie": f"{SESSION}={browser.http.cookies[SESSION]}"}, form_value(page.text, "form_token")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(
     action=st.sampled_from(["disconnect", "forget", "registration-token", "disconnect-all", "forget-all"]),
     form=st.dictionaries(st.sampled_from(["grant", "client", "x"]), TEXT | st.text("{}*:\x00/%", max_size=20)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from redis.asyncio import Redis
@@ -23,6 +23,7 @@ from oauth_core.model import Grant, User
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.refresh_rotation import Gone, Repeated, Restored, Reused, Rotated
 from oauth_core.tokens import refresh_tokens
+from tests.support.property_tests import examples
 from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_server import running_redis
 
@@ -150,13 +151,14 @@ class TwoParties(RuleBasedStateMachine):
             assert self.present(ahead[-1]) is None, "what the other used ends both"
 
 
+@pytest.mark.hypothesis
 @pytest.mark.requirement("oauth21:refresh-rotation", "mcp:rotate")
 def test_an_owner_and_a_thief_never_go_on_apart(store: tuple[asyncio.Runner, GrantStore]) -> None:
     machine = type("TwoPartiesHere", (TwoParties,), {"store": store})
-    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(examples(150), stateful_step_count=25))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(rounds=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=6))
 def test_processes_of_one_client_that_share_a_file_never_lose_the_family(
     store: tuple[asyncio.Runner, GrantStore], rounds: list[list[int]]

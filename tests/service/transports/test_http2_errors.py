@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import h2.config
 import h2.connection
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_authz.grpc_http2 import http2_codec
 from tests.service.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head, settle
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +249,7 @@ PIECES: list[Callable[[int], bytes]] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(0, 12)), max_size=30),
     cut=st.integers(1, 200),

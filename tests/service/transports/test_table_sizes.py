@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import hpack
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ext_authz.grpc_http2 import http2_codec
@@ -24,6 +24,7 @@ from tests.support.authz_process import running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.http2_client import Http2Client
 from tests.support.ports import free_port
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +179,7 @@ async def test_an_answer_that_waits_for_room_begins_its_last_block_as_the_table_
     assert [dict(block) for block in reader.read(peer)] == [{b"grpc-status": b"0"}]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(
         st.one_of(
