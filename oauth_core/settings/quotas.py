@@ -20,7 +20,7 @@ class QuotaSettings(BaseModel):
         int,
         Setting(
             "Room in Redis for registrations without a consent, all callers together, see "
-            "[redis.md](redis.md#what-strangers-can-fill).",
+            "[redis.md](redis.md#what-unauthenticated-callers-can-fill).",
             key="quotas.registrations_megabytes",
             unit="MiB",
         ),
