@@ -16,6 +16,7 @@ from tests.envoy.check_service import Check, CheckService, checking
 from tests.envoy.process import Answer, Change, Gate, running, unchanged
 from tests.envoy.upstream import Received, Upstream, serving
 from tests.support.ports import free_port
+from tests.support.rates import OF_ENVOY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,7 @@ def world_of(*, issuer: str, local: bool, change: Change = unchanged, **fields: 
             authz_upstream=(f"unix:{folder / 'authz.sock'}",),
             standin_upstream=standin.address if local else None,
             max_request_bytes=REQUEST_LIMIT,
+            **OF_ENVOY,
         )
         settings = usual.model_copy(update=fields)
         checks = stack.enter_context(checking(folder / "authz.sock", settings.resolved_services))

@@ -79,6 +79,27 @@ class Person:
                 return
         raise AssertionError(f"no way to {name!r} with the Tab key:\n{self.page.inner_text('body')}")
 
+    def type_into(self, label: str, text: str) -> None:
+        """Type into the field called `label`, which gets the focus by itself, and press Enter.
+
+        A browser gives a field with `autofocus` the focus some time after the page has loaded, and keys that are
+        pressed before are lost.
+        """
+        self.page.wait_for_function("label => document.activeElement?.labels?.[0]?.innerText === label", arg=label)
+        self.page.keyboard.type(text)
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
+    def click(self, name: str) -> None:
+        """Click the button called `name`, and wait for the page to which it leads."""
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=name).click()
+
+    def wait_for_complaint(self, *words: str) -> None:
+        """Wait until the browser complained with one of `words`, maybe some time after the page is there."""
+        while not any(word in complaint for complaint in self.complaints for word in words):
+            self.page.wait_for_event("console")
+
     def keep_picture(self, name: str) -> None:
         """Keep a picture of the whole page where somebody asked for pictures."""
         if folder := os.environ.get("SCREENSHOTS"):

@@ -29,6 +29,7 @@ from portcullis.supervisor import operator_environment
 from tests.support import processes
 from tests.support.ports import free_port
 from tests.support.project import ROOT
+from tests.support.rates import UNREACHABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,7 +97,8 @@ def running_gateway(
 
     Of the environment only what every program needs is passed on, and `environ`. An `ISSUER` in it is kept as it
     is, so that `ENVOY_LISTEN` can name another port, and something of the test's own stand at the issuer's. A
-    gateway with a file of the test's own has one worker for checks, which starts sooner than one per core.
+    gateway with a file of the test's own has one worker for checks, which starts sooner than one per core. No rate
+    limit can be reached, except those in `environ`.
     """
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
@@ -113,7 +115,7 @@ def running_gateway(
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "portcullis", "up", *arguments],
-                env={"PATH": os.environ["PATH"], "HOME": name, **(environ or {})},
+                env={"PATH": os.environ["PATH"], "HOME": name, **UNREACHABLE, **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

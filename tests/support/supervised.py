@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.support.ports import free_port
-from tests.support.programs import descendants_of, running, until
+from tests.support.programs import descendants_of, plain_environment, running, until
+from tests.support.rates import UNREACHABLE
 
 if TYPE_CHECKING:
     import subprocess
@@ -66,7 +67,7 @@ def gateway(
     file, log, state = folder / "portcullis.toml", folder / "up.log", state or folder / "state"
     file.write_text(config)
     arguments = ["up", "--config", str(file), "--state-dir", str(state), "--port", str(free_port())]
-    with running(arguments, log, environment) as process:
+    with running(arguments, log, UNREACHABLE | dict(environment or plain_environment())) as process:
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text()

@@ -16,6 +16,7 @@ import httpx2
 from tests.support import forks
 from tests.support.ports import free_port as free_port  # noqa: PLC0414 - tests take it from here too
 from tests.support.published_keys import MASTER_KEY
+from tests.support.rates import UNREACHABLE
 from tests.support.redis_server import RedisServer, running_redis
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ class WebServer:
 
 @contextmanager
 def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") -> Iterator[WebServer]:
-    """An authorization server with these settings in its environment and `more` in its file, for the block."""
+    """An authorization server with these settings in its environment and `more` in its file, for the block.
+
+    No rate limit can be reached, except those among the settings.
+    """
     port, github_port = free_port(), free_port()
     issuer, github = f"http://localhost:{port}", f"http://127.0.0.1:{github_port}/_github"
     with ExitStack() as stack:
@@ -99,6 +103,7 @@ def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") ->
             "GITHUB_URL": github,
             "GITHUB_API_URL": f"{github}/api/v3",
             "ALLOWED_GITHUB_USERS": "octocat, Monalisa",
+            **UNREACHABLE,
             **(settings or {}),
         }
         people = ["--people", str(folder / "people.json")]

@@ -17,6 +17,7 @@ from tests.envoy.check_service import CheckService, checking
 from tests.envoy.process import Answer, Gate, running
 from tests.envoy.upstream import Upstream, serving
 from tests.support.ports import free_port
+from tests.support.rates import OF_ENVOY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ def edge(trusted: Path, secret: Path, **more: Any) -> Iterator[Edge]:
             envoy_admin=f"unix:{folder / 'admin.sock'}",
             web_upstream=(web.address,),
             authz_upstream=(f"unix:{folder / 'authz.sock'}",),
-            **({"tls_secret": secret} | more),
+            **(OF_ENVOY | {"tls_secret": secret} | more),
         )
         checks = stack.enter_context(checking(folder / "authz.sock", settings.resolved_services))
         gate = stack.enter_context(running(settings, folder))

@@ -89,8 +89,6 @@ def world(
         assert prepared.returncode == 0
         options: dict[str, Any] = {
             "acme_email": "operator@example.com",
-            "web_rate": 100_000,  # callers that never stop asking come from one address
-            "web_rate_per_address": 100_000,
             "acme_dir": folder,
             "acme_upstream": f"127.0.0.1:{answers}",
             "http_redirect_listen": (f"127.0.0.1:{plain}",),

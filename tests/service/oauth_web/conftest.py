@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def web() -> Iterator[WebServer]:
-    """The server. Tests must not stop it or its Redis.
-
-    Nearly all of them sign in as the same person, more often than a person may; `test_rates` is about that.
-    """
-    with running_web({"SIGN_INS_PER_USER": "6000"}) as server:
+    """The server. Tests must not stop it or its Redis."""
+    with running_web() as server:
         yield server
 
 

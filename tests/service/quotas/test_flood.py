@@ -34,8 +34,6 @@ QUOTAS = {
     "DEVICE_CODES_MEGABYTES": "1",
     "ASSERTIONS_MEGABYTES": "1",
 }
-PACE = {"REGISTRATIONS_PER_ADDRESS": "100000", "AUTHORIZATIONS_PER_ADDRESS": "100000"}
-"""What is under test here is not the rate per minute."""
 AT_ONCE = 16
 CHALLENGE = Pkce.fresh().challenge
 _ADDRESSES = count(1)
@@ -58,10 +56,8 @@ def flooded(publisher: Publisher) -> Iterator[WebServer]:
     """A server whose Redis may grow by `ROOM`."""
     settings = {
         **QUOTAS,
-        **PACE,
         "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
         "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
-        "DOCUMENT_FETCHES_PER_ADDRESS": "100000",
     }
     with running_web(settings) as server:
         with server.redis.client() as redis:

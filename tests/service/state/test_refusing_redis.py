@@ -47,7 +47,7 @@ def web(publisher: Publisher) -> Iterator[WebServer]:
         "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
         "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
     }
-    with running_web({"SIGN_INS_PER_USER": "6000", **documents}) as server:
+    with running_web(documents) as server:
         yield server
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    with running_web({"SIGN_INS_PER_USER": "6000"}) as server:
+    with running_web() as server:
         yield server
 
 

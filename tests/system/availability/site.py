@@ -29,6 +29,7 @@ from tests.support.envoy_binary import envoy_path
 from tests.support.oauth_client import OAuthClient
 from tests.support.ports import free_port
 from tests.support.published_keys import MASTER_KEY, SIGNER
+from tests.support.rates import OF_ENVOY, UNREACHABLE
 from tests.system.availability.replicas import (
     Replica,
     asked_of_admin,
@@ -140,6 +141,7 @@ def running_site(group: SentinelGroup | ClusterGroup, *, of_each: int = 2) -> It
             services=(ServiceSettings(name="time", url="/time/mcp", upstream=f"{service.address}:/mcp"),),
             web_upstream=tuple(f"127.0.0.1:{port}" for port in webs),
             authz_upstream=tuple(f"127.0.0.1:{port}" for port in checks),
+            **OF_ENVOY,
         )
         envoys = tuple(_envoy(port, folder, settings) for port in ports)
         everything = [standin, *webs.values(), *checks.values(), *(envoy.replica for envoy in envoys)]
@@ -171,9 +173,7 @@ def _environment(folder: Path, group: SentinelGroup | ClusterGroup, issuer: str,
         "GITHUB_URL": github,
         "GITHUB_API_URL": f"{github}/api/v3",
         "ALLOWED_GITHUB_USERS": "octocat",
-        # One person signs in and refreshes more often here than anybody would.
-        "SIGN_INS_PER_USER": "6000",
-        "TOKENS_PER_GRANT": "6000",
+        **UNREACHABLE,
         "REDIS_SENTINEL_PASSWORD": PASSWORD,
     }
 

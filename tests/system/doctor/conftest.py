@@ -19,8 +19,6 @@ def gateway() -> Iterator[RunningGateway]:
     environ = {
         "ISSUER": f"http://localhost:{free_port()}",
         "ENVOY_LISTEN": f"127.0.0.1:{free_port()}",
-        # One person signs in for all these tests.
-        "SIGN_INS_PER_USER": "6000",
     }
     with running_gateway(environ=environ) as gateway:
         yield gateway

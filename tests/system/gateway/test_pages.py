@@ -194,9 +194,7 @@ def test_cancelling_leads_back_to_the_app(somebody: Person, app: App) -> None:
 def test_a_device_is_connected_with_the_keyboard_alone(somebody: Person, app: App) -> None:
     codes = app.device_codes()
     somebody.go(codes["verification_uri"])
-    somebody.page.keyboard.type(codes["user_code"].lower())  # the field has the focus already
-    with somebody.page.expect_navigation():
-        somebody.page.keyboard.press("Enter")
+    somebody.type_into("Code", codes["user_code"].lower())
     assert codes["user_code"] in somebody.page.inner_text("main")
     somebody.press("Allow and sign in")
     sign_in_at_github(somebody)
@@ -225,7 +223,7 @@ def test_a_page_of_somebody_else_cannot_frame_ours(browser: Browser, app: App, p
         signed_in(somebody, app)
         for ours in (app.authorize_url(), f"{app.gateway}/account", f"{app.gateway}/device"):
             somebody.go(f"http://127.0.0.1:{port}/?{urlencode({'frame': ours})}")
-            assert any("frame-ancestors" in told or "X-Frame-Options" in told for told in somebody.complaints)
+            somebody.wait_for_complaint("frame-ancestors", "X-Frame-Options")
             frame = somebody.page.frames[1]
             assert "form_token" not in frame.content()
             assert 'name="handle"' not in frame.content()
@@ -297,17 +295,17 @@ def test_every_page_is_readable(
             page.goto(f"{url}{path}")
             look(what)
         page.goto(codes["verification_uri_complete"])
-        page.get_by_role("button", name="Continue").click()
+        somebody.click("Continue")
         look("device-consent")
         page.go_back()
         page.get_by_label("Code").fill("wrong")
-        page.get_by_role("button", name="Continue").click()
+        somebody.click("Continue")
         look("device-fault")
         page.goto(codes["verification_uri_complete"])
-        page.get_by_role("button", name="Continue").click()
-        page.get_by_role("button", name="Allow and sign in").click()
-        page.get_by_role("button", name="octavia").click()
-        page.wait_for_url(f"{url}/**")
+        somebody.click("Continue")
+        somebody.click("Allow and sign in")
+        somebody.click("octavia")
+        assert page.inner_text("h1") == "Connected"
         look("connected")
         app.poll(codes["device_code"])
         page.goto(app.authorize_url())

@@ -113,8 +113,7 @@ def gateway(folder: Path, authority: Authority, callers: Authority) -> Iterator[
         "cert": server.cert, "key": server.key, "callers": callers.cert, "jwks": jwks_file,
         "provider": identity_provider.ISSUER, "subject": identity_provider.SUBJECT, "client": kinds.ENTERPRISE,
     }  # fmt: skip
-    environ = {"CLIENT_REGISTRATION": "token", "FAILURES_PER_ADDRESS": "1000000"}
-    environ["SSL_CERT_FILE"] = str(authority.cert)
+    environ = {"CLIENT_REGISTRATION": "token", "SSL_CERT_FILE": str(authority.cert)}
     with running_gateway(config=config, environ=environ) as gateway:
         yield gateway
 

@@ -1,0 +1,18 @@
+"""Rate limits that no machine reaches, for every test that is not about limits.
+
+With the defaults, many tests that sign in as one person, from one address and at one server, would meet a limit as
+soon as the machine is fast enough. A test about a limit sets that limit itself.
+"""
+
+from __future__ import annotations
+
+from oauth_core.settings.rates import RateSettings
+
+_MOST = 1_000_000
+"""The most that each of these settings takes."""
+
+OF_ENVOY = {"web_rate": _MOST, "web_rate_per_address": _MOST}
+"""Fields of `EnvoySettings`."""
+
+UNREACHABLE = {name.upper(): str(_MOST) for name in (*RateSettings.model_fields, *OF_ENVOY)}
+"""Variables for the environment of `oauth_web` and of `portcullis up`."""
