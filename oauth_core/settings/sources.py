@@ -125,7 +125,7 @@ def _in_words(error: ValidationError) -> list[str]:
         where = ".".join(str(part) for part in detail["loc"])
         cause = detail.get("ctx", {}).get("error")
         if detail["type"] == "missing":
-            lines.append(Fault(_missing(where), detail["loc"]))
+            lines.append(Fault(_missing(detail["loc"]), detail["loc"]))
             continue
         if isinstance(cause, PlacedError):
             lines += [Fault(f"{dotted(place)}: {message}", place) for place, message in cause.faults]
@@ -136,13 +136,18 @@ def _in_words(error: ValidationError) -> list[str]:
     return lines
 
 
-def _missing(where: str) -> str:
-    name = where.upper()
-    if where == "jwks_verification_key":
-        how = "print it with `portcullis keys verification-key`"
-        return f"{where} is not set: set {name} (or {name}_FILE); {how}"
-    if where in SECRET_FIELDS:
-        return f"{where} is not set: set {name} (or {name}_FILE)"
-    if "." in where:
-        return f"{where} is not set: put it in the settings file"
-    return f"{where} is not set: put it in the settings file or in {name}"
+def _missing(place: tuple[str | int, ...]) -> str:
+    """That the value at `place` is not set, and every place that may carry it."""
+    name, variable = str(place[0]), str(place[0]).upper()
+    is_in_table = len(place) > 1 or name in TABLES
+    places = []
+    if name not in SECRET_FIELDS:
+        places.append("put it in the settings file")
+    if not is_in_table:
+        places.append(f"set {variable} in the environment")
+    if name in FILE_FIELDS:
+        places.append(f"name a file with {variable}_FILE")
+    text = f"{dotted(place)} is not set: {' or '.join(places)}"
+    if name == "jwks_verification_key":
+        return f"{text}; print it with `portcullis keys verification-key`"
+    return text

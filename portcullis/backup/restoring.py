@@ -2,8 +2,8 @@
 
 What a backup says is older than what Redis says. So it replaces what Redis has, but for two kinds of records. What
 shuts somebody or something out (`oauth_core.store.maintenance.snapshot.SHUTS_OUT`) is added to. Grants, clients,
-people, their consents and initial access tokens that Redis has as well stay as Redis has them, where both are of
-one version.
+people, their consents and initial access tokens that Redis has as well stay as Redis has them. Records of an older
+version, in Redis or in the backup, are brought to this program's version.
 """
 
 from __future__ import annotations
@@ -119,6 +119,37 @@ def _adopted(entry: Entry, ring: KeyRingStore) -> Entry:
     return replace(entry, value=entry.value | changed) if changed else entry
 
 
+async def check_version(redis: Redis, examined: Examined, ring: KeyRingStore) -> None:
+    """Pass when this program can read the records in Redis that may be newer than the backup's.
+
+    Otherwise restoring would bring back rights that were narrowed and refresh tokens that were used since. Raises
+    `BackupError`.
+    """
+    version = await SchemaStore(redis).version_before_restore(examined.header.salt)
+    if version is None:
+        return
+    if version > VERSION:
+        raise BackupError(
+            f"nothing was restored: Redis has records of version {version}, and this program knows version "
+            f"{VERSION}. What was used or narrowed since the backup would come back. Restore with the newer "
+            "program; to go back to this one all the same, empty Redis first, and revoke everything afterwards"
+        )
+    if version < AUTHENTICATED_SINCE:
+        with suppress(KeyRingError):  # with another master key nothing there can be read or kept
+            await _check_adopted(ring)
+
+
+async def _check_adopted(ring: KeyRingStore) -> None:
+    try:
+        await ring.check_adopted()
+    except NotAdoptedError:
+        raise BackupError(
+            "nothing was restored: the records in Redis are of an older version and have no authentication codes, "
+            "so it cannot be seen what was used or narrowed since the backup. Run `portcullis migrate "
+            "--adopt-records` first"
+        ) from None
+
+
 async def check_room(redis: Redis, examined: Examined) -> None:
     """Pass unless a single server certainly has no memory for the backup. Raises `BackupError`."""
     if is_cluster(redis):
@@ -166,9 +197,9 @@ async def restore(
     is restored as if it had not begun: what Redis had newer stays.
     """
     schema, snapshot = SchemaStore(redis), Snapshot(redis)
-    same_version = await schema.begin_restore(examined.header.salt) == examined.header.schema
+    may_be_newer = await schema.begin_restore(examined.header.salt, ring.record_key)
     shut_out = await snapshot.shut_out_now()
-    newer = await snapshot.clear(but=examined.keys if same_version else ())
+    newer = await snapshot.clear(but=examined.keys if may_be_newer else ())
     header, line = read_header(file)
     count: Counter[str] = Counter()
     for entries in read_pieces(file, header, line, key):
@@ -176,7 +207,7 @@ async def restore(
         merged = [_merged(entry, shut_out, newer) for entry in codes]
         count += await snapshot.put([entry for entry in merged if entry is not None])
         progress(count.total())
-    await schema.bring_up(header.schema, ring.record_key)
+    await schema.bring_up(header.schema, ring.record_key, newer)
     left_out = await _end_what_was_ended(redis, ring, noted_before=shut_out)
     await _publish(redis, ring)
     await schema.end_restore()

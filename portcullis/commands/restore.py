@@ -16,7 +16,7 @@ from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.file import BackupError
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
-from portcullis.backup.restoring import Restored, check_room, examine, paused, restore
+from portcullis.backup.restoring import Restored, check_room, check_version, examine, paused, restore
 from portcullis.backup.state import reading
 from portcullis.cli.operator_commands import as_json, given_settings, record, shown_time, which_gateway, with_redis
 from portcullis.cli.operator_settings import master_key_place
@@ -98,6 +98,7 @@ def command(
                 raise click.ClickException("this Redis is not empty; --force replaces what is in it")
             if await snapshot.has_history():
                 _refuse_if_too_old(examined.header.created_at, settings.backup_days)
+            await check_version(redis, examined, ring)
             await check_room(redis, examined)
             async with paused(redis):
                 done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").tell)

@@ -1,12 +1,14 @@
 """Prints what `portcullis up` says, so that a terminal that is gone or stands still never holds up supervision.
 
-A thread writes, and callers only put lines into a bounded queue. A stream that fails is not used again. Every line
-also goes to a file in the state folder, so that nothing is lost with the terminal.
+A thread writes, and callers only put lines into a bounded queue. While a reader takes nothing, the thread waits
+and the oldest lines are dropped. A text that fails is dropped, and the next one is tried: a full disk may have
+room then. Every line also goes to a file in the state folder, so nothing is lost with the terminal.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections import deque
 from contextlib import suppress
@@ -54,7 +56,6 @@ class Console:
         self._thread.join(_LAST_SECONDS)
 
     def _print_all(self) -> None:
-        gone: set[int] = set()
         while True:
             with self._changed:
                 while not self._waiting:
@@ -62,15 +63,18 @@ class Console:
                         return
                     self._changed.wait()
                 descriptor, text = self._waiting.popleft()
-            if descriptor in gone:
-                continue
-            data = text.encode("utf-8", "replace")
-            try:
-                # Not through sys.stdout: a thread that holds its lock would stop the interpreter from ending.
-                while data:
-                    data = data[os.write(descriptor, data) :]
-            except OSError:
-                gone.add(descriptor)
+            with suppress(OSError):
+                _write(descriptor, text.encode("utf-8", "replace"))
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, however long the reader takes. Raises `OSError`."""
+    # Not through sys.stdout: a thread that holds its lock would stop the interpreter from ending.
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # another program made the shared terminal or pipe non-blocking
+            select.select((), (descriptor,), ())
 
 
 def _private(path: str, flags: int) -> int:

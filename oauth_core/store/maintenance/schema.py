@@ -25,7 +25,7 @@ from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.users import UserStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Container, Mapping
 
     from redis.asyncio import Redis
 
@@ -74,7 +74,7 @@ async def index_grants(redis: Redis, key: RecordKey) -> int:
     return count
 
 
-async def _number_indexes(redis: Redis, key: RecordKey) -> None:
+async def _number_indexes(redis: Redis, key: RecordKey, _newer: Container[str]) -> None:
     """0 to 1: grants were once not noted with their person, and with their client in a set that had no ends.
 
     Blocking that person would not end those, and noting another grant of that client would fail.
@@ -86,7 +86,7 @@ async def _number_indexes(redis: Redis, key: RecordKey) -> None:
     await index_grants(redis, key)
 
 
-async def _part_shared_registrations(redis: Redis, key: RecordKey) -> None:
+async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Container[str]) -> None:
     """1 to 2: identical registrations once shared a record. Its first registrant may still only read it.
 
     Otherwise a stranger who registered what a popular client does could now add a redirect URI for its users.
@@ -111,12 +111,13 @@ def _opened(key: RecordKey, place: str, text: object) -> str | None:
         return None
 
 
-async def _index_again(redis: Redis, key: RecordKey) -> None:
+async def _index_again(redis: Redis, key: RecordKey, newer: Container[str]) -> None:
     """2 to 3: records have a code (an operator has them adopted before this,
     `oauth_core.store.maintenance.adoption`).
 
     A backup of an older version is restored without indexes, so they are made here. Then it can be seen which
     clients hold nothing: those that anybody could register once lived for 90 days, and now end within a week.
+    `newer` ones have the lifetime that this version gave them.
 
     An older version did not keep which account a login means. What it knew of people says so, the earliest sign-in
     first: otherwise the next account with a listed login could be the first one that is seen after the upgrade.
@@ -128,17 +129,19 @@ async def _index_again(redis: Redis, key: RecordKey) -> None:
             await users.account_of(known.user.login.lower(), first_seen=known.user.github_id)
     async with guarded():
         async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
+            if str(name) in newer:
+                continue
             holds_grants = await redis.exists(keyspace.client_grants(str(name).partition(":")[2]))
             if not holds_grants and await redis.ttl(name) > _WEEK:
                 await redis.expire(name, _WEEK)
 
 
-_STEPS: Mapping[int, Callable[[Redis, RecordKey], Awaitable[None]]] = {
+_STEPS: Mapping[int, Callable[[Redis, RecordKey, Container[str]], Awaitable[None]]] = {
     _UNNUMBERED: _number_indexes,
     1: _part_shared_registrations,
     2: _index_again,
 }
-"""By the version they begin from; each leads to the next."""
+"""By the version they begin from; each leads to the next. A step leaves the keys that are newer as they are."""
 
 
 class SchemaStore:
@@ -189,7 +192,7 @@ class SchemaStore:
                 # Between the look and the lease somebody may have finished.
                 if await self.version() == version:
                     await ring.check_adopted()
-                    await _STEPS[version](self._redis, ring.record_key)
+                    await _STEPS[version](self._redis, ring.record_key, ())
                     async with guarded():
                         if await self._advance([keyspace.SCHEMA], [version, version + 1]):
                             left.append(version)
@@ -197,24 +200,46 @@ class SchemaStore:
                 await leases.release("migration")
         return tuple(left)
 
-    async def begin_restore(self, backup: str) -> int | None:
-        """Keep every program out until `end_restore`; answers the version of the records that stand there.
+    async def version_before_restore(self, backup: str) -> int | None:
+        """The version of the records that stand there, which may be newer than those of `backup`.
 
-        `backup` names what is restored. If restoring the same was interrupted, the version is that of before; if
-        restoring something else was, or if there is no version of ours, it is `None`.
+        If restoring the same backup was interrupted, the version is that of before. If restoring another one
+        was, or if there is nothing of ours, it is `None`.
         """
-        text = await self._get() or ""
+        text = await self._get()
+        if text is None:
+            return None if await Snapshot(self._redis).is_empty() else _UNNUMBERED
         _, _, interrupted = text.partition(_OF)
         before, _, name = interrupted.partition(_OF)
         version = text if text.isdecimal() else before if name == backup else ""
-        async with guarded():
-            await self._redis.set(keyspace.SCHEMA, _OF.join((_RESTORING, version, backup)))
         return int(version) if version else None
 
-    async def bring_up(self, version: int, key: RecordKey) -> None:
-        """Bring records of `version` to this program's, and index them. For between `begin_` and `end_restore`."""
+    async def begin_restore(self, backup: str, key: RecordKey) -> bool:
+        """Keep every program out until `end_restore`; answers whether records stand there that may be newer.
+
+        Such records are brought to this program's version first, so that they can be kept beside those of the
+        backup, of whatever version these are.
+        """
+        version = await self.version_before_restore(backup)
+        if version is not None and version < VERSION:
+            await self._mark(backup, version)
+            await self.bring_up(version, key)
+        await self._mark(backup, None if version is None else VERSION)
+        return version is not None
+
+    async def _mark(self, backup: str, version: int | None) -> None:
+        async with guarded():
+            await self._redis.set(
+                keyspace.SCHEMA, _OF.join((_RESTORING, "" if version is None else str(version), backup))
+            )
+
+    async def bring_up(self, version: int, key: RecordKey, newer: Container[str] = ()) -> None:
+        """Bring records of `version` to this program's, and index them. For between `begin_` and `end_restore`.
+
+        `newer` are keys whose records are of this program's version already.
+        """
         for before in range(version, VERSION):
-            await _STEPS[before](self._redis, key)
+            await _STEPS[before](self._redis, key, newer)
         await index_grants(self._redis, key)
 
     async def end_restore(self) -> None:

@@ -269,6 +269,21 @@ async def test_a_backup_of_an_older_version_is_adopted_from_the_file_by_the_oper
     assert not await older.exists(keyspace.grant(forged))
 
 
+async def test_a_backup_is_not_restored_over_records_without_codes_which_may_be_newer(
+    older: Redis, environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "backup"
+    portcullis(environment, "backup", str(file))
+    before = await older.hgetall(keyspace.grant(GRANT.grant_id))
+    told = portcullis(environment, "restore", "--force", "--adopt-records", str(file), fails=True)
+    assert "portcullis migrate --adopt-records" in told
+    assert await older.hgetall(keyspace.grant(GRANT.grant_id)) == before
+    assert await older.get(keyspace.SCHEMA) == "2"
+    portcullis(environment, "migrate", "--adopt-records", "--yes")
+    portcullis(environment, "restore", "--force", "--adopt-records", str(file))
+    assert await is_signed_in(older)
+
+
 async def test_a_backup_of_this_version_adopts_nothing_even_if_it_says_that_it_is_older(
     redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.store import keyspace
+from oauth_core.store.maintenance.schema import VERSION
 from portcullis.backup.file import BackupWriter, read_header, read_pieces
 from portcullis.backup.key import BackupKey
 from tests.service.state.test_backup import new_key
@@ -208,17 +209,65 @@ async def test_after_redis_was_lost_a_client_that_refreshed_since_signs_in_again
     assert (await signed_in(client))[1]["access_token"]
 
 
-def made_older(file: Path, web: WebServer, *, days: int) -> None:
-    """Write the backup again, as one that was made so many days earlier."""
+def made_older(file: Path, web: WebServer, *, days: int = 0, schema: int | None = None) -> None:
+    """Write the backup again, as one that was made so many days earlier, or with records of another version."""
     key = BackupKey("MASTER_KEY", b64decode(web.environment["MASTER_KEY"]))
     with file.open("rb") as old:
         header, line = read_header(old)
         pieces = list(read_pieces(old, header, line, key))
     with file.open("wb") as new:
-        writer = BackupWriter(new, replace(header, created_at=header.created_at - days * 86_400), key)
+        created_at = header.created_at - days * 86_400
+        version = header.schema if schema is None else schema
+        writer = BackupWriter(new, replace(header, created_at=created_at, schema=version), key)
         for piece in pieces:
             writer.add(piece)
         writer.end()
+
+
+OLDER = range(VERSION)
+
+
+@pytest.mark.parametrize("version", OLDER)
+@pytest.mark.parametrize("older", ["backup", "redis"])
+async def test_what_was_narrowed_or_used_after_the_backup_stays_so_where_one_of_the_two_is_of_an_older_version(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path], older: str, version: int
+) -> None:
+    client_id, tokens = await signed_in(client)
+    waiting = (await client.register()).client_id
+    with web.redis.client() as redis:
+        redis.expire(keyspace.client(waiting), 7_776_000)  # as for a client that was invited
+    file = backup()
+    operate(web, "clients", "permissions", client_id, "--no-permissions")
+    newer = (await client.refresh(client_id, tokens["refresh_token"])).json()
+    newest = (await client.refresh(client_id, newer["refresh_token"])).json()
+    if older == "backup":
+        made_older(file, web, schema=version)
+    else:
+        with web.redis.client() as redis:
+            redis.set(keyspace.SCHEMA, version)
+    operate(web, "restore", "--force", str(file))
+    assert operate(web, "clients", "permissions", client_id).stdout == "none\n"
+    assert (await client.refresh(client_id, newest["refresh_token"])).status_code == 200
+    with web.redis.client() as redis:
+        assert redis.get(keyspace.SCHEMA) == str(VERSION)
+        assert (redis.ttl(keyspace.client(waiting)) > 604_800) is (older == "backup" or version == VERSION)
+
+
+async def test_a_redis_with_records_of_a_newer_version_is_not_restored_into(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path]
+) -> None:
+    client_id, tokens = await signed_in(client)
+    file = backup()
+    with web.redis.client() as redis:
+        redis.set(keyspace.SCHEMA, VERSION + 1)
+        try:
+            done = forks.run("portcullis", "restore", "--force", str(file), environment=web.environment)
+            assert done.returncode == 1
+            assert f"Redis has records of version {VERSION + 1}" in done.stderr
+            assert redis.get(keyspace.SCHEMA) == str(VERSION + 1)
+        finally:
+            redis.set(keyspace.SCHEMA, VERSION)
+    assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200, "nothing has changed"
 
 
 async def test_redis_remembers_that_a_grant_was_ended_for_as_long_as_a_backup_may_be_restored(
