@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology
 
-_SAID_BY_PROXIES = ("for", "proto")
+SAID_BY_PROXIES = ("for", "proto")
 """The two of the `x-forwarded-` family that Envoy itself reads, from a proxy that it is told to trust."""
 
 _ANY = "[!-~]"
@@ -173,13 +173,7 @@ def _until_complete(settings: EnvoySettings) -> int:
 
 def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
     guarded = settings.identity_headers.guarded
-    forwarded = _forwarded(_SAID_BY_PROXIES if settings.trusted_proxies else ())
-    patterns = (
-        *map(_in_any_spelling, _OF_PROXIES),
-        *(f"{_in_any_spelling(family)}{_ANY}*" for family in _FAMILIES_OF_PROXIES),
-        *forwarded,
-        *_OTHER_METHODS,
-    )
+    patterns = removed_names(SAID_BY_PROXIES if settings.trusted_proxies else ())
     removals = [
         *(HeaderMutation(remove=name) for name in guarded),
         *(
@@ -192,6 +186,20 @@ def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
     ]
     return TypedExtensionConfig(
         name="portcullis.clean_headers", typed_config=packed(EarlyHeaderMutation(mutations=removals))
+    )
+
+
+def removed_names(kept: Sequence[str]) -> tuple[str, ...]:
+    """RE2 patterns of the header names that are removed beside those of identity headers.
+
+    `x-forwarded-` and a word of `kept` stays, for Envoy to read. The examples for other control planes have the
+    same patterns.
+    """
+    return (
+        *map(_in_any_spelling, _OF_PROXIES),
+        *(f"{_in_any_spelling(family)}{_ANY}*" for family in _FAMILIES_OF_PROXIES),
+        *_forwarded(kept),
+        *_OTHER_METHODS,
     )
 
 

@@ -6,11 +6,13 @@ import base64
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import create_model
 
 from oauth_core.errors import SettingsError
 from oauth_core.jose.signing_keys import generate_key
 from oauth_core.settings import (
     CONFIG_VARIABLE,
+    FIELDS,
     SECRETS,
     AuthzSettings,
     BackupSettings,
@@ -19,6 +21,7 @@ from oauth_core.settings import (
     load,
 )
 from oauth_core.settings.production import of_web
+from oauth_core.settings.sources import from_environment, from_file, validated
 from tests.support.published_keys import MASTER_KEY
 from tests.unit.small_settings import CHECK, ENVIRONMENT, LOCAL, ONE_SERVICE, faults, web
 
@@ -72,6 +75,28 @@ def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
     )
     assert not {"master_key", "github_client_secret"} & set(AuthzSettings.model_fields)
     assert "hush" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_what_is_not_set_is_reported_with_every_place_that_may_carry_it_and_no_other(
+    name: str, config: Path
+) -> None:
+    only = create_model("Only", **{name: (str, ...)})  # type: ignore[call-overload]
+    found: list[str] = []
+    validated(only, {}, found)
+    variable = name.upper()
+    config.write_text("x")
+    refused: list[str] = []
+    fields = only.model_fields
+    by_variable = name in from_environment(fields, {variable: "x"}, refused)
+    by_file = name in from_environment(fields, {f"{variable}_FILE": str(config)}, refused)
+    config.write_text(f'{name} = "x"')
+    from_file(config, FIELDS, refused)
+    (message,) = found
+    assert message.startswith(f"{name} is not set: ")
+    assert (f"set {variable} in the environment" in message) == by_variable
+    assert (f"{variable}_FILE" in message) == by_file
+    assert ("the settings file" in message) == (not refused)
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------
@@ -153,7 +178,7 @@ def test_all_faults_are_reported_together(config: Path) -> None:
         "default_scopes: number 1 is the scope of no service; the most similar are mcp.time",
         "master_key: must be 32 random bytes",
         "github_client_id is not set",
-        "github_client_secret is not set: set GITHUB_CLIENT_SECRET (or GITHUB_CLIENT_SECRET_FILE)",
+        "github_client_secret is not set: set GITHUB_CLIENT_SECRET in the environment or name a file with",
         "access_token_lifetime: is under 300 seconds",
         "session_timeout: Input should be a valid integer",
     ):

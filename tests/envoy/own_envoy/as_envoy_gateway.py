@@ -68,12 +68,10 @@ def _check(policy: Json, *, bodies: bool, as_bytes: bool) -> Json:
 
 def _early(headers: Json) -> Json:
     def matcher(match: Json) -> Json:
-        if match["type"] == "RegularExpression":
-            return {"safe_regex": {"regex": match["value"]}}
-        return {"prefix": match["value"]}
+        assert match["type"] == "RegularExpression"
+        return {"safe_regex": {"regex": match["value"]}}
 
-    mutations: list[Json] = [{"remove": name} for name in headers["remove"]]
-    mutations += [{"remove_on_match": {"key_matcher": matcher(match)}} for match in headers["removeOnMatch"]]
+    mutations = [{"remove_on_match": {"key_matcher": matcher(match)}} for match in headers["removeOnMatch"]]
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {"@type": _EARLY, "mutations": mutations},

@@ -112,7 +112,12 @@ def test_an_identity_in_disguise_never_arrives(envoy: AuthzEnvoy, bearer: Issue,
             "XHttpMethodOverride",
             "True-Client-Ip",
             "X-Real-Ip",
+            "X.Forwarded-For",
+            "X-Forwarded-Client-Cert",
+            "X-Portcullis.Assertion",
         ),
+        *("HTTP-Method", "XMethod", "X-Method", "X-Override-Method", "Override.Url", "X-User-Override"),
+        *("X-Proto-Override", "X-IP-Override", "X-HTTP-Host-Override", "Method-Override", "X-Tunneled-Method"),
     ],
 )
 def test_what_only_a_proxy_may_say_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from oauth_core.settings import EnvoySettings, load
 from oauth_core.settings.identity_headers import IdentityHeaders
 from portcullis.envoy_config import render
+from portcullis.envoy_config.connection_manager import SAID_BY_PROXIES, removed_names
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, document, documents
 
 if TYPE_CHECKING:
@@ -71,8 +72,30 @@ def test_every_route_to_the_authorization_server_sets_the_callers_address() -> N
     for rule in rules:
         (change,) = rule["filters"]
         assert change["requestHeaderModifier"]["set"] == [wanted]
-    for path in (ISTIO / "envoy-filter.yaml", ENVOY_GATEWAY / "client-traffic-policy.yaml"):
-        assert "x-portcullis-" in path.read_text(encoding="utf-8"), path
+
+
+def test_the_examples_remove_the_headers_that_the_rendered_configuration_removes() -> None:
+    """As behind a proxy that Envoy trusts: it reads `x-forwarded-for` and `-proto` there."""
+    wanted = set(removed_names(SAID_BY_PROXIES))
+    policy = document(ENVOY_GATEWAY / "client-traffic-policy.yaml", "ClientTrafficPolicy", "portcullis")
+    of_envoy_gateway = [
+        each["value"] for each in policy["spec"]["headers"]["earlyRequestHeaders"]["removeOnMatch"]
+    ]
+    (patch,) = document(ISTIO / "envoy-filter.yaml", "EnvoyFilter", "portcullis")["spec"]["configPatches"]
+    (extension,) = patch["patch"]["value"]["typed_config"]["early_header_mutation_extensions"]
+    of_istio = [
+        mutation["remove_on_match"]["key_matcher"]["safe_regex"]["regex"]
+        for mutation in extension["typed_config"]["mutations"]
+    ]
+    for patterns in (of_envoy_gateway, of_istio):
+        (identity,) = set(patterns) - wanted
+        assert "user" in identity, "the one of the identity headers"
+        assert wanted <= set(patterns)
+        assert len(patterns) <= MOST_PATTERNS
+
+
+MOST_PATTERNS = 64
+"""As many as the definition of a ClientTrafficPolicy allows."""
 
 
 def test_istio_leaves_unchecked_what_leads_to_the_authorization_server_and_nothing_else() -> None:

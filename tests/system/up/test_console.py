@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import shlex
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +26,7 @@ from tests.support.programs import PORTCULLIS, alive, children_of, command_line,
 from tests.system.up.test_child import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 def up_with(folder: Path, output: int) -> subprocess.Popen[bytes]:
@@ -223,6 +226,54 @@ def test_nohup_keeps_the_gateway_up_when_the_terminal_closes(tmp_path: Path) -> 
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout == "still here\n"
+
+
+def test_a_reader_of_a_non_blocking_pipe_that_stood_still_gets_what_is_said_once_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    refused = threading.Event()
+    wait_for_room = select.select
+
+    def wait(*streams: Sequence[int]) -> object:
+        refused.set()
+        return wait_for_room(*streams)
+
+    saved = os.dup(1)
+    os.dup2(writing, 1)
+    os.close(writing)
+    try:
+        monkeypatch.setattr(select, "select", wait)
+        console = Console(tmp_path / "up.log")
+        console.say("while nothing is read")
+        assert refused.wait(60), "the pipe took the line although it was full"
+        monkeypatch.undo()
+        console.say("afterwards")
+        with os.fdopen(reading, "rb") as reader:
+            assert b"while nothing is read" in reader.readline().lstrip(b"x")
+            assert reader.readline() == b"afterwards\n"
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_disk_that_was_full_gets_what_is_said_once_it_has_room(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from portcullis.supervisor.console import Console\n"
+        "console, (reading, errors), output = Console(Path(sys.argv[1])), os.pipe(), os.dup(1)\n"
+        "os.dup2(errors, 2); os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "console.say('lost'); console.say('x', err=True)\n"
+        "assert os.read(reading, 2) == b'x\\n'\n"  # so the line before it has been tried
+        "os.dup2(output, 1); console.say('kept'); console.close()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "up.log")]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout == b"kept\n"
 
 
 def test_a_line_is_printed_in_the_order_it_was_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
