@@ -1,7 +1,6 @@
-"""The table in `docs/generated/edge-rules.md`: each rule, what was sent, and the answer in the last complete run.
+"""The table in `docs/generated/edge-rules.md`: each rule, the request, and the answer in the last complete run.
 
-What was seen is kept in `docs/generated/edge-rules.json`. `python -m tests.envoy.edge.table` writes the page
-again.
+`docs/generated/edge-rules.json` keeps the results. `python -m tests.envoy.edge.table` writes the page again.
 """
 
 from __future__ import annotations
@@ -23,14 +22,15 @@ RESULTS = _GENERATED / "edge-rules.json"
 
 _PREFACE = """# Rules at the edge
 
-Made by `pytest tests/envoy/edge`, which sends each of these, byte for byte, through a real Envoy and looks at what
-comes back and at what reached a service. It is what the last complete run saw. The token in every request to a
-service is a good one unless the row says otherwise, so that nothing here was refused for want of one.
+`pytest tests/envoy/edge` writes this page. It sends each request, byte for byte, through a real Envoy and looks at
+the answer and at the request that reached a service. The page shows the results of the last complete run. Every
+request to a service has a valid token unless its row shows otherwise, so that no refusal here is due to a missing
+token.
 """
 
 
 class Record:
-    """What was seen so far."""
+    """The results so far."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
@@ -46,7 +46,7 @@ class Record:
         return self._seen.keys() == {case.name for case in self._cases}
 
     def write(self) -> None:
-        """Keep the results, and make the page."""
+        """Write the results and the page."""
         rows = [
             {"section": case.section, "rule": case.rule, "sent": case.sent}
             | dict(zip(("came_back", "reached"), self._seen[case.name], strict=True))

@@ -19,10 +19,10 @@ MARK = "requirement"
 
 _PREFACE = """# Requirements, and the tests that show them
 
-Made by `python -m tests.project.requirements.manifest` from
+`python -m tests.project.requirements.manifest` writes this page from
 [`tests/project/requirements/`](../../tests/project/requirements/) and the marks on the tests; a test
-compares both, in both directions. The wording is ours and short: the
-specification is what counts. What a specification requires of clients is not listed.
+compares both, in both directions. We summarise each requirement; the specification's text is
+authoritative. Requirements for clients are not listed.
 """
 
 

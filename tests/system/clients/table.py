@@ -1,6 +1,6 @@
 """The table in `docs/generated/clients.md`: what each client did in the last complete run, kept beside it as JSON.
 
-As a program, `python -m tests.system.clients.table`, it writes the page again from what was kept.
+As a program, `python -m tests.system.clients.table`, it writes the page again from the JSON.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ RESULTS = _GENERATED / "clients.json"
 STEPS = {
     "discover": "knows only the URL of an MCP service; finds the authorization server by the 401 and its metadata",
     "register": "registers itself (RFC 7591); the method of client authentication that it ended up with",
-    "document": "where it is given the URL of its metadata document, is known by that and registers nothing",
-    "sign in": "opens the browser and takes the code back",
+    "document": "with the URL of its metadata document, uses that as its id and does not register",
+    "sign in": "opens the browser and receives the code",
     "list": "lists the tools",
     "call": "calls a tool, and the service gets the identity of the caller",
-    "refresh": "goes on after its access token expired, without a person at the browser",
-    "revoked": "goes on after its access token was revoked",
-    "signed out": "goes on after everything it held was revoked, by signing in again",
-    "forgotten": "goes on after its registration was deleted as well, by registering again",
-    "step up": "asks for the missing scope after 403 `insufficient_scope`, and goes on with the answer",
+    "refresh": "continues after its access token expired, without a person at the browser",
+    "revoked": "continues after its access token was revoked",
+    "signed out": "continues after all its tokens were revoked, by signing in again",
+    "forgotten": "continues after its registration was deleted as well, by registering again",
+    "step up": "asks for the missing scope after 403 `insufficient_scope`, and continues with the new token",
 }
 """The columns, and what each means."""
 
 CONFORMANCE = "conformance"
 _PREFACE = """# Clients the gateway was tested with
 
-Made by `make test-clients`, which runs each client unmodified against a running gateway, through Envoy, with a
-program at the browser in place of a person. What stands here is what the last complete run saw; a cell that
-begins with "no" is what a client cannot do, seen in that run too and not assumed.
+`make test-clients` writes this page. It runs each client unmodified against a running gateway, through Envoy, with
+a program at the browser in place of a person. The page shows the results of the last complete run. A cell that
+begins with "no" names what a client cannot do; that was seen in the run too, and not assumed.
 """
 
 
 class Record:
-    """What was seen so far, cell by cell."""
+    """The results so far, cell by cell."""
 
     def __init__(self) -> None:
         self._seen: dict[str, dict[str, str]] = {}
         self._conformance: dict[str, Any] = {}
 
     def saw(self, kind: Kind, step: str, what: str = "yes") -> None:
-        """Client `kind` did `step`; `what` says how, or "no: …"."""
+        """Record that client `kind` did `step`; `what` describes how, or is "no: …"."""
         assert step in STEPS
         self._seen.setdefault(kind.name, {})[step] = what
 
     def conformed(self, version: str, checks: Mapping[str, str]) -> None:
-        """The conformance suite of `version` answered these statuses, by the name of the check."""
+        """Record the statuses of the conformance suite of `version`, by the name of the check."""
         self._conformance = {"version": version, "checks": dict(checks)}
 
     @property
@@ -66,7 +66,7 @@ class Record:
         return bool(self._conformance) and all(set(self._seen.get(k.name, ())) == set(STEPS) for k in KINDS)
 
     def write(self) -> None:
-        """Keep the results, and make the page."""
+        """Write the results and the page."""
         clients = [
             {
                 "name": kind.name,
@@ -83,7 +83,7 @@ class Record:
 
 
 def page(results: Mapping[str, Any]) -> str:
-    """The page that says what `results`, the contents of `docs/generated/clients.json`, say."""
+    """The page for `results`, the contents of `docs/generated/clients.json`."""
     rows = [["client", *STEPS], ["---"] * (len(STEPS) + 1)]
     for client in results["clients"]:
         name = f"**{client['name']}** {client['version']}<br>{client['registry']} `{client['package']}`"
