@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oauth_core.model import AccessClaims, Grant, User
+
+LONGEST_LOGGED = 256
+"""Characters of anything the caller chose that are kept in the audit log."""
 
 
 class EventKind(StrEnum):
@@ -99,14 +107,74 @@ class AuditSink(Protocol):
         """Keep `event`, with the time it came."""
 
 
-class CountingSink:
-    """Hands every event on to `sink`, and counts the events of this process by kind, for metrics."""
+def no_origin() -> str | None:
+    """No caller: events of programs that serve no requests of their own, such as commands."""
+    return None
 
-    def __init__(self, sink: AuditSink) -> None:
+
+class AuditRecorder:
+    """Builds every audit event of a program, and hands it to `sink`.
+
+    It is the one constructor of `AuditEvent`. What all events have in common is filled in here: the person, the
+    client and the grant, the caller's address, and the length at which text of a caller's choice is cut. `origin`
+    gives the address of the caller that is served at this moment. `counts` are the events of this process by kind,
+    for metrics.
+    """
+
+    def __init__(self, sink: AuditSink, *, origin: Callable[[], str | None] = no_origin) -> None:
         self._sink = sink
+        self._origin = origin
         self.counts: Counter[EventKind] = Counter()
 
-    def record(self, event: AuditEvent) -> None:
-        """Count `event` and hand it on."""
-        self.counts[event.kind] += 1
+    def record(
+        self,
+        kind: EventKind,
+        *,
+        reason: str | None = None,
+        user: User | None = None,
+        claims: AccessClaims | None = None,
+        grant: Grant | None = None,
+        client_id: str | None = None,
+        grant_id: str | None = None,
+        jti: str | None = None,
+        key: str | None = None,
+        scope: str | None = None,
+        service: str | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        call: str | None = None,
+        source: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Record that `kind` happened. Raises what the sink raises.
+
+        `grant` fills in its id, its client and its user, and `claims` those of an access token; what is given
+        besides outweighs them. Without `source` it is the address that `origin` gives.
+        """
+        login, user_id = (None, None) if claims is None else (claims.github_user, claims.github_id)
+        if claims is not None:
+            client_id, jti = client_id or claims.client_id, jti or claims.jti
+        if grant is not None:
+            client_id, grant_id = client_id or grant.client_id, grant_id or grant.grant_id
+            user = user or grant.user
+        if user is not None:
+            login, user_id = user.login or None, user.github_id
+        event = AuditEvent(
+            kind,
+            reason,
+            client_id,
+            login,
+            user_id,
+            service,
+            grant_id,
+            jti,
+            key,
+            scope,
+            method and method[:LONGEST_LOGGED],
+            path and path[:LONGEST_LOGGED],
+            call and call[:LONGEST_LOGGED],
+            (source or self._origin() or "")[:LONGEST_LOGGED] or None,
+            (request_id or "")[:LONGEST_LOGGED] or None,
+        )
+        self.counts[kind] += 1
         self._sink.record(event)

@@ -16,7 +16,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
 from oauth_core.process.log_stream import PartlyWrittenError
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 WRITE_EVERY = 0.05
 """Seconds."""
-
-LONGEST_LOGGED = 256
-"""Characters of anything the caller chose that are kept in the audit log."""
 
 _MOST_WAITING = 10_000
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from ext_authz.decision import check_steps, envoy_messages
-from ext_authz.decision.access_log import LONGEST_LOGGED
 from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.policy.decision import Deny, DenyReason, decide
 from oauth_core.policy.jsonrpc_errors import id_of, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
@@ -45,12 +44,12 @@ class AllowedSink(Protocol):
 class EventPerRequest:
     """Records an allowed request like any other event."""
 
-    def __init__(self, audit: AuditSink) -> None:
+    def __init__(self, audit: AuditRecorder) -> None:
         self._audit = audit
 
     def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
         """Record `access.allowed`."""
-        self._audit.record(_event(EventKind.ACCESS_ALLOWED, None, claims, request, service))
+        _record(self._audit, EventKind.ACCESS_ALLOWED, claims, request, service)
 
 
 class Unrecorded:
@@ -82,8 +81,8 @@ class Authorizer:
         self.meter = meter or Meter()
         self._resolver = resolver
         self._allow_responses = allow_responses or AllowResponses()
-        self._audit = audit
-        self._record_allowed = (allowed or EventPerRequest(audit)).allowed
+        self._audit = AuditRecorder(audit)
+        self._record_allowed = (allowed or EventPerRequest(self._audit)).allowed
         self._log = structlog.get_logger("check")
         self._refusals: dict[tuple[DenyReason, str | None, str | None], bytes] = {}
         self._broken = envoy_messages.encode_refused(
@@ -200,8 +199,15 @@ class Authorizer:
             if is_common:
                 self._refusals[kind] = answer
         call = None if context is None else _call_in_words(context)
-        event = _event(EventKind.ACCESS_DENIED, denial.reason, denial.claims, request, service)
-        self._audit.record(event if call is None else replace(event, call=call))
+        _record(
+            self._audit,
+            EventKind.ACCESS_DENIED,
+            denial.claims,
+            request,
+            service,
+            reason=denial.reason,
+            call=call,
+        )
         self.meter.refused(denial.reason, begun)
         return answer + envoy_messages.encode_metadata(denial.reason, denial.claims, name)
 
@@ -210,7 +216,7 @@ class Authorizer:
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
         # The audit log may be what fails: then this is not recorded, and the answer is a refusal all the same.
         with suppress(OSError, ValueError):
-            self._audit.record(_event(EventKind.ACCESS_DENIED, DenyReason.INTERNAL_ERROR, None, None, None))
+            _record(self._audit, EventKind.ACCESS_DENIED, None, None, None, reason=DenyReason.INTERNAL_ERROR)
         return self._broken
 
 
@@ -241,26 +247,27 @@ def _call_in_words(context: DecisionContext) -> str | None:
     """Which method and name a request used, where that was looked at."""
     if not isinstance(context.asked, Call):
         return None
-    return " ".join(filter(None, (context.asked.method, context.asked.name)))[:LONGEST_LOGGED]
+    return " ".join(filter(None, (context.asked.method, context.asked.name)))
 
 
-def _event(
+def _record(
+    audit: AuditRecorder,
     kind: EventKind,
-    reason: DenyReason | None,
     claims: AccessClaims | None,
     request: IncomingRequest | None,
     service: Service | None,
-) -> AuditEvent:
-    return AuditEvent(
-        kind=kind,
+    *,
+    reason: DenyReason | None = None,
+    call: str | None = None,
+) -> None:
+    audit.record(
+        kind,
         reason=reason,
-        client_id=claims.client_id if claims else None,
-        user=claims.github_user if claims else None,
-        user_id=claims.github_id if claims else None,
-        jti=claims.jti if claims else None,
+        claims=claims,
         service=service.name if service else None,
-        method=request.method[:LONGEST_LOGGED] if request else None,
-        path=request.path[:LONGEST_LOGGED] if request else None,
-        source=request.source[:LONGEST_LOGGED] if request and request.source else None,
-        request_id=request.request_id[:LONGEST_LOGGED] if request and request.request_id else None,
+        method=request.method if request else None,
+        path=request.path if request else None,
+        call=call,
+        source=request.source if request else None,
+        request_id=request.request_id if request else None,
     )

@@ -18,7 +18,7 @@ from ext_authz.metrics.collector import Collector
 from ext_authz.net.listen_addresses import Address, UnixAddress, check_free, of_worker
 from ext_authz.process.cores import usable_cores
 from ext_authz.process.worker_process import WorkerProcess
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.process.logs import LogAuditSink
 from oauth_core.settings import AuthzSettings, load
@@ -179,7 +179,7 @@ class Supervisor:
             load(AuthzSettings, None, self._environ)
         except SettingsError as error:
             self._log.error("workers.not_replaced", faults=list(error.faults))
-            LogAuditSink().record(AuditEvent(EventKind.POLICY_REFUSED, reason="; ".join(error.faults)))
+            AuditRecorder(LogAuditSink()).record(EventKind.POLICY_REFUSED, reason="; ".join(error.faults))
             return False
         return True
 

@@ -23,6 +23,7 @@ from ext_authz.decision.resolver import MOST_WAITING, ContextResolver
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from ext_authz.metrics.families import Figures, labelled
 from ext_authz.metrics.meter import Meter, Unmetered
+from oauth_core.audit import AuditRecorder
 from oauth_core.errors import SettingsError
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
 from oauth_core.policy.resources import ServiceIndex
@@ -130,7 +131,7 @@ async def assembled(
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
 
-    policy_file = SettingsWatcher(AuthzSettings, environ, settings, audit)
+    policy_file = SettingsWatcher(AuthzSettings, environ, settings, AuditRecorder(audit))
     # These have no end of their own: if one fails, what is known would be trusted for ever.
 
     async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 import structlog
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
 
 LOOK_EVERY = 0.5
 """Seconds. A change counts once the file has stayed the same from one look to the next."""
@@ -33,7 +33,9 @@ Fingerprint = tuple[int, int, int] | None
 class SettingsWatcher(Generic[Settings]):
     """The settings file of one program, which began with the settings `used`."""
 
-    def __init__(self, kind: type[Settings], environ: Mapping[str, str], used: Settings, audit: AuditSink) -> None:
+    def __init__(
+        self, kind: type[Settings], environ: Mapping[str, str], used: Settings, audit: AuditRecorder
+    ) -> None:
         self._kind = kind
         self._environ = environ
         self._used = used
@@ -78,14 +80,14 @@ class SettingsWatcher(Generic[Settings]):
             _check_change(self._used, fresh)
         except SettingsError as error:
             self._log.error("policy.refused", faults=list(error.faults))
-            self._audit.record(AuditEvent(EventKind.POLICY_REFUSED, reason="; ".join(error.faults)))
+            self._audit.record(EventKind.POLICY_REFUSED, reason="; ".join(error.faults))
             return
         if (fresh.resolved_services, fresh.policy) == (self._used.resolved_services, self._used.policy):
             return
         apply(fresh)
         self._used = fresh
         self._log.info("policy.changed", roles=sorted(fresh.roles))
-        self._audit.record(AuditEvent(EventKind.POLICY_CHANGED, reason=f"read from {self._path}"))
+        self._audit.record(EventKind.POLICY_CHANGED, reason=f"read from {self._path}")
 
 
 def _check_change(used: GatewaySettings, fresh: GatewaySettings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import client_assertions, client_authentication
 from oauth_core.clients.client_assertions import AssertionFault, Unchecked
 from oauth_core.errors import DisplayedError, ErrorCode, StoreUnavailableError
@@ -42,7 +42,7 @@ async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool =
     except DisplayedError as error:
         # The id is the caller's claim; its length is bounded by the form, its spelling by the log's JSON.
         deps.audit.record(
-            AuditEvent(EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id)
+            EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id
         )
         if error.code is ErrorCode.INVALID_CLIENT:  # not when its keys could not be fetched
             await count_failure(deps, who.client_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import siblings
 
 if TYPE_CHECKING:
@@ -35,12 +35,5 @@ async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
     if before is not None:
         await deps.clients.let_go(before, grant)
     deps.audit.record(
-        AuditEvent(
-            EventKind.GRANT_CONTINUED,
-            reason=f"by {client.client_id}, which registered the same metadata",
-            client_id=grant.client_id,
-            user=grant.user.login if grant.user else None,
-            user_id=grant.user.github_id if grant.user else None,
-            grant_id=grant.grant_id,
-        )
+        EventKind.GRANT_CONTINUED, reason=f"by {client.client_id}, which registered the same metadata", grant=grant
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping, Sequence
 
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.grant_types import GrantType
     from oauth_core.jose.client_keys import ClientKeys
     from oauth_core.model import Client
@@ -86,7 +86,7 @@ class ClientDocuments:
         store: DocumentStore,
         rates: RateLimitStore,
         quotas: QuotaStore,
-        audit: AuditSink,
+        audit: AuditRecorder,
         *,
         grant_types: Sequence[GrantType],
         tls: ssl.SSLContext,

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.limits.rate_limits import Limit
 
 if TYPE_CHECKING:
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.limits.rate_limits import Rate
     from oauth_core.store.records.client_documents import DocumentStore
     from oauth_core.store.records.rate_limits import RateLimitStore
@@ -70,7 +70,7 @@ class FetchBudgets:
     """Counts fetches, in all processes together. `caller` is the address by which a caller is counted."""
 
     def __init__(
-        self, store: DocumentStore, rates: RateLimitStore, audit: AuditSink, *, per_address: Rate
+        self, store: DocumentStore, rates: RateLimitStore, audit: AuditRecorder, *, per_address: Rate
     ) -> None:
         self._store = store
         self._rates = rates
@@ -99,5 +99,5 @@ class FetchBudgets:
             self._refuse("documents of one host", _MINUTE)
 
     def _refuse(self, reason: str, wait: int) -> None:
-        self._audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=reason))
+        self._audit.record(EventKind.RATE_LIMITED, reason=reason)
         raise DocumentHeldBackError(wait)

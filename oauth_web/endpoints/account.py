@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.limits.rate_limits import Limit
@@ -129,9 +129,7 @@ async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
     if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(
         deps.settings.issuer, has_secret=True
     ):
-        deps.audit.record(
-            AuditEvent(EventKind.ACCOUNT_FORM_REFUSED, user=signed_in.user.login, user_id=signed_in.user.github_id)
-        )
+        deps.audit.record(EventKind.ACCOUNT_FORM_REFUSED, user=signed_in.user)
         raise _refused()
     return signed_in, form
 
@@ -145,8 +143,7 @@ def _refused() -> DisplayedError:
 
 
 def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:
-    event = AuditEvent(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user.login, user_id=user.github_id)
-    deps.audit.record(event)
+    deps.audit.record(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user)
 
 
 def _page(text: str) -> Response:

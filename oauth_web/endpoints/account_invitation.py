@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import render_template
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import initial_access_tokens
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.limits.rate_limits import Limit
@@ -62,13 +62,10 @@ async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
     )
     await deps.initial_access_tokens.add(issued)
     deps.audit.record(
-        AuditEvent(
-            EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
-            user=user.login,
-            user_id=user.github_id,
-            key=issued.token.token_id,
-            scope=" ".join(issued.token.registration_permissions),
-        )
+        EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
+        user=user,
+        key=issued.token.token_id,
+        scope=" ".join(issued.token.registration_permissions),
     )
     return issued.text
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
 from oauth_core.flows import authorization, prompts
 from oauth_core.flows.prompts import Prompt
@@ -117,9 +117,7 @@ def _validated(
         )
         return asked, prompts.read(parameters, asked)
     except OAuthError as error:
-        deps.audit.record(
-            AuditEvent(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
-        )
+        deps.audit.record(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
         raise
 
 
@@ -169,13 +167,10 @@ def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser 
 
 def _audit_consent(deps: Deps, kind: EventKind, asked: Asked, signed_in: SignedInBrowser | None) -> None:
     deps.audit.record(
-        AuditEvent(
-            kind,
-            client_id=completion.client_of(asked),
-            user=signed_in.user.login if signed_in else None,
-            user_id=signed_in.user.github_id if signed_in else None,
-            scope=" ".join(getattr(asked, "scopes", ())) or None,
-        )
+        kind,
+        client_id=completion.client_of(asked),
+        user=signed_in.user if signed_in else None,
+        scope=" ".join(getattr(asked, "scopes", ())) or None,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.connectors.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
 from oauth_web.guards import repeated_requests
@@ -84,7 +84,7 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
 
 
 def _unknown(deps: Deps) -> DisplayedError:
-    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser"))
+    deps.audit.record(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser")
     return DisplayedError(
         ErrorCode.INVALID_REQUEST,
         "This sign-in was finished already, took too long, or began in another browser. "
@@ -101,12 +101,8 @@ async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn
 
 
 def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:
-    deps.audit.record(AuditEvent(EventKind.SIGN_IN_FAILED, reason=reason, client_id=completion.client_of(asked)))
+    deps.audit.record(EventKind.SIGN_IN_FAILED, reason=reason, client_id=completion.client_of(asked))
 
 
 def _audit_user(deps: Deps, kind: EventKind, user: User, asked: Asked, reason: str | None) -> None:
-    deps.audit.record(
-        AuditEvent(
-            kind, reason=reason, client_id=completion.client_of(asked), user=user.login, user_id=user.github_id
-        )
-    )
+    deps.audit.record(kind, reason=reason, client_id=completion.client_of(asked), user=user)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import device
@@ -62,12 +62,12 @@ def blueprint(deps: Deps) -> Blueprint:
             return await _form(cookie, fault=_NOT_VALID, browser=browser, status=_BAD_REQUEST)
         await hold_back_address(deps, Limit.USER_CODES_PER_ADDRESS)
         if not await deps.devices.may_try(hash_secret(browser), hash_secret(f"address {caller_address()}")):
-            deps.audit.record(AuditEvent(EventKind.DEVICE_CODE_REFUSED, reason="too many attempts"))
+            deps.audit.record(EventKind.DEVICE_CODE_REFUSED, reason="too many attempts")
             return await _form(cookie, fault=_TOO_MANY, browser=browser, status=_TOO_MANY_REQUESTS)
         found = await _open_device(deps, code)
         client = None if found is None else await deps.clients.get(found.device.client_id)
         if found is None or client is None:
-            deps.audit.record(AuditEvent(EventKind.DEVICE_CODE_REFUSED, reason="unknown, expired or used"))
+            deps.audit.record(EventKind.DEVICE_CODE_REFUSED, reason="unknown, expired or used")
             return await _form(cookie, fault=_NOT_VALID, browser=browser, status=_BAD_REQUEST)
         waiting = found.device
         asked = DeviceRequest(found.device_hash, waiting.client_id, waiting.scopes, waiting.resources)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import authorization, device
@@ -46,7 +46,7 @@ def blueprint(deps: Deps) -> Blueprint:
             ),
             caller=caller_address(),
         )
-        deps.audit.record(AuditEvent(EventKind.DEVICE_STARTED, client_id=client.client_id))
+        deps.audit.record(EventKind.DEVICE_STARTED, client_id=client.client_id)
         user_code = device.show_user_code(started.user_code)
         return json_answer(
             {

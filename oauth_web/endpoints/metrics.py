@@ -17,7 +17,7 @@ from oauth_core.errors import StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oauth_core.audit import CountingSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.settings import WebSettings
     from oauth_core.store.memory import MemoryReader
     from oauth_core.store.records.quotas import QuotaStore
@@ -44,7 +44,7 @@ AUDIT_EVENTS = Family("portcullis_audit_events_total", "counter", "Events in the
 FAMILIES = (STORED, STORED_LIMIT, STORED_REFUSED, REDIS_USED, REDIS_LIMIT, AUDIT_EVENTS)
 
 
-def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader, audit: CountingSink) -> Quart:
+def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader, audit: AuditRecorder) -> Quart:
     """An application that answers `GET /metrics`. It authenticates nobody, so it must listen on this machine."""
     app = Quart(__name__, static_folder=None)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, request
 
 from oauth_core import strict_json
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import client_metadata, registration, registration_permissions
 from oauth_core.clients.registration_permissions import DELETE, READ, WRITE
 from oauth_core.crypto.credentials import hash_secret, secret_matches
@@ -53,19 +53,17 @@ def blueprint(deps: Deps) -> Blueprint:
                 await _make_room(deps, registered.client, leave.unused_lifetime)
             await leave.use_up()
         except DisplayedError as error:
-            deps.audit.record(AuditEvent(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description))
+            deps.audit.record(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description)
             raise
         unused = None if registered.client.machine_scopes else leave.unused_lifetime
         await deps.clients.add(registered.client, unused=unused)
-        deps.audit.record(
-            AuditEvent(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
-        )
+        deps.audit.record(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
         return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
 
     @bp.get("/register/<client_id>")
     async def read(client_id: str) -> Response:
         client, token = await _managed(deps, client_id, READ)
-        deps.audit.record(AuditEvent(EventKind.CLIENT_READ, client_id=client_id))
+        deps.audit.record(EventKind.CLIENT_READ, client_id=client_id)
         shown = registration.Registered(client, None, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
@@ -86,7 +84,7 @@ def blueprint(deps: Deps) -> Blueprint:
             await deps.quotas.take(Stored.REGISTRATIONS, growth, lifetime=lifetime, caller=caller_address())
         if not await deps.clients.swap(client, changed.client):
             raise _overtaken()
-        deps.audit.record(AuditEvent(EventKind.CLIENT_UPDATED, client_id=client_id))
+        deps.audit.record(EventKind.CLIENT_UPDATED, client_id=client_id)
         shown = registration.Registered(changed.client, changed.secret, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
@@ -97,7 +95,7 @@ def blueprint(deps: Deps) -> Blueprint:
         try:
             await ended_grants.recorded(deps, deletion, reason="client deleted")
         finally:
-            deps.audit.record(AuditEvent(EventKind.CLIENT_DELETED, client_id=client_id))
+            deps.audit.record(EventKind.CLIENT_DELETED, client_id=client_id)
         return Response(b"", _NO_CONTENT, NO_STORE)
 
     return bp
@@ -112,14 +110,12 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
     client = await deps.clients.get(client_id)
     known = secret_matches(token, client.registration_token_hash if client else _NOBODY)
     if client is None or scheme.lower() != "bearer" or not known:
-        deps.audit.record(AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED))
+        deps.audit.record(EventKind.CLIENT_MANAGEMENT_REFUSED)
         raise _refused()
     try:
         registration_permissions.require(client, permission)
     except DisplayedError as error:
-        deps.audit.record(
-            AuditEvent(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
-        )
+        deps.audit.record(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
         raise
     return client, token
 

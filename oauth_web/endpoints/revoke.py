@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
@@ -42,26 +42,18 @@ def blueprint(deps: Deps) -> Blueprint:
             case GivenRefresh(grant):
                 if await deps.grants.end(grant.grant_id):
                     deps.audit.record(
-                        AuditEvent(
-                            EventKind.GRANT_REVOKED,
-                            reason="revoked by the client",
-                            client_id=client.client_id,
-                            user=grant.user.login if grant.user else None,
-                            user_id=grant.user.github_id if grant.user else None,
-                            grant_id=grant.grant_id,
-                        )
+                        EventKind.GRANT_REVOKED,
+                        reason="revoked by the client",
+                        client_id=client.client_id,
+                        grant=grant,
                     )
             case GivenAccess(claims):
                 if await deps.grants.end_token(claims.jti):
                     deps.audit.record(
-                        AuditEvent(
-                            EventKind.TOKEN_REVOKED,
-                            reason="revoked by the client",
-                            client_id=client.client_id,
-                            user=claims.github_user,
-                            user_id=claims.github_id,
-                            jti=claims.jti,
-                        )
+                        EventKind.TOKEN_REVOKED,
+                        reason="revoked by the client",
+                        client_id=client.client_id,
+                        claims=claims,
                     )
             case None:
                 pass  # nothing to revoke is a success too (RFC 7009 section 2.2), and tells a prober nothing

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from quart import Blueprint, Response
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.client_auth.client_certificate import to_bind
@@ -57,7 +57,7 @@ def blueprint(deps: Deps) -> Blueprint:
         except DisplayedError as error:
             if error.code in _ORDINARY:
                 raise
-            deps.audit.record(AuditEvent(EventKind.TOKEN_REFUSED, reason=str(error), client_id=client.client_id))
+            deps.audit.record(EventKind.TOKEN_REFUSED, reason=str(error), client_id=client.client_id)
             raise
 
     return bp

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.flows import token_requests
 from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, anybody
 from oauth_core.store.records.authorization_codes import Consumption
@@ -15,7 +15,7 @@ from oauth_web.grants.issuing import end_grant, invalid_grant
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
 
 if TYPE_CHECKING:
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
     from oauth_core.policy.resources import ServiceIndex
@@ -32,7 +32,7 @@ class _Redemption:
     clients: ClientDirectory
     grants: GrantStore
     services: ServiceIndex
-    audit: AuditSink
+    audit: AuditRecorder
     clock: RedisClock
     lifetime: int
     """Seconds that a grant lives."""
@@ -57,7 +57,7 @@ class _Redemption:
                 # Verifier and client are right, so two parties hold the owner's copy of the code. The grant of the
                 # first redemption ends (RFC 6749 section 4.1.2). If it does not exist yet, its maker ends it.
                 self.audit.record(
-                    AuditEvent(EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id)
+                    EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id
                 )
                 await end_grant(self.grants, self.audit, found.code.grant_id, client, "code replayed")
                 raise invalid_grant("the code was used before; what it gave has been revoked")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import id_jag
@@ -27,7 +27,7 @@ from oauth_web.login.eligibility import NotAdmittedError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.flows.id_jag import Asserted, TrustedIssuer
     from oauth_core.model import Client, User
     from oauth_core.parameters import Parameters
@@ -50,7 +50,7 @@ class _Exchange:
     issuers: TrustedIssuers
     assertions: AssertionStore
     users: UserStore
-    audit: AuditSink
+    audit: AuditRecorder
     clock: RedisClock
     look_again: Callable[[User, str | None], Awaitable[Member]]
     update_everything: Callable[[Member], Awaitable[int]]
@@ -91,14 +91,11 @@ class _Exchange:
             groups=member.groups,
         )
         self.audit.record(
-            AuditEvent(
-                EventKind.IDENTITY_ASSERTED,
-                reason=f"{asserted.subject} of {trusted.issuer}",
-                client_id=client.client_id,
-                user=user.login,
-                user_id=user.github_id,
-                grant_id=grant.grant_id,
-            )
+            EventKind.IDENTITY_ASSERTED,
+            reason=f"{asserted.subject} of {trusted.issuer}",
+            client_id=client.client_id,
+            user=user,
+            grant_id=grant.grant_id,
         )
         # What was vouched for before somebody was cut off is as void as a code that they had not redeemed.
         return NewGrant(grant, audience, scope, allowed_at=min(asserted.issued_at, now))
@@ -132,15 +129,7 @@ class _Exchange:
         try:
             member = await self.look_again(user, None)
         except NotAdmittedError as error:
-            self.audit.record(
-                AuditEvent(
-                    EventKind.SIGN_IN_REFUSED,
-                    reason=str(error),
-                    client_id=client.client_id,
-                    user=user.login,
-                    user_id=user.github_id,
-                )
-            )
+            self.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client.client_id, user=user)
             raise invalid_grant("the user may not use this gateway") from None
         await self.update_everything(member)
         return member

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import client_authentication
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode
@@ -30,7 +30,7 @@ from oauth_web.http.responses import json_answer
 if TYPE_CHECKING:
     from quart import Response
 
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.model import Client, Grant
     from oauth_core.settings import WebSettings
     from oauth_core.store.clock import RedisClock
@@ -57,7 +57,7 @@ class Issuing:
     users: UserStore
     revocation: Revocation
     keys: FollowedKeyRing
-    audit: AuditSink
+    audit: AuditRecorder
     clock: RedisClock
 
     @classmethod
@@ -138,16 +138,7 @@ class Issuing:
         for grant_id in await self.grants.too_many_of_user(newest, most=self.settings.grants_per_user):
             old = await self.grants.get(grant_id)
             if old is not None and await self.grants.end(grant_id):
-                self.audit.record(
-                    AuditEvent(
-                        EventKind.GRANT_REVOKED,
-                        reason="its user has too many grants",
-                        client_id=old.client_id,
-                        user=old.user.login if old.user else None,
-                        user_id=old.user.github_id if old.user else None,
-                        grant_id=grant_id,
-                    )
-                )
+                self.audit.record(EventKind.GRANT_REVOKED, reason="its user has too many grants", grant=old)
 
     async def _issue(
         self,
@@ -184,17 +175,7 @@ class Issuing:
             grant = current  # its user's groups changed at this very moment
         else:
             raise DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "try again in a moment", status=503)
-        self.audit.record(
-            AuditEvent(
-                kind,
-                client_id=grant.client_id,
-                user=grant.user.login if grant.user else None,
-                user_id=grant.user.github_id if grant.user else None,
-                grant_id=grant.grant_id,
-                jti=claims.jti,
-                scope=claims.scope,
-            )
-        )
+        self.audit.record(kind, grant=grant, jti=claims.jti, scope=claims.scope)
         answer: dict[str, object] = {
             "access_token": access_token,
             "token_type": access_tokens.type_of(claims),
@@ -206,11 +187,11 @@ class Issuing:
         return json_answer(answer)
 
 
-async def end_grant(grants: GrantStore, audit: AuditSink, grant_id: str, client: Client, reason: str) -> None:
+async def end_grant(grants: GrantStore, audit: AuditRecorder, grant_id: str, client: Client, reason: str) -> None:
     """End a grant and all its tokens. The audit log says why, if there was something to end."""
     if not await grants.end(grant_id):
         return
-    audit.record(AuditEvent(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id))
+    audit.record(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)
 
 
 def invalid_grant(description: str) -> DisplayedError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.sealing import UnsealError
 from oauth_core.flows import token_requests
 from oauth_core.grant_types import REFRESH_TOKEN, Registrable, anybody
@@ -23,14 +23,13 @@ from oauth_web.client_auth.siblings import keep_sibling, may_act_for
 from oauth_web.grants.issuing import end_grant, invalid_grant
 from oauth_web.grants.token_grant import ContinuedGrant, TokenGrant
 from oauth_web.guards.rate_limiting import hold_back
-from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
 from oauth_web.login.eligibility import NotAdmittedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from oauth_core.audit import AuditSink
+    from oauth_core.audit import AuditRecorder
     from oauth_core.model import Client, Grant, User
     from oauth_core.parameters import Parameters
     from oauth_core.policy.resources import ServiceIndex
@@ -51,7 +50,7 @@ class _Refresh:
     clients: ClientDirectory
     grants: GrantStore
     revocation: Revocation
-    audit: AuditSink
+    audit: AuditRecorder
     clock: RedisClock
     hold_back: Callable[[Limit, str], Awaitable[None]]
     keep_sibling: Callable[[Client, Grant], Awaitable[None]]
@@ -138,9 +137,7 @@ class _Refresh:
                 raise invalid_grant("the refresh token is not valid")
 
     def _record(self, kind: EventKind, client: Client, presented: RefreshToken) -> None:
-        self.audit.record(
-            AuditEvent(kind, client_id=client.client_id, grant_id=presented.grant_id, source=caller_address())
-        )
+        self.audit.record(kind, client_id=client.client_id, grant_id=presented.grant_id)
 
 
 def _handler(deps: Deps) -> _Refresh:

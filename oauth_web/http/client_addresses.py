@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 import structlog
-from quart import request
+from quart import has_request_context, request
 
 from oauth_core.limits.rate_limits import read_address, subject_of_address
 
@@ -56,3 +56,10 @@ def caller_address() -> str:
         return named
     _missing.report()
     return subject_of_address(request.remote_addr)
+
+
+def named_or_peer_address() -> str | None:
+    """As `caller_address`, for the audit log: it reports nothing, and is `None` where no request is served."""
+    if not has_request_context():
+        return None
+    return named_address() or subject_of_address(request.remote_addr)

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.flows.sessions import Session
 from oauth_web.http.cookies import BrowserCookie, SecretCookie
@@ -71,17 +71,13 @@ async def begin(deps: Deps, user: User, standing: Standing, *, at: int, answer: 
         return
     session = Session(user, at, at + lifetime, standing.sealed_github_token, standing.groups)
     _cookie(deps).set_on(answer, await deps.sessions.begin(session))
-    deps.audit.record(AuditEvent(EventKind.SESSION_STARTED, user=user.login, user_id=user.github_id))
+    deps.audit.record(EventKind.SESSION_STARTED, user=user)
 
 
 async def end(deps: Deps, browser: SignedInBrowser, *, reason: str, answer: Response | None = None) -> None:
     """End a session; the browser that gets `answer` forgets everything, also what it had under way."""
     if await deps.sessions.end(browser.session_hash, browser.user.github_id):
-        deps.audit.record(
-            AuditEvent(
-                EventKind.SESSION_ENDED, reason=reason, user=browser.user.login, user_id=browser.user.github_id
-            )
-        )
+        deps.audit.record(EventKind.SESSION_ENDED, reason=reason, user=browser.user)
     if answer is not None:
         drop_cookies(deps, answer)
 

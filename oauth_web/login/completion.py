@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from quart import Response, render_template
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
 from oauth_core.limits.rate_limits import Limit
@@ -112,12 +112,4 @@ async def _device_page(*, connected: bool, description: str | None = None) -> Re
 
 
 def _audit_device(deps: Deps, kind: EventKind, asked: DeviceRequest, user: User | None) -> None:
-    deps.audit.record(
-        AuditEvent(
-            kind,
-            client_id=asked.client_id,
-            user=user.login if user else None,
-            user_id=user.github_id if user else None,
-            scope=" ".join(asked.scopes),
-        )
-    )
+    deps.audit.record(kind, client_id=asked.client_id, user=user, scope=" ".join(asked.scopes))

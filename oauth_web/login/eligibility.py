@@ -12,7 +12,7 @@ import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.sealing import UnsealError, seal, unseal
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import KnownUser
@@ -130,9 +130,7 @@ async def _check_login_is_theirs(deps: Deps, user: User, *, by_github: bool) -> 
         f"the listed login {user.login} means account {account}, not {user.github_id}; "
         f"to agree: portcullis users accept {user.login}#{user.github_id}"
     )
-    deps.audit.record(
-        AuditEvent(EventKind.LOGIN_CHANGED_HANDS, reason=reason, user=user.login, user_id=user.github_id)
-    )
+    deps.audit.record(EventKind.LOGIN_CHANGED_HANDS, reason=reason, user=user)
     raise NotAdmittedError(user, reason)
 
 

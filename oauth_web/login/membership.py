@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_web.login.eligibility import NotAdmittedError, check_still_admitted
 from oauth_web.runtime import ended_grants
 
@@ -62,14 +62,4 @@ def is_as_granted(member: Member, grant: Grant) -> bool:
 
 
 def _record(deps: Deps, kind: EventKind, grant: Grant, reason: str) -> None:
-    user = grant.user
-    deps.audit.record(
-        AuditEvent(
-            kind,
-            reason=reason,
-            client_id=grant.client_id,
-            user=user.login if user else None,
-            user_id=user.github_id if user else None,
-            grant_id=grant.grant_id,
-        )
-    )
+    deps.audit.record(kind, reason=reason, grant=grant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError
 from oauth_core.flows import consent as consents
 from oauth_core.model import AuthorizationRequest
@@ -45,15 +45,7 @@ async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str |
         member = await membership.look_again(deps, user, kept)
     except NotAdmittedError as error:
         await browser_session.end(deps, browser, reason=str(error))
-        deps.audit.record(
-            AuditEvent(
-                EventKind.SIGN_IN_REFUSED,
-                reason=str(error),
-                client_id=client_id,
-                user=user.login,
-                user_id=user.github_id,
-            )
-        )
+        deps.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client_id, user=user)
         raise
     if (member.user.login, member.groups) != (user.login, browser.session.groups):
         await membership.update_everything(deps, member)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import structlog
 
-from oauth_core.audit import AuditEvent, CountingSink, EventKind
+from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.process.logs import LogAuditSink
@@ -38,6 +38,7 @@ from oauth_web.client_documents import ClientDocuments
 from oauth_web.client_documents.client_directory import ClientDirectory
 from oauth_web.client_documents.trusted_issuers import TrustedIssuers
 from oauth_web.connectors.github import GitHub
+from oauth_web.http.client_addresses import named_or_peer_address
 from oauth_web.http.graceful_shutdown import GracefulShutdown
 from oauth_web.runtime.assertion_keys import AssertionKeys
 from oauth_web.runtime.key_ring import FollowedKeyRing, Upkeep
@@ -85,7 +86,7 @@ class Deps:
     users: UserStore
     keys: FollowedKeyRing
     github: GitHub
-    audit: CountingSink
+    audit: AuditRecorder
     clock: RedisClock
     leaving: GracefulShutdown
 
@@ -121,13 +122,13 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
     # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
     rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_tell_of_memory)
-    audit = CountingSink(LogAuditSink())
+    audit = AuditRecorder(LogAuditSink(), origin=named_or_peer_address)
     quotas = QuotaStore(
         redis,
         memory,
         bytes_of=settings.quotas,
         reserve=settings.redis_reserve_percent / 100,
-        refused=lambda kind: audit.record(AuditEvent(EventKind.RATE_LIMITED, reason=f"{kind}_megabytes")),
+        refused=lambda kind: audit.record(EventKind.RATE_LIMITED, reason=f"{kind}_megabytes"),
     )
     documents = ClientDocuments.from_settings(
         settings, document_store, rates, quotas, audit, grant_types=grant_types, tls=tls, clock=clock

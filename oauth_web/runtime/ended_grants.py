@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.store.records.revocation import IncompleteError
 
 if TYPE_CHECKING:
@@ -30,13 +30,4 @@ async def recorded(deps: Deps, ending: Awaitable[tuple[Grant, ...]], *, reason: 
 
 def _record(deps: Deps, ended: tuple[Grant, ...], reason: str) -> None:
     for grant in ended:
-        deps.audit.record(
-            AuditEvent(
-                EventKind.GRANT_REVOKED,
-                reason=reason,
-                client_id=grant.client_id,
-                user=grant.user.login if grant.user else None,
-                user_id=grant.user.github_id if grant.user else None,
-                grant_id=grant.grant_id,
-            )
-        )
+        deps.audit.record(EventKind.GRANT_REVOKED, reason=reason, grant=grant)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from oauth_core.audit import AuditRecorder
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.process import logs
 from oauth_core.store.connection import connect
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from oauth_core.audit import AuditEvent
     from oauth_core.model import Grant
     from oauth_core.settings import BackupSettings, WebSettings
 
@@ -214,12 +214,10 @@ def _warn(text: str) -> None:
     click.echo(text, err=True)
 
 
-def record(*events: AuditEvent) -> None:
-    """Note what an operator did, on standard error, so that `--json` stays JSON."""
+def operator_audit() -> AuditRecorder:
+    """Records what an operator did, on standard error, so that `--json` stays JSON."""
     logs.configure("portcullis", "info", stream=sys.stderr)
-    sink = logs.LogAuditSink()
-    for event in events:
-        sink.record(event)
+    return AuditRecorder(logs.LogAuditSink())
 
 
 def by_operator(reason: str | None) -> str:

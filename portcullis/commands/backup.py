@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.state import STANDARD, back_up, writing
-from portcullis.cli.operator_commands import as_json, given_settings, record, which_gateway, with_redis
+from portcullis.cli.operator_commands import as_json, given_settings, operator_audit, which_gateway, with_redis
 from portcullis.cli.operator_settings import master_key_place
 from portcullis.cli.record_kinds import spelt_out
 
@@ -45,7 +45,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
         count = with_redis(settings, run)
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
-    record(AuditEvent(EventKind.STATE_BACKED_UP, reason="by the operator"))
+    operator_audit().record(EventKind.STATE_BACKED_UP, reason="by the operator")
     if as_json:
         click.echo(json.dumps({"records": count.total(), "kinds": count, "key": key.name}), err=file == STANDARD)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import initial_access_tokens
 from oauth_core.clients.registration_permissions import ALL
 from oauth_core.display_text import is_displayable
@@ -17,7 +17,15 @@ from oauth_core.policy.resources import ServiceIndex
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore, Standing
 from portcullis.cli.identifiers import ANY_ID
-from portcullis.cli.operator_commands import as_json, by_operator, record, show_table, shown_time, why, with_redis
+from portcullis.cli.operator_commands import (
+    as_json,
+    by_operator,
+    operator_audit,
+    show_table,
+    shown_time,
+    why,
+    with_redis,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -79,13 +87,11 @@ def invite(
         machine_scopes=known_scopes(settings, machine_scopes),
     )
     with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).add(issued))
-    record(
-        AuditEvent(
-            EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
-            reason=by_operator(note),
-            key=issued.token.token_id,
-            scope=" ".join(issued.token.registration_permissions),
-        )
+    operator_audit().record(
+        EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
+        reason=by_operator(note),
+        key=issued.token.token_id,
+        scope=" ".join(issued.token.registration_permissions),
     )
     counts = settings.client_registration == "token" or (machine_scopes and settings.client_registration == "open")
     if not counts:
@@ -143,7 +149,7 @@ def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, a
         raise click.ClickException(
             "there is no such initial access token; if one was revoked, nothing of it is left to do"
         )
-    record(AuditEvent(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id))
+    operator_audit().record(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id)
     click.echo(json.dumps({"token_id": token_id, "revoked": True}) if as_json else f"Revoked {token_id}.")
 
 
@@ -175,10 +181,8 @@ def permissions(
         raise click.ClickException("there is no such client")
     carried = " ".join(client.registration_permissions)
     if permissions or no_permissions:
-        record(
-            AuditEvent(
-                EventKind.CLIENT_PERMISSIONS_CHANGED, reason=by_operator(None), client_id=client_id, scope=carried
-            )
+        operator_audit().record(
+            EventKind.CLIENT_PERMISSIONS_CHANGED, reason=by_operator(None), client_id=client_id, scope=carried
         )
     shown = {"client_id": client_id, "registration_permissions": list(client.registration_permissions)}
     click.echo(json.dumps(shown) if as_json else carried or "none")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 import click
 
 from oauth_core import strict_json
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.clients import client_id_documents
 from oauth_core.clients.siblings import are_siblings
 from oauth_core.display_text import is_displayable
@@ -27,8 +27,8 @@ from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     grant_store,
+    operator_audit,
     operator_group,
-    record,
     show_table,
     shown_time,
     why,
@@ -177,10 +177,8 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     existed, ended = with_redis(settings, run, must_last=True)
     if not (existed or ended.count or ended.missing):
         raise click.ClickException("there is no such client; if one was deleted, nothing of it is left to do")
-    record(
-        AuditEvent(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id),
-        *_revoked(ended, None),
-    )
+    operator_audit().record(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id)
+    _record_revoked(ended, None)
     ended.check()
     if as_json:
         click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
@@ -217,10 +215,9 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
     known, revoked, ended = with_redis(settings, run, must_last=True)
     if not known and not ended.count:
         raise click.ClickException("there is no such client")
-    record(
-        *(AuditEvent(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=one) for one in revoked),
-        *_revoked(ended, reason),
-    )
+    for one in revoked:
+        operator_audit().record(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=one)
+    _record_revoked(ended, reason)
     ended.check()
     if as_json:
         click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
@@ -229,18 +226,9 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
         click.echo(f"Ended {ended.count} grants of {client_id}{others}.")
 
 
-def _revoked(ended: Ended, reason: str | None) -> list[AuditEvent]:
-    return [
-        AuditEvent(
-            EventKind.GRANT_REVOKED,
-            reason=by_operator(reason),
-            client_id=grant.client_id,
-            user=grant.user.login if grant.user else None,
-            user_id=grant.user.github_id if grant.user else None,
-            grant_id=grant.grant_id,
-        )
-        for grant in ended.grants
-    ]
+def _record_revoked(ended: Ended, reason: str | None) -> None:
+    for grant in ended.grants:
+        operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
 
 
 async def _siblings(clients: ClientStore, client_id: str) -> tuple[str, ...]:
@@ -296,4 +284,4 @@ def _show(client: Client) -> None:
 
 
 def _audit(kind: EventKind, client_id: str) -> None:
-    record(AuditEvent(kind, reason=by_operator(None), client_id=client_id))
+    operator_audit().record(kind, reason=by_operator(None), client_id=client_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
 from oauth_core.store.records.users import UserStore
 from portcullis.cli.identifiers import ANY_ID
@@ -16,8 +16,8 @@ from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     grant_store,
+    operator_audit,
     operator_group,
-    record,
     show_table,
     shown_time,
     why,
@@ -87,16 +87,7 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
     grant = with_redis(settings, run, must_last=True)
     if grant is None:
         raise click.ClickException("there is no such grant")
-    record(
-        AuditEvent(
-            EventKind.GRANT_REVOKED,
-            reason=by_operator(reason),
-            client_id=grant.client_id,
-            user=grant.user.login if grant.user else None,
-            user_id=grant.user.github_id if grant.user else None,
-            grant_id=grant_id,
-        )
-    )
+    operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
     click.echo(json.dumps(shown(grant)) if as_json else "The grant has ended.")
 
 

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.jose.signing_keys import Algorithm, generate_key
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from portcullis.cli.identifiers import ANY_ID
-from portcullis.cli.operator_commands import as_json, operator_group, record, show_table, shown_time, with_redis
+from portcullis.cli.operator_commands import (
+    as_json,
+    operator_audit,
+    operator_group,
+    show_table,
+    shown_time,
+    with_redis,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,7 +64,7 @@ def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool)
         return store.change(lambda ring: ring.with_new(made[0]))
 
     ring, now = _with_ring(settings, make, must_last=True)
-    record(AuditEvent(EventKind.KEY_CREATED, key=made[0].kid))
+    operator_audit().record(EventKind.KEY_CREATED, key=made[0].kid)
     if not as_json:
         click.echo(f"Made {made[0].kid}; it signs in {PUBLISHED_FIRST} seconds.")
     _show(ring, now, as_json=as_json)
@@ -83,7 +90,7 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
         )
     except RetireError as error:
         raise click.ClickException(f"{kid} stays: {error}") from None
-    record(AuditEvent(EventKind.KEY_RETIRED, key=kid))
+    operator_audit().record(EventKind.KEY_RETIRED, key=kid)
     _show(ring, now, as_json=as_json)
 
 

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.store.maintenance.adoption import adopt, count_plain
 from oauth_core.store.maintenance.schema import VERSION, SchemaStore
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from oauth_core.store.records.leases import LeaseStore
-from portcullis.cli.operator_commands import as_json, given_settings, record, which_gateway, with_redis, yes
+from portcullis.cli.operator_commands import (
+    as_json,
+    given_settings,
+    operator_audit,
+    which_gateway,
+    with_redis,
+    yes,
+)
 from portcullis.cli.record_kinds import spelt_out
 from portcullis.supervisor import adoption_note
 
@@ -58,7 +65,7 @@ def command(config: Path | None, state_dir: Path, *, adopt_records: bool, yes: b
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
     for version in left:
-        record(AuditEvent(EventKind.STATE_MIGRATED, reason=f"from version {version} to {version + 1}"))
+        operator_audit().record(EventKind.STATE_MIGRATED, reason=f"from version {version} to {version + 1}")
     if as_json:
         click.echo(json.dumps({"version": VERSION, "migrated_from": list(left), "adopted": adopted}))
     else:
@@ -86,5 +93,5 @@ def _adopt(settings: BackupSettings, state_dir: Path, *, sure: bool) -> int:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{note}: {error.strerror}") from None
-    record(AuditEvent(EventKind.RECORDS_ADOPTED, reason=f"by the operator: {spelt_out(done)}"))
+    operator_audit().record(EventKind.RECORDS_ADOPTED, reason=f"by the operator: {spelt_out(done)}")
     return done.total()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.display_text import is_displayable
 from oauth_core.store.records.sign_in_pause import SignInPauseStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     given_settings,
-    record,
+    operator_audit,
     which_gateway,
     with_redis,
 )
@@ -43,7 +43,7 @@ def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool)
 
     is_new, changed = with_redis(given_settings(config, state_dir), run, must_last=True)
     if changed:
-        record(AuditEvent(EventKind.SIGN_INS_PAUSED, reason=by_operator(reason or None)))
+        operator_audit().record(EventKind.SIGN_INS_PAUSED, reason=by_operator(reason or None))
     if as_json:
         click.echo(json.dumps({"paused": True, "was_paused": not is_new}))
     else:

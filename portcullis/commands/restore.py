@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.store.maintenance.snapshot import Snapshot
 from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.file import BackupError
@@ -18,7 +18,14 @@ from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.restoring import Restored, check_room, check_version, examine, paused, restore
 from portcullis.backup.state import reading
-from portcullis.cli.operator_commands import as_json, given_settings, record, shown_time, which_gateway, with_redis
+from portcullis.cli.operator_commands import (
+    as_json,
+    given_settings,
+    operator_audit,
+    shown_time,
+    which_gateway,
+    with_redis,
+)
 from portcullis.cli.operator_settings import master_key_place
 from portcullis.cli.record_kinds import spelt_out
 
@@ -111,7 +118,7 @@ def command(
         raise click.ClickException(f"{file}: {error} (the master key is read from {place})") from None
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
-    record(AuditEvent(EventKind.STATE_RESTORED, reason=f"by the operator: of {shown_time(created_at)}"))
+    operator_audit().record(EventKind.STATE_RESTORED, reason=f"by the operator: of {shown_time(created_at)}")
     if as_json:
         total = done.records.total()
         click.echo(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.store.records.sign_in_pause import SignInPauseStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     given_settings,
-    record,
+    operator_audit,
     which_gateway,
     with_redis,
 )
@@ -30,5 +30,5 @@ def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     was_paused = with_redis(given_settings(config, state_dir), lambda redis: SignInPauseStore(redis).resume())
     if not was_paused:
         raise click.ClickException("sign-ins are not paused")
-    record(AuditEvent(EventKind.SIGN_INS_RESUMED, reason=by_operator(None)))
+    operator_audit().record(EventKind.SIGN_INS_RESUMED, reason=by_operator(None))
     click.echo(json.dumps({"paused": False}) if as_json else "People can sign in again.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.display_text import is_displayable
 from oauth_core.policy.decision import Isolated
 from oauth_core.store.copies import NotEverywhereError
@@ -16,8 +16,8 @@ from oauth_core.store.records.disabled_services import DisabledServiceStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
+    operator_audit,
     operator_group,
-    record,
     show_table,
     shown_time,
     with_redis,
@@ -96,7 +96,7 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
             missing.append(str(error))
 
     with_redis(settings, run, must_last=True)
-    record(AuditEvent(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name))
+    operator_audit().record(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name)
     if missing:
         raise click.ClickException(
             f"{name} is isolated, but {missing[0]}. Give the command again when they are back."
@@ -119,7 +119,7 @@ def restore(settings: WebSettings, name: str, *, as_json: bool) -> None:
         raise click.ClickException(f"{name} may still be isolated: {error}. Give the command again.") from None
     if not was_out:
         raise click.ClickException("that service is not isolated")
-    record(AuditEvent(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name))
+    operator_audit().record(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name)
     if as_json:
         click.echo(json.dumps({"name": name, "isolated": False}))
     else:

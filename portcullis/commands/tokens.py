@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
@@ -25,8 +25,8 @@ from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     grant_store,
+    operator_audit,
     operator_group,
-    record,
     show_table,
     shown_time,
     why,
@@ -140,17 +140,11 @@ def revoke(
 
     if not with_redis(settings, run, must_last=True):
         raise click.ClickException("it does not live")
-    user = named.grant.user if named.grant else None
-    record(
-        AuditEvent(
-            EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED,
-            reason=by_operator(reason),
-            client_id=named.grant.client_id if named.grant else None,
-            user=user.login if user else None,
-            user_id=user.github_id if user else None,
-            grant_id=named.grant.grant_id if named.grant else None,
-            jti=named.jti,
-        )
+    operator_audit().record(
+        EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED,
+        reason=by_operator(reason),
+        grant=named.grant,
+        jti=named.jti,
     )
     what = "grant" if named.jti is None else "token"
     if as_json:
@@ -171,7 +165,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
             return Ended((), error.count, str(error))
 
     ended = with_redis(settings, run, must_last=True)
-    record(AuditEvent(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason)))
+    operator_audit().record(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason))
     ended.check()
     count = ended.count
     click.echo(json.dumps({"revoked": "all", "grants_ended": count}) if as_json else f"{count} grants ended.")

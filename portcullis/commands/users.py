@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import EventKind
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Block, User
 from oauth_core.policy.eligibility import check_user
@@ -23,8 +22,8 @@ from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     grant_store,
+    operator_audit,
     operator_group,
-    record,
     show_table,
     shown_time,
     why,
@@ -236,21 +235,9 @@ async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str
 
 def _conclude(kind: EventKind, who: User, ended: Ended, reason: str | None, *, as_json: bool) -> None:
     """Record and print what was done. Raises `ClickException` when that is not everything."""
-    event = AuditEvent(kind, reason=by_operator(reason), user=who.login or None, user_id=who.github_id)
-    record(
-        event,
-        *(
-            replace(
-                event,
-                kind=EventKind.GRANT_REVOKED,
-                user=grant.user.login if grant.user else None,
-                user_id=grant.user.github_id if grant.user else None,
-                client_id=grant.client_id,
-                grant_id=grant.grant_id,
-            )
-            for grant in ended.grants
-        ),
-    )
+    operator_audit().record(kind, reason=by_operator(reason), user=who)
+    for grant in ended.grants:
+        operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
     ended.check()
     if as_json:
         click.echo(json.dumps({"id": who.github_id, "login": who.login or None, "grants_ended": ended.count}))

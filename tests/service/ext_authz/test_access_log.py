@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_authz.decision.access_log import LONGEST_LOGGED, WRITE_EVERY, AccessLog
+from ext_authz.decision.access_log import WRITE_EVERY, AccessLog
 from ext_authz.decision.envoy_messages import IncomingRequest
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
 from oauth_core.model import Service
 from oauth_core.policy.decision import DenyReason
 from oauth_core.process import logs

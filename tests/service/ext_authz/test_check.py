@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ext_authz.decision.access_log import LONGEST_LOGGED
 from ext_authz.decision.check import Authorizer
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.key_cache import KeyCache
 from ext_authz.decision.resolver import ContextResolver, TokenStatusSource
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
 from oauth_core.model import Service
 from oauth_core.policy.decision import DenyReason, Isolated, ServiceStatus, TokenStatus
 from oauth_core.policy.rbac import RbacPolicy

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.resolver import MOST_WAITING
+from oauth_core.audit import AuditRecorder
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.settings import EnvoySettings
@@ -146,7 +147,10 @@ async def test_user_codes(store: Redis, hostile: int) -> None:
 async def test_documents(store: Redis, hostile: int) -> None:
     rate = RateSettings().rate_of(Limit.DOCUMENT_FETCHES_PER_ADDRESS)
     budgets = FetchBudgets(
-        DocumentStore(store, RECORD_KEY, lifetime=60), RateLimitStore(store), _Silent(), per_address=rate
+        DocumentStore(store, RECORD_KEY, lifetime=60),
+        RateLimitStore(store),
+        AuditRecorder(_Silent()),
+        per_address=rate,
     )
     for number in range(hostile):
         for _ in range(20 if hostile < 1000 else 1):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.audit import AuditEvent, EventKind
+from oauth_core.audit import AuditEvent, AuditRecorder, EventKind
 from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 
@@ -63,7 +63,9 @@ def remove(file: Path) -> None:
 async def followed(file: Path) -> AsyncIterator[tuple[SettingsWatcher[GatewaySettings], Recorder]]:
     environ = {CONFIG_VARIABLE: str(file)}
     recorder = Recorder()
-    subject = SettingsWatcher(GatewaySettings, environ, load(GatewaySettings, None, environ), recorder)
+    subject = SettingsWatcher(
+        GatewaySettings, environ, load(GatewaySettings, None, environ), AuditRecorder(recorder)
+    )
     task = asyncio.create_task(subject.follow(recorder.applied.append))
     try:
         yield subject, recorder

@@ -1,0 +1,93 @@
+"""Audit events: one constructor fills in what all of them have in common."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import oauth_core
+from oauth_core.audit import LONGEST_LOGGED, AuditEvent, AuditRecorder, EventKind
+from oauth_core.model import Grant, User
+from tests.unit.forged_tokens import CLAIMS
+
+USER = User(github_id=583231, login="octocat")
+GRANT = Grant("grant-1", "client-1", ("mcp.time",), ("https://time.example/mcp",), 1, 2, user=USER)
+
+
+class Kept:
+    """Keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+
+    def record(self, event: AuditEvent) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+def test_a_grant_fills_in_its_id_its_client_and_its_person(kept: Kept) -> None:
+    AuditRecorder(kept).record(EventKind.GRANT_REVOKED, reason="why", grant=GRANT)
+    assert kept.events == [
+        AuditEvent(
+            EventKind.GRANT_REVOKED,
+            reason="why",
+            client_id="client-1",
+            user="octocat",
+            user_id=583231,
+            grant_id="grant-1",
+        )
+    ]
+
+
+def test_claims_fill_in_token_client_and_person(kept: Kept) -> None:
+    AuditRecorder(kept).record(EventKind.ACCESS_DENIED, claims=CLAIMS)
+    (event,) = kept.events
+    assert (event.jti, event.client_id) == (CLAIMS.jti, CLAIMS.client_id)
+    assert (event.user, event.user_id) == (CLAIMS.github_user, CLAIMS.github_id)
+
+
+def test_what_is_given_besides_a_grant_outweighs_it(kept: Kept) -> None:
+    other = User(github_id=7, login="")
+    AuditRecorder(kept).record(EventKind.GRANT_REVOKED, grant=GRANT, client_id="sibling", user=other)
+    (event,) = kept.events
+    assert (event.client_id, event.grant_id, event.user, event.user_id) == ("sibling", "grant-1", None, 7)
+
+
+def test_the_source_is_that_of_the_request_unless_it_is_given(kept: Kept) -> None:
+    recorder = AuditRecorder(kept, origin=lambda: "203.0.113.7")
+    recorder.record(EventKind.CLIENT_REGISTERED)
+    recorder.record(EventKind.CLIENT_REGISTERED, source="198.51.100.1")
+    AuditRecorder(kept).record(EventKind.KEY_CREATED)
+    assert [event.source for event in kept.events] == ["203.0.113.7", "198.51.100.1", None]
+
+
+@pytest.mark.parametrize("field", ["method", "path", "call", "source", "request_id"])
+def test_text_of_a_callers_choice_is_cut(kept: Kept, field: str) -> None:
+    AuditRecorder(kept).record(EventKind.ACCESS_DENIED, **{field: "x" * 5000})  # type: ignore[arg-type]
+    (event,) = kept.events
+    assert getattr(event, field) == "x" * LONGEST_LOGGED
+
+
+def test_events_are_counted_by_kind(kept: Kept) -> None:
+    recorder = AuditRecorder(kept)
+    for kind in (EventKind.KEY_CREATED, EventKind.KEY_RETIRED, EventKind.KEY_CREATED):
+        recorder.record(kind)
+    assert recorder.counts == {EventKind.KEY_CREATED: 2, EventKind.KEY_RETIRED: 1}
+
+
+def test_no_other_code_builds_an_event() -> None:
+    root = Path(oauth_core.__file__).parent.parent
+    builders = {
+        str(path.relative_to(root))
+        for package in ("oauth_core", "oauth_web", "ext_authz", "portcullis")
+        for path in (root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "AuditEvent"
+    }
+    assert builders == {"oauth_core/audit.py"}
