@@ -56,7 +56,7 @@ async def _serve(settings: WebSettings) -> None:
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
     try:
         async with _metrics(settings, deps):
-            await serve(create_app(deps), config, shutdown_trigger=partial(deps.leaving.over, stopping, at_once))
+            await serve(create_app(deps), config, shutdown_trigger=partial(deps.shutdown.over, stopping, at_once))
     finally:
         following.cancel()
 

@@ -48,7 +48,7 @@ def create_app(deps: Deps) -> Quart:
     app.jinja_env.globals["below"] = below
     errors.show_as_json(app)
     security_headers.add_to(app)
-    graceful_shutdown.let_go(app, deps.leaving)
+    graceful_shutdown.close_connections_at_shutdown(app, deps.shutdown)
     checks = MembershipSchedule(deps)
     app.before_serving(deps.clock.start)
     app.before_serving(deps.keys.start)

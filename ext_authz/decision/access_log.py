@@ -81,13 +81,13 @@ class AccessLog:
     def _refused(self, event: AuditEvent) -> None:
         if self._failure is not None and len(self._lines) >= _MOST_WAITING:
             raise self._failure
-        told = "".join(
+        members = "".join(
             f',"{name}":{quoted(value) if isinstance(value, str) else value}'
             for name, value in zip(_NAMES, _values(event), strict=True)
             if value is not None
         )
         self._lines.append(
-            f'{{"event":"{EventKind.ACCESS_DENIED}"{told}{self._end},"timestamp":"{self._now()}"}}\n'
+            f'{{"event":"{EventKind.ACCESS_DENIED}"{members}{self._end},"timestamp":"{self._now()}"}}\n'
         )
         try:
             self.flush()

@@ -192,10 +192,10 @@ def encode_allowed(
         headers.groups: ",".join(map(_group_text, claims.groups)),
         headers.assertion: assertion,
     }
-    told = {name: value for name, value in identity.items() if name and value}
+    present = {name: value for name, value in identity.items() if name and value}
     removed = [AUTHORIZATION]
     # Envoy ignores an empty value, and the caller's own would stay: there it must be removed instead.
-    removed += [name for name in names.guarded if name not in told]
+    removed += [name for name in names.guarded if name not in present]
     # Envoy lower-cases what it removes: an upper-case spelling of our own name would remove what we set.
     removed += [name for name in lookalikes if name.lower() not in names.ours]
     encoded = pb.CheckResponse(
@@ -204,7 +204,7 @@ def encode_allowed(
             # The life comes first, so that its place is found whatever the others say.
             headers=[
                 _overwrite(LIFE, _LIFE_UNSAID.decode()),
-                *(_overwrite(name, value) for name, value in told.items()),
+                *(_overwrite(name, value) for name, value in present.items()),
             ],
             headers_to_remove=removed,
         ),
@@ -266,10 +266,10 @@ def _nobodys_metadata(reason: str, service: str | None) -> bytes:
 
 
 def _metadata(decision: str, reason: str | None, claims: AccessClaims | None, service: str | None) -> Struct:
-    facts = {"decision": decision, "reason": reason, "service": service}
+    texts = {"decision": decision, "reason": reason, "service": service}
     if claims is not None:
-        facts |= {"user": claims.github_user, "user_id": claims.sub, "client_id": claims.client_id}
-    fields = {name: Value(string_value=text) for name, text in facts.items() if text}
+        texts |= {"user": claims.github_user, "user_id": claims.sub, "client_id": claims.client_id}
+    fields = {name: Value(string_value=text) for name, text in texts.items() if text}
     return Struct(fields={METADATA: Value(struct_value=Struct(fields=fields))})
 
 

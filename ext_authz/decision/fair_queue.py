@@ -42,7 +42,7 @@ class FairQueue:
         self._by_length: dict[int, dict[str | None, None]] = {}
         """The sources by how many of theirs wait; of equal ones the first to get there comes first."""
         self._giving: asyncio.Task[None] | None = None
-        self._rest = 0.0
+        self._back_off = 0.0
         self.waiting = 0
 
     async def wait(self, source: str | None) -> bool:
@@ -81,9 +81,9 @@ class FairQueue:
         if after:
             self._by_length.setdefault(after, {})[source] = None
 
-    def rest(self, seconds: float) -> None:
+    def back_off(self, seconds: float) -> None:
         """Leave so much time to others before the next turn."""
-        self._rest += seconds
+        self._back_off += seconds
 
     async def _give(self) -> None:
         try:
@@ -99,8 +99,8 @@ class FairQueue:
                 turn.set_result(True)
                 for _ in range(_ROUNDS):
                     await asyncio.sleep(0)
-                if self._rest >= _LEAST_REST:
-                    seconds, self._rest = min(self._rest, _LONGEST_REST), 0.0
+                if self._back_off >= _LEAST_REST:
+                    seconds, self._back_off = min(self._back_off, _LONGEST_REST), 0.0
                     await asyncio.sleep(seconds)
         finally:
             self._giving = None

@@ -120,7 +120,7 @@ class KeyCache:
         finally:
             self._read_at = self._monotonic()
         if self.is_fresh != was_fresh:
-            self._log.log(*self._news())
+            self._log.log(*self._freshness_event())
 
     def _opened(self, document: str | bytes) -> VerifyingKeys:
         published = self._verifier.open(document)
@@ -130,7 +130,7 @@ class KeyCache:
         self._newest_version = published.version
         return published.keys
 
-    def _news(self) -> tuple[int, str]:
+    def _freshness_event(self) -> tuple[int, str]:
         if self.is_fresh:
             return logging.INFO, "keys.fresh"
         return logging.WARNING, "keys.missing" if self._answered else "keys.unreachable"

@@ -39,7 +39,7 @@ _SCHEMES = frozenset({"bearer", _DPOP})
 MOST_WAITING = 1000
 """Tokens whose signatures wait to be checked: a fifth of a second's work, or a second's if all are forged."""
 
-_REST = 4
+_BACK_OFF = 4
 """The rest after a signature, as a multiple of the time that it took: other checks have four fifths of the time.
 
 There is a rest after every bad signature, and after a good one while callers with known tokens ask. Without such
@@ -82,10 +82,10 @@ class ContextResolver:
         token_status: TokenStatusSource,
         service_status: ServiceStatusSource,
         clock: Callable[[], int],
-        turns: FairQueue | None = None,
+        fair_queue: FairQueue | None = None,
     ) -> None:
-        """`clock` gives whole seconds since the epoch. `turns` are those of signatures to check."""
-        self._turns = turns or FairQueue(MOST_WAITING)
+        """`clock` gives whole seconds since the epoch. `fair_queue` are those of signatures to check."""
+        self._fair_queue = fair_queue or FairQueue(MOST_WAITING)
         self._proofs = Proofs()
         self._services = services
         self._policy = policy
@@ -134,7 +134,7 @@ class ContextResolver:
         is_bound = token.claims.dpop_key is not None and scheme_of(request) == _DPOP
         if is_bound and not _has_only_headers(request, service):
             # Each proof costs a signature, and a caller with such a token can send as many as it likes.
-            if not await self._turns.wait(subject_of_address(request.source)):
+            if not await self._fair_queue.wait(subject_of_address(request.source)):
                 return self._refused_later(request, Unverified.BUSY)
             proof = self._prove(request)
         status = await self._token_status.of(token.claims.jti)
@@ -208,7 +208,7 @@ class ContextResolver:
             verdict = self._look_at(request, self._clock()) if self._keys.is_fresh else Unverified.NO_KEYS
         if verdict is not None:
             return verdict
-        if not await self._turns.wait(subject_of_address(request.source)):
+        if not await self._fair_queue.wait(subject_of_address(request.source)):
             return Unverified.BUSY
         # The keys may have changed while we waited.
         keys = self._keys.current
@@ -226,7 +226,7 @@ class ContextResolver:
             self._hits_before = self._hits
             self._busy_until = now + _BUSY_SECONDS
         if not is_good or now < self._busy_until:
-            self._turns.rest(spent * _REST)
+            self._fair_queue.back_off(spent * _BACK_OFF)
 
     def _look_at(self, request: IncomingRequest, now: int) -> CachedToken | Rejected | Unverified | None:
         """What can be said of the request's token at once; `None` when its signature must be checked first.
@@ -240,7 +240,7 @@ class ContextResolver:
             # What is in the cache was read as below once. So the usual form need not be read again.
             credentials = request.authorization[0]
             if credentials.startswith(_USUAL_SCHEME):
-                cached = self._tokens.recall(credentials[len(_USUAL_SCHEME) :], keys)
+                cached = self._tokens.lookup(credentials[len(_USUAL_SCHEME) :], keys)
                 if cached is not None:
                     fault = fault_of_time(cached.claims, now)
                     return cached if fault is None else Rejected(fault)

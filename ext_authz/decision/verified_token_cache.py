@@ -98,7 +98,7 @@ class VerifiedTokenCache:
     def __len__(self) -> int:
         return len(self._good)
 
-    def recall(self, token: str, keys: VerifyingKeys) -> CachedToken | None:
+    def lookup(self, token: str, keys: VerifyingKeys) -> CachedToken | None:
         """The token, if it was found genuine under these very keys. Its times are for the caller to look at."""
         return self._good.get(token) if keys is self._keys else None
 

@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is."""
-        self._is_leaving = self._is_greeted = self._is_over = self._was_silent = False
+        self._is_draining = self._is_greeted = self._is_over = self._was_silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the server's connection preface (RFC 9113 section 3.4)."""
@@ -108,9 +108,9 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Take no more calls, answer those that are on their way, and end (RFC 9113 section 6.8)."""
-        if self._is_leaving:
+        if self._is_draining:
             return
-        self._is_leaving = True
+        self._is_draining = True
         if not self._is_greeted:
             self.close()
         # The answer to the ping comes after every call that was sent before the peer knew.
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             http2_codec.check_size(payload, len(_GOODBYE))
             if not flags & http2_codec.ACK:
                 self._outgoing.frames.append(http2_codec.frame(http2_codec.PING, http2_codec.ACK, 0, payload))
-            elif payload == _GOODBYE and self._is_leaving and self._streams.takes_more:
+            elif payload == _GOODBYE and self._is_draining and self._streams.takes_more:
                 self._streams.takes_more = False
                 self._part(http2_codec.NO_ERROR)
         else:

@@ -59,5 +59,5 @@ def log(reason: str) -> None:
 
 
 def _of_tls(error: ssl.SSLError) -> str:
-    told = (error.reason or str(error)).upper()
-    return next((why for signs, why in _TLS_REASONS if any(sign in told for sign in signs)), f"TLS: {told}")
+    text = (error.reason or str(error)).upper()
+    return next((why for signs, why in _TLS_REASONS if any(sign in text for sign in signs)), f"TLS: {text}")

@@ -51,8 +51,8 @@ _PARTS_OF_A_HISTOGRAM = ("_bucket", "_count", "_sum")
 
 def labelled(name: str, **labels: str) -> str:
     """`name{label="value"}`. Values are ours: nothing that would need escaping."""
-    spelled = ",".join(f'{label}="{value}"' for label, value in labels.items())
-    return f"{name}{{{spelled}}}"
+    text = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    return f"{name}{{{text}}}"
 
 
 def family_of(sample: str) -> Family:
@@ -68,11 +68,11 @@ def family_of(sample: str) -> Family:
 
 def joined(parts: Iterable[Figures]) -> Figures:
     """The figures of several workers as those of one."""
-    gathered: dict[str, list[float]] = {}
+    samples: dict[str, list[float]] = {}
     for figures in parts:
         for sample, value in figures.items():
-            gathered.setdefault(sample, []).append(value)
-    return {sample: family_of(sample).join(values) for sample, values in gathered.items()}
+            samples.setdefault(sample, []).append(value)
+    return {sample: family_of(sample).join(values) for sample, values in samples.items()}
 
 
 def lasting(figures: Figures) -> Figures:
@@ -90,12 +90,12 @@ def exposition(workers: dict[str, Figures]) -> str:
                 labels = f'worker="{worker}"' + (f",{labels}" if labels else "}")
             shown = f"{name}{{{labels}" if labels else name
             lines[family_of(sample).name].append(f"{shown} {_number(value)}")
-    told = []
+    text = []
     for family in FAMILIES:
         if lines[family.name]:
-            told += [f"# HELP {family.name} {family.meaning}", f"# TYPE {family.name} {family.kind}"]
-            told += lines[family.name]
-    return "\n".join(told) + "\n"
+            text += [f"# HELP {family.name} {family.meaning}", f"# TYPE {family.name} {family.kind}"]
+            text += lines[family.name]
+    return "\n".join(text) + "\n"
 
 
 def _number(value: float) -> str:

@@ -68,22 +68,24 @@ class Meter:
 
     def figures(self) -> Figures:
         """Everything counted so far, by the names that Prometheus knows."""
-        told: Figures = {}
+        figures: Figures = {}
         total = 0
         outcomes = ((ALLOWED, self._allowed), (DENIED, self._denied), (UNAVAILABLE, self._unavailable))
         for outcome, timings in outcomes:
             running = 0
             for edge, count in zip((*EDGES, float("inf")), timings.counts, strict=True):
                 running += count
-                told[labelled("portcullis_check_seconds_bucket", outcome=outcome, le=_spelled(edge))] = running
-            told[labelled("portcullis_check_seconds_count", outcome=outcome)] = running
-            told[labelled("portcullis_check_seconds_sum", outcome=outcome)] = timings.seconds
+                figures[labelled("portcullis_check_seconds_bucket", outcome=outcome, le=_edge_text(edge))] = (
+                    running
+                )
+            figures[labelled("portcullis_check_seconds_count", outcome=outcome)] = running
+            figures[labelled("portcullis_check_seconds_sum", outcome=outcome)] = timings.seconds
             total += running
         for reason, count in self._reasons.items():
-            told[labelled("portcullis_checks_refused_total", reason=reason)] = count
-        told["portcullis_memory_hits_total"] = max(0, total - self.asked)
-        told["portcullis_memory_misses_total"] = self.asked
-        return told
+            figures[labelled("portcullis_checks_refused_total", reason=reason)] = count
+        figures["portcullis_memory_hits_total"] = max(0, total - self.asked)
+        figures["portcullis_memory_misses_total"] = self.asked
+        return figures
 
 
 class Unmetered(Meter):
@@ -98,5 +100,5 @@ class Unmetered(Meter):
         """Do nothing."""
 
 
-def _spelled(edge: float) -> str:
+def _edge_text(edge: float) -> str:
     return "+Inf" if edge == float("inf") else f"{edge:.6f}".rstrip("0").rstrip(".")

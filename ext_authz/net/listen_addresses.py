@@ -53,7 +53,7 @@ class UnixAddress:
 Address = TcpAddress | UnixAddress
 
 
-def spell_out(addresses: Sequence[str], workers: int) -> tuple[str, ...]:
+def distinct(addresses: Sequence[str], workers: int) -> tuple[str, ...]:
     """The distinct addresses on which so many workers listen, in order: what Envoy should balance over."""
     return tuple(dict.fromkeys(_of_worker(addresses, number) for number in range(workers)))
 

@@ -27,11 +27,11 @@ LINK_VARIABLE = "PORTCULLIS_WORKER_LINK"
 READY = b"R"
 BEAT = b"."
 DRAIN = b"D"
-BEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
-class ParentLink:
+class ParentConnection:
     """The worker's end. Belongs to one event loop."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -40,7 +40,7 @@ class ParentLink:
         self._one_at_a_time = asyncio.Lock()
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> ParentLink:
+    def from_environment(cls, environ: Mapping[str, str]) -> ParentConnection:
         """Take the end that the parent left open; from then on this process is killed when its parent dies."""
         if sys.platform == "linux":
             # A frozen event loop would not notice that the other end closed.
@@ -51,13 +51,13 @@ class ParentLink:
         """Say that this worker answers calls."""
         await self._send(READY)
 
-    async def beat(self, figures: Callable[[], Figures] | None = None) -> None:
+    async def send_heartbeats(self, figures: Callable[[], Figures] | None = None) -> None:
         """Give signs of life until cancelled, and tell the figures, if there are any to tell."""
         while True:
             await self._send(BEAT + (json.dumps(figures()).encode() if figures else b""))
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def told_to_drain(self) -> None:
+    async def drain_requested(self) -> None:
         """Return when the parent says so, or is gone."""
         with suppress(ConnectionError):
             await asyncio.get_running_loop().sock_recv(self._end, 1)

@@ -97,16 +97,16 @@ class Supervisor:
             workers=len(self._addresses),
             addresses=[str(address) for address in dict.fromkeys(self._addresses)],
         )
-        keepers = [
+        tasks = [
             asyncio.create_task(self._keep(number, first if number == 0 else None))
             for number in range(len(self._addresses))
         ]
         try:
-            await asyncio.gather(*keepers)
+            await asyncio.gather(*tasks)
         finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _first(self) -> WorkerProcess | None:
         """The first worker alone, to find out whether it works at all; `None` when told to stop meanwhile."""

@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from ext_authz.net.listen_addresses import ListenError
-from ext_authz.process.parent_link import ParentLink
+from ext_authz.process.parent_link import ParentConnection
 from ext_authz.service.server import check_server
 from ext_authz.transports.choice import choose
 from oauth_core.errors import SettingsError
@@ -43,12 +43,12 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
     async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
         transport = choose(settings, server)
         await transport.start(address, settings)
-        link = ParentLink.from_environment(os.environ)
-        await link.ready()
-        beating = asyncio.create_task(link.beat(server.figures))
-        told = asyncio.create_task(link.told_to_drain())
+        parent = ParentConnection.from_environment(os.environ)
+        await parent.ready()
+        heartbeats = asyncio.create_task(parent.send_heartbeats(server.figures))
+        drain = asyncio.create_task(parent.drain_requested())
         try:
-            await asyncio.wait((told, server.failed), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((drain, server.failed), return_when=asyncio.FIRST_COMPLETED)
             log.info("server.draining")
             server.health.drain()
             # Until it is heard of, checks are still sent here: later they would find nobody.
@@ -59,10 +59,10 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
             if server.failed.done():
                 await server.failed
         finally:
-            for task in (beating, told):
+            for task in (heartbeats, drain):
                 task.cancel()
-            await asyncio.gather(beating, told, return_exceptions=True)
-            link.close()
+            await asyncio.gather(heartbeats, drain, return_exceptions=True)
+            parent.close()
     log.info("server.stopped")
 
 

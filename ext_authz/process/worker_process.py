@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ext_authz.process.parent_link import BEAT, BEAT_SECONDS, DRAIN, LINK_VARIABLE, READY
+from ext_authz.process.parent_link import BEAT, DRAIN, HEARTBEAT_SECONDS, LINK_VARIABLE, READY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,8 +109,8 @@ class WorkerProcess:
 
     async def _watch(self, hang_seconds: float) -> None:
         """Kill it when it is silent. Our own ticks are counted: when the whole machine slept, nobody hung."""
-        while self._silent_ticks * BEAT_SECONDS <= hang_seconds:
-            await asyncio.sleep(BEAT_SECONDS)
+        while self._silent_ticks * HEARTBEAT_SECONDS <= hang_seconds:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             self._silent_ticks += 1
         self.hung = True
         with suppress(ProcessLookupError):

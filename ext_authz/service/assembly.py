@@ -49,29 +49,29 @@ class Assembled:
 
     authorizer: Authorizer
     keys: KeyCache
-    view: ClientCache
+    client_cache: ClientCache
     tokens: VerifiedTokenCache
-    turns: FairQueue
+    fair_queue: FairQueue
     meter: Meter
     failed: asyncio.Future[list[Never]]
 
     def figures(self) -> Figures:
         """What was counted so far, and how things stand."""
-        counts = self.view.counts
+        counts = self.client_cache.counts
         return {
             **self.meter.figures(),
             labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
             labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
-            "portcullis_signatures_waiting": self.turns.waiting,
+            "portcullis_signatures_waiting": self.fair_queue.waiting,
             "portcullis_remembered_tokens": len(self.tokens),
             "portcullis_redis_questions_total": counts.misses,
             "portcullis_redis_questions_shared_total": counts.shared,
             "portcullis_redis_questions_refused_total": counts.refused,
-            "portcullis_redis_questions_waiting": self.view.waiting,
+            "portcullis_redis_questions_waiting": self.client_cache.waiting,
             "portcullis_invalidations_total": counts.invalidations,
             "portcullis_links_total": counts.links,
-            "portcullis_link_up": int(self.view.is_linked),
-            "portcullis_staleness_seconds": self.view.staleness,
+            "portcullis_link_up": int(self.client_cache.is_linked),
+            "portcullis_staleness_seconds": self.client_cache.staleness,
             "portcullis_keys_fresh": int(self.keys.is_fresh),
         }
 
@@ -94,7 +94,7 @@ async def assembled(
     except ValueError:
         # Without what was said: it may repeat the address, and that may hold a password.
         raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
-    view = ClientCache(
+    client_cache = ClientCache(
         servers,
         timeout=settings.redis_timeout,
         bound=settings.revocation_bound,
@@ -103,19 +103,19 @@ async def assembled(
         report=_tell_of_link,
     )
     verifier = KeySetVerifier(settings.jwks_verification_key)
-    keys = KeyCache(view.published_keys, verifier, changed=view.published_keys.changed)
-    isolated = DisabledServices(view.isolated_services, bound=settings.revocation_bound)
+    keys = KeyCache(client_cache.published_keys, verifier, changed=client_cache.published_keys.changed)
+    isolated = DisabledServices(client_cache.isolated_services, bound=settings.revocation_bound)
     tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.remembered_tokens)
-    turns = FairQueue(MOST_WAITING)
+    fair_queue = FairQueue(MOST_WAITING)
     resolver = ContextResolver(
         services=ServiceIndex(settings.resolved_services),
         policy=settings.policy,
         keys=keys,
         tokens=tokens,
-        token_status=view,
+        token_status=client_cache,
         service_status=isolated,
         clock=lambda: int(time.time()),
-        turns=turns,
+        fair_queue=fair_queue,
     )
     log = AccessLog(audit, audit_stream(), program="ext_authz")
     responses = AllowResponses(
@@ -140,11 +140,11 @@ async def assembled(
             await isolated.read()
         await report(are_keys_fresh and isolated.is_known)
 
-    forever = (view.keep(), keys.watch(tell), isolated.watch(), policy_file.follow(use))
+    forever = (client_cache.keep(), keys.watch(tell), isolated.watch(), policy_file.follow(use))
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield Assembled(authorizer, keys, view, tokens, turns, meter, failed)
+        yield Assembled(authorizer, keys, client_cache, tokens, fair_queue, meter, failed)
     finally:
         failed.cancel()
         # `failed` is waited for too: an outcome that nothing takes is logged as an error.

@@ -21,7 +21,7 @@ class Binding(NamedTuple):
     dpop_key: str | None = None
 
 
-def spelled(certificate: str | None, dpop_key: str | None) -> dict[str, dict[str, str]]:
+def claims_payload(certificate: str | None, dpop_key: str | None) -> dict[str, dict[str, str]]:
     """The claim `cnf` by its name; nothing for what is not bound."""
     members = {_CERTIFICATE: certificate, _KEY: dpop_key}
     present = {name: value for name, value in members.items() if value is not None}

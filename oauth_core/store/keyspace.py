@@ -101,13 +101,13 @@ cut, the grants of every person, every session, the sessions and the consents of
 of every client.
 """
 
-CUT_LIFETIME = 157_680_000
+CUTOFF_LIFETIME = 157_680_000
 """Seconds that a cut is remembered: longer than a grant lives, which a restored backup may bring back."""
 
 MOST_REMEMBERED = 31_536_000
 """Seconds that a consent is remembered at most (`remembered_consent_lifetime`)."""
 
-UNREDEEMED_CUT_LIFETIME = 3600
+UNREDEEMED_CUTOFF_LIFETIME = 3600
 """Seconds; longer than a code or a device waits between being allowed and becoming a grant."""
 
 ANSWER_CLAIM_LIFETIME = 60
@@ -190,22 +190,22 @@ def block(github_id: int) -> str:
     return f"block:{github_id}"
 
 
-def cut_of_user(github_id: int) -> str:
+def cutoff_of_user(github_id: int) -> str:
     """Key of the second up to which what a person allowed is void."""
     return f"cut:user:{github_id}"
 
 
-def cut_of_client(client_id: str) -> str:
+def cutoff_of_client(client_id: str) -> str:
     """Key of the second up to which what a client was allowed is void."""
     return f"cut:client:{_of_ours(client_id)}"
 
 
-def cut_of_unredeemed(github_id: int, client_id: str) -> str:
+def cutoff_of_unredeemed(github_id: int, client_id: str) -> str:
     """Key of the second up to which what a person allowed a client is void, unless it is a grant already."""
     return f"cut:unredeemed:{github_id}:{_of_ours(client_id)}"
 
 
-def cut_of_clients_of(github_id: int) -> str:
+def cutoff_of_clients_of(github_id: int) -> str:
     """Key of the second up to which what a person allowed any client is void; their sessions are not."""
     return f"cut:clients-of:{github_id}"
 

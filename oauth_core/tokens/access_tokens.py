@@ -58,10 +58,12 @@ class Rejected:
 
 def mint(claims: AccessClaims, key: SigningKey) -> str:
     """Sign `claims` with `key`."""
-    return jwt.encode(spelled(claims), key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid})
+    return jwt.encode(
+        claims_payload(claims), key.private_key, key.algorithm, headers={"typ": TYPE, "kid": key.kid}
+    )
 
 
-def spelled(claims: AccessClaims) -> dict[str, Any]:
+def claims_payload(claims: AccessClaims) -> dict[str, Any]:
     """`claims` by their names in a token. A single audience is a string, several are an array."""
     payload: dict[str, Any] = {
         "iss": claims.iss,
@@ -77,7 +79,7 @@ def spelled(claims: AccessClaims) -> dict[str, Any]:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
     if claims.groups:
         payload["groups"] = list(claims.groups)
-    return payload | confirmation.spelled(claims.certificate, claims.dpop_key)
+    return payload | confirmation.claims_payload(claims.certificate, claims.dpop_key)
 
 
 def type_of(claims: AccessClaims) -> str:

@@ -52,12 +52,12 @@ class _Came(NamedTuple):
 
 @dataclass(eq=False)
 class _Fetch:
-    """A fetch, and the callers that share it. They try in `turn` to keep what came, until one of them has."""
+    """A fetch, and the callers that share it. They try in `lock` to keep what came, until one of them has."""
 
     task: asyncio.Task[_Came]
     sharers: int = 0
     is_kept: bool = False
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class DocumentCache:
@@ -137,7 +137,7 @@ class DocumentCache:
             came = await asyncio.shield(fetch.task)
             # Those who share a fetch take the room in turn until one has it. If the first to ask has used up its
             # quota, only that caller is refused.
-            async with fetch.turn:
+            async with fetch.lock:
                 if not fetch.is_kept:
                     await self._keep(name, came, caller, known=known)
                     fetch.is_kept = True

@@ -16,8 +16,8 @@ from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.policy.permissions import CLIENT_REGISTER
 from oauth_web.guards.rate_limiting import hold_back
-from oauth_web.login.eligibility import NotAdmittedError
-from oauth_web.login.sso import standing_now
+from oauth_web.login.eligibility import NotEligibleError
+from oauth_web.login.sso import current_eligibility
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +48,10 @@ async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
     user = browser.user
     await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
     try:
-        standing = await standing_now(deps, browser)
-    except NotAdmittedError:
+        eligibility = await current_eligibility(deps, browser)
+    except NotEligibleError:
         raise _refused(user) from None
-    if not is_offered(deps, user, standing.groups):
+    if not is_offered(deps, user, eligibility.groups):
         raise _refused(user)
     issued = initial_access_tokens.make(
         now=browser.seen_at,

@@ -15,7 +15,7 @@ from oauth_web.http.cookies import BrowserCookie, without_cookie
 from oauth_web.http.errors import show_as_pages
 from oauth_web.http.responses import query_parameters
 from oauth_web.login import browser_session, completion, membership, redirect, sso
-from oauth_web.login.eligibility import Member, NotAdmittedError, admit
+from oauth_web.login.eligibility import Member, NotEligibleError, check_eligibility
 
 if TYPE_CHECKING:
     from oauth_core.model import User
@@ -61,8 +61,8 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
     asked, allowed_at = sign_in.pending.request, deps.clock()
     try:
         signed_in = await _signed_in(deps, state, parameters)
-        standing = await admit(deps, signed_in)
-    except NotAdmittedError as error:
+        eligibility = await check_eligibility(deps, signed_in)
+    except NotEligibleError as error:
         _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
         await membership.end_everything(deps, error.user, str(error))
         return await completion.declined(deps, asked, f"{error.user.login} may not use this gateway")
@@ -75,11 +75,11 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
         _audit_failure(deps, asked, f"GitHub unavailable: {error}")
         raise completion.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
     _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
-    await membership.update_everything(deps, Member(signed_in.user, standing.groups))
-    answer = await completion.accepted(deps, asked, signed_in.user, standing, allowed_at=allowed_at)
+    await membership.update_everything(deps, Member(signed_in.user, eligibility.groups))
+    answer = await completion.accepted(deps, asked, signed_in.user, eligibility, allowed_at=allowed_at)
     if sign_in.remembers:
         await sso.remember(deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at)
-    await browser_session.begin(deps, signed_in.user, standing, at=allowed_at, answer=answer)
+    await browser_session.begin(deps, signed_in.user, eligibility, at=allowed_at, answer=answer)
     return answer
 
 

@@ -36,8 +36,8 @@ def blueprint(deps: Deps) -> Blueprint:
         `counted_address` is what the limits per address count this request by. `client_documents` says whether
         this process could fetch the document of a well-known client when it last tried.
         """
-        deps.leaving.note_asked()
-        if deps.leaving.has_begun:
+        deps.shutdown.note_asked()
+        if deps.shutdown.has_begun:
             return json_answer({"status": "leaving"}, 503)
         if not await deps.keys.are_published():
             return json_answer({"status": "keys are not published"}, 503)

@@ -39,7 +39,7 @@ def blueprint(deps: Deps) -> Blueprint:
                     {
                         "active": True,
                         "token_type": access_tokens.type_of(claims),
-                        **access_tokens.spelled(claims),
+                        **access_tokens.claims_payload(claims),
                         # A machine client has no user name.
                         **({"username": claims.github_user} if claims.github_user else {}),
                     }
@@ -56,7 +56,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         "scope": scopes.join(grant.scopes),
                         **({"username": grant.user.login} if grant.user else {}),
                         **({"groups": list(grant.groups)} if grant.groups else {}),
-                        **confirmation.spelled(grant.certificate, grant.dpop_key),
+                        **confirmation.claims_payload(grant.certificate, grant.dpop_key),
                     }
                 )
             case _:

@@ -29,23 +29,23 @@ class GracefulShutdown:
         """Somebody asked how we are, so somebody must hear that we leave."""
         self._asked_at = time.monotonic()
 
-    async def over(self, told: asyncio.Event, told_again: asyncio.Event) -> None:
-        """Return when it is time to stop: some while after `told` is set, or as soon as `told_again` is."""
-        await told.wait()
+    async def over(self, asked_to_stop: asyncio.Event, asked_again: asyncio.Event) -> None:
+        """Return when it is time to stop: a while after `asked_to_stop` is set, or as soon as `asked_again` is."""
+        await asked_to_stop.wait()
         self.has_begun = True
         if self._asked_at is None or time.monotonic() - self._asked_at > self._seconds:
             return
         try:
-            await asyncio.wait_for(told_again.wait(), self._seconds)
+            await asyncio.wait_for(asked_again.wait(), self._seconds)
         except TimeoutError:
             return
 
 
-def let_go(app: Quart, leaving: GracefulShutdown) -> None:
+def close_connections_at_shutdown(app: Quart, shutdown: GracefulShutdown) -> None:
     """Have callers of `app` who keep a connection open use it no more, once we leave."""
 
     @app.after_request
     async def close(answer: Response) -> Response:
-        if leaving.has_begun and request.http_version == "1.1":
+        if shutdown.has_begun and request.http_version == "1.1":
             answer.headers["Connection"] = "close"
         return answer

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quart import Response
 
     from oauth_core.model import User
-    from oauth_web.login.eligibility import Standing
+    from oauth_web.login.eligibility import Eligibility
     from oauth_web.runtime.deps import Deps
 
 
@@ -58,7 +58,7 @@ async def current(deps: Deps) -> SignedInBrowser | None:
     return SignedInBrowser(session_hash, session, now, _form_token(secret))
 
 
-async def begin(deps: Deps, user: User, standing: Standing, *, at: int, answer: Response) -> None:
+async def begin(deps: Deps, user: User, eligibility: Eligibility, *, at: int, answer: Response) -> None:
     """Sign `user` in as of second `at`, in the browser that gets `answer`: with a new secret.
 
     The session that it had before ends.
@@ -69,7 +69,7 @@ async def begin(deps: Deps, user: User, standing: Standing, *, at: int, answer: 
     await _end_earlier(deps)
     if not lifetime:
         return
-    session = Session(user, at, at + lifetime, standing.sealed_github_token, standing.groups)
+    session = Session(user, at, at + lifetime, eligibility.sealed_github_token, eligibility.groups)
     _cookie(deps).set_on(answer, await deps.sessions.begin(session))
     deps.audit.record(EventKind.SESSION_STARTED, user=user)
 

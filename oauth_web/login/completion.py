@@ -27,7 +27,7 @@ from oauth_web.http.responses import NO_STORE, redirect_to_client
 
 if TYPE_CHECKING:
     from oauth_core.model import User
-    from oauth_web.login.eligibility import Standing
+    from oauth_web.login.eligibility import Eligibility
     from oauth_web.runtime.deps import Deps
 
 Asked = AuthorizationRequest | DeviceRequest | AccountVisit
@@ -41,8 +41,8 @@ def client_of(asked: Asked) -> str | None:
     return None if isinstance(asked, AccountVisit) else asked.client_id
 
 
-async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, allowed_at: int) -> Response:
-    """`user` agreed, signed in and is admitted, as `standing` says; at `allowed_at` nothing spoke against it.
+async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibility, *, allowed_at: int) -> Response:
+    """`user` agreed, signed in and is admitted, as `eligibility` says; at `allowed_at` nothing spoke against it.
 
     Raises `DisplayedError` when they do so too often.
     """
@@ -54,7 +54,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, 
         case AuthorizationRequest():
             code = await deps.codes.add(
                 AuthorizationCode(
-                    new_identifier(), asked, user, standing.sealed_github_token, standing.groups, allowed_at
+                    new_identifier(), asked, user, eligibility.sealed_github_token, eligibility.groups, allowed_at
                 )
             )
             return redirect_to_client(
@@ -64,7 +64,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, standing: Standing, *, 
             # Looked at again: the code may have expired while the person was at GitHub.
             found = await deps.devices.get(asked.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
-            decision = DeviceDecision(user, standing.sealed_github_token, standing.groups, allowed_at)
+            decision = DeviceDecision(user, eligibility.sealed_github_token, eligibility.groups, allowed_at)
             if expired or not await deps.devices.decide(asked.device_hash, decision):
                 raise DisplayedError(
                     ErrorCode.EXPIRED_TOKEN,

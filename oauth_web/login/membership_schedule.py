@@ -18,9 +18,9 @@ from oauth_core.errors import DisplayedError, StoreUnavailableError
 from oauth_core.store.records.leases import BackOff
 from oauth_web.login import membership
 from oauth_web.login.eligibility import (
-    NotAdmittedError,
+    NotEligibleError,
     asks_github,
-    check_still_admitted,
+    check_still_eligible,
     groups_that_matter,
     logins_that_matter,
 )
@@ -138,8 +138,8 @@ class MembershipSchedule:
         if latest is None or latest.user is None:
             return False
         try:
-            member = await check_still_admitted(self._deps, latest.user, latest.sealed_github_token)
-        except NotAdmittedError as error:
+            member = await check_still_eligible(self._deps, latest.user, latest.sealed_github_token)
+        except NotEligibleError as error:
             tally.ended += await membership.end_everything(self._deps, latest.user, str(error))
         else:
             tally.regrouped += await membership.update_everything(self._deps, member)

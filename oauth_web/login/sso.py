@@ -9,7 +9,7 @@ from oauth_core.errors import DisplayedError
 from oauth_core.flows import consent as consents
 from oauth_core.model import AuthorizationRequest
 from oauth_web.login import browser_session, completion, membership
-from oauth_web.login.eligibility import NotAdmittedError, Standing
+from oauth_web.login.eligibility import Eligibility, NotEligibleError
 
 if TYPE_CHECKING:
     from quart import Response
@@ -26,30 +26,32 @@ async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response
     GitHub being away decides nothing and ends nothing. Raises what `endings` raises.
     """
     try:
-        standing = await standing_now(deps, browser, client_id=completion.client_of(asked))
-    except NotAdmittedError:
+        eligibility = await current_eligibility(deps, browser, client_id=completion.client_of(asked))
+    except NotEligibleError:
         return await completion.declined(deps, asked, f"{browser.user.login} may not use this gateway")
     except DisplayedError as error:
         raise completion.postponed(asked, error.description) from None
-    return await completion.accepted(deps, asked, browser.user, standing, allowed_at=browser.seen_at)
+    return await completion.accepted(deps, asked, browser.user, eligibility, allowed_at=browser.seen_at)
 
 
-async def standing_now(deps: Deps, browser: SignedInBrowser, *, client_id: str | None = None) -> Standing:
+async def current_eligibility(
+    deps: Deps, browser: SignedInBrowser, *, client_id: str | None = None
+) -> Eligibility:
     """What holds of the user of the session at this moment.
 
-    Raises `NotAdmittedError` when they may not be here, and then everything that they hold has ended, and
+    Raises `NotEligibleError` when they may not be here, and then everything that they hold has ended, and
     `DisplayedError` (503) when GitHub cannot say.
     """
     user, kept = browser.user, browser.session.sealed_github_token
     try:
         member = await membership.look_again(deps, user, kept)
-    except NotAdmittedError as error:
+    except NotEligibleError as error:
         await browser_session.end(deps, browser, reason=str(error))
         deps.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client_id, user=user)
         raise
     if (member.user.login, member.groups) != (user.login, browser.session.groups):
         await membership.update_everything(deps, member)
-    return Standing(member.groups, kept)
+    return Eligibility(member.groups, kept)
 
 
 async def need_not_be_asked(

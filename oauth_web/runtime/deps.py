@@ -88,7 +88,7 @@ class Deps:
     github: GitHub
     audit: AuditRecorder
     clock: RedisClock
-    leaving: GracefulShutdown
+    shutdown: GracefulShutdown
 
     async def aclose(self) -> None:
         """Let go of the connections."""
@@ -183,5 +183,5 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
         github=GitHub.from_settings(settings, tls),
         audit=audit,
         clock=clock,
-        leaving=GracefulShutdown(seconds=settings.web_drain_seconds),
+        shutdown=GracefulShutdown(seconds=settings.web_drain_seconds),
     )

@@ -15,7 +15,7 @@ from oauth_core.clients.registration_permissions import ALL
 from oauth_core.display_text import is_displayable
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.store.records.clients import ClientStore
-from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore, Standing
+from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore, StoredToken
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     as_json,
@@ -96,7 +96,7 @@ def invite(
     counts = settings.client_registration == "token" or (machine_scopes and settings.client_registration == "open")
     if not counts:
         click.echo(f"client_registration is {settings.client_registration!r}: tokens do not count now.", err=True)
-    shown = _shown(Standing(issued.token, uses))
+    shown = _shown(StoredToken(issued.token, uses))
     if as_json:
         click.echo(json.dumps({**shown, "initial_access_token": issued.text}))
         return
@@ -208,15 +208,15 @@ def _chosen(named: tuple[str, ...], *, none: bool, default: tuple[str, ...]) -> 
     return () if none else tuple(name for name in ALL if name in named) or default
 
 
-def _shown(standing: Standing) -> dict[str, str | int | None]:
+def _shown(stored: StoredToken) -> dict[str, str | int | None]:
     """A token without anything secret, its hash included."""
-    token = standing.token
+    token = stored.token
     return {
         "token_id": token.token_id,
         "issued": shown_time(token.issued_at),
         "expires": shown_time(token.expires_at),
         "uses": token.uses,
-        "left": standing.left,
+        "left": stored.left,
         "registration_permissions": " ".join(token.registration_permissions),
         "machine_scopes": " ".join(token.machine_scopes) or None,
         "issued_to": token.issued_to.login if token.issued_to else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ext_authz.net.listen_addresses import spell_out
+from ext_authz.net.listen_addresses import distinct
 from oauth_core.net.public_urls import origin_of
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
 from portcullis.github_standin.settings import PREFIX
@@ -187,7 +187,7 @@ def _web(choices: UpOptions, ground: RuntimePaths) -> ChildSpec:
 
 def _authz_sockets(choices: UpOptions, ground: RuntimePaths) -> tuple[Path, ...]:
     """One for each worker, so that Envoy can give them even shares."""
-    addresses = spell_out([f"unix:{ground.authz_socket}"], choices.authz_workers)
+    addresses = distinct([f"unix:{ground.authz_socket}"], choices.authz_workers)
     return tuple(Path(address.removeprefix("unix:")) for address in addresses)
 
 

@@ -10,7 +10,7 @@ import jwt
 
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, generate_key, public_jwks
 from oauth_core.model import AccessClaims
-from oauth_core.tokens.access_tokens import Rejected, TokenFault, mint, spelled, verify
+from oauth_core.tokens.access_tokens import Rejected, TokenFault, claims_payload, mint, verify
 from tests.unit.examples import ISSUER, TIME
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CLAIMS = AccessClaims(
     github_user="octocat",
     github_id=583231,
 )
-PAYLOAD = spelled(CLAIMS)
+PAYLOAD = claims_payload(CLAIMS)
 KEY = generate_key("ES256", now=1)
 KEYS = VerifyingKeys.from_jwks(public_jwks([KEY]))
 TOKEN = mint(CLAIMS, KEY)

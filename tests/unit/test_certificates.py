@@ -53,12 +53,12 @@ def test_what_is_not_one_certificate_is_none(text: str) -> None:
 
 def test_a_token_says_which_certificate_it_is_bound_to_and_is_read_back() -> None:
     bound = claims(certificate=THUMBPRINT)
-    assert access_tokens.spelled(bound)["cnf"] == {"x5t#S256": THUMBPRINT}
+    assert access_tokens.claims_payload(bound)["cnf"] == {"x5t#S256": THUMBPRINT}
     token = access_tokens.mint(bound, KEY)
     assert access_tokens.verify(token, KEYS, issuer=ISSUER, now=bound.iat) == Verified(bound)
-    assert "cnf" not in access_tokens.spelled(claims())
+    assert "cnf" not in access_tokens.claims_payload(claims())
     both = claims(certificate=THUMBPRINT, dpop_key=THUMBPRINT[::-1])
-    assert access_tokens.spelled(both)["cnf"] == {"x5t#S256": THUMBPRINT, "jkt": THUMBPRINT[::-1]}
+    assert access_tokens.claims_payload(both)["cnf"] == {"x5t#S256": THUMBPRINT, "jkt": THUMBPRINT[::-1]}
     assert access_tokens.verify(access_tokens.mint(both, KEY), KEYS, issuer=ISSUER, now=both.iat) == Verified(both)
 
 
@@ -73,7 +73,7 @@ def test_a_token_bound_in_a_way_that_cannot_be_checked_is_refused(
     cnf: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = claims()
-    spelled = access_tokens.spelled(good)
-    monkeypatch.setattr(access_tokens, "spelled", lambda _: spelled | {"cnf": cnf})
+    claims_payload = access_tokens.claims_payload(good)
+    monkeypatch.setattr(access_tokens, "spelled", lambda _: claims_payload | {"cnf": cnf})
     token = access_tokens.mint(good, KEY)
     assert access_tokens.verify(token, KEYS, issuer=ISSUER, now=good.iat) == Rejected(TokenFault.BAD_CLAIMS)

@@ -164,7 +164,7 @@ class ClientCache:
         return TrackedDocument(
             key,
             partial(self._read_directly, key),
-            link=lambda: self._link_for(key),
+            connection=lambda: self._connection_for(key),
             is_trusted=lambda now: self._is_trusted_for(key, now),
             deadline=self._deadline,
             bound=self._bound,
@@ -175,9 +175,9 @@ class ClientCache:
         address, until = self._topology.owner(key)
         return None if address is None or now >= until else self._nodes.get(address)
 
-    def _link_for(self, key: str) -> TrackingConnection | None:
+    def _connection_for(self, key: str) -> TrackingConnection | None:
         node = self._node_for(key, self._clock())
-        return None if node is None else node.link
+        return None if node is None else node.connection
 
     def _is_trusted_for(self, key: str, now: float) -> bool:
         node = self._node_for(key, now)

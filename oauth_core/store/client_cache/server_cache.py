@@ -77,27 +77,27 @@ class ServerCache:
         self._bound = bound
         self._concurrent = concurrent
         self._clock = clock
-        self._view: TokenCache[asyncio.Future[TokenStatus | None]] = TokenCache(
+        self._cache: TokenCache[asyncio.Future[TokenStatus | None]] = TokenCache(
             bound=bound, size=remembered, dead_size=remembered_dead
         )
-        self._link: TrackingConnection | None = None
+        self._connection: TrackingConnection | None = None
         self._under_way = 0
         # An answer that took longer than the bound may not be believed any more.
         self._deadline = min(timeout, bound)
-        self._liveness = RedisTokenStatus(redis, timeout=self._deadline)
+        self._direct = RedisTokenStatus(redis, timeout=self._deadline)
         self._asked_directly: dict[str, asyncio.Task[TokenStatus]] = {}
         self._report = report
         self._changed = changed
 
     @property
-    def link(self) -> TrackingConnection | None:
+    def connection(self) -> TrackingConnection | None:
         """The tracking link of this moment."""
-        return self._link
+        return self._connection
 
     @property
     def trusted_until(self) -> float:
         """Until when what is remembered counts."""
-        return self._view.trusted_until
+        return self._cache.trusted_until
 
     @property
     def waiting(self) -> int:
@@ -105,7 +105,7 @@ class ServerCache:
         return self._under_way
 
     def __len__(self) -> int:
-        return len(self._view)
+        return len(self._cache)
 
     def known(self, jti: str, now: float) -> TokenStatus | None:
         """What may be said of the token `jti` without asking Redis; `None` when it must be asked.
@@ -113,17 +113,17 @@ class ServerCache:
         Nothing may while there is news: a token that was revoked before its caller asks is refused, however busy
         this process is.
         """
-        if self._link is not None and self._link.has_news:
+        if self._connection is not None and self._connection.has_unread:
             return None
-        return self._view.known(jti, now)
+        return self._cache.known(jti, now)
 
     def forget(self) -> None:
         """Forget everything, since ownership may have changed."""
-        self._view.invalidate_all()
+        self._cache.invalidate_all()
 
     async def of(self, jti: str) -> TokenStatus:
         """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
-        if self._link is not None and self._link.has_news:
+        if self._connection is not None and self._connection.has_unread:
             await asyncio.sleep(0)  # it is heard first
         now = self._clock()
         known = self.known(jti, now)
@@ -131,8 +131,8 @@ class ServerCache:
             return known
         try:
             async with asyncio.timeout(self._timeout):
-                if self._link is not None and self._view.is_trusted(now):
-                    answer = await self._ask(self._link, jti, now)
+                if self._connection is not None and self._cache.is_trusted(now):
+                    answer = await self._ask(self._connection, jti, now)
                     if answer is not None:
                         return answer
                 return await self._ask_directly(jti)
@@ -142,74 +142,76 @@ class ServerCache:
     async def keep(self) -> Never:
         """Keep a tracking link, for ever. Without it every check asks Redis, so nothing here is fatal."""
         pause = _RETRY_FIRST
-        is_news = True
+        is_unreported = True
         while True:
-            link = None
+            connection = None
             try:
-                link = await open_tracking_connection(self.redis, self, bound=self._bound, clock=self._clock)
-                self._link = link
+                connection = await open_tracking_connection(self.redis, self, bound=self._bound, clock=self._clock)
+                self._connection = connection
                 self.counts.links += 1
                 self._report(None)
-                is_news, pause = True, _RETRY_FIRST
+                is_unreported, pause = True, _RETRY_FIRST
                 # Whatever was published while there was no link went untold.
                 self._changed(None)
-                await link.run()
+                await connection.run()
             except (RedisError, OSError, TimeoutError) as error:
-                if is_news:
+                if is_unreported:
                     # Not the message, which may repeat an address.
                     self._report(known_cause(error) or type(error).__name__)
-                is_news = False
+                is_unreported = False
             finally:
-                self._link = None
-                self._view.lost()
+                self._connection = None
+                self._cache.lost()
                 self._changed(None)
-                if link is not None:
-                    await link.close()
+                if connection is not None:
+                    await connection.close()
             await rest(pause)
             pause = min(pause * 2, _RETRY_LAST)
 
     def answered(self, sent_at: float) -> None:
         """For the link: a heartbeat was answered."""
-        self._view.answered(sent_at)
+        self._cache.answered(sent_at)
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """For the link: Redis says that these keys, or all, may have changed."""
         self.counts.invalidations += 1
         if keys is None:
-            self._view.invalidate_all()
+            self._cache.invalidate_all()
         for key in keys or ():
             if key.startswith(_TOKEN_PREFIX):
-                self._view.invalidate(key.removeprefix(_TOKEN_PREFIX).decode())
+                self._cache.invalidate(key.removeprefix(_TOKEN_PREFIX).decode())
         self._changed(keys)
 
-    async def _ask(self, link: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
+    async def _ask(self, connection: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
         """Ask on the link, or share a question that is under way. `None` when the link broke or was too slow."""
-        question = self._view.under_way(jti)
+        question = self._cache.under_way(jti)
         if question is None:
             if self._is_full():
                 return TokenStatus.UNKNOWN
-            question = self._view.ask(jti, now, asyncio.get_running_loop().create_future())
-            self._send(link, question)
+            question = self._cache.ask(jti, now, asyncio.get_running_loop().create_future())
+            self._send(connection, question)
         else:
             self.counts.shared += 1
         # Shielded: a caller that gives up must not take the others' answer along.
         return await asyncio.shield(question.waiter)
 
-    def _send(self, link: TrackingConnection, question: Question[asyncio.Future[TokenStatus | None]]) -> None:
-        def tell(liveness: TokenStatus | None) -> None:
+    def _send(
+        self, connection: TrackingConnection, question: Question[asyncio.Future[TokenStatus | None]]
+    ) -> None:
+        def resolve(status: TokenStatus | None) -> None:
             self._under_way -= 1
-            question.waiter.set_result(liveness)
+            question.waiter.set_result(status)
 
         def answered(milliseconds: object) -> None:
             if isinstance(milliseconds, int):
-                tell(self._view.learn(question, milliseconds, self._clock()))
+                resolve(self._cache.learn(question, milliseconds, self._clock()))
             else:  # an error, for instance that a failover is under way
-                self._view.withdraw(question)
-                tell(None)
+                self._cache.withdraw(question)
+                resolve(None)
 
         self._under_way += 1
         self.counts.misses += 1
-        link.send("PTTL", keyspace.token(question.jti), on_answer=answered, on_lost=lambda: tell(None))
+        connection.send("PTTL", keyspace.token(question.jti), on_answer=answered, on_lost=lambda: resolve(None))
 
     async def _ask_directly(self, jti: str) -> TokenStatus:
         asking = self._asked_directly.get(jti)
@@ -218,7 +220,7 @@ class ServerCache:
                 return TokenStatus.UNKNOWN
             self._under_way += 1
             self.counts.misses += 1
-            asking = asyncio.create_task(self._liveness.of(jti))
+            asking = asyncio.create_task(self._direct.of(jti))
             self._asked_directly[jti] = asking
             asking.add_done_callback(lambda _: self._direct_done(jti))
         else:

@@ -28,53 +28,54 @@ class TrackedDocument:
         key: str,
         read_directly: Callable[[], Awaitable[str | bytes | None]],
         *,
-        link: Callable[[], TrackingConnection | None],
+        connection: Callable[[], TrackingConnection | None],
         is_trusted: Callable[[float], bool],
         deadline: float,
         bound: float,
         clock: Callable[[], float],
     ) -> None:
-        """`read_directly` asks without a link; `link` is that of this moment, `is_trusted` whether it counts at a
-        time, in seconds of `clock`.
+        """`read_directly` reads without the tracking connection. `connection` returns the present one, or `None`.
+
+        `is_trusted` returns whether the cache is trusted at a time, in seconds of `clock`.
         """
         self.key = key.encode()
         self._key = key
         self._read_directly = read_directly
-        self._link = link
+        self._connection = connection
         self._is_trusted = is_trusted
         self._deadline = deadline
         self._bound = bound
         self._clock = clock
         self._good_until = _NEVER
-        self._tells = False
-        self._news = 0
+        self._is_tracked = False
+        self._changes = 0
 
     @property
     def is_current(self) -> bool:
         """Whether what was read last may still be used."""
         now = self._clock()
-        return now < self._good_until or (self._tells and self._is_trusted(now))
+        return now < self._good_until or (self._is_tracked and self._is_trusted(now))
 
     def may_have_changed(self) -> None:
         """Redis tells of a change, or could not have told of one."""
-        self._tells = False
-        self._news += 1
+        self._is_tracked = False
+        self._changes += 1
 
     async def read(self) -> str | bytes | None:
         """The document, or `None` when there is none.
 
         Raises `StoreUnavailableError`, and `ValueError` when what is there is not text.
         """
-        link, news, sent_at = self._link(), self._news, self._clock()
-        document = await (self._read_directly() if link is None else self._read_over(link))
-        if link is not None and self._link() is not link:
+        connection, changes, sent_at = self._connection(), self._changes, self._clock()
+        document = await (self._read_directly() if connection is None else self._read_over(connection))
+        if connection is not None and self._connection() is not connection:
             # It was lost, or its server is not the one that counts any more.
             raise StoreUnavailableError("the tracking link was lost")
         self._good_until = sent_at + self._bound
-        self._tells = link is not None and news == self._news
+        self._is_tracked = connection is not None and changes == self._changes
         return document
 
-    async def _read_over(self, link: TrackingConnection) -> bytes | None:
+    async def _read_over(self, connection: TrackingConnection) -> bytes | None:
         document: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
         def answered(value: object) -> None:
@@ -89,7 +90,7 @@ class TrackedDocument:
             if not document.done():
                 document.set_exception(StoreUnavailableError("the tracking link was lost"))
 
-        link.send("GET", self._key, on_answer=answered, on_lost=lost)
+        connection.send("GET", self._key, on_answer=answered, on_lost=lost)
         try:
             async with asyncio.timeout(self._deadline):
                 return await document

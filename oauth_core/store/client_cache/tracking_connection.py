@@ -66,7 +66,7 @@ class TrackingConnection:
         self._is_over = False
 
     @property
-    def has_news(self) -> bool:
+    def has_unread(self) -> bool:
         """Whether Redis has said something that was received, and not heard by the listener yet.
 
         The event loop hands out all that has come before the task here has its turn.
@@ -89,7 +89,7 @@ class TrackingConnection:
     async def run(self) -> Never:
         """Carry until the link is lost. Raises a `RedisError` or `OSError` that says why."""
         # No task group: before Python 3.13 one that is told to stop while an error ends it forgets the former.
-        tasks = [asyncio.create_task(work) for work in (self._read(), self._write(), self._beat())]
+        tasks = [asyncio.create_task(work) for work in (self._read(), self._write(), self._send_heartbeats())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -132,7 +132,7 @@ class TrackingConnection:
                 raise RedisConnectionError("the connection is closed")
             await self._connection.send_packed_command(packed, check_health=False)
 
-    async def _beat(self) -> Never:
+    async def _send_heartbeats(self) -> Never:
         while True:
             now = self._clock()
             if self._unanswered and now - self._unanswered[0].sent_at > self._bound:

@@ -99,7 +99,7 @@ class ClientStore:
         async with guarded():
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
-    async def let_go(self, client_id: str, grant: Grant) -> None:
+    async def close_connections_at_shutdown(self, client_id: str, grant: Grant) -> None:
         """Let the client end without regard to `grant`, which another client uses from now on."""
         await self._lives.settle(client_id, ended=grant.grant_id)
 

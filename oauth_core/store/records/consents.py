@@ -43,7 +43,7 @@ class ConsentStore:
         async with guarded():
             text = await cast("Awaitable[str | None]", self._redis.hget(place, field))
         consent = _CONSENT.load(text, self._key, place_in(place, field))
-        return None if consent is None or await self._is_cut_off(github_id, consent) else consent
+        return None if consent is None or await self._is_revoked(github_id, consent) else consent
 
     async def keep(self, github_id: int, consent: RememberedConsent) -> None:
         """Keep `consent` in the place of what that client was allowed before."""
@@ -53,10 +53,10 @@ class ConsentStore:
         async with guarded():
             await self._keep([place], [field, record, lifetime])
         # Whoever took everything back meanwhile may have looked before this was there.
-        if await self._is_cut_off(github_id, consent):
+        if await self._is_revoked(github_id, consent):
             await self.forget(github_id, consent.client_id)
 
-    async def _is_cut_off(self, github_id: int, consent: RememberedConsent) -> bool:
+    async def _is_revoked(self, github_id: int, consent: RememberedConsent) -> bool:
         """Also one that a restored backup brought back after it was taken away."""
         return await revocation_cutoffs.reach(
             self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id

@@ -42,7 +42,7 @@ return left == 1 and {1, lives} or {1, 0}
 
 
 @dataclass(frozen=True)
-class Standing:
+class StoredToken:
     """A token that lives, good for `left` more registrations."""
 
     token: InitialAccessToken
@@ -68,28 +68,28 @@ class InitialAccessTokenStore:
     async def presented(self, text: str, *, now: int) -> InitialAccessToken | None:
         """The token that `text` is, if it lives. That is no use of it yet."""
         token_id = initial_access_tokens.id_of(text)
-        standing = None if token_id is None else await self.get(token_id)
-        token = standing.token if standing else None
+        stored = None if token_id is None else await self.get(token_id)
+        token = stored.token if stored else None
         return token if initial_access_tokens.proves(text, token, now=now) else None
 
     async def use(self, token_id: str) -> bool:
         """Use a token once; answers whether there was a use left."""
-        standing = await self.get(token_id)
-        if standing is None:
+        stored = await self.get(token_id)
+        if stored is None:
             return False
         async with guarded():
-            used, lives = await self._use([keyspace.initial_access_token(token_id)], [standing.token.uses])
+            used, lives = await self._use([keyspace.initial_access_token(token_id)], [stored.token.uses])
         if lives > 0:
             await tombstones.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
         return bool(used)
 
-    async def get(self, token_id: str) -> Standing | None:
+    async def get(self, token_id: str) -> StoredToken | None:
         """The token with this id, if it lives."""
         if not is_identifier(token_id):
             return None
         return await self._at(keyspace.initial_access_token(token_id))
 
-    async def all(self) -> list[Standing]:
+    async def all(self) -> list[StoredToken]:
         """Every token that lives, oldest first. It reads them one by one."""
         async with guarded():
             keys = {
@@ -97,8 +97,8 @@ class InitialAccessTokenStore:
             }
         found = [await self._at(key) for key in keys]
         return sorted(
-            (standing for standing in found if standing is not None),
-            key=lambda standing: (standing.token.issued_at, standing.token.token_id),
+            (stored for stored in found if stored is not None),
+            key=lambda stored: (stored.token.issued_at, stored.token.token_id),
         )
 
     async def revoke(self, token_id: str) -> bool:
@@ -111,13 +111,13 @@ class InitialAccessTokenStore:
         place = keyspace.initial_access_token(token_id)
         lives = await tombstones.take_away(self._redis, place)
         await tombstones.note(
-            self._redis, keyspace.ended_invite(token_id), lives=lives or keyspace.CUT_LIFETIME * 1000
+            self._redis, keyspace.ended_invite(token_id), lives=lives or keyspace.CUTOFF_LIFETIME * 1000
         )
         return bool(lives)
 
-    async def _at(self, key: str) -> Standing | None:
+    async def _at(self, key: str) -> StoredToken | None:
         async with guarded():
             found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
         token = _TOKEN.load(found.get("record"), self._key, key)
         # The number beside the record bears no code: another party that writes to Redis could raise it.
-        return None if token is None else Standing(token, min(token.uses, int(found["left"])))
+        return None if token is None else StoredToken(token, min(token.uses, int(found["left"])))

@@ -59,7 +59,7 @@ class Revocation:
         self._redis = redis
         self._grants = grants
 
-    async def is_cut_off(self, grant: Grant, *, allowed_at: int) -> bool:
+    async def is_revoked(self, grant: Grant, *, allowed_at: int) -> bool:
         """Whether `grant`, which a person or an operator allowed at that second, must not be.
 
         Raises `StoreUnavailableError`.
@@ -79,9 +79,9 @@ class Revocation:
             user, client_id = grant.user.github_id, grant.client_id
             # Both first, or the app would come back unasked in between.
             await steps.take("the consent to it", remembered.forget(user, client_id))
-            cut = keyspace.cut_of_unredeemed(user, client_id)
+            cutoff = keyspace.cutoff_of_unredeemed(user, client_id)
             await steps.take(
-                _CUT, revocation_cutoffs.make(self._redis, cut, lifetime=keyspace.UNREDEEMED_CUT_LIFETIME)
+                _CUTOFF, revocation_cutoffs.make(self._redis, cutoff, lifetime=keyspace.UNREDEEMED_CUTOFF_LIFETIME)
             )
         await self._end([grant.grant_id], steps)
         return steps.result()
@@ -90,7 +90,7 @@ class Revocation:
         """Whether a `grant` that begins was allowed before `disconnect`. Raises `StoreUnavailableError`."""
         if grant.user is None:
             return False
-        key = keyspace.cut_of_unredeemed(grant.user.github_id, grant.client_id)
+        key = keyspace.cutoff_of_unredeemed(grant.user.github_id, grant.client_id)
         return await revocation_cutoffs.reach_at(self._redis, key, at=allowed_at)
 
     async def reached_person(self, github_id: int, *, at: int) -> bool:
@@ -112,7 +112,7 @@ class Revocation:
         return await self._end_of_user(github_id, _Steps())
 
     async def _end_of_user(self, github_id: int, steps: _Steps) -> tuple[Grant, ...]:
-        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.cut_of_user(github_id)))
+        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_user(github_id)))
         await steps.take("their sessions", sessions.end_all(self._redis, github_id))
         await steps.take("their consents", consents.forget_person(self._redis, github_id))
         await self._end(await self._of_user(github_id, steps), steps)
@@ -124,7 +124,7 @@ class Revocation:
         The person stays signed in, and is asked about every client again.
         """
         steps = _Steps()
-        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.cut_of_clients_of(github_id)))
+        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_clients_of(github_id)))
         await steps.take("their consents", consents.forget_person(self._redis, github_id))
         await self._end(await self._of_user(github_id, steps), steps)
         return steps.result()
@@ -135,15 +135,15 @@ class Revocation:
         Everybody is asked about it again.
         """
         steps = _Steps()
-        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.cut_of_client(client_id)))
+        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_client(client_id)))
         await steps.take("consents to it", consents.forget_client(self._redis, client_id))
         key = keyspace.client_grants(client_id)
-        noted = await steps.take("the list of its grants", self._noted(key))
-        if noted is None:
-            noted = await self._found(steps, lambda grant: grant.client_id == client_id)
-        await self._end(noted, steps)
-        if noted and not steps.missing:
-            await steps.take("the list of its grants", self._forget_notes(key, noted))
+        indexed = await steps.take("the list of its grants", self._indexed(key))
+        if indexed is None:
+            indexed = await self._found(steps, lambda grant: grant.client_id == client_id)
+        await self._end(indexed, steps)
+        if indexed and not steps.missing:
+            await steps.take("the list of its grants", self._remove_from_index(key, indexed))
         return steps.result()
 
     async def delete_client(
@@ -160,28 +160,28 @@ class Revocation:
         steps = _Steps()
         left = await steps.take("its registration", clients.delete(client_id))
         key = keyspace.client_grants(client_id)
-        noted = await steps.take("the list of its grants", self._noted(key))
-        if noted is None:
-            noted = await self._found(steps, lambda grant: grant.client_id == client_id)
+        indexed = await steps.take("the list of its grants", self._indexed(key))
+        if indexed is None:
+            indexed = await self._found(steps, lambda grant: grant.client_id == client_id)
         # As long as the record, which outlives the grants. Otherwise a stranger who registers clients and deletes
         # them would leave notes for years.
-        lives = left or (keyspace.CUT_LIFETIME * 1000 if noted or left is None else 0)
+        lives = left or (keyspace.CUTOFF_LIFETIME * 1000 if indexed or left is None else 0)
         if finish and is_identifier(client_id):
             lives = lives or self._grants.notes_live
         if lives:
             # A sibling could go on with a grant that does not end now.
-            cut = revocation_cutoffs.make(
-                self._redis, keyspace.cut_of_client(client_id), lifetime=-(-lives // 1000)
+            cutoff = revocation_cutoffs.make(
+                self._redis, keyspace.cutoff_of_client(client_id), lifetime=-(-lives // 1000)
             )
-            await steps.take(_CUT, cut)
-        ended = await self._end(noted, steps)
+            await steps.take(_CUTOFF, cutoff)
+        ended = await self._end(indexed, steps)
         if lives and is_identifier(client_id):  # the client of a document may come again
             note = tombstones.note(
                 self._redis, keyspace.ended_client(client_id), lives=min(lives, self._grants.notes_live)
             )
             await steps.take(_NOTE, note)
         if ended:
-            await steps.take("the list of its grants", self._forget_notes(key, ended))
+            await steps.take("the list of its grants", self._remove_from_index(key, ended))
         return steps.result()
 
     async def of_everybody(self) -> int:
@@ -190,7 +190,7 @@ class Revocation:
         Everybody's sessions end too, and everybody is asked about every client again.
         """
         steps = _Steps()
-        await steps.take(_CUT, revocation_cutoffs.make(self._redis, keyspace.CUT_OF_ALL))
+        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.CUT_OF_ALL))
         # Tokens before all else: they are what may be in the wrong hands.
         await steps.take("some access tokens", self._end_every_token())
         await steps.take("some grants", self._end_every_grant(steps))
@@ -224,9 +224,9 @@ class Revocation:
         return [grant_id for grant_id in grant_ids if await steps.take(f"the grant {grant_id}", end(grant_id))]
 
     async def _of_user(self, github_id: int, steps: _Steps) -> Iterable[str]:
-        noted = await steps.take("the list of their grants", self._noted(keyspace.user_grants(github_id)))
-        if noted is not None:
-            return noted
+        indexed = await steps.take("the list of their grants", self._indexed(keyspace.user_grants(github_id)))
+        if indexed is not None:
+            return indexed
         return await self._found(steps, lambda grant: grant.user is not None and grant.user.github_id == github_id)
 
     async def _found(self, steps: _Steps, is_wanted: Callable[[Grant], bool]) -> list[str]:
@@ -242,16 +242,16 @@ class Revocation:
         await steps.take("some grants", look())
         return found
 
-    async def _noted(self, key: str) -> list[str]:
+    async def _indexed(self, key: str) -> list[str]:
         async with guarded():
             return await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
 
-    async def _forget_notes(self, key: str, noted: Iterable[str]) -> None:
+    async def _remove_from_index(self, key: str, indexed: Iterable[str]) -> None:
         async with guarded():
-            await self._redis.zrem(key, *noted)
+            await self._redis.zrem(key, *indexed)
 
 
-_CUT = "what is on its way (codes, allowed devices), which may still become tokens"
+_CUTOFF = "what is on its way (codes, allowed devices), which may still become tokens"
 _NOTE = "the note that keeps a restored backup from bringing it back"
 
 

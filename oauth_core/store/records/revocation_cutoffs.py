@@ -31,7 +31,7 @@ return 1
 """
 
 
-async def make(redis: Redis, key: str, *, lifetime: int = keyspace.CUT_LIFETIME) -> None:
+async def make(redis: Redis, key: str, *, lifetime: int = keyspace.CUTOFF_LIFETIME) -> None:
     """Void what was allowed up to this second, for `lifetime` seconds. Raises `StoreUnavailableError`.
 
     Redis says which second it is: with a clock that is behind, what was allowed a moment ago would escape.
@@ -54,15 +54,15 @@ async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_i
     """
     async with guarded():
         # One by one: they lie on different nodes.
-        cuts = [await redis.get(key) for key in _keys(github_id, client_id)]
-    return any(cut is not None and at <= int(cut) for cut in cuts)
+        cutoffs = [await redis.get(key) for key in _keys(github_id, client_id)]
+    return any(cutoff is not None and at <= int(cutoff) for cutoff in cutoffs)
 
 
 async def reach_at(redis: Redis, key: str, *, at: int) -> bool:
     """Whether what was allowed `at` that second is void by this very cut. Raises `StoreUnavailableError`."""
     async with guarded():
-        cut = await redis.get(key)
-    return cut is not None and at <= int(cut)
+        cutoff = await redis.get(key)
+    return cutoff is not None and at <= int(cutoff)
 
 
 async def every(redis: Redis) -> Mapping[str, int]:
@@ -70,24 +70,24 @@ async def every(redis: Redis) -> Mapping[str, int]:
     found: dict[str, int] = {}
     async for key in scan(redis, keyspace.ALL_CUTS):
         async with guarded():
-            cut = await redis.get(key)
-        if cut is not None:
-            found[key] = int(cut)
+            cutoff = await redis.get(key)
+        if cutoff is not None:
+            found[key] = int(cutoff)
     return found
 
 
-def reached(cuts: Mapping[str, int], grant: Grant) -> bool:
+def reached(cutoffs: Mapping[str, int], grant: Grant) -> bool:
     """Whether one of these cuts is at the second at which `grant` began, or later."""
     github_id = None if grant.user is None else grant.user.github_id
-    return any(grant.created_at <= cuts.get(key, 0) for key in _keys(github_id, grant.client_id))
+    return any(grant.created_at <= cutoffs.get(key, 0) for key in _keys(github_id, grant.client_id))
 
 
 def _keys(github_id: int | None, client_id: str | None) -> list[str]:
     keys = [keyspace.CUT_OF_ALL]
     if client_id is not None:
-        keys.append(keyspace.cut_of_client(client_id))
+        keys.append(keyspace.cutoff_of_client(client_id))
     if github_id is not None:
-        keys.append(keyspace.cut_of_user(github_id))
+        keys.append(keyspace.cutoff_of_user(github_id))
     if client_id is not None and github_id is not None:
-        keys.append(keyspace.cut_of_clients_of(github_id))
+        keys.append(keyspace.cutoff_of_clients_of(github_id))
     return keys

@@ -34,7 +34,7 @@ return redis.call('EXPIREAT', KEYS[1], longest[2])
 """
 
 # KEYS: the sessions of a person.
-_TAKE_NOTES = """
+_TAKE_INDEX = """
 local noted = redis.call('ZRANGE', KEYS[1], 0, -1)
 redis.call('DEL', KEYS[1])
 return noted
@@ -54,13 +54,13 @@ class SessionStore:
         """Keep a new session and answer the secret for its browser, which was never anybody's before."""
         secret = new_secret()
         session_hash = hash_secret(secret)
-        notes = keyspace.user_sessions(session.user.github_id)
+        index = keyspace.user_sessions(session.user.github_id)
         async with guarded():
-            await self._note([notes], [session_hash, session.expires_at, session.signed_in_at])
+            await self._note([index], [session_hash, session.expires_at, session.signed_in_at])
             lifetime = min(self._idle, session.expires_at - session.signed_in_at)
             place = keyspace.session(session_hash)
             await self._redis.set(place, _SESSION.dump(session, self._key, place), ex=lifetime)
-        if await self._is_cut_off(session):
+        if await self._is_revoked(session):
             await self.end(session_hash, session.user.github_id)
         return secret
 
@@ -70,7 +70,7 @@ class SessionStore:
         async with guarded():
             text = await self._redis.get(key)
         session = _SESSION.load(text, self._key, key)
-        if session is None or now >= session.expires_at or await self._is_cut_off(session):
+        if session is None or now >= session.expires_at or await self._is_revoked(session):
             return None
         async with guarded():
             await self._redis.expire(key, min(self._idle, session.expires_at - now))
@@ -83,7 +83,7 @@ class SessionStore:
             await self._redis.zrem(keyspace.user_sessions(github_id), session_hash)
         return bool(existed)
 
-    async def _is_cut_off(self, session: Session) -> bool:
+    async def _is_revoked(self, session: Session) -> bool:
         return await revocation_cutoffs.reach(
             self._redis, at=session.signed_in_at, github_id=session.user.github_id
         )
@@ -91,10 +91,10 @@ class SessionStore:
 
 async def end_all(redis: Redis, github_id: int) -> int:
     """End every session of a person, in whatever browser. Answers how many were alive."""
-    notes = keyspace.user_sessions(github_id)
+    index = keyspace.user_sessions(github_id)
     async with guarded():
-        noted = cast("list[str]", await redis.register_script(_TAKE_NOTES)([notes], []))
-        return sum([await redis.delete(keyspace.session(session_hash)) for session_hash in noted])
+        indexed = cast("list[str]", await redis.register_script(_TAKE_INDEX)([index], []))
+        return sum([await redis.delete(keyspace.session(session_hash)) for session_hash in indexed])
 
 
 async def end_everybodys(redis: Redis) -> None:

@@ -24,7 +24,7 @@ return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 _NO_END = -1
 
 
-async def note(redis: Redis, key: str, *, lives: int = keyspace.CUT_LIFETIME * 1000) -> None:
+async def note(redis: Redis, key: str, *, lives: int = keyspace.CUTOFF_LIFETIME * 1000) -> None:
     """Note at `key` that something was ended, for `lives` milliseconds. Raises `StoreUnavailableError`."""
     async with guarded():
         await redis.register_script(_NOTE)([key], [lives])
@@ -40,4 +40,4 @@ async def take_away(redis: Redis, key: str) -> int:
         left = int(await redis.pttl(key))
         if not await redis.delete(key):
             return 0
-    return keyspace.CUT_LIFETIME * 1000 if left == _NO_END else max(1, left)
+    return keyspace.CUTOFF_LIFETIME * 1000 if left == _NO_END else max(1, left)

@@ -59,21 +59,21 @@ class ClusterNodes:
         self._clients = Clients(self._following)
         self._bound = bound
         self._clock = clock
-        self._votes = Quorum(bound=bound)
+        self._quorum = Quorum(bound=bound)
 
     def owner(self, key: str) -> tuple[Address | None, float]:
         """See `RedisTopology`."""
-        return self._votes.owner(key_slot(key.encode()))
+        return self._quorum.owner(key_slot(key.encode()))
 
     @property
     def addresses(self) -> frozenset[Address]:
         """See `RedisTopology`."""
-        return self._votes.named
+        return self._quorum.named
 
     @property
     def until(self) -> float:
         """See `RedisTopology`."""
-        return self._votes.until
+        return self._quorum.until
 
     def client(self, address: Address) -> Redis:
         """See `RedisTopology`."""
@@ -84,15 +84,15 @@ class ClusterNodes:
         voters: dict[Address, asyncio.Task[Never]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
-                wanted = self._votes.named
-                if self._clock() >= self._votes.until:
+                wanted = self._quorum.named
+                if self._clock() >= self._quorum.until:
                     # Without an agreement of the primaries, any node may name them.
                     wanted |= await self._introduced()
                 for address in voters.keys() - wanted:
                     voters.pop(address).cancel()
                 for address in wanted - voters.keys():
-                    ask, told = partial(self._ask, address), partial(self._told, changed, address)
-                    asking = keep_asking(ask, told, bound=self._bound, clock=self._clock)
+                    ask, received = partial(self._ask, address), partial(self._received, changed, address)
+                    asking = keep_asking(ask, received, bound=self._bound, clock=self._clock)
                     voters[address] = group.create_task(asking)
                 await asyncio.sleep(self._bound / ASKED_IN_BOUND)
 
@@ -131,6 +131,6 @@ class ClusterNodes:
             )
         )
 
-    def _told(self, changed: Callable[[], None], voter: Address, claim: Claim, sent_at: float) -> None:
-        if self._votes.cast(voter, claim, sent_at):
+    def _received(self, changed: Callable[[], None], voter: Address, claim: Claim, sent_at: float) -> None:
+        if self._quorum.cast(voter, claim, sent_at):
             changed()

@@ -37,7 +37,7 @@ def _table(ranges: tuple[tuple[int, int, Address], ...]) -> dict[int, Address]:
 
 
 @dataclass(frozen=True)
-class _Vote:
+class _Answer:
     claim: Claim
     sent_at: float
 
@@ -53,7 +53,7 @@ class Quorum:
         self._bound = bound
         self._electors = electors
         self._voters = len(electors or ())
-        self._votes: dict[Address, _Vote] = {}
+        self._answers: dict[Address, _Answer] = {}
         self._agreed: dict[int, tuple[Address | None, float]] = {}
 
     def are_at_least(self, voters: int) -> None:
@@ -64,11 +64,11 @@ class Quorum:
 
     def cast(self, voter: Address, claim: Claim, sent_at: float) -> bool:
         """`voter`, asked at `sent_at`, made this claim. Answers whether anybody's claim changed by that."""
-        before = self._votes.get(voter)
-        old = [name for name, vote in self._votes.items() if vote.sent_at + self._bound <= sent_at]
+        before = self._answers.get(voter)
+        old = [name for name, answer in self._answers.items() if answer.sent_at + self._bound <= sent_at]
         for name in old:
-            del self._votes[name]
-        self._votes[voter] = _Vote(claim, sent_at)
+            del self._answers[name]
+        self._answers[voter] = _Answer(claim, sent_at)
         self._agreed.clear()
         return bool(old) or before is None or before.claim != claim
 
@@ -84,15 +84,15 @@ class Quorum:
         """Every primary that an elector names."""
         return frozenset(
             address
-            for name, vote in self._votes.items()
+            for name, answer in self._answers.items()
             if self._electors is None or name in self._electors
-            for address in vote.claim.owners
+            for address in answer.claim.owners
         )
 
     @property
     def until(self) -> float:
         """Until when there is an agreement about every slot that somebody names."""
-        firsts = {first for vote in self._votes.values() for first, _, _ in vote.claim.ranges}
+        firsts = {first for answer in self._answers.values() for first, _, _ in answer.claim.ranges}
         return min((self.owner(first)[1] for first in firsts), default=NEVER)
 
     def _count(self, slot: int) -> tuple[Address | None, float]:
@@ -100,10 +100,10 @@ class Quorum:
         needed = max(len(electors), self._voters) // 2 + 1
         heard: dict[Address, list[float]] = {}
         for voter in electors:
-            vote = self._votes.get(voter)
-            address = None if vote is None else vote.claim.owner(slot)
-            if vote is not None and address is not None:
-                heard.setdefault(address, []).append(vote.sent_at)
+            answer = self._answers.get(voter)
+            address = None if answer is None else answer.claim.owner(slot)
+            if answer is not None and address is not None:
+                heard.setdefault(address, []).append(answer.sent_at)
         for address, times in heard.items():
             if len(times) >= needed:
                 return address, min(sorted(times)[-needed], self._own_word(address, slot)) + self._bound
@@ -111,5 +111,5 @@ class Quorum:
 
     def _own_word(self, address: Address, slot: int) -> float:
         """When the server at `address` last said so of itself; a majority alone may be behind."""
-        vote = self._votes.get(address)
-        return vote.sent_at if vote is not None and vote.claim.owner(slot) == address else NEVER
+        answer = self._answers.get(address)
+        return answer.sent_at if answer is not None and answer.claim.owner(slot) == address else NEVER

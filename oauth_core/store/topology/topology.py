@@ -108,21 +108,21 @@ class Sentinels:
         self._clients = Clients(connect)
         self._bound = bound
         self._clock = clock
-        self._votes = Quorum(bound=bound, electors=frozenset(address for address, _ in sentinels))
+        self._quorum = Quorum(bound=bound, electors=frozenset(address for address, _ in sentinels))
 
     def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
         """See `RedisTopology`."""
-        return self._votes.owner(0)
+        return self._quorum.owner(0)
 
     @property
     def addresses(self) -> frozenset[Address]:
         """See `RedisTopology`."""
-        return self._votes.named
+        return self._quorum.named
 
     @property
     def until(self) -> float:
         """See `RedisTopology`."""
-        return self._votes.owner(0)[1]
+        return self._quorum.owner(0)[1]
 
     def client(self, address: Address) -> Redis:
         """See `RedisTopology`."""
@@ -133,16 +133,18 @@ class Sentinels:
         async with asyncio.TaskGroup() as group:
 
             def keep_asking_at(
-                address: Address, ask: Callable[[], Awaitable[T]], told: Callable[..., None]
+                address: Address, ask: Callable[[], Awaitable[T]], received: Callable[..., None]
             ) -> None:
-                told = partial(told, changed, address)
-                asked[address] = group.create_task(keep_asking(ask, told, bound=self._bound, clock=self._clock))
+                received = partial(received, changed, address)
+                asked[address] = group.create_task(
+                    keep_asking(ask, received, bound=self._bound, clock=self._clock)
+                )
 
             asked: dict[Address, asyncio.Task[Never]] = {}
             for address, sentinel in self._sentinels:
                 keep_asking_at(address, partial(ask_sentinel, sentinel, self._service), self._told)
             while True:
-                wanted = self._votes.named | {address for address, _ in self._sentinels}
+                wanted = self._quorum.named | {address for address, _ in self._sentinels}
                 for address in asked.keys() - wanted:
                     asked.pop(address).cancel()
                 for address in wanted - asked.keys():
@@ -160,14 +162,14 @@ class Sentinels:
     def _told(
         self, changed: Callable[[], None], sentinel: Address, answer: SentinelAnswer, sent_at: float
     ) -> None:
-        self._votes.are_at_least(answer.sentinels)
-        if self._votes.cast(sentinel, _claim(answer.primary), sent_at):
+        self._quorum.are_at_least(answer.sentinels)
+        if self._quorum.cast(sentinel, _claim(answer.primary), sent_at):
             changed()
 
     def _told_by_server(
-        self, changed: Callable[[], None], server: Address, said: Address | None, sent_at: float
+        self, changed: Callable[[], None], server: Address, answered: Address | None, sent_at: float
     ) -> None:
-        if self._votes.cast(server, _claim(said), sent_at):
+        if self._quorum.cast(server, _claim(answered), sent_at):
             changed()
 
 
@@ -198,12 +200,12 @@ class Clients:
 
 async def keep_asking(
     ask: Callable[[], Awaitable[T]],
-    told: Callable[[T, float], None],
+    received: Callable[[T, float], None],
     *,
     bound: float,
     clock: Callable[[], float],
 ) -> Never:
-    """Ask a voter at the pace of the heartbeat, for ever; `told` gets each answer and when it was asked for."""
+    """Ask a voter at each heartbeat until cancelled. `received` gets each answer and the time of its question."""
     while True:
         sent_at = clock()
         try:
@@ -212,5 +214,5 @@ async def keep_asking(
         except (RedisError, OSError, TimeoutError):
             pass  # a voter that is silent has no voice
         else:
-            told(answer, sent_at)
+            received(answer, sent_at)
         await rest(bound / ASKED_IN_BOUND)

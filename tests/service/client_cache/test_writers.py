@@ -112,7 +112,7 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
         assert [client.issued_at for client in await clients.all()] == list(range(20))
         assert await Revocation(redis, grants).of_everybody() == 20
         assert [grant_id async for grant_id in grants.all_ids()] == []
-        assert await Revocation(redis, grants).is_cut_off(made[0], allowed_at=made[0].created_at)
+        assert await Revocation(redis, grants).is_revoked(made[0], allowed_at=made[0].created_at)
 
 
 async def test_a_limit_counts(group: SentinelGroup | ClusterGroup) -> None:

@@ -89,7 +89,7 @@ async def authorizer(
     clock: Callable[[], int] = lambda: int(time.time()),
     isolated: AllOpen | None = None,
     *,
-    turns: FairQueue | None = None,
+    fair_queue: FairQueue | None = None,
 ) -> Authorizer:
     keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
@@ -101,7 +101,7 @@ async def authorizer(
         token_status=liveness or Said(),
         service_status=isolated or AllOpen(),
         clock=clock,
-        turns=turns,
+        fair_queue=fair_queue,
     )
     return Authorizer(resolver, sink)
 
@@ -148,7 +148,7 @@ async def test_a_signature_gives_way_to_others_after_a_forged_one_and_while_know
     key: SigningKey,
 ) -> None:
     turns = Rests()
-    subject = await authorizer(key, Recorder(), Remembers(), turns=turns)
+    subject = await authorizer(key, Recorder(), Remembers(), fair_queue=turns)
     first, second, third = (mint(key, jti=f"jti-{number}") for number in range(3))
     await subject.check(check_request(token=first))
     assert turns.asked == [], "nobody is kept waiting"

@@ -36,5 +36,5 @@ def no_cut_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if "web" in request.fixturenames:
         server: WebServer = request.getfixturevalue("web")
         with contextlib.suppress(RedisError), server.redis.client() as redis:
-            if cuts := redis.keys("cut:*"):
-                redis.delete(*cuts)
+            if cutoffs := redis.keys("cut:*"):
+                redis.delete(*cutoffs)

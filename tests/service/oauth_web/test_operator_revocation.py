@@ -84,7 +84,7 @@ async def test_a_blocked_person_loses_everything_at_once_and_cannot_come_back_un
     assert answer["id"] in {row["id"] for row in operate(web, "users", "list") if row["blocked"]}
     operate(web, "users", "unblock", "blockhead")
     operate(web, "users", "unblock", "blockhead", expect=1)
-    await redis.delete(keyspace.cut_of_user(answer["id"]))  # the second it was made is over
+    await redis.delete(keyspace.cutoff_of_user(answer["id"]))  # the second it was made is over
     async with OAuthClient(web.issuer) as elsewhere:
         _, again = await signed_in(elsewhere, "blockhead")
     assert await lives(redis, again)
@@ -169,7 +169,7 @@ async def test_a_person_is_revoked_although_their_record_cannot_be_read_and_clie
     assert done.returncode == 0, done.stderr
     assert not await lives(redis, tokens)
     assert await redis.ttl(keyspace.client(client_id)) > 800_000
-    await redis.delete(keyspace.cut_of_user(github_id))
+    await redis.delete(keyspace.cutoff_of_user(github_id))
 
 
 @pytest.mark.parametrize("action", ["disconnect-all", "sign-out-everywhere"])
@@ -218,7 +218,7 @@ async def test_a_deletion_that_redis_refuses_in_part_ends_the_rest_and_a_second_
             assert (await client.http.delete(url, headers=registration.management)).status_code == 503
             assert "client deleted" in web.log.read_text()
     assert [await lives(redis, one) for one in tokens] == [True, False]
-    assert await redis.exists(keyspace.cut_of_client(client_id)), "so that a sibling cannot refresh it"
+    assert await redis.exists(keyspace.cutoff_of_client(client_id)), "so that a sibling cannot refresh it"
     assert operate(web, "clients", "delete", client_id)["grants_ended"] == 1
     assert not await lives(redis, tokens[0])
     operate(web, "clients", "delete", client_id, expect=1)
@@ -354,7 +354,7 @@ async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
         assert not any([await lives(redis, answer) for answer in given])
         assert await grants.of_user(github_id) == ()
         await users.unblock(github_id)
-        await redis.delete(keyspace.cut_of_user(github_id))  # the next sign-in may come in the same second
+        await redis.delete(keyspace.cutoff_of_user(github_id))  # the next sign-in may come in the same second
         client_id, tokens = await signed_in(client, "racer")
 
 

@@ -202,16 +202,16 @@ def test_of_two_cuts_the_later_one_stays_with_its_expiry(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
-    later_in_redis, later_in_backup = keyspace.cut_of_user(42), keyspace.cut_of_user(43)
+    later_in_redis, later_in_backup = keyspace.cutoff_of_user(42), keyspace.cutoff_of_user(43)
     redis.set(later_in_redis, 100, ex=10_000)
     redis.set(later_in_backup, 200, ex=90_000)
     portcullis(environment, "backup", str(tmp_path / "backup"))
     redis.set(later_in_redis, 200, ex=90_000)
     redis.set(later_in_backup, 100, ex=10_000)
     portcullis(environment, "restore", "--force", str(tmp_path / "backup"))
-    for cut in (later_in_redis, later_in_backup):
-        assert redis.get(cut) == "200"
-        assert redis.ttl(cut) > 10_000
+    for cutoff in (later_in_redis, later_in_backup):
+        assert redis.get(cutoff) == "200"
+        assert redis.ttl(cutoff) > 10_000
 
 
 def test_a_file_that_is_not_whole_changes_nothing(

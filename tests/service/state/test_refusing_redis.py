@@ -55,8 +55,8 @@ def web(publisher: Publisher) -> Iterator[WebServer]:
 async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
     with web.redis.client() as redis:
         redis.config_set("maxmemory", 0)
-        if cuts := redis.keys("cut:*"):  # what is allowed in the second of a revocation is revoked too
-            redis.delete(*cuts)
+        if cutoffs := redis.keys("cut:*"):  # what is allowed in the second of a revocation is revoked too
+            redis.delete(*cutoffs)
     async with OAuthClient(web.issuer) as client:
         yield client
 

@@ -159,20 +159,20 @@ async def test_what_is_ended_while_a_backup_is_restored_stays_ended(
 ) -> None:
     client_id, tokens = await signed_in(client)
     async with redis_of(web) as (redis, _):
-        await redis.set(keyspace.cut_of_user(USER), 100, ex=10_000)
+        await redis.set(keyspace.cutoff_of_user(USER), 100, ex=10_000)
         await redis.set(keyspace.login("somebody"), "as it was")
         file = backup()
-        await redis.delete(keyspace.client(client_id), keyspace.cut_of_user(USER))
+        await redis.delete(keyspace.client(client_id), keyspace.cutoff_of_user(USER))
         now = []
 
         async def end() -> None:
-            await revocation_cutoffs.make(redis, keyspace.cut_of_user(USER))
-            now.append(await redis.get(keyspace.cut_of_user(USER)))
+            await revocation_cutoffs.make(redis, keyspace.cutoff_of_user(USER))
+            now.append(await redis.get(keyspace.cutoff_of_user(USER)))
             await tombstones.note(redis, keyspace.ended_client(client_id))
             await redis.set(keyspace.login("somebody"), "as an operator agreed")
 
         await restored(web, file, monkeypatch, end)
-        assert [await redis.get(keyspace.cut_of_user(USER))] == now
-        assert await redis.ttl(keyspace.cut_of_user(USER)) > 10_000
+        assert [await redis.get(keyspace.cutoff_of_user(USER))] == now
+        assert await redis.ttl(keyspace.cutoff_of_user(USER)) > 10_000
         assert await redis.get(keyspace.login("somebody")) == "as an operator agreed"
         assert not await redis.exists(keyspace.client(client_id), keyspace.grant(grant_of(tokens)))

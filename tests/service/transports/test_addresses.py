@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.grpc_http2.grpc_frames import is_grpc, seconds_left
-from ext_authz.net.listen_addresses import ListenError, parse, spell_out
+from ext_authz.net.listen_addresses import ListenError, distinct, parse
 from ext_authz.process.cores import usable_cores
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def test_sockets_get_names_of_their_own_and_ports_are_shared(
     addresses: list[str], workers: int, wanted: tuple[str, ...]
 ) -> None:
-    assert spell_out(addresses, workers) == wanted
+    assert distinct(addresses, workers) == wanted
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def test_after_work_that_asks_for_a_rest_others_have_that_time() -> None:
         begun = loop.time()
         for _ in range(4):
             assert await turns.wait(None)
-            turns.rest(0.004)
+            turns.back_off(0.004)
         rested = loop.time() - begun
         assert await turns.wait(None)
-        turns.rest(3600.0)
+        turns.back_off(3600.0)
         begun = loop.time()
         assert await turns.wait(None)
         return rested, loop.time() - begun

@@ -52,7 +52,7 @@ def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[
     first = memory.verify(token, keys, NOW)
     assert not isinstance(first, Rejected)
     assert all(memory.verify(token, keys, NOW) is first for _ in range(100))
-    assert memory.recall(token, keys) is first
+    assert memory.lookup(token, keys) is first
     assert verifications() == 1
 
 
@@ -64,14 +64,14 @@ def test_a_bad_token_that_comes_again_costs_no_signature(
     forged = mint(impostor)
     assert {memory.verify(forged, keys, NOW) for _ in range(100)} == {Rejected(TokenFault.BAD_SIGNATURE)}
     assert verifications() == 1
-    assert memory.recall(forged, keys) is None
+    assert memory.lookup(forged, keys) is None
 
 
 def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
     memory, token, newer = VerifiedTokenCache(issuer=ISSUER, size=10), mint(key), new_key()
     old_ring, new_ring = ring(key), ring(newer)
     assert not isinstance(memory.verify(token, old_ring, NOW), Rejected)
-    assert memory.recall(token, new_ring) is None
+    assert memory.lookup(token, new_ring) is None
     assert memory.verify(token, new_ring, NOW) == Rejected(TokenFault.UNKNOWN_KEY)
     assert memory.verify(mint(newer, iss="https://evil"), new_ring, NOW) == Rejected(TokenFault.WRONG_ISSUER)
 
@@ -100,7 +100,7 @@ def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
     for token in tokens:
         memory.verify(token, keys, NOW)
     assert len(memory) <= 20
-    assert all(memory.recall(token, keys) is not None for token in tokens[-10:])
+    assert all(memory.lookup(token, keys) is not None for token in tokens[-10:])
 
 
 def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None:
