@@ -113,7 +113,7 @@ async def test_garbage_makes_nobody_look_at_its_proof(key: SigningKey, monkeypat
 async def test_proofs_take_turns_with_signatures_and_the_bad_ones_make_others_wait(key: SigningKey) -> None:
     """Whoever has a bound token could send a bad proof with each request."""
     turns = FairQueue(4)
-    subject, token = await authorizer(key, Recorder(), turns=turns), mint(key, dpop_key=thumbprint(OWN))
+    subject, token = await authorizer(key, Recorder(), fair_queue=turns), mint(key, dpop_key=thumbprint(OWN))
     await shown(subject, credentials(token, proof("POST", TIME, token=token)))  # it is known from now on
     bad = check_request(headers=credentials(token, proof("POST", NOTES, token=token)))
     assert not isinstance(subject.check_now(bad), bytes), "a signature is never looked at in between"
