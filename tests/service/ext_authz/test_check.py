@@ -133,7 +133,7 @@ class Rests(FairQueue):
         super().__init__(100)
         self.asked: list[float] = []
 
-    def rest(self, seconds: float) -> None:
+    def back_off(self, seconds: float) -> None:
         self.asked.append(seconds)
 
 

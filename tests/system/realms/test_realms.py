@@ -69,7 +69,7 @@ KEPT_FOR = {
 """Which credentials the keys in Redis are for."""
 
 NO_CREDENTIAL = {
-    *("client_grants", "user_grants", "grant_tokens", "user", "block", "cut_of_user", "cut_of_client", "lease"),
+    *("client_grants", "user_grants", "grant_tokens", "user", "block", "cutoff_of_user", "cut_of_client", "lease"),
     *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
     *(
         "user_sessions",
@@ -77,8 +77,8 @@ NO_CREDENTIAL = {
         "consent_field",
         "stored_by",
         "login",
-        "cut_of_clients_of",
-        "cut_of_unredeemed",
+        "cutoff_of_clients_of",
+        "cutoff_of_unredeemed",
     ),
     *("ended_key", "ended_invite", "ended_grant", "ended_client", "ended_consents", "sibling_grants"),
 }
