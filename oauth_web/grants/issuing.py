@@ -118,7 +118,7 @@ class Issuing:
         if grant.user is not None and await self.users.block_of(grant.user.github_id) is not None:
             await self._end(grant, client, "the user is blocked")
             raise invalid_grant("the user may not use this gateway")
-        if await self.revocation.is_cut_off(
+        if await self.revocation.is_revoked(
             grant, allowed_at=allowed_at
         ) or await self.revocation.is_unredeemed_void(grant, allowed_at=allowed_at):
             await self._end(grant, client, "revoked before it was redeemed")

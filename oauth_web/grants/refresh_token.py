@@ -24,7 +24,7 @@ from oauth_web.grants.issuing import end_grant, invalid_grant
 from oauth_web.grants.token_grant import ContinuedGrant, TokenGrant
 from oauth_web.guards.rate_limiting import hold_back
 from oauth_web.login import membership
-from oauth_web.login.eligibility import NotAdmittedError
+from oauth_web.login.eligibility import NotEligibleError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ class _Refresh:
             raise invalid_grant("the refresh token is not valid")
         if not await may_act_for(self.clients, client, grant.client_id):
             raise invalid_grant("the refresh token is not valid")
-        if await self.revocation.is_cut_off(grant, allowed_at=grant.created_at):
+        if await self.revocation.is_revoked(grant, allowed_at=grant.created_at):
             # A restored backup may bring back what was revoked after it was made.
             await end_grant(self.grants, self.audit, grant.grant_id, client, "revoked before")
             raise invalid_grant("the refresh token is not valid")
@@ -79,13 +79,13 @@ class _Refresh:
         audience = token_requests.narrow_resources(grant.resources, form, self.services)
         scope = token_requests.narrow_scopes(grant.scopes, form, self.services, ignores_unknown=True)
         scope = token_requests.scopes_at(scope, audience, self.services)
-        grant = await self._with_standing(grant, presented)
+        grant = await self._checked_membership(grant, presented)
         successor = await self._successor(client, presented)
         if client.client_id != grant.client_id:
             await self.keep_sibling(client, grant)
         return ContinuedGrant(grant, successor, audience, scope, certificate)
 
-    async def _with_standing(self, grant: Grant, presented: RefreshToken) -> Grant:
+    async def _checked_membership(self, grant: Grant, presented: RefreshToken) -> Grant:
         """The grant with the groups its user is in now. If they may not be here any more, all their grants end.
 
         GitHub is not asked for an older token: it is refused, or its successor was used and checked a moment ago.
@@ -95,7 +95,7 @@ class _Refresh:
             return grant
         try:
             member = await self.look_again(grant.user, grant.sealed_github_token)
-        except NotAdmittedError:
+        except NotEligibleError:
             raise invalid_grant("the user may no longer use this gateway") from None
         if membership.is_as_granted(member, grant):
             return grant
