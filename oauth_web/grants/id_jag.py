@@ -22,7 +22,7 @@ from oauth_web.grants.issuing import invalid_grant
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
-from oauth_web.login.eligibility import NotAdmittedError
+from oauth_web.login.eligibility import NotEligibleError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class _Exchange:
         # What GitHub said when they signed in here outweighs what somebody else says they are called.
         known = await self.users.get(user.github_id)
         user = user if known is None else known.user
-        member = await self._admitted(client, user)
+        member = await self._eligible_member(client, user)
         user = member.user
         # Only now: what fails for another reason may be tried again with the same assertion.
         # No client_id has a space, so a client's own assertions are other names.
@@ -124,11 +124,11 @@ class _Exchange:
             raise invalid_grant(verdict)
         return trusted, verdict
 
-    async def _admitted(self, client: Client, user: User) -> Member:
+    async def _eligible_member(self, client: Client, user: User) -> Member:
         """`user` and their groups, if they may be here. Raises `DisplayedError`, and audits it."""
         try:
             member = await self.look_again(user, None)
-        except NotAdmittedError as error:
+        except NotEligibleError as error:
             self.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client.client_id, user=user)
             raise invalid_grant("the user may not use this gateway") from None
         await self.update_everything(member)

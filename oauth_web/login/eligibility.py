@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MOST_OTHERS = 3
 
 
-class NotAdmittedError(Exception):
+class NotEligibleError(Exception):
     """`user` may not use the gateway. The message is for the audit log."""
 
     def __init__(self, user: User, reason: str) -> None:
@@ -38,7 +38,7 @@ class NotAdmittedError(Exception):
 
 
 @dataclass(frozen=True)
-class Standing:
+class Eligibility:
     """What a sign-in found out: `groups` as in `Grant`, and the GitHub token, sealed, to ask again."""
 
     groups: tuple[str, ...] = ()
@@ -63,8 +63,8 @@ def logins_that_matter(deps: Deps) -> frozenset[str]:
     return logins_among(deps.settings.admission.users) | deps.policy.current.logins_mentioned
 
 
-async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
-    """Let `signed_in` in. Raises `NotAdmittedError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
+async def check_eligibility(deps: Deps, signed_in: SignedIn) -> Eligibility:
+    """Let `signed_in` in. Raises `NotEligibleError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
     user = signed_in.user
     await _check_not_blocked(deps, user)
     await _check_login_is_theirs(deps, user, by_github=True)
@@ -72,9 +72,9 @@ async def admit(deps: Deps, signed_in: SignedIn) -> Standing:
     member = await _member(deps, user, signed_in.token if asked else None)
     await deps.users.remember(KnownUser(user, deps.clock()))
     if not asked:
-        return Standing(member.groups)
+        return Eligibility(member.groups)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
-    return Standing(member.groups, base64.b64encode(sealed).decode())
+    return Eligibility(member.groups, base64.b64encode(sealed).decode())
 
 
 def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) -> bool:
@@ -82,10 +82,10 @@ def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) 
     return sealed_github_token is not None or not asks_github(deps, user)
 
 
-async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
+async def check_still_eligible(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
     """Pass when the user of a grant may still be here; answers what they are called and their groups now.
 
-    Raises `NotAdmittedError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
+    Raises `NotEligibleError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
     must not sign anybody out.
     """
     await _check_not_blocked(deps, user)
@@ -110,11 +110,11 @@ async def check_still_admitted(deps: Deps, user: User, sealed_github_token: str 
     # Somebody whose groups matter and who signed in when they did not has to sign in again: to be in no group may
     # mean to be forbidden less.
     unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
-    raise NotAdmittedError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
+    raise NotEligibleError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
 
 
 async def _check_login_is_theirs(deps: Deps, user: User, *, by_github: bool) -> None:
-    """Pass when no list or role means another account by the login of `user`; else raise `NotAdmittedError`.
+    """Pass when no list or role means another account by the login of `user`; else raise `NotEligibleError`.
 
     GitHub gives a login that became free to the next account that asks for it. So a listed login means the first
     account that was seen under it, until an operator agrees to another. Only what GitHub says counts as seen
@@ -131,7 +131,7 @@ async def _check_login_is_theirs(deps: Deps, user: User, *, by_github: bool) -> 
         f"to agree: portcullis users accept {user.login}#{user.github_id}"
     )
     deps.audit.record(EventKind.LOGIN_CHANGED_HANDS, reason=reason, user=user)
-    raise NotAdmittedError(user, reason)
+    raise NotEligibleError(user, reason)
 
 
 def asks_github(deps: Deps, user: User) -> bool:
@@ -161,15 +161,15 @@ def _unsealed(deps: Deps, user: User, sealed_github_token: str) -> str:
 
 
 async def _check_not_blocked(deps: Deps, user: User) -> None:
-    """Pass when no operator shut `user` out; else raise `NotAdmittedError`."""
+    """Pass when no operator shut `user` out; else raise `NotEligibleError`."""
     if await deps.users.block_of(user.github_id) is not None:
-        raise NotAdmittedError(user, "blocked by the operator")
+        raise NotEligibleError(user, "blocked by the operator")
 
 
 async def _member(deps: Deps, user: User, token: str | None) -> Member:
     """`user` as they are now, who may be here. Without a `token` GitHub is not asked.
 
-    Raises `NotAdmittedError` and what asking GitHub raises.
+    Raises `NotEligibleError` and what asking GitHub raises.
     """
     admission = deps.settings.admission
     groups: frozenset[str] = frozenset()
@@ -181,7 +181,7 @@ async def _member(deps: Deps, user: User, token: str | None) -> Member:
         await _check_login_is_theirs(deps, user, by_github=True)
     if not admission.admits_by_name(user) and not admission.admits_by_group(groups):
         in_none = ", and in none of the organisations and teams" if admission.groups else ""
-        raise NotAdmittedError(user, f"not on the list of allowed users{in_none}")
+        raise NotEligibleError(user, f"not on the list of allowed users{in_none}")
     return Member(user, tuple(sorted(groups)))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
-from oauth_web.login.eligibility import NotAdmittedError, check_still_admitted
+from oauth_web.login.eligibility import NotEligibleError, check_still_eligible
 from oauth_web.runtime import ended_grants
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 async def look_again(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
     """`user` and their groups as they are now. If they may not be here, everything that they hold ends.
 
-    Raises `NotAdmittedError` then, and `DisplayedError` (503) when GitHub cannot be asked, which ends nothing.
+    Raises `NotEligibleError` then, and `DisplayedError` (503) when GitHub cannot be asked, which ends nothing.
     """
     try:
-        return await check_still_admitted(deps, user, sealed_github_token)
-    except NotAdmittedError as error:
+        return await check_still_eligible(deps, user, sealed_github_token)
+    except NotEligibleError as error:
         await end_everything(deps, user, str(error))
         raise
 
