@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from oauth_core.display_text import is_displayable
@@ -26,6 +27,8 @@ _HOST = re.compile(
 )
 _EMPTY_PARTS = re.compile(r"//:?@|:@|:(?:0[0-9]*)?\Z")
 """Of an authority: no user, no password or no port where the sign for one is. Parsers drop these, and zeros."""
+_AFTER_HOST = re.compile(r"(?<=\])[^\]]*\Z|(?<!\[):[^\[\]]*\Z")
+"""From the first colon behind a host, or behind the brackets of an IPv6 address."""
 _CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
 """Of a template, as `completion/complete` names them."""
@@ -69,6 +72,41 @@ def canonical(uri: str) -> str | None:
         after = _after_other(plain)
     form = None if after is None else f"{scheme}:{after}"
     return _DRIVE.sub(_upper, form, count=1) if form is not None and scheme == "file" else form
+
+
+@lru_cache(maxsize=4096)
+def readings_of_host(form: str) -> tuple[str, ...]:
+    """Canonical forms of what a server takes `form` for if it ignores a part of what stands before the path.
+
+    Where the scheme has no host that every parser knows, a server may ignore a user name, a password, a port and
+    the dots at the end of a name: `note://me:x@private.:80/a` is `note://private/a` to it.
+    """
+    scheme, _, rest = form.partition(":")
+    if scheme == "file" or scheme in _WEB_PORTS or not rest.startswith("//"):
+        return ()
+    authority, path = _parted(rest)
+    user, at, place = authority.rpartition("@")
+    host = _AFTER_HOST.sub("", place)
+    users = dict.fromkeys((f"{user}{at}", f"{user.partition(':')[0]}{at}", ""))
+    places = dict.fromkeys((place, host, f"{host.rstrip('.')}{place.removeprefix(host)}", host.rstrip(".")))
+    found = dict.fromkeys(f"{scheme}://{user}{place}{path}" for user in users for place in places)
+    found.pop(form, None)
+    return tuple(found)
+
+
+def names_host(pattern: str, form: str) -> bool:
+    """Whether a rule's `pattern` has the host and the port of `form` in full, and anything for the user."""
+    scheme, _, rest = form.partition(":")
+    if not pattern.startswith(f"{scheme}://") or not rest.startswith("//"):
+        return False
+    named = _parted(pattern.removeprefix(f"{scheme}:"))[0].rpartition("@")[2]
+    return "*" not in named and named == _parted(rest)[0].rpartition("@")[2]
+
+
+def _parted(rest: str) -> tuple[str, str]:
+    """What stands between `//` and the path, and all that follows."""
+    authority = re.split("[/?#]", rest[2:], maxsplit=1)[0]
+    return authority, rest[2 + len(authority) :]
 
 
 def other_forms(form: str) -> tuple[str, ...]:
@@ -168,6 +206,8 @@ def _after_other(rest: str) -> str | None:
         return None
     authority = match["authority"] or ""
     if _CAPITALS.search(authority) or authority in {"//.", "//.."} or _EMPTY_PARTS.search(authority):
+        return None
+    if authority.count("@") > 1:  # some take what stands before the first for the user name, some before the last
         return None
     # Parsers that look a host up compare it in this form.
     if unicodedata.normalize("NFKC", authority) != authority:

@@ -1,9 +1,9 @@
 """Tool rules: which permissions a request to a service needs, by its method and by the name it uses.
 
-Of the rules for one kind of name the most exact decides: a name in full before a glob, a glob with more characters
-before one with fewer, and of equally exact ones all together. What no rule names needs what `otherwise` says, and
-without that nobody may do it. A request that only opens, keeps or ends a session, or asks what there is, needs any
-one permission of the service.
+Of the rules for one kind of name that match, the most exact decides: a rule gives way to a more exact one that
+lies wholly within it, as `get_*` to `get_time`. Rules of which neither lies within the other, as `get_*` and
+`*_secret`, count together. What no rule names needs what `otherwise` says, and without that nobody may do it. A
+request that only opens, keeps or ends a session, or asks what there is, needs any one permission of the service.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oauth_core.policy.mcp_request import LISTEN, Call, NameKind, Session
-from oauth_core.policy.resource_uris import canonical, other_forms
+from oauth_core.policy.resource_uris import canonical, names_host, other_forms, readings_of_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,17 +61,17 @@ def need_of(service: Service, asked: Session | Call) -> Need:
     rules = service.rules
     if rules is None or isinstance(asked, Session):
         return Need(service.permissions, any_is_enough=True)
-    of_method = _most_exact(rules.methods, asked.method)
-    decided = [] if of_method is None else [of_method[1]]
+    of_method = _deciding(rules.methods, asked.method)
+    decided = [_all_of(of_method)] if of_method else []
     if asked.kind is not None and asked.name is not None:
-        decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=of_method is not None)
-    elif asked.kind is None and of_method is None and not _is_open(asked.method):
+        decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=bool(of_method))
+    elif asked.kind is None and not of_method and not _is_open(asked.method):
         if not rules.otherwise and not _OF_NAMES.match(asked.method):
             # No rule is meant for it, so the service answers, if the caller may do everything there.
             return Need(service.permissions)
         decided.append(rules.otherwise)
     for uri in asked.uris:
-        decided += _needs_of_name(rules, NameKind.RESOURCE, uri, has_method_rule=of_method is not None)
+        decided += _needs_of_name(rules, NameKind.RESOURCE, uri, has_method_rule=bool(of_method))
     if asked.names_more:
         decided.append(rules.otherwise)
     if not decided:
@@ -86,15 +86,40 @@ def _needs_of_name(rules: ToolRules, kind: NameKind, name: str, *, has_method_ru
         # A rule for the method speaks for all its names where there is none for names.
         return [] if has_method_rule else [rules.otherwise]
     if kind is not NameKind.RESOURCE:
-        found = _most_exact(of_kind, name)
-        return [rules.otherwise if found is None else found[1]]
+        return [_all_of(_deciding(of_kind, name)) or rules.otherwise]
     form = canonical(name)
-    if form is None:
-        return [()]
-    exactness, needs = _most_exact(of_kind, form) or (_LEAST_EXACT, rules.otherwise)
-    # What some program takes for the same resource may have a rule of its own, and then that counts too.
-    others = [_most_exact(of_kind, other) for other in other_forms(form)]
-    return [needs, *(other[1] for other in others if other is not None and other[0] > exactness)]
+    return [()] if form is None else _needs_of_form(rules, form)
+
+
+def _needs_of_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
+    """What the rules say that the resource with this canonical form needs, whatever program reads its URI."""
+    deciding = _with_other_forms(rules.resources, form)
+    needs = [_all_of(deciding) or rules.otherwise]
+    # A rule that has the host in full was written for it. What is wider than such a rule stays without effect.
+    is_named = any(names_host(rule.pattern, form) for rule in deciding)
+    readings = readings_of_host(form)
+    for reading in readings:
+        found = _with_other_forms(rules.resources, reading)
+        if is_named:
+            needs += [rule.permissions for rule in found if not glob_matches(rule.pattern, form)]
+        else:
+            # However exact the rule for `form` is: a glob in the place of the host must not open another host.
+            needs.append(_all_of(found) or rules.otherwise)
+    if not is_named:
+        # And what a server takes a rule's own host for: `note://private:80/*` guards `note://private/a` too.
+        hosts = ((rule, pattern) for rule in rules.resources for pattern in readings_of_host(rule.pattern))
+        needs += [
+            rule.permissions for rule, host in hosts if any(glob_matches(host, text) for text in (form, *readings))
+        ]
+    return needs
+
+
+def _with_other_forms(rules: Sequence[NameRule], form: str) -> list[NameRule]:
+    """The rules that decide for `form`, and more exact ones for what some program takes for the same resource."""
+    deciding = _deciding(rules, form)
+    least = max((exactness(rule.pattern) for rule in deciding), default=_LEAST_EXACT)
+    others = (rule for other in other_forms(form) for rule in _deciding(rules, other))
+    return list(dict.fromkeys([*deciding, *(rule for rule in others if exactness(rule.pattern) > least)]))
 
 
 def _is_open(method: str) -> bool:
@@ -127,16 +152,21 @@ def _rules_for(rules: ToolRules, kind: NameKind) -> Sequence[NameRule]:
 _LEAST_EXACT = (False, -1)
 
 
-def _most_exact(rules: Sequence[NameRule], name: str) -> tuple[tuple[bool, int], tuple[str, ...]] | None:
-    """How exact the most exact of `rules` for `name` is, and what such rules say; `None` when none is for it."""
+def _deciding(rules: Sequence[NameRule], name: str) -> list[NameRule]:
+    """Those of `rules` for `name` that give way to no other one; empty when none is for it."""
     matching = [rule for rule in rules if glob_matches(rule.pattern, name)]
-    if not matching:
-        return None
-    most = max(exactness(rule.pattern) for rule in matching)
-    needs = [name for rule in matching if exactness(rule.pattern) == most for name in rule.permissions]
-    return most, tuple(dict.fromkeys(needs))
+    return [rule for rule in matching if not any(is_within(other.pattern, rule.pattern) for other in matching)]
+
+
+def _all_of(rules: Sequence[NameRule]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for rule in rules for name in rule.permissions))
+
+
+def is_within(narrow: str, wide: str) -> bool:
+    """Whether `narrow` is more exact than `wide`, which matches every name that `narrow` matches."""
+    return exactness(narrow) > exactness(wide) and glob_matches(wide, narrow)
 
 
 def exactness(pattern: str) -> tuple[bool, int]:
-    """How exact a rule with `pattern` is: of two that match a name, the one with the greater value decides."""
+    """How exact a rule with `pattern` is: a name in full before a glob, more characters before fewer."""
     return "*" not in pattern, len(pattern.replace("*", ""))

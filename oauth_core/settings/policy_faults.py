@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oauth_core.policy.permissions import OWN, RESERVED, implies, matches
 from oauth_core.policy.scopes import of_service
-from oauth_core.policy.tool_rules import exactness, glob_matches
+from oauth_core.policy.tool_rules import is_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,8 +70,9 @@ def _weak_rule_faults(
     """Rules that need less than a more exact one among the names that they match.
 
     A name in a spelling that the more exact rule does not match is decided by the other, so that one must be the
-    stronger. A URI has many spellings: there a rule must need all that each more exact one below it needs. A rule
-    for tools, prompts or methods is at fault when it is clearly the weaker, and so is `otherwise`.
+    stronger. A URI has many spellings: there a rule must need all that each more exact one within it needs, and so
+    must `otherwise`. A rule for tools, prompts or methods is at fault when it is clearly the weaker, and so is
+    `otherwise` for their names. Without `otherwise` everything else is refused, which is the strongest.
     """
     tables = {
         "methods": rules.methods,
@@ -79,28 +81,21 @@ def _weak_rule_faults(
         "resources": rules.resources,
     }
     for kind, table in tables.items():
+        lacking = _missing if kind == "resources" else partial(_clearly_missing, roles=roles)
         for wide in table:
             for narrow in table:
-                if not _is_below(narrow.pattern, wide.pattern):
+                if not is_within(narrow.pattern, wide.pattern):
                     continue
-                if kind == "resources":
-                    missing = [each for each in narrow.permissions if not _covers(wide.permissions, each)]
-                else:
-                    missing = _clearly_missing(wide.permissions, narrow.permissions, roles)
-                if missing:
+                if missing := lacking(wide.permissions, narrow.permissions):
                     text = f"{wide.pattern!r} of service {name} needs less than {narrow.pattern!r}, whose names"
                     text = f"{text} it lets pass in another spelling: let it need {' and '.join(missing)} too"
                     yield ("services", number, "permissions", kind), text
         for narrow in table:
-            missing = _clearly_missing(rules.otherwise, narrow.permissions, roles)
-            if kind != "methods" and missing:
+            missing = lacking(rules.otherwise, narrow.permissions)
+            if kind != "methods" and rules.otherwise and missing:
                 text = f"otherwise of service {name} needs less than {narrow.pattern!r} in {kind}"
                 text = f"{text}: let it need {' and '.join(missing)} too"
                 yield ("services", number, "permissions", "otherwise"), text
-
-
-def _is_below(narrow: str, wide: str) -> bool:
-    return exactness(narrow) > exactness(wide) and glob_matches(wide, narrow)
 
 
 def _covers(needs: Sequence[str], permission: str) -> bool:
@@ -108,9 +103,13 @@ def _covers(needs: Sequence[str], permission: str) -> bool:
     return implies(frozenset(needs), permission)
 
 
+def _missing(wide: Sequence[str], narrow: Sequence[str]) -> list[str]:
+    return [name for name in narrow if not _covers(wide, name)]
+
+
 def _clearly_missing(wide: Sequence[str], narrow: Sequence[str], roles: Sequence[Permissions]) -> list[str]:
     """What `wide` lacks of `narrow`, where all who reach the one reach the other, and not the other way round."""
-    missing = [name for name in narrow if not _covers(wide, name)]
+    missing = _missing(wide, narrow)
     if not wide or not missing:
         return []
     if all(_covers(narrow, name) for name in wide):

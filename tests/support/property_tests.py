@@ -9,4 +9,4 @@ _USUAL = 100
 
 def examples(number: int) -> settings:
     """The loaded profile with `number` examples instead of 100, for what is slow or needs many of them."""
-    return settings(max_examples=number * settings.default.max_examples // _USUAL)
+    return settings(max_examples=number * settings().max_examples // _USUAL)

@@ -378,3 +378,89 @@ def test_a_form_is_bound_to_what_it_came_from(uri: str) -> None:
     if form is not None:
         assert form not in other_forms(form)
         assert form.partition(":")[0] == uri.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("note://public@private/a", "note://private:80/a", "note://private./a", "note://private.:80/a"),
+        *("note://u:p@private/a", "note://u:p@private.:80/a", "note://private:x/a", "note://u%40private/a"),
+        *("note://private%3A80/a", "note://private../a", "note://u@private/a?x", "note://private:80/a#x"),
+        *(
+            "note://private/a",
+            "note:private/a",
+            "note://a@b@private/a",
+            "note://private@b@c/a",
+            "note://@private/a",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "rules", [{"*": READ}, {"note://public*": READ, "note://private*": READ, "note://u*": READ}]
+)
+def test_a_user_a_port_or_a_dot_does_not_take_a_uri_out_of_its_rule(uri: str, rules: dict[str, str]) -> None:
+    found = needs(uri, **rules, **{"note://private/*": SECRET})
+    assert found is None or SECRET in found
+
+
+def test_a_glob_for_many_hosts_opens_none_that_a_stronger_rule_is_for() -> None:
+    for uri in ("note://public-and-much-longer@private/a", "note://public-and-much-longer.@private:1/a"):
+        rules = {"*": READ, "note://public-and-much-longer*": READ, "note://private/*": SECRET}
+        assert SECRET in (needs(uri, **rules) or ())
+        assert SECRET in (needs(uri, **{"note://public*": READ, "*": SECRET}) or ())
+        assert needs(uri, **{"note://public*": READ}) is None, "no rule opens the other host"
+
+
+def test_a_rule_with_a_port_or_a_user_guards_the_host_without_it_too() -> None:
+    for pattern in ("note://private:80/*", "note://me@private/*", "note://private./*"):
+        for uri in ("note://private/a", "note://you@private:81/a", "note://private.:1/a"):
+            assert SECRET in (needs(uri, **{"*": READ, pattern: SECRET}) or ())
+
+
+def test_a_rule_that_names_the_host_in_full_is_not_closed_by_wider_ones() -> None:
+    rules = {"*": SECRET, "db://me@host/*": READ, "db://*@other/*": READ, "db://host:5432/*": READ}
+    for uri in ("db://me@host/x", "db://anybody@other/x", "db://host:5432/x"):
+        assert needs(uri, **rules) == (READ,)
+    assert SECRET in (needs("db://you@host/x", **rules) or ())
+    assert needs("db://me@host/x", **{"db://me@host/*": READ, "db://host/*": SECRET}) == (READ, SECRET)
+
+
+_hosts = st.sampled_from(["a", "b", "ab", "[::1]"])
+_users = st.sampled_from(["", "", "a@", "b@", "a:b@", "x@", "ab:@"])
+_ends = st.sampled_from(["", "", ":80", ":1", ".", ".:80", ":b", ".."])
+_authorities = st.builds("{}{}{}".format, _users, _hosts, _ends)
+_globs = st.sampled_from(
+    ["a", "ab", "b", "a*", "*b", "*", "a@*", "*@b", "b:*", "*.", "x@*", "a@b", "b:80", "[::1]"]
+)
+_tables = st.dictionaries(
+    st.builds("note://{}{}".format, _globs, st.sampled_from(["/*", "/x", "*"])) | st.sampled_from(["*", "note:*"]),
+    st.sampled_from(["mcp.files.p0", "mcp.files.p1", "mcp.files.p2", "mcp.files.p3"]),
+    min_size=1,
+    max_size=5,
+)
+
+
+def hosts_of(authority: str) -> set[str]:
+    """What a server may take for the host, if it ignores the user, the password, the port or the dot."""
+    user, at, place = authority.rpartition("@")
+    host = place if place.startswith("[") and place.endswith("]") else re.sub(r"(?<=[\]a-z.]):.*", "", place)
+    bare = host.rstrip(".")
+    return {
+        f"{who}{where}"
+        for who in (f"{user}{at}", f"{user.partition(':')[0]}{at}", "")
+        for where in (place, host, bare, place.replace(host, bare, 1))
+    }
+
+
+@given(_tables, _authorities)
+def test_every_spelling_of_a_host_needs_what_every_reading_of_it_needs(
+    table: dict[str, str], authority: str
+) -> None:
+    found = needs(f"note://{authority}/x", **table)
+    named = {re.split("[/?#]", rule.removeprefix("note://"))[0].rpartition("@")[2] for rule in table}
+    if found is None or authority.rpartition("@")[2] in named:
+        return  # for a rule that has the host in full see above
+    for host in hosts_of(authority):
+        reading = needs(f"note://{host}/x", **table)
+        assert reading is not None, host
+        assert set(reading) <= set(found), host

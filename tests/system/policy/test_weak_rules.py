@@ -47,6 +47,9 @@ def check(tmp_path: Path, permissions: str, roles: str = "") -> tuple[int, str]:
         ('tools = { "purge" = "mcp.files.write", "*" = "mcp.files.read" }', ROLES),
         ('prompts = { "plan_secret" = "mcp.files.write", "plan_*" = "mcp.files.read" }', ROLES),
         ('tools = { "purge" = "mcp.files.write" }\notherwise = "mcp.files.read"', ROLES),
+        ('resources = { "file:///private/*" = "mcp.files.secret" }\notherwise = "mcp.files.read"', ""),
+        ('resources = { "file:///private/*" = "mcp.files.secret" }\notherwise = "mcp.files.read"', ROLES),
+        ('resources = { "file:///x/*" = "mcp.files.read" }\notherwise = "mcp.files.admin"', ""),
     ],
 )
 def test_a_rule_that_a_stronger_one_could_be_evaded_by_is_a_fault(
@@ -66,7 +69,12 @@ def test_a_rule_that_a_stronger_one_could_be_evaded_by_is_a_fault(
             ROLES,
         ),
         ('resources = { "file:///public/*" = "mcp.files.read", "*" = "mcp.files" }', ""),
-        ('resources = { "file:///public/*" = "mcp.files.read" }\notherwise = "mcp.files.admin"', ""),
+        (
+            'resources = { "file:///x/*" = "mcp.files.read" }\notherwise = ["mcp.files.read", "mcp.files.admin"]',
+            "",
+        ),
+        ('resources = { "file:///public/*" = "mcp.files.read" }\notherwise = "mcp.files"', ""),
+        ('resources = { "file:///public/*" = "mcp.files.read" }', ""),
         ('tools = { "get_*" = "mcp.files.read", "*" = "mcp.files.write" }', ROLES),
         ('tools = { "get_*" = "mcp.files.read", "*" = "mcp.files.write" }', ""),
         ('tools = { "get_*" = "mcp.files.read", "*_secret" = "mcp.files.write" }', ROLES),
