@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from oauth_core.store import keyspace
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.revocation import Revocation
-from tests.service.oauth_web.test_revoke_and_introspect import alive
+from tests.service.oauth_web.issued_tokens import alive
 from tests.support.oauth_client import OAuthClient, Pkce, answered, form_value
 from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import running_web

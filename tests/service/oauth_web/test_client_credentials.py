@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.oauth_web.test_token import assert_refused, claims_of, live_tokens
-from tests.support import forks
+from tests.service.oauth_web.client_commands import clients
+from tests.service.oauth_web.issued_tokens import assert_refused, claims_of, live_tokens
 
 if TYPE_CHECKING:
     import httpx2
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from tests.support.web_process import WebServer
 
 BOTH = ("--scope", "mcp.time", "--scope", "mcp.notes")
-
-
-def clients(web: WebServer, *arguments: str, expect: int = 0) -> Any:
-    """Run the operator's command; answers its JSON, or what it said on standard error."""
-    done = forks.run("portcullis", "clients", *arguments, environment=web.environment)
-    assert done.returncode == expect, done.stderr
-    return json.loads(done.stdout) if "--json" in arguments and expect == 0 else done.stderr + done.stdout
 
 
 def made(web: WebServer, *arguments: str) -> dict[str, Any]:

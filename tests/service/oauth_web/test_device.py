@@ -12,7 +12,7 @@ import pytest
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.grant_types import DEVICE_CODE
 from oauth_core.store.records.devices import ATTEMPTS_OF_A_BROWSER
-from tests.service.oauth_web.test_token import assert_refused, claims_of, live_tokens
+from tests.service.oauth_web.issued_tokens import assert_refused, claims_of, live_tokens
 from tests.support.device_flow import (
     approved,
     at_callback,

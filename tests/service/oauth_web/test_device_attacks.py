@@ -14,7 +14,7 @@ from oauth_core.store.records.devices import (
     FIRST_ATTEMPTS_OF_AN_ADDRESS,
     FURTHER_ATTEMPTS_OF_ALL,
 )
-from tests.service.oauth_web.test_token import assert_refused
+from tests.service.oauth_web.issued_tokens import assert_refused
 from tests.support.device_flow import approved, at_callback, polled, registered, started, typed
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, form_value
 

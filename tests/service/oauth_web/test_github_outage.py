@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tests.service.oauth_web.test_revoke_and_introspect import alive
+from tests.service.oauth_web.issued_tokens import alive
 from tests.support.oauth_client import OAuthClient, Pkce, answered
 from tests.support.programs import until
 from tests.support.web_process import running_web

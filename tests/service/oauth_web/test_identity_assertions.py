@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.oauth_web.test_token import assert_refused, claims_of, live_tokens
+from tests.service.oauth_web.issued_tokens import assert_refused, claims_of, live_tokens
 from tests.support import forks
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.identity_provider import ISSUER as PROVIDER

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from oauth_core.store import keyspace
-from tests.service.oauth_web.test_client_credentials import clients
+from tests.service.oauth_web.client_commands import clients
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.records import change_record
 from tests.support.web_process import another_web

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import RSAAlgorithm
 from mcp.client.auth.extensions.client_credentials import PrivateKeyJWTOAuthProvider, SignedJWTParameters
 
-from tests.service.oauth_web.test_client_credentials import clients
-from tests.service.oauth_web.test_token import assert_refused, claims_of
+from tests.service.oauth_web.client_commands import clients
+from tests.service.oauth_web.issued_tokens import assert_refused, claims_of
 from tests.support.assertions import as_form, jwks, key, signed
 
 if TYPE_CHECKING:

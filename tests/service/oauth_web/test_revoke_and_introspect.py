@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from tests.service.oauth_web.issued_tokens import alive
 from tests.support.oauth_client import OAuthClient, Pkce, Registration
 
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ async def introspect(client: OAuthClient, proof: dict[str, str], token: str) -> 
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
     return document
-
-
-def alive(web: WebServer, access_token: str) -> bool:
-    jti = jwt.decode(access_token, options={"verify_signature": False})["jti"]
-    with web.redis.client() as redis:
-        return bool(redis.exists(f"token:{jti}"))
 
 
 @pytest.mark.requirement("rfc7009:refresh", "rfc7009:cascade")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jwt
 import pytest
 
 from oauth_core.clients import client_assertions
+from tests.service.oauth_web.issued_tokens import assert_refused, claims_of, live_tokens
 from tests.support import assertions
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.web_process import another_web, running_web
@@ -18,29 +19,7 @@ from tests.support.web_process import another_web, running_web
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx2
-
     from tests.support.web_process import WebServer
-
-
-async def claims_of(client: OAuthClient, token: str) -> dict[str, Any]:
-    """The claims, checked by an independent library against the published keys."""
-    keys = jwt.PyJWKSet.from_dict((await client.http.get(f"{client.issuer}/.well-known/jwks.json")).json())
-    claims: dict[str, Any] = jwt.decode(
-        token, keys[jwt.get_unverified_header(token)["kid"]], algorithms=["ES256"], options={"verify_aud": False}
-    )
-    return claims
-
-
-def live_tokens(web: WebServer) -> set[str]:
-    """The ids of the access tokens that are alive."""
-    with web.redis.client() as redis:
-        return {key.removeprefix("token:") for key in redis.keys("token:*")}
-
-
-def assert_refused(answer: httpx2.Response, error: str, status: int = 400) -> None:
-    assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
-    assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.requirement(

@@ -16,7 +16,6 @@ from oauth_core.store.codec import Codec
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance import schema
 from oauth_core.store.maintenance.schema import VERSION
-from oauth_core.store.records import key_ring
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
@@ -24,7 +23,8 @@ from oauth_core.store.records.refresh_rotation import RefreshState
 from oauth_core.store.records.users import UserStore
 from oauth_core.tokens import refresh_tokens
 from portcullis.supervisor import adoption_note
-from tests.service.state.test_backup import CLIENT, GRANT, environment, portcullis, server
+from tests.service.state.commands import portcullis
+from tests.service.state.kept_records import CLIENT, GRANT, older_ring
 from tests.support import forks
 from tests.support.oauth_client import OAuthClient
 from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from tests.support.redis_server import RedisServer
 
-__all__ = ["environment", "server"]
 
 TOKEN = refresh_tokens.first(GRANT.grant_id)
 GITHUB = {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "x"}
@@ -48,15 +47,6 @@ async def redis(server: RedisServer) -> AsyncIterator[Redis]:
     async with Redis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
         await redis.flushall()
         yield redis
-
-
-async def older_ring(redis: Redis, monkeypatch: pytest.MonkeyPatch, master_key: bytes = MASTER_KEY_BYTES) -> None:
-    """A key ring as version 2 wrote it."""
-    await redis.delete(keyspace.KEYRING)
-    with monkeypatch.context() as older:
-        older.setattr(key_ring, "_CONTEXT", key_ring._OLD_CONTEXT)
-        await KeyRingStore(redis, master_key=master_key).open("ES256", now=0)
-    await redis.delete(keyspace.JWKS)
 
 
 async def plain_records(redis: Redis) -> None:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import secrets
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from redis.asyncio import Redis as AsyncRedis
 
-from oauth_core.model import Client, Grant, User
 from oauth_core.store import keyspace
 from oauth_core.store.maintenance import snapshot
 from oauth_core.store.maintenance.schema import VERSION
-from oauth_core.store.records.clients import ClientStore
-from oauth_core.store.records.grants import GrantStore
-from tests.support import forks
-from tests.support.published_keys import MASTER_KEY, RECORD_KEY
-from tests.support.redis_server import RedisServer, running_redis
+from tests.service.state.commands import new_key, portcullis
+from tests.service.state.kept_records import CLIENT, GRANT, everything, populate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,31 +21,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-NOW = int(time.time())
-CLIENT = Client(
-    client_id="c" * 22,
-    issued_at=NOW,
-    registration_token_hash="h",
-    token_endpoint_auth_method="none",
-    redirect_uris=("http://127.0.0.1/callback",),
-    grant_types=("authorization_code",),
-    response_types=("code",),
-)
-GRANT = Grant(
-    grant_id="g" * 22,
-    client_id=CLIENT.client_id,
-    scopes=("mcp.time",),
-    resources=("https://time.example/mcp",),
-    created_at=NOW,
-    expires_at=NOW + 86_400,  # this module is read long before its tests run
-    user=User(42, "octocat"),
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
+    from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -62,54 +30,6 @@ def redis(server: RedisServer) -> Iterator[Redis]:
     with server.client() as redis:
         redis.flushall()
         yield redis
-
-
-@pytest.fixture
-def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
-    config = tmp_path / "portcullis.toml"
-    config.write_text(
-        'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
-    )
-    return {
-        "PORTCULLIS_CONFIG": str(config),
-        "REDIS_URL": server.url(),
-        "REDIS_TIMEOUT": "20",
-        "MASTER_KEY": MASTER_KEY,
-    }
-
-
-def new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def portcullis(environment: dict[str, str], *arguments: str, fails: bool = False) -> str:
-    done = forks.run("portcullis", *arguments, environment=environment)
-    assert (done.returncode != 0) is fails, done.stderr
-    return done.stderr
-
-
-def populate(server: RedisServer) -> None:
-    """A client with a grant, as a gateway would have them; without a key ring."""
-    asyncio.run(_populate(server))
-
-
-async def _populate(server: RedisServer) -> None:
-    async with AsyncRedis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
-        clients, grants = ClientStore(redis, RECORD_KEY, lifetime=5000), GrantStore(redis, RECORD_KEY, grace=10)
-        await clients.add(CLIENT)
-        await clients.remember_grant(GRANT)
-        await grants.create(GRANT, None)
-
-
-def everything(redis: Redis) -> dict[str, Any]:
-    """Every key with its value and the second of its end, as near as a test can tell."""
-    readers: dict[str, Any] = {
-        "string": redis.get,
-        "hash": redis.hgetall,
-        "set": redis.smembers,
-        "zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
-    }
-    return {key: readers[str(redis.type(key))](key) for key in redis.scan_iter()}
 
 
 def test_everything_worth_keeping_comes_back_with_the_end_it_had(

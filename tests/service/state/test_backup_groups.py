@@ -20,8 +20,8 @@ from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.scanning import scan
 from tests.service.client_cache.conftest import redis_settings
-from tests.service.state.test_adoption import older_ring
-from tests.service.state.test_backup import CLIENT, GRANT, NOW, everything, portcullis
+from tests.service.state.commands import portcullis
+from tests.service.state.kept_records import CLIENT, GRANT, NOW, everything, older_ring
 from tests.support.published_keys import MASTER_KEY, RECORD_KEY
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 from tests.support.redis_server import running_redis

@@ -18,53 +18,19 @@ from oauth_core.store import keyspace
 from oauth_core.store.maintenance.schema import VERSION
 from portcullis.backup.file import BackupWriter, read_header, read_pieces
 from portcullis.backup.key import BackupKey
-from tests.service.state.test_backup import new_key
+from tests.service.state.commands import new_key, operate
+from tests.service.state.sign_ins import grant_of, signed_in
 from tests.support import forks
 from tests.support.authz_process import CONFIG, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
 from tests.support.redis_groups import until
-from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    with running_web() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
-    with web.redis.client() as redis:
-        if noted := [*redis.keys("cut:*"), *redis.keys("block:*"), *redis.keys("ended:consents:*")]:
-            redis.delete(*noted)
-    async with OAuthClient(web.issuer) as client:
-        yield client
-
-
-@pytest.fixture
-def backup(web: WebServer, tmp_path: Path) -> Callable[[], Path]:
-    def backup() -> Path:
-        operate(web, "backup", str(tmp_path / "backup"))
-        return tmp_path / "backup"
-
-    return backup
-
-
-def operate(web: WebServer, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = forks.run("portcullis", *arguments, environment={**web.environment, **environment})
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done
-
-
-async def signed_in(client: OAuthClient) -> tuple[str, dict[str, Any]]:
-    client_id = (await client.register()).client_id
-    return client_id, await client.tokens(client_id)
+    from tests.support.web_process import WebServer
 
 
 async def account(client: OAuthClient, action: str, grant: str) -> None:
@@ -90,10 +56,6 @@ ENDINGS: dict[str, Any] = {
     "by the person": lambda _w, client, _id, tokens: account(client, "disconnect", grant_of(tokens)),
     "every app by the person": lambda _w, client, _id, tokens: account(client, "disconnect-all", grant_of(tokens)),
 }
-
-
-def grant_of(tokens: dict[str, Any]) -> str:
-    return str(tokens["refresh_token"].partition(".")[0])
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

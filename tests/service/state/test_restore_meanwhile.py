@@ -17,7 +17,8 @@ from oauth_core.store.records import revocation_cutoffs, tombstones
 from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.key import BackupKey
 from portcullis.backup.restoring import Restored, examine, paused, restore
-from tests.service.state.test_restore_after_an_incident import backup, client, grant_of, operate, signed_in, web
+from tests.service.state.commands import operate
+from tests.service.state.sign_ins import grant_of, signed_in
 from tests.support import forks
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tests.support.oauth_client import OAuthClient
     from tests.support.web_process import WebServer
 
-__all__ = ["backup", "client", "web"]
 
 USER = 1_000_042
 

@@ -18,7 +18,8 @@ from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.records.leases import LeaseStore
-from tests.service.state.test_backup import CLIENT, GRANT, environment, populate, portcullis, server
+from tests.service.state.commands import portcullis
+from tests.service.state.kept_records import CLIENT, GRANT, populate
 from tests.support import forks
 from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.redis_server import RedisServer
-
-__all__ = ["environment", "server"]
 
 
 @pytest.fixture
