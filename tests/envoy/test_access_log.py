@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.envoy.check_service import GOOD
 
 if TYPE_CHECKING:
-    from tests.envoy.conftest import World
+    from tests.envoy.world import World
 
 
 def _line_of(world: World, path: str) -> tuple[dict[str, Any], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.envoy.check_service import GOOD
-from tests.envoy.conftest import APP, REQUEST_LIMIT, World
+from tests.envoy.world import APP, REQUEST_LIMIT, World
 
 FOREIGN = "https://evil.example"
 NEEDED = {

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portcullis.envoy_config import overload
-from tests.envoy.conftest import World, world_of
 from tests.envoy.connections_module import MODULE, Host, compiled
+from tests.envoy.world import World, world_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.envoy.conftest import World
+    from tests.envoy.world import World
 
 
 @pytest.mark.parametrize("path", ["/device", "/device?user_code=BCDF-GHJK", "/device_authorization"])

@@ -11,7 +11,7 @@ from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import render
 from portcullis.envoy_config.checks import CHECK
-from tests.envoy.test_rendered import LOCAL, PRODUCTION
+from tests.envoy.example_settings import LOCAL, PRODUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

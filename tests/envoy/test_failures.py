@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.envoy.conftest import World
+    from tests.envoy.world import World
 
 
 @pytest.fixture(scope="module")

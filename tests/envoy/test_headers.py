@@ -10,7 +10,7 @@ from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.envoy.check_service import GOOD, IDENTITY, allow
 
 if TYPE_CHECKING:
-    from tests.envoy.conftest import World
+    from tests.envoy.world import World
 
 FORGED = "forged"
 IDENTITY_HEADERS = IdentityHeaders().guarded

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.envoy.check_service import GOOD
-from tests.envoy.conftest import FILES, World
+from tests.envoy.world import FILES, World
 from tests.support.property_tests import examples
 
 

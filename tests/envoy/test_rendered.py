@@ -14,33 +14,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.settings import WEB_PATHS, EnvoySettings, load
+from oauth_core.settings import WEB_PATHS, EnvoySettings
 from oauth_core.settings.roles import PermissionSettings
-from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
 from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
 from portcullis.envoy_config.locations import LOCATIONS
+from tests.envoy.example_settings import EXAMPLE, LOCAL, PRODUCTION
 from tests.support.envoy_binary import envoy_path
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLE = ROOT / "envoy" / "portcullis.example.toml"
 WEB_CLUSTERS = {"oauth_web", "github_standin"}
 
-LOCAL = EnvoySettings(
-    issuer="http://localhost:8080",
-    services=(
-        ServiceSettings(name="time", command=("mcp-server-time",)),
-        ServiceSettings(name="deep", url="/time/mcp/deep", upstream="http://deep:8000/mcp"),
-        ServiceSettings(name="far", url="/far", upstream="https://far.example/mcp"),
-    ),
-    envoy_listen=("127.0.0.1:8080", "[::1]:8080"),
-    standin_upstream="unix:/run/standin.sock",
-    run_dir=Path("/run/portcullis"),
-)
-PRODUCTION = load(EnvoySettings, EXAMPLE, {})
 both = pytest.mark.parametrize("settings", [LOCAL, PRODUCTION], ids=["local", "production"])
 
 

@@ -9,7 +9,7 @@ import pytest
 from envoy_data_plane.envoy.type.v3 import StatusCode
 
 from tests.envoy.check_service import GOOD, deny
-from tests.envoy.conftest import FILES, World
+from tests.envoy.world import FILES, World
 
 WEB = [
     "/",

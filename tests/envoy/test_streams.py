@@ -11,7 +11,7 @@ import pytest
 from tests.envoy.check_service import GOOD, allow
 
 if TYPE_CHECKING:
-    from tests.envoy.conftest import World
+    from tests.envoy.world import World
 
 
 def test_an_event_arrives_while_the_stream_is_still_open(world: World) -> None:

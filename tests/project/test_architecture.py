@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.project.layers import FOLDERS, PACKAGES
 from tests.project.library_places import BELONGS, STANDARD_BELONGS
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PACKAGES = ("oauth_core", "oauth_web", "ext_authz", "portcullis", "protos")
 
 # Folders of `oauth_core` that act on the world; the modules of the others are pure.
 ACTING = frozenset({"oauth_core.process", "oauth_core.store"})
@@ -44,60 +44,6 @@ PROGRAMS = ("ext_authz.process.worker",)
 # Settings come from somewhere.
 FILE_READERS = frozenset({"oauth_core.settings.sources"})
 
-# Every folder, from the lowest: a module imports from its own folder and from those before it.
-FOLDERS = (
-    "oauth_core.errors",
-    "oauth_core",
-    "oauth_core.limits",
-    "oauth_core.net",
-    "oauth_core.crypto",
-    "oauth_core.jose",
-    "oauth_core.tokens",
-    "oauth_core.policy",
-    "oauth_core.clients",
-    "oauth_core.flows",
-    "oauth_core.settings",
-    "oauth_core.process",
-    "oauth_core.store.topology",
-    "oauth_core.store",
-    "oauth_core.store.records",
-    "oauth_core.store.client_cache",
-    "oauth_core.store.maintenance",
-    "oauth_web.http",
-    "oauth_web.client_documents",
-    "oauth_web.connectors",
-    "oauth_web.runtime",
-    "oauth_web.guards",
-    "oauth_web.login",
-    "oauth_web.client_auth",
-    "oauth_web.grants",
-    "oauth_web.endpoints",
-    "oauth_web",
-    "ext_authz.net",
-    "ext_authz.metrics",
-    "ext_authz.generated",
-    "ext_authz.decision",
-    "ext_authz.service",
-    "ext_authz.grpc_http2",
-    "ext_authz.transports",
-    "ext_authz.process",
-    "ext_authz",
-    "portcullis.programs",
-    "portcullis.github_standin",
-    "portcullis.certificates",
-    "portcullis.supervisor",
-    "portcullis.cli",
-    "portcullis.config_check",
-    "portcullis.doctor",
-    "portcullis.envoy_config",
-    "portcullis.backup",
-    "portcullis.bench",
-    "portcullis.bench.peers",
-    "portcullis.bench.run",
-    "portcullis",
-    "portcullis.commands",
-    "protos",
-)
 
 DRAWERS = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "types", "lib"})
 

@@ -1,4 +1,4 @@
-"""The check service as it is run in earnest: `python -m ext_authz` in a process of its own."""
+"""The check service as a process of its own, `python -m ext_authz`, and what it reads in Redis."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,15 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.published_keys import SIGNER
+from oauth_core.store import keyspace
+from oauth_core.store.client_cache.token_status import CHECK_ACL
+from tests.support.published_keys import SIGNER, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from oauth_core.jose.signing_keys import SigningKey
+    from tests.support.redis_server import RedisServer
 
 _PATIENCE = 60.0
 # The service may not listen yet when we first try, and gRPC would then wait a second.
@@ -38,6 +44,34 @@ name = "notes"
 url = "/notes/mcp"
 upstream = "http://127.0.0.1:2/mcp"
 """
+PASSWORD = "check-password-of-tests"
+USERS = {"check": ("on", f">{PASSWORD}", *CHECK_ACL)}
+"""The user of the check service, with the rights it has in earnest."""
+
+Issue = Callable[..., str]
+"""Issues a token that the check service allows, with these claims changed."""
+
+
+def environ(redis: RedisServer, **more: str) -> dict[str, str]:
+    """Settings of a check service that uses `redis` as its user in `USERS`."""
+    return {
+        "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+        "REDIS_URL": redis.url(user="check"),
+        "REDIS_PASSWORD": PASSWORD,
+        **more,
+    }
+
+
+def publish(redis: RedisServer, *keys: SigningKey) -> None:
+    """Publish these keys and no others."""
+    with redis.client() as client:
+        client.set(keyspace.JWKS, published(*keys))
+
+
+def remember(redis: RedisServer, jti: str) -> None:
+    """Make the token `jti` alive."""
+    with redis.client() as client:
+        client.set(keyspace.token(jti), "grant-1", ex=600)
 
 
 def check_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
@@ -109,7 +143,7 @@ def _event(line: str) -> dict[str, Any] | None:
 
 @contextmanager
 def running_authz(
-    environ: Mapping[str, str], *, config: str = CONFIG, stdout: int | None = None
+    variables: Mapping[str, str], *, config: str = CONFIG, stdout: int | None = None
 ) -> Iterator[AuthzProcess]:
     """A check service that listens on a Unix socket, with these variables. It may not be serving yet.
 
@@ -117,7 +151,7 @@ def running_authz(
     """
     with tempfile.TemporaryDirectory(prefix="authz-") as name:
         folder = Path(name)
-        address = environ.get("AUTHZ_LISTEN", f"unix:{folder}/authz.sock")
+        address = variables.get("AUTHZ_LISTEN", f"unix:{folder}/authz.sock")
         (folder / "portcullis.toml").write_text(config, encoding="utf-8")
         log = folder / "log"
         with log.open("wb") as output:
@@ -129,7 +163,7 @@ def running_authz(
                     "AUTHZ_LISTEN": address,
                     "AUTHZ_WORKERS": "1",
                     "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
-                    **environ,
+                    **variables,
                 },
                 cwd=folder,  # not where the sources happen to be
                 stdin=subprocess.DEVNULL,

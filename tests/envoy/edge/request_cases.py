@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.envoy.conftest import APP, FILES, REQUEST_LIMIT
 from tests.envoy.edge.case import TIME, Case
 from tests.envoy.edge.exchange import Http1, Http2, http1, http2_fields, posted
+from tests.envoy.world import APP, FILES, REQUEST_LIMIT
 
 _EVIL = "https://evil.example"
 _SMALL = 64 * 1024

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.envoy.conftest import World, world_of
 from tests.envoy.edge.case import FORGED, Case
 from tests.envoy.edge.cases import CASES
 from tests.envoy.edge.table import Record
+from tests.envoy.world import World, world_of
 from tests.support.gateway import running_gateway
 
 if TYPE_CHECKING:

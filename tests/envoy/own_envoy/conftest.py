@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oauth_core.store.client_cache.token_status import CHECK_ACL
-from tests.envoy.own_envoy import as_envoy_gateway, as_istio
-from tests.envoy.own_envoy.examples import SETTINGS
-from tests.service.ext_authz.conftest import PASSWORD, environ, publish, remember
+from tests.envoy.own_envoy.examples import AUTH, SETTINGS, TIME, TOOL_RULES, Issue
+from tests.envoy.own_envoy.managers import MANAGERS, socket_of
 from tests.support.authz_envoy import AuthzEnvoy, running_envoy
-from tests.support.authz_process import AuthzProcess, running_authz
+from tests.support.authz_process import PASSWORD, AuthzProcess, environ, publish, remember, running_authz
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key
 
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oauth_core.jose.signing_keys import SigningKey
-
-AUTH = "auth.example.com"
-TIME = "time.example.com"
-TOOL_RULES = """
-[services.permissions]
-tools = { "get_*" = "mcp.memory.read", "*" = "mcp.memory.write" }
-"""
-MANAGERS = {"istio": as_istio.manager, "envoy gateway": as_envoy_gateway.manager}
-
-Issue = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +64,6 @@ def authz_with_rules(redis: RedisServer) -> Iterator[AuthzProcess]:
     with running_authz(environ(redis), config=SETTINGS.read_text(encoding="utf-8") + TOOL_RULES) as service:
         service.wait_for_health("SERVING")
         yield service
-
-
-def socket_of(authz: AuthzProcess) -> str:
-    return authz.address.removeprefix("unix:")
 
 
 @pytest.fixture(scope="session", params=MANAGERS)

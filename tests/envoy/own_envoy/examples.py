@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -17,6 +18,15 @@ ISTIO = ROOT / "envoy" / "istio"
 ENVOY_GATEWAY = ROOT / "envoy" / "envoy-gateway"
 ROUTES = ROOT / "envoy" / "gateway-api" / "routes.yaml"
 SETTINGS = ROOT / "kubernetes" / "base" / "portcullis.toml"
+AUTH = "auth.example.com"
+TIME = "time.example.com"
+TOOL_RULES = """
+[services.permissions]
+tools = { "get_*" = "mcp.memory.read", "*" = "mcp.memory.write" }
+"""
+
+Issue = Callable[..., tuple[str, str]]
+"""Makes a header with a live token for the services of the examples, with these claims changed."""
 
 
 def documents(path: Path) -> list[Json]:

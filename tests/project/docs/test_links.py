@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.project.test_architecture import FOLDERS, PACKAGES
+from tests.project.layers import FOLDERS, PACKAGES
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:

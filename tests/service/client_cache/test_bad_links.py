@@ -13,19 +13,20 @@ from redis.crc import key_slot
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.conftest import (
+from tests.service.client_cache.proxy import bad_links
+from tests.service.client_cache.views import (
     ADMIN_PASSWORD,
     BOUND,
     USERS,
     answers_until,
+    assert_never_passes_again,
     bring_to_life,
     eventually,
     learned,
+    more_answers,
     revoke,
     view_over,
 )
-from tests.service.client_cache.proxy import bad_links
-from tests.service.client_cache.test_faults import assert_never_passes_again, more_answers
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from redis.crc import key_slot
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.conftest import (
+from tests.service.client_cache.views import (
     ADMIN_PASSWORD,
     USERS,
     answers_until,
+    assert_never_passes_again,
     bring_to_life,
     learned,
     revoke,
     view_over,
 )
-from tests.service.client_cache.test_faults import assert_never_passes_again
 from tests.support.redis_groups import ClusterGroup, running_cluster, until
 
 if TYPE_CHECKING:

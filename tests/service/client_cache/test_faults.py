@@ -5,49 +5,33 @@ A fault is judged by the order of answers: once a revoked token was refused, or 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oauth_core.policy.decision import TokenStatus
-from tests.service.client_cache.conftest import (
+from tests.service.client_cache.proxy import bad_link
+from tests.service.client_cache.views import (
     BOUND,
     answers_until,
+    assert_never_passes_again,
     bring_to_life,
     commands,
     eventually,
     learned,
+    more_answers,
     revoke,
     view_of,
 )
-from tests.service.client_cache.proxy import bad_link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from oauth_core.store.client_cache.client_cache import ClientCache
     from tests.support.redis_server import RedisServer
 
 
 PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
 """For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
-
-
-def assert_never_passes_again(answers: Sequence[TokenStatus]) -> None:
-    """After the first answer that is not ACTIVE, none is."""
-    refused = [answer is not TokenStatus.ACTIVE for answer in answers]
-    assert refused == sorted(refused), answers
-
-
-async def more_answers(view: ClientCache, jti: str) -> list[TokenStatus]:
-    """Answers over some more of the time in which something stale might turn up."""
-    answers = []
-    for _ in range(8):
-        answers.append(await view.of(jti))
-        await asyncio.sleep(BOUND / 4)
-    return answers
 
 
 async def another_link(view: ClientCache, links: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from oauth_core.store import keyspace
 from oauth_core.store.connection import connect
 from oauth_core.store.replication import is_replicated
-from tests.service.client_cache.conftest import ADMIN_PASSWORD, bring_to_life, redis_settings, revoke
+from tests.service.client_cache.views import ADMIN_PASSWORD, bring_to_life, redis_settings, revoke
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels, until
 from tests.support.redis_server import running_redis
 

@@ -10,7 +10,7 @@ import pytest
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.conftest import (
+from tests.service.client_cache.views import (
     STEADY,
     answers_until,
     bring_to_life,

@@ -10,9 +10,8 @@ from redis.crc import key_slot
 
 from oauth_core.store import keyspace
 from oauth_core.store.copies import places
-from tests.service.ext_authz.conftest import PASSWORD, USERS
 from tests.support import forks
-from tests.support.authz_process import AuthzProcess, running_authz
+from tests.support.authz_process import PASSWORD, USERS, AuthzProcess, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.published_keys import MASTER_KEY, published
 from tests.support.redis_groups import ClusterGroup, running_cluster, until

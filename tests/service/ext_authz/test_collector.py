@@ -11,8 +11,7 @@ import pytest
 from ext_authz.service.server import check_server
 from oauth_core.process.logs import LogAuditSink
 from oauth_core.settings import AuthzSettings, load
-from tests.service.ext_authz.conftest import Issue, environ
-from tests.support.authz_process import CONFIG
+from tests.support.authz_process import CONFIG, Issue, environ
 from tests.support.check_messages import check_request
 from tests.support.tokens import mint
 

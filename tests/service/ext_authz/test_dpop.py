@@ -9,7 +9,7 @@ import pytest
 
 from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.policy.decision import DenyReason
-from tests.service.ext_authz.test_check import Recorder, authorizer
+from tests.service.ext_authz.authorizers import Recorder, authorizer
 from tests.support.assertions import key as key_called
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.proofs import proof, thumbprint

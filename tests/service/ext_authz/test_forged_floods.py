@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.ext_authz.conftest import environ
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import mint, new_key
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from oauth_core.jose.signing_keys import SigningKey
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
     from tests.support.redis_server import RedisServer
 
 FLOOD = 1400

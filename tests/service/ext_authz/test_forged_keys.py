@@ -9,8 +9,7 @@ import pytest
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import public_jwks
 from oauth_core.store import keyspace
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import USERS, environ, publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.published_keys import SIGNER, published
 from tests.support.redis_server import running_redis

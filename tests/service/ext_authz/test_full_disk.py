@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portcullis.supervisor.log_files import LogFiles
-from tests.service.ext_authz.conftest import environ, remember
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.programs import until
 from tests.support.tokens import mint

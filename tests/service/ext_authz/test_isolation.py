@@ -14,8 +14,7 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.policy.decision import Isolated, ServiceStatus
 from oauth_core.store import keyspace
 from oauth_core.store.records.disabled_services import DisabledServiceStore
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
-from tests.support.authz_process import AuthzProcess, running_authz
+from tests.support.authz_process import USERS, AuthzProcess, environ, publish, remember, running_authz
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import NOTES, TIME, mint

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from oauth_core.store import keyspace
-from tests.service.ext_authz.conftest import PASSWORD
+from tests.support.authz_process import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

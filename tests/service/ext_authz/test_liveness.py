@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
 from oauth_core.store.client_cache.token_status import RedisTokenStatus
-from tests.service.ext_authz.conftest import PASSWORD, remember
+from tests.support.authz_process import PASSWORD, remember
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

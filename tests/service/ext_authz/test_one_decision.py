@@ -20,9 +20,9 @@ from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
-from tests.service.ext_authz.test_check import SERVICE, Recorder, Remembers, authorizer
-from tests.service.ext_authz.test_rules import READ, RULED, Slow, policy_of
-from tests.service.ext_authz.test_rules import subject as ruled
+from tests.service.ext_authz.authorizers import SERVICE, Recorder, Remembers, authorizer
+from tests.service.ext_authz.ruled_services import READ, RULED, Slow, policy_of
+from tests.service.ext_authz.ruled_services import subject as ruled
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import mint
 

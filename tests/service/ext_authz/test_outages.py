@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.store import keyspace
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
-from tests.support.authz_process import AuthzProcess, running_authz
+from tests.support.authz_process import USERS, AuthzProcess, environ, publish, remember, running_authz
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import USERS, environ, publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint

@@ -9,8 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tests.service.ext_authz.conftest import environ, remember
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.programs import children_of, until
 from tests.support.tokens import mint

@@ -11,8 +11,8 @@ import pytest
 from oauth_core.policy.decision import DenyReason
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
-from tests.service.ext_authz.test_check import SERVICE
-from tests.service.ext_authz.test_rules import JSON, READ, RULED, WRITE, policy_of, subject, token
+from tests.service.ext_authz.authorizers import SERVICE
+from tests.service.ext_authz.ruled_services import JSON, READ, RULED, WRITE, policy_of, subject, token
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import mint
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
 from tests.support.authz_envoy import AuthzEnvoy, running_envoy
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import USERS, environ, publish, remember, running_authz
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from oauth_core.jose.signing_keys import SigningKey
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
 
 PATIENCE = 60.0
 IDENTITY = ("x-user-id", "x-user-name", "x-client-id", "x-token-scope")

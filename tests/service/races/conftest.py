@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.service.races.racer import PROCESSES, Answers, Race
 from tests.support.oauth_client import OAuthClient
 from tests.support.project import ROOT
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
-
-PROCESSES = 5
-
-Answers = list[tuple[int, dict[str, Any]]]
-Race = Callable[..., Answers]
 
 
 @pytest.fixture(scope="package")

@@ -9,10 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from itertools import cycle, islice
 from typing import Any
 
 import httpx2
+
+PROCESSES = 5
+"""How many of them race."""
+
+Answers = list[tuple[int, dict[str, Any]]]
+Race = Callable[..., Answers]
 
 
 async def _race(plan: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:

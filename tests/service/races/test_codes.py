@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.races.conftest import PROCESSES
+from tests.service.races.racer import PROCESSES
 from tests.support.knocking import claims_of
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 
 if TYPE_CHECKING:
-    from tests.service.races.conftest import Answers, Race
+    from tests.service.races.racer import Answers, Race
     from tests.support.web_process import WebServer
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.races.conftest import PROCESSES
+from tests.service.races.racer import PROCESSES
 from tests.support.knocking import claims_of
 
 if TYPE_CHECKING:
-    from tests.service.races.conftest import Race
+    from tests.service.races.racer import Race
     from tests.support.oauth_client import OAuthClient
     from tests.support.web_process import WebServer
 

@@ -16,10 +16,9 @@ from redis.exceptions import ResponseError
 
 from oauth_core.store import keyspace
 from portcullis.supervisor import reserve
-from tests.service.ext_authz.conftest import publish, remember
 from tests.support import forks
 from tests.support.assertions import as_form, jwks, key, signed
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, form_value
 from tests.support.publisher import Publisher, running_publisher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -10,8 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from oauth_core.store import keyspace
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
-from tests.support.authz_process import check_call, running_authz
+from tests.support.authz_process import USERS, check_call, environ, publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port
 from tests.support.redis_server import running_redis
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oauth_core.jose.signing_keys import SigningKey
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
     from tests.support.redis_server import RedisServer
 
 HEALTH = health_pb2.HealthCheckResponse
@@ -123,3 +122,11 @@ def test_metadata_of_any_kind_does_not_matter(authz: AuthzProcess, issue: Issue)
     metadata = (("authorization", "Bearer other"), ("x-bin-bin", b"\0\xff"), ("grpc-trace-bin", b"\0" * 29))
     assert read_answer(authz.check(check_request(token=issue()), metadata=metadata)).status == 200
     assert read_answer(authz.check(check_request(), metadata=metadata)).status == 401
+
+
+def test_the_service_under_test_speaks_the_transport_of_this_run(authz: AuthzProcess, transport: str) -> None:
+    listening = next(event for event in authz.log() if event["event"] == "server.listening")
+    ready = next(event for event in authz.log() if event["event"] == "worker.ready")
+    assert listening["transport"] == transport
+    mapped = Path(f"/proc/{ready['pid']}/maps").read_text(encoding="utf-8")
+    assert ("cygrpc" in mapped) == (transport == "grpcio")

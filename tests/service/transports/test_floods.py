@@ -10,8 +10,8 @@ import pytest
 
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.control_budget import BURST, LOOKS, RATE, ControlBudget
-from tests.service.transports.test_workers import eventually
 from tests.service.transports.wire import BLOCK, Clock, Peer, body, call, framed, head, settle
+from tests.service.transports.workers import eventually
 from tests.support.check_messages import check_request, read_answer
 
 if TYPE_CHECKING:

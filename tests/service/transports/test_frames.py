@@ -14,8 +14,7 @@ from tests.support.http2_client import GRPC, Http2Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
 
 RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 8, 12, 13
 MIB = 1024 * 1024

@@ -17,15 +17,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ext_authz.metrics.families import FAMILIES
-from tests.service.ext_authz.conftest import environ
-from tests.support.authz_process import check_call, running_authz
+from tests.support.authz_process import check_call, environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
     from tests.support.redis_server import RedisServer
 
 _PATIENCE = 60.0

@@ -12,8 +12,7 @@ from oauth_core.settings import EnvoySettings, load
 from oauth_core.settings.gateway import RedisSettings
 from oauth_core.settings.sources import from_environment, from_file
 from oauth_core.store.failures import known_cause
-from tests.service.ext_authz.conftest import PASSWORD, USERS, environ
-from tests.support.authz_process import AuthzProcess, running_authz
+from tests.support.authz_process import PASSWORD, USERS, AuthzProcess, environ, running_authz
 from tests.support.certificates import Authority
 from tests.support.programs import until
 from tests.support.redis_server import running_redis

@@ -18,7 +18,7 @@ from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.process import Gate, running
 from tests.service.transports.load import calling
-from tests.service.transports.test_workers import eventually, ready, two_workers
+from tests.service.transports.workers import eventually, ready, two_workers
 from tests.support.authz_process import AuthzProcess, check_call
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port

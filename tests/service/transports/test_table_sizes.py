@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.encoder_table import EncoderTable
 from ext_authz.grpc_http2.grpc_services import HEALTH_CHECK, HEALTH_WATCH
-from tests.service.ext_authz.conftest import environ
-from tests.service.transports.test_workers import eventually, ready
 from tests.service.transports.wire import HEAD, Peer, body, call, framed, head, settle
+from tests.service.transports.workers import eventually, ready
 from tests.support.authz_envoy import running_envoy
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.http2_client import Http2Client
 from tests.support.ports import free_port
@@ -29,8 +28,7 @@ from tests.support.property_tests import examples
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
     from tests.support.redis_server import RedisServer
 
 UPDATE = re.compile(rb"[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]")

@@ -17,9 +17,8 @@ import pytest
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.process import Gate, running
-from tests.service.ext_authz.conftest import environ
-from tests.service.transports.test_workers import eventually, ready
-from tests.support.authz_process import AuthzProcess, check_call, running_authz
+from tests.service.transports.workers import eventually, ready
+from tests.support.authz_process import AuthzProcess, check_call, environ, running_authz
 from tests.support.certificates import Authority, Identity
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -13,46 +12,16 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from tests.service.ext_authz.conftest import environ
 from tests.service.transports.load import calling
-from tests.support.authz_process import AuthzProcess, check_call, running_authz
+from tests.service.transports.workers import eventually, is_alive, ready, two_workers
+from tests.support.authz_process import check_call, environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from tests.support.redis_server import RedisServer
 
-_PATIENCE = 60.0
 _HANG_SECONDS = 4
-
-
-def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def ready(authz: AuthzProcess) -> list[tuple[int, int]]:
-    """Number and process id of every worker that ever became ready, in order."""
-    return [(event["worker"], event["pid"]) for event in authz.log() if event["event"] == "worker.ready"]
-
-
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-@contextlib.contextmanager
-def two_workers(redis: RedisServer, transport: str, **more: str) -> Iterator[AuthzProcess]:
-    settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", **more)
-    with running_authz(settings) as authz:
-        eventually(lambda: len(ready(authz)) == 2)
-        authz.wait_for_health("SERVING")
-        yield authz
 
 
 def ask(path: str) -> str | None:

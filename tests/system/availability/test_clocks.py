@@ -11,9 +11,8 @@ import pytest
 
 from oauth_core.store import keyspace
 from oauth_core.store.clock import NOTICEABLE
-from tests.service.ext_authz.conftest import USERS, environ, publish, remember
 from tests.support import forks
-from tests.support.authz_process import running_authz
+from tests.support.authz_process import USERS, environ, publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.knocking import claims_of
 from tests.support.oauth_client import OAuthClient, Pkce

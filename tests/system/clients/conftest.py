@@ -10,14 +10,13 @@ import pytest
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.publisher import Publisher, running_publisher
 from tests.system.clients import table
+from tests.system.clients.lifetime import LIFETIME
 from tests.system.clients.person import Person
 from tests.system.clients.programs import KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LIFETIME = 5
-"""Seconds that an access token of the `short_lived` gateway lives."""
 
 _TWO_SERVICES = WHOAMI_ALONE + WHOAMI_ALONE.partition("[[services]]")[2].join(["\n[[services]]", ""]).replace(
     "whoami", "other"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from oauth_core.store import keyspace
-from tests.system.clients.conftest import LIFETIME
+from tests.system.clients.lifetime import LIFETIME
 from tests.system.clients.programs import ClientFailedError, Kind
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.knocking import MCP_HEADERS, bearer, challenge
-from tests.system.gateway.test_permissions import PLAIN, ROLES, SERVICES, TWICE, call, token_of
+from tests.system.gateway.ruled_service import PLAIN, ROLES, SERVICES, TWICE, call, token_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -14,40 +14,11 @@ from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.knocking import MCP_HEADERS, bearer, challenge, claims_of, knock
 from tests.support.mcp_user import McpUser
 from tests.support.oauth_client import OAuthClient, Pkce
+from tests.system.gateway.ruled_service import PLAIN, READ, ROLES, SERVICES, TWICE, WRITE, call, token_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-
-SERVICES = """
-issuer = "http://localhost:8080"
-
-[[services]]
-name = "plain"
-command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
-transport = "http"
-
-[[services]]
-name = "ruled"
-command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
-transport = "http"
-[services.permissions]
-tools = { whoami = "mcp.ruled.read", "*" = "mcp.ruled.write" }
-resources = { "file:///public/*" = "mcp.ruled.read", "file:///*" = ["mcp.ruled.read", "mcp.ruled.write"] }
-[services.permission_titles]
-"mcp.ruled.read" = "See <who> calls"
-"""
-ROLES = """
-[roles.reader]
-permissions = ["mcp.plain", "mcp.ruled.read"]
-users = ["octocat"]
-
-[roles.writer]
-permissions = ["mcp.ruled"]
-users = ["hubot"]
-"""
-READ = "mcp.ruled.read"
-WRITE = "mcp.ruled.write"
 
 
 @pytest.fixture(scope="module")
@@ -66,24 +37,6 @@ async def http() -> AsyncIterator[httpx2.AsyncClient]:
 
 def config_of(gateway: RunningGateway) -> Path:
     return gateway.state_dir.parent / "portcullis.toml"
-
-
-async def token_of(gateway: RunningGateway, login: str, scope: str, service: str = "ruled") -> str:
-    """An access token for `service`, after a sign-in by hand."""
-    async with OAuthClient(gateway.url) as client:
-        registered = await client.register()
-        pkce = Pkce.fresh()
-        asked = {"scope": scope, "resource": gateway.resource(service)}
-        came_back = await client.authorize(
-            client.authorize_url(registered.client_id, pkce.challenge, **asked), login
-        )
-        answer = await client.redeem(registered.client_id, came_back["code"], pkce.verifier)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["access_token"])
-
-
-def call(tool: str, **arguments: object) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
 
 
 async def send(
@@ -166,10 +119,8 @@ async def test_what_a_new_consent_can_give_is_asked_for_all_at_once(
     assert (await send(http, gateway, wide, call("echo", text="x"))).status_code != 403
 
 
-TWICE = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","name":"echo"}}'
 ESCAPED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","n\\u0061me":"echo"}}'
 FOLDED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","Name":"echo"}}'
-PLAIN = json.dumps(call("whoami")).encode()
 
 
 @pytest.mark.requirement("mcp:header-body")

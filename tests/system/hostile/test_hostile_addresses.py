@@ -22,9 +22,9 @@ from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets, FetchSlots
 from portcullis.envoy_config import overload
 from portcullis.envoy_config.connection_limit import PART
-from tests.envoy.conftest import World, world_of
 from tests.envoy.connections_module import Host
 from tests.envoy.process import never_refill
+from tests.envoy.world import World, world_of
 from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_server import RedisServer, running_redis
 from tests.system.hostile import table

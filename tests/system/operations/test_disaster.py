@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.oauth_client import OAuthClient
 from tests.support.ports import free_port
-from tests.system.operations.test_page import BLOCKS, _run, _running, environment_of
+from tests.system.operations.page import BLOCKS, environment_of, run, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +40,12 @@ class Machine:
         if note.endswith(".toml"):
             (self.folder / note).write_text(block, encoding="utf-8")
         else:
-            self.environment = _run(block, self.folder, self.environment)
+            self.environment = run(block, self.folder, self.environment)
 
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:
         _, text = block_with("portcullis up --config portcullis.toml")
-        with _running(text, self.folder, self.environment):
+        with running(text, self.folder, self.environment):
             yield
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.envoy.check_service import GOOD
-from tests.envoy.conftest import World, world_of
 from tests.envoy.process import free_port
+from tests.envoy.world import World, world_of
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:

@@ -13,28 +13,12 @@ from typing import TYPE_CHECKING
 
 from portcullis.supervisor.child import Child, ChildSpec, Event, Timing
 from tests.support.programs import alive, children_of, plain_environment, until
+from tests.system.up.children import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-QUICK = Timing(
-    start=60, slow_start=60, wait=60, probe_again=0.02, first_backoff=0.05, longest_backoff=0.2, calm=60, stop=0.5
-)
-SLEEPER = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
-
-
-@dataclass(frozen=True)
-class FileProbe:
-    """Ready once the child has made a file; the file is used up, so that each start must make its own."""
-
-    path: Path
-
-    async def __call__(self) -> str | None:
-        if not self.path.exists():
-            return "no file"
-        self.path.unlink()
-        return None
 
 
 @dataclass

@@ -23,7 +23,7 @@ from portcullis.supervisor.log_files import LogFiles
 from portcullis.supervisor.process_group import ProcessGroup, StartFailedError, SupervisionError
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, until
-from tests.system.up.test_child import QUICK, SLEEPER, FileProbe
+from tests.system.up.children import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""The check service as Envoy meets it: a real process, a real gRPC client, a real Redis."""
+"""The check service as Envoy meets it: a real process, a real gRPC client, a real Redis; on every transport."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from tests.support.tokens import ISSUER, NOTES, TIME, mint, new_key
 
 if TYPE_CHECKING:
     from oauth_core.jose.signing_keys import SigningKey
-    from tests.service.ext_authz.conftest import Issue
-    from tests.support.authz_process import AuthzProcess
+    from tests.support.authz_process import AuthzProcess, Issue
     from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.parametrize(
+    "transport", ["http2", "grpcio", pytest.param(None, id="default")], indirect=True
+)
 
 METADATA = f"{ISSUER}/.well-known/oauth-protected-resource/time/mcp"
 

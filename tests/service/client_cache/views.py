@@ -1,0 +1,158 @@
+"""The client cache over one Redis or several, and what to wait for in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis.asyncio import Redis as AsyncRedis
+
+from oauth_core.policy.decision import TokenStatus
+from oauth_core.settings.gateway import RedisSettings
+from oauth_core.store import keyspace
+from oauth_core.store.client_cache.client_cache import ClientCache
+from oauth_core.store.client_cache.token_status import CHECK_ACL
+from oauth_core.store.clock import unsleeping_clock
+from oauth_core.store.connection import redis_topology
+from oauth_core.store.topology.topology import OneServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from tests.support.redis_server import RedisServer
+
+ADMIN_PASSWORD = "admin-password-of-tests"
+PASSWORD = "check-password-of-tests"
+USERS = {
+    "check": ("on", f">{PASSWORD}", *CHECK_ACL),
+    "untold": ("on", f">{PASSWORD}", *(rule for rule in CHECK_ACL if rule != "+client|tracking")),
+}
+BOUND = 0.4
+STEADY: dict[str, Any] = {"bound": 60.0, "timeout": 60.0}
+"""For a view that no busy machine makes doubt its link."""
+PATIENCE = 60.0
+
+
+class Written(Protocol):
+    """One server or several: what tokens are written to."""
+
+    def client(self) -> Any:
+        """A blocking client with every right."""
+
+
+def bring_to_life(redis: Written, jti: str, **how_long: int) -> None:
+    """Make the token `jti` alive, for ten minutes if nothing else is said (`px`, `ex`)."""
+    with redis.client() as client:
+        client.set(keyspace.token(jti), "grant-1", **(how_long or {"ex": 600}))
+
+
+def revoke(redis: Written, jti: str) -> None:
+    """What an operator does."""
+    with redis.client() as client:
+        assert client.delete(keyspace.token(jti)) == 1
+
+
+@asynccontextmanager
+async def view_of(
+    redis: RedisServer, *, socket: Path | None = None, user: str = "check", **changes: Any
+) -> AsyncIterator[ClientCache]:
+    """A view of `redis`, as the check service makes it; it may not have a link yet."""
+    client = AsyncRedis(
+        unix_socket_path=str(socket or redis.socket),
+        username=user,
+        password=PASSWORD,
+        protocol=2,
+        decode_responses=True,
+        socket_timeout=changes.get("timeout", BOUND),
+        socket_connect_timeout=changes.get("timeout", BOUND),
+    )
+    view = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    keeping = asyncio.create_task(view.keep())
+    try:
+        yield view
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await client.aclose()
+
+
+async def eventually(happened: Callable[[], object]) -> None:
+    """Return once `happened()` is true; fail if that does not come."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
+
+
+async def answers_until(view: ClientCache, jti: str, wanted: TokenStatus) -> list[TokenStatus]:
+    """Ask again and again until `wanted` is the answer; every answer on the way."""
+    answers: list[TokenStatus] = []
+    deadline = time.monotonic() + PATIENCE
+    while not answers or answers[-1] is not wanted:
+        assert time.monotonic() < deadline, f"still {answers[-1:]}"
+        answers.append(await view.of(jti))
+        await asyncio.sleep(0.002)
+    return answers
+
+
+async def learned(view: ClientCache, jti: str) -> None:
+    """Return once the view knows without asking that `jti` is alive."""
+    deadline = time.monotonic() + PATIENCE
+    while view.known(jti) is not TokenStatus.ACTIVE:
+        assert time.monotonic() < deadline
+        await view.of(jti)
+        await asyncio.sleep(0.002)
+
+
+def commands(redis: RedisServer, name: str) -> int:
+    """How often Redis has executed this command."""
+    with redis.client() as client:
+        stats: Any = client.info("commandstats")
+    return int(stats.get(f"cmdstat_{name}", {}).get("calls", 0))
+
+
+def redis_settings(url: str, *, password: str) -> RedisSettings:
+    """Settings that lead to several servers."""
+    return RedisSettings.model_validate(
+        {
+            "base_domain": "example.com",
+            "services": [{"name": "alpha", "upstream": "http://127.0.0.1:9"}],
+            "redis_url": url,
+            "redis_password": password,
+            "redis_sentinel_password": ADMIN_PASSWORD,
+            "redis_timeout": BOUND,
+        }
+    )
+
+
+@asynccontextmanager
+async def view_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
+    """A view of several servers, from the settings on as the check service makes it."""
+    settings = redis_settings(url, password=PASSWORD)
+    servers = redis_topology(settings, bound=BOUND, clock=unsleeping_clock)
+    view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    keeping = asyncio.create_task(view.keep())
+    try:
+        yield view
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await servers.aclose()
+
+
+def assert_never_passes_again(answers: Sequence[TokenStatus]) -> None:
+    """After the first answer that is not ACTIVE, none is."""
+    refused = [answer is not TokenStatus.ACTIVE for answer in answers]
+    assert refused == sorted(refused), answers
+
+
+async def more_answers(view: ClientCache, jti: str) -> list[TokenStatus]:
+    """Answers over some more of the time in which something stale might turn up."""
+    answers = []
+    for _ in range(8):
+        answers.append(await view.of(jti))
+        await asyncio.sleep(BOUND / 4)
+    return answers
