@@ -60,6 +60,7 @@ BELONGS = {
         "oauth_core.store.codec",
         "portcullis",
     ),
+    "pydantic_core": ("oauth_core.settings",),
     "quart": ("oauth_web", "portcullis.github_standin"),
     "redis": (
         "oauth_core.store",

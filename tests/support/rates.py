@@ -6,12 +6,14 @@ soon as the machine is fast enough. A test about a limit sets that limit itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 from oauth_core.settings.rates import RateSettings
 
 _MOST = 1_000_000
 """The most that each of these settings takes."""
 
-OF_ENVOY = {"web_rate": _MOST, "web_rate_per_address": _MOST}
+OF_ENVOY: dict[str, Any] = {"web_rate": _MOST, "web_rate_per_address": _MOST}
 """Fields of `EnvoySettings`."""
 
 UNREACHABLE = {name.upper(): str(_MOST) for name in (*RateSettings.model_fields, *OF_ENVOY)}

@@ -222,7 +222,7 @@ async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
-    monkeypatch.setattr(FairQueue, "rest", lambda _self, seconds: rests.append(seconds))
+    monkeypatch.setattr(FairQueue, "back_off", lambda _self, seconds: rests.append(seconds))
     subject = await authorizer(key, Recorder(), Remembers())
     elsewhere = check_request(token=mint(key, aud=("https://mcp.example/other",)))
     await subject.check(elsewhere)

@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.support.programs import PORTCULLIS, alive, children_of, command_line,
 from tests.system.up.children import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
 
 def up_with(folder: Path, output: int) -> subprocess.Popen[bytes]:
@@ -239,7 +239,7 @@ def test_a_reader_of_a_non_blocking_pipe_that_stood_still_gets_what_is_said_once
     refused = threading.Event()
     wait_for_room = select.select
 
-    def wait(*streams: Sequence[int]) -> object:
+    def wait(*streams: Any) -> object:
         refused.set()
         return wait_for_room(*streams)
 
