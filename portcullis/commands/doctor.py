@@ -32,20 +32,20 @@ _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yel
     "--user",
     default="octocat",
     show_default=True,
-    help="Who to sign in as where sign-in is the local stand-in. Elsewhere your browser opens.",
+    help="The user of the sign-in at the local stand-in. With GitHub, your browser opens.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="The gateway's settings file, to forge an expired token with.",
+    help="The gateway's settings file, to make an expired token.",
 )
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
     default=Path(".portcullis"),
     show_default=True,
-    help="Where `portcullis up` keeps its state: the keys to forge an expired token come from there, unless "
-    "MASTER_KEY and REDIS_URL are in the environment.",
+    help="The state folder of `portcullis up`. Its keys make the expired token, unless MASTER_KEY and REDIS_URL "
+    "are in the environment.",
 )
 @click.option(
     "--cert", type=click.Path(path_type=Path), help="A client certificate (PEM), for tls_client_required."
@@ -64,10 +64,10 @@ def command(
     key: Path | None,
     as_json: bool,
 ) -> None:
-    """Check a running gateway from outside, attacks included.
+    """Check a running gateway from outside, with attacks.
 
-    Signs in with a real MCP client, calls a service, and then tries what an attacker would: forged identity
-    headers, tokens for another audience, expired, changed or unsigned ones, foreign hosts and odd paths.
+    Signs in with a real MCP client, calls a service, and then attacks: forged identity headers, tokens for
+    another audience, expired, changed or unsigned tokens, foreign hosts and odd paths.
     Exits with 0 only if every attack was tried and refused.
     """
     try:
@@ -85,7 +85,7 @@ def command(
 
 
 def _means(config: Path | None, state_dir: Path) -> Forger | None:
-    """What can make an expired token: the gateway's own settings, if they are at hand."""
+    """What makes an expired token, if the gateway's own settings are available."""
     try:
         return Forger(operator_settings(config, state_dir, os.environ))
     except SettingsError:
@@ -118,7 +118,7 @@ async def _run(url: str, user: str, forger: Forger | None, by: Reach, *, say: bo
 
 
 async def _browser(gateway: Gateway, user: str) -> Browser:
-    """By itself at the local stand-in, which only ever runs on loopback; else with the user's own browser."""
+    """`LocalBrowser` for the local stand-in, which runs on loopback only; else the user's own browser."""
     standin = f"{origin_of(gateway.issuer)}/_github/healthz"
     if is_loopback(gateway.issuer) and (await gateway.http.get(standin)).is_success:
         return LocalBrowser(user, gateway.reach)

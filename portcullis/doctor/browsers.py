@@ -1,4 +1,4 @@
-"""How the doctor signs in: by itself where the sign-in is the local stand-in, else in the user's browser."""
+"""Two browsers for the doctor's sign-in: one of its own for the local stand-in, else the user's browser."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _DONE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r
 
 
 class SignInError(Exception):
-    """The sign-in did not come to its end. The message says where it stopped."""
+    """The sign-in did not finish. The message says where it stopped."""
 
 
 class Browser(Protocol):
-    """Whatever can take a user through the sign-in."""
+    """A browser that can take a user through the sign-in."""
 
     async def visit(self, url: str, redirect_uri: str) -> str:
-        """Go from `url` to the redirect that ends it; answers that redirect's URL. Raises `SignInError`."""
+        """Go from `url` to the redirect that ends the sign-in; return its URL. Raises `SignInError`."""
 
 
 class LocalBrowser:
-    """Fills in the consent page and the stand-in's page as `login`, like a person would, cookies included."""
+    """Fills in the consent page and the stand-in's page as `login`, as a person does, with cookies."""
 
     def __init__(self, login: str, reach: Reach | None = None) -> None:
         self._login = login
@@ -52,11 +52,11 @@ class LocalBrowser:
                 form = _Form.of(answer)
                 fields = form.fields | ({"login": self._login} if form.asks_login else {"decision": "allow"})
                 answer = await http.post(urljoin(str(answer.url), form.action), data=fields)
-        raise SignInError("the sign-in goes round in circles")
+        raise SignInError(f"the sign-in did not end within {_MOST_STEPS} steps")
 
 
 class SystemBrowser:
-    """Opens the user's own browser and waits for it to come back to a loopback address."""
+    """Opens the user's own browser and waits for its redirect to a loopback address."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -80,11 +80,11 @@ class SystemBrowser:
             try:
                 return await asyncio.wait_for(came_back, _PATIENCE)
             except TimeoutError:
-                raise SignInError(f"nobody signed in within {_PATIENCE:.0f} seconds") from None
+                raise SignInError(f"the sign-in did not end within {_PATIENCE:.0f} seconds") from None
 
 
 class _Form(HTMLParser):
-    """The first form of a page: where it goes and what it hides."""
+    """The first form of a page: its action and its hidden fields."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Every check the doctor makes, in order. Each answers a `Finding`.
+"""Every check the doctor makes, in order. Each returns a `Finding`.
 
-Two things end the examination early: a sign-in that fails, since the rest needs its token, and a gateway that
-stops answering at all.
+Two faults end the examination early: a sign-in that fails, because the other checks need its token, and a gateway
+that stops answering.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _UNAUTHORIZED = 401
 _REVOCATION_BOUND = 1.0
 _PAUSE = 0.02
-# Nobody has one of these values, so that one of them at a service can only be ours.
+# No user or client has one of these values: if one of them reaches a service, the doctor sent it.
 _FORGED = {
     "x-user-id": "forged-by-doctor",
     "x-user-name": "forged-by-doctor",
@@ -47,7 +47,7 @@ _FORGED = {
 
 
 async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> AsyncGenerator[Finding]:
-    """Make every check against `gateway`. `forger` is `None` where its keys are not at hand.
+    """Make every check against `gateway`. `forger` is `None` if the gateway's keys are not available.
 
     Raises `httpx2.HTTPError` when the gateway stops answering.
     """
@@ -62,7 +62,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     first = gateway.resources[0]
     try:
         signed_in = await sign_in(first, wallet, browser)
-    except Exception as error:  # noqa: BLE001 - whatever a real client trips over is the finding
+    except Exception as error:  # noqa: BLE001 - any error of a real client is the finding
         yield Finding("a real MCP client signs in and lists the tools", Outcome.BROKEN, _innermost(error))
         await _forget(gateway, wallet)
         return
@@ -85,7 +85,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield _refused("a token with a changed payload is refused", await gateway.knock(first, _tampered(token)))
     yield _refused("a token without a signature is refused", await gateway.knock(first, _unsigned(token)))
     in_query = await gateway.knock(first, url=f"{first}?access_token={token}")
-    yield finding("a token in the query string is not taken", in_query.is_client_error, _seen(in_query))
+    yield finding("a token in the query string is refused", in_query.is_client_error, _seen(in_query))
     yield await _foreign_host(gateway, first, token)
     async for one in _other_spellings(gateway, first):
         yield one
@@ -96,19 +96,21 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
 async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Finding:
     document = await gateway.resource_metadata(resource)
     right = document.get("resource") == resource and document.get("authorization_servers") == [gateway.issuer]
-    return finding(f"{_short(resource)} has metadata that leads clients here", right, metadata_url(resource))
+    claim = f"{_short(resource)} has metadata that names this authorization server"
+    return finding(claim, right, metadata_url(resource))
 
 
 async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
     answer = await gateway.knock(resource)
     challenge = answer.headers.get("WWW-Authenticate", "")
     right = answer.status_code == _UNAUTHORIZED and f'resource_metadata="{metadata_url(resource)}"' in challenge
-    return finding(f"{_short(resource)} answers strangers with 401 and where to sign in", right, _seen(answer))
+    claim = f"{_short(resource)} answers a call without a token with 401 and its metadata URL"
+    return finding(claim, right, _seen(answer))
 
 
 async def _opens(gateway: Gateway, resource: str, token: str) -> Finding:
     answer = await gateway.knock(resource, token)
-    return finding(f"the token opens {_short(resource)}", answer.is_success, _seen(answer))
+    return finding(f"the token is accepted at {_short(resource)}", answer.is_success, _seen(answer))
 
 
 async def _forged_identity_alone(gateway: Gateway, resource: str) -> Finding:
@@ -116,7 +118,7 @@ async def _forged_identity_alone(gateway: Gateway, resource: str) -> Finding:
 
 
 async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) -> Finding:
-    """Only a service that tells what it received can show this one."""
+    """Use a service that returns what it received: only such a service can show this."""
     claim = "identity headers that the caller sent never reach a service"
     for resource in gateway.resources:
         wallet = Wallet(gateway.reach)
@@ -133,7 +135,7 @@ async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) ->
             arrived.append("the caller's token")
         if not told.get("user_name"):
             arrived.append("no user at all")
-        return finding(claim, not arrived, ", ".join(arrived) or f"the service was told {told['user_name']}")
+        return finding(claim, not arrived, ", ".join(arrived) or f"the service received {told['user_name']}")
     return Finding(claim, Outcome.UNTRIED, "no service here has the example server's whoami tool")
 
 
@@ -151,7 +153,7 @@ async def _expired(gateway: Gateway, signed_in: SignedIn, forger: Forger | None)
 
 async def _foreign_host(gateway: Gateway, resource: str, token: str) -> Finding:
     answer = await gateway.knock(resource, token, headers={"Host": "portcullis-doctor.invalid"})
-    return finding("a foreign host is refused, even with a good token", answer.is_client_error, _seen(answer))
+    return finding("a foreign host is refused, even with a valid token", answer.is_client_error, _seen(answer))
 
 
 async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Finding]:
@@ -168,29 +170,32 @@ async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Fin
         path.upper(),
     ):
         answer = await gateway.knock(resource, target=spelling)
-        yield finding(f"without a token {spelling} is no way in", answer.is_client_error, _seen(answer))
+        yield finding(f"without a token {spelling} is refused", answer.is_client_error, _seen(answer))
 
 
 async def _realms_and_revocation(
     gateway: Gateway, wallet: Wallet, resource: str, token: str
 ) -> AsyncIterator[Finding]:
-    """The two realms do not mix, and deleting a client ends its tokens at once."""
+    """Registration tokens and access tokens are not exchangeable, and deleting a client ends its tokens at
+    once.
+    """
     management = wallet.management
     if management is None:
         yield Finding("deleting a client ends its tokens", Outcome.UNTRIED, "the client did not register")
         return
     yield _refused(
-        "a registration token opens no service", await gateway.knock(resource, management.registration_token)
+        "a registration token is refused at a service",
+        await gateway.knock(resource, management.registration_token),
     )
     other_realm = await gateway.http.get(management.url, headers={"Authorization": f"Bearer {token}"})
-    yield _refused("an access token manages no client", other_realm)
+    yield _refused("an access token is refused where a client manages its registration", other_realm)
     gone = await _delete(gateway, management)
     yield finding("a client can delete its registration", gone.is_success, _seen(gone))
     yield await _soon_refused("its token is refused within a second", gateway, resource, token)
 
 
 async def _forget(gateway: Gateway, wallet: Wallet) -> None:
-    """Leave no registration behind."""
+    """Delete the registration, if there is one."""
     if wallet.management:
         await _delete(gateway, wallet.management)
 
@@ -216,7 +221,9 @@ def _encode(value: dict[str, object]) -> str:
 
 
 async def _soon_refused(claim: str, gateway: Gateway, resource: str, token: str) -> Finding:
-    """Each check process hears of a revocation by itself: mostly before the caller does, at worst at the bound."""
+    """Try until the bound: each check process gets the invalidation separately, usually before the caller's
+    answer.
+    """
     knocks = 1
     answer = await gateway.knock(resource, token)
     until = time.monotonic() + _REVOCATION_BOUND
@@ -225,7 +232,7 @@ async def _soon_refused(claim: str, gateway: Gateway, resource: str, token: str)
         knocks += 1
         answer = await gateway.knock(resource, token)
     found = _refused(claim, answer)
-    return found if knocks == 1 else replace(found, seen=f"{found.seen}, after {knocks} knocks")
+    return found if knocks == 1 else replace(found, seen=f"{found.seen}, after {knocks} tries")
 
 
 def _refused(claim: str, answer: httpx2.Response) -> Finding:
@@ -241,7 +248,7 @@ def _short(resource: str) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """What really went wrong, from under the groups that task groups wrap around it."""
+    """The message of the first error inside the exception groups of task groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A real MCP client, the official SDK's, that signs in and calls; and the credentials it came by."""
+"""A real MCP client, from the official SDK, that signs in and calls; and the credentials that it obtained."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Management:
-    """How a registration is managed (RFC 7592). The SDK forgets it, so the doctor remembers."""
+    """The URL and the token that manage a registration (RFC 7592). The SDK does not keep them."""
 
     url: str
     registration_token: str
@@ -47,7 +47,7 @@ class Wallet:
         self.management: Management | None = None
 
     async def get_tokens(self) -> OAuthToken | None:
-        """The tokens, once there are any."""
+        """The tokens, or `None` before the sign-in."""
         return self.tokens
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
@@ -55,7 +55,7 @@ class Wallet:
         self.tokens = tokens
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """The registration, once there is one."""
+        """The registration, or `None` before it."""
         return self.client
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
@@ -63,7 +63,7 @@ class Wallet:
         self.client = client_info
 
     async def overhear(self, answer: httpx2.Response) -> None:
-        """Take the means of management out of a registration's answer, as it passes by."""
+        """Keep the management URL and token from the answer to a registration (a response hook)."""
         if answer.request.method == "POST" and answer.status_code == _CREATED:
             await answer.aread()
             document = answer.json()
@@ -75,7 +75,7 @@ class Wallet:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A service reached: the token that opened it, its tools, and what `whoami` said when it has that tool."""
+    """A service after a sign-in: its access token, its tools, and how many seconds the sign-in took."""
 
     resource: str
     access_token: str
@@ -127,14 +127,14 @@ async def sign_in(resource: str, wallet: Wallet, browser: Browser) -> SignedIn:
     async with connected(resource, wallet, browser) as client:
         tools = tuple(tool.name for tool in (await client.list_tools()).tools)
     if wallet.tokens is None:
-        raise SignInError(f"{resource} let us in without asking for a token")
+        raise SignInError(f"{resource} did not require a token")
     return SignedIn(resource, wallet.tokens.access_token, tools, time.monotonic() - started)
 
 
 async def call_whoami(
     resource: str, wallet: Wallet, browser: Browser, headers: dict[str, str]
 ) -> dict[str, Any] | None:
-    """What the example server says it was told about us, when we send `headers` of our own."""
+    """The identity that the example server received, when the doctor sends `headers` too."""
     async with connected(resource, wallet, browser, headers) as client:
         result = await client.call_tool("whoami", {})
     content = result.structured_content

@@ -1,4 +1,4 @@
-"""The doctor's checks of a gateway's deployment: what it says of itself, its Redis and the proxy in front."""
+"""The doctor's checks of a gateway's deployment: its metadata, its Redis and the proxy in front."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from portcullis.doctor.gateway import Gateway
 
 _FORGED_ADDRESS = "192.0.2.199"
-"""From a range for documentation (RFC 5737), so that nobody calls from it."""
+"""From a range for documentation (RFC 5737), so that no caller has it."""
 
 
 def describes_itself(gateway: Gateway) -> Finding:
+    """Whether the metadata has this issuer, S256 alone and `iss` in authorization responses."""
     metadata = gateway.metadata
     faults = [
         fault
@@ -30,11 +31,11 @@ def describes_itself(gateway: Gateway) -> Finding:
         }.items()
         if wrong
     ]
-    return finding("the authorization server describes itself as it is addressed", not faults, "; ".join(faults))
+    return finding("the authorization server's metadata matches its address", not faults, "; ".join(faults))
 
 
 async def keeps_records(forger: Forger | None) -> Finding:
-    """What `config check` says of Redis, seen from the gateway that runs."""
+    """The checks of Redis that `config check` makes, with the Redis of the running gateway."""
     claim = "Redis keeps records through a restart, and evicts none"
     if forger is None:
         return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to ask it")
@@ -56,14 +57,14 @@ _REMEDY = (
 
 
 async def counts_addresses(gateway: Gateway) -> Finding:
-    """Whether the proxy names the caller's address to the authorization server and drops the caller's claim."""
+    """Whether the proxy sends the caller's address to the authorization server and removes the caller's header."""
     claim = "the authorization server counts callers by their own address"
     forged = {"X-Portcullis-Address": _FORGED_ADDRESS}
     try:
         document = (await gateway.http.get(f"{origin_of(gateway.issuer)}/healthz", headers=forged)).json()
         counted = document["counted_address"]
     except (ValueError, KeyError, TypeError):
-        return Finding(claim, Outcome.BROKEN, "/healthz does not say by which address callers are counted")
+        return Finding(claim, Outcome.BROKEN, "/healthz does not return the address by which callers are counted")
     if counted is None:
         return Finding(
             claim,
@@ -71,16 +72,16 @@ async def counts_addresses(gateway: Gateway) -> Finding:
             "the proxy sets no X-Portcullis-Address, so all callers share one address' limits",
         )
     if counted == _FORGED_ADDRESS:
-        return Finding(claim, Outcome.BROKEN, "callers choose it with a header of their own, X-Portcullis-Address")
+        return Finding(claim, Outcome.BROKEN, "callers choose it with their own header X-Portcullis-Address")
     return Finding(claim, Outcome.HOLDS, f"this call is counted as {counted}")
 
 
 async def reaches_client_documents(gateway: Gateway) -> Finding:
-    """Whether clients that are known by their document can sign in, as the gateway itself last saw it."""
+    """Whether clients with a metadata document can sign in, by the gateway's last fetch of a document."""
     claim = "documents of well-known clients can be fetched, or need not be"
     try:
         reached = (await gateway.http.get(f"{origin_of(gateway.issuer)}/healthz")).json()["client_documents"]
     except (ValueError, KeyError, TypeError):
-        return Finding(claim, Outcome.BROKEN, "/healthz does not say whether clients' documents can be fetched")
+        return Finding(claim, Outcome.BROKEN, "/healthz does not return whether clients' documents can be fetched")
     remedy = f"; {_REMEDY}" if reached == "unreachable" else ""
     return finding(claim, reached != "unreachable", f"{reached}{remedy}")

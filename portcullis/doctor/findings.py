@@ -1,4 +1,4 @@
-"""What a check of the doctor answers."""
+"""The result of one check of the doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """Whether what must hold does."""
+    """Whether the claim of a check holds."""
 
     HOLDS = "ok"
     BROKEN = "FAIL"
@@ -16,7 +16,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what must hold, whether it does, and what was seen."""
+    """One check: its claim, whether the claim holds, and what the doctor saw."""
 
     claim: str
     outcome: Outcome
@@ -24,5 +24,5 @@ class Finding:
 
 
 def finding(claim: str, holds: bool, seen: str) -> Finding:  # noqa: FBT001 - every check asks one question
-    """The finding of a check that could be made."""
+    """The finding of a check that was made."""
     return Finding(claim, Outcome.HOLDS if holds else Outcome.BROKEN, seen)

@@ -1,6 +1,6 @@
-"""Tokens that only somebody with the gateway's own keys could make, to prove that even those are refused.
+"""Makes an expired token with the gateway's own keys, to show that the gateway refuses it.
 
-The expired token is signed with the real key and alive in Redis, so that its expiry alone decides.
+The token is signed with the real key and is active in Redis, so that its expiry alone decides.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BRIEFLY = 60
 
 
 class Forger:
-    """Holds the gateway's own means. Close it after use."""
+    """Makes tokens with the gateway's settings, Redis and keys. Close it after use."""
 
     def __init__(self, settings: WebSettings) -> None:
         self.settings = settings
         self._redis = connect(settings)
 
     async def expired_token(self, issuer: str, resource: str, scope: str) -> str:
-        """A token for `resource` that ran out a minute ago and is right in every other way."""
+        """A token for `resource` that expired a minute ago and is otherwise valid."""
         now = int(time.time())
         claims = AccessClaims(
             iss=issuer,
@@ -51,5 +51,5 @@ class Forger:
         return mint(claims, ring.signing_key(now))
 
     async def aclose(self) -> None:
-        """Let go of Redis."""
+        """Close the connection to Redis."""
         await self._redis.aclose()

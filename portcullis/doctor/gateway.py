@@ -1,4 +1,4 @@
-"""What a gateway says of itself, read through its front door."""
+"""A gateway as its public endpoints describe it: metadata and services; and one request to a service."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 class UnreachableError(Exception):
-    """There is no gateway at that address, or it does not describe itself. The message says what was found."""
+    """There is no gateway at that address, or it has no metadata. The message says what was found."""
 
 
 class NoAnswerError(UnreachableError):
-    """Nothing answers at that address."""
+    """No server answers at that address."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Gateway:
         url: str | None = None,
         target: str | None = None,
     ) -> httpx2.Response:
-        """Open an MCP session at `resource` (or at another `url`), with a token or without; never follows.
+        """Send MCP's `initialize` to `resource` (or to another `url`), with a token or without.
 
-        `target` is put on the request line as it stands, where a URL would be tidied first.
+        It follows no redirects. `target` is the exact request target; the HTTP client would normalize a URL.
         """
         given = {**_ACCEPT, **({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         extensions = {"target": target.encode("ascii")} if target else {}

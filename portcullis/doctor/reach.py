@@ -1,4 +1,4 @@
-"""How the doctor reaches a gateway: by a proxy or without, with which authorities and which client certificate."""
+"""The doctor's HTTP clients: through a proxy or not, with certificate authorities and a client certificate."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from oauth_core.net.public_urls import is_loopback
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What OpenSSL and the HTTP client say, and what that means to an operator.
+# Error texts of OpenSSL and the HTTP client, and what each means to an operator.
 _MEANINGS = (
     (
         ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA"),
-        "the gateway asks callers for a certificate of its own authorities: give one with --cert and --key",
+        "the gateway requires a client certificate from its own authorities: give one with --cert and --key",
     ),
     (
         ("CERTIFICATE_VERIFY_FAILED",),
         "its certificate is not trusted here: name its authority's file in SSL_CERT_FILE",
     ),
-    (("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"), "plain HTTP is spoken there, not TLS: is it http://?"),
+    (("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"), "the port speaks plain HTTP, not TLS: is it http://?"),
 )
 _CLOSED = ("DISCONNECTED WITHOUT SENDING", "READERROR")
 """The connection ended before an answer or an alert could be read."""
@@ -32,7 +32,9 @@ _CLOSED = ("DISCONNECTED WITHOUT SENDING", "READERROR")
 
 @dataclass(frozen=True)
 class Reach:
-    """Makes HTTP clients. Without anything said, they are those that any program has."""
+    """Makes HTTP clients. The defaults are those of any program: proxies from the environment, system
+    authorities.
+    """
 
     proxies: bool = True
     tls: ssl.SSLContext | None = None
@@ -45,13 +47,13 @@ class Reach:
 
 
 def reach(url: str, cert: Path | None = None, key: Path | None = None) -> Reach:
-    """How to reach the gateway at `url`, with the client certificate in the file `cert`, if any.
+    """The `Reach` for the gateway at `url`, with the client certificate in the file `cert`, if any.
 
-    A gateway on this machine is never asked for through a proxy (`HTTPS_PROXY` and the like), which has another
+    A gateway on this machine is never called through a proxy (`HTTPS_PROXY` and the like), which has another
     localhost. Raises `SettingsError` when the certificate cannot be used.
     """
     is_local = is_loopback(url)
-    # One for all clients of this run: each would read the bundle of authorities again.
+    # One context for all clients of this run: otherwise each would read the bundle of authorities again.
     tls = ssl.create_default_context() if is_local else httpx2.create_ssl_context()
     if cert is not None:
         try:
@@ -62,13 +64,13 @@ def reach(url: str, cert: Path | None = None, key: Path | None = None) -> Reach:
 
 
 def in_words(error: Exception, url: str) -> str:
-    """What went wrong at `url`, and what that means where it is known."""
+    """The text of `error` at `url`, with its meaning if it is known."""
     text = str(error) or type(error).__name__
     if any(sign in text.upper() for sign in _CLOSED):
         likely = (
-            "as a gateway does that asks callers for a certificate: give one with --cert and --key"
+            "as from a gateway that requires client certificates: give one with --cert and --key"
             if url.startswith("https:")
-            else "as a TLS listener does with plain HTTP: is it https://?"
+            else "as from a TLS listener that gets plain HTTP: is it https://?"
         )
         return f"the connection was closed without an answer, {likely} ({text})"
     for signs, meaning in _MEANINGS:

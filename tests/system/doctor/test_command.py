@@ -105,7 +105,7 @@ def test_another_user_can_be_the_one_who_signs_in(gateway: RunningGateway) -> No
     with front_envoy(gateway, faults.none):
         result = _examine(gateway, "--user", "hubot")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "the service was told hubot" in result.stdout
+    assert "the service received hubot" in result.stdout
 
 
 @pytest.mark.parametrize(

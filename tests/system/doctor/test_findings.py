@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from tests.support.front_envoy import Json
     from tests.support.gateway import RunningGateway
 
-DESCRIBES = "the authorization server describes itself as it is addressed"
-METADATA = "/whoami/mcp has metadata that leads clients here"
-STRANGERS = {f"/{name}/mcp answers strangers with 401 and where to sign in" for name in ("time", "whoami")}
+DESCRIBES = "the authorization server's metadata matches its address"
+METADATA = "/whoami/mcp has metadata that names this authorization server"
+STRANGERS = {
+    f"/{name}/mcp answers a call without a token with 401 and its metadata URL" for name in ("time", "whoami")
+}
 SIGN_IN = "a real MCP client signs in and lists the tools"
 FORGED_ALONE = "identity headers without a token are refused"
 FORGED_BESIDE = "identity headers that the caller sent never reach a service"
@@ -36,11 +38,11 @@ ADDRESSES = "the authorization server counts callers by their own address"
 DOCUMENTS = "documents of well-known clients can be fetched, or need not be"
 TAMPERED = "a token with a changed payload is refused"
 UNSIGNED = "a token without a signature is refused"
-QUERY = "a token in the query string is not taken"
-FOREIGN_HOST = "a foreign host is refused, even with a good token"
-SPELLING = "without a token /TIME/MCP is no way in"
-REGISTRATION_TOKEN = "a registration token opens no service"
-OTHER_REALM = "an access token manages no client"
+QUERY = "a token in the query string is refused"
+FOREIGN_HOST = "a foreign host is refused, even with a valid token"
+SPELLING = "without a token /TIME/MCP is refused"
+REGISTRATION_TOKEN = "a registration token is refused at a service"
+OTHER_REALM = "an access token is refused where a client manages its registration"
 DELETES = "a client can delete its registration"
 ENDS = "its token is refused within a second"
 

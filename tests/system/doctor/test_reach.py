@@ -108,8 +108,8 @@ def test_tls_is_spoken_with_the_authority_of_the_environment(authority: Authorit
 @pytest.mark.parametrize(
     ("scheme", "with_tls", "meaning"),
     [
-        ("https", False, "plain HTTP is spoken there, not TLS"),
-        ("http", True, "as a TLS listener does with plain HTTP"),
+        ("https", False, "the port speaks plain HTTP, not TLS"),
+        ("http", True, "as from a TLS listener that gets plain HTTP"),
         ("https", True, "its certificate is not trusted here"),
     ],
 )
