@@ -1,6 +1,6 @@
 """The Envoy configuration of a gateway, made from its settings as typed messages and rendered as data.
 
-`render` is the way in for other packages; `to_yaml` writes what it returns for people and for Envoy.
+Other packages call `render`; `to_yaml` writes its result as text, for people and for Envoy.
 """
 
 from portcullis.envoy_config.bootstrap import SYSTEM_CAS, bootstrap, render

@@ -1,4 +1,4 @@
-"""The whole of it: listener, connection manager, clusters and admin in one bootstrap."""
+"""The complete bootstrap: listeners, connection managers, clusters and admin interface."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from portcullis.envoy_config.topology import HostPort
 
 SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
-"""Where Debian, Ubuntu, Alpine and Envoy's own image keep the authorities that everybody trusts."""
+"""The file of public certificate authorities on Debian, Ubuntu, Alpine and in Envoy's own image."""
 
 _NODE = "portcullis"
 _HANDSHAKE_SECONDS = 10
 _BUFFER_BYTES = 32 * 1024
-"""What Envoy holds for one connection before it stops reading; a request's own limit is another."""
+"""Bytes that Envoy buffers for one connection before it stops reading. Requests have another limit."""
 
 
 def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[str, object]:
     """The Envoy bootstrap for these settings, ready for `json.dumps` or `to_yaml`.
 
-    `trusted_cas` is a file on Envoy's machine: the authorities that may vouch for services reached by https.
-    Raises `SettingsError` naming every address that cannot be used; an admin address that others could reach
-    is one of those.
+    `trusted_cas` is a file on Envoy's machine: the certificate authorities for services reached by https.
+    Raises `SettingsError` naming every address that cannot be used; an admin address that other machines can
+    reach is one of those.
     """
     rendered = bootstrap(settings, trusted_cas=trusted_cas).to_dict(casing=Casing.SNAKE)
     _spell_out_the_check(rendered)
@@ -49,10 +49,10 @@ def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[st
 
 
 def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Bootstrap:
-    """The same as a typed message."""
+    """The bootstrap of `render` as a typed message. Raises the same `SettingsError`."""
     places = topology(settings)
     return Bootstrap(
-        # Envoy asks for its certificate (SDS) only when it has a name to ask under.
+        # Envoy asks for its certificate (SDS) only when its node has a name.
         node=Node(id=_NODE, cluster=_NODE),
         static_resources=BootstrapStaticResources(
             listeners=list(_listeners(settings, places)), clusters=clusters(settings, places, trusted_cas)
@@ -67,7 +67,7 @@ def _listeners(settings: EnvoySettings, places: Topology) -> Iterator[Listener]:
     gateway = FilterChain(filters=[*counting, _manager(connection_manager(settings, places))])
     if settings.terminates_tls:
         gateway.transport_socket = transport_socket(settings)
-        # A caller who connects and then says nothing must not keep the connection.
+        # A caller that connects and then sends nothing must not keep the connection.
         gateway.transport_socket_connect_timeout = seconds(_HANDSHAKE_SECONDS)
     yield _listener("gateway", places.listen, gateway)
     if places.redirect:
@@ -102,7 +102,7 @@ def _leave_out_empty_types(value: object) -> None:
 
 
 def _spell_out_the_check(value: object) -> None:
-    """Write `failure_mode_allow: false` down: it is the default, but a reader must not have to know that."""
+    """Write `failure_mode_allow: false` into the checks: a reader need not know that it is the default."""
     if isinstance(value, dict):
         if value.get("name") in CHECKS and "typed_config" in value:
             value["typed_config"].setdefault("failure_mode_allow", False)

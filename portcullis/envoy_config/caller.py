@@ -1,7 +1,7 @@
-"""Who called, where proxies of the operator's stand before Envoy: the address that they name, without a port.
+"""The caller's address behind the operator's proxies: the one that they name, without a port.
 
-Envoy reads `X-Forwarded-For` too, but not an address with a port, as some clouds write it: it then takes the proxy
-itself for the caller, and all callers would share the limits of one address.
+Envoy reads `X-Forwarded-For` too, but not an address with a port, as some clouds write it. It then uses the
+address of the proxy itself, and all callers would share the limits of one address.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ CALLER = "portcullis.caller"
 """The name of the filter."""
 
 ADDRESS = "x-portcullis-address"
-"""Tells the authorization server the address of the caller. Callers' own copies are removed before any filter."""
+"""The header with the caller's address for the authorization server. Callers' own copies are removed before any
+filter."""
 
 NETWORK = "x-portcullis-network"
-"""What the limits per address count the caller by: its address, or its network of 64 bits."""
+"""The header by which the limits per address count a caller: its address, or its network of 64 bits."""
 
-# Envoy has added its peer, the last proxy, to the header. Before it stands what the trusted proxies have added.
+# Envoy has added its peer, the last proxy, to the header. The entries before it are those of the trusted proxies.
 _SCRIPT = """
 local function address_in(entry)
   entry = entry:match("^%s*(.-)%s*$")
@@ -80,12 +81,12 @@ end
 
 
 def caller_filter() -> HttpFilter:
-    """The filter, which is off where a route does not set a script of its own."""
+    """The filter, which is off unless a route sets a script."""
     return HttpFilter(name=CALLER, disabled=True, typed_config=packed(Lua()))
 
 
 def named_by(trusted_proxies: int) -> Any:
-    """For a route to the authorization server, behind so many proxies."""
+    """The script for a route to the authorization server, behind this number of proxies."""
     script = _SCRIPT.replace("TRUSTED_PROXIES", str(trusted_proxies))
     script = script.replace("ADDRESS", ADDRESS).replace("NETWORK", NETWORK)
     return packed(LuaPerRoute(source_code=DataSource(inline_string=script)))

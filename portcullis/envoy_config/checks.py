@@ -1,11 +1,11 @@
-"""The filters that ask the check service, in three steps, so that no body is held before the headers are good.
+"""The filters that ask the check service, in three steps, so that Envoy holds no body before the headers are good.
 
-The first asks without the body. Its answer says in metadata what follows: nothing, when the request may pass; a
+The first asks without the body. Its answer names the next step in metadata: none, when the request may pass; a
 second check with the first bytes of the body, which refuses with the id of the request; or a third with the whole
-body, where a service has tool rules. A filter is skipped only when the metadata say so: where nobody said anything
-each one asks, and an answer that is no yes is a refusal.
+body, if the service has tool rules. A filter is skipped only when the metadata allow it: without metadata every
+filter asks, and any answer but an explicit OK is a refusal.
 
-The checks are on unless a route turns them off, so a route that somebody forgot is a closed one.
+The checks are on unless a route turns them off, so a route without settings is closed.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ BODIES = "portcullis.bodies"
 CHECKS = (CHECK, REFUSALS, BODIES)
 
 DECISIONS = "envoy.filters.http.ext_authz"
-"""The namespace of the metadata that the answers of the check service have."""
+"""The namespace of the metadata in the answers of the check service."""
 
 REQUEST_ID = "portcullis.request_id"
-"""Metadata with the id of a request, as JSON, where a check has read its body."""
+"""Metadata with the id of a request, as JSON, if a check has read its body."""
 
 _SERVICE, _STEP, _BODY_BYTES = "portcullis.service", "portcullis.step", "portcullis.body_bytes"
-"""Context extensions: which service a route leads to, which check asks, and how large a body a later one gets."""
+"""Context extensions: the service of a route, the step of a check, and how much body a later check gets."""
 
 _CHECK_SECONDS = 2
 _BYTES_FOR_AN_ID = 8 * 1024
 
 UNCHECKED: dict[str, Any] = dict.fromkeys(CHECKS, packed(ExtAuthzPerRoute(disabled=True)))
-"""For a route where there is nothing to protect."""
+"""The configuration of a route without any check."""
 
 
 def check_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters, in their order."""
-    # Bytes, not text: in text Envoy would replace what is not UTF-8, and the check would read what was not sent.
+    # Bytes, not text: in text Envoy would replace bytes that are not UTF-8, and the check would read another body.
     beginning = BufferSettings(max_request_bytes=_BYTES_FOR_AN_ID, allow_partial_message=True, pack_as_bytes=True)
-    # More than the limit is 413: what was not seen whole is not decided upon.
+    # A longer body is 413: the check decides on complete bodies only.
     whole = BufferSettings(
         max_request_bytes=settings.max_checked_bytes, allow_partial_message=False, pack_as_bytes=True
     )
@@ -77,20 +77,20 @@ def check_filters(settings: EnvoySettings) -> list[HttpFilter]:
 
 
 def checked(service: Service, settings: EnvoySettings) -> dict[str, Any]:
-    """For a route to `service`: each check learns which service it is, and which other checks follow."""
+    """The configuration of a route to `service`: it gives each check the service and its step."""
     told = {_SERVICE: service.name}
     if service.rules is not None:
         told[_BODY_BYTES] = str(settings.max_checked_bytes)
     return {
         CHECK: _on_route({**told, _STEP: "headers"}),
         REFUSALS: _on_route({**told, _STEP: "refusal"}),
-        # The filter is there only where some service has rules.
+        # The filter exists only if a service has rules.
         **({BODIES: _on_route({_SERVICE: service.name})} if service.rules is not None else {}),
     }
 
 
 def decision_is(values: str, *, invert: bool = False) -> MetadataMatcher:
-    """Match what the check service decided last against an RE2 pattern; inverted, also when it decided nothing."""
+    """Match the last decision against an RE2 pattern; inverted, also match where there is no decision."""
     return MetadataMatcher(
         filter=DECISIONS,
         path=[MetadataMatcherPathSegment(key="portcullis"), MetadataMatcherPathSegment(key="decision")],
@@ -100,7 +100,7 @@ def decision_is(values: str, *, invert: bool = False) -> MetadataMatcher:
 
 
 def has_request_id() -> MetadataMatcher:
-    """Match where a check has found the id of the JSON-RPC request."""
+    """Match if a check has found the id of the JSON-RPC request."""
     return MetadataMatcher(
         filter=DECISIONS,
         path=[MetadataMatcherPathSegment(key=REQUEST_ID)],
@@ -136,7 +136,7 @@ def _check(settings: EnvoySettings, *, body: BufferSettings | None = None, unles
 
 
 def _another_process() -> RetryPolicy:
-    """A check changes nothing: one that got no answer, since a process died or ended, is asked of another one."""
+    """Retry a check at another process when the first one gave no answer: a check has no side effects."""
     return RetryPolicy(
         retry_on="connect-failure,refused-stream,reset,unavailable,cancelled",
         num_retries=replicas.RETRIES,

@@ -1,4 +1,4 @@
-"""The clusters: where Envoy sends requests, with what patience and under which limits."""
+"""The clusters: the upstreams of Envoy, with their timeouts and limits."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER_BYTES = 32 * 1024
 _CONNECT_SECONDS = 2
 _MOST_RETRIES = 1024
-# Servers of the Python and Node worlds close an idle connection after five seconds. Envoy must let go first:
-# a request sent into a connection that is just being closed is lost, and a tool call must not be sent twice.
+# Python and Node servers close an idle connection after five seconds. Envoy must close it first:
+# a request sent on a connection that is being closed is lost, and a tool call must not be sent twice.
 _IDLE_SECONDS = 4
 
 
@@ -75,7 +75,7 @@ def service_cluster(service: Service) -> str:
 def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> list[Cluster]:
     """Every cluster of the gateway: our own programs first, then the services.
 
-    `trusted_cas` is the file of the authorities that may vouch for a service reached by https.
+    `trusted_cas` is the file of the certificate authorities for services reached by https.
     """
     return [
         _authz(settings, topology.authz),
@@ -97,12 +97,12 @@ def _web(places: Sequence[Place]) -> Cluster:
 def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
     """The processes of the check service.
 
-    The one with the fewest calls under way gets the next, so that one that hangs or is slow is given little. One
-    that does not answer at all is left out for a moment, unless there would be none left.
+    The process with the fewest calls under way gets the next, so a process that hangs or is slow gets few. A
+    process that does not answer at all gets none for a moment, unless no other is left.
     """
     cluster = _cluster(AUTHZ, places, _grpc())
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
-    if cluster.circuit_breakers:  # when a process dies, every check it was asked is asked again at once
+    if cluster.circuit_breakers:  # when a process dies, Envoy retries all its checks at once
         cluster.circuit_breakers.thresholds[0].max_retries = _MOST_RETRIES
     if replicas.are_several(places):
         replicas.watch(cluster, grpc=True)
@@ -150,7 +150,7 @@ def _cluster(name: str, places: Sequence[Place], protocol: HttpProtocolOptions) 
         per_connection_buffer_limit_bytes=_BUFFER_BYTES,
         circuit_breakers=CircuitBreakers(
             thresholds=[
-                # An event stream holds a connection for as long as it lives, hence the high first figure.
+                # An event stream holds a connection as long as it is open, so the first figure is high.
                 CircuitBreakersThresholds(max_connections=8192, max_pending_requests=1024, max_requests=8192)
             ]
         ),
@@ -174,7 +174,8 @@ def _http1() -> HttpProtocolOptions:
 
 
 def _grpc() -> HttpProtocolOptions:
-    # The pings find a check service whose machine vanished without a goodbye, before a request has to wait.
+    # The pings detect a check service whose machine vanished without closing the connection, before a request
+    # waits.
     return HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions(

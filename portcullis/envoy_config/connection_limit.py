@@ -1,16 +1,17 @@
-"""How many connections one network may have open at Envoy: an IPv4 address, or the first 64 bits of an IPv6 one.
+"""The limit on open connections of one network at Envoy: an IPv4 address, or the first 64 bits of an IPv6 one.
 
-Envoy has no such limit of its own: `connection_limit` counts a whole filter chain. So a small module of ours
-counts, in WebAssembly (`connections.wat`), which every Envoy can run. It sees a connection as soon as it is
+Envoy has no such limit: `connection_limit` counts a whole filter chain. So a small module in WebAssembly
+(`connections.wat`), which every Envoy can run, counts. It sees a connection as soon as it is
 accepted, before TLS and before the first byte. So unfinished handshakes, unfinished headers and silent
 connections count like others.
 
-One network may have `connections_per_address`, and less when connections become scarce: of `free` connections
-out of `most` it may have free² / (most * PART), and always one. So each further network finds less to take, and
+One network may have `connections_per_address`, and fewer when connections become scarce: of `free` connections
+out of `most` it may have free² / (most * PART), and always one. So each further network gets fewer, and
 some are left: N networks that take all they can leave about most / (1 + N / PART). With 20,000 and a part of 20
-a thousand hostile networks leave more than 200, and each newcomer may have one of these.
+a thousand hostile networks leave more than 200, and each new network may have one of these.
 
-If the module fails, connections are accepted without a count. It protects availability and decides on no access.
+If the module fails, Envoy accepts connections without a count. The module protects availability and does not
+decide on access.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ _NAME = "portcullis.connections"
 
 
 def counted_connections(settings: EnvoySettings) -> list[Filter]:
-    """The first network filter of a listener, or none where there is no limit.
+    """The first network filter of a listener, or none without a limit.
 
-    Behind proxies of the operator's all connections come from the same few addresses, so none are limited here.
-    Listeners share the counts, since the module and `vm_id` are the same.
+    Behind the operator's proxies all connections come from the same few addresses, so there is no limit here.
+    Listeners share the counts, because the module and `vm_id` are the same.
     """
     if settings.trusted_proxies or not settings.connections_per_address:
         return []

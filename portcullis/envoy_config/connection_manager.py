@@ -1,7 +1,7 @@
-"""The HTTP connection manager: how requests are read, cleaned and bounded before any filter sees them.
+"""The HTTP connection manager: it reads, cleans and bounds requests before any filter sees them.
 
-Caller's headers that Envoy or a service would believe are removed first of all; paths are brought into one
-spelling, or refused when two programs could read them differently; sizes, counts and times are bounded.
+First of all it removes the caller's headers that Envoy or a service would trust. It normalizes paths, or refuses
+those that two programs could read differently. It bounds sizes, counts and times.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from portcullis.envoy_config.topology import Topology
 
 SAID_BY_PROXIES = ("for", "proto")
-"""The two of the `x-forwarded-` family that Envoy itself reads, from a proxy that it is told to trust."""
+"""The two of the `x-forwarded-` family that Envoy itself reads, from a trusted proxy."""
 
 _ANY = "[!-~]"
-"""An RE2 class of every character that a header name can consist of."""
+"""An RE2 class of every character of a header name."""
 
 _NO_WORD = "[!-/:-`{-~]"
 """The same without digits and lower-case letters."""
@@ -63,7 +63,7 @@ _OF_PROXIES = (
     *("remote-user", "x-remote-user", "remote-addr", "x-remote-addr", "x-remote-ip", "x-real-ip", "client-ip"),
     *("x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-cluster-client-ip"),
 )
-"""Names that only a proxy may set: a program behind could take them for where the caller is, or what it asked for.
+"""Names that only a proxy may set: a program behind could read the caller's address or request from them.
 
 `Proxy` becomes the variable HTTP_PROXY in programs that read headers as CGI does (CVE-2016-5385, "httpoxy").
 """
@@ -72,8 +72,8 @@ _FAMILIES_OF_PROXIES = (
     *("proxy-", "forwarded", "x-original-", "x-rewrite-", "x-override-", "x-http-", "x-real-", "x-envoy-"),
     "x-portcullis-",
 )
-"""Beginnings of such names. `Proxy-Authorization` has a password of the caller's for a proxy, which no service is
-to see; `x-envoy-upstream-rq-timeout-ms` decides how long a stream may live."""
+"""Beginnings of such names. `Proxy-Authorization` has the caller's password for a proxy, which no service may
+see; `x-envoy-upstream-rq-timeout-ms` decides how long a stream may stay open."""
 
 _REPLACED = "(method|url|uri|path|host|scheme|proto|port|ip|user)"
 _OTHER_METHODS = (
@@ -83,9 +83,9 @@ _OTHER_METHODS = (
     f"{_ANY}*{_REPLACED}{_NO_WORD}?override{_ANY}*",
     f"{_ANY}*override{_NO_WORD}?{_REPLACED}{_ANY}*",
 )
-"""Headers by which frameworks let a caller name another method, path or host than the one that was checked:
+"""Headers with which frameworks let a caller name another method, path or host than the checked one:
 X-HTTP-Method, X-Method-Override, XHttpMethodOverride and the like. `Mcp-Method` and
-`Access-Control-Request-Method` are none of them."""
+`Access-Control-Request-Method` do not match."""
 
 _EXACT_HYPHENS = 15
 
@@ -94,7 +94,7 @@ _HEADER_COUNT = 100
 _HEADERS_SECONDS = 5
 _REQUEST_SECONDS = 60
 _CHECKED_REQUEST_SECONDS = 20
-"""The same where some service has tool rules, whose bodies are held until they are complete."""
+"""The same if a service has tool rules: Envoy holds its bodies until they are complete."""
 _STREAM_IDLE_SECONDS = 300
 
 
@@ -111,7 +111,7 @@ def connection_manager(settings: EnvoySettings, topology: Topology) -> HttpConne
 
 
 def redirect_manager(settings: EnvoySettings) -> HttpConnectionManager:
-    """The one of the plain HTTP listener beside TLS: as careful, but leading nowhere."""
+    """The connection manager of the plain HTTP listener beside TLS: the same limits, with redirects only."""
     return _bounded(
         settings,
         stat_prefix="redirect",
@@ -122,7 +122,7 @@ def redirect_manager(settings: EnvoySettings) -> HttpConnectionManager:
 
 
 def _client_certificates(settings: EnvoySettings) -> dict[str, Any]:
-    """Where callers may show a certificate: its hash in `x-forwarded-client-cert`, in place of whatever came."""
+    """With client certificates: set `x-forwarded-client-cert` to the hash, and drop the caller's header."""
     if settings.tls_client_ca is None:
         return {}
     return {
@@ -132,7 +132,7 @@ def _client_certificates(settings: EnvoySettings) -> dict[str, Any]:
 
 
 def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManager:
-    """A connection manager that cleans and bounds; HTTP/1.1 and HTTP/2, told apart by their first bytes."""
+    """A connection manager that cleans and bounds; it detects HTTP/1.1 and HTTP/2 by their first bytes."""
     return HttpConnectionManager(
         codec_type=HttpConnectionManagerCodecType.AUTO,
         early_header_mutation_extensions=[_clean_headers(settings)],
@@ -149,7 +149,7 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
             # Many servers read `x_user_id` and `x-user-id` as one variable.
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
         ),
-        # Nothing is ever upgraded here, and a client that offers it goes on without (RFC 9110 section 7.8).
+        # Envoy ignores an offered upgrade, and the client continues without it (RFC 9110 section 7.8).
         http_protocol_options=Http1ProtocolOptions(ignore_http_11_upgrade=[matching(".*")]),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=100,
@@ -157,7 +157,7 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
             initial_connection_window_size=1024 * 1024,
         ),
         request_headers_timeout=seconds(_HEADERS_SECONDS),
-        request_timeout=seconds(_until_complete(settings)),  # answers may stream on
+        request_timeout=seconds(_until_complete(settings)),  # not for answers, which may be streams
         stream_idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         access_log=[access_log()],
@@ -166,7 +166,7 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
 
 
 def _until_complete(settings: EnvoySettings) -> int:
-    """Seconds within which the whole of a request must come. Envoy has one limit for all routes of a listener."""
+    """Seconds within which a complete request must come. Envoy has one limit for all routes of a listener."""
     has_rules = any(service.rules is not None for service in settings.resolved_services)
     return _CHECKED_REQUEST_SECONDS if has_rules else _REQUEST_SECONDS
 
@@ -190,10 +190,10 @@ def _clean_headers(settings: EnvoySettings) -> TypedExtensionConfig:
 
 
 def removed_names(kept: Sequence[str]) -> tuple[str, ...]:
-    """RE2 patterns of the header names that are removed beside those of identity headers.
+    """RE2 patterns of the header names that are removed besides those of identity headers.
 
-    `x-forwarded-` and a word of `kept` stays, for Envoy to read. The examples for other control planes have the
-    same patterns.
+    `x-forwarded-` with a word of `kept` stays, because Envoy reads it. The examples for other control planes have
+    the same patterns.
     """
     return (
         *map(_in_any_spelling, _OF_PROXIES),
@@ -204,12 +204,12 @@ def removed_names(kept: Sequence[str]) -> tuple[str, ...]:
 
 
 def _in_any_spelling(name: str) -> str:
-    """An RE2 pattern of `name` with any sign for each of its hyphens, or none."""
+    """An RE2 pattern of `name` in which each hyphen may be any sign, or absent."""
     return f"{_NO_WORD}?".join(name.split("-"))
 
 
 def _forwarded(kept: Sequence[str]) -> tuple[str, ...]:
-    """RE2 patterns of the family `x-forwarded` in any spelling but `x-forwarded-` and a word of `kept`."""
+    """RE2 patterns of the family `x-forwarded` in any spelling but `x-forwarded-` with a word of `kept`."""
     if not kept:
         return (f"{_in_any_spelling('x-forwarded')}{_ANY}*",)
     return (
@@ -220,12 +220,12 @@ def _forwarded(kept: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lookalikes(name: str) -> StringMatcher:
-    """Match what a service could read as `name`: CGI and its heirs read `x.user.id` and `x-user-id` as one.
+    """Match names that a service could read as `name`: CGI and similar read `x.user.id` and `x-user-id` as one.
 
-    Each name has a pattern of its own, since Envoy limits the size of one compiled pattern to 100 instructions.
-    Envoy writes header names in lower-case ASCII before it compares them, so the patterns need nothing else: a
-    negated class would compile to many instructions for UTF-8. A name of so many words that it would still be too
-    large is matched loosely from the 16th word on: any character counts as a hyphen there.
+    Each name has a separate pattern, because Envoy limits the size of one compiled pattern to 100 instructions.
+    Envoy converts header names to lower-case ASCII before it compares them, so the patterns cover only that: a
+    negated class would compile to many instructions for UTF-8. For a name of very many words, whose pattern would
+    still be too large, any character counts as a hyphen from the 16th word on.
     """
     first, *words = name.split("-")
     exact, loose = words[:_EXACT_HYPHENS], words[_EXACT_HYPHENS:]
@@ -235,7 +235,7 @@ def _lookalikes(name: str) -> StringMatcher:
 
 
 def _other_than(words: Sequence[str]) -> str:
-    """An RE2 pattern of every header name but `words` and the empty one; RE2 has no negation of words."""
+    """An RE2 pattern of every header name but `words` and the empty name; RE2 has no negation of words."""
     first = sorted({word[0] for word in words if word})
     branches = [f"{_other_letters(first)}{_ANY}*"]
     for letter in first:
@@ -246,7 +246,7 @@ def _other_than(words: Sequence[str]) -> str:
 
 
 def _other_letters(letters: Sequence[str]) -> str:
-    """A class of every character of header names but these lower-case `letters`, which are sorted."""
+    """A class of every character of header names except these sorted lower-case `letters`."""
     ranges, start = "", "!"
     for letter in letters:
         if start < letter:
@@ -256,7 +256,7 @@ def _other_letters(letters: Sequence[str]) -> str:
 
 
 def _nobody() -> HttpConnectionManagerInternalAddressConfig:
-    """No caller is an insider, whose headers Envoy would believe: an address that nobody can have."""
+    """An address that no caller can have, so that Envoy trusts no caller's headers as internal."""
     return HttpConnectionManagerInternalAddressConfig(
         cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
     )

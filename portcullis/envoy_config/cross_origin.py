@@ -1,7 +1,7 @@
-"""What Envoy's CORS filter cannot do by itself: `Vary: Origin` where it is missing, and header names by prefix.
+"""A filter for what Envoy's CORS filter lacks: `Vary: Origin` where it is missing, and header names by prefix.
 
-Envoy's filter names one origin in each answer and does not say that the answer depends on it. A browser that keeps
-an answer would then give it to a page of another origin, and refuse that page to read it (RFC 9110 section
+Envoy's filter names one origin in each answer, without `Vary`. A browser that caches
+such an answer would use it for a page of another origin, and then refuse that page to read it (RFC 9110 section
 12.5.5).
 
 From revision 2026-07-28 on an MCP server may choose the names of headers that begin with `Mcp-Param-`, and a
@@ -17,7 +17,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from portcullis.envoy_config.messages import packed
 
 VARY = "portcullis.vary"
-"""The name of the filter, which stands before the one for CORS and so sees what that answers."""
+"""The name of the filter. It is before the CORS filter, and so sees that filter's answers."""
 
 _SCRIPT = """
 local function names_in(value)
@@ -62,5 +62,5 @@ end
 
 
 def cross_origin_filter() -> HttpFilter:
-    """The filter."""
+    """The filter, with the same script for all routes."""
     return HttpFilter(name=VARY, typed_config=packed(Lua(default_source_code=DataSource(inline_string=_SCRIPT))))

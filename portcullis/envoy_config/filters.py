@@ -1,10 +1,10 @@
-"""The HTTP filters in the order in which a request meets them, and what a route may say to each.
+"""The HTTP filters in the order in which they see a request, and the configuration of each on a route.
 
-The first two change answers on their way out, whichever filter or service gave them. CORS answers preflights;
-the origin rule refuses foreign web pages; three rate limits keep floods from the authorization server; the checks
-ask the check service (`portcullis.envoy_config.checks`); only what they allowed is buffered, up to the size
-limit; then the router. The first check stands before everything that holds a body: a caller without a token is
-refused by headers alone and cannot make Envoy hold anything.
+The first two change answers, whichever filter or service gave them. CORS answers preflights; the origin rule
+refuses foreign web pages; three rate limits keep floods from the authorization server; the checks ask the check
+service (`portcullis.envoy_config.checks`); only allowed requests are buffered, up to the size limit; then the
+router. The first check is before every filter that holds a body: a caller without a token is refused by headers
+alone, so Envoy holds no body for it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ BUFFER = "envoy.filters.http.buffer"
 ROUTER = "envoy.filters.http.router"
 
 _WEB_BYTES = 64 * 1024
-"""Plenty for a registration or a form. These routes are open to everybody, so they get no more."""
+"""Enough for a registration or a form. Callers need no token on these routes, so they get no more."""
 
 _LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
@@ -70,7 +70,7 @@ _PREFLIGHT_SECONDS = "600"
 
 _OFF = packed(FilterConfig(disabled=True))
 _ON = packed(FilterConfig(config=Any()))
-"""Turns on a filter that the listener has, but only for routes that say so."""
+"""Turns on a filter that is off by default in the listener."""
 
 
 def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
@@ -92,17 +92,17 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
 
 
 def router() -> HttpFilter:
-    """The last filter: it sends the request on its way."""
+    """The last filter: it sends the request to its upstream."""
     return _filter(ROUTER, Router())
 
 
 def for_all(settings: EnvoySettings) -> dict[str, Any]:
-    """What holds wherever a route says nothing else: scripts of allowed origins may call and read (CORS)."""
+    """The default of all routes: scripts of allowed origins may call and read (CORS)."""
     return {CORS: packed(_cors(_allowed_origins(settings)))}
 
 
 def for_clients(settings: EnvoySettings) -> dict[str, Any]:
-    """For the endpoints of the authorization server that OAuth clients call, scripts in web pages among them."""
+    """For the endpoints of the authorization server that OAuth clients call, also from scripts in web pages."""
     return {
         **({CALLER: named_by(settings.trusted_proxies)} if settings.trusted_proxies else {}),
         ADDRESSES: _ON,
@@ -114,26 +114,26 @@ def for_clients(settings: EnvoySettings) -> dict[str, Any]:
 
 
 def for_people(settings: EnvoySettings) -> dict[str, Any]:
-    """For the pages of the authorization server: no script of another origin reads them.
+    """For the pages of the authorization server: no script of another origin may read them.
 
-    The origin rule is off: a browser names the origin `null` where a page keeps its address to itself, and the
-    authorization server guards its forms itself.
+    The origin rule is off: a browser sends the origin `null` for a page that hides its address, and the
+    authorization server protects its forms itself.
     """
     return {CORS: _OFF, VARY: _OFF, ORIGINS: _OFF, **for_clients(settings)}
 
 
 def for_own_answers() -> dict[str, Any]:
-    """For answers that Envoy gives by itself, where there is nothing to protect."""
+    """For Envoy's own answers, which need no check."""
     return {CORS: _OFF, VARY: _OFF, ORIGINS: _OFF, **UNCHECKED, BUFFER: _OFF}
 
 
 def _is_https(settings: EnvoySettings) -> bool:
-    # Not on loopback: a browser would from then on refuse plain http to everything on this machine.
+    # Not on loopback: a browser would from then on refuse plain http to all programs on this machine.
     return settings.issuer.startswith("https://") and settings.hsts_max_age > 0 and not settings.is_local
 
 
 def _only_https(seconds: int) -> HeaderMutation:
-    """HSTS (RFC 6797) on every answer, whoever gave it: this filter is the last to see one on its way out."""
+    """HSTS (RFC 6797) on every answer of any filter or service: this filter is the last to see an answer."""
     header = overwrite("strict-transport-security", f"max-age={seconds}")
     return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(append=header)]))
 
@@ -159,7 +159,7 @@ def _cors(origins: Sequence[StringMatcher]) -> CorsPolicy:
 
 
 def _foreign_origins(allowed: Sequence[StringMatcher]) -> RbacRules:
-    """Refuse a request that says it comes from a page of another origin; programs send no `Origin` at all."""
+    """Refuse a request whose `Origin` is a page of another origin; programs send no `Origin`."""
     present = Permission(header=HeaderMatcher(name="origin", present_match=True))
     known = [Permission(header=HeaderMatcher(name="origin", string_match=origin)) for origin in allowed]
     foreign = Permission(not_rule=Permission(or_rules=PermissionSet(rules=known)))

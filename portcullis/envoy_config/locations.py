@@ -1,8 +1,8 @@
-"""Redirects of services: none that leaves the gateway names an upstream.
+"""A filter for redirects of services, so that no `Location` names an upstream.
 
 A service makes absolute URLs from the `Host` that Envoy sends it, which is the upstream's. Below a service's path,
-where pages may redirect, such a `Location` is brought back to the public address of the service. Where that cannot
-be done, the header is removed.
+where pages may redirect, the filter rewrites such a `Location` to the public address of the service. If it
+cannot, it removes the header.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOCATIONS = "envoy.filters.http.lua"
 
-# Names without a dot and IP addresses are of a network behind the gateway; so is a name that the upstream has.
+# Names without a dot, IP addresses and the upstream's name belong to a network behind the gateway.
 _SCRIPT = """
 local public, origin, root, upstream = {public}, {origin}, {root}, {upstream}
 
@@ -67,12 +67,12 @@ end
 
 
 def locations_filter() -> HttpFilter:
-    """The filter, which is off where a route does not set a script of its own."""
+    """The filter, which is off unless a route sets a script."""
     return HttpFilter(name=LOCATIONS, disabled=True, typed_config=packed(Lua()))
 
 
 def rewritten(service: Service, upstream: Upstream) -> Any:
-    """For a route to what is below the path of `service`: its redirects name its public address."""
+    """The script for a route below the path of `service`: redirects name its public address."""
     script = _SCRIPT.format(
         public=json.dumps(service.resource),
         origin=json.dumps(origin_of(service.resource)),

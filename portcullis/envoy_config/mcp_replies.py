@@ -1,8 +1,8 @@
-"""What Envoy itself answers on routes to MCP services: errors of JSON-RPC, since the callers are MCP clients.
+"""Envoy's own answers on routes to MCP services: JSON-RPC errors, because the callers are MCP clients.
 
-Envoy cannot read a body. Where a check has read one, it leaves the id of the request in metadata, and these
-answers repeat it; elsewhere the id is null. The refusals of the check service are left as they are.
-`oauth_core.policy.jsonrpc_errors` says why clients need this.
+Envoy cannot read a body. If a check has read one, it leaves the id of the request in metadata, and these
+answers repeat it; otherwise the id is null. The refusals of the check service are not changed.
+`oauth_core.policy.jsonrpc_errors` explains why clients need this.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ _ANSWERS = {
     504: ("timeout", "The service did not answer in time."),
 }
 _AFTER_THE_BODY = frozenset({408, 413, 500, 502, 503, 504})
-"""Statuses of what can fail once a check has read the body: the rest of it, or the service."""
+"""Statuses of failures after a check has read the body: of the rest of the body, or of the service."""
 _MISDIRECTED = 421
 _COMES_BACK = frozenset({429, 503})
 
 
 def mcp_replies(services: Sequence[Service]) -> list[ResponseMapper]:
-    """Mappers for each status that Envoy answers with by itself: with the id where it is known, and without."""
+    """Mappers for each status of Envoy's own answers: with the id if it is known, and without."""
     reached = _any(map(_is_for, services))
-    # The check service has answered already, in this form and with more to say.
+    # Not for refusals of the check service, which have this form already, with more details.
     own = AccessLogFilter(
-        # An access log filter takes no notice of `invert`, so every decision but "denied" is named.
+        # An access log filter ignores `invert`, so every decision but "denied" is named.
         metadata_filter=MetadataFilter(
             matcher=decision_is("allowed|undecided|refused"), match_if_key_not_found=True
         )
@@ -84,7 +84,7 @@ def mcp_replies(services: Sequence[Service]) -> list[ResponseMapper]:
 
 
 def _misdirected(services: Sequence[Service]) -> Iterator[ResponseMapper]:
-    """Mappers for calls under a host name that is not ours, as `127.0.0.1` for `localhost`: say the right one."""
+    """Mappers for calls under a wrong host name, such as `127.0.0.1` for `localhost`: they name the right one."""
     by_path: dict[str, list[Service]] = {}
     for service in services:
         if path := urlsplit(service.resource).path:
@@ -126,7 +126,7 @@ def _is_for(service: Service) -> AccessLogFilter:
 
 
 def _is_written(service: Service) -> AccessLogFilter:
-    """Whether the path of `service` is asked for, on any host."""
+    """Whether a request has the path of `service`, on any host."""
     path = urlsplit(service.resource).path
     begins = [StringMatcher(prefix=f"{path}{mark}") for mark in "/?"]
     # Once the request is routed, its path and host are those of the upstream.

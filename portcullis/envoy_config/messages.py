@@ -1,4 +1,4 @@
-"""Small makers for messages that occur all over an Envoy configuration."""
+"""Functions that make the small messages of an Envoy configuration."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ packed = Any.pack
 
 
 def seconds(number: float) -> timedelta:
-    """A span of time."""
+    """A duration of this number of seconds."""
     return timedelta(seconds=number)
 
 
 def address(place: Place) -> Address:
-    """Where to listen or to connect."""
+    """The address of a listener or of an upstream."""
     if isinstance(place, UnixSocket):
         return Address(pipe=Pipe(path=place.path))
     return Address(socket_address=SocketAddress(address=place.host, port_value=place.port))
@@ -44,7 +44,7 @@ def matching(pattern: str) -> StringMatcher:
 
 
 def overwrite(name: str, value: str) -> HeaderValueOption:
-    """Set a header, whatever it was."""
+    """Set a header, and replace its value if it has one."""
     return _header(name, value, HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD)
 
 
@@ -54,7 +54,7 @@ def append(name: str, value: str) -> HeaderValueOption:
 
 
 def add_if_absent(name: str, value: str) -> HeaderValueOption:
-    """Set a header unless somebody nearer to the cause already did."""
+    """Set a header unless the answer already has it."""
     return _header(name, value, HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT)
 
 

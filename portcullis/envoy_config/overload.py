@@ -1,12 +1,12 @@
-"""What Envoy does when callers take much of it: how many connections and how much memory there may be.
+"""Envoy's overload manager: the limits on connections and memory, and what Envoy does near them.
 
-The more connections there are, the shorter one may be idle: from half of the most on, the time shrinks from
-`IDLE_SECONDS` to two seconds. So callers that only hold connections lose them before the others cannot connect.
-A connection on which a request or a stream runs is never idle. Envoy 1.36 does not act on the number of
-connections; 1.37 and later do. How many connections one address may have is in `connections.py`.
+The more connections there are, the shorter one may be idle: from half of the limit on, the time shrinks from
+`IDLE_SECONDS` to two seconds. So callers that only hold connections lose them before others cannot connect.
+A connection with a running request or stream is never idle. Envoy 1.36 does not act on the number of
+connections; 1.37 and later do. `connection_limit` bounds the connections of one address.
 
-Bodies that Envoy holds take memory. Near the limit it ends the requests for which it holds the most, and at last
-it answers new requests with 503 until there is memory again.
+Bodies that Envoy holds take memory. Near the limit Envoy ends the requests with the largest bodies, and at the
+limit it answers new requests with 503 until there is memory again.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import Fi
 from portcullis.envoy_config.messages import packed, seconds
 
 IDLE_SECONDS = 300
-"""How long a connection may be idle while there are few."""
+"""How long a connection may be idle while there are few connections."""
 
 MOST_CONNECTIONS = 20_000
-"""Of all callers together. Envoy closes further ones at once."""
+"""The limit for all callers together. Envoy closes further connections at once."""
 
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _REFRESH_SECONDS = 0.25
 _SHRINKS_FROM, _SHORTEST_FROM = 0.5, 0.9
-"""Of the most connections."""
+"""Fractions of the limit on connections."""
 _SHORTEST_SECONDS = 2
 _FULL_FROM, _REFUSES_FROM = 0.85, 0.95
-"""Of the heap."""
+"""Fractions of the heap."""
 _TRACKED_POWER_OF_TWO = 15
 
 
 def overload_manager(heap_bytes: int) -> OverloadManager:
-    """The overload manager of the whole process, which may have so many bytes of heap."""
+    """The overload manager of the process, which may have `heap_bytes` of heap."""
     return OverloadManager(
         refresh_interval=seconds(_REFRESH_SECONDS),
         resource_monitors=[
@@ -58,7 +58,7 @@ def overload_manager(heap_bytes: int) -> OverloadManager:
                     DownstreamConnectionsConfig(max_active_downstream_connections=MOST_CONNECTIONS)
                 ),
             ),
-            # Envoy looks at the number of connections only where it has another resource to look at, too.
+            # Envoy monitors the number of connections only if it monitors another resource too.
             ResourceMonitor(name=_HEAP, typed_config=packed(FixedHeapConfig(max_heap_size_bytes=heap_bytes))),
         ],
         actions=[
@@ -84,7 +84,7 @@ def overload_manager(heap_bytes: int) -> OverloadManager:
                 "stop_accepting_requests", Trigger(name=_HEAP, threshold=ThresholdTrigger(value=_REFUSES_FROM))
             ),
         ],
-        # Streams that hold this much or more are told apart by how much they hold.
+        # Envoy sorts streams with this much memory or more by their memory.
         buffer_factory_config=BufferFactoryConfig(minimum_account_to_track_power_of_two=_TRACKED_POWER_OF_TWO),
     )
 

@@ -1,13 +1,13 @@
-"""How often the authorization server may be asked: by all callers together, and by one address.
+"""Rate limits on requests to the authorization server: of all callers together, and of one address.
 
 These limits keep a flood away from the program; they are per Envoy. They are generous, because many users share an
-address behind a company's or a hosted client's egress. The finer ones, which count what clients and
-people do across all replicas, are the authorization server's own (`oauth_core.limits.rate_limits`).
+address behind a company's or a hosted client's egress. The authorization server has stricter limits, which count
+clients and people across all replicas (`oauth_core.limits.rate_limits`).
 
-Three filters do it, one behind the other. The first limits each address over all paths together: an address that
-asks on many paths cannot hold more connections than one that asks on a single path. The other two count each path
-by itself. The second gives each address a share of its own and marks requests beyond that share; it refuses
-nothing. The third lets marked requests share what `web_rate` allows. So however many requests some addresses send,
+There are three filters, one after the other. The first limits each address over all paths together: an address
+with requests on many paths cannot hold more connections than one with requests on a single path. The other two
+count each path separately. The second gives each address a share and marks requests beyond that share; it does not
+refuse. The third lets all marked requests share `web_rate`. So however many requests some addresses send,
 an address that stays within its share is served.
 """
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
 
 BURST_SECONDS = 5
-"""So many seconds' worth may come at once, by whoever was silent before."""
+"""A caller that was silent may send the requests of this number of seconds at once."""
 
 _ADDRESS = "masked_remote_address"
 _NETWORK_BITS = 64
-"""Of an IPv6 address. A household or a machine has a whole network of that size to itself."""
+"""Of an IPv6 address. A household or a machine usually has a whole network of that size."""
 _MOST_ADDRESSES = 10_000
 _RETRY_SECONDS = "1"
 _ALL_TOGETHER = 4
-"""Times `web_rate`: what all callers together may ask of one path, each within its share or not."""
+"""Times `web_rate`: the limit of all callers together on one path, within their shares or not."""
 
 BUSY = "x-portcullis-busy"
 """Marks a request beyond the share of its address. Callers' own copies are removed before any filter."""
@@ -53,14 +53,14 @@ _UNBOUNDED = 100_000_000
 
 
 def unlimited() -> LocalRateLimit:
-    """What holds where a route says nothing: no limit."""
+    """The default of all routes: no limit."""
     return LocalRateLimit(stat_prefix="authorization_server")
 
 
 def per_address(settings: EnvoySettings) -> LocalRateLimit:
-    """The first filter, for all routes to the authorization server: refuses what is beyond an address' limit.
+    """The first filter, for all routes to the authorization server: refuses requests beyond an address' limit.
 
-    It belongs to the listener, since Envoy gives each route's own configuration buckets of its own.
+    It belongs to the listener, because Envoy gives each route's configuration separate buckets.
     """
     return LocalRateLimit(
         stat_prefix="authorization_server_addresses",
@@ -89,7 +89,7 @@ def marking(settings: EnvoySettings) -> LocalRateLimit:
 
 
 def limited(settings: EnvoySettings) -> LocalRateLimit:
-    """The third filter, on a route to the authorization server: refuses."""
+    """The third filter, on a route to the authorization server: refuses requests beyond the common limits."""
     return LocalRateLimit(
         stat_prefix="authorization_server",
         token_bucket=_bucket(_ALL_TOGETHER * settings.web_rate),
@@ -114,7 +114,7 @@ def _by_address(settings: EnvoySettings) -> RateLimit:
 
 
 def _if_busy() -> RateLimit:
-    """Counts a request only where the header is there."""
+    """Count a request only if it has the header `BUSY`."""
     return RateLimit(
         actions=[
             RateLimitAction(request_headers=RateLimitActionRequestHeaders(header_name=BUSY, descriptor_key=BUSY))
@@ -123,7 +123,7 @@ def _if_busy() -> RateLimit:
 
 
 def _each_address(settings: EnvoySettings, per_second: int) -> LocalRateLimitDescriptor:
-    """An entry without a value stands for every address, each with a bucket of its own."""
+    """A descriptor for every address, each with a separate bucket: its entry has no value."""
     return LocalRateLimitDescriptor(
         entries=[RateLimitDescriptorEntry(key=NETWORK if settings.trusted_proxies else _ADDRESS)],
         token_bucket=_bucket(per_second),

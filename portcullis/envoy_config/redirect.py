@@ -1,7 +1,7 @@
-"""The plain HTTP listener beside TLS: it sends known hosts to https, and lets an ACME authority find its answers.
+"""The plain HTTP listener beside TLS: it redirects known hosts to https, and answers ACME challenges.
 
-Nothing else is there: no filter, no service, no sign-in. Unknown hosts are refused, so that nobody is redirected
-to an address that is not ours.
+It has no filter, no service and no sign-in. It refuses unknown hosts, so that no caller is redirected to a foreign
+address.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def redirect_routes(settings: EnvoySettings) -> RouteConfiguration:
     urls = (settings.issuer, *(service.resource for service in settings.resolved_services))
     places = {(urlsplit(url).hostname or "", urlsplit(url).port or _HTTPS) for url in urls}
     ports: dict[str, int] = {}
-    for host, port in sorted(places, reverse=True):  # of several ports the lowest, which is likely the usual one
+    for host, port in sorted(places, reverse=True):  # of several ports use the lowest, which is likely the default
         ports[host] = port
     return RouteConfiguration(
         name="redirect",
@@ -46,7 +46,7 @@ def redirect_routes(settings: EnvoySettings) -> RouteConfiguration:
             *(
                 VirtualHost(
                     name=host,
-                    # Whatever port somebody came by: the name says where they wanted to go.
+                    # Any port matches: the redirect goes by the host name.
                     domains=[_in_authority(host), f"{_in_authority(host)}:*"],
                     routes=list(_routes(settings, _in_authority(host), port)),
                 )
@@ -67,7 +67,7 @@ def _routes(settings: EnvoySettings, host: str, port: int) -> Iterator[Route]:
     yield Route(
         name="to_https",
         match=RouteMatch(prefix="/"),
-        # 308 keeps the method: a client that posts is not turned into one that gets (RFC 9110 section 15.4.9).
+        # 308 keeps the method: a POST does not become a GET (RFC 9110 section 15.4.9).
         redirect=RedirectAction(
             https_redirect=True,
             host_redirect=host,

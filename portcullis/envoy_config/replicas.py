@@ -1,8 +1,8 @@
-"""What Envoy does about replicas of our own programs, of which any may die, hang or leave at any moment.
+"""Health checks and load balancing for replicas of our own programs, which may die, hang or stop at any moment.
 
-Each is asked every second whether it wants requests, and gets none when it does not answer or says no: a program
-that is about to stop says no first, and one that is cut off from Redis leaves the work to those that are not. When
-none says yes, all are asked all the same, since ours have better answers than "no healthy upstream".
+Envoy checks the health of each every second, and sends no requests to one that does not answer or is unhealthy. A
+program reports itself as unhealthy before it stops, and when it cannot reach Redis. When
+all are unhealthy, Envoy sends requests to all of them: their answers are better than "no healthy upstream".
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _NONE_LEFT_PERCENT = 1.0
 
 
 def are_several(places: Sequence[Place]) -> bool:
-    """Whether there may be more than one process: a name can stand for any number of addresses."""
+    """Whether there may be more than one process: a name can resolve to any number of addresses."""
     return len(places) > 1 or any(isinstance(place, HostPort) and not place.is_ip for place in places)
 
 
 def watch(cluster: Cluster, *, grpc: bool) -> None:
-    """Let Envoy ask each process of `cluster` whether it wants requests, and prefer the least busy one."""
+    """Let Envoy check the health of each process of `cluster`, and prefer the least busy one."""
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
     cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=_NONE_LEFT_PERCENT))
     check = HealthCheck(
@@ -62,5 +62,5 @@ def watch(cluster: Cluster, *, grpc: bool) -> None:
 
 
 def another_one() -> Any:
-    """The typed configuration of the predicate `PREVIOUS_HOSTS`: what is tried again is tried elsewhere."""
+    """The typed configuration of the predicate `PREVIOUS_HOSTS`: a retry goes to another process."""
     return packed(PreviousHostsPredicate())

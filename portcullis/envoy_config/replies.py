@@ -1,4 +1,4 @@
-"""What Envoy says by itself: its answers when something behind it fails, and one log line for each request."""
+"""Envoy's own answers, for failures behind it or by itself, and its access log, one line for each request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SAID_BY_ENVOY = {
     431: ("invalid_request", "The header fields are too large or too many."),
     504: ("temporarily_unavailable", "No answer came in time. Try again in a moment."),
 }
-"""Statuses that Envoy answers with plain text, or with nothing: the error and its description."""
+"""Statuses of Envoy's answers with plain text or no body: the error and its description."""
 
 _NOT_OF_THE_CHECK = AccessLogFilter(
     metadata_filter=MetadataFilter(
@@ -57,7 +57,7 @@ _NOT_OF_THE_CHECK = AccessLogFilter(
         match_if_key_not_found=True,
     )
 )
-"""Match what the check service did not refuse: its refusals have a body of their own, and say their decision."""
+"""Match answers other than refusals of the check service, which have a body already, and name their decision."""
 
 _LINE = {
     "time": "%START_TIME%",
@@ -66,7 +66,7 @@ _LINE = {
     "protocol": "%PROTOCOL%",
     "method": "%REQ(:METHOD)%",
     "host": "%REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY):256%",
-    # Without the query, where authorization codes travel.
+    # Without the query, which can have an authorization code.
     "path": "%PATH(NQ:ORIG_OR_PATH):512%",
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",
@@ -75,7 +75,7 @@ _LINE = {
     "bytes_in": "%BYTES_RECEIVED%",
     "bytes_out": "%BYTES_SENT%",
     "milliseconds": "%DURATION%",
-    # What the check service decided and why; absent where nothing was checked.
+    # The decision of the check service and its reason; absent without a check.
     **{
         name: f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:portcullis:{key})%"
         for name, key in (
@@ -103,7 +103,7 @@ def access_log() -> AccessLog:
 def local_replies(services: Sequence[Service] = ()) -> LocalReplyConfig:
     """Answers in JSON instead of Envoy's plain text, as OAuth clients read them (RFC 6749 section 5.2).
 
-    Every 503 says when to come back, and none says what broke where behind the gateway. On routes to `services`
+    Every 503 has `Retry-After`, and none names the failed upstream. On routes to `services`
     the answers are those of `portcullis.envoy_config.mcp_replies`.
     """
     return LocalReplyConfig(

@@ -1,11 +1,11 @@
-"""The virtual hosts: which host and path leads where. What is not named here leads nowhere.
+"""The virtual hosts: they map each host and path to an upstream. All other paths are 404.
 
-A service is reached at exactly its path, with or without a slash at the end, or below it, in the very spelling of
-its URL: `/time/mcp` and `/time/mcp/x`, never `/time/mcpx`. A service with tool rules has nothing below its path,
-unless the settings say so: the rules speak of messages to the MCP endpoint only.
+A service is reached at exactly its path, with or without a slash at the end, or below it, in the exact spelling of
+its URL: `/time/mcp` and `/time/mcp/x`, never `/time/mcpx`. A service with tool rules has no paths below its own,
+unless the settings allow them: the rules cover messages to the MCP endpoint only.
 
-Each such route tells the check service which service it leads to, and the check service refuses when host and path
-say otherwise, so that no confusion of the two can open a door.
+Each such route gives the check service the name of its service, and the check service refuses when host and path
+name another one. So a wrong route gives no access.
 """
 
 from __future__ import annotations
@@ -54,32 +54,31 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WEB_SECONDS = 30
 _NOT_SENT = "connect-failure,refused-stream,reset-before-request"
 _STREAM_IDLE_SECONDS = 3600
-"""How long an event stream may be silent. How long it may live at all is the check service's to say."""
+"""How long an event stream may be silent. The check service decides how long it may stay open."""
 
 MCP_METHODS = ("GET", "POST", "DELETE")
 _METHODS = matching("|".join((*MCP_METHODS, "OPTIONS")))  # the last for preflights, which a filter answers
 _JSON = matching(r"(?i)application/json\s*(;.*)?")
 
 _RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
-# Below the issuer's path: where an MCP client goes, perhaps one that lives in a web page ...
+# Below the issuer's path: paths for MCP clients, also for those in web pages ...
 _CLIENT_PATHS = (
     *("/token", "/device_authorization", "/revoke", "/introspect"),
     *("/.well-known/jwks.json", service_assertions.PATH),
 )
 _DOCUMENTS = ("oauth-authorization-server", "openid-configuration")
 _CLIENT_TREES = ("/register", *(f"/.well-known/{document}" for document in _DOCUMENTS))
-# ... and where people and probes go.
+# ... and paths for people and probes.
 _PEOPLE_PATHS = ("/", "/callback", "/device")
 _PEOPLE_TREES = ("/authorize", "/account")
-# The same at the root of the host, whatever path the issuer has.
 _ANYTHING = RouteMatch(prefix="/")
 _TUNNELS = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
-"""CONNECT, which has no path and so matches nothing else; unanswered it would wait for its time to run out."""
+"""CONNECT, which has no path and so matches no other route; without an answer it would wait for its timeout."""
 
 _STANDIN = "/_github"
 
 _PEER = overwrite(caller.ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
-"""The caller's address, where no proxy stands between."""
+"""The caller's address, without a trusted proxy."""
 
 
 def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteConfiguration:
@@ -111,7 +110,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
             unknown_hosts(settings),
         ],
         typed_per_filter_config=for_all(settings),
-        # Who runs behind the gateway is nobody's business.
+        # These headers name the software behind the gateway.
         response_headers_to_remove=[
             "server",
             "x-powered-by",
@@ -122,7 +121,7 @@ def route_configuration(settings: EnvoySettings, topology: Topology) -> RouteCon
 
 
 def unknown_hosts(settings: EnvoySettings) -> VirtualHost:
-    """Where requests for hosts that are not ours end. On paths of services `mcp_replies` says where these are."""
+    """The virtual host for unknown host names: 421. On paths of services `mcp_replies` names their addresses."""
     description = f"Nothing is served under this host name. The gateway is at {settings.issuer}"
     return VirtualHost(
         name="unknown-hosts",
@@ -161,7 +160,7 @@ def _issuer_routes(settings: EnvoySettings, topology: Topology) -> Iterator[Rout
 
 
 def _metadata_routes(settings: EnvoySettings) -> Iterator[Route]:
-    """On a host that carries only services: the one document clients look for there (RFC 9728 section 3)."""
+    """On a host with services only: the one document that clients look for there (RFC 9728 section 3)."""
     yield _web(_at_or_below(_RESOURCE_METADATA), for_clients(settings))
 
 
@@ -178,11 +177,12 @@ def _service_routes(
         below = RouteMatch(prefix=f"{path}/")
         filters = checked(service, settings)
         yield from _refusals(filters, *endpoint, *([below] if service.subpaths else []))
-        # Cookies of the issuer's host are a person's session here, and no service's business.
+        # Cookies of the issuer's host are a person's session with the authorization server: no service may see
+        # them.
         withheld = ("cookie",) if beside_sign_in else ()
         for place in endpoint:
             route = _service(service, upstream, place, filters, rewrite=upstream.path or "/", withheld=withheld)
-            # An MCP endpoint redirects nowhere. What a framework says there names the upstream.
+            # An MCP endpoint does not redirect. A framework's `Location` there names the upstream.
             yield replace(route, response_headers_to_remove=["location"])
         if service.subpaths:
             filters = {**filters, LOCATIONS: rewritten(service, upstream)}
@@ -193,9 +193,9 @@ def _service_routes(
 
 
 def _refusals(checked: dict[str, Any], *matches: RouteMatch) -> Iterator[Route]:
-    """What no MCP service is sent: other methods, and calls that are not JSON.
+    """Routes that refuse requests which no MCP service gets: other methods, and calls that are not JSON.
 
-    The check comes first all the same, so that who has no token learns that and nothing else.
+    The check still comes first, so that a caller without a token gets the 401 only.
     """
     for match in matches:
         other = replace(match, headers=[HeaderMatcher(name=":method", string_match=_METHODS, invert_match=True)])
@@ -227,8 +227,8 @@ def _service(
             timeout=seconds(0),  # an answer may be a stream that never ends by itself
             idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         ),
-        # Envoy has judged the origin already; Python MCP servers would refuse every one but their own.
-        # A client certificate binds a token at the check; the service hears of the caller by our headers only.
+        # Envoy has checked the origin already; Python MCP servers would refuse every origin but their own.
+        # A client certificate binds a token at the check; the service gets the caller in identity headers only.
         request_headers_to_remove=["origin", "x-forwarded-client-cert", *withheld],
         typed_per_filter_config=filters,
     )
@@ -241,12 +241,12 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
         route=RouteAction(
             cluster=cluster,
             timeout=seconds(_WEB_SECONDS),
-            # The time above begins when a request is complete. This one begins with its headers, so a body that
+            # The time above begins when a request is complete. This time begins with its headers, so a body that
             # comes a byte at a time does not keep a connection busy for longer.
             max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(_WEB_SECONDS)),
             retry_policy=_retries_elsewhere(),
         ),
-        # Whom the rate limits count: not what the caller says, and the last proxy only if it is trusted.
+        # Headers of the rate limits: the caller's own are removed.
         request_headers_to_remove=[BUSY, caller.NETWORK],
         request_headers_to_add=[] if caller.CALLER in filters else [_PEER],
         typed_per_filter_config=filters,
@@ -254,12 +254,12 @@ def _web(match: RouteMatch, filters: dict[str, Any], *, cluster: str = WEB) -> R
 
 
 def _retries() -> RetryPolicy:
-    """Try again only what has certainly not been sent: no tool is ever called twice."""
+    """Retry only a request that was certainly not sent: no tool is ever called twice."""
     return RetryPolicy(retry_on=_NOT_SENT, num_retries=1)
 
 
 def _retries_elsewhere() -> RetryPolicy:
-    """The same, of another process of the authorization server: a code or a form is never used twice either."""
+    """The same, at another process of the authorization server: a code or a form is never used twice either."""
     return RetryPolicy(
         retry_on=_NOT_SENT,
         num_retries=replicas.RETRIES,
@@ -278,7 +278,7 @@ def _answer(
     *headers: HeaderValueOption,
     description: str | None = None,
 ) -> Route:
-    """An answer that Envoy gives by itself."""
+    """A route that Envoy answers itself."""
     said = {"error": error, **({} if description is None else {"error_description": description})}
     return Route(
         name=error,

@@ -1,4 +1,4 @@
-"""The configuration as text: YAML that people can read and any YAML reader reads back the same."""
+"""The configuration as text: YAML that people can read and that any YAML reader reads as the same data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What may stand without quotes: it begins with a letter and holds nothing that means something to YAML.
+# Text that needs no quotes: it begins with a letter and has no character with a meaning in YAML ...
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
-# ... and is none of the words that YAML 1.1 readers take for something other than text.
+# ... and is none of the words that YAML 1.1 readers do not read as text.
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 
 
@@ -53,5 +53,5 @@ def _scalar(value: object) -> str:
 
 
 def _escaped(character: str) -> str:
-    # JSON spells what lies beyond 16 bits as two surrogates, which YAML does not put together again.
+    # JSON writes a character above 16 bits as two surrogates, which YAML does not combine.
     return json.dumps(character)[1:-1] if ord(character) < _BEYOND_16_BITS else f"\\U{ord(character):08x}"

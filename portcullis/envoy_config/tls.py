@@ -1,7 +1,8 @@
-"""TLS towards callers: versions, the certificate that Envoy is given by file, and whose client certificates count.
+"""TLS towards callers: versions, Envoy's certificate from a file, and the accepted client certificates.
 
-The certificate reaches Envoy through SDS from a file that it watches: when a new one is moved into its place, new
-connections get it and no open one notices. `portcullis.certificates.secret` says what stands in that file.
+Envoy reads the certificate through SDS from a file that it watches: when a new file is moved into its place, new
+connections use it and open ones are not affected. `portcullis.certificates.secret` makes the contents of that
+file.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _FORWARD_SECRET = [
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-RSA-CHACHA20-POLY1305",
 ]
-"""For TLS 1.2, where it is allowed: forward secrecy and authenticated encryption only (RFC 9325 section 4.2)."""
+"""For TLS 1.2, if it is allowed: forward secrecy and authenticated encryption only (RFC 9325 section 4.2)."""
 
 
 def transport_socket(settings: EnvoySettings) -> TransportSocket:
@@ -74,7 +75,7 @@ def _watched(settings: EnvoySettings) -> ConfigSource:
 
 
 def _client_certificates(settings: EnvoySettings) -> CertificateValidationContext | None:
-    """Which client certificates are good: of these authorities and, where there are pins, only those pinned."""
+    """The accepted client certificates: of these authorities and, if there are pins, only pinned ones."""
     if settings.tls_client_ca is None:
         return None
     return CertificateValidationContext(

@@ -1,7 +1,7 @@
-"""Where everything is: the addresses in the settings, parsed once, every fault reported together.
+"""The addresses in the settings, parsed once, with all faults reported together.
 
-Three spellings exist. `host:port` and `unix:/path` say where our own programs listen; an MCP service is named
-by `http://host:port/path`, `https://host:port/path` or `unix:/socket:/path`.
+`host:port` and `unix:/path` are the addresses of our own programs; an MCP service has
+`http://host:port/path`, `https://host:port/path` or `unix:/socket:/path`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAME = re.compile(
 )
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*|")
 _LONGEST_SOCKET_PATH = 107
-"""Bytes that the operating system leaves for the path of a Unix socket."""
+"""The operating system's limit, in bytes, for the path of a Unix socket."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -41,7 +41,7 @@ class HostPort:
 
     @property
     def is_ip(self) -> bool:
-        """Whether `host` is an address already, so that no name needs to be looked up."""
+        """Whether `host` is an address, which needs no look-up."""
         return is_ip(self.host)
 
 
@@ -59,7 +59,7 @@ Place = HostPort | UnixSocket
 class Upstream:
     """An HTTP origin to which Envoy sends requests.
 
-    `host` is what the `Host` header must say there, and `path` replaces the public path of the service.
+    `host` is the `Host` header of these requests, and `path` replaces the public path of the service.
     """
 
     place: Place
@@ -72,7 +72,7 @@ class Upstream:
 class Topology:
     """The parsed addresses of one gateway. `services` keeps the order of the settings.
 
-    None of `listen`, `web` and `authz`, an address for each process of either service, is empty.
+    `listen` is not empty, and neither are `web` and `authz`, which have an address for each process.
     """
 
     listen: tuple[HostPort, ...]
@@ -86,7 +86,7 @@ class Topology:
 
 
 def parse_place(text: str) -> Place:
-    """Read `host:port`, `[v6]:port` or `unix:/path`; raise `ValueError` saying what is wrong."""
+    """Read `host:port`, `[v6]:port` or `unix:/path`. Raises `ValueError` with the fault."""
     if text.startswith("unix:"):
         return _socket(text.removeprefix("unix:"))
     fault = ValueError(f"{quoted(text)} is neither host:port nor unix:/path".lstrip())
@@ -103,8 +103,8 @@ def parse_place(text: str) -> Place:
 
 
 def parse_upstream(text: str) -> Upstream:
-    """Read the origin of an MCP service; raise `ValueError` saying what is wrong."""
-    if not is_displayable(text):  # `urlsplit` would drop some of it in silence
+    """Read the origin of an MCP service. Raises `ValueError` with the fault."""
+    if not is_displayable(text):  # `urlsplit` would drop some characters silently
         raise ValueError(f"{quoted(text)} is not plain text".lstrip())
     if text.startswith("unix:"):
         socket, colon, path = text.removeprefix("unix:").rpartition(":/")
@@ -128,7 +128,7 @@ def parse_upstream(text: str) -> Upstream:
 
 
 def topology(settings: EnvoySettings) -> Topology:
-    """Parse every address in the settings; raise `SettingsError` with all the faults."""
+    """Parse every address in the settings. Raises `SettingsError` with all the faults."""
     faults: list[str] = []
     nowhere: Place = UnixSocket("/")
 
@@ -192,7 +192,7 @@ def topology(settings: EnvoySettings) -> Topology:
 
 
 def _numbered(what: str, texts: tuple[str, ...], index: int) -> str:
-    """The setting, and which of its addresses: an error message may not be able to quote the address itself."""
+    """The setting and the number of its address: an error message cannot quote every address."""
     return f"{what}: number {index + 1}" if len(texts) > 1 else what
 
 
@@ -209,7 +209,7 @@ def _listener(text: str) -> HostPort:
 
 
 def _admin(text: str) -> Place:
-    # Whoever reaches the admin interface can stop Envoy and read its whole configuration; it has no password.
+    # A caller of the admin interface can stop Envoy and read its whole configuration; it has no password.
     place = _on_this_machine(text)
     if isinstance(place, HostPort) and not (place.is_ip and ip_address(place.host).is_loopback):
         raise ValueError(f"{quoted(text)} is open to others; use a loopback address or unix:/path".lstrip())
@@ -217,7 +217,7 @@ def _admin(text: str) -> Place:
 
 
 def _on_this_machine(text: str) -> Place:
-    """Envoy listens on addresses, not on names; this one name means the same everywhere."""
+    """Read a listen address. Envoy listens on addresses, not on names; `localhost` is the only accepted name."""
     return parse_place(f"127.0.0.1:{text.removeprefix('localhost:')}" if text.startswith("localhost:") else text)
 
 
