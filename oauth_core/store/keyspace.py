@@ -77,7 +77,7 @@ REPLICATION_MARK = "replicated"
 REPLICATION_MARK_LIFETIME = 60
 """Seconds."""
 
-CUT_OF_ALL = "cut:all"
+CUTOFF_OF_ALL = "cut:all"
 DEVICE_ATTEMPTS = "device-attempts"
 DEVICE_FIRST_ATTEMPTS = "device-first-attempts"
 ALL_CLIENTS = "client:*"
@@ -90,7 +90,7 @@ ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
 ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
-ALL_CUTS = "cut:*"
+ALL_CUTOFFS = "cut:*"
 ALL_USER_GRANTS = "user-grants:*"
 ALL_SESSIONS = "session:*"
 ALL_USER_SESSIONS = "user-sessions:*"
@@ -215,7 +215,7 @@ def lease(work: str) -> str:
     return f"lease:{work}"
 
 
-def lease_rest(work: str) -> str:
+def lease_back_off(work: str) -> str:
     """Key that is there until the work is due again."""
     return f"lease-rest:{work}"
 

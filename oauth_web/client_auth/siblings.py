@@ -33,7 +33,7 @@ async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
     if before == client.client_id:
         return
     if before is not None:
-        await deps.clients.close_connections_at_shutdown(before, grant)
+        await deps.clients.forget_use(before, grant)
     deps.audit.record(
         EventKind.GRANT_CONTINUED, reason=f"by {client.client_id}, which registered the same metadata", grant=grant
     )

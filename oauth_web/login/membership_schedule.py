@@ -75,7 +75,7 @@ class MembershipSchedule:
             try:
                 rules, known = self._rules(), rules
                 is_new = is_new or rules != known
-                rest = await self._deps.leases.resting(WORK)
+                rest = await self._deps.leases.back_off_of(WORK)
                 if rest is not None and not (is_new and rest.under != rules):
                     is_new = False
                     await asyncio.sleep(min(rest.seconds, _LOOK_AGAIN_SECONDS))
@@ -98,7 +98,7 @@ class MembershipSchedule:
                 rest = self._interval
         finally:
             # Also after a fault: whatever it was, it is not mended by trying again at once.
-            await self._deps.leases.rest(WORK, BackOff(self._rules(), rest))
+            await self._deps.leases.back_off(WORK, BackOff(self._rules(), rest))
             await self._deps.leases.release(WORK)
         _log.info(
             "membership.checked",

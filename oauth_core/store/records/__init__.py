@@ -1,4 +1,4 @@
-"""What is kept in Redis, one module an aggregate: grants, clients, codes, sessions and the like.
+"""The records in Redis, one module for each aggregate: grants, clients, codes, sessions and others.
 
 May import the modules beside this folder and `topology`. Begin with `grants`; `revocation` ends them.
 """

@@ -1,4 +1,4 @@
-"""Assertions that were used, of clients and of identity providers: each is good once (RFC 7523 section 3)."""
+"""Used assertions of clients and of identity providers: each can be used once (RFC 7523 section 3)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class AssertionStore:
-    """Remembers what was used until it could not be used anyway."""
+    """Records each used assertion until the assertion expires."""
 
     def __init__(self, redis: Redis, quotas: QuotaStore) -> None:
         self._redis = redis
         self._quotas = quotas
 
     async def use(self, maker: str, jti: str, *, until: int, now: int, caller: str) -> bool:
-        """Use up `jti` of `maker`, who signed it; of any number of callers one is answered True.
+        """Mark `jti` of its signer `maker` as used; returns True for only one of any number of callers.
 
-        `until` is the second since the epoch at which it may be forgotten. Raises `StoreUnavailableError`,
-        and `DisplayedError` when `caller` has used too many.
+        `until` is the second since the epoch at which the record expires. Raises `StoreUnavailableError`, and
+        `DisplayedError` when `caller` has used too many assertions.
         """
-        # No maker has a NUL, so no two pairs make one name.
+        # No maker contains a NUL, so two different pairs never give the same name.
         key = keyspace.assertion(hash_secret(f"{maker}\0{jti}"))
         await self._quotas.take(Stored.ASSERTIONS, len(key), lifetime=until - now, caller=caller)
         async with guarded():

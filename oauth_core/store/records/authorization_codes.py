@@ -1,4 +1,4 @@
-"""Authorization codes. Redeeming one is a single atomic step that says what happened."""
+"""Authorization codes. One atomic step redeems a code and returns the outcome."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1])
 return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
-# A used code stays as a tombstone, so that a replay is not taken for an unknown code. The replay is recorded in
-# the same step: the first caller may not have created its grant yet, and looks here once it has.
+# A used code stays as a tombstone, so that a replay is not mistaken for an unknown code. The replay is recorded in
+# the same step: the first caller may not have created its grant yet, and checks this record after it has.
 _CONSUME = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 if redis.call('HSETNX', KEYS[1], 'used', '1') == 0 then
@@ -40,7 +40,7 @@ return 'consumed'
 
 
 class Consumption(Enum):
-    """What happened to a code that somebody tried to use up."""
+    """The outcome of an attempt to redeem a code."""
 
     CONSUMED = "consumed"
     ALREADY_USED = "used"
@@ -49,14 +49,14 @@ class Consumption(Enum):
 
 @dataclass(frozen=True)
 class FoundCode:
-    """What a code stands for, and the key to consume it by."""
+    """The authorization that belongs to a code, and the hash by which to consume the code."""
 
     code_hash: str
     code: AuthorizationCode
 
 
 class AuthorizationCodeStore:
-    """Codes are kept by their hash: reading Redis gives nobody a code to redeem."""
+    """Stores codes under their hash, so that reading Redis does not yield a code that can be redeemed."""
 
     def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
@@ -65,7 +65,7 @@ class AuthorizationCodeStore:
         self._consume = redis.register_script(_CONSUME)
 
     async def add(self, code: AuthorizationCode) -> str:
-        """Keep `code` for a minute and answer the string the client redeems."""
+        """Store `code` for a minute and return the string that the client redeems."""
         text = new_secret()
         place = keyspace.code(hash_secret(text))
         async with guarded():
@@ -73,7 +73,7 @@ class AuthorizationCodeStore:
         return text
 
     async def find(self, text: str) -> FoundCode | None:
-        """What `text` stands for, used or not, without using it up."""
+        """Return the authorization that belongs to `text`, used or not, without using the code up."""
         code_hash = hash_secret(text)
         place = keyspace.code(code_hash)
         async with guarded():
@@ -82,16 +82,16 @@ class AuthorizationCodeStore:
         return None if code is None else FoundCode(code_hash, code)
 
     async def consume(self, found: FoundCode) -> Consumption:
-        """Use the code up: of any number of callers, one gets `CONSUMED`. Every later call records a replay."""
+        """Use the code up: one of any number of callers gets `CONSUMED`. Every later call records a replay."""
         async with guarded():
             outcome = await self._consume([keyspace.code(found.code_hash)], [keyspace.USED_CODE_LIFETIME])
         return Consumption(outcome)
 
     async def was_replayed(self, found: FoundCode) -> bool:
-        """Whether a consumed code was presented again. A lost tombstone counts as a replay.
+        """Return whether a consumed code was presented again. A lost tombstone counts as a replay.
 
-        The caller that consumed the code asks after its grant exists. So either this answers True, or the replay
-        comes later and finds the grant to end.
+        The caller that consumed the code calls this after its grant exists. So either this returns True, or the
+        replay comes later, finds the grant and ends it.
         """
         async with guarded():
             fields = self._redis.hmget(keyspace.code(found.code_hash), ["used", "replayed"])

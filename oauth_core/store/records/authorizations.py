@@ -1,4 +1,4 @@
-"""Authorizations on their way: waiting for consent, then for GitHub. Each is taken once, in one atomic step."""
+"""Authorizations that wait for consent, then for GitHub. One atomic step takes each of them once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGN_IN = SignedCodec(SignIn)
 
 
 class AuthorizationStore:
-    """`lifetime` is the seconds a person has for each of the two steps."""
+    """Stores both kinds. `lifetime` is the seconds that a person has for each of the two steps."""
 
     def __init__(self, redis: Redis, key: RecordKey, quotas: QuotaStore, *, lifetime: int) -> None:
         self._redis = redis
@@ -31,9 +31,9 @@ class AuthorizationStore:
         self._lifetime = lifetime
 
     async def add_pending(self, pending: PendingAuthorization, *, caller: str) -> str:
-        """Keep `pending`, which `caller` causes, and answer the handle for the consent form.
+        """Store `pending`, which counts against `caller`, and return the handle for the consent form.
 
-        Raises `StoreUnavailableError`, and `DisplayedError` when there is no room for it.
+        Raises `StoreUnavailableError`, and `DisplayedError` when the quota is used up.
         """
         handle = new_secret()
         place = keyspace.pending(hash_secret(handle))
@@ -41,21 +41,21 @@ class AuthorizationStore:
         return handle
 
     async def pending(self, handle: str) -> PendingAuthorization | None:
-        """Look at what `handle` stands for without taking it."""
+        """Return the authorization of `handle` without taking it."""
         place = keyspace.pending(hash_secret(handle))
         async with guarded():
             text = await self._redis.get(place)
         return _PENDING.load(text, self._key, place)
 
     async def take_pending(self, handle: str) -> PendingAuthorization | None:
-        """Take what `handle` stands for: of two callers, one gets it."""
+        """Take the authorization of `handle`: only one of two callers gets it."""
         place = keyspace.pending(hash_secret(handle))
         async with guarded():
             text = await self._redis.getdel(place)
         return _PENDING.load(text, self._key, place)
 
     async def add_sign_in(self, state: str, sign_in: SignIn, *, caller: str) -> None:
-        """Keep what waits for GitHub, which will return `state`. Raises as `add_pending` does."""
+        """Store a sign-in until GitHub returns `state`. Raises the same errors as `add_pending`."""
         place = keyspace.sign_in(hash_secret(state))
         await self._keep(place, _SIGN_IN.dump(sign_in, self._key, place), caller)
 
@@ -66,14 +66,14 @@ class AuthorizationStore:
             await self._redis.set(place, text, ex=self._lifetime)
 
     async def sign_in(self, state: str) -> SignIn | None:
-        """Look at the journey of `state` without taking it."""
+        """Return the login redirect of `state` without taking it."""
         place = keyspace.sign_in(hash_secret(state))
         async with guarded():
             text = await self._redis.get(place)
         return _SIGN_IN.load(text, self._key, place)
 
     async def take_sign_in(self, state: str) -> SignIn | None:
-        """Take the journey of `state`: of two callers, one gets it."""
+        """Take the login redirect of `state`: only one of two callers gets it."""
         place = keyspace.sign_in(hash_secret(state))
         async with guarded():
             text = await self._redis.getdel(place)

@@ -1,12 +1,12 @@
-"""How long the record of a registered client lives once a person has allowed the client something.
+"""How long the record of a registered client is kept after a person has allowed the client.
 
-It lives as long as the longest of its grants and of those of its siblings that it uses, and `lifetime` seconds
-longer. A record that never expires, as that
-of a machine client, is left alone.
+A record is kept for `lifetime` seconds after the end of the client's last grant. Grants of siblings that the
+client uses count too. A record that never expires, such as that of a machine client, does not change.
 
-The record and the set of its grants are two keys, and two steps can be overtaken. A grant is noted in the set
-before the record's life is lengthened for it. `settle` reads the set again after it has shortened the life. So of
-a grant that begins at the same moment, either `settle` sees the note, or the grant lengthens the life afterwards.
+The record and the set of its grants are two keys, so another process can act between two steps. A grant is added
+to the set before it extends the lifetime of the record. `settle` reads the set again after it has shortened the
+lifetime. So when a grant begins at the same moment, either `settle` sees it in the set, or the grant extends the
+lifetime afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oauth_core.store.connection import guarded
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# KEYS: client. ARGV: seconds; 0 for ever. It only lengthens.
+# KEYS: client. ARGV: seconds; 0 for ever. It only extends.
 _LENGTHEN = """
 local left = redis.call('TTL', KEYS[1])
 if left < 0 then return left end
@@ -28,14 +28,14 @@ if left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return left
 """
 
-# KEYS: client. ARGV: when its last grant ends (seconds since the epoch, or 0), seconds that it lives longer.
+# KEYS: client. ARGV: end of its last grant (seconds since the epoch, or 0), seconds to keep the record after that.
 _SHORTEN = """
 if redis.call('TTL', KEYS[1]) < 0 then return 0 end
 local now = tonumber(redis.call('TIME')[1])
 return redis.call('EXPIREAT', KEYS[1], math.max(now, tonumber(ARGV[1])) + tonumber(ARGV[2]))
 """
 
-# KEYS: the grants of a client. ARGV: a grant that has ended, or nothing. Answers when the last of the others ends.
+# KEYS: the grants of a client. ARGV: a grant that has ended, or ''. Returns when the last of the others ends.
 _LAST_END = """
 redis.call('ZREM', KEYS[1], ARGV[1])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
@@ -44,7 +44,7 @@ return last[2] or '0'
 
 
 class ClientLifetimes:
-    """`lifetime` is the seconds that a record outlives the client's last grant; 0 for ever."""
+    """Sets lifetimes. `lifetime`: seconds to keep a record after the client's last grant; 0 for ever."""
 
     def __init__(self, redis: Redis, *, lifetime: int) -> None:
         self._lifetime = lifetime
@@ -53,13 +53,13 @@ class ClientLifetimes:
         self._last_end = redis.register_script(_LAST_END)
 
     async def keep_for(self, client_id: str, seconds: int) -> None:
-        """Let the record outlive a grant that ends in `seconds`. Raises `StoreUnavailableError`."""
+        """Keep the record longer than a grant that ends in `seconds`. Raises `StoreUnavailableError`."""
         lengthened = 0 if self._lifetime == 0 else seconds + self._lifetime
         async with guarded():
             await self._lengthen([keyspace.client(client_id)], [lengthened])
 
     async def settle(self, client_id: str, *, ended: str = "") -> None:
-        """Let the record end with the last grant that the client has or uses; `ended` is none of these now."""
+        """Let the record end with the last grant that the client has or uses; `ended` no longer counts."""
         if self._lifetime == 0:
             return
         last_end, known = await self._ends_at(client_id, ended), -1
@@ -69,7 +69,7 @@ class ClientLifetimes:
             last_end, known = await self._ends_at(client_id, ""), last_end
 
     async def _ends_at(self, client_id: str, ended: str) -> int:
-        # Two steps: in a cluster the two sets lie on different nodes.
+        # Two steps: in a cluster the two sets are on different nodes.
         sets = (keyspace.client_grants(client_id), keyspace.sibling_grants(client_id))
         async with guarded():
             return max([int(await self._last_end([grants], [ended])) for grants in sets])

@@ -1,5 +1,5 @@
-"""Registered clients. `oauth_core.store.records.client_lifetimes` says how long a record lives once it is
-in use.
+"""Registered clients. `oauth_core.store.records.client_lifetimes` defines how long the record of a used client is
+kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _CLIENT = SignedCodec(Client)
 
-# KEYS: client. ARGV: the record as it was read, the one to put in its place. A record that does not grow may have
-# lost permissions, so the first write needs no memory, and a full Redis takes the second (`keyspace`).
+# KEYS: client. ARGV: the record as it was read, the new record. A record that does not grow may have lost
+# permissions. So the first write needs no memory, and a full Redis accepts the second (`keyspace`).
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local left = redis.call('PTTL', KEYS[1])
@@ -35,7 +35,7 @@ return 1
 
 
 class ClientStore:
-    """`lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever."""
+    """Stores clients. `lifetime`: seconds to keep a client after its last grant; 0 keeps it for ever."""
 
     def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
         self._redis = redis
@@ -45,7 +45,7 @@ class ClientStore:
         self._note_grant = redis.register_script(NOTE_GRANT)
 
     async def add(self, client: Client, *, unused: int | None = None) -> None:
-        """Keep a new client. It ends after `unused` seconds without a consent; `None`: an operator deletes it.
+        """Store a new client. It expires after `unused` seconds without a consent; with `None` it never expires.
 
         Raises `StoreUnavailableError`, as every method here does.
         """
@@ -54,7 +54,7 @@ class ClientStore:
             await self._redis.set(place, _CLIENT.dump(client, self._key, place), ex=unused)
 
     async def swap(self, old: Client, new: Client) -> bool:
-        """Put `new` in the place of `old`; answers whether it was there, unchanged."""
+        """Replace `old` by `new`; returns whether `old` was stored, unchanged."""
         key = keyspace.client(old.client_id)
         async with guarded():
             text = await self._redis.get(key)
@@ -63,12 +63,14 @@ class ClientStore:
             return bool(await self._swap([key], [text, _CLIENT.dump(new, self._key, key)]))
 
     async def get(self, client_id: str) -> Client | None:
-        """The client, if it is registered. Looking it up does not lengthen its life: anybody can do that."""
+        """Return the client, if it is registered. A lookup does not extend its lifetime: any caller can look it
+        up.
+        """
         return await self.look_at(client_id)
 
     async def look_at(self, client_id: str) -> Client | None:
-        """The client, if it has a record here."""
-        # The id is the caller's text: what is not of our making never becomes part of a key.
+        """Return the client, if it has a record here."""
+        # The id comes from the caller: a text that this gateway cannot have made never becomes part of a key.
         if not is_identifier(client_id):
             return None
         place = keyspace.client(client_id)
@@ -77,7 +79,7 @@ class ClientStore:
         return _CLIENT.load(text, self._key, place)
 
     async def all(self) -> list[Client]:
-        """Every client, oldest first. For an operator: it reads them one by one."""
+        """Return every client, oldest first. For operators: it reads the records one by one."""
         found = []
         async with guarded():
             async for key in self._redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
@@ -86,44 +88,44 @@ class ClientStore:
         return sorted(clients.values(), key=lambda client: client.issued_at)
 
     async def exists(self, client_id: str) -> bool:
-        """Whether the client is registered at this moment."""
+        """Return whether the client is registered now."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.client(client_id)))
 
     async def keep_for(self, client_id: str, seconds: int) -> None:
-        """Let the client outlive a grant that ends `seconds` from now; 0 when a person has just consented."""
+        """Keep the client longer than a grant that ends in `seconds`; 0 when a person has just consented."""
         await self._lives.keep_for(client_id, seconds)
 
     async def is_in_use(self, client_id: str) -> bool:
-        """Whether the client holds a grant, or held one a moment ago."""
+        """Return whether the client holds a grant, or held one a moment ago."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
-    async def close_connections_at_shutdown(self, client_id: str, grant: Grant) -> None:
-        """Let the client end without regard to `grant`, which another client uses from now on."""
+    async def forget_use(self, client_id: str, grant: Grant) -> None:
+        """Let the client expire without regard to `grant`, which another client uses from now on."""
         await self._lives.settle(client_id, ended=grant.grant_id)
 
     async def remember_use(self, client_id: str, grant: Grant) -> None:
-        """Note that the client uses `grant`, which is a sibling's: it only keeps the client alive."""
+        """Record that the client uses `grant` of a sibling: this only keeps the client registered."""
         async with guarded():
             await self._note_grant(
                 [keyspace.sibling_grants(client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
             )
 
     async def delete(self, client_id: str) -> int:
-        """Delete the record; answers for how many milliseconds it would have lived, 0 if there was none.
+        """Delete the record; returns the milliseconds for which it would have been kept, 0 if there was none.
 
-        `oauth_core.store.records.revocation.Revocation.delete_client` also ends what the client was allowed.
+        `oauth_core.store.records.revocation.Revocation.delete_client` also ends the client's grants.
         """
         return await tombstones.take_away(self._redis, keyspace.client(client_id))
 
     async def has_grants(self, client_id: str) -> bool:
-        """Whether a person has allowed the client something that has not run out yet."""
+        """Return whether a person has allowed the client a grant that has not expired yet."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
     async def remember_grant(self, grant: Grant) -> None:
-        """Note that its client holds a grant, before the grant is made, so that `Revocation` finds it."""
+        """Record that its client holds a grant, before the grant is created, so that `Revocation` finds it."""
         async with guarded():
             await self._note_grant(
                 [keyspace.client_grants(grant.client_id)], [grant.grant_id, grant.expires_at, grant.created_at]

@@ -1,4 +1,4 @@
-"""What people want not to be asked again: one Redis hash for each person, one field for each client."""
+"""Remembered consents: one Redis hash for each person, one field for each client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CONSENT = SignedCodec(RememberedConsent)
 
-# KEYS: a person's consents. ARGV: field, record, its life. A shorter life does not cut that of the others.
+# KEYS: a person's consents. ARGV: field, record, its lifetime. A shorter lifetime does not shorten that of others.
 _KEEP = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 local left = redis.call('TTL', KEYS[1])
@@ -30,7 +30,9 @@ return 1
 
 
 class ConsentStore:
-    """Whether a consent still counts is for `oauth_core.flows.consent` to say. Raises `StoreUnavailableError`."""
+    """Stores consents. `oauth_core.flows.consent` decides whether one still counts. Raises
+    `StoreUnavailableError`.
+    """
 
     def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
@@ -38,7 +40,7 @@ class ConsentStore:
         self._keep = redis.register_script(_KEEP)
 
     async def get(self, github_id: int, client_id: str) -> RememberedConsent | None:
-        """What a person allowed a client."""
+        """Return the rights that a person allowed a client."""
         place, field = keyspace.consents(github_id), keyspace.consent_field(client_id)
         async with guarded():
             text = await cast("Awaitable[str | None]", self._redis.hget(place, field))
@@ -46,24 +48,24 @@ class ConsentStore:
         return None if consent is None or await self._is_revoked(github_id, consent) else consent
 
     async def keep(self, github_id: int, consent: RememberedConsent) -> None:
-        """Keep `consent` in the place of what that client was allowed before."""
+        """Replace the earlier consent for that client by `consent`."""
         lifetime = consent.expires_at - consent.given_at
         place, field = keyspace.consents(github_id), keyspace.consent_field(consent.client_id)
         record = _CONSENT.dump(consent, self._key, place_in(place, field))
         async with guarded():
             await self._keep([place], [field, record, lifetime])
-        # Whoever took everything back meanwhile may have looked before this was there.
+        # A revocation at the same moment may have searched before this consent was stored.
         if await self._is_revoked(github_id, consent):
             await self.forget(github_id, consent.client_id)
 
     async def _is_revoked(self, github_id: int, consent: RememberedConsent) -> bool:
-        """Also one that a restored backup brought back after it was taken away."""
+        """Also returns True for a revoked consent that a restored backup brought back."""
         return await revocation_cutoffs.reach(
             self._redis, at=consent.given_at, github_id=github_id, client_id=consent.client_id
         )
 
     async def all(self, github_id: int, *, now: int) -> tuple[RememberedConsent, ...]:
-        """Everything a person need not be asked again, latest first."""
+        """Return every consent of a person, latest first."""
         place = keyspace.consents(github_id)
         async with guarded():
             texts = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(place))
@@ -72,9 +74,9 @@ class ConsentStore:
         return tuple(sorted(consents, key=lambda consent: consent.given_at, reverse=True))
 
     async def forget(self, github_id: int, client_id: str) -> bool:
-        """Ask again about a client. Answers whether there was something to forget.
+        """Delete the consent for a client, so that the person is asked again. Returns whether there was one.
 
-        If it raises, calling it again does what was left.
+        If it raises, another call completes the work.
         """
         async with guarded():
             found = bool(await self._redis.hdel(keyspace.consents(github_id), keyspace.consent_field(client_id)))
@@ -82,15 +84,15 @@ class ConsentStore:
         return found
 
     async def forget_all(self, github_id: int) -> bool:
-        """Ask a person again about every client. Answers whether there was something to forget."""
+        """Delete all consents of a person, so that the person is asked again. Returns whether there were any."""
         found = await forget_person(self._redis, github_id)
         await self._note_forgotten(github_id)
         return found
 
     async def _note_forgotten(self, github_id: int) -> None:
-        """Note for a restore that what a backup says of this person is out of date.
+        """Record for a restore that the consents of this person in a backup are out of date.
 
-        One note for each person, not for each client: a person with many clients cannot fill Redis with notes.
+        One tombstone for each person, not for each client: a person with many clients cannot fill Redis with them.
         """
         await tombstones.note(
             self._redis, keyspace.ended_consents(github_id), lives=keyspace.MOST_REMEMBERED * 1000
@@ -98,13 +100,13 @@ class ConsentStore:
 
 
 async def forget_person(redis: Redis, github_id: int) -> bool:
-    """The same, for those who have no settings to make a store of."""
+    """Delete all consents of a person; for callers without the settings that a store needs."""
     async with guarded():
         return bool(await redis.delete(keyspace.consents(github_id)))
 
 
 async def forget_client(redis: Redis, client_id: str) -> None:
-    """Ask everybody again about a client."""
+    """Delete every consent for a client, so that all people are asked about it again."""
     field = keyspace.consent_field(client_id)
     async for key in scan(redis, keyspace.ALL_CONSENTS):
         async with guarded():
@@ -112,7 +114,7 @@ async def forget_client(redis: Redis, client_id: str) -> None:
 
 
 async def forget_everybody(redis: Redis) -> None:
-    """Ask everybody again about every client."""
+    """Delete every consent, so that all people are asked about every client again."""
     async for key in scan(redis, keyspace.ALL_CONSENTS):
         async with guarded():
             await redis.delete(key)

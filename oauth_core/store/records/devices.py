@@ -1,7 +1,7 @@
-"""Devices that wait for their person (RFC 8628). Deciding, pacing and using up are each one atomic step.
+"""Devices that wait for a person's decision (RFC 8628). Each of deciding, pacing and using up is one atomic step.
 
-The device code and the user code are different keys of one thing: whoever polls never learns the user code
-again, and whoever types the user code never learns the device code. Both are kept as hashes.
+The device code and the user code are different keys of one record. The polling device does not receive the user
+code again, and the person who types the user code does not learn the device code. Both are stored as hashes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SUBJECT_SECONDS = 600
 _ALL_SECONDS = 60
 
 _OTHER_BYTES = 500
-"""Bytes that a device needs in Redis beside its record: its pace, its two keys, the way from its user code."""
+"""Bytes that a device needs in Redis beside its record: pace, two keys, pointer from the user code."""
 
 _DEVICE = SignedCodec(DeviceAuthorization)
 _PACE = Codec(DevicePace)
@@ -47,20 +47,20 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1], 'pace', ARGV[2])
 return redis.call('EXPIREAT', KEYS[1], ARGV[3])
 """
 
-# KEYS: device. ARGV: decision. The first decision stands: two people cannot both be who a device acts for.
+# KEYS: device. ARGV: decision. The first decision counts: a device cannot act for two people.
 _DECIDE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 return redis.call('HSETNX', KEYS[1], 'decision', ARGV[1])
 """
 
-# KEYS: device. ARGV: the pace that was seen, the pace to keep. Says no when another poll came between.
+# KEYS: device. ARGV: the pace that was read, the new pace. Returns 0 when another poll came in between.
 _KEEP_PACE = """
 if redis.call('HGET', KEYS[1], 'pace') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'pace', ARGV[2])
 return 1
 """
 
-# KEYS: a counter. ARGV: its life. It lives from the first attempt on, or trying again would lengthen it.
+# KEYS: a counter. ARGV: its lifetime. It starts at the first attempt; otherwise each new attempt would extend it.
 _COUNT = """
 local n = redis.call('INCR', KEYS[1])
 if n == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
@@ -70,7 +70,7 @@ return n
 
 @dataclass(frozen=True)
 class Started:
-    """The two codes of a new device, shown this once. `repr` leaves the values out."""
+    """The two codes of a new device, which are shown only once. `repr` leaves the values out."""
 
     device_code: str
     user_code: str
@@ -81,7 +81,7 @@ class Started:
 
 @dataclass(frozen=True)
 class FoundDevice:
-    """What is known of a device at this moment. `seen_pace` is what `keep_pace` compares with."""
+    """The present state of a device. `keep_pace` compares with `seen_pace`."""
 
     device_hash: str
     device: DeviceAuthorization
@@ -91,7 +91,7 @@ class FoundDevice:
 
 
 class DeviceStore:
-    """Every method raises `StoreUnavailableError`."""
+    """Stores devices. Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis, key: RecordKey, quotas: QuotaStore) -> None:
         self._redis = redis
@@ -103,9 +103,9 @@ class DeviceStore:
         self._count = redis.register_script(_COUNT)
 
     async def add(self, device: DeviceAuthorization, *, caller: str) -> Started:
-        """Keep a new device, which `caller` causes, and answer its codes.
+        """Store a new device, which counts against `caller`, and return its codes.
 
-        Raises `DisplayedError` when there is no room for it.
+        Raises `DisplayedError` when the quota is used up.
         """
         device_code = new_secret()
         device_hash = hash_secret(device_code)
@@ -119,7 +119,7 @@ class DeviceStore:
             for _ in range(10):
                 user_code = new_word(ALPHABET, LENGTH)
                 pointer = keyspace.device_user_code(hash_secret(user_code))
-                # Never the code of another device: its person would decide about this one.
+                # Never the code of another device: that device's person would decide about this one.
                 if await self._redis.set(
                     pointer, self._key.sign(pointer, device_hash), nx=True, exat=device.expires_at
                 ):
@@ -127,11 +127,11 @@ class DeviceStore:
         raise StoreUnavailableError("no user code is free")
 
     async def by_device_code(self, device_code: str) -> FoundDevice | None:
-        """The device that holds `device_code`."""
+        """Return the device that holds `device_code`."""
         return await self.get(hash_secret(device_code))
 
     async def by_user_code(self, user_code: str) -> FoundDevice | None:
-        """The device that shows `user_code`, a code as `oauth_core.flows.device.read_user_code` answers it."""
+        """Return the device that shows `user_code`, a result of `oauth_core.flows.device.read_user_code`."""
         place = keyspace.device_user_code(hash_secret(user_code))
         async with guarded():
             pointer = cast("str | None", await self._redis.get(place))
@@ -141,7 +141,7 @@ class DeviceStore:
             return None
 
     async def get(self, device_hash: str) -> FoundDevice | None:
-        """The device by the hash of its device code."""
+        """Return the device by the hash of its device code."""
         place = keyspace.device(device_hash)
         async with guarded():
             record, pace, decision = await cast(
@@ -154,30 +154,31 @@ class DeviceStore:
         return FoundDevice(device_hash, device, decided, _PACE.load(pace), pace)
 
     async def decide(self, device_hash: str, decision: DeviceDecision) -> bool:
-        """Note what a person decided. Answers False when somebody decided before, or the device is gone."""
+        """Record a person's decision. Returns False when there is an earlier one, or the device is gone."""
         place = keyspace.device(device_hash)
         record = _DECISION.dump(decision, self._key, place_in(place, "decision"))
         async with guarded():
             return bool(await self._decide([place], [record]))
 
     async def keep_pace(self, found: FoundDevice, pace: DevicePace) -> bool:
-        """Note a poll. Answers False when another poll was noted since `found` was read."""
+        """Record a poll. Returns False when another poll was recorded since `found` was read."""
         async with guarded():
             done = await self._keep_pace([keyspace.device(found.device_hash)], [found.seen_pace, _PACE.dump(pace)])
         return bool(done)
 
     async def use_up(self, found: FoundDevice) -> bool:
-        """Use the device code up: of any number of callers, one gets True."""
+        """Use the device code up: returns True for only one of any number of callers."""
         async with guarded():
             return bool(await self._redis.delete(keyspace.device(found.device_hash)))
 
     async def may_try(self, browser_hash: str, address_hash: str) -> bool:
         """Count an attempt at a user code, right or wrong, and return whether the code may be looked up.
 
-        A browser has ten attempts in ten minutes. A caller without its cookie meets the limits that addresses
-        share. The first attempts of an address are all that a person needs, and are counted apart from its further
-        ones: so a few addresses that guess cannot use up what everybody may try. Guessing stays hopeless (RFC 8628
-        section 5.1): both limits together allow 51,200 of 25,600,000,000 codes in the ten minutes of a code.
+        A browser has ten attempts in ten minutes. A caller without its cookie is subject to the limits that
+        addresses share. A person needs only the first attempts of an address, and these are counted apart from the
+        further ones. So a few addresses that guess cannot use up the attempts of others. Guessing stays hopeless
+        (RFC 8628 section 5.1): both limits together allow 51,200 of 25,600,000,000 codes in the ten minutes of a
+        code.
         """
         async with guarded():
             if (

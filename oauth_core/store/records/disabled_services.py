@@ -1,7 +1,7 @@
-"""Services that an operator took out of use: a document, of which every check process keeps a copy.
+"""Services that an operator disabled: one document, which every check process keeps a copy of.
 
-In a cluster the document lies on several nodes (`oauth_core.store.copies`). A service is isolated if any of
-them says so: what could not be written at a node that was away can only leave a service out of use, never open it.
+In a cluster several nodes hold the document (`oauth_core.store.copies`). A service is disabled if any of these
+copies lists it. So a copy that could not be written at an unreachable node can only keep a service disabled.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _ISOLATED = Codec(dict[str, Isolated])
 _MOST_TRIES = 10
 
-# KEYS: document. ARGV: what it was ('' for nothing), what it shall be ('' for nothing). Two operators at once must
-# not lose each other's change. The first write needs no memory, so that a full Redis takes the second.
+# KEYS: document. ARGV: its old text ('' for none), its new text ('' for none). Two operators at once must not lose
+# each other's change. The first write needs no memory, so that a full Redis accepts the second.
 _REPLACE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
@@ -35,17 +35,17 @@ return 1
 
 
 def parse(document: str | bytes | None) -> Mapping[str, Isolated]:
-    """The isolated services by name. Raises `ValueError` for what is no such document."""
+    """Return the disabled services by name. Raises `ValueError` for a text that is no such document."""
     return {} if document is None else _ISOLATED.load(document)
 
 
 def united(documents: Iterable[str | bytes | None]) -> str:
-    """One document that says what any of these says. Raises `ValueError` for what is no such document."""
+    """Return one document with all services of these documents. Raises `ValueError` as `parse` does."""
     return _ISOLATED.dump(_union(documents))
 
 
 class DisabledServiceStore:
-    """What an operator changes. Every method raises `StoreUnavailableError`."""
+    """Stores the document for operators. Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -53,7 +53,7 @@ class DisabledServiceStore:
         self._places = places_in(redis, keyspace.ISOLATED_SERVICES)
 
     async def read(self) -> Mapping[str, Isolated]:
-        """The isolated services by name."""
+        """Return the disabled services by name."""
         found, failed = [], None
         for place in self._places:
             try:
@@ -66,17 +66,18 @@ class DisabledServiceStore:
         return _union(found)
 
     async def isolate(self, service: str, isolated: Isolated) -> None:
-        """Take a service out; one that is out already gets the new reason.
+        """Disable a service; a service that is disabled already gets the new reason.
 
-        Raises `NotEverywhereError` when nodes of a cluster were away: it is out, and these nodes do not say so
-        yet.
+        Raises `NotEverywhereError` when nodes of a cluster were unreachable: the service is disabled, but the
+        copies at these nodes do not list it yet.
         """
         await everywhere(self._places, lambda key: self._change(key, lambda before: {**before, service: isolated}))
 
     async def restore(self, service: str) -> bool:
-        """Bring a service back. Answers whether it was out.
+        """Enable a service. Returns whether it was disabled.
 
-        Raises `NotEverywhereError` when nodes of a cluster were away: it may be out until this is done again.
+        Raises `NotEverywhereError` when nodes of a cluster were unreachable: it may stay disabled until a later
+        call succeeds.
         """
         was_out = service in await self.read()
         await everywhere(
@@ -88,7 +89,7 @@ class DisabledServiceStore:
         return was_out
 
     async def spread(self) -> None:
-        """Write what is isolated at the nodes of a cluster that have no copy, for instance after an upgrade."""
+        """Write the document to the nodes of a cluster that have no copy, for instance after an upgrade."""
         if len(self._places) == 1 or not (isolated := await self.read()):
             return
 
@@ -96,17 +97,17 @@ class DisabledServiceStore:
             async with guarded():
                 await self._redis.set(place, _ISOLATED.dump(dict(isolated)), nx=True)
 
-        with contextlib.suppress(NotEverywhereError):  # a node that is away gets its copy when it is back
+        with contextlib.suppress(NotEverywhereError):  # an unreachable node gets its copy when it is back
             await everywhere(self._places, put)
 
     async def _change(self, key: str, how: Callable[[Mapping[str, Isolated]], dict[str, Isolated]]) -> None:
-        """Replace the document at `key` by what `how` makes of it."""
+        """Replace the document at `key` by the result of `how`."""
         for _ in range(_MOST_TRIES):
             async with guarded():
                 text = await self._redis.get(key)
                 after = how(parse(text))
-                # With several nodes an empty document stays: `spread` must not take its place for one that is
-                # missing.
+                # With several nodes an empty document stays, so that `spread` does not mistake it for a missing
+                # one.
                 kept = _ISOLATED.dump(after) if after or len(self._places) > 1 else ""
                 if await self._replace([key], [text or "", kept]):
                     return

@@ -1,15 +1,16 @@
-"""Grants, their refresh tokens and the access tokens they gave.
+"""Grants, their refresh tokens and their access tokens.
 
 A grant and its refresh token are one Redis hash, so creating, rotating and ending are each one atomic step. The
-access tokens live elsewhere (`token:<jti>`, so that a plain `DEL` revokes one), and two steps that are not one
-can be overtaken. The order closes the gap: a token's id is noted with its grant *before* the token exists, and
-after it exists the issuer asks whether the grant still does. Whoever ends a grant deletes every token noted.
-So either the ender saw the note, or the issuer sees that the grant is gone; no token outlives its grant. The same
-order holds when the groups of a grant change: a token says which groups its user was in, so every token noted is
-deleted after the change is written, and the issuer asks whether the groups are still those of the token.
+access tokens are separate keys (`token:<jti>`, so that a plain `DEL` revokes one), and another process can act
+between two steps. The order of the steps prevents a race. A token's id is added to its grant's index *before* the
+token exists, and after it exists the issuer checks that the grant still exists. Ending a grant deletes every token
+in its index. So either the end of the grant finds the token in the index, or the issuer sees that the grant is
+gone; no token outlives its grant. The same order protects a change of groups, because a token contains its user's
+groups: every token in the index is deleted after the change is written, and the issuer checks that the groups are
+still those of the token.
 
-A person's grants are found by `user-grants:<GitHub id>`, where a grant is noted before it exists as well. What is
-noted there and does not exist (any more) is nothing.
+The index `user-grants:<GitHub id>` contains a person's grants. A grant is added to it before the grant exists, so
+an id in it without a grant is ignored.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ redis.call('EXPIREAT', KEYS[1], ARGV[2])
 return 1
 """
 
-# KEYS: grant, its tokens. ARGV: jti, expiry, now, the set's life.
+# KEYS: grant, its tokens. ARGV: jti, expiry, now, the set's expiry.
 _NOTE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[3])
@@ -59,8 +60,8 @@ redis.call('EXPIREAT', KEYS[2], ARGV[4])
 return 1
 """
 
-# KEYS: grant, its tokens. ARGV: record. The state of the refresh token stays as it is. Somebody may have lost
-# rights, so it works without memory: the first write cannot grow (`oauth_core.store.keyspace`).
+# KEYS: grant, its tokens. ARGV: record. The state of the refresh token does not change. The change may take rights
+# away, so it works without memory: the first write cannot grow (`oauth_core.store.keyspace`).
 _REPLACE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0, {}} end
 redis.call('HDEL', KEYS[1], 'unused')
@@ -68,9 +69,9 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1])
 return {1, redis.call('ZRANGE', KEYS[2], 0, -1)}
 """
 
-# KEYS: grant, its tokens, the note that it ended. ARGV: the most milliseconds that the note lives. It lives as
-# long as the grant would have, or until no backup with the grant may be restored any more. The tokens stay noted
-# until each of them is deleted, so that what was left undone is found.
+# KEYS: grant, its tokens, its tombstone. ARGV: the longest lifetime of the tombstone in milliseconds. It is kept
+# as long as the grant would have been, or until no backup with the grant may be restored any more. The tokens stay
+# in the index until each of them is deleted, so that a repeated call finds the rest.
 _END = """
 local tokens = redis.call('ZRANGE', KEYS[2], 0, -1)
 local found = redis.call('HMGET', KEYS[1], 'record', 'sibling')
@@ -80,7 +81,7 @@ if left > 0 then redis.call('SET', KEYS[3], '1', 'PX', math.min(left, tonumber(A
 return {existed, tokens, found[1], found[2]}
 """
 
-# KEYS: grant. ARGV: client. Answers the client that was noted before.
+# KEYS: grant. ARGV: client. Returns the client that was recorded before.
 _NOTE_SIBLING = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local before = redis.call('HGET', KEYS[1], 'sibling')
@@ -90,10 +91,10 @@ return before
 
 
 class GrantStore:
-    """`grace` is the seconds after the use of its successor in which a refresh token is still answered.
+    """Stores grants. `grace`: seconds after the use of its successor in which a refresh token is still answered.
 
-    `client_lifetime` is the seconds that a client outlives its last grant; 0 keeps it for ever. `backup_days` is
-    the days for which a backup may be restored over what Redis has.
+    `client_lifetime` is the seconds that a client is kept after its last grant; 0 keeps it for ever. `backup_days`
+    is the days for which a backup may be restored over the contents of Redis.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class GrantStore:
         self._client_lives = ClientLifetimes(redis, lifetime=client_lifetime)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:
-        """Keep a grant, with the first refresh token of its family if it is to have any.
+        """Store a grant, with the first refresh token of its family if it is to have any.
 
         Raises `StoreUnavailableError`.
         """
@@ -124,7 +125,7 @@ class GrantStore:
             await self._create([place], [_GRANT.dump(grant, self._key, place), grant.expires_at, *family])
 
     def _stored(self, token: RefreshToken) -> list[str]:
-        """How the family and the secret of a refresh token are stored: as codes of their hashes.
+        """Return the stored form of the family and the secret of a refresh token: the codes of their hashes.
 
         With plain hashes an attacker with write access could put the hash of their own secret into the grant of
         another person.
@@ -133,7 +134,7 @@ class GrantStore:
         return [stored_refresh_hash(self._key, place, part) for part in (token.family_hash, token.secret_hash)]
 
     async def index(self, grant: Grant) -> None:
-        """Note whose grant it is, so that `of_user` finds it."""
+        """Add the grant to its person's index, so that `of_user` finds it."""
         if grant.user is None:
             return
         keys = [keyspace.user_grants(grant.user.github_id)]
@@ -141,25 +142,25 @@ class GrantStore:
             await self._note_for_user(keys, [grant.grant_id, grant.expires_at, grant.created_at])
 
     async def get(self, grant_id: str) -> Grant | None:
-        """The grant, while it lives."""
+        """Return the grant, unless it has ended."""
         place = keyspace.grant(grant_id)
         async with guarded():
             record = await cast("Awaitable[str | None]", self._redis.hget(place, "record"))
         return _GRANT.load(record, self._key, place)
 
     async def all_ids(self) -> AsyncIterator[str]:
-        """The ids of all grants; one may come twice, and one that begins or ends meanwhile may be missing."""
+        """Yield the ids of all grants. One may come twice; one that begins or ends meanwhile may be missing."""
         prefix, _, suffix = keyspace.ALL_GRANTS.partition("*")
         async for key in scan(self._redis, keyspace.ALL_GRANTS):
             yield key.removeprefix(prefix).removesuffix(suffix)
 
     async def all_user_ids(self) -> AsyncIterator[int]:
-        """The GitHub ids of people who may have grants; one may come twice."""
+        """Yield the GitHub ids of people who may have grants; one may come twice."""
         async for key in scan(self._redis, keyspace.ALL_USER_GRANTS):
             yield int(key.rpartition(":")[2])
 
     async def of_user(self, github_id: int) -> tuple[Grant, ...]:
-        """The grants that a person gave and that live at this moment, oldest first."""
+        """Return the present grants of a person, oldest first."""
         async with guarded():
             members = cast("Awaitable[list[str]]", self._redis.zrange(keyspace.user_grants(github_id), 0, -1))
             grant_ids = await members
@@ -168,10 +169,11 @@ class GrantStore:
         return tuple(sorted(living, key=lambda grant: (grant.created_at, grant.grant_id)))
 
     async def too_many_of_user(self, newest: Grant, *, most: int) -> tuple[str, ...]:
-        """The ids of the grants that are too many of the person of `newest`, which is never one of them.
+        """Return the ids of grants that exceed the limit of the person of `newest`; never the id of `newest`.
 
-        A person may have `most`. The clients with the most grants of the person lose theirs, those that end first.
-        So a client that a person allowed once cannot push out the grants of the person's other clients.
+        A person may have `most`. The clients that hold the most grants of the person lose theirs, the earliest to
+        expire first. So a client that a person allowed once cannot displace the grants of the person's other
+        clients.
         """
         if newest.user is None:
             return ()
@@ -190,7 +192,7 @@ class GrantStore:
             grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
             if grant_id != newest.grant_id:
                 of_client.setdefault("" if grant is None else grant.client_id, []).append(grant_id)
-        of_client.setdefault(newest.client_id, []).append(newest.grant_id)  # counts, and goes last
+        of_client.setdefault(newest.client_id, []).append(newest.grant_id)  # counts, and is removed last
         too_many: list[str] = []
         while len(too_many) < excess and any(of_client.values()):
             largest = max(of_client.values(), key=len)
@@ -199,14 +201,14 @@ class GrantStore:
         return tuple(too_many)
 
     async def refreshed_at(self, grant_id: str) -> int | None:
-        """When the refresh token of a grant was last rotated, if ever."""
+        """Return when the refresh token of a grant was last rotated, if ever."""
         async with guarded():
             found = self._redis.hget(keyspace.grant(grant_id), "rotated_at")
             rotated_at = await cast("Awaitable[str | None]", found)
         return None if rotated_at is None else int(rotated_at)
 
     async def state_of(self, presented: RefreshToken) -> RefreshState:
-        """Where `presented` stands in its family. Uses nothing up."""
+        """Return the state of `presented` in its family. Uses nothing up."""
         async with guarded():
             found = await cast(
                 "Awaitable[list[str | None]]",
@@ -229,7 +231,7 @@ class GrantStore:
     async def rotate(
         self, presented: RefreshToken, successor: RefreshToken, *, now: int, retry_window: int
     ) -> Rotation:
-        """Put `successor` in the place of `presented`, if that is the current token; say what was found.
+        """Replace `presented` by `successor`, if it is the current token; returns the outcome.
 
         `retry_window` is the seconds in which the token that was replaced last is answered with its successor, as
         long as that has not been used; it is never shorter than the grace.
@@ -244,9 +246,10 @@ class GrantStore:
         return outcome_of(reply)
 
     async def add_token(self, grant: Grant, claims: AccessClaims) -> bool:
-        """Bring an access token to life under `grant`.
+        """Make an access token active under `grant`.
 
-        Answers False, and leaves nothing, if the grant ended or has other groups or another login than the token.
+        Returns False, and leaves no token, if the grant has ended or its groups or login differ from those of the
+        token.
         """
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
@@ -261,11 +264,10 @@ class GrantStore:
         return True
 
     async def regroup(self, grant: Grant, groups: tuple[str, ...], user: User | None = None) -> Grant | None:
-        """Note that the user of `grant` is in other groups, or is called otherwise if `user` is given.
+        """Store new groups of the user of `grant`, and the user's new login if `user` is given.
 
-        The access tokens that say otherwise end.
-
-        Answers the grant as it is now; `None` if it ended.
+        The access tokens of the grant end, because they contain the old values. Returns the grant as it is now;
+        `None` if it has ended.
         """
         changed = replace(grant, groups=groups, user=user or grant.user)
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
@@ -276,7 +278,7 @@ class GrantStore:
         return changed if exists else None
 
     async def tokens_of(self, grant_id: str) -> dict[str, int]:
-        """The access tokens of a grant that are alive: `jti` to the second of expiry."""
+        """Return the active access tokens of a grant: `jti` to the second of expiry."""
         async with guarded():
             noted = await cast(
                 "Awaitable[list[tuple[str, float]]]",
@@ -285,24 +287,24 @@ class GrantStore:
             return {jti: int(exp) for jti, exp in noted if await self._redis.exists(keyspace.token(jti))}
 
     async def grant_of_token(self, jti: str) -> str | None:
-        """The id of the grant of an access token that is alive."""
+        """Return the id of the grant of an active access token."""
         async with guarded():
             return cast("str | None", await self._redis.get(keyspace.token(jti)))
 
     async def token_lives(self, jti: str) -> bool:
-        """Whether an access token is alive at this moment."""
+        """Return whether an access token is active now."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.token(jti)))
 
     async def end_token(self, jti: str) -> bool:
-        """End one access token and leave its grant alone. Answers whether it was alive."""
+        """End one access token, not its grant. Returns whether the token was active."""
         async with guarded():
             return bool(await self._redis.delete(keyspace.token(jti)))
 
     async def end(self, grant_id: str) -> bool:
-        """End the grant, its refresh tokens and every access token it gave. Answers whether it existed.
+        """End the grant, its refresh tokens and all its access tokens. Returns whether it existed.
 
-        Needs no memory. If it raises, calling it again ends what was left.
+        Needs no memory. If it raises, another call completes the work.
         """
         grant_tokens = keyspace.grant_tokens(grant_id)
         async with guarded():
@@ -310,7 +312,7 @@ class GrantStore:
                 [keyspace.grant(grant_id), grant_tokens, keyspace.ended_grant(grant_id)], [self.notes_live]
             )
         failed = None
-        for jti in tokens:  # one by one: they lie on different nodes of a cluster, of which one may be away
+        for jti in tokens:  # one by one: they are on different nodes of a cluster, and one may be unreachable
             try:
                 await self.end_token(jti)
             except StoreUnavailableError as error:
@@ -323,7 +325,7 @@ class GrantStore:
                 await self._redis.zrem(grant_tokens, *tokens)
             if grant is not None and grant.user is not None:
                 await self._redis.zrem(keyspace.user_grants(grant.user.github_id), grant_id)
-        # Everything has ended by now. A record of a client that lives too long harms nobody.
+        # All rights have ended by now. A client record that is kept too long does no harm.
         with suppress(StoreUnavailableError):
             if grant is not None:
                 await self._client_lives.settle(grant.client_id, ended=grant_id)
@@ -332,17 +334,17 @@ class GrantStore:
         return bool(existed)
 
     async def note_sibling(self, grant: Grant, client_id: str) -> str | None:
-        """Note that `client_id`, a sibling of the client of `grant`, uses it; answers the sibling noted before."""
+        """Record that `client_id`, a sibling of the client of `grant`, uses it; returns the sibling before."""
         async with guarded():
             return cast("str | None", await self._note_sibling([keyspace.grant(grant.grant_id)], [client_id]))
 
     async def sibling_of(self, grant_id: str) -> str | None:
-        """The client that uses a grant and is a sibling of the grant's own client, if there is one."""
+        """Return the sibling of the grant's own client that uses the grant, if there is one."""
         async with guarded():
             found = self._redis.hget(keyspace.grant(grant_id), "sibling")
             return await cast("Awaitable[str | None]", found)
 
 
 def stored_refresh_hash(key: RecordKey, place: str, secret_hash: str) -> str:
-    """How the hash of a part of a refresh token is stored in the grant at `place`."""
+    """Return the stored form of the hash of one part of a refresh token, for the grant at `place`."""
     return key.code_of(place_in(place, "refresh"), secret_hash)

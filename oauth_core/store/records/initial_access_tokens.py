@@ -1,4 +1,4 @@
-"""Initial access tokens that live, and how many registrations each is still good for."""
+"""Active initial access tokens, and the registrations that each still allows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1], 'left', ARGV[2])
 redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return 1
 """
-# Of any number of callers only as many are answered 1 as there are uses. KEYS: token. ARGV: the uses that
-# its record allows: the number beside it bears no code, and another party could raise it. Answers for how many
-# milliseconds it would have lived as well, if this was the last use.
+# Returns 1 only as often as the token has uses. KEYS: token. ARGV: the uses that its record allows. The number
+# beside the record has no authentication code, and another party could raise it. After the last use it also
+# returns the milliseconds for which the token would have been kept.
 _USE = """
 local left = math.min(tonumber(redis.call('HGET', KEYS[1], 'left') or '0'), tonumber(ARGV[1]))
 if left <= 0 then return {0, 0} end
@@ -43,14 +43,14 @@ return left == 1 and {1, lives} or {1, 0}
 
 @dataclass(frozen=True)
 class StoredToken:
-    """A token that lives, good for `left` more registrations."""
+    """An active token that allows `left` more registrations."""
 
     token: InitialAccessToken
     left: int
 
 
 class InitialAccessTokenStore:
-    """Every method raises `StoreUnavailableError`. A plain `DEL` of its key revokes a token."""
+    """Stores tokens. Every method raises `StoreUnavailableError`. A plain `DEL` of its key revokes a token."""
 
     def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
@@ -59,21 +59,21 @@ class InitialAccessTokenStore:
         self._use = redis.register_script(_USE)
 
     async def add(self, issued: Issued) -> None:
-        """Let a new token count from now on."""
+        """Make a new token active."""
         token = issued.token
         place = keyspace.initial_access_token(token.token_id)
         async with guarded():
             await self._add([place], [_TOKEN.dump(token, self._key, place), token.uses, token.expires_at])
 
     async def presented(self, text: str, *, now: int) -> InitialAccessToken | None:
-        """The token that `text` is, if it lives. That is no use of it yet."""
+        """Return the token that `text` is, if it is active. This does not use it."""
         token_id = initial_access_tokens.id_of(text)
         stored = None if token_id is None else await self.get(token_id)
         token = stored.token if stored else None
         return token if initial_access_tokens.proves(text, token, now=now) else None
 
     async def use(self, token_id: str) -> bool:
-        """Use a token once; answers whether there was a use left."""
+        """Use a token once; returns whether there was a use left."""
         stored = await self.get(token_id)
         if stored is None:
             return False
@@ -84,13 +84,13 @@ class InitialAccessTokenStore:
         return bool(used)
 
     async def get(self, token_id: str) -> StoredToken | None:
-        """The token with this id, if it lives."""
+        """Return the token with this id, if it is active."""
         if not is_identifier(token_id):
             return None
         return await self._at(keyspace.initial_access_token(token_id))
 
     async def all(self) -> list[StoredToken]:
-        """Every token that lives, oldest first. It reads them one by one."""
+        """Return every active token, oldest first. It reads the records one by one."""
         async with guarded():
             keys = {
                 key async for key in self._redis.scan_iter(match=keyspace.ALL_INITIAL_ACCESS_TOKENS, count=1000)
@@ -102,9 +102,10 @@ class InitialAccessTokenStore:
         )
 
     async def revoke(self, token_id: str) -> bool:
-        """End a token; answers whether it lived. Clients that registered with it stay.
+        """End a token; returns whether it was active. Clients that registered with it stay.
 
-        That it ended is noted in any case: an earlier call may have ended it while Redis refused the note.
+        The tombstone is written in any case: an earlier call may have ended the token while Redis refused the
+        tombstone.
         """
         if not is_identifier(token_id):
             return False
@@ -119,5 +120,6 @@ class InitialAccessTokenStore:
         async with guarded():
             found = await cast("Awaitable[dict[str, str]]", self._redis.hgetall(key))
         token = _TOKEN.load(found.get("record"), self._key, key)
-        # The number beside the record bears no code: another party that writes to Redis could raise it.
+        # The number beside the record has no authentication code: another party that writes to Redis could raise
+        # it.
         return None if token is None else StoredToken(token, min(token.uses, int(found["left"])))

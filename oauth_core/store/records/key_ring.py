@@ -1,10 +1,10 @@
-"""The key ring in Redis: private parts sealed, and the public set beside it that the check service reads.
+"""The key ring in Redis: private keys, encrypted, and beside them the public set that the check service reads.
 
-The check service may read the public set, and its copies in a cluster, and nothing else of this, so it never holds
-what could sign. The set is signed (`oauth_core.jose.jwk_set_signature`).
+The check service may read the public set and its copies in a cluster, and no other part. So it never holds a key
+that signs. The set is signed (`oauth_core.jose.jwk_set_signature`).
 
-Check services of the version before read a set without a signature at another key. It is published as well, so
-that these go on while the gateway is upgraded; the next version does not publish it any more.
+Check services of the version before read a set without a signature at another key. That set is published as well,
+so that they keep working during an upgrade; the next version does not publish it any more.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 
 _CONTEXT = "portcullis signing key, records authenticated"
 _OLD_CONTEXT = "portcullis signing key"
-"""Of a ring from before records were authenticated. Only adoption opens it
+"""The context of a ring from before records were authenticated. Only adoption opens such a ring
 (`oauth_core.store.maintenance.adoption`).
 """
 
 _NOT_ADOPTED = (
     "the records in Redis have no authentication codes: an older version wrote them, or an attacker put back the "
     "key ring of an older version. Right after an upgrade, and only then: `portcullis migrate --adopt-records` "
-    "(docs/operations.md, Upgrade). If this version ran here before: delete the key 'keyring' in Redis; an "
-    "oauth_web that runs writes its own again, and without one everybody signs in again"
+    "(docs/operations.md, Upgrade). If this version ran here before: delete the key 'keyring' in Redis; a "
+    "running oauth_web writes its own key ring again, and without one all people must sign in again"
 )
 
 _MOST_TRIES = 10
 
-# KEYS: ring. ARGV: what it was, what it shall be. Two operators at once must not lose each other's change. The
-# first write needs no memory, so that a full Redis takes the second: a key that leaked must go.
+# KEYS: ring. ARGV: its old text, its new text. Two operators at once must not lose each other's change. The first
+# write needs no memory, so that a full Redis accepts the second: it must be possible to remove a leaked key.
 _REPLACE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-# KEYS: a document. ARGV: what it shall be.
+# KEYS: a document. ARGV: its new text.
 _PUT = """
 redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], ARGV[1])
@@ -62,7 +62,7 @@ return redis.call('SET', KEYS[1], ARGV[1])
 
 
 class KeyRingError(Exception):
-    """The key ring in Redis cannot be opened with this master key. The message says what to do."""
+    """The key ring in Redis cannot be opened with this master key. The message contains the remedy."""
 
 
 class WrongMasterKeyError(KeyRingError):
@@ -70,20 +70,20 @@ class WrongMasterKeyError(KeyRingError):
 
 
 class NotAdoptedError(KeyRingError):
-    """The key ring says that the records beside it were not authenticated yet."""
+    """The key ring dates from before the records beside it were authenticated."""
 
     def __init__(self) -> None:
         super().__init__(_NOT_ADOPTED)
 
 
 def without(text: str, is_ended: Callable[[str], bool]) -> str | None:
-    """A ring as it is written, without the keys whose id `is_ended`; `None` when no key is left."""
+    """Return a stored ring without the keys for which `is_ended` is true; `None` when no key is left."""
     left = [entry for entry in json.loads(text) if not is_ended(entry["kid"])]
     return json.dumps(left) if left else None
 
 
 class KeyRingStore:
-    """`master_key` is 256 bits; see `MASTER_KEY` in the settings."""
+    """Stores the key ring. `master_key` is 256 bits; see `MASTER_KEY` in the settings."""
 
     def __init__(self, redis: Redis, *, master_key: bytes) -> None:
         self._redis = redis
@@ -99,10 +99,10 @@ class KeyRingStore:
         self._ring: KeyRing | None = None
 
     async def open(self, algorithm: Algorithm, *, now: int) -> KeyRing:
-        """The ring; makes its first key when there is none.
+        """Return the ring; makes its first key when there is none.
 
-        Several processes may start at once: one of them makes the key, all get the same. The public set is
-        published before anybody can sign. Raises `KeyRingError` and `StoreUnavailableError`.
+        Several processes may start at once: one of them makes the key, and all get the same ring. The public set
+        is published before any process can sign. Raises `KeyRingError` and `StoreUnavailableError`.
         """
         async with guarded():
             if await self._redis.get(keyspace.KEYRING) is None:
@@ -113,7 +113,7 @@ class KeyRingStore:
         return ring
 
     async def read(self) -> KeyRing:
-        """The ring as it is now; unsealed again only when it changed. Raises as `open` does."""
+        """Return the present ring; it is decrypted again only after a change. Raises the same errors as `open`."""
         async with guarded():
             text = await self._redis.get(keyspace.KEYRING)
         if text is None:
@@ -123,7 +123,7 @@ class KeyRingStore:
         return self._ring
 
     async def check_adopted(self) -> None:
-        """Pass when the records beside the ring are authenticated, or when there is no ring.
+        """Check that the records beside the ring are authenticated; pass when there is no ring.
 
         Raises `NotAdoptedError`, another `KeyRingError` and `StoreUnavailableError`.
         """
@@ -133,14 +133,14 @@ class KeyRingStore:
             self._opened(text)
 
     async def exists(self) -> bool:
-        """Whether Redis has a key ring. Raises `StoreUnavailableError`."""
+        """Return whether Redis has a key ring. Raises `StoreUnavailableError`."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.KEYRING))
 
     async def put_back(self, ring: KeyRing) -> bool:
-        """Keep `ring` again if Redis has none any more; answers whether that was so.
+        """Store `ring` again if Redis has lost its ring; returns whether it had.
 
-        A key that is known to be retired stays out. Raises `StoreUnavailableError`.
+        A key that is recorded as retired is left out. Raises `StoreUnavailableError`.
         """
         async with guarded():
             left = [key for key in ring.keys if not await self._redis.exists(keyspace.ended_key(key.kid))]
@@ -148,15 +148,15 @@ class KeyRingStore:
             return bool(await self._redis.set(keyspace.KEYRING, self._dump(kept), nx=True))
 
     def check_opens(self, text: str) -> None:
-        """Pass when a ring that was written as `text` opens with this master key. Raises `KeyRingError`."""
+        """Check that this master key opens the stored ring `text`. Raises `KeyRingError`."""
         self._opened(text)
 
     def adopted(self, text: str) -> str:
-        """The ring of an older version, to be written in the place of `text`. Raises `KeyRingError`."""
+        """Return the stored ring `text` of an older version in the present form. Raises `KeyRingError`."""
         return self._dump(self._load(text, _OLD_CONTEXT))
 
     async def adopt(self) -> None:
-        """Note for ever that the records beside this ring were authenticated, and publish its keys.
+        """Record for ever that the records beside this ring were authenticated, and publish its keys.
 
         Raises `KeyRingError` and `StoreUnavailableError`.
         """
@@ -176,10 +176,10 @@ class KeyRingStore:
             raise NotAdoptedError from None
 
     async def change(self, how: Callable[[KeyRing], KeyRing]) -> KeyRing:
-        """Replace the ring by what `how` makes of it, and publish the result. What `how` raises passes through.
+        """Replace the ring by the result of `how`, and publish it. Exceptions of `how` pass through.
 
-        A key to be added is published before the ring that signs with it is stored; one to be removed leaves the
-        ring first. So no token is ever signed with a key that is not published.
+        A new key is published before the ring that signs with it is stored; a removed key leaves the ring first.
+        So no token is ever signed with a key that is not published.
         """
         for _ in range(_MOST_TRIES):
             before = await self.read()
@@ -196,9 +196,9 @@ class KeyRingStore:
         raise KeyRingError("the key ring keeps changing; try again")
 
     async def publish_again(self, ring: KeyRing) -> bool:
-        """Publish what is not published any more, wherever a copy is missing or is not that of `ring`.
+        """Publish the public set of `ring` again if a copy is missing or differs.
 
-        Answers whether anything was missing. Raises `StoreUnavailableError`.
+        Returns whether it published. Raises `StoreUnavailableError`.
         """
         found = await self._published()
         async with guarded():
@@ -211,13 +211,13 @@ class KeyRingStore:
         return True
 
     async def is_published(self) -> bool:
-        """Whether check services find a public set somewhere. Raises `StoreUnavailableError`."""
+        """Return whether check services find a public set at any place. Raises `StoreUnavailableError`."""
         return any(document is not None for document in await self._published())
 
     async def _publish(self, ring: KeyRing) -> None:
         """Write the public set of `ring`, signed, with a version above that of the set it replaces.
 
-        In a cluster a node may be away: its older copy does not count beside a newer one.
+        In a cluster a node may be unreachable: its older copy does not count beside a newer one.
         """
         try:
             now = await clock.seconds(self._redis)
@@ -232,12 +232,12 @@ class KeyRingStore:
 
         with contextlib.suppress(NotEverywhereError):
             await everywhere(self._places, put)
-        with contextlib.suppress(StoreUnavailableError):  # of a cluster this one node may be away
+        with contextlib.suppress(StoreUnavailableError):  # in a cluster this one node may be unreachable
             async with guarded():
                 await self._put([keyspace.PLAIN_JWKS], [ring.jwks])
 
     async def _published(self) -> list[str | bytes | None]:
-        """The published sets that can be read. Raises `StoreUnavailableError` when there is none of these."""
+        """Return the published sets that can be read. Raises `StoreUnavailableError` when no place can be read."""
         found: list[str | bytes | None] = []
 
         async def get(place: str) -> None:
@@ -284,8 +284,8 @@ class KeyRingStore:
         except UnsealError:
             raise WrongMasterKeyError(
                 "the key ring was sealed with another MASTER_KEY; "
-                "bring that one back, or stop every oauth_web, delete the key 'keyring' in Redis, "
-                "and have everybody sign in again"
+                "use that key again, or stop every oauth_web and delete the key 'keyring' in Redis; "
+                "then all people must sign in again"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise KeyRingError(f"the key ring in Redis is damaged: {error}") from None

@@ -1,12 +1,12 @@
-"""How many bytes of each kind strangers have had us write, and the refusal of more before Redis is full.
+"""Quotas on the bytes that unauthenticated callers cause in Redis, so that more are refused before Redis is full.
 
-A record is added to a total, in a field named after the moment at which the record expires. The field leaves the
-total at that moment. So the totals need no clean-up, cannot drift, and are right again one lifetime after a
-restore or a lost key. A record that is used up or deleted early is counted until it would have expired, which errs
-on the safe side.
+A record is added to a total, in a field whose name is the time at which the record expires. The field leaves the
+total at that time. So the totals need no clean-up, cannot drift, and are right again one lifetime after a restore
+or a lost key. A record that is used up or deleted early counts until it would have expired, which errs on the safe
+side.
 
 The total of all callers and that of one caller have one hash tag, so counting is one atomic step in a cluster too.
-Which server of a cluster holds the records, the totals do not say: `oauth_core.store.memory` looks at the fullest.
+The totals do not show which server of a cluster holds the records: `oauth_core.store.memory` reads the fullest.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ if TYPE_CHECKING:
 _OVERHEAD = 250
 """Bytes that Redis needs for a key beside its name and its value."""
 _STEP = 60
-"""Seconds between two moments at which something leaves a total."""
+"""Seconds between two times at which bytes leave a total."""
 _RETRY = 60
-"""Seconds until we say to come again when Redis itself is nearly full."""
+"""The `Retry-After` in seconds when Redis itself is nearly full."""
 _GUARDED = {
     Stored.REGISTRATIONS: 1.0,
     Stored.CLIENT_DOCUMENTS: 1.0,
     Stored.SIGN_INS: 0.5,
     Stored.DEVICE_CODES: 0.5,
 }
-"""The part of the reserve that must be free. Signing in goes on longer than registering. That a client shows an
-assertion is never refused: it does so in order to refresh."""
+"""The part of the reserve that must be free. Signing in works longer than registering. The assertion of a client
+is never refused: the client needs it to refresh.
+"""
 
-# KEYS: the total of all, the total of one caller. ARGV: bytes, seconds that they live, bytes for all,
-# FOR_A_NEWCOMER, SHARE, step. Answers 'room', 'greedy' or 'full', and the seconds until something leaves a total.
+# KEYS: the total of all, the total of one caller. ARGV: bytes, seconds that they are kept, bytes for all,
+# FOR_A_NEWCOMER, SHARE, step. Returns 'room', 'greedy' or 'full', and the seconds until bytes leave a total.
 _TAKE = """
 local now = tonumber(redis.call('TIME')[1])
 local function total(key)
@@ -79,7 +80,7 @@ return {'room', 0}
 
 
 class QuotaStore:
-    """`bytes_of` has the most bytes of each kind, and `reserve` is the part of Redis' memory kept free of them.
+    """Counts bytes. `bytes_of` has the most bytes of each kind; `reserve` is the part of Redis memory kept free.
 
     `refused` is called for each refusal. `refusals` counts those of this process.
     """
@@ -102,11 +103,11 @@ class QuotaStore:
         self._take = redis.register_script(_TAKE)
 
     async def take(self, kind: Stored, size: int, *, lifetime: int, caller: str) -> None:
-        """Count a record of `size` bytes that lives `lifetime` seconds and that `caller` causes.
+        """Count a record of `size` bytes that is kept for `lifetime` seconds and that `caller` causes.
 
-        Raises `NoRoomError` when there is no room for it: 429 when `caller` has used up its share, else 503.
-        Where the totals cannot be read the record is not counted. Otherwise one server of a cluster that is away
-        would keep everybody from signing in; where Redis is away altogether, the record cannot be written anyway.
+        Raises `NoRoomError` when the quota is used up: 429 when `caller` has used up its share, else 503. If the
+        totals cannot be read, the record is not counted. Otherwise one unreachable server of a cluster would stop
+        every sign-in; if Redis is unreachable altogether, the record cannot be written anyway.
         """
         with suppress(StoreUnavailableError):
             await self._check_memory(kind)
@@ -134,7 +135,7 @@ class QuotaStore:
         self._on_refusal(kind)
 
     async def totals(self) -> dict[Stored, int]:
-        """The bytes of each kind. Raises `StoreUnavailableError`."""
+        """Return the bytes of each kind. Raises `StoreUnavailableError`."""
         now, found = await clock.seconds(self._redis), {}
         async with guarded():
             for kind in Stored:

@@ -1,8 +1,8 @@
-"""Counts across all replicas: one Redis key for each subject of a limit, one atomic step for each request.
+"""Rate limits across all replicas: one Redis key for each subject of a limit, one atomic step for each request.
 
-What is kept is the moment at which everything that was let through will have been worked off at the rate of the
-limit (the "generic cell rate algorithm"). So there is no window at whose edge twice as much passes, the wait is
-known exactly, and the key dies by itself.
+The key holds the time at which all admitted requests will have been worked off at the rate of the limit (the
+"generic cell rate algorithm"). So twice the limit cannot pass at the edge of a window, the wait is known exactly,
+and the key expires by itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from oauth_core.limits.rate_limits import Limit, Rate
 
 # KEYS: subject. ARGV: microseconds that one takes, how many may come at once, 1 to count and 0 to look only, and
-# how many are asked for.
-# Answers the seconds to wait, 0 for none. Redis' clock, for the replicas' own may differ.
+# how many are asked for. Returns the seconds to wait, 0 for none. The clock is that of Redis, because the clocks
+# of replicas may differ.
 _TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -37,17 +37,17 @@ return 0
 
 
 class RateLimitStore:
-    """Every method raises `StoreUnavailableError`."""
+    """Counts requests. Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._take = redis.register_script(_TAKE)
 
     async def take(self, limit: Limit, rate: Rate, subject: str, *, cost: int = 1) -> int:
-        """Count `cost` for `subject`. Answers 0, or when there was not enough left the seconds until there is."""
+        """Count `cost` for `subject`. Returns 0, or the seconds until enough is left."""
         return await self._ask(limit, rate, subject, count=True, cost=cost)
 
     async def wait_of(self, limit: Limit, rate: Rate, subject: str) -> int:
-        """As `take`, without counting."""
+        """Return the same as `take`, without counting."""
         return await self._ask(limit, rate, subject, count=False)
 
     async def _ask(self, limit: Limit, rate: Rate, subject: str, *, count: bool, cost: int = 1) -> int:

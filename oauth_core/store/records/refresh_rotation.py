@@ -1,6 +1,6 @@
-"""What a refresh token is in its family: the atomic step that rotates it, and what that step may find.
+"""The state of a refresh token in its family: the atomic step that rotates it, and the outcomes of that step.
 
-A family never forks: one token is current, and every answer gives that one or none.
+A family never forks: one token is current, and every answer contains that token or none.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ return {'reused'}
 
 @dataclass(frozen=True)
 class Rotated:
-    """The presented token was the current one; its successor is in force."""
+    """The presented token was the current one; its successor is now current."""
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """The presented token was spent already and may still be answered, with the current token.
+    """The presented token was used already and may still be answered, with the current token.
 
-    `sealed` leads there: its first member opens with the presented token, each further one with the one before.
+    `sealed` leads to it: the presented token decrypts the first member, and each result decrypts the next.
     """
 
     sealed: tuple[str, ...]
@@ -67,34 +67,36 @@ class Reused:
 
 @dataclass(frozen=True)
 class Restored:
-    """The family came from a backup and has not been used since. The presented token may be younger than that."""
+    """The family came from a backup and is unused since. The presented token may be newer than the backup."""
 
 
 @dataclass(frozen=True)
 class Gone:
-    """No such family, or no longer."""
+    """The family does not exist, or has ended."""
 
 
 Rotation = Rotated | Repeated | Reused | Restored | Gone
 
 MOST_ANCESTORS = 64
-"""Of one family. One grant is refreshed a limited number of times a minute; this bounds its record in any case."""
+"""The limit for one family. A grant has a limited number of refreshes a minute; this bounds its record in any
+case.
+"""
 
 
 class RefreshState(Enum):
-    """Where in its family a refresh token stands."""
+    """The state of a refresh token in its family."""
 
     CURRENT = "current"
     PREVIOUS = "previous"
     """It was replaced by the current one, which has not been used yet."""
     OLDER = "older"
-    """It was replaced earlier, so lately that `ROTATE` remembers it."""
+    """It was replaced earlier, so lately that its ancestor entry still exists."""
     OTHER = "other"
     """It is older than these, or never was a token."""
 
 
 def outcome_of(reply: object) -> Rotation:
-    """What the step answered."""
+    """Return the outcome that the reply of the step represents."""
     match reply:
         case ["rotated"]:
             return Rotated()

@@ -1,6 +1,6 @@
-"""Answers to what a browser may send twice, kept for some seconds. Claiming one, to make it, is an atomic step.
+"""Answers to requests that a browser may send twice, kept for some seconds. Claiming one is an atomic step.
 
-A key exists from the moment at which one of several callers may make the answer. It holds the answer, sealed by
+A key exists from the moment at which one of several callers may make the answer. It holds the answer, encrypted by
 the caller, as soon as there is one.
 """
 
@@ -30,30 +30,30 @@ _MADE_ONCE = Codec(MadeOnce)
 
 
 class AnswerStore:
-    """Keeps answers by the hash of the secret that was sent. Raises `StoreUnavailableError`."""
+    """Stores answers by the hash of the secret that was sent. Raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def claim(self, secret: str, browser_hash: str) -> bool:
-        """Whether the caller is the one who makes the answer to `secret`: of any number of callers, one is."""
+        """Return whether the caller makes the answer to `secret`: True for only one of any number of callers."""
         text = _MADE_ONCE.dump(MadeOnce(browser_hash))
         async with guarded():
             return bool(await self._redis.set(_key(secret), text, nx=True, ex=keyspace.ANSWER_CLAIM_LIFETIME))
 
     async def keep(self, secret: str, answer: MadeOnce) -> None:
-        """Keep the answer for those who send the same again."""
+        """Store the answer for repeated requests."""
         async with guarded():
             await self._redis.set(_key(secret), _MADE_ONCE.dump(answer), ex=keyspace.ANSWER_LIFETIME)
 
     async def find(self, secret: str) -> MadeOnce | None:
-        """The answer to `secret`, made or being made; `None` when it was sent for the first time or long ago."""
+        """Return the answer to `secret`, made or being made; `None` for a first or an expired request."""
         async with guarded():
             text = await self._redis.get(_key(secret))
         return None if text is None else _MADE_ONCE.load(text)
 
     async def forget(self, secret: str) -> None:
-        """There will be no answer."""
+        """Delete the claim: there will be no answer."""
         async with guarded():
             await self._redis.delete(_key(secret))
 

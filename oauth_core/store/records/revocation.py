@@ -1,13 +1,13 @@
-"""Ending all that a person, a client or everybody holds, whatever is being issued at the same moment.
+"""Revocation of everything that a person, a client or all people hold, also while new grants are being issued.
 
-What lives is found and ended grant by grant; `oauth_core.store.records.grants` says why no token outlives its
-grant. What does not live yet, a code on its way or a device that was allowed, would become a grant afterwards. So
-first of all a *cut* is made: what was allowed up to that second becomes nothing any more. Whoever makes a grant
-looks for cuts after it exists. So either the grant was there to be found, or its maker finds the cut.
+Existing grants are ended one by one; `oauth_core.store.records.grants` explains why no token outlives its grant. A
+code that is not redeemed yet, or a device that was allowed, would become a grant afterwards. So the first step
+sets a *revocation cutoff*: rights allowed up to that second become void. The code that creates a grant checks the
+cutoffs after the grant exists. So either the revocation finds the grant, or the creator finds the cutoff.
 
-Redis may refuse one of these steps, for instance when the cluster node of the cut is away. The others are done all
-the same: a token that is stolen must end although the cut cannot be written. What could not be done is raised at
-the end.
+Redis may refuse one of these steps, for instance when the cluster node of the cutoff is unreachable. The other
+steps are done in any case: a stolen token must end although the cutoff cannot be written. The failed steps are
+raised at the end.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _MOST_SHOWN = 5
 
 
 class IncompleteError(StoreUnavailableError):
-    """Some of what was to end could not be ended. `ended` and `count` say
-    which grants could, `missing` what could not."""
+    """Some rights could not be ended. `ended` and `count` describe the grants that ended, `missing` the failed
+    steps.
+    """
 
     def __init__(self, missing: tuple[str, ...], ended: tuple[Grant, ...], count: int) -> None:
         shown = [
@@ -45,7 +46,7 @@ class IncompleteError(StoreUnavailableError):
             *([f"{len(missing) - _MOST_SHOWN} more"] if len(missing) > _MOST_SHOWN else []),
         ]
         super().__init__(
-            f"NOT everything has ended: {count} grants have. Give the command again. Missing: {'; '.join(shown)}"
+            f"NOT everything has ended: {count} grants have. Run the command again. Missing: {'; '.join(shown)}"
         )
         self.missing = missing
         self.ended = ended
@@ -53,14 +54,14 @@ class IncompleteError(StoreUnavailableError):
 
 
 class Revocation:
-    """Every method that ends something raises `IncompleteError`; called again, it does what it left undone."""
+    """Ends grants. Every such method raises `IncompleteError`; another call completes the work."""
 
     def __init__(self, redis: Redis, grants: GrantStore) -> None:
         self._redis = redis
         self._grants = grants
 
     async def is_revoked(self, grant: Grant, *, allowed_at: int) -> bool:
-        """Whether `grant`, which a person or an operator allowed at that second, must not be.
+        """Return whether `grant`, which a person or an operator allowed at that second, must not exist.
 
         Raises `StoreUnavailableError`.
         """
@@ -70,14 +71,14 @@ class Revocation:
         )
 
     async def disconnect(self, grant: Grant, remembered: ConsentStore) -> tuple[Grant, ...]:
-        """End `grant` and what its person allowed its client and the client has not fetched. Other grants stay.
+        """End `grant` and its person's rights for its client that the client has not redeemed. Other grants stay.
 
-        The person is asked about the client again. Answers the grant if it ended just now.
+        The person is asked about the client again. Returns the grant if it ended just now.
         """
         steps = _Steps()
         if grant.user is not None:
             user, client_id = grant.user.github_id, grant.client_id
-            # Both first, or the app would come back unasked in between.
+            # Both first; otherwise the client could get a new grant in between without a question to the person.
             await steps.take("the consent to it", remembered.forget(user, client_id))
             cutoff = keyspace.cutoff_of_unredeemed(user, client_id)
             await steps.take(
@@ -87,27 +88,28 @@ class Revocation:
         return steps.result()
 
     async def is_unredeemed_void(self, grant: Grant, *, allowed_at: int) -> bool:
-        """Whether a `grant` that begins was allowed before `disconnect`. Raises `StoreUnavailableError`."""
+        """Return whether a new `grant` was allowed before `disconnect`. Raises `StoreUnavailableError`."""
         if grant.user is None:
             return False
         key = keyspace.cutoff_of_unredeemed(grant.user.github_id, grant.client_id)
         return await revocation_cutoffs.reach_at(self._redis, key, at=allowed_at)
 
     async def reached_person(self, github_id: int, *, at: int) -> bool:
-        """Whether what a person had at second `at` was taken back since. Raises `StoreUnavailableError`."""
+        """Return whether rights of a person of second `at` were revoked since. Raises `StoreUnavailableError`."""
         return await revocation_cutoffs.reach(self._redis, at=at, github_id=github_id)
 
     async def block(self, block: Block) -> tuple[Grant, ...]:
-        """Shut a person out until further notice, and end what they hold; answers the grants that ended."""
+        """Block a person without a time limit, and revoke everything; returns the grants that ended."""
         steps = _Steps()
-        # Blocked first: a sign-in that is under way looks for the block when all else is done.
+        # The block comes first: a sign-in at the same moment checks for it as its last step.
         await steps.take("the block", users.keep_block(self._redis, block))
         return await self._end_of_user(block.github_id, steps)
 
     async def of_user(self, github_id: int) -> tuple[Grant, ...]:
-        """End all that a person allowed up to now; answers the grants that ended.
+        """End everything that a person allowed up to now; returns the grants that ended.
 
-        Their sessions end too, in every browser, and what they did not want to be asked again is asked again.
+        The person's sessions end too, in every browser. Remembered consents are deleted, so the person is asked
+        again.
         """
         return await self._end_of_user(github_id, _Steps())
 
@@ -119,7 +121,7 @@ class Revocation:
         return steps.result()
 
     async def of_clients_of_user(self, github_id: int) -> tuple[Grant, ...]:
-        """End all that a person allowed clients; answers the grants that ended.
+        """End everything that a person allowed clients; returns the grants that ended.
 
         The person stays signed in, and is asked about every client again.
         """
@@ -130,9 +132,9 @@ class Revocation:
         return steps.result()
 
     async def of_client(self, client_id: str) -> tuple[Grant, ...]:
-        """End all that a client was allowed up to now, and leave its registration; answers the grants.
+        """End everything that a client was allowed up to now, but keep its registration; returns the grants.
 
-        Everybody is asked about it again.
+        All people are asked about the client again.
         """
         steps = _Steps()
         await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_client(client_id)))
@@ -149,13 +151,13 @@ class Revocation:
     async def delete_client(
         self, clients: ClientStore, client_id: str, *, finish: bool = False
     ) -> tuple[Grant, ...]:
-        """Delete a client and end all that it was allowed; answers the grants that ended.
+        """Delete a client and end everything that it was allowed; returns the grants that ended.
 
-        With `finish` the notes are written also where nothing of the client is left: an earlier call may have
+        With `finish` the tombstones are written also when no data of the client is left: an earlier call may have
         deleted it while Redis refused them.
 
-        The record goes first: the maker of a grant looks for it after the grant exists, and undoes the grant. A
-        grant that does not end stays in the list of the client's grants, and the next call finds it.
+        The record goes first: the creator of a grant checks for it after the grant exists, and undoes the grant. A
+        grant that does not end stays in the index of the client's grants, and the next call finds it.
         """
         steps = _Steps()
         left = await steps.take("its registration", clients.delete(client_id))
@@ -163,13 +165,13 @@ class Revocation:
         indexed = await steps.take("the list of its grants", self._indexed(key))
         if indexed is None:
             indexed = await self._found(steps, lambda grant: grant.client_id == client_id)
-        # As long as the record, which outlives the grants. Otherwise a stranger who registers clients and deletes
-        # them would leave notes for years.
+        # Kept as long as the record, which outlives the grants. Otherwise a caller that registers and deletes
+        # clients would leave tombstones for years.
         lives = left or (keyspace.CUTOFF_LIFETIME * 1000 if indexed or left is None else 0)
         if finish and is_identifier(client_id):
             lives = lives or self._grants.notes_live
         if lives:
-            # A sibling could go on with a grant that does not end now.
+            # A sibling could continue a grant that does not end now.
             cutoff = revocation_cutoffs.make(
                 self._redis, keyspace.cutoff_of_client(client_id), lifetime=-(-lives // 1000)
             )
@@ -185,16 +187,16 @@ class Revocation:
         return steps.result()
 
     async def of_everybody(self) -> int:
-        """End all that was allowed to anybody up to now; answers how many grants that were.
+        """End everything that was allowed to any client up to now; returns the number of grants that ended.
 
-        Everybody's sessions end too, and everybody is asked about every client again.
+        All sessions end too, and all people are asked about every client again.
         """
         steps = _Steps()
-        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.CUT_OF_ALL))
-        # Tokens before all else: they are what may be in the wrong hands.
+        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.CUTOFF_OF_ALL))
+        # Tokens come first: they may be in the wrong hands.
         await steps.take("some access tokens", self._end_every_token())
         await steps.take("some grants", self._end_every_grant(steps))
-        # A grant that was being made meanwhile may have given one.
+        # A grant that was being created meanwhile may have issued one.
         await steps.take("some access tokens", self._end_every_token())
         await steps.take("some sessions", sessions.end_everybodys(self._redis))
         await steps.take("some consents", consents.forget_everybody(self._redis))
@@ -211,11 +213,11 @@ class Revocation:
             steps.count += bool(await steps.take(f"the grant {grant_id}", self._grants.end(grant_id)))
 
     async def _end(self, grant_ids: Iterable[str], steps: _Steps) -> list[str]:
-        """End these grants; answers those of which nothing is left."""
+        """End these grants; returns the ids of those that ended completely."""
 
         async def end(grant_id: str) -> bool:
             grant = await self._grants.get(grant_id)
-            # Also one that is gone: of its tokens some may be left.
+            # Also for a grant that is gone: some of its tokens may be left.
             if await self._grants.end(grant_id) and grant is not None:
                 steps.count += 1
                 steps.ended.append(grant)
@@ -230,7 +232,7 @@ class Revocation:
         return await self._found(steps, lambda grant: grant.user is not None and grant.user.github_id == github_id)
 
     async def _found(self, steps: _Steps, is_wanted: Callable[[Grant], bool]) -> list[str]:
-        """The ids of grants, looked at one by one: for when the list of them cannot be read."""
+        """Return the ids of matching grants by reading all grants; used when the index cannot be read."""
         found: list[str] = []
 
         async def look() -> None:
@@ -251,12 +253,12 @@ class Revocation:
             await self._redis.zrem(key, *indexed)
 
 
-_CUTOFF = "what is on its way (codes, allowed devices), which may still become tokens"
-_NOTE = "the note that keeps a restored backup from bringing it back"
+_CUTOFF = "codes and allowed devices that are not redeemed yet, which may still become tokens"
+_NOTE = "the tombstone that keeps a restored backup from bringing it back"
 
 
 class _Steps:
-    """What was done and what Redis refused, step by step."""
+    """The steps that were done, and the steps that Redis refused."""
 
     def __init__(self) -> None:
         self.missing: list[str] = []
@@ -264,7 +266,7 @@ class _Steps:
         self.count = 0
 
     async def take(self, what: str, step: Awaitable[T]) -> T | None:
-        """Do one step. If Redis refuses, `what` is missing, and the answer is `None`."""
+        """Do one step. If Redis refuses it, add `what` to `missing` and return `None`."""
         try:
             return await step
         except StoreUnavailableError as error:
@@ -272,7 +274,7 @@ class _Steps:
             return None
 
     def result(self) -> tuple[Grant, ...]:
-        """The grants that ended, oldest first. Raises `IncompleteError`."""
+        """Return the grants that ended, oldest first. Raises `IncompleteError`."""
         ended = tuple(sorted(self.ended, key=lambda grant: (grant.created_at, grant.grant_id)))
         if self.missing:
             raise IncompleteError(tuple(self.missing), ended, self.count)

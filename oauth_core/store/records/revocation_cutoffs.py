@@ -1,6 +1,7 @@
-"""Cuts: up to which second what was allowed to a person, to a client or to everybody is void.
+"""Revocation cutoffs: the second up to which rights of a person, of a client or of all people are void.
 
-A cut lives as long as a grant can, so that one which a restored backup brings back is still refused.
+A cutoff is kept for the longest lifetime of a grant, so that a revoked grant in a restored backup is still
+refused.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Grant
 
-# KEYS: cut. ARGV: second, its life. The later of two cuts stays, and the later of
-# their ends. The first write needs no memory, so that a Redis
-# at its maxmemory takes the second (`oauth_core.store.keyspace`).
+# KEYS: cutoff. ARGV: second, its lifetime. Of two cutoffs the later one is kept, and the later of their ends. The
+# first write needs no memory, so that a Redis at its maxmemory accepts the second (`oauth_core.store.keyspace`).
 _MAKE = """
 local before = tonumber(redis.call('GET', KEYS[1]) or '0')
 local lives = math.max(redis.call('TTL', KEYS[1]), tonumber(ARGV[2]))
@@ -32,43 +32,43 @@ return 1
 
 
 async def make(redis: Redis, key: str, *, lifetime: int = keyspace.CUTOFF_LIFETIME) -> None:
-    """Void what was allowed up to this second, for `lifetime` seconds. Raises `StoreUnavailableError`.
+    """Void everything that was allowed up to this second, for `lifetime` seconds. Raises `StoreUnavailableError`.
 
-    Redis says which second it is: with a clock that is behind, what was allowed a moment ago would escape.
+    The second comes from the clock of Redis: with a clock that is behind, the latest grants would escape.
     """
     try:
         now = await clock.seconds(redis)
     except StoreUnavailableError:
-        # In a cluster the node that gives the time may be away: the clock of the cut's own node is nearly the
-        # same.
+        # In a cluster the node that gives the time may be unreachable. The clock of the cutoff's own node is
+        # nearly the same.
         now = await clock.seconds(redis, asked_of=key)
     async with guarded():
         await redis.register_script(_MAKE)([key], [int(now), lifetime])
 
 
 async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_id: str | None = None) -> bool:
-    """Whether what was allowed `at` that second is void, of that person and that client.
+    """Return whether rights that were allowed `at` that second are void, for that person and that client.
 
-    Without a client the question is about the person: disconnecting clients does not end a person's sessions.
-    Raises `StoreUnavailableError`.
+    Without a client the answer is about the person: disconnecting clients does not end a person's sessions. Raises
+    `StoreUnavailableError`.
     """
     async with guarded():
-        # One by one: they lie on different nodes.
+        # One by one: they are on different nodes.
         cutoffs = [await redis.get(key) for key in _keys(github_id, client_id)]
     return any(cutoff is not None and at <= int(cutoff) for cutoff in cutoffs)
 
 
 async def reach_at(redis: Redis, key: str, *, at: int) -> bool:
-    """Whether what was allowed `at` that second is void by this very cut. Raises `StoreUnavailableError`."""
+    """Return whether the cutoff at `key` voids rights allowed `at` that second. Raises `StoreUnavailableError`."""
     async with guarded():
         cutoff = await redis.get(key)
     return cutoff is not None and at <= int(cutoff)
 
 
 async def every(redis: Redis) -> Mapping[str, int]:
-    """All cuts there are, by key: for questions about many grants. Raises `StoreUnavailableError`."""
+    """Return all cutoffs by key, for questions about many grants. Raises `StoreUnavailableError`."""
     found: dict[str, int] = {}
-    async for key in scan(redis, keyspace.ALL_CUTS):
+    async for key in scan(redis, keyspace.ALL_CUTOFFS):
         async with guarded():
             cutoff = await redis.get(key)
         if cutoff is not None:
@@ -77,13 +77,13 @@ async def every(redis: Redis) -> Mapping[str, int]:
 
 
 def reached(cutoffs: Mapping[str, int], grant: Grant) -> bool:
-    """Whether one of these cuts is at the second at which `grant` began, or later."""
+    """Return whether one of these cutoffs is at the second at which `grant` began, or later."""
     github_id = None if grant.user is None else grant.user.github_id
     return any(grant.created_at <= cutoffs.get(key, 0) for key in _keys(github_id, grant.client_id))
 
 
 def _keys(github_id: int | None, client_id: str | None) -> list[str]:
-    keys = [keyspace.CUT_OF_ALL]
+    keys = [keyspace.CUTOFF_OF_ALL]
     if client_id is not None:
         keys.append(keyspace.cutoff_of_client(client_id))
     if github_id is not None:

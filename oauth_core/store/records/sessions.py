@@ -1,9 +1,9 @@
-"""Browsers' sessions, by the hash of their cookie. Found by their person as well, so that all can be ended.
+"""Browser sessions, by the hash of their cookie. An index by person allows ending all sessions of one person.
 
-As with grants, two steps that are not one can be overtaken: a session is noted with its person *before* it exists,
-and after it exists we look for cuts (`oauth_core.store.records.revocation`). Whoever ends sessions makes the cut
-first, so either the session was there to be found, or its maker finds the cut. Until all are found a cut counts
-already.
+As with grants, another process can act between two steps. So a session is added to its person's index *before* it
+exists, and after it exists the cutoffs are checked (`oauth_core.store.records.revocation`). Ending all sessions
+sets the cutoff first. So either the revocation finds the session, or the creator of the session finds the cutoff.
+The cutoff is effective before all sessions are found.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SESSION = SignedCodec(Session)
 
-# KEYS: the sessions of a person. ARGV: session, its expiry, now. The set lives as long as its longest member.
+# KEYS: the sessions of a person. ARGV: session, its expiry, now. The set is kept as long as its longest member.
 _NOTE = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
@@ -42,7 +42,7 @@ return noted
 
 
 class SessionStore:
-    """`idle` is the seconds without a use after which a session ends. Raises `StoreUnavailableError`."""
+    """Stores sessions. A session ends after `idle` seconds without a use. Raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis, key: RecordKey, *, idle: int) -> None:
         self._redis = redis
@@ -51,7 +51,7 @@ class SessionStore:
         self._note = redis.register_script(_NOTE)
 
     async def begin(self, session: Session) -> str:
-        """Keep a new session and answer the secret for its browser, which was never anybody's before."""
+        """Store a new session and return the new secret for its browser."""
         secret = new_secret()
         session_hash = hash_secret(secret)
         index = keyspace.user_sessions(session.user.github_id)
@@ -65,7 +65,7 @@ class SessionStore:
         return secret
 
     async def get(self, session_hash: str, *, now: int) -> Session | None:
-        """The session, while it lives. Looking it up is a use, and puts its idle end off."""
+        """Return the session, unless it has ended. A lookup is a use, and restarts the idle time."""
         key = keyspace.session(session_hash)
         async with guarded():
             text = await self._redis.get(key)
@@ -77,7 +77,7 @@ class SessionStore:
         return session
 
     async def end(self, session_hash: str, github_id: int) -> bool:
-        """End one session. Answers whether it was alive."""
+        """End one session. Returns whether it was active."""
         async with guarded():
             existed = await self._redis.delete(keyspace.session(session_hash))
             await self._redis.zrem(keyspace.user_sessions(github_id), session_hash)
@@ -90,7 +90,7 @@ class SessionStore:
 
 
 async def end_all(redis: Redis, github_id: int) -> int:
-    """End every session of a person, in whatever browser. Answers how many were alive."""
+    """End every session of a person, in every browser. Returns how many were active."""
     index = keyspace.user_sessions(github_id)
     async with guarded():
         indexed = cast("list[str]", await redis.register_script(_TAKE_INDEX)([index], []))
@@ -98,7 +98,7 @@ async def end_all(redis: Redis, github_id: int) -> int:
 
 
 async def end_everybodys(redis: Redis) -> None:
-    """End every session there is."""
+    """End every session."""
     for pattern in (keyspace.ALL_SESSIONS, keyspace.ALL_USER_SESSIONS):
         async for key in scan(redis, pattern):
             async with guarded():

@@ -1,4 +1,4 @@
-"""Whether sign-ins are paused: an operator restores a backup, say, and nobody may write records meanwhile."""
+"""The pause of sign-ins, for instance while an operator restores a backup and no process may write records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from oauth_core.store.connection import guarded
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# KEYS: the pause. ARGV: a reason. Both answer whether there was a pause. The first write needs no memory, so a
-# full Redis takes the second.
+# KEYS: the pause. ARGV: a reason. Both return whether there was a pause. The first write needs no memory, so that
+# a full Redis accepts the second.
 _PAUSE = """
 local before = redis.call('GET', KEYS[1])
 redis.call('DEL', KEYS[1])
@@ -26,28 +26,28 @@ return existed
 
 
 class SignInPauseStore:
-    """Every method raises `StoreUnavailableError`."""
+    """Stores the pause. Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def pause(self, reason: str) -> bool:
-        """Pause sign-ins; answers whether they were not paused already."""
+        """Pause sign-ins; returns True unless they were paused already."""
         async with guarded():
             return not await self._redis.register_script(_PAUSE)([keyspace.PAUSED], [reason])
 
     async def change_reason(self, reason: str) -> bool:
-        """Show people another reason; answers whether sign-ins are paused at all."""
+        """Change the displayed reason; returns whether sign-ins are paused."""
         async with guarded():
             return bool(await self._redis.register_script(_CHANGE)([keyspace.PAUSED], [reason]))
 
     async def resume(self) -> bool:
-        """Let people sign in again; answers whether sign-ins were paused."""
+        """End the pause; returns whether sign-ins were paused."""
         async with guarded():
             return bool(await self._redis.delete(keyspace.PAUSED))
 
     async def reason(self) -> str | None:
-        """Why sign-ins are paused; `None` when they are not."""
+        """Return why sign-ins are paused; `None` when they are not."""
         async with guarded():
             found = await self._redis.get(keyspace.PAUSED)
         return None if found is None else str(found)

@@ -1,9 +1,9 @@
-"""Notes that something was ended, for a backup that is restored later: it must not come back.
+"""Tombstones: notes that a record was ended, so that a backup that is restored later does not bring it back.
 
-A note lives as long as what it is about would have. Strangers can make and end grants and clients without end, so
-notes of these live for `backup_days` at most. A backup that is older is not restored over what Redis has. In the
-same way as cuts and blocks a note only takes rights away, so it bears no code. It is written by a script that
-deletes first, so that a full Redis takes it (`oauth_core.store.keyspace`).
+A tombstone is kept as long as the record would have been. Any caller can create and end grants and clients, so
+their tombstones are kept for at most `backup_days`. An older backup is not restored over the contents of Redis.
+Like cutoffs and blocks, a tombstone only takes rights away, so it has no authentication code. The script that
+writes it deletes first, so that a full Redis accepts it (`oauth_core.store.keyspace`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from oauth_core.store.connection import guarded
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# KEYS: note. ARGV: milliseconds.
+# KEYS: tombstone. ARGV: milliseconds.
 _NOTE = """
 redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
@@ -25,15 +25,15 @@ _NO_END = -1
 
 
 async def note(redis: Redis, key: str, *, lives: int = keyspace.CUTOFF_LIFETIME * 1000) -> None:
-    """Note at `key` that something was ended, for `lives` milliseconds. Raises `StoreUnavailableError`."""
+    """Write a tombstone at `key`, to be kept for `lives` milliseconds. Raises `StoreUnavailableError`."""
     async with guarded():
         await redis.register_script(_NOTE)([key], [lives])
 
 
 async def take_away(redis: Redis, key: str) -> int:
-    """Delete `key`; answers for how many milliseconds a note must say so, 0 if nothing was there.
+    """Delete `key`; returns the milliseconds for which its tombstone must be kept, 0 if there was no such key.
 
-    The record goes before the note is written: if Redis refuses the note, the right has ended all the same.
+    The record is deleted before the tombstone is written: the right ends even if Redis refuses the tombstone.
     Raises `StoreUnavailableError`.
     """
     async with guarded():

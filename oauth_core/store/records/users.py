@@ -1,7 +1,8 @@
-"""The people who signed in here, as they were then, and those whom an operator blocked.
+"""The people who signed in here, as they were then, and the people whom an operator blocked.
 
-A block has no end of its own and is under the number that stays when a login changes hands. The account that a
-listed login means has no end either: it is the first one that was seen under it, until an operator names another.
+A block does not expire. Its key is the GitHub id, which stays the same when a login changes hands. The account of
+a listed login does not expire either: it is the first account seen with that login, until an operator names
+another.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _KNOWN = SignedCodec(KnownUser)
 _ACCOUNT = SignedCodec(int)
 _BLOCK = Codec(Block)
 
-# KEYS: block. ARGV: record. The first write needs no memory, so that a full Redis takes the second.
+# KEYS: block. ARGV: record. The first write needs no memory, so that a full Redis accepts the second.
 _KEEP_BLOCK = """
 redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], ARGV[1])
@@ -32,7 +33,7 @@ return redis.call('SET', KEYS[1], ARGV[1])
 
 
 class UserStore:
-    """`lifetime` is the seconds after their last sign-in that somebody is remembered.
+    """Stores people. `lifetime` is the seconds after the last sign-in for which a person's record is kept.
 
     Every method raises `StoreUnavailableError`.
     """
@@ -43,19 +44,19 @@ class UserStore:
         self._lifetime = lifetime
 
     async def remember(self, known: KnownUser) -> None:
-        """Note that somebody signed in."""
+        """Record a sign-in."""
         async with guarded():
             place = keyspace.user(known.user.github_id)
             await self._redis.set(place, _KNOWN.dump(known, self._key, place), ex=self._lifetime)
 
     async def get(self, github_id: int) -> KnownUser | None:
-        """Somebody who signed in."""
+        """Return a person who signed in."""
         async with guarded():
             text = await self._redis.get(keyspace.user(github_id))
         return _KNOWN.load(text, self._key, keyspace.user(github_id))
 
     async def rename(self, user: User) -> None:
-        """Note what somebody who signed in here is called now."""
+        """Record the new login or name of a person who signed in here."""
         known = await self.get(user.github_id)
         if known is not None and known.user != user:
             place = keyspace.user(user.github_id)
@@ -64,9 +65,9 @@ class UserStore:
                 await self._redis.set(place, renamed, xx=True, keepttl=True)
 
     async def account_of(self, login: str, *, first_seen: int | None) -> int | None:
-        """The account that a listed login, in lower case, means; `first_seen` becomes it if there is none.
+        """Return the account of a listed login, in lower case; `first_seen` becomes it if there is none.
 
-        A record that another party wrote means no account at all: 0.
+        For a record that another party wrote it returns 0, which is no account.
         """
         place = keyspace.login(login)
         async with guarded():
@@ -76,32 +77,32 @@ class UserStore:
         return None if found is None else _ACCOUNT.load(found, self._key, place) or 0
 
     async def accept_account(self, login: str, github_id: int) -> None:
-        """Let a login, in lower case, mean this account from now on."""
+        """Make this the account of a login, in lower case, from now on."""
         place = keyspace.login(login)
         async with guarded():
             await self._redis.set(place, _ACCOUNT.dump(github_id, self._key, place))
 
     async def all(self) -> list[KnownUser]:
-        """Everybody who signed in, by login. For an operator: it reads them one by one."""
+        """Return all people who signed in, by login. For operators: it reads the records one by one."""
         async with guarded():
             keys = [key async for key in self._redis.scan_iter(match=keyspace.ALL_USERS, count=1000)]
             found = [_KNOWN.load(await self._redis.get(key), self._key, key) for key in keys]
-        by_id = {known.user.github_id: known for known in found if known}  # a scan may name a key twice
+        by_id = {known.user.github_id: known for known in found if known}  # a scan may return a key twice
         return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
 
     async def unblock(self, github_id: int) -> bool:
-        """Let somebody in again. Answers whether they were blocked."""
+        """End a block. Returns whether the person was blocked."""
         async with guarded():
             return bool(await self._redis.delete(keyspace.block(github_id)))
 
     async def block_of(self, github_id: int) -> Block | None:
-        """Whether and why somebody is blocked."""
+        """Return the block of a person, if there is one."""
         async with guarded():
             text = await self._redis.get(keyspace.block(github_id))
         return None if text is None else _BLOCK.load(text)
 
     async def blocks(self) -> list[Block]:
-        """Everybody who is blocked, the longest first."""
+        """Return all blocks, the oldest first."""
         async with guarded():
             keys = {key async for key in self._redis.scan_iter(match=keyspace.ALL_BLOCKS, count=1000)}
             texts = [await self._redis.get(key) for key in keys]
@@ -109,6 +110,6 @@ class UserStore:
 
 
 async def keep_block(redis: Redis, block: Block) -> None:
-    """Shut somebody out. What they hold is for the caller to end, afterwards. Raises `StoreUnavailableError`."""
+    """Block a person. The caller ends the person's grants afterwards. Raises `StoreUnavailableError`."""
     async with guarded():
         await redis.register_script(_KEEP_BLOCK)([keyspace.block(block.github_id)], [_BLOCK.dump(block)])

@@ -171,7 +171,7 @@ async def test_one_process_at_a_time_checks_and_another_goes_on_when_it_died(red
         while not await other.acquire(work, seconds=60):
             pass
     assert not await one.extend(work, seconds=60)
-    await other.rest(work, BackOff("rules", 60))
-    resting = await one.resting(work)
+    await other.back_off(work, BackOff("rules", 60))
+    resting = await one.back_off_of(work)
     assert resting is not None
     assert resting.under == "rules"

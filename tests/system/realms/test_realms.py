@@ -70,7 +70,7 @@ KEPT_FOR = {
 
 NO_CREDENTIAL = {
     *("client_grants", "user_grants", "grant_tokens", "user", "block", "cutoff_of_user", "cut_of_client", "lease"),
-    *("lease_rest", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
+    *("lease_back_off", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
     *(
         "user_sessions",
         "consents",
