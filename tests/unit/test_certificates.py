@@ -74,6 +74,6 @@ def test_a_token_bound_in_a_way_that_cannot_be_checked_is_refused(
 ) -> None:
     good = claims()
     claims_payload = access_tokens.claims_payload(good)
-    monkeypatch.setattr(access_tokens, "spelled", lambda _: claims_payload | {"cnf": cnf})
+    monkeypatch.setattr(access_tokens, "claims_payload", lambda _: claims_payload | {"cnf": cnf})
     token = access_tokens.mint(good, KEY)
     assert access_tokens.verify(token, KEYS, issuer=ISSUER, now=good.iat) == Rejected(TokenFault.BAD_CLAIMS)
