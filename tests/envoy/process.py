@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from portcullis.envoy_config import SYSTEM_CAS, render
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 from tests.support.ports import free_port as free_port  # noqa: PLC0414 - tests take it from here too
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from oauth_core.settings.identity_headers import IdentityHeaders
 from portcullis.certificates import secret
 from portcullis.envoy_config import render
 from tests.support.certificates import Authority
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 from tests.support.property_tests import examples
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from portcullis.envoy_config import overload, routes
 from portcullis.programs.envoy import version_of
 from tests.envoy.process import never_refill
 from tests.envoy.world import World, world_of
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

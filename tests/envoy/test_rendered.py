@@ -20,7 +20,7 @@ from portcullis.envoy_config import bootstrap, render, to_yaml
 from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
 from portcullis.envoy_config.locations import LOCATIONS
 from tests.envoy.example_settings import EXAMPLE, LOCAL, PRODUCTION
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:

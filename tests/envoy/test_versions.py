@@ -10,7 +10,7 @@ import pytest
 
 from oauth_core.errors import SettingsError
 from portcullis.programs.envoy import OLDEST, check_version, envoy_server
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 from tests.support.programs import PORTCULLIS, plain_environment
 from tests.support.supervised import CONFIG
 

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from oauth_core.store import keyspace
 from oauth_core.store.client_cache.token_status import CHECK_ACL
-from tests.support.published_keys import SIGNER, published
+from tests.support.master_key import SIGNER, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.grant_types import DEVICE_CODE
+from tests.support.master_key import change_record
 from tests.support.oauth_client import OAuthClient, form_value
-from tests.support.records import change_record
 
 if TYPE_CHECKING:
     import httpx2

@@ -26,8 +26,9 @@ from redis import Redis
 
 from portcullis.cli.operator_settings import operator_settings
 from portcullis.supervisor import operator_environment
-from tests.support import processes
+from tests.support import forks
 from tests.support.ports import free_port
+from tests.support.processes import below, still_there
 from tests.support.project import ROOT
 from tests.support.rates import UNREACHABLE
 
@@ -145,14 +146,22 @@ def _ready(process: subprocess.Popen[bytes], output: Path) -> str:
 
 
 def _stop(gateway: RunningGateway) -> None:
-    children = processes.below(gateway.process.pid)
+    children = below(gateway.process.pid)
     gateway.process.send_signal(signal.SIGTERM)
     code = gateway.process.wait(_STOPPING_SECONDS)
     told = gateway.output.read_text(encoding="utf-8")
     assert code == 0, told
     assert told.endswith("Stopped.\n"), told
-    assert not processes.still_there(children)
+    assert not still_there(children)
     assert not (gateway.state_dir / "run").exists(), "sockets are left"
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", urlsplit(gateway.url).port or 0)) == 0
     assert not taken, "the port is still open"
+
+
+def operate(gateway: RunningGateway, group: str, *arguments: str, given: str | None = None) -> Any:
+    """Run `portcullis GROUP ARGUMENTS --json` on the state of `gateway`; what it printed."""
+    command = ("portcullis", group, "--state-dir", str(gateway.state_dir), *arguments, "--json")
+    done = forks.run(*command, environment={"PATH": os.environ["PATH"]}, given=given or "")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

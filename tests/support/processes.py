@@ -1,4 +1,4 @@
-"""Which processes stand below another one, to see that none of them outlives it. Linux only: it reads `/proc`."""
+"""Processes of this machine: whether they run, and which stand below another. Linux only: it reads `/proc`."""
 
 from __future__ import annotations
 
@@ -49,3 +49,32 @@ def _all() -> dict[Process, int]:
             process = Process(int(entry.parent.name), int(fields[_STARTED]), head.partition("(")[2])
             found[process] = int(fields[_PARENT])
     return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def children_of(pid: int) -> list[int]:
+    """The direct children of a process."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text(encoding="ascii").split()] if path.exists() else []
+
+
+def descendants_of(pid: int) -> list[int]:
+    """All processes below a process."""
+    below = children_of(pid)
+    return below + [deeper for child in below for deeper in descendants_of(child)]
+
+
+def command_line(pid: int) -> str:
+    """The arguments of a process, joined by spaces."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""

@@ -1,4 +1,4 @@
-"""Starts one of our programs for a test, waits until it answers, and ends it; and looks at processes."""
+"""Starts one of our programs for a test, waits until it answers, and ends it."""
 
 from __future__ import annotations
 
@@ -34,35 +34,6 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"
         time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
-def children_of(pid: int) -> list[int]:
-    """The direct children of a process."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in path.read_text(encoding="ascii").split()] if path.exists() else []
-
-
-def descendants_of(pid: int) -> list[int]:
-    """All processes below a process."""
-    below = children_of(pid)
-    return below + [deeper for child in below for deeper in descendants_of(child)]
-
-
-def command_line(pid: int) -> str:
-    """The arguments of a process, joined by spaces."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.support.ports import free_port
-from tests.support.programs import descendants_of, plain_environment, running, until
+from tests.support.processes import descendants_of
+from tests.support.programs import plain_environment, running, until
 from tests.support.rates import UNREACHABLE
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from tests.support import forks
+from tests.support.master_key import MASTER_KEY
 from tests.support.ports import free_port as free_port  # noqa: PLC0414 - tests take it from here too
-from tests.support.published_keys import MASTER_KEY
 from tests.support.rates import UNREACHABLE
 from tests.support.redis_server import RedisServer, running_redis
 

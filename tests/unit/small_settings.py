@@ -12,7 +12,7 @@ from oauth_core.settings import (
     WebSettings,
     load,
 )
-from tests.support.published_keys import MASTER_KEY, SIGNER
+from tests.support.master_key import MASTER_KEY, SIGNER
 
 if TYPE_CHECKING:
     from pathlib import Path

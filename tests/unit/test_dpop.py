@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from oauth_core.jose import dpop
 from oauth_core.jose.dpop import Proof, ProofFault
-from tests.support.assertions import key
-from tests.support.proofs import hashed, proof, public, thumbprint
+from tests.support.assertions import hashed, key, proof, public, thumbprint
 
 URL = "https://mcp.example.com/time"
 NOW = 1_800_000_000

@@ -24,9 +24,7 @@ from oauth_core.flows.id_jag import (
 from oauth_core.jose import client_keys
 from oauth_core.model import User
 from oauth_core.parameters import Parameters
-from tests.support.assertions import jwks, key
-from tests.support.identity_provider import ISSUER as PROVIDER
-from tests.support.identity_provider import KEY_NAME, SUBJECT, asserted
+from tests.support.assertions import KEY_NAME, PROVIDER, SUBJECT, asserted, jwks, key
 from tests.unit.examples import BARE, ISSUER, NOTES, SERVICES, TIME
 
 if TYPE_CHECKING:

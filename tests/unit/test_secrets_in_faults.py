@@ -20,7 +20,7 @@ from oauth_core.settings import (
 )
 from portcullis.envoy_config.topology import topology
 from portcullis.programs.serving import parse_address
-from tests.support.published_keys import MASTER_KEY, SIGNER
+from tests.support.master_key import MASTER_KEY, SIGNER
 
 if TYPE_CHECKING:
     from pathlib import Path

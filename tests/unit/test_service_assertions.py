@@ -22,7 +22,7 @@ from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Rejected
 from oauth_core.tokens.service_assertions import LIFETIME, RENEWED_AFTER, AssertionSigner, published
 from oauth_web.runtime.assertion_keys import AssertionKeys
-from tests.support import published_keys
+from tests.support import master_key
 from tests.support.check_messages import read_answer
 from tests.support.tokens import ISSUER, claims
 from tests.unit.examples import NOTES, TIME
@@ -37,7 +37,7 @@ KEY = generate_key("ES256", now=0)
 SIGNER = AssertionSigner(KEY, issuer=ISSUER)
 WANTING = dataclasses.replace(TIME, assertion=True)
 NOW = claims().iat
-CHECK = {"JWKS_VERIFICATION_KEY": published_keys.SIGNER.verification_key}
+CHECK = {"JWKS_VERIFICATION_KEY": master_key.SIGNER.verification_key}
 
 CONFIG = """
 issuer = "http://localhost:8080"

@@ -22,7 +22,7 @@ from oauth_core.settings import (
 )
 from oauth_core.settings.production import of_web
 from oauth_core.settings.sources import from_environment, from_file, validated
-from tests.support.published_keys import MASTER_KEY
+from tests.support.master_key import MASTER_KEY
 from tests.unit.small_settings import CHECK, ENVIRONMENT, LOCAL, ONE_SERVICE, faults, web
 
 if TYPE_CHECKING:

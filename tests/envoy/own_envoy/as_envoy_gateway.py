@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ROUTES, Json, document, documents, virtual_hosts
-from tests.support.authz_envoy import MANAGER, ROUTER
+from tests.support.envoy import MANAGER, ROUTER
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _ON_A_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"

@@ -7,7 +7,7 @@ matched; ext_authz asks only about requests that have such a name. No route can 
 from __future__ import annotations
 
 from tests.envoy.own_envoy.examples import ISTIO, Json, document, documents, virtual_hosts
-from tests.support.authz_envoy import MANAGER, ROUTER
+from tests.support.envoy import MANAGER, ROUTER
 
 _RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _CHECK = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"

@@ -9,8 +9,8 @@ import pytest
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from tests.envoy.own_envoy.examples import AUTH, SETTINGS, TIME, TOOL_RULES, Issue
 from tests.envoy.own_envoy.managers import MANAGERS, socket_of
-from tests.support.authz_envoy import AuthzEnvoy, running_envoy
 from tests.support.authz_process import PASSWORD, AuthzProcess, environ, publish, remember, running_authz
+from tests.support.envoy import AuthzEnvoy, running_envoy
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key
 

@@ -14,15 +14,15 @@ from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.envoy.own_envoy import as_envoy_gateway
 from tests.envoy.own_envoy.examples import AUTH, ROUTES, SETTINGS, TIME, documents
 from tests.envoy.own_envoy.managers import MANAGERS, socket_of
-from tests.support.authz_envoy import running_envoy
 from tests.support.authz_process import environ, running_authz
+from tests.support.envoy import running_envoy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.envoy.own_envoy.examples import Issue
-    from tests.support.authz_envoy import AuthzEnvoy
     from tests.support.authz_process import AuthzProcess
+    from tests.support.envoy import AuthzEnvoy
     from tests.support.redis_server import RedisServer
 
 SERVICES = ("time", "memory")

@@ -19,7 +19,7 @@ from kubernetes_validate.utils import ValidationError, validate
 
 from oauth_core.settings import AuthzSettings, WebSettings, load
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, Json, document, documents
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:

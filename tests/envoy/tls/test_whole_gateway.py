@@ -16,9 +16,8 @@ import pytest
 
 from tests.support.certificates import Authority, Identity
 from tests.support.chromium import MISSING, PROGRAM, Person, person, running_chromium
-from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.gateway import RunningGateway, operate, running_gateway
 from tests.support.oauth_client import SESSION, Pkce
-from tests.support.operator import operate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,7 @@ from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.users import UserStore, keep_block
 from oauth_core.tokens.refresh_tokens import RefreshToken
 from tests.service.client_cache.views import ADMIN_PASSWORD, redis_settings
-from tests.support.published_keys import RECORD_KEY
+from tests.support.master_key import RECORD_KEY
 from tests.support.redis_groups import SentinelGroup, running_cluster, running_sentinels
 
 if TYPE_CHECKING:

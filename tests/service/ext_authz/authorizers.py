@@ -13,7 +13,7 @@ from oauth_core.model import Service
 from oauth_core.policy.decision import Isolated, ServiceStatus, TokenStatus
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
-from tests.support.published_keys import SIGNER, published
+from tests.support.master_key import SIGNER, published
 from tests.support.tokens import ISSUER, TIME
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from oauth_core.policy.permissions import Permissions
 from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from tests.service.ext_authz.authorizers import SERVICE, AllOpen, Published, Recorder
-from tests.support.published_keys import SIGNER
+from tests.support.master_key import SIGNER
 from tests.support.tokens import ISSUER, mint
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from oauth_core.store.copies import places
 from tests.support import forks
 from tests.support.authz_process import PASSWORD, USERS, AuthzProcess, running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.published_keys import MASTER_KEY, published
+from tests.support.master_key import MASTER_KEY, published
 from tests.support.redis_groups import ClusterGroup, running_cluster, until
 from tests.support.tokens import NOTES, TIME, mint
 

@@ -43,7 +43,7 @@ from oauth_core.policy.resources import ServiceIndex
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
 from tests.support.check_messages import check_request
-from tests.support.published_keys import SIGNER, published
+from tests.support.master_key import SIGNER, published
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.policy.decision import DenyReason
 from tests.service.ext_authz.authorizers import Recorder, authorizer
 from tests.support.assertions import key as key_called
+from tests.support.assertions import proof, thumbprint
 from tests.support.check_messages import Answer, check_request, read_answer
-from tests.support.proofs import proof, thumbprint
 from tests.support.tokens import NOTES, TIME, mint
 
 if TYPE_CHECKING:

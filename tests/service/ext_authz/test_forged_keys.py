@@ -11,7 +11,7 @@ from oauth_core.jose.signing_keys import public_jwks
 from oauth_core.store import keyspace
 from tests.support.authz_process import USERS, environ, publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.published_keys import SIGNER, published
+from tests.support.master_key import SIGNER, published
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint, new_key
 

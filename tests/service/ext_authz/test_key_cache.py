@@ -8,7 +8,7 @@ from ext_authz.decision.key_cache import KeyCache
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import public_jwks
-from tests.support.published_keys import SIGNER, published
+from tests.support.master_key import SIGNER, published
 from tests.support.tokens import new_key
 
 

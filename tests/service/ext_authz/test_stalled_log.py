@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from tests.support.authz_process import environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.programs import children_of, until
+from tests.support.processes import children_of
+from tests.support.programs import until
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.authz_envoy import AuthzEnvoy, running_envoy
 from tests.support.authz_process import USERS, environ, publish, remember, running_authz
+from tests.support.envoy import AuthzEnvoy, running_envoy
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
 

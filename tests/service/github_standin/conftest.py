@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.service.github_standin.standin_client import CLIENT_ID, CLIENT_SECRET, ISSUER, StandinClient
 from tests.support.programs import plain_environment, serving
-from tests.support.standin_client import CLIENT_ID, CLIENT_SECRET, ISSUER, StandinClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

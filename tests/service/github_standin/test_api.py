@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.support.standin_client import StandinClient
+    from tests.service.github_standin.standin_client import StandinClient
 
 
 def test_the_user_has_a_number_a_login_and_a_name(standin: StandinClient) -> None:

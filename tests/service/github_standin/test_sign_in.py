@@ -9,10 +9,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from portcullis.github_standin import memory, people
-from tests.support.standin_client import CLIENT_ID, CLIENT_SECRET, ISSUER, JSON, SIGN_IN, TOKEN, VERIFIER
+from tests.service.github_standin.standin_client import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ISSUER,
+    JSON,
+    SIGN_IN,
+    TOKEN,
+    VERIFIER,
+)
 
 if TYPE_CHECKING:
-    from tests.support.standin_client import StandinClient
+    from tests.service.github_standin.standin_client import StandinClient
 
 
 def test_every_page_says_that_this_is_not_github(standin: StandinClient) -> None:

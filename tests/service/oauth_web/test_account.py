@@ -15,8 +15,8 @@ from oauth_core.store import keyspace
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.revocation import Revocation
 from tests.service.oauth_web.issued_tokens import alive
+from tests.support.master_key import RECORD_KEY
 from tests.support.oauth_client import OAuthClient, Pkce, answered, form_value
-from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import running_web
 
 if TYPE_CHECKING:

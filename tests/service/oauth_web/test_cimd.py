@@ -17,9 +17,9 @@ from oauth_core.store import keyspace
 from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import wire
 from tests.support.assertions import as_form, jwks, key, signed
+from tests.support.master_key import age_documents
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher
-from tests.support.records import age_documents
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:

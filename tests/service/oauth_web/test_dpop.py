@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from tests.support.assertions import key
+from tests.support.assertions import key, proof, public, thumbprint
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
-from tests.support.proofs import proof, public, thumbprint
 
 if TYPE_CHECKING:
     import httpx2

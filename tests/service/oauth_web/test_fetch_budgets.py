@@ -14,9 +14,9 @@ from oauth_core.crypto.credentials import hash_secret
 from oauth_core.store import keyspace
 from oauth_web.client_documents.budgets import NEW_OF_ONE_HOST
 from tests.support.assertions import as_form, signed
+from tests.support.master_key import age_documents
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.publisher import Page, Publisher, running_publisher
-from tests.support.records import age_documents
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:

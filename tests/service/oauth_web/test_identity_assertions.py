@@ -13,9 +13,7 @@ import pytest
 
 from tests.service.oauth_web.issued_tokens import assert_refused, claims_of, live_tokens
 from tests.support import forks
-from tests.support.assertions import as_form, jwks, key, signed
-from tests.support.identity_provider import ISSUER as PROVIDER
-from tests.support.identity_provider import KEY_NAME, SUBJECT, as_grant, asserted
+from tests.support.assertions import KEY_NAME, PROVIDER, SUBJECT, as_form, as_grant, asserted, jwks, key, signed
 from tests.support.oauth_client import OAuthClient
 from tests.support.publisher import Publisher, running_publisher
 from tests.support.web_process import WebServer, running_web

@@ -11,8 +11,8 @@ import pytest
 
 from oauth_core.store import keyspace
 from tests.service.oauth_web.client_commands import clients
+from tests.support.master_key import change_record
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
-from tests.support.records import change_record
 from tests.support.web_process import another_web
 
 if TYPE_CHECKING:

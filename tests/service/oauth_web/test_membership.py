@@ -13,9 +13,9 @@ import jwt
 import pytest
 
 from oauth_core.crypto.sealing import read_key, seal
+from tests.support.master_key import change_record, read_record
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
-from tests.support.records import change_record, read_record
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:

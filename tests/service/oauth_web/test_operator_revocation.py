@@ -17,8 +17,8 @@ from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.users import UserStore
 from tests.support import device_flow, forks
+from tests.support.master_key import RECORD_KEY
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
-from tests.support.published_keys import RECORD_KEY
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:

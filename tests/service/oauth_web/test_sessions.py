@@ -14,8 +14,8 @@ import pytest
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.store import keyspace
 from tests.support.device_flow import consented, polled, registered, started
+from tests.support.master_key import change_record, read_record
 from tests.support.oauth_client import SESSION, OAuthClient, Pkce, answered
-from tests.support.records import change_record, read_record
 from tests.support.web_process import another_web, running_web
 
 if TYPE_CHECKING:

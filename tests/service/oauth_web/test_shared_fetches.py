@@ -12,7 +12,7 @@ from oauth_core.limits.quotas import NoRoomError, own_share_used
 from oauth_core.store.records.client_documents import DocumentStore
 from oauth_web.client_documents.cache import DocumentCache
 from oauth_web.client_documents.fetch import Fetched
-from tests.support.published_keys import RECORD_KEY
+from tests.support.master_key import RECORD_KEY
 from tests.support.redis_server import running_redis
 
 if TYPE_CHECKING:

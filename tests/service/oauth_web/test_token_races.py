@@ -11,7 +11,7 @@ from oauth_core.flows.token_requests import claims_for
 from oauth_core.model import Grant, User
 from oauth_core.store import keyspace
 from oauth_core.store.records.grants import GrantStore
-from tests.support.published_keys import RECORD_KEY
+from tests.support.master_key import RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.service.races.racer import PROCESSES
-from tests.support.knocking import claims_of
+from tests.support.mcp_clients import claims_of
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import jwt
 
 from oauth_core.jose.key_ring import PUBLISHED_FIRST
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.knocking import claims_of, knock
+from tests.support.mcp_clients import claims_of, knock
 from tests.support.oauth_client import OAuthClient
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from oauth_core.model import Grant, User
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.refresh_rotation import Gone, Repeated, Restored, Reused, Rotated
 from oauth_core.tokens import refresh_tokens
+from tests.support.master_key import RECORD_KEY
 from tests.support.property_tests import examples
-from tests.support.published_keys import RECORD_KEY
 from tests.support.redis_server import running_redis
 
 if TYPE_CHECKING:

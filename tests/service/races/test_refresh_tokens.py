@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.service.races.racer import PROCESSES
-from tests.support.knocking import claims_of
+from tests.support.mcp_clients import claims_of
 
 if TYPE_CHECKING:
     from tests.service.races.racer import Race

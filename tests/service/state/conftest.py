@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.service.state.commands import operate
+from tests.support.master_key import MASTER_KEY
 from tests.support.oauth_client import OAuthClient
-from tests.support.published_keys import MASTER_KEY
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.web_process import WebServer, running_web
 

@@ -14,7 +14,7 @@ from oauth_core.store.records import key_ring
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingStore
-from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
+from tests.support.master_key import MASTER_KEY_BYTES, RECORD_KEY
 
 if TYPE_CHECKING:
     import pytest

@@ -26,8 +26,8 @@ from portcullis.supervisor import adoption_note
 from tests.service.state.commands import portcullis
 from tests.service.state.kept_records import CLIENT, GRANT, older_ring
 from tests.support import forks
+from tests.support.master_key import MASTER_KEY_BYTES, RECORD_KEY
 from tests.support.oauth_client import OAuthClient
-from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
 from tests.support.redis_groups import until
 from tests.support.web_process import running_web
 

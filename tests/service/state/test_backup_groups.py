@@ -22,7 +22,7 @@ from oauth_core.store.scanning import scan
 from tests.service.client_cache.views import redis_settings
 from tests.service.state.commands import portcullis
 from tests.service.state.kept_records import CLIENT, GRANT, NOW, everything, older_ring
-from tests.support.published_keys import MASTER_KEY, RECORD_KEY
+from tests.support.master_key import MASTER_KEY, RECORD_KEY
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 from tests.support.redis_server import running_redis
 

@@ -20,9 +20,9 @@ from tests.support import forks
 from tests.support.assertions import as_form, jwks, key, signed
 from tests.support.authz_process import publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
+from tests.support.master_key import age_documents
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, form_value
 from tests.support.publisher import Publisher, running_publisher
-from tests.support.records import age_documents
 from tests.support.redis_groups import until
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key

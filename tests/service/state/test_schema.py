@@ -21,7 +21,7 @@ from oauth_core.store.records.leases import LeaseStore
 from tests.service.state.commands import portcullis
 from tests.service.state.kept_records import CLIENT, GRANT, populate
 from tests.support import forks
-from tests.support.published_keys import MASTER_KEY_BYTES, RECORD_KEY
+from tests.support.master_key import MASTER_KEY_BYTES, RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from tests.service.transports.http2_client import GRPC, Http2Client
 from tests.support.check_messages import check_request, read_answer
-from tests.support.http2_client import GRPC, Http2Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.encoder_table import EncoderTable
 from ext_authz.grpc_http2.grpc_services import HEALTH_CHECK, HEALTH_WATCH
+from tests.service.transports.http2_client import Http2Client
 from tests.service.transports.wire import HEAD, Peer, body, call, framed, head, settle
 from tests.service.transports.workers import eventually, ready
-from tests.support.authz_envoy import running_envoy
 from tests.support.authz_process import environ, running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.http2_client import Http2Client
+from tests.support.envoy import running_envoy
 from tests.support.ports import free_port
 from tests.support.property_tests import examples
 

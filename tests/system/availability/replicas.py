@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.programs import descendants_of
+from tests.support.processes import descendants_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -25,10 +25,10 @@ from oauth_core.settings.services import ServiceSettings
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from portcullis.envoy_config import render
 from tests.envoy.upstream import serving
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
+from tests.support.master_key import MASTER_KEY, SIGNER
 from tests.support.oauth_client import OAuthClient
 from tests.support.ports import free_port
-from tests.support.published_keys import MASTER_KEY, SIGNER
 from tests.support.rates import OF_ENVOY, UNREACHABLE
 from tests.system.availability.replicas import (
     Replica,

@@ -14,7 +14,7 @@ from oauth_core.store.clock import NOTICEABLE
 from tests.support import forks
 from tests.support.authz_process import USERS, environ, publish, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.knocking import claims_of
+from tests.support.mcp_clients import claims_of
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint, new_key

@@ -95,7 +95,7 @@ def _command(package: str, url: str) -> tuple[str, ...]:
         case "mcp":
             return (sys.executable, "-m", "tests.system.clients.python_sdk_program", url)
         case "fastmcp":
-            return (sys.executable, "-m", "tests.support.fastmcp_program", url)
+            return (sys.executable, "-m", "tests.system.clients.fastmcp_program", url)
         case "mcp-remote":
             return ("node", str(node.MODULES / "mcp-remote" / "dist" / "proxy.js"), url)
         case "@modelcontextprotocol/client":

@@ -2,7 +2,7 @@
 
 `--client-metadata-url URL` after that lets it be known by its metadata document.
 
-It speaks with the test as `tests.support.fastmcp_program` does: a line of tools, then a line for each call.
+It speaks with the test as `tests.system.clients.fastmcp_program` does: a line of tools, then a line for each call.
 """
 
 from __future__ import annotations

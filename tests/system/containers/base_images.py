@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import docker
 from docker.errors import ImageNotFound
 
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 
 if TYPE_CHECKING:
     from docker import DockerClient

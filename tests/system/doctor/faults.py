@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from portcullis.envoy_config.checks import CHECKS
 
 if TYPE_CHECKING:
-    from tests.support.front_envoy import Json
+    from tests.system.doctor.front_envoy import Json
 
 _NO_CHECK = {
     "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",

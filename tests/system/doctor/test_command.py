@@ -14,9 +14,9 @@ import httpx2
 import pytest
 
 from portcullis.doctor.gateway import UnreachableError, discover
-from tests.support.front_envoy import front_envoy
 from tests.support.ports import free_port
 from tests.system.doctor import faults
+from tests.system.doctor.front_envoy import front_envoy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

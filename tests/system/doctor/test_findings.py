@@ -14,14 +14,14 @@ from portcullis.doctor.checks import examine
 from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import discover
-from tests.support.front_envoy import front_envoy
 from tests.system.doctor import faults
+from tests.system.doctor.front_envoy import front_envoy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.front_envoy import Json
     from tests.support.gateway import RunningGateway
+    from tests.system.doctor.front_envoy import Json
 
 DESCRIBES = "the authorization server's metadata matches its address"
 METADATA = "/whoami/mcp has metadata that names this authorization server"

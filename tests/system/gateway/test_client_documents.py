@@ -7,7 +7,7 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.shared.auth import OAuthClientMetadata
 
 from tests.support.gateway import WHOAMI_ALONE, running_gateway
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.mcp_clients import McpUser, whoami
 from tests.support.publisher import running_publisher
 
 

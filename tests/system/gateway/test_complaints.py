@@ -10,8 +10,7 @@ import httpx2
 import pytest
 
 from portcullis.github_standin.settings import PREFIX
-from tests.support.knocking import knock
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.mcp_clients import McpUser, knock, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

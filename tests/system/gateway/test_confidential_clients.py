@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.mcp_clients import McpUser, whoami
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 
 if TYPE_CHECKING:

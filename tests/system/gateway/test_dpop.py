@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.assertions import key
-from tests.support.knocking import knock
+from tests.support.assertions import key, proof, thumbprint
+from tests.support.mcp_clients import knock
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
-from tests.support.proofs import proof, thumbprint
 
 if TYPE_CHECKING:
     import httpx2

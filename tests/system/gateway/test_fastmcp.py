@@ -23,7 +23,7 @@ _PATIENCE = 60.0
 
 
 class _Program:
-    """A running `tests.support.fastmcp_program`."""
+    """A running `tests.system.clients.fastmcp_program`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -49,11 +49,11 @@ async def _fastmcp(url: str, home: Path) -> AsyncIterator[_Program]:
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "tests.support.fastmcp_program", url),
+            *("-m", "tests.system.clients.fastmcp_program", url),
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(home),
-                "BROWSER": f"{sys.executable} -m tests.support.person %s &",
+                "BROWSER": f"{sys.executable} -m tests.system.gateway.person_program %s &",
             },
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,

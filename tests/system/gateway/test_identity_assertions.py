@@ -19,10 +19,9 @@ from oauth_core.model import Client as RegisteredClient
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
 from portcullis.doctor.client import Wallet
-from tests.support.assertions import jwks, key
+from tests.support.assertions import KEY_NAME, PROVIDER, SUBJECT, asserted, jwks, key
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.identity_provider import ISSUER, KEY_NAME, SUBJECT, asserted
-from tests.support.mcp_user import whoami
+from tests.support.mcp_clients import whoami
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,7 +42,7 @@ def enterprise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runni
     """A gateway that trusts a provider, and the secret of the client that it may vouch to."""
     file: Path = tmp_path_factory.mktemp("provider") / "keys.json"
     file.write_text(json.dumps(jwks(key(name=KEY_NAME))), encoding="utf-8")
-    trusted = _TRUSTED.format(issuer=ISSUER, file=file, client_id=CLIENT_ID, subject=SUBJECT)
+    trusted = _TRUSTED.format(issuer=PROVIDER, file=file, client_id=CLIENT_ID, subject=SUBJECT)
     made = client_credentials.create(
         "IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True
     )

@@ -6,9 +6,8 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.support.knocking import claims_of, knock
-from tests.support.mcp_user import McpUser, whoami
-from tests.support.operator import operate
+from tests.support.gateway import operate
+from tests.support.mcp_clients import McpUser, claims_of, knock, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.gateway import WHOAMI_ALONE, RunningGateway, operate, running_gateway
+from tests.support.mcp_clients import McpUser, whoami
 from tests.support.oauth_client import SESSION, OAuthClient, Pkce, form_value
-from tests.support.operator import operate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

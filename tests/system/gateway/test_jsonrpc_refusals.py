@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.gateway import RunningGateway, running_gateway
-from tests.support.knocking import MCP_HEADERS, bearer, challenge
+from tests.support.mcp_clients import MCP_HEADERS, bearer, challenge
 from tests.system.gateway.ruled_service import PLAIN, ROLES, SERVICES, TWICE, call, token_of
 
 if TYPE_CHECKING:

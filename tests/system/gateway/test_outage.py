@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.knocking import knock
+from tests.support.mcp_clients import knock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -11,8 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.gateway import RunningGateway, running_gateway
-from tests.support.knocking import MCP_HEADERS, bearer, challenge, claims_of, knock
-from tests.support.mcp_user import McpUser
+from tests.support.mcp_clients import MCP_HEADERS, McpUser, bearer, challenge, claims_of, knock
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.system.gateway.ruled_service import PLAIN, READ, ROLES, SERVICES, TWICE, WRITE, call, token_of
 

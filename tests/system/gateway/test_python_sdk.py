@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.mcp_clients import McpUser, whoami
 
 if TYPE_CHECKING:
     from tests.support.gateway import RunningGateway

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.knocking import claims_of, knock
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.mcp_clients import McpUser, claims_of, knock, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.knocking import MCP_HEADERS, bearer, challenge, knock
+from tests.support.mcp_clients import MCP_HEADERS, bearer, challenge, knock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.knocking import challenge, claims_of, knock
-from tests.support.mcp_user import McpUser, whoami
+from tests.support.mcp_clients import McpUser, challenge, claims_of, knock, whoami
 
 if TYPE_CHECKING:
     import httpx2

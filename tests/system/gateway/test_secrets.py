@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import processes
-from tests.support.knocking import knock
+from tests.support.mcp_clients import knock
 from tests.support.oauth_client import REDIRECT_URI, Pkce
+from tests.support.processes import below
 from tests.support.programs import until
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_no_secret_of_the_gateway_is_in_the_arguments_or_the_environment_of_a_ch
 ) -> None:
     secrets = [path.read_bytes().strip() for path in (gateway.state_dir / "secrets").iterdir()]
     assert len(secrets) >= 4
-    children = processes.below(gateway.process.pid)
+    children = below(gateway.process.pid)
     assert len(children) >= 6
     for child in children:
         seen = b"".join(Path(f"/proc/{child.pid}/{file}").read_bytes() for file in ("cmdline", "environ"))

@@ -10,8 +10,7 @@ import pytest
 
 from oauth_core.tokens import service_assertions
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.knocking import claims_of, knock
-from tests.support.mcp_user import McpUser, whoami, whoami_as
+from tests.support.mcp_clients import McpUser, claims_of, knock, whoami, whoami_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

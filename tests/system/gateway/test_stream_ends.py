@@ -12,7 +12,7 @@ import pytest
 from oauth_core.store import keyspace
 from oauth_core.tokens import access_tokens
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.knocking import MCP_HEADERS, bearer, knock
+from tests.support.mcp_clients import MCP_HEADERS, bearer, knock
 from tests.support.tokens import claims
 from tests.system.realms.credentials import signing_key
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.knocking import MCP_HEADERS, bearer, knock
+from tests.support.mcp_clients import MCP_HEADERS, bearer, knock
 
 if TYPE_CHECKING:
     import httpx2

@@ -25,7 +25,7 @@ from portcullis.envoy_config.connection_limit import PART
 from tests.envoy.connections_module import Host
 from tests.envoy.process import never_refill
 from tests.envoy.world import World, world_of
-from tests.support.published_keys import RECORD_KEY
+from tests.support.master_key import RECORD_KEY
 from tests.support.redis_server import RedisServer, running_redis
 from tests.system.hostile import table
 from tests.system.hostile.table import COUNTS, HONEST

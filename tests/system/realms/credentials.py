@@ -20,12 +20,12 @@ from oauth_core.store.connection import connect
 from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.tokens import access_tokens
 from portcullis.cli.operator_settings import operator_settings
-from tests.support import assertions, device_flow, identity_provider
-from tests.support.mcp_user import whoami_as
+from tests.support import assertions, device_flow
+from tests.support.assertions import proof
+from tests.support.gateway import operate
+from tests.support.mcp_clients import whoami_as
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce, Registration, answered, form_value
 from tests.support.oauth_client import SESSION as SESSION_NAME
-from tests.support.operator import operate
-from tests.support.proofs import proof
 from tests.support.tokens import claims, new_key
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class Wallet:
         if kind == ASSERTION_OF_FOREIGN_KEY:
             return self._assertion(assertions.key(name="foreign"))
         if kind in {ID_JAG, ID_JAG_OF_FOREIGN_KEY}:
-            by = assertions.key(name=identity_provider.KEY_NAME if kind == ID_JAG else "foreign")
+            by = assertions.key(name=assertions.KEY_NAME if kind == ID_JAG else "foreign")
             about: dict[str, Any] = {"resource": self.gateway.resource("whoami"), "scope": "mcp.whoami"}
-            return identity_provider.asserted(ENTERPRISE, self.gateway.url, by=by, **about)
+            return assertions.asserted(ENTERPRISE, self.gateway.url, by=by, **about)
         if kind in {PROOF, PROOF_OF_FOREIGN_KEY}:
             by, token = (_HOLDER if kind == PROOF else assertions.key(name="foreign")), self.kept[ACCESS_KEYED]
             return proof("POST", self.gateway.resource("whoami"), by=by, token=token)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.grant_types import DEVICE_CODE
-from tests.support import assertions, identity_provider
-from tests.support.knocking import INITIALIZE, MCP_HEADERS
+from tests.support import assertions
+from tests.support.mcp_clients import INITIALIZE, MCP_HEADERS
 from tests.support.oauth_client import REDIRECT_URI
 from tests.system.realms import credentials as kinds
 
@@ -149,7 +149,7 @@ def _redeeming(grant_type: str, place: str, opens: str) -> Door:
 
 def _vouching(wallet: Wallet, text: str) -> dict[str, Any]:
     mine = {"client_id": kinds.ENTERPRISE, "client_secret": wallet.enterprise_secret}
-    return {"data": {**identity_provider.as_grant(text), **mine}}
+    return {"data": {**assertions.as_grant(text), **mine}}
 
 
 def _asking(wallet: Wallet, text: str) -> dict[str, Any]:

@@ -13,8 +13,7 @@ import pytest
 from oauth_core.settings import WebSettings
 from oauth_core.store import keyspace
 from oauth_web.app import create_app
-from tests.support import identity_provider
-from tests.support.assertions import jwks, key
+from tests.support.assertions import KEY_NAME, PROVIDER, SUBJECT, jwks, key
 from tests.support.certificates import Authority
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.oauth_client import OAuthClient
@@ -108,10 +107,10 @@ def gateway(folder: Path, authority: Authority, callers: Authority) -> Iterator[
     It asks callers for certificates, and trusts an identity provider.
     """
     server, jwks_file = authority.identity("localhost"), folder / "provider.json"
-    jwks_file.write_text(json.dumps(jwks(key(name=identity_provider.KEY_NAME))), encoding="utf-8")
+    jwks_file.write_text(json.dumps(jwks(key(name=KEY_NAME))), encoding="utf-8")
     config = SETTINGS % {
         "cert": server.cert, "key": server.key, "callers": callers.cert, "jwks": jwks_file,
-        "provider": identity_provider.ISSUER, "subject": identity_provider.SUBJECT, "client": kinds.ENTERPRISE,
+        "provider": PROVIDER, "subject": SUBJECT, "client": kinds.ENTERPRISE,
     }  # fmt: skip
     environ = {"CLIENT_REGISTRATION": "token", "SSL_CERT_FILE": str(authority.cert)}
     with running_gateway(config=config, environ=environ) as gateway:

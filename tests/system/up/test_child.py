@@ -12,7 +12,8 @@ from pathlib import Path  # noqa: TC003 - dataclasses read it
 from typing import TYPE_CHECKING
 
 from portcullis.supervisor.child import Child, ChildSpec, Event, Timing
-from tests.support.programs import alive, children_of, plain_environment, until
+from tests.support.processes import alive, children_of
+from tests.support.programs import plain_environment, until
 from tests.system.up.children import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:

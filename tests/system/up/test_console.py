@@ -22,7 +22,8 @@ from portcullis.supervisor.console import Console
 from portcullis.supervisor.log_files import LogFiles
 from portcullis.supervisor.process_group import ProcessGroup, StartFailedError, SupervisionError
 from tests.support.gateway import WHOAMI_ALONE
-from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, until
+from tests.support.processes import alive, children_of, command_line
+from tests.support.programs import PORTCULLIS, plain_environment, until
 from tests.system.up.children import QUICK, SLEEPER, FileProbe
 
 if TYPE_CHECKING:

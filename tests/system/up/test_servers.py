@@ -14,7 +14,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.support.programs import alive, children_of, client_of, command_line, running, serving, until
+from tests.support.processes import alive, children_of, command_line
+from tests.support.programs import client_of, running, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -17,7 +17,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 
 from portcullis.supervisor import operator_environment
 from tests.support.gateway import WHOAMI_ALONE
-from tests.support.programs import PORTCULLIS, alive, children_of, command_line, plain_environment, running, until
+from tests.support.processes import alive, children_of, command_line
+from tests.support.programs import PORTCULLIS, plain_environment, running, until
 from tests.support.redis_server import running_redis
 from tests.support.supervised import CONFIG, Gateway, gateway
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tests.support.envoy_binary import envoy_path
+from tests.support.envoy import envoy_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

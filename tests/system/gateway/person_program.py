@@ -1,6 +1,6 @@
-"""A person at a browser, as a program: `python -m tests.support.person URL` signs in and goes back to the client.
+"""A person at a browser, as a program, `python -m tests.system.gateway.person_program URL`.
 
-Set as the environment variable `BROWSER`, it is what a client opens in place of a real browser.
+It signs in and goes back to the client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""A person with the official Python SDK's client, unmodified: it finds out by itself how to sign in."""
+"""Clients of an MCP service: the official Python SDK's, which finds out how to sign in, and plain HTTP."""
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,7 +27,7 @@ _TIMEOUT = 30.0
 
 
 class McpUser:
-    """One person, one client, one service. What the client learnt stays when it connects again.
+    """One person, one client of the SDK, one service. What the client learnt stays when it connects again.
 
     `visits` are the URLs that the browser was sent to: one for each time the person had to sign in.
     """
@@ -94,3 +97,43 @@ async def whoami_as(resource: str, token: str, *, tls: ssl.SSLContext | None = N
         Client(streamable_http_client(resource, http_client=http), read_timeout_seconds=_TIMEOUT) as client,
     ):
         return await whoami(client)
+
+
+MCP_HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "knocking", "version": "1"},
+    },
+}
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that carries a token; none for `None`."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+async def knock(
+    http: httpx2.AsyncClient, url: str, token: str | None = None, headers: Mapping[str, str] | None = None
+) -> httpx2.Response:
+    """Ask for an MCP session, with a token or without."""
+    return await http.post(url, json=INITIALIZE, headers={**MCP_HEADERS, **bearer(token), **(headers or {})})
+
+
+def challenge(answer: httpx2.Response) -> dict[str, str]:
+    """The parameters of the one `WWW-Authenticate: Bearer` challenge (RFC 6750 section 3)."""
+    (value,) = answer.headers.get_list("WWW-Authenticate")
+    scheme, _, parameters = value.partition(" ")
+    assert scheme == "Bearer"
+    return dict(re.findall(r'(\w+)="([^"]*)"', parameters))
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """The claims of an access token, unverified."""
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims

@@ -1,4 +1,4 @@
-"""FastMCP's client, unmodified, as a program of its own: `python -m tests.support.fastmcp_program URL`.
+"""FastMCP's client, unmodified, as a program of its own: `python -m tests.system.clients.fastmcp_program URL`.
 
 `--client-metadata-url URL` after that lets it be known by its metadata document.
 

@@ -1,20 +1,36 @@
-"""Records of the authorization server in Redis, read and changed with the key that authenticates them.
+"""The master key of tests, and what is made with it: signed key sets, and records in Redis with their codes.
 
-Tests change a record to make it older than it is. A change without the key would make it a forged one.
+Tests change a record to make it older than it is. A change without the key makes it a forged one.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.crypto.record_authentication import RecordKey
+from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.jose.signing_keys import public_jwks
 from oauth_core.store.records.client_documents import Copy, code_of_copy
-from tests.support.published_keys import RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis import Redis
+
+    from oauth_core.jose.signing_keys import SigningKey
+
+MASTER_KEY_BYTES = bytes(range(32))
+MASTER_KEY = base64.b64encode(MASTER_KEY_BYTES).decode()
+SIGNER = KeySetSigner(MASTER_KEY_BYTES)
+RECORD_KEY = RecordKey(MASTER_KEY_BYTES)
+
+
+def published(*keys: SigningKey, signer: KeySetSigner = SIGNER) -> str:
+    """The document that publishes exactly these keys. A later call gives a later version."""
+    return signer.sign(public_jwks(keys), version=time.time_ns() // 1000)
 
 
 def read_record(redis: Redis, place: str) -> dict[str, Any]:
