@@ -51,6 +51,7 @@ class EventKind(StrEnum):
     TOKEN_REVOKED = "token.revoked"
     CODE_REPLAYED = "code.replayed"
     REFRESH_REPEATED = "refresh.repeated"
+    REFRESH_REPEATED_ELSEWHERE = "refresh.repeated_elsewhere"
     REFRESH_REUSED = "refresh.reused"
     GRANT_CONTINUED = "grant.continued"
     GRANT_REVOKED = "grant.revoked"

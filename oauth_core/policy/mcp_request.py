@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}\Z")
-_JSON = re.compile(r"application/json[ \t]*(?:;[ \t]*charset=\"?utf-8\"?[ \t]*)?\Z", re.IGNORECASE)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
+_PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?+")
+"""A parameter of a media type (RFC 9110 section 5.6.6), which may be empty."""
+
+_MEDIA_TYPE = re.compile(rf"(application/json)((?:{_PARAMETER.pattern})*+)[ \t]*+\Z", re.IGNORECASE)
+_UTF_8 = frozenset({"utf-8", '"utf-8"'})
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 _LONGEST_NAME = 2048
 _MOST_URIS = 100
@@ -77,8 +83,8 @@ class Call(NamedTuple):
     """A request or notification: its method, and the names that it uses.
 
     `kind` is set where the method takes a name; `name` is `None` there when the request leaves it out, which is an
-    error that the service answers. `uris` are the resources that a `subscriptions/listen` names. `names_more` says
-    that it names something else besides, which no rule is for.
+    error that the service answers. `uris` are the resources that a `subscriptions/listen` names, or a reference of
+    an unknown kind. `names_more` says that it names something else besides, which no rule is for.
     """
 
     method: str
@@ -121,10 +127,28 @@ def _fault_of_form(message: Message) -> CallFault | None:
     if not message.body:
         sent = "transfer-encoding" in message.headers or message.headers.get("content-length", "0").strip("0")
         return CallFault.NOT_SENT if sent else CallFault.MISSING
-    if not _JSON.match(message.headers.get("content-type", "")):
+    if not _is_json(message.headers.get("content-type", "")):
         return CallFault.NOT_JSON
     length = message.headers.get("content-length")
     return CallFault.PARTIAL if length is not None and length != str(len(message.body)) else None
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether a body of this type is JSON in UTF-8 (RFC 9110 section 8.3.1, RFC 8259 section 8.1).
+
+    Other parameters mean nothing to JSON. Nothing in them may look like another `charset` to a program that cuts
+    the value at each semicolon: it would read the same bytes as other text.
+    """
+    found = _MEDIA_TYPE.match(content_type)
+    if found is None:
+        return False
+    for name, value in _PARAMETER.findall(found[2].lower()):
+        if name == "charset":
+            if value not in _UTF_8:
+                return False
+        elif "charset" in name or "charset" in value:
+            return False
+    return True
 
 
 def _read_body(body: bytes, headers: Mapping[str, str]) -> Session | Call | CallFault:
@@ -157,7 +181,8 @@ def _read_answer(value: dict[str, object], headers: Mapping[str, str]) -> Sessio
 
 
 def _read_call(value: dict[str, object]) -> Call | CallFault:
-    method, params = value["method"], value.get("params", {})
+    method, params = value["method"], value.get("params")
+    params = {} if params is None else params  # as when it is left out: nothing is named
     if not isinstance(method, str) or not _METHOD.match(method) or not isinstance(params, dict):
         return CallFault.NOT_A_MESSAGE
     match method:
@@ -180,7 +205,7 @@ def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
     reference = params.get("ref")
     if not _is_spelled_once(params, "ref"):
         return CallFault.NOT_A_MESSAGE
-    if "ref" not in params:
+    if reference is None:
         return Call(method, NameKind.PROMPT)
     if not isinstance(reference, dict):
         return CallFault.NOT_A_MESSAGE
@@ -192,7 +217,21 @@ def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
         case "ref/resource":
             return _named(method, NameKind.RESOURCE, reference, "uri")
         case _:
-            return CallFault.NOT_A_MESSAGE
+            return _of_unknown_kind(method, reference)
+
+
+def _of_unknown_kind(method: str, reference: dict[str, object]) -> Call | CallFault:
+    """A reference of no kind that MCP has, which is an error that the service answers.
+
+    A lenient service may use its name or its URI all the same, so each is weighed as if it were of its kind. For
+    whatever else it names there is no rule.
+    """
+    prompt = _named(method, NameKind.PROMPT, reference, "name")
+    resource = _named(method, NameKind.RESOURCE, reference, "uri")
+    if isinstance(prompt, CallFault) or isinstance(resource, CallFault):
+        return CallFault.NOT_A_MESSAGE
+    uris = () if resource.name is None else (resource.name,)
+    return Call(method, NameKind.PROMPT, prompt.name, uris, names_more=bool(reference.keys() - {"type"}))
 
 
 def _named(method: str, kind: NameKind, members: dict[str, object], member: str) -> Call | CallFault:
@@ -210,7 +249,8 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
 
 def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFault:
     """What a stream of notifications is for. Extensions add members, and these may name things too."""
-    wanted = params.get("notifications", {})
+    wanted = params.get("notifications")
+    wanted = {} if wanted is None else wanted
     if not _is_spelled_once(params, "notifications") or not isinstance(wanted, dict):
         return CallFault.NOT_A_MESSAGE
     uris = wanted.get("resourceSubscriptions") or []

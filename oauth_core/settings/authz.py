@@ -67,8 +67,9 @@ class AuthzSettings(RedisSettings):
     stream_seconds: Annotated[
         int,
         Setting(
-            "How long an event stream that a client opened with GET may last before it is checked "
-            "again: for so long may a revoked token still read.",
+            "How long an event stream that a client opened, with GET or a POST of "
+            "`subscriptions/listen`, may last before it is checked again: for so long may a revoked "
+            "token still read.",
             key="check.stream_seconds",
             unit="seconds",
         ),

@@ -108,15 +108,17 @@ class _Refresh:
     async def _successor(self, client: Client, presented: RefreshToken) -> RefreshToken:
         fresh = presented.successor()
         window = self.settings.refresh_retry_window
-        match await self.grants.rotate(presented, fresh, now=self.clock(), retry_window=window):
+        source = caller_address()
+        match await self.grants.rotate(presented, fresh, now=self.clock(), retry_window=window, source=source):
             case Rotated():
                 return fresh
-            case Repeated(sealed):
+            case Repeated(sealed, is_elsewhere):
                 try:
                     successor = presented.unseal_successors(sealed)
                 except UnsealError:
                     raise invalid_grant("the refresh token is not valid") from None
-                self._record(EventKind.REFRESH_REPEATED, client, presented)
+                kind = EventKind.REFRESH_REPEATED_ELSEWHERE if is_elsewhere else EventKind.REFRESH_REPEATED
+                self._record(kind, client, presented)
                 return successor
             case Reused():
                 self._record(EventKind.REFRESH_REUSED, client, presented)

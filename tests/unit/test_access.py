@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from oauth_core.model import NameRule, Service, ToolRules
 from oauth_core.policy.access import Judgement, Lacking, Rights, judge
-from oauth_core.policy.mcp_request import Call, CallFault, NameKind, Session
+from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, read
 from oauth_core.policy.permissions import Permissions, check_pattern, implied_by, implies
 from oauth_core.policy.rbac import UNLIMITED, RbacPolicy, Role
 from oauth_core.policy.tool_rules import NOBODY, glob_matches, need_of
@@ -142,6 +144,41 @@ def test_otherwise_speaks_for_the_rest() -> None:
     service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
     assert need_of(service, Call("prompts/get", NameKind.PROMPT, "hello")).permissions == (ADMIN,)
     assert need_of(service, Call("ping")).any_is_enough
+
+
+_REFERENCES = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["hello", "secret"]),
+        "uri": st.sampled_from(["file:///public/a", "file:///b"]),
+        "type": st.sampled_from(["ref/x", "REF/PROMPT", "", None, 1, ["ref/prompt"]]),
+        "id": st.just("c"),
+    },
+)
+
+
+@given(_REFERENCES)
+def test_a_reference_of_an_unknown_kind_needs_no_less_than_one_of_a_known_kind(reference: dict[str, Any]) -> None:
+    """So a service that ignores the kind, or its case, gives nothing away."""
+    prompts = (NameRule("hello", (READ,)), NameRule("secret", (WRITE,)))
+    service = replace(RULED, rules=replace(RULES, prompts=prompts, otherwise=(ADMIN,)))
+
+    def needs(**changed: str) -> set[str]:
+        message = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "completion/complete",
+            "params": {"ref": reference | changed},
+        }
+        asked = read(Message("POST", {"content-type": "application/json"}, json.dumps(message).encode()))
+        assert isinstance(asked, Call)
+        need = need_of(service, asked)
+        return set() if need.any_is_enough else set(need.permissions)
+
+    for known in ("ref/prompt", "ref/resource"):
+        assert needs(type=known) <= needs()
+    if reference.keys() - {"type"}:
+        assert ADMIN in needs(), "what else it names has no rule"
 
 
 def test_a_rule_for_a_method_and_one_for_its_tool_both_count() -> None:

@@ -48,6 +48,23 @@ TOOL = message(name="get_time")
         (message(), Call("tools/call", NameKind.TOOL)),
         (message("resources/read"), Call("resources/read", NameKind.RESOURCE)),
         (message("completion/complete"), Call("completion/complete", NameKind.PROMPT)),
+        (message("completion/complete", ref=None), Call("completion/complete", NameKind.PROMPT)),
+        (message("completion/complete", ref={"type": "ref/x"}), Call("completion/complete", NameKind.PROMPT)),
+        (
+            message("completion/complete", ref={"type": "ref/x", "name": "a"}),
+            Call("completion/complete", NameKind.PROMPT, "a", names_more=True),
+        ),
+        (
+            message("completion/complete", ref={"name": "a", "uri": "file:///b"}),
+            Call("completion/complete", NameKind.PROMPT, "a", ("file:///b",), names_more=True),
+        ),
+        (
+            message("completion/complete", ref={"type": "ref/tool", "id": "a"}),
+            Call("completion/complete", NameKind.PROMPT, names_more=True),
+        ),
+        (message("subscriptions/listen", notifications=None), Call("subscriptions/listen")),
+        ('{"jsonrpc":"2.0","id":1,"method":"ping","params":null}', Call("ping")),
+        ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":null}', Call("tools/call", NameKind.TOOL)),
         ('{"jsonrpc":"2.0","method":"notifications/initialized"}', Call("notifications/initialized")),
         ('{"jsonrpc":"2.0","id":"a","result":{}}', Session.ANSWER),
         ('{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}', Session.ANSWER),
@@ -88,7 +105,13 @@ def test_what_honest_clients_send_is_read(body: str, expected: Session | Call) -
         (message(name=None), CallFault.NOT_A_MESSAGE),
         (message(Name="get_time"), CallFault.NOT_A_MESSAGE),
         ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["get_time"]}', CallFault.NOT_A_MESSAGE),
-        (message("completion/complete", ref={"type": "ref/x", "name": "a"}), CallFault.NOT_A_MESSAGE),
+        (message("completion/complete", ref={"type": "ref/x", "name": ["a"]}), CallFault.NOT_A_MESSAGE),
+        (message("completion/complete", ref={"type": "ref/x", "Name": "a"}), CallFault.NOT_A_MESSAGE),
+        (
+            message("completion/complete", ref={"type": "ref/x", "uri": "file:///a/../b", "name": "a"}),
+            CallFault.NOT_A_MESSAGE,
+        ),
+        (message("completion/complete", ref="ref/prompt"), CallFault.NOT_A_MESSAGE),
         (message("tools/call\n", name="a"), CallFault.NOT_A_MESSAGE),
         ('"tools/call"', CallFault.NOT_A_MESSAGE),
         ("null", CallFault.NOT_A_MESSAGE),
@@ -207,12 +230,48 @@ def test_a_header_with_a_name_where_the_body_has_none_agrees_with_nothing() -> N
         ({"content_type": "text/plain"}, CallFault.NOT_JSON),
         ({"content_type": "application/json; charset=utf-16"}, CallFault.NOT_JSON),
         ({"content_type": "application/json,text/plain"}, CallFault.NOT_JSON),
+        ({"content_type": "application/json; charset=utf-8; charset=utf-7"}, CallFault.NOT_JSON),
+        ({"content_type": 'application/json; x="; charset=utf-7; "'}, CallFault.NOT_JSON),
+        ({"content_type": "application/json; charset*=utf-16''x"}, CallFault.NOT_JSON),
+        ({"content_type": "application/json; x"}, CallFault.NOT_JSON),
+        ({"content_type": "application/json; x = y"}, CallFault.NOT_JSON),
+        ({"content_type": 'application/json; x="y'}, CallFault.NOT_JSON),
+        ({"content_type": "application/json; x=y, text/plain"}, CallFault.NOT_JSON),
+        ({"content_type": "application/json" + " ; ; " * 5000 + "\x01"}, CallFault.NOT_JSON),
         ({"content_type": "application/jsonx"}, CallFault.NOT_JSON),
         ({"content_length": "7"}, CallFault.PARTIAL),
     ],
 )
 def test_a_body_in_another_form_is_refused(headers: dict[str, str], fault: CallFault) -> None:
     assert sent(TOOL, **headers) is fault
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "APPLICATION/Json",
+        "application/json;profile=x",
+        'application/json ; Profile="https://example.com/a;b, \\"c\\"" ; v=1',
+        "application/json; charset=UTF-8; profile=x",
+        'application/json;charset="utf-8";',
+        "application/json;;\tq=1 ",
+        "application/json; charset=utf-8; CHARSET=utf-8",
+    ],
+)
+def test_parameters_of_the_media_type_and_its_case_make_no_difference(kind: str) -> None:
+    assert sent(TOOL, content_type=kind) == Call("tools/call", NameKind.TOOL, "get_time")
+
+
+_WORDS = st.text("abcXYZ019!#$%&'*+.^_`|~-", min_size=1, max_size=8)
+_SPACES = st.sampled_from(["", " ", "\t "])
+_QUOTED = st.text("aZ ;,=/\t", max_size=12).map(lambda text: f'"{text}"')
+_PARAMETERS = st.lists(st.tuples(_SPACES, _SPACES, _WORDS, st.one_of(_WORDS, _QUOTED)), max_size=5)
+
+
+@given(_PARAMETERS)
+def test_any_well_formed_parameters_are_accepted(parameters: list[tuple[str, str, str, str]]) -> None:
+    text = "".join(f"{before};{after}{name}={value}" for before, after, name, value in parameters)
+    assert sent(TOOL, content_type=f"application/json{text}") == Call("tools/call", NameKind.TOOL, "get_time")
 
 
 def test_only_part_of_a_body_decides_nothing() -> None:

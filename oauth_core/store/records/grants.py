@@ -229,19 +229,20 @@ class GrantStore:
         return RefreshState.OLDER if is_older else RefreshState.OTHER
 
     async def rotate(
-        self, presented: RefreshToken, successor: RefreshToken, *, now: int, retry_window: int
+        self, presented: RefreshToken, successor: RefreshToken, *, now: int, retry_window: int, source: str
     ) -> Rotation:
         """Replace `presented` by `successor`, if it is the current token; returns the outcome.
 
         `retry_window` is the seconds in which the token that was replaced last is answered with its successor, as
-        long as that has not been used; it is never shorter than the grace.
+        long as that has not been used; it is never shorter than the grace. `source` names the caller's address.
         """
+        key = keyspace.grant(presented.grant_id)
+        came_from = self._key.code_of(f"{key} rotated_from", source)  # an address is nobody's to read in Redis
         sealed = presented.seal_successor(successor)
         windows = [self._grace, max(self._grace, retry_window), MOST_ANCESTORS]
         async with guarded():
             reply = await self._rotate(
-                [keyspace.grant(presented.grant_id)],
-                [*self._stored(presented), self._stored(successor)[1], sealed, now, *windows],
+                [key], [*self._stored(presented), self._stored(successor)[1], sealed, now, *windows, came_from]
             )
         return outcome_of(reply)
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-# KEYS: grant. ARGV: family, presented, successor, sealed successor, now, grace, retry window, most ancestors.
+# KEYS: grant.
+# ARGV: family, presented, successor, sealed successor, now, grace, retry window, most ancestors, source.
 # `previous` was replaced by `current`, which has not been used yet. `ancestors` lists older ones, oldest first:
-# hash, sealed successor, and the second at which that successor was used.
+# hash, sealed successor, and the second at which that successor was used. `rotated_from` is the source of the last
+# rotation; a repetition from another source may come from a thief.
 ROTATE = """
-local fields = {'family', 'current', 'previous', 'rotated_at', 'successor', 'ancestors'}
+local fields = {'family', 'current', 'previous', 'rotated_at', 'successor', 'ancestors', 'rotated_from'}
 local g = redis.call('HMGET', KEYS[1], unpack(fields))
 local family, current, previous, rotated_at, successor = g[1], g[2], g[3], tonumber(g[4] or '0'), g[5]
 local ancestors = g[6] and cjson.decode(g[6]) or {}
 local presented, now, grace, retry = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local elsewhere = g[7] and g[7] ~= ARGV[9] and 'elsewhere' or 'same source'
 if not family or family ~= ARGV[1] then return {'gone'} end
 if current == presented then
   if previous then ancestors[#ancestors + 1] = {previous, successor, now} end
@@ -24,17 +27,17 @@ if current == presented then
     table.remove(ancestors, 1)
   end
   redis.call('HSET', KEYS[1], 'current', ARGV[3], 'previous', presented, 'successor', ARGV[4], 'rotated_at', now,
-    'ancestors', cjson.encode(ancestors))
+    'ancestors', cjson.encode(ancestors), 'rotated_from', ARGV[9])
   redis.call('HDEL', KEYS[1], 'restored')
   return {'rotated'}
 end
 if previous == presented then
-  if now - rotated_at <= retry then return {'repeated', successor} end
+  if now - rotated_at <= retry then return {'repeated', elsewhere, successor} end
   return {'reused'}
 end
 for i, ancestor in ipairs(ancestors) do
   if ancestor[1] == presented and now - ancestor[3] <= grace then
-    local answer = {'repeated'}
+    local answer = {'repeated', elsewhere}
     for later = i, #ancestors do answer[#answer + 1] = ancestors[later][2] end
     answer[#answer + 1] = successor
     return answer
@@ -55,9 +58,11 @@ class Repeated:
     """The presented token was used already and may still be answered, with the current token.
 
     `sealed` leads to it: the presented token decrypts the first member, and each result decrypts the next.
+    `is_elsewhere` says that the last rotation came from another source.
     """
 
     sealed: tuple[str, ...]
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,8 @@ def outcome_of(reply: object) -> Rotation:
     match reply:
         case ["rotated"]:
             return Rotated()
-        case ["repeated", *sealed]:
-            return Repeated(tuple(map(str, sealed)))
+        case ["repeated", place, *sealed]:
+            return Repeated(tuple(map(str, sealed)), is_elsewhere=place == "elsewhere")
         case ["reused"]:
             return Reused()
         case ["restored"]:

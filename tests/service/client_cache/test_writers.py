@@ -62,10 +62,12 @@ async def test_a_grant_and_all_its_steps(group: SentinelGroup | ClusterGroup) ->
         token = RefreshToken(grant.grant_id, new_identifier(), new_secret())
         await grants.create(grant, token)
         assert isinstance(
-            await grants.rotate(token, token.successor(), now=grant.created_at, retry_window=0), Rotated
+            await grants.rotate(token, token.successor(), now=grant.created_at, retry_window=0, source="x"),
+            Rotated,
         )
         assert isinstance(
-            await grants.rotate(token, token.successor(), now=grant.created_at + 9, retry_window=0), Reused
+            await grants.rotate(token, token.successor(), now=grant.created_at + 9, retry_window=0, source="x"),
+            Reused,
         )
         for number in range(5):
             claims = AccessClaims(

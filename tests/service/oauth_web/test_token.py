@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -170,6 +171,27 @@ async def test_a_refresh_whose_answer_got_lost_gets_the_same_successor_for_an_ho
     web.let_pass_since_refreshes(tokens["refresh_token"], 20)
     assert_refused(await client.refresh(me, tokens["refresh_token"]), "invalid_grant")
     assert_refused(await client.refresh(me, successor["refresh_token"]), "invalid_grant")
+
+
+async def test_a_refresh_repeated_from_another_address_has_an_event_of_its_own(
+    web: WebServer, client: OAuthClient
+) -> None:
+    me = (await client.register()).client_id
+    tokens = await client.tokens(me)
+
+    async def events(address: str) -> list[str]:
+        client.http.headers["X-Portcullis-Address"] = address
+        so_far = len(web.log.read_text().splitlines())
+        assert (await client.refresh(me, tokens["refresh_token"])).status_code == 200
+        told = [json.loads(line) for line in web.log.read_text().splitlines()[so_far:] if me in line]
+        return [event["event"] for event in told if "refresh" in event["event"]]
+
+    assert await events("198.51.100.1") == ["token.refreshed"]
+    assert await events("198.51.100.1") == ["refresh.repeated", "token.refreshed"]
+    assert await events("2001:db8::1") == ["refresh.repeated_elsewhere", "token.refreshed"]
+    with web.redis.client() as redis:
+        grant = redis.hgetall(f"grant:{{{tokens['refresh_token'].partition('.')[0]}}}")
+    assert "198.51.100" not in str(grant), "where somebody was is not to be read in Redis"
 
 
 @pytest.mark.requirement("complaints:claude-code-85236")

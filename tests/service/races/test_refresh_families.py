@@ -55,7 +55,7 @@ class Family:
     def refresh(self, token: RefreshToken) -> RefreshToken | None:
         """What the token endpoint answers: the current token, or nothing and the end of the family."""
         fresh = token.successor()
-        outcome = self.loop.run(self.store.rotate(token, fresh, now=self.now, retry_window=WINDOW))
+        outcome = self.loop.run(self.store.rotate(token, fresh, now=self.now, retry_window=WINDOW, source="x"))
         match outcome:
             case Rotated():
                 return fresh
