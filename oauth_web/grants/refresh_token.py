@@ -23,6 +23,7 @@ from oauth_web.client_auth.siblings import keep_sibling, may_act_for
 from oauth_web.grants.issuing import end_grant, invalid_grant
 from oauth_web.grants.token_grant import ContinuedGrant, TokenGrant
 from oauth_web.guards.rate_limiting import hold_back
+from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
 from oauth_web.login.eligibility import NotEligibleError
 
