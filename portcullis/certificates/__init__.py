@@ -1,1 +1,1 @@
-"""The gateway's own certificate: had from an ACME authority (RFC 8555), kept, renewed in time, handed to Envoy."""
+"""The gateway's own certificate from an ACME authority (RFC 8555): obtained, stored, renewed, given to Envoy."""

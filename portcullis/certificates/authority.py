@@ -1,4 +1,4 @@
-"""The conversation with an ACME authority (RFC 8555): account, order, HTTP-01 proof, certificate."""
+"""A client of an ACME authority (RFC 8555): account, order, HTTP-01 proof, certificate."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _ORDER_SECONDS = 120
 
 
 class AuthorityError(Exception):
-    """There is no certificate to be had now. The message says why, and is fit for a log."""
+    """The authority gives no certificate now. The message has the reason, and may be logged."""
 
 
 class Authority:
     """One account at one authority."""
 
     def __init__(self, directory: str, *, account_key: str, email: str, ca_file: Path | None) -> None:
-        """`directory` is the authority's URL (RFC 8555 section 7.1.1). `ca_file` names the authorities that may
-        vouch for it, if not those that everybody trusts. Giving an e-mail address agrees to its terms.
+        """`directory` is the authority's URL (RFC 8555 section 7.1.1). `ca_file` has the certificate authorities
+        for that URL, if not the public ones. The e-mail address accepts the authority's terms.
         """
         self._directory = directory
         self._key = JWKEC(key=serialization.load_pem_private_key(account_key.encode(), None))
@@ -60,7 +60,7 @@ class Authority:
             return Certificate.read(key + order.fullchain_pem)
 
     def renewal_time(self, certificate: Certificate) -> float | None:
-        """When the authority would like `certificate` to be renewed, if it says so (RFC 9773)."""
+        """The authority's suggested time to renew `certificate`, or `None` without one (RFC 9773)."""
         try:
             with _told():
                 acme = client.ClientV2(self._read_directory(network := self._network()), network)
@@ -77,26 +77,26 @@ class Authority:
             timeout=_CALL_SECONDS,
         )
         if self._ca_file is not None:
-            network.verify_ssl = str(self._ca_file)  # type: ignore[assignment]  # handed on to requests, which takes it
+            network.verify_ssl = str(self._ca_file)  # type: ignore[assignment]  # passed to requests, which accepts it
         return network
 
     def _read_directory(self, network: client.ClientNetwork) -> messages.Directory:
         return client.ClientV2.get_directory(self._directory, network)
 
     def _sign_in(self) -> client.ClientV2:
-        """The account; made when the authority does not know our key yet."""
+        """Sign in to the account of our key, and create it if it does not exist."""
         network = self._network()
         acme = client.ClientV2(self._read_directory(network), network)
         asked = messages.NewRegistration.from_data(email=self._email, terms_of_service_agreed=True)
         try:
             acme.new_account(asked)
         except errors.ConflictError as error:
-            # It is ours already.
+            # The account exists.
             network.account = messages.RegistrationResource(uri=error.location, body=messages.Registration())
         return acme
 
     def _answers(self, order: messages.OrderResource) -> dict[str, str]:
-        """What the authority will want to read on port 80, by token."""
+        """The answers that the authority reads on port 80, by token."""
         answers = {}
         for authorization in order.authorizations:
             if authorization.body.status == messages.STATUS_PENDING:
@@ -114,7 +114,7 @@ def _http_challenge(authorization: messages.AuthorizationResource) -> messages.C
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Turn whatever can go wrong with an authority into words."""
+    """Convert every error of an authority to `AuthorityError`."""
     try:
         yield
     except errors.ValidationError as error:

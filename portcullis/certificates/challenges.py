@@ -1,4 +1,4 @@
-"""Answers an authority's HTTP-01 questions (RFC 8555 section 8.3), which Envoy passes on from port 80."""
+"""A server for an authority's HTTP-01 challenges (RFC 8555 section 8.3), which Envoy forwards from port 80."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWNER_ONLY = 0o177
 
 
 class Challenges:
-    """The answers that are expected at the moment, by path. A path that nobody is waiting for is not found."""
+    """The answers to the present challenges, by path. Other paths have no answer."""
 
     def __init__(self) -> None:
         self._answers: dict[str, bytes] = {}
@@ -35,13 +35,13 @@ class Challenges:
             self._answers = {}
 
     def find(self, path: str) -> bytes | None:
-        """What to answer at `path`."""
+        """The answer at `path`, or `None`."""
         return self._answers.get(path)
 
 
 @contextlib.contextmanager
 def serving(challenges: Challenges, address: Address) -> Iterator[None]:
-    """Answer at `address` inside the block. Raises `OSError` when that cannot be listened on."""
+    """Serve at `address` inside the block. Raises `OSError` when it cannot listen there."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _SECONDS
@@ -49,7 +49,7 @@ def serving(challenges: Challenges, address: Address) -> Iterator[None]:
         def do_GET(self) -> None:
             answer = challenges.find(self.path)
             self.send_response(200 if answer is not None else 404)
-            body = answer if answer is not None else b"nobody is asking\n"
+            body = answer if answer is not None else b"no such challenge\n"
             self.send_header("Content-Type", "application/octet-stream")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -59,7 +59,7 @@ def serving(challenges: Challenges, address: Address) -> Iterator[None]:
             return "-"  # a Unix socket has none
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing: Envoy's log has it."""
+            """Log nothing: Envoy's access log has the request."""
 
     server = _server(address, Handler)
     thread = threading.Thread(target=server.serve_forever, name="challenges", daemon=True)

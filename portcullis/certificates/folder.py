@@ -1,10 +1,11 @@
-"""What is kept between runs, all or nothing: the account's key, the certificate with its key, and Envoy's copy.
+"""The folder of certificates: the account's key, the certificate with its key, and Envoy's copy.
 
 account.pem     the key of the account at the authority
-certificate.pem the private key and the certificate chain in use, in one file so that they always fit
-secret.json     the same as Envoy reads it; made again from the others whenever it differs
+certificate.pem the private key and the certificate chain in use, in one file so that they always match
+secret.json     the same in Envoy's format; written again from the others whenever it differs
 
-A file is written beside its place, flushed to disk and moved. When the disk is full, the old one stays.
+Each file is replaced atomically: written to a temporary file, flushed to disk and moved. When the disk is full,
+the old one stays.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _CERTIFICATE_BEGINS = "-----BEGIN CERTIFICATE-----"
 
 
 class FolderError(Exception):
-    """The folder cannot be used. The message says why."""
+    """The folder cannot be used. The message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Certificate:
 
     @classmethod
     def read(cls, text: str) -> Certificate:
-        """The certificate in `text`, a private key followed by a chain. Raises `ValueError` if it is none."""
+        """The certificate in `text`, a private key followed by a chain. Raises `ValueError` if it is not one."""
         key, begin, rest = text.partition(_CERTIFICATE_BEGINS)
         leaf = x509.load_pem_x509_certificate((begin + rest).encode())
         private = serialization.load_pem_private_key(key.encode(), None)
@@ -75,7 +76,9 @@ class CertificateFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep the folder for this process alone; made if need be. Raises `FolderError`."""
+        """Lock the folder for this process inside the block, and create it if it does not exist. Raises
+        `FolderError`.
+        """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -91,7 +94,7 @@ class CertificateFolder:
             os.close(lock)
 
     def certificate(self) -> Certificate | None:
-        """The one in use, if there is one. Raises `FolderError` when it is damaged."""
+        """The certificate in use, or `None`. Raises `FolderError` when it is damaged."""
         try:
             return Certificate.read(self._certificate.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -100,14 +103,14 @@ class CertificateFolder:
             raise FolderError(f"{self._certificate}: {error}") from None
 
     def install(self, certificate: Certificate) -> None:
-        """Put `certificate` in use: keep it, and let Envoy see it. Raises `OSError`; the old one then stays."""
+        """Store `certificate` and give it to Envoy. Raises `OSError`; the old one then stays."""
         self._write(self._certificate, certificate.key + certificate.chain)
         self._show(certificate)
 
     def show_something(self, names: Sequence[str]) -> None:
-        """Let Envoy see the certificate in use, or for lack of one a self-signed stopgap.
+        """Give Envoy the certificate in use, or a temporary self-signed one if there is none.
 
-        Envoy needs some certificate to start with, and must run for the authority to find us.
+        Envoy needs a certificate to start, and must run before the authority can reach the gateway.
         """
         certificate = self.certificate()
         if certificate is not None:
@@ -117,7 +120,7 @@ class CertificateFolder:
             self._write(self.secret, json.dumps(secret.of_texts(self_signed(key, names), key)))
 
     def account_key(self) -> str:
-        """The account's key as PEM; made when there is none. Raises `FolderError`."""
+        """The account's key as PEM; created if there is none. Raises `FolderError`."""
         try:
             return self._account.read_text(encoding="utf-8")
         except FileNotFoundError:

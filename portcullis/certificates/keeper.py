@@ -1,4 +1,4 @@
-"""Keeps a good certificate in place for as long as it runs: renews ahead of time, tries again after failures."""
+"""Keeps a valid certificate in use: renews it before it expires, and tries again after failures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from portcullis.certificates.folder import Certificate, CertificateFolder
 
 _SHORTEST_NAP = 0.02
-"""As a part of the new certificate's life."""
+"""As a fraction of the new certificate's lifetime."""
 
 _LONGEST_NAP = 6 * 3600.0
-"""Seconds; then the authority is asked again when it would like us to renew."""
+"""Seconds; then the keeper asks the authority again for its suggested renewal time."""
 
 
 class Keeper:
-    """Looks after the certificate for `names` in one folder."""
+    """Obtains and renews the certificate for `names` in one folder."""
 
     def __init__(
         self, folder: CertificateFolder, authority: Authority, challenges: Challenges, names: Sequence[str]
@@ -38,16 +38,16 @@ class Keeper:
         self._names = tuple(names)
         self._failures = 0
         self._log = structlog.get_logger("acme")
-        # So that gateways which started together do not renew together.
+        # Random, so that gateways which started together do not renew together.
         self._luck = secrets.randbelow(1000) / 1000
 
     def keep(self, stopping: threading.Event) -> None:
-        """Keep at it until `stopping` is set."""
+        """Run steps until `stopping` is set."""
         while not stopping.is_set():
             stopping.wait(self.step(time.time()))
 
     def step(self, now: float) -> float:
-        """Do what is due at `now`, and answer in how many seconds to come again."""
+        """Renew the certificate if it is due at `now`; return the seconds until the next step."""
         certificate = self._folder.certificate()
         due = self._due(certificate)
         if now < due:
@@ -61,16 +61,16 @@ class Keeper:
             self._failures += 1
             delay = retry_delay(self._failures, certificate.validity if certificate else None)
             ends = None if certificate is None else certificate.validity.ends
-            # The old certificate stays in use meanwhile; how long it is good says how urgent this is.
+            # The old certificate stays in use; its end shows how urgent the failure is.
             self._log.error("certificate.failed", error=str(error), next_try_in=round(delay), good_until=ends)
             return delay
         self._failures = 0
         self._log.info("certificate.issued", names=sorted(fresh.names), good_until=fresh.validity.ends)
-        # Never at once again, whatever the authority's clock or wishes are.
+        # Never at once, even if the authority's clock or its suggestion is wrong.
         return max(1.0, fresh.validity.seconds * _SHORTEST_NAP)
 
     def _due(self, certificate: Certificate | None) -> float:
-        """When to get a new certificate; at once where there is none that fits the settings."""
+        """The time of the next renewal; at once if no certificate matches the settings."""
         if certificate is None or not self._covers(certificate):
             return 0.0
         ours = renewal_time(certificate.validity, luck=self._luck)

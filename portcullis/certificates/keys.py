@@ -1,4 +1,6 @@
-"""Keys, requests for certificates, and the self-signed stopgap. Everything goes in and out as PEM text."""
+"""Keys, requests for certificates, and the temporary self-signed certificate. All arguments and results are
+PEM.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _STOPGAP_DAYS = 7
 
 
 def new_private_key() -> str:
-    """A P-256 key, which every authority and every client takes."""
+    """A P-256 key, which every authority and every client accepts."""
     return (
         ec.generate_private_key(ec.SECP256R1())
         .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -32,7 +34,7 @@ def signing_request(key: str, names: Sequence[str]) -> bytes:
 
 
 def self_signed(key: str, names: Sequence[str]) -> str:
-    """A certificate that nobody trusts, to listen with until there is a real one."""
+    """A self-signed certificate, with which Envoy listens until there is one of the authority."""
     private, now = _private(key), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "no certificate yet")])
     certificate = (

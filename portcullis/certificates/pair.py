@@ -1,8 +1,8 @@
-"""A certificate chain and its key in two files of the operator's: read, checked to fit, and followed when renewed.
+"""A certificate chain and its key in two files of the operator: read, checked to match, and followed when renewed.
 
-There are many ways to renew: a link is removed and made anew (certbot), files are moved into their place, written
-over, or a whole folder is swapped (Kubernetes). So the files are read again and again, and what they say counts;
-how they came there does not. Envoy is given a copy of both in one file, which is replaced when a new pair fits.
+There are many ways to renew: a link is removed and made again (certbot), files are moved into their place or
+written over, or a whole folder is swapped (Kubernetes). So the follower reads the files again and again, and
+compares their contents. Envoy gets a copy of both in one file, which is replaced when a new pair matches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
 class PairError(Exception):
-    """The files cannot be used. The message names the file and says why, without anything of the key."""
+    """The files cannot be used. The message has the file and the reason, and no part of the key."""
 
 
 class MissingFileError(PairError):
@@ -70,18 +70,18 @@ class Pair:
             if private.key_size < _SMALLEST_RSA:
                 raise PairError(f"{key} is an RSA key of {private.key_size} bits; Envoy needs {_SMALLEST_RSA}")
         elif not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name not in _CURVES:
-            raise PairError(f"{key} is of a kind that Envoy does not take; use RSA or ECDSA with P-256")
+            raise PairError(f"{key} is of a kind that Envoy does not accept; use RSA or ECDSA with P-256")
         if private.public_key() != certificates[0].public_key():
             raise PairError(f"{key} does not belong to the first certificate in {cert}")
         return cls(chain, private_text, certificates[0].not_valid_after_utc.timestamp())
 
     def document(self) -> str:
-        """The file that Envoy reads."""
+        """The contents of the file that Envoy reads."""
         return json.dumps(secret.of_texts(self.chain, self.key))
 
 
 class Follower:
-    """Keeps Envoy's file the same as the operator's two files, as long as they fit each other."""
+    """Copies the operator's two files to Envoy's file, whenever they change and match each other."""
 
     def __init__(self, cert: Path, key: Path, target: Path) -> None:
         self._cert, self._key, self._target = cert, key, target
@@ -89,9 +89,9 @@ class Follower:
         self._times = 0
 
     def look(self) -> list[str]:
-        """Read the two files, and replace Envoy's when they say something else and fit each other.
+        """Read the two files, and replace Envoy's if they differ from it and match each other.
 
-        Returns sentences to say. Raises `OSError` if Envoy's file cannot be written.
+        Returns messages for the operator. Raises `OSError` if Envoy's file cannot be written.
         """
         try:
             pair = Pair.read(self._cert, self._key)
@@ -103,11 +103,11 @@ class Follower:
             return []
         _replace(self._target, document)
         ends = datetime.fromtimestamp(pair.ends, UTC).isoformat()
-        past = "; it has ended ALREADY" if pair.ends <= time.time() else ""
-        return [f"{self._cert}: a new certificate is in use, good until {ends}{past}"]
+        past = "; it has EXPIRED" if pair.ends <= time.time() else ""
+        return [f"{self._cert}: a new certificate is in use, valid until {ends}{past}"]
 
     def _faulty(self, fault: str) -> list[str]:
-        """Say a fault once, when it has lasted: half of a renewal looks the same, and is over in a moment."""
+        """Report a fault once, after some looks: in the middle of a renewal the files are faulty for a moment."""
         self._times = self._times + 1 if fault == self._fault else 1
         self._fault = fault
         return [f"{fault}; the certificate before stays in use"] if self._times == _LASTING else []
@@ -127,7 +127,7 @@ def _text(path: Path) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file for its owner only and move it into its place, which is what Envoy watches for."""
+    """Write a file for its owner only, and move it into its place: Envoy watches for the move."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -149,12 +149,12 @@ def check_authorities(path: Path) -> None:
 
 
 def faults_of_files(settings: TlsSettings) -> list[str]:
-    """What keeps Envoy on this machine from using the files that the settings name, one sentence each."""
+    """The faults of the files that the settings name, for Envoy on this machine, one sentence each."""
     return [f"{name}: {error}" for name, error in _errors_of_files(settings)]
 
 
 def faults_of_files_here(settings: TlsSettings) -> list[str]:
-    """As `faults_of_files`, but a file that is not on this machine may be on the one where Envoy is."""
+    """As `faults_of_files`, but a missing file is no fault: it may be on Envoy's machine."""
     errors = _errors_of_files(settings)
     return [f"{name}: {error}" for name, error in errors if not isinstance(error, MissingFileError)]
 

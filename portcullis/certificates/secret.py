@@ -1,4 +1,4 @@
-"""The file from which Envoy takes its certificate (SDS): written by us, watched by Envoy."""
+"""The contents of the file from which Envoy reads its certificate (SDS), and which it watches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 def of_files(cert: Path, key: Path) -> dict[str, object]:
-    """For a certificate that somebody else renews in place.
+    """The contents for a certificate that another program renews in place.
 
-    Envoy reads both files again whenever something is moved into the certificate's folder, and takes them only
-    if they fit each other.
+    Envoy reads both files again whenever a file is moved into the certificate's folder, and uses them only
+    if they match each other.
     """
     return _document(
         {
@@ -29,7 +29,7 @@ def of_files(cert: Path, key: Path) -> dict[str, object]:
 
 
 def of_texts(chain: str, key: str) -> dict[str, object]:
-    """For this chain and key, both PEM: in one file, so never half of a pair."""
+    """The contents with this chain and key, both PEM: in one file, so Envoy never reads half of a pair."""
     return _document({"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}})
 
 

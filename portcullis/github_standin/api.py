@@ -1,4 +1,4 @@
-"""The REST calls that tell who somebody is: the user, their addresses, organisations and teams."""
+"""The REST calls about a person: the user, their addresses, organisations and teams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE, _LARGEST_PAGE = 30, 100
 
 
 class _RefusalError(Exception):
-    """An answer other than 200, with the message that GitHub's clients look for."""
+    """A refusal: its status, and the message that GitHub's clients expect."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class _RefusalError(Exception):
 
 
 def blueprint(name: str, memory: Memory, changes: Changes) -> Blueprint:
-    """The API; mounted at the root of the stand-in and, as Enterprise Server has it, below `/api/v3`."""
+    """The API; mounted at the root of the stand-in and, as on Enterprise Server, below `/api/v3`."""
     routes = Blueprint(name, __name__)
 
     @routes.before_request
@@ -128,9 +128,9 @@ def _has(*scopes: str) -> bool:
 
 
 def _accept(*scopes: str, told: bool = True) -> None:
-    """Name the scopes that open this call, any one of which will do; refuse a token with none of them.
+    """Set the accepted scopes of this call; refuse a token that has none of them.
 
-    `told` says whether the refusal names them, or says 404 as GitHub does for the addresses.
+    `told` decides whether the refusal names them, or is 404 as GitHub's is for the addresses.
     """
     g.accepted = scopes
     if scopes and not _has(*scopes):
@@ -143,7 +143,7 @@ def _active(person: Person) -> list[Membership]:
 
 
 def _visible(organization: str) -> Membership:
-    """The caller's membership, without which an organisation's teams do not exist for them."""
+    """The caller's membership. Without one, the organisation's teams are 404 for the caller."""
     found = _token().person.membership(organization)
     if found is None or found.state != "active":
         raise _RefusalError(404, "Not Found")

@@ -1,4 +1,4 @@
-"""Wires the stand-in together and puts the security headers on every answer."""
+"""Assembles the stand-in, and sets the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from portcullis.github_standin.settings import StandinSettings
 
-# No `form-action`: Chrome applies it to the redirect that follows the form too, and would stop the sign-in.
+# No `form-action`: Chrome also applies it to the redirect after the form, and would stop the sign-in.
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 _LARGEST_BODY = 64 * 1024
 
@@ -26,7 +26,7 @@ _LARGEST_BODY = 64 * 1024
 def create_app(settings: StandinSettings, memory: Memory | None = None, changes: Path | None = None) -> Quart:
     """The stand-in as an ASGI application, everything below `/_github`.
 
-    `memory` is given by tests that need to move its clock; `changes` is the file of `people.Changes`.
+    Tests pass `memory` to set its clock; `changes` is the file of `people.Changes`.
     """
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY

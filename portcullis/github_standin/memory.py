@@ -1,4 +1,4 @@
-"""Codes and tokens given out, in memory only: a restart forgets every sign-in at the stand-in."""
+"""The stand-in's codes and tokens, in memory only: a restart loses all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from portcullis.github_standin.people import Person
 
 CODE_SECONDS = 600
-"""How long a code can be redeemed, as at GitHub."""
+"""The lifetime of a code, as at GitHub."""
 
 _MOST_KEPT = 10_000
 _Record = TypeVar("_Record")
@@ -22,7 +22,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a code stands for. `expires` is on the clock given to `Memory`."""
+    """The sign-in behind a code. `expires` is on the clock of `Memory`."""
 
     person: Person
     redirect_uri: str
@@ -33,14 +33,14 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What an access token stands for."""
+    """The person and the scopes of an access token."""
 
     person: Person
     scopes: tuple[str, ...]
 
 
 class Memory:
-    """Keeps codes and tokens by hash; the oldest go first when there are too many."""
+    """Keeps codes and tokens by hash; it deletes the oldest when there are too many."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -50,25 +50,25 @@ class Memory:
     def new_code(
         self, person: Person, redirect_uri: str, scopes: tuple[str, ...], code_challenge: str | None
     ) -> str:
-        """Make a code for somebody who has just signed in."""
+        """Make a code for a person who has just signed in."""
         code = new_secret()
         expires = self._clock() + CODE_SECONDS
         _keep(self._codes, hash_secret(code), Code(person, redirect_uri, scopes, code_challenge, expires))
         return code
 
     def take_code(self, code: str) -> Code | None:
-        """What `code` stands for, once: `None` when it is unknown, used or too old."""
+        """The record of `code`, once: `None` if the code is unknown, used or too old."""
         found = self._codes.pop(hash_secret(code), None)
         return found if found is not None and self._clock() < found.expires else None
 
     def new_token(self, person: Person, scopes: tuple[str, ...]) -> str:
-        """Make an access token, with the prefix GitHub gives to those of OAuth apps."""
+        """Make an access token, with GitHub's prefix for tokens of OAuth apps."""
         token = f"gho_{new_secret()}"
         _keep(self._tokens, hash_secret(token), Token(person, scopes))
         return token
 
     def token(self, token: str) -> Token | None:
-        """What an access token stands for, or `None`."""
+        """The record of an access token, or `None`."""
         return self._tokens.get(hash_secret(token))
 
 

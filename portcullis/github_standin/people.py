@@ -1,4 +1,4 @@
-"""Who can sign in: a few ready people with organisations and teams, and anybody else by a well-formed login."""
+"""The people who can sign in: a few with organisations and teams, and any other well-formed login."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team somebody is in: `role` as GitHub names it."""
+    """A team of a person: `role` as GitHub names it."""
 
     slug: str
     role: Literal["member", "maintainer"] = "member"
 
     @property
     def name(self) -> str:
-        """How people write it."""
+        """The name that people write."""
         return self.slug.replace("-", " ").capitalize()
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Somebody's place in an organisation. An invitation not yet accepted is `pending`, and counts for nothing."""
+    """A person's membership of an organisation. An invitation not yet accepted is `pending`, and does not
+    count.
+    """
 
     organization: str
     role: Literal["member", "admin"] = "member"
@@ -40,7 +42,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who can sign in. `public_email` says whether their profile shows the address."""
+    """A person who can sign in. `public_email` is whether their profile shows the address."""
 
     login: str
     name: str | None = None
@@ -49,15 +51,15 @@ class Person:
     public_email: bool = False
     memberships: tuple[Membership, ...] = ()
     account: str | None = None
-    """The login that the account was made with, if it was renamed since."""
+    """The first login of the account, if it was renamed since."""
 
     @property
     def id(self) -> int:
-        """The number that stays when a login changes hands; here it follows from the first login."""
+        """The account's number, which a rename does not change; here it is computed from the first login."""
         return stable_id(f"user:{(self.account or self.login).lower()}")
 
     def membership(self, organization: str) -> Membership | None:
-        """Their membership of one organisation; GitHub compares names without regard to case."""
+        """The membership of one organisation; names ignore case, as at GitHub."""
         wanted = organization.lower()
         return next((m for m in self.memberships if m.organization == wanted), None)
 
@@ -79,21 +81,21 @@ READY = (
     Person("ines", "Ines Prado", "ines@example.com", memberships=(Membership("acme", state="pending"),)),
     Person("tove", None, "tove@example.com", email_verified=False),
 )
-"""An administrator, a member, somebody invited who has not accepted, and somebody on their own."""
+"""An administrator, a member, a person with an open invitation, and a person without an organisation."""
 
 
 class Changes:
-    """What changed at the stand-in since people signed in: a JSON file, read each time, and none at first.
+    """Changes of people since they signed in: a JSON file, which may be absent and is read at each call.
 
-    `{"marek": {"acme": ["platform"]}}` says of which organisations somebody is an active member now, and of
-    which of their teams; `{"marek": null}` says that they took the access away that they had given.
+    `{"marek": {"acme": ["platform"]}}` has the organisations whose active member the person is now, with their
+    teams; `{"marek": null}` means that the person revoked the app's access.
     """
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
     def of(self, person: Person) -> Person | None:
-        """`person` as they are now; `None` when their tokens are no longer good. Raises `ValueError`."""
+        """The present state of `person`; `None` if their tokens are revoked. Raises `ValueError`."""
         if self._file is None or not self._file.exists():
             return person
         changes = json.loads(self._file.read_text(encoding="utf-8"))
@@ -114,7 +116,7 @@ def stable_id(name: str) -> int:
 
 
 def find(login: str) -> Person | None:
-    """The person behind `login`: a ready one, or a new one without organisations; `None` if ill-formed.
+    """The person with `login`: one of `READY`, or a new one without organisations; `None` if ill-formed.
 
     A login is 1 to 39 letters, digits and single inner hyphens, as at GitHub, and ignores case.
     """

@@ -1,4 +1,4 @@
-"""What the stand-in must be told, and the refusal to run for anything but this machine."""
+"""The stand-in's settings, and its refusal to run for an issuer on another machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "/_github"
-"""The path below which everything is served: the issuer's host is shared with the authorization server."""
+"""The path of all pages and calls: the stand-in shares the issuer's host with the authorization server."""
 
 
 @dataclass(frozen=True, slots=True)
 class StandinSettings:
-    """The issuer whose sign-ins are served, and the one GitHub app that exists here."""
+    """The issuer of the gateway, and the only GitHub app of the stand-in."""
 
     issuer: str
     client_id: str
@@ -28,8 +28,8 @@ class StandinSettings:
 def read_settings(environ: Mapping[str, str]) -> StandinSettings:
     """Read `ISSUER`, `GITHUB_CLIENT_ID` and `GITHUB_CLIENT_SECRET` (or `GITHUB_CLIENT_SECRET_FILE`).
 
-    Raises `SettingsError` when one is missing, or when the issuer is not a loopback address: a public gateway
-    that let everybody be anybody would be worse than none.
+    Raises `SettingsError` when one is missing, or when the issuer is not a loopback address: at a public gateway
+    every caller could sign in as any user.
     """
     faults: list[str] = []
     issuer = environ.get("ISSUER", "")
@@ -37,7 +37,7 @@ def read_settings(environ: Mapping[str, str]) -> StandinSettings:
         faults.append("ISSUER is not set")
     elif not is_loopback(issuer):
         faults.append(
-            f"the GitHub stand-in serves only a loopback issuer, not {issuer}: anybody can be anybody here"
+            f"the GitHub stand-in serves only a loopback issuer, not {issuer}: a caller can sign in as any user"
         )
     else:
         try:

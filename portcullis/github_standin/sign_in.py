@@ -1,4 +1,4 @@
-"""The sign-in page and the token endpoint, with GitHub's paths, parameters and shapes of errors."""
+"""The sign-in page and the token endpoint, with GitHub's paths, parameters and error formats."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ERRORS = {
     "incorrect_client_credentials": "The client_id or the client_secret is wrong.",
     "redirect_uri_mismatch": "The redirect_uri is not the one the sign-in began with.",
     "bad_verification_code": "The code is wrong, was used before, or is too old.",
-    "unsupported_grant_type": "Only grant_type authorization_code is known here.",
+    "unsupported_grant_type": "Only grant_type authorization_code is supported.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRequest:
-    """The parameters of `/login/oauth/authorize` that passed."""
+    """The valid parameters of a request to `/login/oauth/authorize`."""
 
     redirect_uri: str
     state: str | None
@@ -61,7 +61,7 @@ def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
 
     @routes.post("/authorize")
     async def choose() -> BaseResponse | tuple[str, int]:
-        # A page elsewhere could post this form for its visitor; browsers say where a post comes from.
+        # A page of another site could post this form for its visitor; browsers send the origin of a post.
         if request.headers.get("Origin", ours) != ours:
             return await _problem("This form was sent from another site.", 403)
         form = await request.form
@@ -87,17 +87,17 @@ def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
 
 
 def _read_request(values: Mapping[str, str], settings: StandinSettings) -> SignInRequest | str:
-    """Check the parameters of a sign-in; the text says to the person in front of the page what is wrong."""
+    """Check the parameters of a sign-in; return them, or the fault as a text for the person."""
     if values.get("client_id") != settings.client_id:
-        return "No app with this client_id is known here."
+        return "There is no app with this client_id."
     redirect_uri = values.get("redirect_uri", "")
     if not _may_redirect(redirect_uri, settings.issuer):
-        return "The redirect_uri is missing, or does not lead back to this machine."
+        return "The redirect_uri is missing, or is not on this machine."
     challenge = values.get("code_challenge") or None
     if challenge is not None and (
         values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge)
     ):
-        return "Only code_challenge_method S256 is known here, with a challenge of 43 characters."
+        return "Only code_challenge_method S256 is supported, with a challenge of 43 characters."
     scopes = tuple(dict.fromkeys(s for s in re.split(r"[ ,]+", values.get("scope", "")) if _SCOPE.fullmatch(s)))
     return SignInRequest(redirect_uri, values.get("state"), scopes, challenge)
 
@@ -131,7 +131,7 @@ async def _problem(text: str, status: int = 400) -> tuple[str, int]:
 
 
 def _back(asked: SignInRequest, **values: str) -> BaseResponse:
-    """Send the browser back to the app with `values` and its own `state`, keeping any query it had."""
+    """Redirect the browser to the app with `values` and the app's `state`; a query of the URI stays."""
     if asked.state is not None:
         values["state"] = asked.state
     separator = "&" if urlsplit(asked.redirect_uri).query else "?"
@@ -139,7 +139,7 @@ def _back(asked: SignInRequest, **values: str) -> BaseResponse:
 
 
 async def _body() -> dict[str, str] | str:
-    """The parameters of a token request, from a form or JSON; the client may also come by HTTP Basic."""
+    """The parameters of a token request, from a form or JSON; client credentials may also use HTTP Basic."""
     values: dict[str, str] = {}
     data: bytes = await request.body
     raw = data.decode("utf-8", "replace")
@@ -167,7 +167,7 @@ async def _body() -> dict[str, str] | str:
 
 
 def _redeem(values: Mapping[str, str], settings: StandinSettings, memory: Memory) -> dict[str, str] | str:
-    """Turn a code into an access token: the answer's members, or the name of GitHub's error."""
+    """Exchange a code for an access token: return the answer's members, or the name of GitHub's error."""
     same_id = hmac.compare_digest(values.get("client_id", "").encode(), settings.client_id.encode())
     same_secret = hmac.compare_digest(values.get("client_secret", "").encode(), settings.client_secret.encode())
     if not (same_id and same_secret):
@@ -186,7 +186,7 @@ def _redeem(values: Mapping[str, str], settings: StandinSettings, memory: Memory
 
 
 def _answer(result: dict[str, str] | str) -> Response:
-    """GitHub answers 200 for errors too, as a form unless JSON was asked for."""
+    """The answer: 200 for errors too, as GitHub's, and a form unless the client accepts JSON."""
     if isinstance(result, str):
         result = {"error": result, "error_description": _ERRORS[result], "error_uri": _DOCS}
     if "json" in request.headers.get("Accept", ""):

@@ -212,7 +212,7 @@ def pem(key: Any, password: bytes | None = None) -> bytes:
         (pem(ec.generate_private_key(ec.SECP256R1())), "does not belong to the first certificate"),
         (pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), "is encrypted"),
         (pem(rsa.generate_private_key(65537, 1024)), "RSA key of 1024 bits"),  # noqa: S505 - refused
-        (pem(ed25519.Ed25519PrivateKey.generate()), "of a kind that Envoy does not take"),
+        (pem(ed25519.Ed25519PrivateKey.generate()), "of a kind that Envoy does not accept"),
         (b"-----BEGIN PRIVATE KEY-----\n", "no private key in PEM form"),
         (b"\xff\xfe", "is not PEM text"),
         (None, "No such file or directory"),
@@ -258,7 +258,7 @@ def test_the_follower_says_a_lasting_fault_once_and_writes_only_what_is_new(
     shutil.copy(first.key, key)
     follower = Follower(cert, key, target)
     (sentence,) = follower.look()
-    assert "a new certificate is in use, good until" in sentence
+    assert "a new certificate is in use, valid until" in sentence
     written = target.stat().st_ino
     assert follower.look() == []
     shutil.copy(other.cert, cert)
