@@ -21,6 +21,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from oauth_core.process import private_files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,7 +38,6 @@ _LAST_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 """How often a file is looked for under its name."""
 
-_MODE = 0o600
 _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
 
@@ -116,7 +117,7 @@ class LogStream:
             self._open(path)
 
     def _open(self, path: Path) -> None:
-        fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+        fresh = private_files.appending(path)
         try:
             for taken in (_STANDARD_OUTPUT, _STANDARD_ERROR):
                 os.dup2(fresh, taken)

@@ -8,7 +8,6 @@ services and roles are taken over; the rest of the settings waits for a restart.
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
@@ -16,6 +15,7 @@ import structlog
 
 from oauth_core.audit import EventKind
 from oauth_core.errors import SettingsError
+from oauth_core.process.file_follower import FileFollower
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ LOOK_EVERY = 0.5
 """Seconds. A change counts once the file has stayed the same from one look to the next."""
 
 Settings = TypeVar("Settings", bound=GatewaySettings)
-Fingerprint = tuple[int, int, int] | None
 
 
 class SettingsWatcher(Generic[Settings]):
@@ -55,15 +54,12 @@ class SettingsWatcher(Generic[Settings]):
             never: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
             await never
         # What was read when the program started may be older than this: the first look reads in any case.
-        read: Fingerprint | str = "never"
-        last = _fingerprint(self._path)
+        file = FileFollower(self._path)
         while True:
             asked = await self._wait()
-            now = _fingerprint(self._path)
-            if asked or (now == last and now != read):
-                read = now
+            if file.has_settled_change() or asked:
+                file.note_reading()
                 self._read(apply)
-            last = now
 
     async def _wait(self) -> bool:
         """Whether somebody asked, within the time until the next look."""
@@ -96,11 +92,3 @@ def _check_change(used: GatewaySettings, fresh: GatewaySettings) -> None:
         raise SettingsError(["issuer has changed: restart every program"])
     if used.roles and not fresh.roles:
         raise SettingsError(["the last role is gone, which would open everything: restart to mean it"])
-
-
-def _fingerprint(path: Path) -> Fingerprint:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - as short, and follows the links that Kubernetes swaps
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

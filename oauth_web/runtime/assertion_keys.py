@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from oauth_core.errors import SettingsError
+from oauth_core.process.file_follower import FileFollower
 from oauth_core.tokens.service_assertions import published
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ class AssertionKeys:
 
     def __init__(self, path: Path) -> None:
         """Raises `SettingsError` when the file cannot be used."""
-        self._path = path
-        self._read_as: tuple[int, int, int] | None = None
+        self._file = FileFollower(path)
         try:
             self._jwks = self._read()
         except (OSError, ValueError) as error:
@@ -36,7 +36,7 @@ class AssertionKeys:
     @property
     def jwks(self) -> str:
         """The JWK set (RFC 7517 section 5); the last good one while the file cannot be used."""
-        if self._fingerprint() == self._read_as:
+        if not self._file.has_changed():
             return self._jwks
         try:
             self._jwks = self._read()
@@ -45,13 +45,5 @@ class AssertionKeys:
         return self._jwks
 
     def _read(self) -> str:
-        self._read_as = self._fingerprint()
-        return published(self._path.read_bytes())
-
-    def _fingerprint(self) -> tuple[int, int, int] | None:
-        """What changes when the file does; `None` for one that is not there."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        self._file.note_reading()
+        return published(self._file.path.read_bytes())

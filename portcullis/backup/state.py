@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from oauth_core.process import private_files
 from oauth_core.store.maintenance.schema import SchemaStore
 from oauth_core.store.maintenance.snapshot import Entry, Snapshot, family
 from portcullis.backup.file import BackupWriter, Header
@@ -34,17 +34,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    unfinished = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with private_files.replacing(path) as file:
+        yield file
 
 
 @contextmanager

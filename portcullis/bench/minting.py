@@ -14,6 +14,7 @@ from redis import Redis
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.jose.signing_keys import SigningKey
 from oauth_core.model import AccessClaims
+from oauth_core.process import private_files
 from oauth_core.store import keyspace
 from oauth_core.tokens import access_tokens
 from portcullis.bench import pool
@@ -48,11 +49,10 @@ class Mint:
 
 def fill(mint: Mint, count: int, path: Path, tell: Callable[[int], None]) -> None:
     """Bring `count` tokens to life and write them to a pool. `tell` hears how many there are so far."""
-    path.touch(mode=0o600)
     batches = [(mint, first, min(_BATCH, count - first)) for first in range(0, count, _BATCH)]
     workers = min(len(batches), os.cpu_count() or 1)
     made = 0
-    with path.open("wb") as file:
+    with open(path, "wb", opener=private_files.descriptor) as file:
         if workers == 1:
             for batch in batches:
                 file.write(_make(batch))

@@ -9,6 +9,8 @@ import mmap
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
+from oauth_core.process import private_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -32,8 +34,7 @@ def line(entry: Entry) -> bytes:
 
 def write(path: Path, entries: Iterable[Entry]) -> None:
     """Write a pool that nobody else on this machine can read."""
-    path.touch(mode=0o600)
-    with path.open("wb") as file:
+    with open(path, "wb", opener=private_files.descriptor) as file:
         file.writelines(line(entry) for entry in entries)
 
 

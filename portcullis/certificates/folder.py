@@ -11,23 +11,21 @@ the old one stays.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from oauth_core.process import file_lock, private_files
 from portcullis.certificates import secret
 from portcullis.certificates.keys import new_private_key, self_signed
 from portcullis.certificates.schedule import Validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _CERTIFICATE_BEGINS = "-----BEGIN CERTIFICATE-----"
 
@@ -79,19 +77,15 @@ class CertificateFolder:
         """Lock the folder for this process inside the block, and create it if it does not exist. Raises
         `FolderError`.
         """
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise FolderError(f"{self.root}: {error.strerror or error}") from None
-        try:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                stack.enter_context(file_lock.held(self.root / "lock"))
+            except file_lock.HeldError:
                 raise FolderError(f"another process keeps the certificates in {self.root}") from None
+            except OSError as error:
+                raise FolderError(f"{self.root}: {error.strerror or error}") from None
             yield
-        finally:
-            os.close(lock)
 
     def certificate(self) -> Certificate | None:
         """The certificate in use, or `None`. Raises `FolderError` when it is damaged."""
@@ -104,7 +98,7 @@ class CertificateFolder:
 
     def install(self, certificate: Certificate) -> None:
         """Store `certificate` and give it to Envoy. Raises `OSError`; the old one then stays."""
-        self._write(self._certificate, certificate.key + certificate.chain)
+        private_files.write(self._certificate, certificate.key + certificate.chain)
         self._show(certificate)
 
     def show_something(self, names: Sequence[str]) -> None:
@@ -117,7 +111,7 @@ class CertificateFolder:
             self._show(certificate)
         elif not self.secret.exists():
             key = new_private_key()
-            self._write(self.secret, json.dumps(secret.of_texts(self_signed(key, names), key)))
+            private_files.write(self.secret, json.dumps(secret.of_texts(self_signed(key, names), key)))
 
     def account_key(self) -> str:
         """The account's key as PEM; created if there is none. Raises `FolderError`."""
@@ -128,7 +122,7 @@ class CertificateFolder:
         except OSError as error:
             raise FolderError(f"{self._account}: {error.strerror or error}") from None
         try:
-            self._write(self._account, key)
+            private_files.write(self._account, key)
         except OSError as error:
             raise FolderError(f"{self._account}: {error.strerror or error}") from None
         return key
@@ -138,16 +132,4 @@ class CertificateFolder:
         with contextlib.suppress(FileNotFoundError):
             if self.secret.read_text(encoding="utf-8") == text:
                 return
-        self._write(self.secret, text)
-
-    def _write(self, path: Path, text: str) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.root, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        private_files.write(self.secret, text)

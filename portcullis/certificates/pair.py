@@ -8,21 +8,21 @@ compares their contents. Envoy gets a copy of both in one file, which is replace
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from oauth_core.process import private_files
 from portcullis.certificates import secret
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from oauth_core.settings import TlsSettings
 
 _SMALLEST_RSA = 2048
@@ -101,7 +101,7 @@ class Follower:
         document = pair.document()
         if self._target.exists() and self._target.read_text(encoding="utf-8") == document:
             return []
-        _replace(self._target, document)
+        private_files.write(self._target, document)
         ends = datetime.fromtimestamp(pair.ends, UTC).isoformat()
         past = "; it has EXPIRED" if pair.ends <= time.time() else ""
         return [f"{self._cert}: a new certificate is in use, valid until {ends}{past}"]
@@ -124,20 +124,6 @@ def _text(path: Path) -> str:
     if len(text) > _LONGEST:
         raise PairError(f"{path} is too long for a certificate or a key")
     return text
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file for its owner only, and move it into its place: Envoy watches for the move."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def check_authorities(path: Path) -> None:

@@ -17,6 +17,7 @@ import click
 from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import SigningKey
+from oauth_core.process import private_files
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import Follower, faults_of_files
@@ -154,17 +155,17 @@ def _prepare(choices: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
     envoy_settings = _check_settings(choices, ground)
     if ground.assertion_key_file is not None:
         key = SigningKey.from_pem(ground.assertion_key_file.read_bytes(), None, 0)
-        state.write_private(ground.assertion_public_file, key.public_pem().decode("ascii"))
+        private_files.write(ground.assertion_public_file, key.public_pem().decode("ascii"))
     if ground.redis is not None:
-        state.write_private(ground.redis_file, redis_config.render(ground.redis))
+        private_files.write(ground.redis_file, redis_config.render(ground.redis))
     # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
-    state.write_private(
+    private_files.write(
         operator_environment.path(state.root),
         operator_environment.render(choices, ground, plan.web_environment(choices, ground)),
     )
-    state.write_private(ground.envoy_file, json.dumps(render(envoy_settings)))
+    private_files.write(ground.envoy_file, json.dumps(render(envoy_settings)))
     if follower := _follower(choices, ground):
         follower.look()
     if envoy_settings.uses_acme:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oauth_core.process import private_files
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.adoption import adopt
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore, NotAdoptedError
@@ -32,8 +33,7 @@ def path(state_dir: Path) -> Path:
 def write(state_dir: Path) -> None:
     """Note it, if `state_dir` is a state folder. Raises `OSError`."""
     if path(state_dir).parent.is_dir():
-        path(state_dir).touch(mode=0o600)  # as everything in this folder
-        path(state_dir).write_text(_TEXT, encoding="utf-8")
+        private_files.write(path(state_dir), _TEXT)
 
 
 async def adopt_once(state_dir: Path, settings: WebSettings) -> Counter[str] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from oauth_core.process import private_files
 from portcullis.supervisor.launch import wrap
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Child:
     async def _spawn(self) -> None:
         for socket in self.spec.sockets:
             socket.unlink(missing_ok=True)
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = private_files.appending(self._log)
         try:
             self._log_start = os.fstat(log).st_size
             self._process = await asyncio.create_subprocess_exec(

@@ -15,6 +15,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from oauth_core.process import private_files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -42,7 +44,7 @@ class Console:
     def say(self, text: str, *, err: bool = False) -> None:
         """Print `text` and a newline, soon. Never blocks and never raises."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with suppress(OSError), open(self._record, "a", encoding="utf-8", opener=_private) as file:
+        with suppress(OSError), open(self._record, "a", encoding="utf-8", opener=private_files.descriptor) as file:
             file.write("".join(f"{now} {line}\n" for line in text.splitlines()))
         with self._changed:
             self._waiting.append((_ERR if err else _OUT, f"{text}\n"))
@@ -75,7 +77,3 @@ def _write(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:  # another program made the shared terminal or pipe non-blocking
             select.select((), (descriptor,), ())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -14,6 +14,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from oauth_core.process import private_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -62,7 +64,7 @@ class LogFiles:
             file.replace(fresh)
             return
         try:
-            with file.open("r+b") as written, open(fresh, "wb", opener=_private) as piece:
+            with file.open("r+b") as written, open(fresh, "wb", opener=private_files.descriptor) as piece:
                 shutil.copyfileobj(written, piece)
                 written.truncate(0)
         except OSError:
@@ -87,7 +89,3 @@ class LogFiles:
     @staticmethod
     def _piece_of(file: Path, number: int) -> Path:
         return file.with_name(f"{file.name}.{number}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)

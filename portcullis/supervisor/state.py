@@ -11,13 +11,12 @@ run/            sockets and the rendered Envoy configuration
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 import re
 import shutil
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from oauth_core.crypto.credentials import new_key, new_secret
 from oauth_core.crypto.digests import sha256_hex
 from oauth_core.errors import SettingsError
 from oauth_core.jose.signing_keys import generate_key
+from oauth_core.process import file_lock, private_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,26 +61,12 @@ class StateDir:
         """The file of the password called `name`."""
         return self._made_once(name, new_secret())
 
-    def write_private(self, path: Path, text: str) -> Path:
-        """Write `text` to a file for its owner only, all of it or nothing."""
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
-
     def _made_once(self, name: str, fresh: str) -> Path:
         path = self._secrets / name
         try:
             kept = path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            return self.write_private(path, fresh + "\n")
+            return private_files.write(path, fresh + "\n")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError([f"{path}: {getattr(error, 'strerror', None) or error}"]) from None
         if not kept:
@@ -99,48 +85,26 @@ def hold(root: Path, socket_names: Sequence[str]) -> Iterator[StateDir]:
     another process holds the folder, or it cannot be used.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as the user wrote them
-    try:
-        _private_folder(root, parents=True)
-        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SettingsError([f"state folder {root}: {error.strerror or error}"]) from None
-    try:
-        _lock(lock, root)
+    with ExitStack() as stack:
+        try:
+            _private_folder(root, parents=True)
+            stack.enter_context(file_lock.held(root / "lock"))
+        except file_lock.HeldError as error:
+            fault = f"another `portcullis up` (process {error.holder}) uses {root}"
+            raise SettingsError([f"{fault}; stop it, or choose another folder with --state-dir"]) from None
+        except OSError as error:
+            raise SettingsError([f"state folder {root}: {error.strerror or error}"]) from None
         run_dir = _run_dir(root, socket_names)
         _empty(run_dir)
         try:
             yield StateDir(root, run_dir)
         finally:
             shutil.rmtree(run_dir, ignore_errors=True)
-    finally:
-        os.close(lock)
 
 
 def is_held(root: Path) -> bool:
     """Whether a `portcullis up` uses this state folder now."""
-    try:
-        lock = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def _lock(lock: int, root: Path) -> None:
-    """The kernel drops the lock when this process ends in any way, so a crash never leaves one behind."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-        fault = f"another `portcullis up` (process {holder or 'unknown'}) uses {root}"
-        raise SettingsError([f"{fault}; stop it, or choose another folder with --state-dir"]) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return file_lock.is_held(root / "lock")
 
 
 def _run_dir(root: Path, socket_names: Sequence[str]) -> Path:

@@ -34,6 +34,15 @@ WAYS = (
         ("base64.urlsafe_b64encode", "base64.urlsafe_b64decode"),
         ("oauth_core.crypto.base64url",),
     ),
+    OneWay(
+        "write a private file",
+        ("tempfile.mkstemp", "tempfile.NamedTemporaryFile", "os.replace", "os.rename", "os.fsync"),
+        ("oauth_core.process.private_files",),
+    ),
+    OneWay("lock a file", ("fcntl.*",), ("oauth_core.process.file_lock",)),
+    OneWay(
+        "follow a file", ("os.stat", "inotify*", "watchfiles*", "watchdog*"), ("oauth_core.process.file_follower",)
+    ),
 )
 
 

@@ -1,0 +1,50 @@
+"""Follows a file by its name: says when the file that stands there differs from the one that was read.
+
+A file is known by its inode, its time of change and its size. Links are followed, so a swap of the links that
+Kubernetes and certbot make counts as a change.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_Fingerprint = tuple[int, int, int]
+
+
+class FileFollower:
+    """One file. Until `note_reading` is called it counts as changed, whether it is there or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._noted = False
+        self._read: _Fingerprint | None = None
+        self._seen = self._fingerprint()
+
+    def note_reading(self) -> None:
+        """Call this before each reading: what comes after the call is a change."""
+        self._read = self._fingerprint()
+        self._noted = True
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than at the last reading."""
+        return not self._noted or self._fingerprint() != self._read
+
+    def has_settled_change(self) -> bool:
+        """Whether the file has changed, and has stayed the same since the last call of this method.
+
+        A file that another program is still writing changes from call to call.
+        """
+        before, self._seen = self._seen, self._fingerprint()
+        return self._seen == before and (not self._noted or self._seen != self._read)
+
+    def _fingerprint(self) -> _Fingerprint | None:
+        """What changes when the file does; `None` for a file that cannot be looked at."""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - as short
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size

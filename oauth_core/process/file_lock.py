@@ -1,0 +1,57 @@
+"""A lock file: one process at a time may hold a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from oauth_core.process import private_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class HeldError(Exception):
+    """Another process holds the lock. `holder` is its process id, or `unknown`."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"held by process {holder}")
+        self.holder = holder
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, which is made if need be, until the block ends.
+
+    The kernel drops the lock when this process ends in any way, so a crash never leaves one behind. Raises
+    `HeldError` and `OSError`.
+    """
+    lock = private_files.descriptor(path, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HeldError(os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file at `path` now."""
+    try:
+        lock = private_files.descriptor(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False

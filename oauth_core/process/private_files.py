@@ -1,0 +1,55 @@
+"""Files for their owner only: written whole or not at all, and opened.
+
+Secrets, logs and backups are in such files. The mode is set when a file is made, so that at no moment another user
+of the machine can open it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MODE = 0o600
+
+
+def write(path: Path, text: str) -> Path:
+    """Replace the file at `path` by one with `text`. Raises `OSError`; what was there then stays."""
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of the one at `path` when the block ends without an error.
+
+    It is written beside its place, flushed to the disk and renamed. A reader sees the old file or the whole new
+    one, also after a crash, and what was there stays when the disk is full. Raises `OSError`.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def descriptor(path: Path | str, flags: int) -> int:
+    """Open a file, made for its owner only if `flags` have it made; the `opener` of `open`. Raises `OSError`."""
+    return os.open(path, flags | os.O_CLOEXEC, _MODE)
+
+
+def appending(path: Path) -> int:
+    """A descriptor that appends to the file at `path`, which is made if need be. Raises `OSError`."""
+    return descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
