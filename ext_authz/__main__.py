@@ -14,6 +14,7 @@ from ext_authz.net.listen_addresses import ListenError
 from ext_authz.process.supervisor import StartError, Supervisor
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs, standard_streams
+from oauth_core.process.supervision import SupervisionError
 from oauth_core.settings import AuthzSettings, load
 
 
@@ -32,6 +33,9 @@ def main() -> int:
         return _refuse((str(error),))
     except StartError as error:
         return 2 if error.code == 2 else 1  # noqa: PLR2004 - as documented above
+    except SupervisionError as error:
+        sys.stderr.write(f"ext_authz: {error}\n")
+        return 1
     return 0
 
 

@@ -21,8 +21,8 @@ from fastmcp.server.providers.proxy import FastMCPProxy
 from mcp import MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from oauth_core.process.launch import wrap
 from portcullis.programs.serving import Address, serve
-from portcullis.supervisor.launch import wrap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -8,11 +8,8 @@ the other end closes, the parent is gone, and a worker without one must not stay
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
-import signal
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,7 +25,6 @@ READY = b"R"
 BEAT = b"."
 DRAIN = b"D"
 HEARTBEAT_SECONDS = 0.5
-_PR_SET_PDEATHSIG = 1
 
 
 class ParentConnection:
@@ -41,10 +37,7 @@ class ParentConnection:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ParentConnection:
-        """Take the end that the parent left open; from then on this process is killed when its parent dies."""
-        if sys.platform == "linux":
-            # A frozen event loop would not notice that the other end closed.
-            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        """Take the end that the parent left open."""
         return cls(socket.socket(fileno=int(environ[LINK_VARIABLE])))
 
     async def ready(self) -> None:

@@ -8,6 +8,7 @@ at every instant.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,13 @@ from ext_authz.process.cores import usable_cores
 from ext_authz.process.worker_process import WorkerProcess
 from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
+from oauth_core.process.backoff import Backoff
 from oauth_core.process.logs import LogAuditSink
+from oauth_core.process.supervision import Keeper, NotStartedError, Watch
 from oauth_core.settings import AuthzSettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 _FIRST_BACKOFF = 0.1
@@ -36,8 +39,8 @@ _ACCEPT_SECONDS = 0.1
 """For connections that found the old socket just before it was replaced, to be accepted."""
 
 
-class StartError(Exception):
-    """The workers cannot start. `code` is the exit code; the worker has told why."""
+class StartError(NotStartedError):
+    """A worker does not start. `code` is its exit code; the worker has logged why."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"a worker ended with exit code {code}")
@@ -59,13 +62,21 @@ class Supervisor:
         for address in dict.fromkeys(self._addresses):
             check_free(address)
         self._stopping = asyncio.Event()
-        self._restarts: list[asyncio.Queue[asyncio.Event]] = [asyncio.Queue() for _ in self._addresses]
-        self._generation = 0
         self._collector = Collector()
+        births = itertools.count(1)
+        self._keepers = [
+            _WorkerKeeper(
+                number, address, settings=settings, environ=environ, collector=self._collector, births=births
+            )
+            for number, address in enumerate(self._addresses)
+        ]
         self._log = structlog.get_logger("workers")
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one. Raises `StartError`."""
+        """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one.
+
+        Raises `StartError`, and `SupervisionError` when a task that keeps a worker running ends by itself.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -88,8 +99,7 @@ class Supervisor:
             self._remove_sockets()
 
     async def _run_all(self) -> None:
-        first = await self._first()
-        if first is None:
+        if not await self._start_first():
             return
         self._log.info(
             "server.listening",
@@ -97,81 +107,34 @@ class Supervisor:
             workers=len(self._addresses),
             addresses=[str(address) for address in dict.fromkeys(self._addresses)],
         )
-        tasks = [
-            asyncio.create_task(self._keep(number, first if number == 0 else None))
-            for number in range(len(self._addresses))
-        ]
+        watch = Watch()
+        stopping = asyncio.create_task(self._stopping.wait())
+        lives = [asyncio.create_task(keeper.keep()) for keeper in self._keepers]
+        for number, life in enumerate(lives):
+            watch.over(life, f"worker {number}")
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.wait((stopping, watch.broken), return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                watch.broken.result()
         finally:
-            for task in tasks:
+            for task in (stopping, *lives):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(stopping, *lives, return_exceptions=True)
+            await asyncio.gather(*(keeper.end() for keeper in self._keepers), return_exceptions=True)
+            watch.close()
 
-    async def _first(self) -> WorkerProcess | None:
-        """The first worker alone, to find out whether it works at all; `None` when told to stop meanwhile."""
-        starting = asyncio.create_task(self._start(0))
+    async def _start_first(self) -> bool:
+        """Start the first worker alone, to find out whether it works at all; false when told to stop meanwhile."""
+        starting = asyncio.create_task(self._keepers[0].launch_first())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not starting.done():
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-            return None
-        worker, code = starting.result()
-        if worker is None:
-            raise StartError(code)
-        return worker
-
-    async def _keep(self, number: int, worker: WorkerProcess | None) -> None:
-        """Have a worker with this number until told to stop."""
-        loop = asyncio.get_running_loop()
-        stopping = asyncio.create_task(self._stopping.wait())
-        restart = asyncio.create_task(self._restarts[number].get())
-        backoff, born = _FIRST_BACKOFF, loop.time()
-        try:
-            while not stopping.done():
-                if worker is None:
-                    worker, code = await self._start(number)
-                    born = loop.time()
-                    if worker is None:
-                        self._log.error("worker.not_started", worker=number, exit_code=code, again_in=backoff)
-                        await asyncio.wait((stopping,), timeout=backoff)
-                        backoff = min(backoff * 2, _LONGEST_BACKOFF)
-                        continue
-                await asyncio.wait((worker.ended, stopping, restart), return_when=asyncio.FIRST_COMPLETED)
-                if worker.ended.done():
-                    self._log.error(
-                        "worker.hung" if worker.hung else "worker.died",
-                        worker=number,
-                        pid=worker.pid,
-                        exit_code=worker.ended.result(),
-                    )
-                    await worker.kill()
-                    worker = None
-                    if loop.time() - born >= _CALM_SECONDS:
-                        backoff = _FIRST_BACKOFF
-                    await asyncio.wait((stopping,), timeout=backoff)
-                    backoff = min(backoff * 2, _LONGEST_BACKOFF)
-                elif restart.done() and not stopping.done():
-                    done = restart.result()
-                    worker, born = await self._replace(number, worker), loop.time()
-                    restart = asyncio.create_task(self._restarts[number].get())
-                    done.set()
-        finally:
-            for task in (stopping, restart):
-                task.cancel()
-            if worker is not None:
-                await worker.drain(self._settings.authz_drain_seconds)
-
-    async def _replace(self, number: int, old: WorkerProcess) -> WorkerProcess:
-        fresh, code = await self._start(number)
-        if fresh is None:
-            self._log.error("worker.not_replaced", worker=number, exit_code=code)
-            return old
-        await asyncio.sleep(_ACCEPT_SECONDS)
-        await old.drain(self._settings.authz_drain_seconds)
-        return fresh
+            return False
+        starting.result()
+        return True
 
     def _settings_are_good(self) -> bool:
         """Whether a fresh worker could start. If not, the ones there are stay, with what they know."""
@@ -185,34 +148,74 @@ class Supervisor:
 
     async def _replace_all(self) -> None:
         self._log.info("workers.replacing")
-        for requests in self._restarts:
-            done = asyncio.Event()
-            requests.put_nowait(done)
-            await done.wait()
+        for keeper in self._keepers:
+            await keeper.replace()
         self._log.info("workers.replaced")
-
-    async def _start(self, number: int) -> tuple[WorkerProcess | None, int]:
-        """A worker that is ready and in its place; or `None` and the exit code of the one that would not."""
-        self._generation += 1
-        place = self._addresses[number]
-        birthplace = _birthplace(place, self._generation)
-        worker = await WorkerProcess.start(birthplace, self._environ)
-        try:
-            if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
-                return None, worker.ended.result()
-            if isinstance(place, UnixAddress) and isinstance(birthplace, UnixAddress):
-                birthplace.path.replace(place.path)
-        except BaseException:
-            await worker.kill()
-            raise
-        self._collector.add(number, worker)
-        self._log.info("worker.ready", worker=number, pid=worker.pid, address=str(place))
-        return worker, 0
 
     def _remove_sockets(self) -> None:
         for address in self._addresses:
             if isinstance(address, UnixAddress):
                 address.path.unlink(missing_ok=True)
+
+
+class _WorkerKeeper(Keeper[WorkerProcess]):
+    """Keeps the worker with one number, which listens on `place`."""
+
+    def __init__(
+        self,
+        number: int,
+        place: Address,
+        *,
+        settings: AuthzSettings,
+        environ: Mapping[str, str],
+        collector: Collector,
+        births: Iterator[int],
+    ) -> None:
+        super().__init__(Backoff(_FIRST_BACKOFF, _LONGEST_BACKOFF), calm=_CALM_SECONDS)
+        self._number = number
+        self._place = place
+        self._settings = settings
+        self._environ = environ
+        self._collector = collector
+        self._births = births
+        self._log = structlog.get_logger("workers")
+
+    async def launch(self) -> WorkerProcess:
+        """A worker that is ready and in its place. Raises `StartError`."""
+        place, birthplace = self._place, _birthplace(self._place, next(self._births))
+        worker = await WorkerProcess.start(birthplace, self._environ, self._settings.authz_drain_seconds)
+        try:
+            if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
+                raise StartError(worker.ended.result())
+            if isinstance(place, UnixAddress) and isinstance(birthplace, UnixAddress):
+                birthplace.path.replace(place.path)
+        except BaseException:
+            await worker.kill()
+            raise
+        self._collector.add(self._number, worker)
+        self._log.info("worker.ready", worker=self._number, pid=worker.pid, address=str(place))
+        return worker
+
+    def report_end(self, program: WorkerProcess, code: int, _delay: float) -> None:
+        self._log.error(
+            "worker.hung" if program.hung else "worker.died",
+            worker=self._number,
+            pid=program.pid,
+            exit_code=code,
+        )
+
+    def report_failure(self, error: NotStartedError, delay: float) -> None:
+        self._log.error("worker.not_started", worker=self._number, exit_code=_code(error), again_in=delay)
+
+    def report_not_replaced(self, error: NotStartedError) -> None:
+        self._log.error("worker.not_replaced", worker=self._number, exit_code=_code(error))
+
+    async def hand_over(self) -> None:
+        await asyncio.sleep(_ACCEPT_SECONDS)
+
+
+def _code(error: NotStartedError) -> int | None:
+    return error.code if isinstance(error, StartError) else None
 
 
 def _birthplace(place: Address, generation: int) -> Address:

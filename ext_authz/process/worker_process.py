@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ext_authz.process.parent_link import BEAT, DRAIN, HEARTBEAT_SECONDS, LINK_VARIABLE, READY
+from oauth_core.process.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,64 +29,64 @@ _READ = 65536
 class WorkerProcess:
     """A started worker. `ended` has its exit code once it is gone."""
 
-    def __init__(self, process: asyncio.subprocess.Process, end: socket.socket) -> None:
+    def __init__(self, process: ChildProcess, end: socket.socket, drain_seconds: float) -> None:
         self.pid = process.pid
-        self.ended = asyncio.create_task(process.wait())
+        self.ended = process.ended
         self.hung = False
         self.figures: Figures = {}
         """What it counted, as of its last heartbeat."""
         self._process = process
         self._end = end
+        self._drain_seconds = drain_seconds
         self._ready = asyncio.Event()
         self._silent_ticks = 0
         self._listening = asyncio.create_task(self._listen())
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, address: Address, environ: Mapping[str, str]) -> WorkerProcess:
-        """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`."""
+    async def start(cls, address: Address, environ: Mapping[str, str], drain_seconds: float) -> WorkerProcess:
+        """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`.
+
+        `end` gives it `drain_seconds` to finish what is under way.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "ext_authz.process.worker", str(address)),
-                stdin=asyncio.subprocess.DEVNULL,
-                env={**environ, LINK_VARIABLE: str(theirs.fileno())},
-                pass_fds=(theirs.fileno(),),
-                # A session of its own: a signal to our group must not cut short what a worker still has to answer.
-                start_new_session=True,
+            process = await ChildProcess.start(
+                (sys.executable, "-P", "-m", "ext_authz.process.worker", str(address)),
+                {**environ, LINK_VARIABLE: str(theirs.fileno())},
+                descriptors=(theirs.fileno(),),
             )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        return cls(process, ours)
+        return cls(process, ours, drain_seconds)
 
     async def wait_until_ready(self, hang_seconds: float) -> bool:
         """Whether it became ready; if so, it is killed from now on when it is silent for `hang_seconds`."""
         ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait((ready, self.ended), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
+        try:
+            await asyncio.wait((ready, self.ended), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
         if not self._ready.is_set() or self.ended.done():
             await self.kill()
             return False
         self._watching = asyncio.create_task(self._watch(hang_seconds))
         return True
 
-    async def drain(self, patience: float) -> None:
-        """Have it finish what is under way; what takes longer than `patience` seconds is cut off."""
+    async def end(self) -> None:
+        """Have it finish what is under way; what takes longer than its time to drain is cut off."""
         with suppress(OSError):
             self._end.send(DRAIN)
-        await asyncio.wait((self.ended,), timeout=patience + _KILL_MARGIN_SECONDS)
+        await asyncio.wait((self.ended,), timeout=self._drain_seconds + _KILL_MARGIN_SECONDS)
         await self.kill()
 
     async def kill(self) -> None:
-        """End it at once, if it has not ended, and forget it."""
-        if not self.ended.done():
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
-        await self.ended
+        """End it at once, if it has not ended, and stop listening to it."""
+        await self._process.kill()
         tasks = [task for task in (self._listening, self._watching) if task is not None]
         for task in tasks:
             task.cancel()
@@ -113,5 +112,4 @@ class WorkerProcess:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             self._silent_ticks += 1
         self.hung = True
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        await self._process.kill()

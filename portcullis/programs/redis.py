@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import SettingsError
+from portcullis.programs.operator_programs import named_by, version_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +32,8 @@ def redis_server(environ: Mapping[str, str]) -> str:
     `SettingsError` when there is none, or when `REDIS_SERVER` names none.
     """
     path = environ.get("PATH")
-    if named := environ.get(VARIABLE):
-        if found := shutil.which(named, path=path):
-            return found
-        raise SettingsError([f"{VARIABLE}: {named} is not a program"])
+    if named := named_by(VARIABLE, environ, path):
+        return named
     if packaged := _packaged():
         return packaged
     for name in ("valkey-server", "redis-server"):
@@ -48,15 +46,7 @@ def redis_server(environ: Mapping[str, str]) -> str:
 
 def check_version(program: str) -> None:
     """Raise `SettingsError` when `program` is not a server of a supported version."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the operator's own program
-            [program, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SettingsError(
-            [f"{program}: {getattr(error, 'strerror', None) or 'no answer to --version'}"]
-        ) from None
-    found = _VERSION.match(done.stdout)
+    found = _VERSION.match(version_output(program, seconds=_VERSION_SECONDS))
     if found is None:
         raise SettingsError([f"{program} is neither Redis nor Valkey: --version does not say so"])
     kind, version = found[1], (int(found[2]), int(found[3]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from dataclasses import dataclass, field
@@ -11,7 +10,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from oauth_core.process import private_files
-from portcullis.supervisor.launch import wrap
+from oauth_core.process.backoff import Backoff
+from oauth_core.process.child_process import ChildProcess
+from oauth_core.process.supervision import Keeper, NotStartedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,17 +79,26 @@ class Failure:
     wrong_settings: bool = False
 
 
-class Child:
+class _StartFailedError(NotStartedError):
+    """`failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.why)
+        self.failure = failure
+
+
+class Child(Keeper[ChildProcess]):
     """The life of one child, from `start` to `stop`."""
 
     def __init__(
         self, spec: ChildSpec, log: Path, tell: Callable[[str, Event, str], None], timing: Timing
     ) -> None:
+        super().__init__(Backoff(timing.first_backoff, timing.longest_backoff), calm=timing.calm)
         self.spec = spec
         self._log = log
         self._tell = tell
         self._timing = timing
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         self._log_start = 0
         self.life: asyncio.Task[None] | None = None
         """Keeps it alive, once started. It ends by itself only when an essential child did not start."""
@@ -96,9 +106,8 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
-        alive = self._process is not None and self._process.returncode is None
-        return self._process.pid if self._process is not None and alive else None
+        """The process id while it runs, ready or not."""
+        return None if self._process is None or self._process.ended.done() else self._process.pid
 
     async def start(self) -> Failure | None:
         """Start it and wait until it is ready; from then on it is kept alive.
@@ -115,11 +124,51 @@ class Child:
         return Failure("still starting", self.last_lines())
 
     async def stop(self) -> None:
-        """End it: a polite signal to its whole process group, a deadline, then the one it cannot refuse."""
+        """End it: SIGTERM to its whole process group, a deadline, then SIGKILL."""
         if self.life is not None:
             self.life.cancel()
             await asyncio.gather(self.life, return_exceptions=True)
-        await self._end()
+        await self.end()
+
+    async def launch(self) -> ChildProcess:
+        """Start the program and probe it until it is ready."""
+        patience = self._timing.start if self.spec.essential else self._timing.slow_start
+        deadline = asyncio.get_running_loop().time() + patience
+        try:
+            process = self._process = await self._spawn()
+        except OSError as error:  # no room for a log file, or for another process
+            fault = Failure(f"{error.filename or self.spec.name}: {error.strerror or error}")
+            raise _StartFailedError(fault) from None
+        try:
+            missing = await self._missing(process, deadline)
+            if missing is None:
+                return process
+        except BaseException:
+            await process.end()
+            raise
+        code = process.ended.result() if process.ended.done() else None
+        await process.end()
+        if code is not None:
+            raise _StartFailedError(
+                Failure(_ending(code), self.last_lines(), wrong_settings=code == _WRONG_SETTINGS)
+            )
+        raise _StartFailedError(Failure(f"not ready after {patience:g} seconds ({missing})", self.last_lines()))
+
+    def report_end(self, _program: ChildProcess, code: int, delay: float) -> None:
+        self._tell(self.spec.name, Event.DIED, f"{_ending(code)}; starting again in {delay:g} s")
+
+    def report_failure(self, error: NotStartedError, delay: float) -> None:
+        self._tell(self.spec.name, Event.FAILED, f"{error}; trying again in {delay:g} s")
+
+    def report_start(self) -> None:
+        self._tell(self.spec.name, Event.READY, "ready again")
+
+    async def _attempt(self) -> Failure | None:
+        try:
+            await self.launch_first()
+        except _StartFailedError as error:
+            return error.failure
+        return None
 
     async def _live(self, attempt: asyncio.Task[Failure | None]) -> None:
         failure = await attempt
@@ -129,98 +178,49 @@ class Child:
             self._tell(
                 self.spec.name, *((Event.READY, "up at last") if failure is None else (Event.FAILED, failure.why))
             )
-        await self._keep_alive(failed=failure is not None)
+        if failure is not None:
+            await self.wait()
+        await self.keep()
 
-    async def _attempt(self) -> Failure | None:
-        loop = asyncio.get_running_loop()
-        patience = self._timing.start if self.spec.essential else self._timing.slow_start
-        deadline = loop.time() + patience
-        try:
-            await self._spawn()
-        except OSError as error:  # no room for a log file, or for another process
-            return Failure(f"{error.filename or self.spec.name}: {error.strerror or error}")
-        process = self._process
-        assert process is not None  # noqa: S101 - for the type checker
-        ended = asyncio.create_task(process.wait())
+    async def _missing(self, process: ChildProcess, deadline: float) -> str | None:
+        """What is missing when the process ends or the deadline passes; `None` once the process is ready."""
         missing: str | None = "nothing yet"
-        try:
-            while loop.time() < deadline:
-                probing = asyncio.create_task(self._ask())
-                await asyncio.wait({probing, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if ended.done():
+        while asyncio.get_running_loop().time() < deadline:
+            probing = asyncio.create_task(self._probe())
+            try:
+                await asyncio.wait({probing, process.ended}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not probing.done():
                     probing.cancel()
                     await asyncio.gather(probing, return_exceptions=True)
-                    code = ended.result()
-                    return Failure(_ending(code), self.last_lines(), wrong_settings=code == _WRONG_SETTINGS)
-                # A probe that fails in its own way has not seen that the child is ready.
-                fault = probing.exception()
-                missing = probing.result() if fault is None else f"{type(fault).__name__}: {fault}"
-                if missing is None:
-                    return None
-                await asyncio.wait({ended}, timeout=self._timing.probe_again)
-        finally:
-            ended.cancel()
-            await asyncio.gather(ended, return_exceptions=True)
-        await self._end()
-        return Failure(f"not ready after {patience:g} seconds ({missing})", self.last_lines())
+            if process.ended.done():
+                return "it has ended"
+            # A probe that fails in its own way has not seen that the child is ready.
+            fault = probing.exception()
+            missing = probing.result() if fault is None else f"{type(fault).__name__}: {fault}"
+            if missing is None:
+                return None
+            await asyncio.wait({process.ended}, timeout=self._timing.probe_again)
+        return missing
 
-    async def _ask(self) -> str | None:
+    async def _probe(self) -> str | None:
         try:
             return await asyncio.wait_for(self.spec.probe(), self._timing.start)
         except TimeoutError:
             return "no answer"
 
-    async def _spawn(self) -> None:
+    async def _spawn(self) -> ChildProcess:
         for socket in self.spec.sockets:
             socket.unlink(missing_ok=True)
         log = private_files.appending(self._log)
         try:
             self._log_start = os.fstat(log).st_size
-            self._process = await asyncio.create_subprocess_exec(
-                *wrap(list(self.spec.command)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(self.spec.environment),
-                # A session of its own: Ctrl-C in the terminal reaches us alone, and we decide the order.
-                start_new_session=True,
+            # In a session of its own Ctrl-C in the terminal reaches us alone, and we decide the order.
+            return await ChildProcess.start(
+                self.spec.command, self.spec.environment, patience=self._timing.stop, output=log
             )
         finally:
             os.close(log)
-
-    async def _keep_alive(self, *, failed: bool) -> None:
-        loop = asyncio.get_running_loop()
-        backoff = self._timing.first_backoff
-        while True:
-            if not failed:
-                born = loop.time()
-                assert self._process is not None  # noqa: S101 - for the type checker
-                code = await self._process.wait()
-                if loop.time() - born >= self._timing.calm:
-                    backoff = self._timing.first_backoff
-                self._tell(self.spec.name, Event.DIED, f"{_ending(code)}; starting again in {backoff:g} s")
-            await self._end()
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, self._timing.longest_backoff)
-            failure = await self._attempt()
-            failed = failure is not None
-            if failure is not None:
-                self._tell(self.spec.name, Event.FAILED, f"{failure.why}; trying again in {backoff:g} s")
-            else:
-                self._tell(self.spec.name, Event.READY, "ready again")
-
-    async def _end(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.returncode is None:
-            _signal_group(process.pid, signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), self._timing.stop)
-        # Whatever of its group is still there, the leader included, does not get a say any more.
-        _signal_group(process.pid, signal.SIGKILL)
-        await process.wait()
-        self._process = None
 
     def last_lines(self) -> tuple[str, ...]:
         """The end of what the child has written since it was last started."""
@@ -240,8 +240,3 @@ def _ending(code: int) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)

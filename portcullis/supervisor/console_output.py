@@ -11,9 +11,10 @@ from portcullis.supervisor.child import Event
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from oauth_core.process.supervision import SupervisionError
     from portcullis.supervisor.console import Console
     from portcullis.supervisor.options import UpOptions
-    from portcullis.supervisor.process_group import StartFailedError, SupervisionError
+    from portcullis.supervisor.process_group import StartFailedError
 
 
 def progress(console: Console, name: str, event: Event, text: str) -> None:

@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.process.supervision import Watch
 from portcullis.supervisor.child import Child, Event, Failure, Timing
 from portcullis.supervisor.log_files import LOOK_SECONDS
 
@@ -26,14 +27,6 @@ class StartFailedError(Exception):
 
     name: str
     failure: Failure
-
-
-class SupervisionError(Exception):
-    """What keeps a child alive has ended. The gateway must not go on as if somebody looked after it."""
-
-    def __init__(self, name: str, cause: BaseException | None) -> None:
-        why = f"{type(cause).__name__}: {cause}" if cause is not None else "no error"
-        super().__init__(f"the supervision of {name} ended unexpectedly ({why})")
 
 
 class ProcessGroup:
@@ -58,7 +51,7 @@ class ProcessGroup:
         self._chores = {"logs": logs.look, **(chores or {})}
         self._once_ready = once_ready or {}
         self._started: list[list[Child]] = []
-        self._broken: asyncio.Future[None] | None = None
+        self._watch: Watch | None = None
 
     async def run(
         self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe], when_ready: Callable[[], None]
@@ -74,37 +67,28 @@ class ProcessGroup:
             # `nohup` has a hang-up ignored, and it stays so.
             if signal.getsignal(number) is not signal.SIG_IGN or number is not signal.SIGHUP:
                 loop.add_signal_handler(number, stopping.set)
-        self._broken = loop.create_future()
+        watch = self._watch = Watch()
         signalled = asyncio.create_task(stopping.wait())
         starting = asyncio.create_task(self._start(stages, checks))
         chores = [asyncio.create_task(self._do_again(*chore), name=chore[0]) for chore in self._chores.items()]
         for task in chores:
-            task.add_done_callback(self._ended(task.get_name()))
+            watch.over(task, task.get_name())
         try:
-            ends: list[asyncio.Future[Any]] = [signalled, self._broken]
+            ends: list[asyncio.Future[Any]] = [signalled, watch.broken]
             await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
                 when_ready()
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if self._broken.done() and not signalled.done():
-                self._broken.result()
+            if not signalled.done():
+                watch.broken.result()
         finally:
             tasks: list[asyncio.Task[Any]] = [starting, signalled, *chores]
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop()
-            self._broken.cancel()
-
-    def _ended(self, name: str) -> Callable[[asyncio.Task[None]], None]:
-        """What to call when the task that looks after `name` ends."""
-
-        def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and self._broken is not None and not self._broken.done():
-                self._broken.set_exception(SupervisionError(name, task.exception()))
-
-        return ended
+            watch.close()
 
     async def _do_again(self, name: str, chore: Callable[[], list[str]]) -> None:
         failing = False
@@ -135,8 +119,8 @@ class ProcessGroup:
         name, began = child.spec.name, loop.time()
         self._tell(name, Event.STARTING, "starting")
         failure = await child.start()
-        if child.life is not None and (failure is None or not child.spec.essential):
-            child.life.add_done_callback(self._ended(name))
+        if self._watch is not None and child.life is not None and (failure is None or not child.spec.essential):
+            self._watch.over(child.life, name)
         if failure is None:
             self._tell(name, Event.READY, f"up after {loop.time() - began:.1f} s")
             if (then := self._once_ready.get(name)) is not None and (said := await then()) is not None:

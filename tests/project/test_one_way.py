@@ -51,6 +51,30 @@ def test_names_are_seen_however_they_are_imported() -> None:
     assert used_names(tree) == {"os.replace", "a.b.g", "d.e", "d.e.h"}
 
 
+# What keeps programs running, and the subclasses that say which.
+SUPERVISORS = {
+    "oauth_core.process.supervision",
+    "ext_authz.process.supervisor",
+    "portcullis.supervisor.child",
+    "portcullis.supervisor.process_group",
+}
+
+
+def test_one_supervisor_keeps_all_programs_running() -> None:
+    starters = {
+        source.name
+        for package in PRODUCT
+        for source in sources(package)
+        if {
+            "oauth_core.process.child_process.ChildProcess",
+            "oauth_core.process.supervision.Keeper",
+            "oauth_core.process.supervision.Watch",
+        }
+        & used_names(source.tree)
+    }
+    assert starters == SUPERVISORS - {"oauth_core.process.supervision"} | {"ext_authz.process.worker_process"}
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.what.replace(" ", "-"))
 def test_there_is_one_way_to(way: OneWay) -> None:
     users = {

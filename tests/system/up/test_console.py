@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from oauth_core.process.supervision import SupervisionError
 from portcullis.supervisor.child import Child, ChildSpec, Event, Failure
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.log_files import LogFiles
-from portcullis.supervisor.process_group import ProcessGroup, StartFailedError, SupervisionError
+from portcullis.supervisor.process_group import ProcessGroup, StartFailedError
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.processes import alive, children_of, command_line
 from tests.support.programs import PORTCULLIS, plain_environment, until

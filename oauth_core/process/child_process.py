@@ -1,0 +1,105 @@
+"""Starts programs: the one place where this project makes a process.
+
+A program that is started to stay has a session of its own, so a signal to our process group does not reach it, and
+it is killed when this process dies (`oauth_core.process.launch`). It reads nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING
+
+from oauth_core.process.launch import wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class ChildProcess:
+    """A started program. `ended` has its exit code once it is gone; a negative one is the number of a signal."""
+
+    def __init__(self, process: asyncio.subprocess.Process, patience: float) -> None:
+        self.pid = process.pid
+        self._patience = patience
+        self.ended = asyncio.create_task(process.wait(), name=f"process {process.pid}")
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        patience: float = 0.0,
+        output: int | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> ChildProcess:
+        """Start `command` with this whole environment. Raises `OSError`.
+
+        Call it in the main thread: the kernel kills the program when the thread that started it ends. `output` is
+        the descriptor for its standard output and error, by default ours; it keeps `descriptors` open under their
+        numbers. A command that does not exist is an exit code of 127 and a line on standard error. `end` waits for
+        `patience` seconds.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *wrap(list(command)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(environment),
+            pass_fds=tuple(descriptors),
+            start_new_session=True,
+        )
+        return cls(process, patience)
+
+    async def end(self) -> None:
+        """Ask its process group to end, and kill what is still there after the time that it was given."""
+        if not self.ended.done():
+            _signal_group(self.pid, signal.SIGTERM)
+            await asyncio.wait((self.ended,), timeout=self._patience)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it and all that is left of its process group at once."""
+        _signal_group(self.pid, signal.SIGKILL)
+        await asyncio.wait((self.ended,))
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def start_for_thread(
+    command: Sequence[str], environment: Mapping[str, str], *, errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """As `ChildProcess.start`, for code without an event loop. What the program prints is thrown away."""
+    return subprocess.Popen(  # noqa: S603 - no shell, and the commands are ours
+        wrap(list(command)),
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,
+    )
+
+
+def output_of(
+    command: Sequence[str], *, seconds: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `command` to its end. Raises `OSError`, and `TimeoutError` when it takes longer than `seconds`."""
+    try:
+        return subprocess.run(  # noqa: S603 - no shell, and the commands are ours or the operator's
+            list(command),
+            env=None if environment is None else dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
