@@ -1,1 +1,1 @@
-"""Backups of a gateway's state: the file, writing it and restoring it."""
+"""Backups of a gateway's state: the file format, backup and restore."""

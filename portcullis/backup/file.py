@@ -1,9 +1,9 @@
-"""The backup file: a line that says what it is, then sealed pieces of records.
+"""The format of the backup file: a header line, then encrypted pieces of records.
 
     portcullis-backup {"version": 1, "key": "MASTER_KEY", "salt": …, "schema": 1, "issuer": …, "created_at": …}
-    4 bytes of length and whether it is the last, then that many bytes, again and again
+    for each piece, 4 bytes: its length, and one bit for the last piece; then that many bytes
 
-Each piece holds entries as JSON lines, compressed. A file is believed only when its last piece was read.
+Each piece holds entries as JSON lines, compressed. A file is valid only if its last piece was read.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ _LENGTH = struct.Struct(">I")
 
 
 class BackupError(Exception):
-    """The file is not a whole backup that opens with this key. The message says what was found."""
+    """The file is not a complete backup that this key decrypts. The message has the fault."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a backup says of itself to anybody; believed once a piece has opened, because it is bound to each."""
+    """The unencrypted description of a backup. It is authenticated once a piece is decrypted: each is bound to
+    it.
+    """
 
     key: str
     salt: str
@@ -50,7 +52,7 @@ class Header:
 
     @classmethod
     def new(cls, key: BackupKey, *, schema: int, issuer: str, created_at: int) -> Header:
-        """For a new file, with a fresh salt."""
+        """The header of a new file, with a new salt."""
         return cls(key.name, base64.b64encode(new_key()).decode("ascii"), schema, issuer, created_at)
 
     def line(self) -> bytes:
@@ -58,12 +60,12 @@ class Header:
         return _MAGIC + json.dumps(asdict(self)).encode() + b"\n"
 
     def cipher(self, key: BackupKey, line: bytes) -> StreamCipher:
-        """What seals or opens the pieces."""
+        """The cipher that encrypts and decrypts the pieces."""
         return StreamCipher(key.key, salt=base64.b64decode(self.salt), header=line)
 
 
 class BackupWriter:
-    """Writes one backup; `end` must be called, or the file does not count."""
+    """Writes one backup. A file without the piece of `end` is not valid."""
 
     def __init__(self, file: IO[bytes], header: Header, key: BackupKey) -> None:
         self._file = file
@@ -75,7 +77,7 @@ class BackupWriter:
         self._write(entries, last=False)
 
     def end(self) -> None:
-        """Write the piece that says that nothing follows."""
+        """Write the last piece, which has no entries."""
         self._write((), last=True)
 
     def _write(self, entries: Sequence[Entry], *, last: bool) -> None:
@@ -85,10 +87,10 @@ class BackupWriter:
 
 
 def read_header(file: IO[bytes]) -> tuple[Header, bytes]:
-    """The header and its line as it stands in the file. Raises `BackupError`."""
+    """The header, and its line exactly as in the file. Raises `BackupError`."""
     line = file.readline(_LONGEST_HEADER)
     if not line.startswith(_MAGIC) or not line.endswith(b"\n"):
-        raise BackupError("this is not a backup of ours")
+        raise BackupError("this is not a backup of Portcullis")
     try:
         header = Header(**json.loads(line.removeprefix(_MAGIC)))
         base64.b64decode(header.salt, validate=True)
@@ -100,7 +102,7 @@ def read_header(file: IO[bytes]) -> tuple[Header, bytes]:
 
 
 def read_pieces(file: IO[bytes], header: Header, line: bytes, key: BackupKey) -> Iterator[list[Entry]]:
-    """The entries, piece by piece; the end is reached only by a file that is whole. Raises `BackupError`."""
+    """The entries, piece by piece. Raises `BackupError` if the file is changed or not complete."""
     cipher = header.cipher(key, line)
     is_first, last = True, False
     while not last:
@@ -110,13 +112,13 @@ def read_pieces(file: IO[bytes], header: Header, line: bytes, key: BackupKey) ->
         except UnsealError:
             if is_first:
                 raise BackupError(
-                    f"it does not open with this {key.name}, or was changed; it was written with {header.key}"
+                    f"this {key.name} does not decrypt it, or it was changed; it was written with {header.key}"
                 ) from None
             raise BackupError("it was changed or damaged after it was written") from None
         is_first = False
         yield [Entry(*json.loads(entry)) for entry in lines.splitlines()]
     if file.read(1):
-        raise BackupError("something was added at its end")
+        raise BackupError("it has extra bytes at its end")
 
 
 def _length(prefix: bytes) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-"""Which key a backup is sealed with: `BACKUP_KEY` if the operator has one, else `MASTER_KEY`."""
+"""The key that encrypts a backup: `BACKUP_KEY` if the operator set one, else `MASTER_KEY`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BackupKey:
-    """256 bits, and the name of the setting they come from."""
+    """A key of 256 bits, and the name of its setting."""
 
     name: str
     key: bytes
 
     @classmethod
     def of(cls, settings: BackupSettings) -> BackupKey:
-        """The key these settings give."""
+        """The key from these settings."""
         if settings.backup_key is None:
             return cls("MASTER_KEY", settings.master_key_bytes)
         return cls("BACKUP_KEY", read_key(settings.backup_key.get_secret_value()))

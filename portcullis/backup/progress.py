@@ -1,4 +1,4 @@
-"""How far long work is, on standard error: now and then, and never for work that is short."""
+"""The progress of long work, on standard error: a line every five seconds, and none for short work."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _EVERY = 5.0
 
 
 class Progress:
-    """`done` is the word for what was done to so many records."""
+    """Prints how many records are done. `done` is the verb at the beginning of the line."""
 
     def __init__(self, done: str) -> None:
         self._done = done
         self._begun = self._told = time.monotonic()
 
     def tell(self, count: int) -> None:
-        """`count` records are done."""
+        """Print that `count` records are done, unless the last line was printed less than five seconds ago."""
         now = time.monotonic()
         if now - self._told >= _EVERY:
             self._told = now

@@ -1,9 +1,9 @@
-"""Restoring a backup: everything is checked before the first write, and what was ended since stays ended.
+"""Restoring a backup: all of it is checked before the first write, and records that were ended since stay ended.
 
-What a backup says is older than what Redis says. So it replaces what Redis has, but for two kinds of records. What
-shuts somebody or something out (`oauth_core.store.maintenance.snapshot.SHUTS_OUT`) is added to. Grants, clients,
-people, their consents and initial access tokens that Redis has as well stay as Redis has them. Records of an older
-version, in Redis or in the backup, are brought to this program's version.
+The records of a backup replace those in Redis, with two exceptions, because Redis' are newer. Records that exclude
+a person or a client (`oauth_core.store.maintenance.snapshot.SHUTS_OUT`) are merged. Grants, clients,
+people, their consents and initial access tokens that are in both stay as they are in Redis. Records of an older
+version, in Redis or in the backup, are migrated to this program's version.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _REASON = "a backup is being restored"
 
 @dataclass(frozen=True)
 class Examined:
-    """A backup that is whole and opens.
+    """A complete backup that was decrypted once.
 
-    `keys` are those of its records that Redis may have newer; `size` is the bytes of all records, at the least.
-    `adopts` says that its records have no authentication codes, and that the operator has them adopted.
+    `keys` are those of its records that may be newer in Redis; `size` is at least the bytes of all records.
+    `adopts` is whether its records have no authentication codes and the operator adopts them.
     """
 
     header: Header
@@ -52,8 +52,8 @@ class Examined:
 
 @dataclass(frozen=True)
 class Restored:
-    """How many records were written, and how many stayed as Redis had them, by the family of their key; and how
-    many grants ended at once because they had been ended since.
+    """The numbers of records that were written, and of those that stayed as they were in Redis, by the family of
+    their key; and the number of restored grants that were ended again, because they had been ended since.
     """
 
     records: Counter[str]
@@ -62,10 +62,10 @@ class Restored:
 
 
 def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool) -> Examined:
-    """Read `file` to its end, so that nothing is believed of one that is not whole, and check what it needs.
+    """Read `file` to its end, so that no part of an incomplete file is used, and check what it needs.
 
-    `ring` has the master key. `adopt` is the operator's word that an older version wrote the backup, and that its
-    records count although they have no authentication codes. Raises `BackupError`.
+    `ring` has the master key. `adopt` is the operator's confirmation that an older version wrote the backup, and
+    that its records count although they have no authentication codes. Raises `BackupError`.
     """
     header, line = read_header(file)
     if header.schema > VERSION:
@@ -83,11 +83,11 @@ def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool)
             elif family(entry.key) in NEWER_STAYS:
                 keys.append(entry.key)
     file.seek(0)
-    # A ring of this version beside plain records: an attacker wrote these, and they count as absent.
+    # Records without codes beside a key ring of this version are an attacker's, and count as absent.
     needs_adoption = is_adopted is False or (is_adopted is None and has_plain)
     if needs_adoption and header.schema >= AUTHENTICATED_SINCE:
         raise BackupError(
-            "nothing was restored: before the backup was made, an old key ring had been put into Redis"
+            "nothing was restored: the backup has an old key ring, which was put into Redis before it was made"
         )
     if needs_adoption and not adopt:
         raise BackupError(
@@ -103,12 +103,12 @@ def _is_adopted(text: str, ring: KeyRingStore) -> bool:
     except NotAdoptedError:
         return False
     except KeyRingError as error:
-        raise BackupError(f"nothing was restored, for oauth_web would not start: {error}") from None
+        raise BackupError(f"nothing was restored, because oauth_web would not start: {error}") from None
     return True
 
 
 def _adopted(entry: Entry, ring: KeyRingStore) -> Entry:
-    """An entry of an older version with its authentication codes; `entry` itself if it has them or needs none."""
+    """`entry` with authentication codes added; `entry` itself if it has them or needs none."""
     if entry.key == keyspace.KEYRING:
         text = str(entry.value)
         return entry if _is_adopted(text, ring) else replace(entry, value=ring.adopted(text))
@@ -120,9 +120,9 @@ def _adopted(entry: Entry, ring: KeyRingStore) -> Entry:
 
 
 async def check_version(redis: Redis, examined: Examined, ring: KeyRingStore) -> None:
-    """Pass when this program can read the records in Redis that may be newer than the backup's.
+    """Check that this program can read the records in Redis that may be newer than the backup's.
 
-    Otherwise restoring would bring back rights that were narrowed and refresh tokens that were used since. Raises
+    Otherwise a restore would bring back rights that were narrowed and refresh tokens that were used since. Raises
     `BackupError`.
     """
     version = await SchemaStore(redis).version_before_restore(examined.header.salt)
@@ -131,11 +131,11 @@ async def check_version(redis: Redis, examined: Examined, ring: KeyRingStore) ->
     if version > VERSION:
         raise BackupError(
             f"nothing was restored: Redis has records of version {version}, and this program knows version "
-            f"{VERSION}. What was used or narrowed since the backup would come back. Restore with the newer "
-            "program; to go back to this one all the same, empty Redis first, and revoke everything afterwards"
+            f"{VERSION}. Tokens used and rights narrowed since the backup would come back. Restore with the newer "
+            "program. To return to this one anyway, empty Redis first, and revoke everything afterwards"
         )
     if version < AUTHENTICATED_SINCE:
-        with suppress(KeyRingError):  # with another master key nothing there can be read or kept
+        with suppress(KeyRingError):  # with another master key, no record there can be read or kept
             await _check_adopted(ring)
 
 
@@ -145,39 +145,39 @@ async def _check_adopted(ring: KeyRingStore) -> None:
     except NotAdoptedError:
         raise BackupError(
             "nothing was restored: the records in Redis are of an older version and have no authentication codes, "
-            "so it cannot be seen what was used or narrowed since the backup. Run `portcullis migrate "
+            "so tokens used and rights narrowed since the backup cannot be recognised. Run `portcullis migrate "
             "--adopt-records` first"
         ) from None
 
 
 async def check_room(redis: Redis, examined: Examined) -> None:
-    """Pass unless a single server certainly has no memory for the backup. Raises `BackupError`."""
+    """Raise `BackupError` if a single server certainly has too little memory for the backup."""
     if is_cluster(redis):
         return  # each node has its own limit, and a part of the records
     try:
         async with guarded():
             memory = await redis.info("memory")
     except StoreUnavailableError:
-        return  # this user may not ask
+        return  # this Redis user may not use INFO
     limit = int(memory.get("maxmemory", 0))
     if 0 < limit < examined.size:
         raise BackupError(
-            f"nothing was restored: its records are {examined.size} bytes, and Redis takes {limit} (maxmemory)"
+            f"nothing was restored: its records are {examined.size} bytes, and Redis may have {limit} (maxmemory)"
         )
 
 
 @asynccontextmanager
 async def paused(redis: Redis) -> AsyncIterator[None]:
-    """Sign-ins are paused inside the block; afterwards they are as they were before.
+    """Pause sign-ins inside the block, and resume them after it if they were not paused before.
 
-    If restoring began and failed they stay paused: what stands there then is no gateway.
+    If the restore began and failed, they stay paused, because Redis then has only a part of the records.
     """
     pauses = SignInPauseStore(redis)
     is_ours = await pauses.pause(_REASON) or await pauses.reason() == _REASON
     try:
         yield
     finally:
-        # An operator who paused meanwhile has another reason, and resumes.
+        # A pause with another reason is an operator's, who also resumes.
         if is_ours and await pauses.reason() == _REASON and await _version(SchemaStore(redis)) is not None:
             await pauses.resume()
 
@@ -191,10 +191,10 @@ async def restore(
     *,
     progress: Callable[[int], None],
 ) -> Restored:
-    """Put what `file` holds into Redis.
+    """Write the records of `file` into Redis.
 
-    Programs that start meanwhile, or after this was interrupted, refuse to. After an interruption the same backup
-    is restored as if it had not begun: what Redis had newer stays.
+    Programs refuse to start meanwhile, and after an interruption. A second run with the same backup after an
+    interruption has the same result as one complete run: newer records in Redis stay.
     """
     schema, snapshot = SchemaStore(redis), Snapshot(redis)
     may_be_newer = await schema.begin_restore(examined.header.salt, ring.record_key)
@@ -222,7 +222,7 @@ async def _version(schema: SchemaStore) -> int | None:
 
 
 def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) -> Entry | None:
-    """What of an entry is put into Redis, where something else is known to be newer."""
+    """The part of an entry to write into Redis; `None` if Redis has a newer record or its tombstone."""
     kind = family(entry.key)
     if entry.key in newer:
         return None
@@ -235,7 +235,7 @@ def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) ->
 
 
 def _note_of(key: str) -> str | None:
-    """The key of the note that a record was ended."""
+    """The key of the tombstone of a record, or `None` if records of its kind have none."""
     kind, _, name = key.partition(":")
     match kind:
         case "grant":
@@ -251,7 +251,7 @@ def _note_of(key: str) -> str | None:
 
 
 def _record_of(note: str) -> str | None:
-    """The key of the record that was ended, unless it is a grant or a signing key."""
+    """The key of the record of a tombstone, unless the record is a grant or a signing key."""
     for kind in ("client", "initial-access-token", "consents"):
         name = note.rpartition(":")[2]
         if _note_of(f"{kind}:{name}") == note:
@@ -260,10 +260,10 @@ def _record_of(note: str) -> str | None:
 
 
 async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before: Container[str]) -> int:
-    """End the grants that a cut or a note is about, the backup's own too; answers how many these were.
+    """End the grants that a revocation cutoff or a tombstone voids, the backup's own too; return their number.
 
-    Clients, invitations and consents that were ended while the backup was restored go as well. What was noted
-    before that kept them out already, and such a record that is there is newer than the note.
+    Delete also clients, initial access tokens and consents that were ended during the restore. Older tombstones
+    (`noted_before`) kept their records out already; a record that exists beside one is newer than it.
     """
     grants = GrantStore(redis, ring.record_key, grace=0, client_lifetime=0)  # 0: leave the clients as they are
     made, ended = await revocation_cutoffs.every(redis), 0
@@ -284,8 +284,8 @@ async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before:
 
 
 async def _publish(redis: Redis, ring: KeyRingStore) -> None:
-    """Let check services know the keys and the isolated services at once, at every node of a cluster."""
-    # Without a ring every key was retired since, or there never was one: `oauth_web` makes one.
+    """Publish the keys and the disabled services to check services at once, at every node of a cluster."""
+    # No ring means that every key was retired since, or that there was none: `oauth_web` makes one.
     with suppress(KeyRingError):
         await ring.publish_again(await ring.read())
     await DisabledServiceStore(redis).spread()

@@ -1,4 +1,4 @@
-"""Writing a gateway's state into a file, with word of how far it is."""
+"""Writes a gateway's state into a file, and opens backup files for reading."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPOOLED = 16 * 1024 * 1024
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path`, for its owner only, once everything is in it and on the disk."""
+    """A file that appears at `path`, for its owner only, when it is complete and on the disk."""
     if path == STANDARD:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -40,7 +40,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[IO[bytes]]:
-    """A backup that can be read twice. What comes through a pipe is kept meanwhile, sealed as it is."""
+    """A backup file that can be read twice. A backup from a pipe is stored meanwhile, still encrypted."""
     if path != STANDARD:
         with path.open("rb") as file:
             yield file
@@ -55,7 +55,7 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
 async def back_up(
     redis: Redis, file: IO[bytes], key: BackupKey, *, issuer: str, progress: Callable[[int], None]
 ) -> Counter[str]:
-    """Write everything worth keeping into `file`; answers how many records that were, by family of their key."""
+    """Write the records of a backup into `file`; return their numbers, by family of their key."""
     schema = await SchemaStore(redis).version()
     writer = BackupWriter(file, Header.new(key, schema=schema, issuer=issuer, created_at=int(time.time())), key)
     batch: list[Entry] = []
