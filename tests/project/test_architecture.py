@@ -249,6 +249,51 @@ def test_the_product_does_not_import_its_tests() -> None:
     ] == []
 
 
+# -- the tests ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def modules_of_tests() -> dict[str, Module]:
+    """Every module below `tests`, by name."""
+    found = [read(path, ROOT) for path in sorted((ROOT / "tests").rglob("*.py"))]
+    return {module.name: module for module in found}
+
+
+def is_for_pytest_alone(name: str) -> bool:
+    """Whether pytest collects this module, or reads its fixtures: what several tests use stands elsewhere."""
+    last = name.rpartition(".")[2]
+    return last.startswith("test_") or last == "conftest"
+
+
+def imports_in_tests() -> list[tuple[str, str]]:
+    """Every import, by a module of the tests, of another one."""
+    known = frozenset(modules_of_tests())
+    return [
+        (name, other)
+        for name, module in modules_of_tests().items()
+        for other in sorted(imports_of(module, known))
+        if other in known
+    ]
+
+
+def test_the_imports_of_tests_were_read() -> None:
+    assert ("tests.project.test_architecture", "tests.support.project") in imports_in_tests()
+
+
+def test_no_module_imports_a_test_or_a_conftest() -> None:
+    assert [f"{name} imports {other}" for name, other in imports_in_tests() if is_for_pytest_alone(other)] == []
+
+
+def test_what_supports_all_levels_of_tests_depends_on_none() -> None:
+    support = ("tests.support",)
+    wrong = [
+        f"{name} imports {other}"
+        for name, other in imports_in_tests()
+        if is_within(name, support) and not is_within(other, support)
+    ]
+    assert wrong == []
+
+
 # -- purity ------------------------------------------------------------------------------------------------------
 
 
@@ -349,7 +394,7 @@ def test_only_one_module_of_the_web_stores_grants_and_issues_tokens() -> None:
 
 
 def test_no_module_is_a_drawer() -> None:
-    assert [name for name in modules() if name.split(".")[-1] in DRAWERS] == []
+    assert [module.name for module in own_sources() if module.name.split(".")[-1] in DRAWERS] == []
 
 
 @pytest.mark.parametrize("folder", ["envoy", "protos"])
@@ -359,8 +404,7 @@ def test_folders_that_libraries_have_the_names_of_are_no_packages(folder: str) -
 
 
 def own_sources() -> list[Module]:
-    tests = [read(path, ROOT) for path in sorted((ROOT / "tests").rglob("*.py"))]
-    return [module for module in (*modules().values(), *tests) if not module.is_generated]
+    return [module for module in (*modules().values(), *modules_of_tests().values()) if not module.is_generated]
 
 
 def test_every_module_opens_by_saying_what_it_owns() -> None:
