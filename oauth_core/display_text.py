@@ -11,6 +11,10 @@ import unicodedata
 # Invisible, but part of how words are spelled: joiners (Persian, scripts of India, emoji), marks of direction, and
 # the tags that some flags are made of.
 _SPELLING = frozenset("\u200c\u200d\u200e\u200f\u061c") | frozenset(map(chr, range(0xE0020, 0xE0080)))
+# Format characters that are seen: the signs before numbers and verses of Arabic, Syriac and Kaithi.
+_SIGNS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+_HIDDEN = frozenset("\u00ad\u180e\u200b\u2060\ufeff")
+"""Invisible, and of no effect but where a line may break: editors and web pages leave them in copied text."""
 _PLANE = 0x10000
 _LAST_TWO = 0xFFFE
 
@@ -19,6 +23,14 @@ def is_displayable(text: str) -> bool:
     """Whether every character of `text` may be shown to people."""
     # A caller chooses the length, so each character is looked up once.
     return text.isprintable() if text.isascii() else all(map(_may_be_shown, set(text)))
+
+
+def without_hidden(text: str) -> str:
+    """`text` without the characters that only say where a line may break.
+
+    Two names that differ in nothing but these look the same, so a name must not keep them.
+    """
+    return text if text.isascii() else "".join(character for character in text if character not in _HIDDEN)
 
 
 def has_something_to_see(text: str) -> bool:
@@ -33,7 +45,7 @@ def _may_be_shown(character: str) -> bool:
     if category == "Cn":
         return _is_unassigned(character)
     # Spaces of every width: French and Japanese use others than ours.
-    return category[0] not in "CZ" or category == "Zs" or character in _SPELLING
+    return category[0] not in "CZ" or category == "Zs" or character in _SPELLING or character in _SIGNS
 
 
 def _is_unassigned(character: str) -> bool:

@@ -274,6 +274,8 @@ class Grant:
     certificate: str | None = None
     dpop_key: str | None = None
     """The certificate and the key that its refresh token is bound to, if any (`oauth_core.jose.confirmation`)."""
+    redirect_uri_hash: str | None = None
+    """The hash of the redirect URI that its code was sent to, unless that is on the person's own machine."""
 
     @property
     def subject(self) -> str:

@@ -126,7 +126,13 @@ def _chosen(
     # Nothing depends on the scopes of a document.
     members = {**document, "token_endpoint_auth_method": method, "scope": None}
     try:
-        return chosen_members(members, grant_types=grant_types, app_schemes=app_schemes, may_be_vouched_for=True)
+        return chosen_members(
+            members,
+            grant_types=grant_types,
+            app_schemes=app_schemes,
+            may_be_vouched_for=True,
+            drops_unfit_redirects=True,  # one document is for all authorization servers
+        )
     except DisplayedError as error:
         if others:
             return _chosen(document, others, grant_types, app_schemes)

@@ -1,26 +1,29 @@
 """The metadata that a client says of itself (RFC 7591 section 2), in a registration or in its own document.
 
-Lenient in what is accepted: members that we do not know or do not use are left out when they are of no use, and so
-are grants and scopes that we do not offer, as RFC 7591 section 3.2.1 allows.
+Lenient in what is accepted: members that we do not know are left out, and so are optional ones that are not fit,
+and grants and scopes that we do not offer. RFC 7591 sections 2 and 3.2.1 allow that, and the answer has what was
+kept. What the safety of the client depends on is refused when it is not fit: redirect URIs, how it authenticates,
+its keys, and what its tokens are bound to.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from oauth_core.clients import redirect_uris
-from oauth_core.display_text import has_something_to_see, is_displayable
+from oauth_core.display_text import has_something_to_see, is_displayable, without_hidden
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, registered
 from oauth_core.jose import client_keys
 from oauth_core.net import fetchable_urls
+from oauth_core.net.public_urls import is_http_url
 from oauth_core.policy import scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from oauth_core.grant_types import GrantType
     from oauth_core.model import Client, ClientAuthMethod
@@ -52,6 +55,7 @@ def chosen_members(
     known_scopes: Collection[str] | None = None,
     may_be_vouched_for: bool = False,
     machine_scopes: tuple[str, ...] = (),
+    drops_unfit_redirects: bool = False,
 ) -> dict[str, Any]:
     """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
 
@@ -60,7 +64,8 @@ def chosen_members(
     that are not among `known_scopes` are left out; `None` keeps all. With `may_be_vouched_for` it may also be a
     client that only presents identity assertions. Such a grant is not kept: whether a client may use it is for the
     settings to say (`trusted_issuers`). With `machine_scopes` the operator lets it act as itself, within these, if
-    it asks for `client_credentials`.
+    it asks for `client_credentials`. With `drops_unfit_redirects` a redirect URI that is not fit is left out, as
+    long as one is left; otherwise it refuses the whole, so that whoever registers learns of it.
 
     Raises `DisplayedError`.
     """
@@ -75,7 +80,9 @@ def chosen_members(
     if response_types and (missing := [each for each in redirects if each not in response_types]):
         raise invalid(f"response_types must include {' and '.join(missing)}")
     # A device is sent nowhere, and need not say where (RFC 7591 section 2).
-    uris = _redirect_uris(document, app_schemes) if redirects or document.get("redirect_uris") else ()
+    read = _fit_redirect_uris if drops_unfit_redirects else _redirect_uris
+    uris = read(document, app_schemes) if redirects or document.get("redirect_uris") else ()
+    asked_scopes, contacts = _scopes(document), document.get("contacts")
     method = document.get("token_endpoint_auth_method")
     if method is None or method == "":
         method = kept_method or ("client_secret_basic" if machine else _usual_method(uris))
@@ -89,16 +96,16 @@ def chosen_members(
         "redirect_uris": uris,
         "grant_types": tuple(each.name for each in chosen),
         "response_types": redirects,
-        "scope": _scope(document, known_scopes),
+        "scope": _known(asked_scopes, known_scopes),
         "certificate_bound": _flag(document, CERTIFICATE_BOUND),
         "dpop_bound": _flag(document, DPOP_BOUND),
         "client_name": _name(document),
         "client_uri": _uri(document, "client_uri"),
-        "contacts": _contacts(document),
-        **{name: _if_fit(_text, document, name) for name in UNUSED_TEXTS},
-        **{name: _if_fit(_uri, document, name) for name in UNUSED_URIS},
+        "contacts": _texts(document, "contacts")[:_MOST_CONTACTS] if isinstance(contacts, list) else (),
+        **{name: _text(document, name) for name in UNUSED_TEXTS},
+        **{name: _uri(document, name) for name in UNUSED_URIS},
         **(_keys(document) if method == "private_key_jwt" else {}),
-        **({"machine_scopes": _within(machine_scopes, _scope(document, None))} if machine else {}),
+        **({"machine_scopes": _within(machine_scopes, asked_scopes)} if machine else {}),
     }
 
 
@@ -131,9 +138,9 @@ def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
     return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 
 
-def _within(allowed: tuple[str, ...], asked: str | None) -> tuple[str, ...]:
+def _within(allowed: tuple[str, ...], asked: tuple[str, ...] | None) -> tuple[str, ...]:
     """What of the scopes that a machine asks for it may have; all that it may have if it asks for none."""
-    chosen = tuple(scope for scope in allowed if asked is None or scope in asked.split(" "))
+    chosen = tuple(scope for scope in allowed if asked is None or scope in asked)
     if not chosen:
         raise invalid(f"scope must be within what the operator allows: {' '.join(allowed)}")
     return chosen
@@ -180,52 +187,56 @@ def _redirect_uris(document: Mapping[str, object], app_schemes: Collection[str])
     return tuple(dict.fromkeys(redirect_uris.check(uri, app_schemes) for uri in uris))
 
 
-def _scope(document: Mapping[str, object], known: Collection[str] | None) -> str | None:
+def _fit_redirect_uris(document: Mapping[str, object], app_schemes: Collection[str]) -> tuple[str, ...]:
+    """The first of those that are fit. Raises `DisplayedError`, for the first one, when none is."""
+    value = document.get("redirect_uris")
+    if isinstance(value, str) and value:
+        value = [value]
+    if not isinstance(value, list) or not value:
+        return _redirect_uris(document, app_schemes)
+    fit: dict[str, None] = {}
+    for uri in value:
+        with suppress(DisplayedError):
+            fit[redirect_uris.check(uri, app_schemes)] = None
+    if not fit:
+        redirect_uris.check(value[0], app_schemes)
+    return tuple(fit)[:_MOST_REDIRECT_URIS]
+
+
+def _scopes(document: Mapping[str, object]) -> tuple[str, ...] | None:
+    """The words of `scope` that can be scopes; `None` without `scope`. Some clients send an array of the words."""
+    value = document.get("scope")
+    if value is None or value in ("", []):
+        return None
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    # However long it is: our own list may be long, and the size of the body is bounded.
+    return scopes.fit(" ".join(texts))
+
+
+def _known(asked: tuple[str, ...] | None, known: Collection[str] | None) -> str | None:
     """The scopes among those that there are; an unknown one in the answer would be asked for, and refused."""
-    text = document.get("scope") or None
-    if text is not None and not isinstance(text, str):
-        raise invalid("scope must be a string")
-    try:
-        # However long it is: our own list may be long, and the size of the body is bounded.
-        words = scopes.parse(text, longest=None)
-    except DisplayedError as error:
-        raise invalid(error.description) from None
-    return scopes.join(word for word in words if known is None or word in {*known, scopes.OFFLINE_ACCESS}) or None
+    words = (word for word in asked or () if known is None or word in {*known, scopes.OFFLINE_ACCESS})
+    return scopes.join(words) or None
 
 
 def _name(document: Mapping[str, object]) -> str | None:
-    name = _text(document, "client_name")
+    value = document.get("client_name")
+    name = _fit(without_hidden(value) if isinstance(value, str) else value)
     return name if name is not None and has_something_to_see(name) else None
 
 
 def _text(document: Mapping[str, object], name: str) -> str | None:
-    value = document.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not is_displayable(value):
-        raise invalid(
-            f"{name} must be a string of at most {_LONGEST_TEXT} characters, and none of them a control character"
-        )
-    return value
+    return _fit(document.get(name))
 
 
-def _if_fit(
-    read: Callable[[Mapping[str, object], str], str | None], document: Mapping[str, object], name: str
-) -> str | None:
-    """A member that nothing depends on: what is not fit is left out, and refuses nothing."""
-    try:
-        return read(document, name)
-    except DisplayedError:
-        return None
-
-
-def _contacts(document: Mapping[str, object]) -> tuple[str, ...]:
-    values = document.get("contacts")
-    texts = [_if_fit(_text, {"contact": value}, "contact") for value in values] if isinstance(values, list) else []
-    return tuple(text for text in texts if text is not None)[:_MOST_CONTACTS]
+def _fit(value: object) -> str | None:
+    """`value` if it is a text that people may be shown: not too long, with no control character; else `None`."""
+    is_fit = isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and is_displayable(value)
+    return cast("str", value) if is_fit else None
 
 
 def _flag(document: Mapping[str, object], name: str) -> bool:
+    """Whether tokens are to be bound. An unfit value is refused: without it they would be bound to nothing."""
     value = document.get(name)
     if value is None or value == "":
         return False
@@ -235,26 +246,16 @@ def _flag(document: Mapping[str, object], name: str) -> bool:
 
 
 def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
-    values = document.get(name)
-    if values is None:
-        return ()
-    if not isinstance(values, list):
-        raise invalid(f"{name} must be an array of strings")
-    return tuple(text for value in values if (text := _text({name: value}, name)) is not None)
+    """The fit texts of an array. Some clients send one text where an array is wanted."""
+    value = document.get(name)
+    values = value if isinstance(value, list) else [value]
+    return tuple(text for each in values if (text := _fit(each)) is not None)
 
 
 def _uri(document: Mapping[str, object], name: str) -> str | None:
     value = _text(document, name)
-    if value is None:
-        return None
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        parts = None
     # These end up as links on the consent page, where a javascript: URI would run.
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise invalid(f"{name} must be an http or https URL")
-    return value
+    return value if value is not None and is_http_url(value) else None
 
 
 def invalid(description: str) -> DisplayedError:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from oauth_core.clients import siblings
-from oauth_core.crypto.credentials import pkce_matches
+from oauth_core.clients import redirect_uris, siblings
+from oauth_core.crypto.credentials import hash_secret, pkce_matches
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccessClaims, Grant
 from oauth_core.policy import scopes
@@ -109,6 +109,9 @@ def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
         expires_at=now + lifetime,
         sealed_github_token=code.sealed_github_token,
         groups=code.groups,
+        redirect_uri_hash=None
+        if redirect_uris.is_on_this_machine(code.request.redirect_uri)
+        else hash_secret(code.request.redirect_uri),
     )
 
 

@@ -1,12 +1,13 @@
 """A client's public keys: the JWK set it registered or published, to check its assertions with (RFC 7517).
 
-The set was written by somebody we do not know. Keys of kinds we do not use are passed over; anything secret in the
-set is refused, because a private key that was published is everybody's.
+The set was written by somebody we do not know. Keys of kinds we do not use are passed over, and so are weak and
+broken ones. Anything secret in the set is refused, because a private key that was published is everybody's.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ class ClientKeys:
 def parse(document: object) -> ClientKeys:
     """The keys of a JWK set (RFC 7517 section 5) already read from JSON.
 
-    Raises `ValueError`, in words for the client's developer, unless there is a usable key and no secret one.
+    A key that is weak, broken or not unique is left out. Raises `ValueError`, in words for the client's developer,
+    unless there is a usable key and no secret one.
     """
     members = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
@@ -85,13 +87,26 @@ def parse(document: object) -> ClientKeys:
         raise ValueError(f"a JWK set may have at most {_MOST_KEYS} keys")
     if any(_SECRET_MEMBERS & member.keys() or member.get("kty") == "oct" for member in members):
         raise ValueError("the JWK set has a secret key in it; publish public keys only, and replace that one")
-    keys = tuple(key for member in members if (key := _usable(member)) is not None)
-    if not keys:
-        raise ValueError(f"the JWK set has no signing key for any of: {', '.join(ALGORITHMS)}")
-    named = [(key.kid, general_name(algorithm)) for key in keys for algorithm in key.algorithms]
-    if len(set(named)) != len(named):
-        raise ValueError("the JWK set has two keys of one kind with the same kid, or without any")
-    return ClientKeys(keys)
+    faults: list[str] = []
+    keys: list[ClientKey] = []
+    for member in members:
+        try:
+            if (key := _usable(member)) is not None:
+                keys.append(key)
+        except ValueError as error:
+            faults.append(str(error))
+    named = Counter(name for key in keys for name in _names(key))
+    unique = tuple(key for key in keys if all(named[name] == 1 for name in _names(key)))
+    if len(unique) < len(keys):
+        faults.append("the JWK set has two keys of one kind with the same kid, or without any")
+    if not unique:
+        raise ValueError((*faults, f"the JWK set has no signing key for any of: {', '.join(ALGORITHMS)}")[0])
+    return ClientKeys(unique)
+
+
+def _names(key: ClientKey) -> tuple[tuple[str | None, str], ...]:
+    """What an assertion can say to mean this key."""
+    return tuple((key.kid, name) for name in dict.fromkeys(map(general_name, key.algorithms)))
 
 
 def from_text(text: str) -> ClientKeys:

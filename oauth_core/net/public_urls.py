@@ -17,10 +17,17 @@ _ONE_SPELLING = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[1-9][0-9]*)?(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*\Z"
 )
 
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _ORIGIN = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)(?::(?P<port>[0-9]{1,6}))?/?"
+    rf"(?P<host>\[[0-9A-Fa-f:.]+\]|(?=[^:/]{{1,254}}(?:[:/]|\Z)){_LABEL}(?:\.{_LABEL})*\.?)(?::(?P<port>[0-9]{{1,6}}))?/?"
 )
+_ORIGIN_SCHEMES = frozenset(
+    {"http", "https", "app", "capacitor", "ionic", "tauri", "vscode-webview"}
+    | {"chrome-extension", "moz-extension", "safari-web-extension"}
+)
+"""Schemes that pages have which send an `Origin` with a host: the web's, those of apps made of pages, and those of
+extensions of browsers. A page of another scheme (`file:`, `data:`) sends `null`."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65_535
 
@@ -44,6 +51,8 @@ def read_origin(text: str) -> str:
             "http://localhost:3000: no path, no wildcard, no user name"
         )
     scheme, host, port = found["scheme"].lower(), found["host"].lower(), found["port"]
+    if scheme not in _ORIGIN_SCHEMES:
+        raise ValueError(f"an origin has one of the schemes {', '.join(sorted(_ORIGIN_SCHEMES))}")
     number = int(port) if port else None
     if number is not None and not 0 < number <= _LAST_PORT:
         raise ValueError("an origin has a port from 1 to 65535, or none")

@@ -19,19 +19,25 @@ OFFLINE_ACCESS = "offline_access"
 """Clients ask for it to get a refresh token (OpenID Connect Core section 11). They get one anyway."""
 
 
-def parse(text: str | None, *, longest: int | None = _LONGEST) -> tuple[str, ...]:
-    """The distinct scopes of `text`, in the order asked; empty when there is none. `longest` is in characters.
+def parse(text: str | None) -> tuple[str, ...]:
+    """The distinct scopes of `text`, in the order asked; empty when there is none.
 
-    Raises `DisplayedError` (`invalid_scope`) for a character no scope may contain.
+    Raises `DisplayedError` (`invalid_scope`) for a text that is too long, or a character no scope may contain.
     """
     if not text:
         return ()
-    if longest is not None and len(text) > longest:
+    if len(text) > _LONGEST:
         raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope is too long")
     words = tuple(dict.fromkeys(word for word in text.split(" ") if word))
     if any(not _TOKEN_CHARACTERS.issuperset(word) for word in words):
         raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope has a character that no scope may contain")
     return words
+
+
+def fit(text: str) -> tuple[str, ...]:
+    """The distinct words of `text` that can be scopes, in order, however long it is."""
+    words = dict.fromkeys(word for word in text.split(" ") if word)
+    return tuple(word for word in words if _TOKEN_CHARACTERS.issuperset(word))
 
 
 def join(scopes: Iterable[str]) -> str:

@@ -130,8 +130,10 @@ class GatewaySettings(BaseModel):
         AfterValidator(_origins),
         Setting(
             "Origins whose pages may call the gateway (CORS): scheme, host and port, such as "
-            "`https://app.example.com`. There is no wildcard. On loopback, other loopback origins are "
-            "always allowed.",
+            "`https://app.example.com`. The scheme is `http`, `https`, that of a browser's extensions "
+            "(`chrome-extension`, `moz-extension`, `safari-web-extension`) or of apps made of web pages "
+            "(`app`, `capacitor`, `ionic`, `tauri`, `vscode-webview`). There is no wildcard. On loopback, "
+            "other loopback origins are always allowed.",
         ),
     ] = ()
     identity_headers: Annotated[

@@ -11,25 +11,38 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oauth_core.clients import redirect_uris
+from oauth_core.crypto.credentials import hash_secret
 
 if TYPE_CHECKING:
     from oauth_core.errors import RedirectedError
     from oauth_web.runtime.deps import Deps
 
 
+_GRANTS_LOOKED_AT = 20
+"""A popular client has many grants, and any page of the internet can cause this question."""
+
+
 async def before_sign_in(deps: Deps, error: RedirectedError, client_id: str) -> RedirectedError:
     """`error` as it is to be answered before a person has signed in.
 
     It is sent to the client if the address is on the person's own machine, if an operator made the client, pinned
-    its document or invited it, or if the client has the consent of a person. Raises `StoreUnavailableError`.
+    its document or invited it, or if a person allowed the client something and came back to this very address. A
+    client can change its addresses afterwards (RFC 7592 section 2.2). Raises `StoreUnavailableError`.
     """
     trusted = (
         redirect_uris.is_on_this_machine(error.redirect_uri)
         or client_id in deps.documents.pinned
         or await _is_invited(deps, client_id)
-        or await deps.clients.has_grants(client_id)
+        or await _is_consented(deps, client_id, error.redirect_uri)
     )
     return replace(error, on_page=not trusted)
+
+
+async def _is_consented(deps: Deps, client_id: str, redirect_uri: str) -> bool:
+    """Whether one of the newest grants of the client came by `redirect_uri`, and lives."""
+    grants = await deps.grants.of_ids(await deps.clients.newest_grants(client_id, most=_GRANTS_LOOKED_AT))
+    wanted = hash_secret(redirect_uri)
+    return any(grant.redirect_uri_hash == wanted for grant in grants)
 
 
 async def _is_invited(deps: Deps, client_id: str) -> bool:

@@ -159,6 +159,46 @@ def test_a_document_that_breaks_a_rule_is_refused(members: dict[str, object]) ->
         parsed(**members)
 
 
+def test_of_a_document_what_is_fit_is_taken() -> None:
+    good, weak = key(), {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"}
+    client = parsed(
+        redirect_uris=[
+            "javascript:alert(1)",
+            *GOOD["redirect_uris"],
+            5,
+            "http://evil.example/",
+            "data:text/html,x",
+        ],
+        token_endpoint_auth_method="private_key_jwt",
+        jwks={"keys": [weak, {**good.public_jwk(), "kid": 5}, *jwks(good)["keys"], {"kty": "EC", "crv": "P-256"}]},
+        client_uri="javascript:alert(1)",
+        scope={"not": "fit"},
+        contacts="me@app.example",
+    )
+    assert client.redirect_uris == tuple(GOOD["redirect_uris"])
+    assert json.loads(str(client.jwks)) == jwks(good)
+    assert client.client_uri is None
+    assert parsed(redirect_uris=GOOD["redirect_uris"][0]).redirect_uris == tuple(GOOD["redirect_uris"])
+    many = [f"https://app.example/{number}" for number in range(30)]
+    assert parsed(redirect_uris=many).redirect_uris == tuple(many[:20])
+
+
+def test_a_document_of_which_nothing_is_fit_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="only loopback addresses may"):
+        parsed(redirect_uris=["http://evil.example/", "javascript:alert(1)"])
+    weak = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
+    with pytest.raises(ValueError, match="RSA key must have 2048"):
+        parsed(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [weak]})
+    with pytest.raises(ValueError, match="same kid"):
+        parsed(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [jwks(key())["keys"][0]] * 2})
+
+
+def test_a_set_with_a_private_key_is_refused_whatever_else_is_in_it() -> None:
+    leaked = {**key().public_jwk(), "d": "x"}
+    with pytest.raises(ValueError, match="secret key"):
+        parsed(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [*jwks(key())["keys"], leaked]})
+
+
 ASSERTED = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LISTED = "token_endpoint_auth_methods_supported"
 

@@ -40,6 +40,9 @@ def config(tmp_path: Path) -> Path:
         ("app://obsidian.md", "app://obsidian.md"),
         ("vscode-webview://0abc", "vscode-webview://0abc"),
         ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
+        ("moz-extension://3c6a1b1e-8f5d", "moz-extension://3c6a1b1e-8f5d"),
+        ("tauri://localhost", "tauri://localhost"),
+        (f"https://{'a' * 63}.example", f"https://{'a' * 63}.example"),
     ],
 )
 def test_an_origin_is_compared_as_browsers_send_it(config: Path, written: str, sent: str) -> None:
@@ -70,6 +73,23 @@ def test_an_origin_is_compared_as_browsers_send_it(config: Path, written: str, s
         ),
         *("http://127.1", "http://0x7f.1", "http://127.0.0.01", "http://2130706433", "http://[::g]", "http://[1]"),
         *("https://app.example.com https://b.example", "https://app.example.com\n", "https://-a.example"),
+        *(
+            "htttp://app.example.com",
+            "http+x://a.example",
+            "file://x",
+            "javascript://a",
+            "data://a",
+            "ws://a.example",
+        ),
+        *(
+            "https://a..com",
+            "https://.a.com",
+            "https://a.com..",
+            "https://a-.com",
+            "https://a.-b.com",
+            "https://a.b-",
+        ),
+        *(f"https://{'a' * 64}.example", f"https://{'a.' * 127}com", "blob://a", "about://a", "ftp://a.example"),
     ],
 )
 def test_what_no_browser_sends_is_refused_at_the_start(text: str) -> None:

@@ -4,7 +4,7 @@ kept.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from oauth_core.crypto.credentials import is_identifier
 from oauth_core.model import Client
@@ -16,6 +16,8 @@ from oauth_core.store.records.client_lifetimes import ClientLifetimes
 from oauth_core.store.records.grant_index import NOTE_GRANT
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from redis.asyncio import Redis
 
     from oauth_core.crypto.record_authentication import RecordKey
@@ -119,10 +121,11 @@ class ClientStore:
         """
         return await tombstones.take_away(self._redis, keyspace.client(client_id))
 
-    async def has_grants(self, client_id: str) -> bool:
-        """Return whether a person has allowed the client a grant that has not expired yet."""
+    async def newest_grants(self, client_id: str, *, most: int) -> tuple[str, ...]:
+        """The ids of up to `most` grants of the client, those that run out last; some may have ended."""
         async with guarded():
-            return bool(await self._redis.exists(keyspace.client_grants(client_id)))
+            noted = self._redis.zrange(keyspace.client_grants(client_id), -most, -1)
+            return tuple(await cast("Awaitable[list[str]]", noted))
 
     async def remember_grant(self, grant: Grant) -> None:
         """Record that its client holds a grant, before the grant is created, so that `Revocation` finds it."""

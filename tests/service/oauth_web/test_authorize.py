@@ -224,6 +224,40 @@ async def test_an_error_is_sent_to_a_client_that_has_the_consent_of_a_person(
         assert (await client.http.post(f"{web.issuer}/revoke", data=given)).status_code == 200
 
 
+async def test_the_consent_of_a_person_is_for_the_address_that_they_came_back_to_and_for_no_later_one(
+    web: WebServer, client: OAuthClient
+) -> None:
+    """RFC 9700 section 4.11.2: else a client becomes an open redirector by changing its addresses (RFC 7592)."""
+    later, never_used = "https://later.example/callback", "https://never-used.example/callback"
+    registration = await client.register(redirect_uris=[APP, never_used], token_endpoint_auth_method="none")
+    pkce = Pkce.fresh()
+    code = await client.code(registration.client_id, pkce, redirect_uri=APP)
+    tokens = await client.redeem(registration.client_id, code, pkce.verifier, redirect_uri=APP)
+    changed = await client.http.put(
+        registration.document["registration_client_uri"],
+        json={
+            "client_id": registration.client_id,
+            "redirect_uris": [APP, never_used, later],
+            "token_endpoint_auth_method": "none",
+        },
+        headers=registration.management,
+    )
+    assert changed.status_code == 200
+
+    async def answer_to_a_fault(uri: str) -> httpx2.Response:
+        url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri, scope="mcp.nothing")
+        async with OAuthClient(web.issuer) as stranger:
+            return await stranger.http.get(url)
+
+    assert (await answer_to_a_fault(APP)).status_code == 302
+    for uri in (later, never_used):
+        answer = await answer_to_a_fault(uri)
+        assert (answer.status_code, answer.headers.get("Location")) == (400, None)
+    given = {"token": tokens.json()["refresh_token"], "client_id": registration.client_id}
+    assert (await client.http.post(f"{web.issuer}/revoke", data=given)).status_code == 200
+    assert (await answer_to_a_fault(APP)).status_code == 400, "the consent ended"
+
+
 async def test_a_state_sent_twice_is_not_echoed(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, state=["one", "two"]))

@@ -374,6 +374,25 @@ async def test_a_document_that_offers_more_ways_than_are_possible_here_signs_in(
     assert (await local.refresh(client_id, tokens["refresh_token"])).status_code == 200
 
 
+async def test_a_document_with_something_unfit_beside_what_is_fit_signs_in(
+    publisher: Publisher, local: OAuthClient
+) -> None:
+    weak = {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"}
+    client_id = publisher.client(
+        "/app/partly-fit.json",
+        redirect_uris=["javascript:alert(1)", "http://app.example/", REDIRECT_URI, 5],
+        token_endpoint_auth_method="private_key_jwt",
+        jwks={"keys": [weak, *jwks(key())["keys"]]},
+        client_uri="javascript:alert(1)",
+    )
+    pkce = Pkce.fresh()
+    assert "javascript:" not in (await asked(local, client_id)).text
+    assert (await asked(local, client_id, redirect_uri="javascript:alert(1)")).status_code == 400
+    code = await local.code(client_id, pkce)
+    proof = as_form(signed(client_id, local.issuer))
+    assert (await local.redeem(client_id, code, pkce.verifier, **proof)).status_code == 200
+
+
 @pytest.mark.requirement("mcp:cimd-cache")
 async def test_a_changed_document_counts_once_the_copy_is_stale(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
