@@ -1,11 +1,11 @@
-"""What time it is, by Redis' clock: all processes go by the one that they share, whatever their own machines say.
+"""The time by the clock of Redis, which all processes share, whatever the clocks of their machines show.
 
-Were every machine believed, a few seconds between two would let things slip. Somebody is allowed something by the
-clock that is ahead; all they hold is revoked up to a second that is behind
-(`oauth_core.store.records.revocation_cutoffs`); and what was allowed just before would count as allowed since.
-Tokens of one replica would be of the future to another.
+If each process used its own clock, a difference of a few seconds would let rights escape a revocation. A right is
+allowed by the clock that is ahead. Everything is revoked up to a second of the clock that is behind
+(`oauth_core.store.records.revocation_cutoffs`). The right that was allowed just before then seems newer. Also,
+tokens of one replica would lie in the future for another.
 
-In a cluster everybody asks the same node, for nodes differ too.
+In a cluster all processes ask the same node, because nodes differ too.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 unsleeping_clock: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
-"""Seconds that go on while the machine sleeps, where the system can tell; they never go back."""
+"""A clock in seconds that advances while the machine sleeps, if the system supports it; it never goes back."""
 
 _TIME = "return redis.call('TIME')"
 _ASKED_OF = keyspace.SCHEMA
-"""Whoever keeps this key says what time it is."""
+"""The node with this key gives the time."""
 
 _LOOK_EVERY = 10.0
 _DRIFT = 0.001
-"""How much faster than Redis' clock ours may run: more than any clock that is kept in step."""
+"""How much faster than the clock of Redis ours may run: more than any synchronized clock does."""
 
 NOTICEABLE = 2.0
-"""Seconds between a machine's clock and Redis' from which on somebody should be told."""
+"""Seconds between a machine's clock and that of Redis from which an operator should know."""
 
 
 async def seconds(redis: Redis, *, asked_of: str = _ASKED_OF) -> float:
-    """Seconds since the epoch at this moment, as Redis sees it: the node of the key `asked_of`.
+    """Return the seconds since the epoch by Redis: by the node of the key `asked_of`.
 
     Raises `StoreUnavailableError`.
     """
@@ -52,18 +52,19 @@ async def seconds(redis: Redis, *, asked_of: str = _ASKED_OF) -> float:
 
 
 class RedisClock:
-    """Whole seconds since the epoch, reckoned from the last answer of Redis, and never ahead of it.
+    """Whole seconds since the epoch, computed from the last answer of Redis, and never ahead of it.
 
-    Between answers this machine's clock only measures how long ago that was, so setting it changes nothing.
+    Between answers this machine's clock only measures the time since then, so setting it changes nothing.
     """
 
     def __init__(self, redis: Redis, *, differs: Callable[[float], None]) -> None:
         """Call `look` before anything else.
 
-        `differs` is told once, with the seconds that this machine's clock is ahead, when that becomes noticeable.
+        `differs` is called once, with the seconds that this machine's clock is ahead, when that becomes
+        noticeable.
         """
         self._redis = redis
-        self._tell = differs
+        self._on_difference = differs
         self._seen = 0.0
         self._seen_at = 0.0
         self._differs = False
@@ -76,20 +77,21 @@ class RedisClock:
     async def look(self) -> None:
         """Ask Redis now. Raises `StoreUnavailableError`."""
         seen = await seconds(self._redis)
-        # When the answer is here, Redis' clock is a little further: erring to that side lets nothing slip.
+        # When the answer arrives, the clock of Redis is slightly further. An error to that side lets no right
+        # escape.
         self._seen, self._seen_at = seen, unsleeping_clock()
         ahead = time.time() - seen
         if (abs(ahead) >= NOTICEABLE) != self._differs:
             self._differs = not self._differs
             if self._differs:
-                self._tell(ahead)
+                self._on_difference(ahead)
 
     async def start(self) -> None:
-        """Look again and again from now on."""
+        """Ask Redis regularly from now on."""
         self._following = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Look no longer."""
+        """Stop asking Redis."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -100,4 +102,4 @@ class RedisClock:
             try:
                 await self.look()
             except StoreUnavailableError:
-                continue  # what we know is good for longer than Redis is usually away
+                continue  # the last answer is good for longer than Redis is usually unreachable

@@ -1,6 +1,6 @@
 """Records of the model as JSON in Redis, read back with validation and, for most, with proof of their origin.
 
-What was stored by an older version, or changed by hand, is a clear error and not a strange object.
+A record that an older version stored, or that was changed by hand, is a clear error and not a strange object.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 class Codec(Generic[T]):
-    """Writes and reads values of one frozen dataclass, without a code: for what only takes rights away."""
+    """Writes and reads values of one frozen dataclass, without a code: for records that only take rights away."""
 
     def __init__(self, kind: type[T]) -> None:
         self._adapter = TypeAdapter(kind)
 
     def dump(self, value: T) -> str:
-        """`value` as JSON; fields that are `None` are left out."""
+        """Return `value` as JSON; fields that are `None` are left out."""
         return self._adapter.dump_json(value, exclude_none=True).decode()
 
     def load(self, text: str | bytes) -> T:
-        """The value `dump` wrote. Raises `pydantic.ValidationError`, a `ValueError`."""
+        """Return the value that `dump` wrote. Raises `pydantic.ValidationError`, a `ValueError`."""
         return self._adapter.validate_json(text)
 
 
@@ -43,11 +43,11 @@ class SignedCodec(Generic[T]):
         self._plain = Codec(kind)
 
     def dump(self, value: T, key: RecordKey, place: str) -> str:
-        """`value` as JSON behind its code, to be written at `place`."""
+        """Return `value` as JSON behind its code, to be written at `place`."""
         return key.sign(place, self._plain.dump(value))
 
     def load(self, text: str | bytes | None, key: RecordKey, place: str) -> T | None:
-        """The value that stands at `place`; `None` when there is none, or when `text` was not written with `key`.
+        """Return the value at `place`; `None` when there is none, or when `text` was not written with `key`.
 
         A forged record counts as absent and is logged. Raises `pydantic.ValidationError` for a genuine record that
         another version wrote.
@@ -58,11 +58,11 @@ class SignedCodec(Generic[T]):
         try:
             return self._plain.load(key.open(place, signed))
         except ForgedRecordError:
-            # Without the place: it contains the hash of a secret.
+            # Without the place, which contains the hash of a secret.
             structlog.get_logger("store").error("record.forged", kind=place.partition(":")[0])
             return None
 
 
 def place_in(hash_key: str, field: str) -> str:
-    """The place of one field of a Redis hash."""
+    """Return the place of one field of a Redis hash."""
     return f"{hash_key} {field}"

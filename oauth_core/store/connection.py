@@ -1,4 +1,4 @@
-"""The connection to Redis, and the one place that turns its failures into `StoreUnavailableError`."""
+"""Clients of Redis, and the one place that turns failures of Redis into `StoreUnavailableError`."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ Client = TypeVar("Client", bound=Redis)
 
 
 def connect(settings: RedisSettings) -> Redis:
-    """A client that connects when first used and gives each attempt `redis_timeout` seconds.
+    """Return a client that connects when first used and gives each attempt `redis_timeout` seconds.
 
-    It finds the server that counts, wherever that is. A call on a connection that turns out to be closed is tried
-    once more; one that timed out is not.
+    It finds the server that counts, in any topology. A call on a connection that turns out to be closed is tried
+    once more; a call that timed out is not.
     """
     address = read_redis_url(settings.redis_url)
     match address.topology:
@@ -58,7 +58,7 @@ def connect(settings: RedisSettings) -> Redis:
 
 
 def redis_topology(settings: RedisSettings, *, bound: float, clock: Callable[[], float]) -> RedisTopology:
-    """Which servers there are, for a view of them. `bound` is that of the view, in seconds of `clock`."""
+    """Return the topology for a client cache. `bound` is that of the cache, in seconds of `clock`."""
     address = read_redis_url(settings.redis_url)
     match address.topology:
         case Topology.ONE:
@@ -74,18 +74,18 @@ def redis_topology(settings: RedisSettings, *, bound: float, clock: Callable[[],
 
 
 def server_clients(settings: RedisSettings) -> Callable[[Address], Redis]:
-    """Makes a client of a single server, of those to which `settings` lead. Whoever makes one closes it."""
+    """Return a function that makes a client of one of the servers of `settings`. The caller closes the client."""
     return _single(Redis, settings, read_redis_url(settings.redis_url))
 
 
 def is_cluster(redis: Any) -> bool:
-    """Whether this is a client of a Redis Cluster, whose keys lie on different servers."""
+    """Return whether this is a client of a Redis Cluster, whose keys are on different servers."""
     return isinstance(redis, RedisCluster)
 
 
 @asynccontextmanager
 async def guarded() -> AsyncIterator[None]:
-    """Turn every failure to get an answer out of Redis into `StoreUnavailableError`."""
+    """Turn every failure to get an answer from Redis into `StoreUnavailableError`."""
     try:
         yield
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
@@ -94,7 +94,7 @@ async def guarded() -> AsyncIterator[None]:
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:
-    """What every connection to a server has."""
+    """Return the options of every connection to a server."""
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     return {
         "password": password,
@@ -107,7 +107,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
 
 
 def _server_options(settings: RedisSettings, address: RedisAddress) -> dict[str, Any]:
-    """What a connection to one of several servers has, but for its place."""
+    """Return the options of a connection to one of several servers, without its address."""
     in_url: dict[str, Any] = dict(parse_url(address.url))
     del in_url["host"]
     tls = {"ssl": True} if in_url.pop("connection_class", None) else {}
@@ -115,7 +115,7 @@ def _server_options(settings: RedisSettings, address: RedisAddress) -> dict[str,
 
 
 def _sentinel_options(settings: RedisSettings, address: RedisAddress) -> dict[str, Any]:
-    """What a connection to a Sentinel has: the servers' TLS, and a user of its own."""
+    """Return the options of a connection to a Sentinel: the TLS of the servers, and its own user."""
     of_servers = _server_options(settings, address)
     password = settings.redis_sentinel_password
     return {
@@ -137,8 +137,8 @@ def _single(kind: type[Client], settings: RedisSettings, address: RedisAddress) 
 
 def _cluster(settings: RedisSettings, address: RedisAddress) -> Redis:
     options = {name: value for name, value in _server_options(settings, address).items() if name != "db"}
-    # A primary that is gone has a successor within moments; whoever writes meanwhile asks for the slots again.
+    # A failed primary is replaced within moments; a writer meanwhile asks for the slots again.
     options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.25), 3)
     nodes = [ClusterNode(host, port) for host, port in address.hosts]
     client: Any = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
-    return cast("Redis", client)  # the same commands, of one key or of keys with one hash tag
+    return cast("Redis", client)  # the same commands, for one key or for keys with one hash tag

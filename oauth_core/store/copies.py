@@ -1,8 +1,7 @@
-"""Documents that every check needs, kept on several nodes of a cluster, so that none of these is needed for
-all checks.
+"""Documents that every check needs, on several nodes of a cluster, so that checks do not depend on one node.
 
-With one server, or behind Sentinels, there is one key. In a cluster there are copies beside it, whose keys lie
-evenly over all slots. A check process reads those that it can reach
+With one server, or behind Sentinels, there is one key. In a cluster there are copies beside it, whose keys are
+spread evenly over all slots. A check process reads the copies that it can reach
 (`oauth_core.store.client_cache.tracked_document.Copies`).
 """
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _COPIES = 8
-"""So many primaries, with even shares of the slots, have a copy each."""
+"""Up to this many primaries, with even shares of the slots, have a copy each."""
 
 
 class NotEverywhereError(StoreUnavailableError):
@@ -32,7 +31,7 @@ class NotEverywhereError(StoreUnavailableError):
 
 @cache
 def places(key: str) -> tuple[str, ...]:
-    """The keys in a cluster at which the document of `key` lies."""
+    """Return the keys of the document `key` in a cluster."""
     share = REDIS_CLUSTER_HASH_SLOTS // _COPIES
     names = (
         next(name for number in count() if key_slot((name := f"{key}-copy:{number}").encode()) // share == part)
@@ -42,14 +41,14 @@ def places(key: str) -> tuple[str, ...]:
 
 
 def places_in(redis: Redis, key: str) -> tuple[str, ...]:
-    """The keys at which the document of `key` lies in the Redis that this is a client of."""
+    """Return the keys of the document `key` in the Redis of this client."""
     return places(key) if is_cluster(redis) else (key,)
 
 
 async def everywhere(keys: tuple[str, ...], write: Callable[[str], Awaitable[None]]) -> None:
-    """Call `write` for each key, whatever happens to the others.
+    """Call `write` for each key, also after a failure.
 
-    Raises what `write` raises when none could be written, and `NotEverywhereError` when some could.
+    Raises the error of `write` when no copy could be written, and `NotEverywhereError` when some could.
     """
     failed: list[StoreUnavailableError] = []
     for key in keys:

@@ -1,4 +1,4 @@
-"""Names a failure of Redis in words that say what to do, where redis-py raises one error for many causes."""
+"""Explains failures of Redis with a remedy, where redis-py raises one error for many causes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _REFUSED = (
 
 
 def known_cause(error: BaseException) -> str | None:
-    """What Redis refused, as far as the error or one that it came from says so; `None` when it is something else.
+    """Return what Redis refused, by the error or one of its causes; `None` for another failure.
 
-    The sentence repeats nothing of the message, which may hold an address or a user name.
+    The result contains no part of the message, which may hold an address or a user name.
     """
     found: BaseException | None = error
     while found is not None:

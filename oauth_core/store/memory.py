@@ -1,4 +1,4 @@
-"""How full Redis is: `used_memory` against `maxmemory`, read at most once a second."""
+"""The memory use of Redis: `used_memory` and `maxmemory`, read at most once a second."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _GOOD_FOR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of the fullest server. `most` is 0 where there is no limit, or where we may not ask."""
+    """Bytes of the fullest server. `most` is 0 if there is no limit, or no permission to read it."""
 
     used: int = 0
     most: int = 0
 
     @property
     def free_share(self) -> float:
-        """What part of the memory is free; 1 without a limit."""
+        """The free share of the memory; 1 without a limit."""
         return 1.0 if self.most == 0 else max(0.0, 1 - self.used / self.most)
 
 
 class MemoryReader:
-    """Asks Redis how full it is. Without the permission (`+info`) it calls `refused` once, and sees no limit."""
+    """Reads the memory use. Without the permission (`+info`) it calls `refused` once, and reports no limit."""
 
     def __init__(self, redis: Redis, *, refused: Callable[[], None]) -> None:
         self._redis = redis
@@ -43,16 +43,16 @@ class MemoryReader:
         self._is_blind = False
 
     async def read(self) -> Memory:
-        """How full Redis is, or was within the last second. Raises `StoreUnavailableError`."""
+        """Return the memory use, at most a second old. Raises `StoreUnavailableError`."""
         if monotonic() - self._read_at >= _GOOD_FOR:
-            # Noted first: of many that ask at once, one reads.
+            # Set first, so that only one of many concurrent callers reads.
             self._read_at = monotonic()
             self._last = await self._ask()
         return self._last
 
     async def _ask(self) -> Memory:
         async with guarded():
-            # A cluster answers for each of its servers.
+            # A cluster returns an answer for each of its servers.
             client: object = self._redis
             of_each: dict[str, str] = {}
             if isinstance(client, RedisCluster):

@@ -1,7 +1,7 @@
-"""Whether what was just written would survive a fail-over: a replica has it, or nobody can say so.
+"""Whether the latest writes would survive a fail-over: True only if a replica confirmed them.
 
-`WAIT` speaks of what its own connection wrote, and clients have many. So a mark is written first: Redis hands its
-writes on in their order, so whoever has the mark has everything that was acknowledged before it.
+`WAIT` covers only writes of its own connection, and clients have many. So a mark is written first: Redis
+replicates writes in order, so a replica with the mark has every write that was acknowledged before it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], '', 'EX', ARGV[1])
 """
 _SHARE = 0.5
-"""Of `redis_timeout`: `WAIT` must answer before the client gives up."""
+"""The share of `redis_timeout`: `WAIT` must answer before the client gives up."""
 
 
 async def is_replicated(redis: Redis, settings: RedisSettings) -> bool:
-    """Whether a replica confirmed all that was written before, within half of `redis_timeout` for each primary.
+    """Return whether a replica confirmed all earlier writes, within half of `redis_timeout` for each primary.
 
-    `redis` is the client that `settings` lead to. With one server nobody fails over, so there is nothing to wait
-    for; the same holds for those primaries of a cluster to which no replica is attached. Never raises for what
-    Redis does: who does not answer, or may not be asked, has confirmed nothing.
+    `redis` is a client for `settings`. With one server there is no fail-over, so there is nothing to wait for; the
+    same holds for primaries of a cluster without a replica. Never raises for a failure of Redis: a server that
+    does not answer, or may not be asked, has confirmed no write.
     """
     topology = read_redis_url(settings.redis_url).topology
     try:
@@ -60,9 +60,9 @@ async def _is_cluster_followed(redis: Redis, settings: RedisSettings) -> bool:
 
 @asynccontextmanager
 async def servers(redis: Any, settings: RedisSettings) -> AsyncIterator[list[tuple[Redis, str]]]:
-    """Every server that writes go to, each with a key of no consequence that it keeps.
+    """Yield every server that receives writes, each with a key that it stores and that has no meaning.
 
-    Raises `StoreUnavailableError` when none can be found.
+    Raises `StoreUnavailableError` when no server can be found.
     """
     if read_redis_url(settings.redis_url).topology is not Topology.CLUSTER:
         yield [(redis, keyspace.REPLICATION_MARK)]
@@ -81,7 +81,7 @@ async def servers(redis: Any, settings: RedisSettings) -> AsyncIterator[list[tup
 
 async def _is_followed(primary: Redis, mark: str, patience: float) -> bool:
     async with primary.pipeline(transaction=False) as pipeline:  # one connection for both
-        # As a script that deletes first, so that a full Redis takes it (`oauth_core.store.keyspace`).
+        # A script that deletes first, so that a full Redis accepts it (`oauth_core.store.keyspace`).
         pipeline.eval(_MARK, 1, mark, keyspace.REPLICATION_MARK_LIFETIME)
         pipeline.execute_command("WAIT", 1, int(patience * _SHARE * 1000))
         _, replicas = await pipeline.execute()

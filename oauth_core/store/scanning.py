@@ -1,4 +1,4 @@
-"""Going through keys, on every server that has some: one that is away does not hide the keys of the others."""
+"""Iterates over the keys of every server: an unreachable server does not hide the keys of the others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _AT_ONCE = 1000
 
 
 async def scan(redis: Redis, match: str | None = None) -> AsyncIterator[str]:
-    """The keys that match; one may come twice, and one that begins or ends meanwhile may be missing.
+    """Yield the keys that match. One may come twice; one that is created or deleted meanwhile may be missing.
 
-    Raises `StoreUnavailableError` after the last key if a server could not be asked for all of its keys.
+    Raises `StoreUnavailableError` after the last key if a server could not return all of its keys.
     """
     cluster: Any = redis
     if not is_cluster(redis):

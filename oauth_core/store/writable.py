@@ -1,8 +1,8 @@
-"""Making Redis take writes for as long as an operator takes something away.
+"""Makes Redis accept writes while an operator takes rights away.
 
-Redis may refuse every write, `DEL` too: while it cannot write to its disk (MISCONF), and while fewer replicas
-follow than `min-replicas-to-write` asks for (NOREPLICAS). A stolen token must end all the same. So these rules
-are lifted for that moment and set back afterwards, with the rights of the operator's Redis user (`CONFIG`).
+Redis may refuse every write, `DEL` too: while it cannot write to its disk (MISCONF), and while it has fewer
+replicas than `min-replicas-to-write` requires (NOREPLICAS). A stolen token must end in any case. So these rules
+are lifted for that time and restored afterwards, with the rights of the operator's Redis user (`CONFIG`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from oauth_core.settings import RedisSettings
 
 IN_MEMORY_ONLY = (
-    "warning: Redis cannot write to its disk. This holds in its memory only: if Redis is restarted before there "
-    "is room on the disk, it is undone. Make room, then give the command again."
+    "warning: Redis cannot write to its disk. The change is only in its memory: a restart of Redis before there "
+    "is room on the disk undoes it. Make room, then run the command again."
 )
 _FEW_REPLICAS = (
-    "warning: fewer replicas follow Redis than min-replicas-to-write asks for; it was lifted for this command."
+    "warning: fewer replicas follow Redis than min-replicas-to-write requires; it was lifted for this command."
 )
 _TRIES_AFTER_ROOM = 30
 _BETWEEN_TRIES = 0.1
@@ -39,7 +39,7 @@ _BETWEEN_TRIES = 0.1
 
 @dataclass(frozen=True)
 class _Rule:
-    """A setting of Redis under which it refuses writes, and the value with which it does not."""
+    """A setting under which Redis refuses writes, and a value under which it accepts them."""
 
     setting: str
     lifted: str
@@ -55,11 +55,11 @@ _LOG = _Rule("appendonly", "no", IN_MEMORY_ONLY)
 async def writable(
     redis: Redis, settings: RedisSettings, *, make_room: Callable[[Path], bool], warn: Callable[[str], None]
 ) -> AsyncIterator[None]:
-    """Every server that can be reached takes writes inside the block.
+    """Make every reachable server accept writes inside the block.
 
-    `redis` is the client that `settings` lead to. `make_room` frees space in the data folder of a Redis of this
-    machine, if any was kept free for that. `warn` is given what an operator must know. Raises
-    `StoreUnavailableError` with what to do when Redis refuses writes and its user may not change that.
+    `redis` is a client for `settings`. `make_room` frees space in the data folder of a Redis of this machine, if
+    any was reserved for that. `warn` gets the warnings for the operator. Raises `StoreUnavailableError` with the
+    remedy when Redis refuses writes and its user may not change that.
     """
     async with servers(redis, settings) as found:
         undo: list[tuple[Any, str, str]] = []
@@ -80,7 +80,7 @@ async def writable(
 async def _lift(
     server: Any, mark: str, make_room: Callable[[Path], bool], undo: list[tuple[Any, str, str]]
 ) -> list[_Rule]:
-    """Lift every rule under which this server refuses writes; answers which. Notes in `undo` how they were."""
+    """Lift every rule under which this server refuses writes; returns these. Records the old values in `undo`."""
     lifted: list[_Rule] = []
     while (refusal := await _refusal(server, mark)) is not None:
         rule = _rule(refusal)
@@ -97,7 +97,7 @@ async def _lift(
         except StoreUnavailableError as error:
             raise StoreUnavailableError(
                 f"nothing was ended. Redis refuses writes ({refusal}), its user may not change that ({error}). "
-                f"With a user that may, do: redis-cli CONFIG SET {rule.setting} {rule.lifted} - then give this "
+                f"As a user that may, run: redis-cli CONFIG SET {rule.setting} {rule.lifted} - then run this "
                 f"command again, and set {rule.setting} back"
             ) from None
         undo.append((server, rule.setting, before))
@@ -112,7 +112,7 @@ def _rule(refusal: str) -> _Rule:
 
 
 async def _is_over(server: Any, mark: str) -> bool:
-    """Whether Redis takes writes again after room was made: it tries its disk again within a second."""
+    """Return whether Redis accepts writes after room was made: it tries its disk again within a second."""
     for _ in range(_TRIES_AFTER_ROOM):
         if await _refusal(server, mark) is None:
             return True
@@ -121,15 +121,15 @@ async def _is_over(server: Any, mark: str) -> bool:
 
 
 async def _refusal(server: Any, mark: str) -> str | None:
-    """Why this server refuses every write. A server that cannot be reached refuses nothing here.
+    """Return why this server refuses every write. For an unreachable server it returns `None`.
 
-    Deleting `mark`, which is of no consequence, is a write that needs no memory.
+    Deleting `mark`, which has no meaning, is a write that needs no memory.
     """
     try:
         async with guarded():
             await server.delete(mark)
     except StoreUnavailableError as error:
         if isinstance(error.__cause__, ResponseError):
-            said = str(error.__cause__)
-            return said if said.startswith(("MISCONF", "NOREPLICAS")) else None
+            message = str(error.__cause__)
+            return message if message.startswith(("MISCONF", "NOREPLICAS")) else None
     return None

@@ -1,4 +1,4 @@
-"""The client-side cache of Redis that one check process keeps, with invalidations from the server.
+"""The client-side cache of Redis in one check process, kept current by invalidations from the servers.
 
-May import `records` and what is below it. Begin with `token_cache`, the protocol without I/O.
+May import `records` and the modules below it. Begin with `token_cache`, the protocol without I/O.
 """

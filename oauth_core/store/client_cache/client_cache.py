@@ -1,7 +1,7 @@
-"""This process's view of Redis, wherever it is: one server, servers behind Sentinels, or a cluster.
+"""The client cache of this process, for one server, for servers behind Sentinels, or for a cluster.
 
-What each server says is a `ServerCache`; which of them counts for a key, and until when, is the topology's to say.
-An answer is given only while both hold. The rules are in `oauth_core.store.client_cache.token_cache`.
+It has a `ServerCache` for each server; the topology defines which server counts for a key, and until when. A
+cached answer is used only while both are valid. The rules are in `oauth_core.store.client_cache.token_cache`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PATIENCES_IN_BOUND = 8
 
 
 class ClientCache:
-    """Tells whether tokens are alive, mostly without asking. Run `keep` for as long as it is used."""
+    """Returns token statuses, mostly without asking Redis. Run `keep` for as long as it is used."""
 
     def __init__(
         self,
@@ -47,9 +47,11 @@ class ClientCache:
         report: Callable[[str | None], None] = lambda _error: None,
         clock: Callable[[], float] = unsleeping_clock,
     ) -> None:
-        """`timeout` is the longest a caller waits and `bound` the longest that a change may go unnoticed, both
-        in seconds; the rest are numbers of tokens: remembered, remembered as dead, and asked for at once, of each
-        server. `report` is told when a link is made (`None`) and when there is none any more (the kind of error).
+        """`timeout` is the longest wait of a caller in seconds.
+
+        `bound` is the longest, in seconds, that a change may go unnoticed. The other numbers are limits for each
+        server: cached active tokens, cached revoked tokens, and open questions. `report` is called when a
+        connection opens (`None`) and when none is left (the kind of error).
         """
         self.counts = CacheCounts()
         self._topology = topology
@@ -77,24 +79,24 @@ class ClientCache:
 
     @property
     def is_linked(self) -> bool:
-        """Whether what is remembered counts at this moment, whatever server it came from."""
+        """Whether cached statuses of all servers are valid now."""
         return self._clock() < self._trusted_until
 
     @property
     def staleness(self) -> float:
-        """Seconds since Redis last proved that no change was missed; infinite without a link."""
+        """Seconds since Redis last proved that no change was missed; infinite without a tracking connection."""
         return self._clock() - self._trusted_until + self._bound
 
     @property
     def waiting(self) -> int:
-        """How many questions to Redis have no answer yet."""
+        """The number of questions to Redis without an answer yet."""
         return sum(node.waiting for node in self._nodes.values())
 
     def __len__(self) -> int:
         return sum(len(node) for node in self._nodes.values())
 
     def known(self, jti: str) -> TokenStatus | None:
-        """What may be said of the token `jti` without asking Redis; `None` when it must be asked."""
+        """Return the status of the token `jti` if it is known without asking Redis, else `None`."""
         now = self._clock()
         address, until = self._topology.owner(keyspace.token(jti))
         if address is None or now >= until:
@@ -103,7 +105,9 @@ class ClientCache:
         return None if node is None else node.known(jti, now)
 
     async def of(self, jti: str) -> TokenStatus:
-        """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
+        """Return the status of the token `jti`. Never raises for a failure of Redis: without an answer it is
+        UNKNOWN.
+        """
         key = keyspace.token(jti)
         address, until = self._topology.owner(key)
         node = None if address is None or self._clock() >= until else self._nodes.get(address)
@@ -114,7 +118,7 @@ class ClientCache:
         return answer if self._counts_still(key, node) else TokenStatus.UNKNOWN
 
     async def keep(self) -> Never:
-        """Keep a tracking link to every server that counts, for ever."""
+        """Keep a tracking connection to every server that counts, for ever."""
         async with asyncio.TaskGroup() as group:
 
             def changed() -> None:
@@ -122,14 +126,14 @@ class ClientCache:
 
             self._follow(group)
             group.create_task(self._topology.keep(changed))
-        raise AssertionError("none of them ends by itself")
+        raise AssertionError("none of these tasks ends")
 
     @property
     def _trusted_until(self) -> float:
         return min([self._topology.until, *(node.trusted_until for node in self._nodes.values())])
 
     def _follow(self, group: asyncio.TaskGroup) -> None:
-        """Forget everything, since ownership may have changed, and keep a cache of each server that counts."""
+        """Clear all caches, because ownership may have changed, and keep a cache of each server that counts."""
         wanted = self._topology.addresses
         for address in self._nodes.keys() - wanted:
             del self._nodes[address]
@@ -144,7 +148,7 @@ class ClientCache:
                 keeping = self._nodes[address].keep()
                 try:
                     self._keeping[address] = group.create_task(keeping)
-                except RuntimeError:  # the group is ending, and an answer came from before: no link is needed
+                except RuntimeError:  # the group is ending: no connection is needed
                     keeping.close()
         self._keys_changed(None)
 
@@ -158,9 +162,11 @@ class ClientCache:
 
     def _copies(self, key: str, combine: Callable[[Sequence[str | bytes | None]], str | bytes | None]) -> Copies:
         keys = places(key) if self._topology.is_spread else (key,)
-        return Copies([self._watched(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND)
+        return Copies(
+            [self._tracked_document(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND
+        )
 
-    def _watched(self, key: str) -> TrackedDocument:
+    def _tracked_document(self, key: str) -> TrackedDocument:
         return TrackedDocument(
             key,
             partial(self._read_directly, key),

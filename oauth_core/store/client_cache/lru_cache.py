@@ -1,8 +1,8 @@
-"""A bounded memory of what was used last, in which nothing is ever searched, sorted or dropped all at once.
+"""A bounded LRU (generational) cache that never searches, sorts or frees many entries at once.
 
-Two generations: what is used moves to the young one; when that is full, it becomes the old one and the former
-old one dies. A dying generation is taken apart a little at each write, because freeing a hundred thousand
-entries at once would stop the process for longer than a check may take.
+It has two generations: a used entry moves to the young one. When that is full, it becomes the old one, and the
+former old one is discarded. A discarded generation is freed a little at each write, because freeing a hundred
+thousand entries at once would stop the process for longer than a check may take.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FREED_AT_EACH_WRITE = 4
 
 
 class LruCache(Generic[K, V]):
-    """Keeps at least the `size` keys that were used last, and about twice as many at most. `None` is no value."""
+    """Keeps at least the `size` keys that were used last, and at most about twice as many. `None` is no value."""
 
     __slots__ = ("_dying", "_old", "_size", "_young")
 
@@ -29,7 +29,7 @@ class LruCache(Generic[K, V]):
         self._dying: list[dict[K, V]] = []
 
     def get(self, key: K) -> V | None:
-        """The value of `key`, which counts as a use of it."""
+        """Return the value of `key`. This counts as a use."""
         value = self._young.get(key)
         if value is None and self._old:
             value = self._old.pop(key, None)
@@ -38,7 +38,7 @@ class LruCache(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Remember `value` under `key`, in place of what was there."""
+        """Store `value` under `key`, replacing an earlier value."""
         self._old.pop(key, None)
         if len(self._young) >= self._size and key not in self._young:
             self._retire(self._old)
@@ -48,12 +48,12 @@ class LruCache(Generic[K, V]):
             self._free_some()
 
     def discard(self, key: K) -> None:
-        """Forget `key`, if it was known."""
+        """Remove `key`, if it is stored."""
         self._young.pop(key, None)
         self._old.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._retire(self._young)
         self._retire(self._old)
         self._young, self._old = {}, {}

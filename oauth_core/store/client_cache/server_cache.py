@@ -1,9 +1,8 @@
-"""What this process believes of one Redis server: what it remembers while the tracking link is good, and else the
-server itself.
+"""The server cache: token statuses of one Redis server, cached while its tracking connection is good.
 
-The rules are in `oauth_core.store.client_cache.token_cache`; here is the input and output around them: the link is
-kept, callers wait for shared answers, and without a link each question goes to Redis by another connection, with a
-deadline.
+The rules are in `oauth_core.store.client_cache.token_cache`; this module does the input and output for them. It
+keeps the connection, and callers share answers. Without the connection each question goes to Redis over another
+one, with a deadline.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from oauth_core.store.client_cache.token_cache import TokenCache
 from oauth_core.store.client_cache.token_status import RedisTokenStatus
 from oauth_core.store.client_cache.tracking_connection import open_tracking_connection
 from oauth_core.store.failures import known_cause
-from oauth_core.store.topology.cancellable_sleep import rest
+from oauth_core.store.topology.cancellable_sleep import cancellable_sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,21 +36,21 @@ _RETRY_LAST = 0.5
 
 @dataclass(slots=True)
 class CacheCounts:
-    """What happened since the start."""
+    """Events since the start."""
 
     misses: int = 0
     """Questions that were sent to Redis."""
     shared: int = 0
     """Callers that shared a question of another caller."""
     refused: int = 0
-    """Callers that were told UNKNOWN because too many questions were under way."""
+    """Callers that got UNKNOWN because too many questions were open."""
     invalidations: int = 0
     links: int = 0
-    """Links that were opened; all but the first after one was lost."""
+    """Tracking connections that were opened; each but the first follows a loss."""
 
 
 class ServerCache:
-    """Tells what one server says, mostly without asking it. Run `keep` for as long as it is used."""
+    """Returns token statuses of one server, mostly without asking it. Run `keep` for as long as it is used."""
 
     def __init__(
         self,
@@ -67,9 +66,10 @@ class ServerCache:
         changed: Callable[[list[bytes] | None], None],
         clock: Callable[[], float],
     ) -> None:
-        """`timeout`, `bound` and the numbers are as in `ClientCache`; `counts` is added to, and `report` told when
-        a link is made (`None`) and when there is none any more (the kind of error). `changed` is told of keys
-        that may have changed, or that all may have (`None`).
+        """`timeout`, `bound` and the numbers are as in `ClientCache`; `counts` is added to.
+
+        `report` is called when a connection opens (`None`) and when none is left (the kind of error). `changed`
+        gets the keys that may have changed, or `None` for all keys.
         """
         self.counts = counts
         self.redis = redis
@@ -82,7 +82,7 @@ class ServerCache:
         )
         self._connection: TrackingConnection | None = None
         self._under_way = 0
-        # An answer that took longer than the bound may not be believed any more.
+        # An answer that took longer than the bound may not be used any more.
         self._deadline = min(timeout, bound)
         self._direct = RedisTokenStatus(redis, timeout=self._deadline)
         self._asked_directly: dict[str, asyncio.Task[TokenStatus]] = {}
@@ -91,40 +91,42 @@ class ServerCache:
 
     @property
     def connection(self) -> TrackingConnection | None:
-        """The tracking link of this moment."""
+        """The present tracking connection."""
         return self._connection
 
     @property
     def trusted_until(self) -> float:
-        """Until when what is remembered counts."""
+        """The time until which cached statuses are valid."""
         return self._cache.trusted_until
 
     @property
     def waiting(self) -> int:
-        """How many questions to Redis have no answer yet."""
+        """The number of questions to Redis without an answer yet."""
         return self._under_way
 
     def __len__(self) -> int:
         return len(self._cache)
 
     def known(self, jti: str, now: float) -> TokenStatus | None:
-        """What may be said of the token `jti` without asking Redis; `None` when it must be asked.
+        """Return the status of the token `jti` if it is known without asking Redis, else `None`.
 
-        Nothing may while there is news: a token that was revoked before its caller asks is refused, however busy
-        this process is.
+        While there is unread data it returns `None`: a token that was revoked before its caller asks is refused,
+        however busy this process is.
         """
         if self._connection is not None and self._connection.has_unread:
             return None
         return self._cache.known(jti, now)
 
     def forget(self) -> None:
-        """Forget everything, since ownership may have changed."""
+        """Clear the cache, because ownership may have changed."""
         self._cache.invalidate_all()
 
     async def of(self, jti: str) -> TokenStatus:
-        """Whether the token `jti` is alive. Never raises for what Redis does: no answer is UNKNOWN."""
+        """Return the status of the token `jti`. Never raises for a failure of Redis: without an answer it is
+        UNKNOWN.
+        """
         if self._connection is not None and self._connection.has_unread:
-            await asyncio.sleep(0)  # it is heard first
+            await asyncio.sleep(0)  # the connection reads its data first
         now = self._clock()
         known = self.known(jti, now)
         if known is not None:
@@ -140,7 +142,7 @@ class ServerCache:
             return TokenStatus.UNKNOWN
 
     async def keep(self) -> Never:
-        """Keep a tracking link, for ever. Without it every check asks Redis, so nothing here is fatal."""
+        """Keep a tracking connection, for ever. Without it every check asks Redis, so no failure here is fatal."""
         pause = _RETRY_FIRST
         is_unreported = True
         while True:
@@ -151,12 +153,12 @@ class ServerCache:
                 self.counts.links += 1
                 self._report(None)
                 is_unreported, pause = True, _RETRY_FIRST
-                # Whatever was published while there was no link went untold.
+                # Changes while there was no connection were not announced.
                 self._changed(None)
                 await connection.run()
             except (RedisError, OSError, TimeoutError) as error:
                 if is_unreported:
-                    # Not the message, which may repeat an address.
+                    # Not the message, which may contain an address.
                     self._report(known_cause(error) or type(error).__name__)
                 is_unreported = False
             finally:
@@ -165,15 +167,15 @@ class ServerCache:
                 self._changed(None)
                 if connection is not None:
                     await connection.close()
-            await rest(pause)
+            await cancellable_sleep(pause)
             pause = min(pause * 2, _RETRY_LAST)
 
     def answered(self, sent_at: float) -> None:
-        """For the link: a heartbeat was answered."""
+        """Called by the connection: a heartbeat was answered."""
         self._cache.answered(sent_at)
 
     def invalidated(self, keys: list[bytes] | None) -> None:
-        """For the link: Redis says that these keys, or all, may have changed."""
+        """Called by the connection: these keys, or all, may have changed."""
         self.counts.invalidations += 1
         if keys is None:
             self._cache.invalidate_all()
@@ -183,7 +185,7 @@ class ServerCache:
         self._changed(keys)
 
     async def _ask(self, connection: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
-        """Ask on the link, or share a question that is under way. `None` when the link broke or was too slow."""
+        """Ask on the connection, or share an open question. `None` when the connection broke or was too slow."""
         question = self._cache.under_way(jti)
         if question is None:
             if self._is_full():
@@ -192,7 +194,7 @@ class ServerCache:
             self._send(connection, question)
         else:
             self.counts.shared += 1
-        # Shielded: a caller that gives up must not take the others' answer along.
+        # Shielded: a caller that gives up must not cancel the answer of the others.
         return await asyncio.shield(question.waiter)
 
     def _send(
@@ -205,7 +207,7 @@ class ServerCache:
         def answered(milliseconds: object) -> None:
             if isinstance(milliseconds, int):
                 resolve(self._cache.learn(question, milliseconds, self._clock()))
-            else:  # an error, for instance that a failover is under way
+            else:  # an error, for instance during a failover
                 self._cache.withdraw(question)
                 resolve(None)
 
@@ -232,7 +234,7 @@ class ServerCache:
         del self._asked_directly[jti]
 
     def _is_full(self) -> bool:
-        """Whether so many questions are under way that one more would only make all of them late."""
+        """Return whether so many questions are open that one more would only delay all of them."""
         if self._under_way < self._concurrent:
             return False
         self.counts.refused += 1

@@ -1,4 +1,4 @@
-"""Whether an access token is still alive: `token:<jti>` exists in Redis, or the token is dead."""
+"""Token status: an access token is active if `token:<jti>` exists in Redis, else it is revoked."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ CHECK_ACL = (
     "+asking",
     "+client|tracking",
 )
-"""What the check service's own Redis user may do, as rules for `ACL SETUSER` or a `user` line of redis.conf.
+"""The rights of the check service's own Redis user, as rules for `ACL SETUSER` or a `user` line of redis.conf.
 
-It can ask whether a token lives and read the public keys and which services are isolated; it can neither write nor
-see a grant, a client or the key ring. It may ask to be told of changes to what it read (`CLIENT TRACKING`), on its
-own connection, so it needs no channel. With Sentinels it asks a server whether it is the primary (`ROLE`), in a
-cluster who owns which slots (`CLUSTER SLOTS`) and, while a slot moves, for the key at its next place (`ASKING`).
-Add `on` and a password. Works from Redis 6.2 on, which lacks read-only key patterns: that nothing can be written
-follows from the commands.
+It can ask whether a token is active, and read the public keys and the disabled services. It can neither write nor
+read a grant, a client or the key ring. It may ask for invalidations of keys that it read (`CLIENT TRACKING`), on
+its own connection, so it needs no channel. With Sentinels it asks a server whether it is the primary (`ROLE`). In
+a cluster it asks for the owners of the slots (`CLUSTER SLOTS`) and, while a slot moves, for the key at its next
+node (`ASKING`). Add `on` and a password. This works from Redis 6.2 on, which lacks read-only key patterns: the
+allowed commands cannot write.
 """
 
 
 class RedisTokenStatus:
-    """Asks Redis, each time, within a deadline."""
+    """Asks Redis for each status, within a deadline."""
 
     def __init__(self, redis: Redis, *, timeout: float) -> None:
-        """`timeout` is the longest a caller waits, in seconds, connecting and retrying included."""
+        """`timeout` is the longest wait of a caller, in seconds, connecting and retrying included."""
         self._redis = redis
         self._timeout = timeout
 
     def known(self, jti: str) -> None:
-        """What may be said without asking: nothing."""
+        """Return `None`: no status is known without asking Redis."""
 
     async def of(self, jti: str) -> TokenStatus:
-        """What Redis says about the token `jti`. Never raises for what Redis does: no answer is UNKNOWN."""
+        """Ask Redis for the status of the token `jti`. Never raises for a failure of Redis: it is then UNKNOWN."""
         try:
             async with guarded(), asyncio.timeout(self._timeout):
                 count = await self._redis.exists(keyspace.token(jti))

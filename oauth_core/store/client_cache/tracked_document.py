@@ -1,8 +1,8 @@
-"""One document that a check process keeps a copy of: read over the tracking link, so that Redis tells of changes.
+"""One document that a check process keeps a copy of, read over the tracking connection to get invalidations.
 
-The theory is that of `oauth_core.store.client_cache.token_cache`. What was read counts until the bound has passed
-since the question was sent, and for as long beyond that as Redis would have told of a change: the question went
-over the link, the link is trusted, and nothing was told since.
+`oauth_core.store.client_cache.token_cache` explains the theory. A copy is valid until the bound has passed since
+the question was sent. It stays valid beyond that while Redis would have announced a change: the question went over
+the connection, the connection is trusted, and no invalidation has arrived since.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEVER = -float("inf")
 
 
 class TrackedDocument:
-    """The document at `key`. `ClientCache` makes these and tells them what it hears."""
+    """The document at `key`. `ClientCache` makes these and passes invalidations on to them."""
 
     def __init__(
         self,
@@ -52,25 +52,25 @@ class TrackedDocument:
 
     @property
     def is_current(self) -> bool:
-        """Whether what was read last may still be used."""
+        """Whether the last copy may still be used."""
         now = self._clock()
         return now < self._good_until or (self._is_tracked and self._is_trusted(now))
 
     def may_have_changed(self) -> None:
-        """Redis tells of a change, or could not have told of one."""
+        """Process an invalidation, or a loss of the connection that would have carried one."""
         self._is_tracked = False
         self._changes += 1
 
     async def read(self) -> str | bytes | None:
-        """The document, or `None` when there is none.
+        """Return the document, or `None` when there is none.
 
-        Raises `StoreUnavailableError`, and `ValueError` when what is there is not text.
+        Raises `StoreUnavailableError`, and `ValueError` when the value is not text.
         """
         connection, changes, sent_at = self._connection(), self._changes, self._clock()
         document = await (self._read_directly() if connection is None else self._read_over(connection))
         if connection is not None and self._connection() is not connection:
-            # It was lost, or its server is not the one that counts any more.
-            raise StoreUnavailableError("the tracking link was lost")
+            # The connection was lost, or its server does not count any more.
+            raise StoreUnavailableError("the tracking connection was lost")
         self._good_until = sent_at + self._bound
         self._is_tracked = connection is not None and changes == self._changes
         return document
@@ -84,11 +84,11 @@ class TrackedDocument:
             if value is None or isinstance(value, bytes):
                 document.set_result(value)
             else:
-                document.set_exception(ValueError(f"{self._key} is no text, or may not be read"))
+                document.set_exception(ValueError(f"{self._key} is not text, or may not be read"))
 
         def lost() -> None:
             if not document.done():
-                document.set_exception(StoreUnavailableError("the tracking link was lost"))
+                document.set_exception(StoreUnavailableError("the tracking connection was lost"))
 
         connection.send("GET", self._key, on_answer=answered, on_lost=lost)
         try:
@@ -99,10 +99,10 @@ class TrackedDocument:
 
 
 class Copies:
-    """One document that lies at several keys, so that a server which is away does not keep it from anybody.
+    """One document at several keys, so that one unreachable server does not make it unavailable.
 
-    What is said of one server holds for each copy by itself. The copies that can be read are combined; which
-    of them may be older than the others is for `combine` to say.
+    Each copy follows the rules for one server. `combine` combines the copies that can be read, and handles copies
+    that are older than others.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Copies:
         *,
         patience: float,
     ) -> None:
-        """`patience` is for how many seconds a copy is waited for while another one is there."""
+        """`patience` is the seconds to wait for a copy while another one is available."""
         self.changed = asyncio.Event()
         """Set when the document may have changed. A reader clears it before it reads again."""
         self._copies = copies
@@ -122,20 +122,20 @@ class Copies:
 
     @property
     def is_current(self) -> bool:
-        """Whether what was read last may still be used."""
+        """Whether the last copy of any key may still be used."""
         return any(copy.is_current for copy in self._copies)
 
     def may_have_changed(self, keys: list[bytes] | None) -> None:
-        """These keys, or all, may have changed."""
+        """Process an invalidation of these keys, or of all."""
         for copy in self._copies:
             if keys is None or copy.key in keys:
                 copy.may_have_changed()
                 self.changed.set()
 
     async def read(self) -> str | bytes | None:
-        """The document, or `None` when there is none.
+        """Return the document, or `None` when there is none.
 
-        Raises `StoreUnavailableError`, and `ValueError` when what is there is not text.
+        Raises `StoreUnavailableError`, and `ValueError` when the value is not text.
         """
         if len(self._copies) == 1:
             return await self._copies[0].read()
@@ -149,7 +149,7 @@ class Copies:
         found, failed = [], None
         for copy, task in reading.items():
             if not task.done():
-                # It is waited for in the background: a slow server must not make the word of the others late.
+                # The read continues in the background: a slow server must not delay the copies of the others.
                 self._late[copy] = task
                 task.add_done_callback(self._is_there)
             elif (error := task.exception()) is None:

@@ -1,7 +1,7 @@
-"""The tracking link: one RESP3 connection on which Redis answers, and tells of every change to what it answered.
+"""The tracking connection: one RESP3 connection on which Redis answers and announces changes of the keys it read.
 
-It carries commands out and answers and invalidations in, strictly in their order, and ends as soon as anything
-is odd. What follows from that is `oauth_core.store.client_cache.token_cache`'s to say.
+It sends commands and delivers answers and invalidations strictly in order, and ends at any irregularity.
+`oauth_core.store.client_cache.token_cache` explains the consequences.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.connection import AbstractConnection
 
-_BEATS_IN_BOUND = 4
+_HEARTBEATS_IN_BOUND = 4
 
 
 class Listener(Protocol):
     """Receives the events of a connection, in the order in which they happened."""
 
     def answered(self, sent_at: float) -> None:
-        """Redis has answered a heartbeat that was sent then."""
+        """Redis has answered a heartbeat that was sent at `sent_at`."""
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """These keys, or all of them, may have changed."""
@@ -48,8 +48,8 @@ class _Invalidated(NamedTuple):
 
 
 class TrackingConnection:
-    """An open link. `open_tracking_connection` makes one, `run` keeps it until it is lost, `send` asks on
-    it meanwhile.
+    """An open connection. `open_tracking_connection` makes one, `run` reads it until it is lost, `send` asks on
+    it.
     """
 
     def __init__(
@@ -67,28 +67,29 @@ class TrackingConnection:
 
     @property
     def has_unread(self) -> bool:
-        """Whether Redis has said something that was received, and not heard by the listener yet.
+        """Whether data was received that the listener has not processed yet.
 
-        The event loop hands out all that has come before the task here has its turn.
+        The event loop delivers all received data before the next task runs.
         """
-        # There is no public way to ask.
+        # There is no public interface for this.
         return bool(self._received._buffer)  # noqa: SLF001
 
     def send(self, *command: str, on_answer: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
-        """Send a command. One of the two is called once: with the answer, which may be a `ResponseError`, or
-        because none will come.
+        """Send a command. One callback is called once: `on_answer` with the answer, which may be a
+        `ResponseError`, or `on_lost` because there will be no answer.
         """
         if self._is_over:
             on_lost()
             return
-        # The time before it goes out: what is counted from here is rather too old than too young.
+        # Use the earlier timestamp, before the command is sent, so that staleness is over-estimated.
         self._unanswered.append(_Sent(self._clock(), on_answer, on_lost))
         self._outbox += self._connection.pack_command(*command)
         self._something_to_send.set()
 
     async def run(self) -> Never:
-        """Carry until the link is lost. Raises a `RedisError` or `OSError` that says why."""
-        # No task group: before Python 3.13 one that is told to stop while an error ends it forgets the former.
+        """Run until the connection is lost. Raises a `RedisError` or `OSError` with the cause."""
+        # No task group: before Python 3.13 a group that is cancelled while an error ends it forgets the
+        # cancellation.
         tasks = [asyncio.create_task(work) for work in (self._read(), self._write(), self._send_heartbeats())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +102,7 @@ class TrackingConnection:
         raise AssertionError("none of the three ends by itself")
 
     async def close(self) -> None:
-        """Close the connection; whoever still waits for an answer is told."""
+        """Close the connection; calls `on_lost` of every command without an answer."""
         self._is_over = True
         while self._unanswered:
             self._unanswered.popleft().on_lost()
@@ -114,13 +115,13 @@ class TrackingConnection:
                     disable_decoding=True, timeout=math.inf, disconnect_on_error=False, push_request=True
                 )
             except ResponseError as error:
-                item = error  # Redis answered, if only that it will not
+                item = error  # a refusal is an answer too
             if isinstance(item, _Invalidated):
                 self._listener.invalidated(item.keys)
             elif self._unanswered and not isinstance(item, list):
                 self._unanswered.popleft().on_answer(item)
             else:
-                raise RedisConnectionError("Redis sent something that nobody asked for")
+                raise RedisConnectionError("Redis sent an answer without a question")
 
     async def _write(self) -> Never:
         while True:
@@ -128,7 +129,7 @@ class TrackingConnection:
             self._something_to_send.clear()
             packed, self._outbox = self._outbox, []
             if not self._connection.is_connected:
-                # Sending would connect again, without anybody being told and without tracking.
+                # Sending would reconnect silently and without tracking.
                 raise RedisConnectionError("the connection is closed")
             await self._connection.send_packed_command(packed, check_health=False)
 
@@ -137,12 +138,12 @@ class TrackingConnection:
             now = self._clock()
             if self._unanswered and now - self._unanswered[0].sent_at > self._bound:
                 raise RedisTimeoutError("Redis has been silent for too long")
-            self.send("PING", on_answer=partial(self._heard, now), on_lost=_nothing)
-            await asyncio.sleep(self._bound / _BEATS_IN_BOUND)
+            self.send("PING", on_answer=partial(self._heartbeat_answered, now), on_lost=_ignore_loss)
+            await asyncio.sleep(self._bound / _HEARTBEATS_IN_BOUND)
 
-    def _heard(self, sent_at: float, answer: object) -> None:
-        # Redis answers PING with MISCONF while it cannot write to its disk. Its order and its memory are as they
-        # were, so this proves as much as any answer.
+    def _heartbeat_answered(self, sent_at: float, answer: object) -> None:
+        # Redis answers PING with MISCONF while it cannot write to its disk. Its order and its data do not change,
+        # so this proves as much as any answer.
         if not isinstance(answer, ResponseError) or str(answer).startswith("MISCONF"):
             self._listener.answered(sent_at)
 
@@ -160,14 +161,14 @@ async def open_tracking_connection(
             **pool.connection_kwargs,
             "protocol": 3,
             "decode_responses": False,
-            "socket_timeout": None,  # silence is the heartbeat's to notice
+            "socket_timeout": None,  # the heartbeat notices silence
             "retry": Retry(NoBackoff(), 0),
         }
     )
     try:
         async with asyncio.timeout(bound):
             await connection.connect()  # type: ignore[no-untyped-call]
-            # There is no public way to hear of invalidations from the asyncio client.
+            # The asyncio client has no public interface for invalidations.
             connection._get_parser().set_invalidation_push_handler(_invalidated)  # type: ignore[attr-defined] # noqa: SLF001
             await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
             await connection.read_response()
@@ -181,5 +182,5 @@ async def _invalidated(push: list[Any]) -> _Invalidated:
     return _Invalidated(push[1])
 
 
-def _nothing() -> None:
-    """A heartbeat that is not answered is missed by nobody."""
+def _ignore_loss() -> None:
+    """Ignore the loss of a heartbeat: no caller waits for it."""

@@ -1,12 +1,12 @@
-"""Adding the authentication code to the records that an older version wrote without one
-(`oauth_core.crypto.record_authentication`).
+"""Adoption: adds the authentication code to records that an older version wrote without one.
 
-A version before schema 3 wrote plain records. Adoption trusts what it finds in Redis, so it happens once, and only
-when an operator asks for it. An attacker with write access could otherwise write a plain grant, put back the key
-ring of before, and wait for the next start. A backup is authenticated as a whole, so its records are adopted while
-they are read from the file, and nothing in Redis is trusted.
+`oauth_core.crypto.record_authentication` defines the code. A version before schema 3 wrote plain records. Adoption
+trusts the contents of Redis, so it happens once, and only when an operator asks for it. Otherwise an attacker with
+write access could write a plain grant, put back the old key ring, and wait for the next start. A backup is
+authenticated as a whole. So its records are adopted while they are read from the file, and no data in Redis is
+trusted.
 
-A record is changed only if it is still the one that was read, and its expiry stays. A second run changes nothing.
+A record is changed only if it is still as it was read, and its expiry stays. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _HASHES = frozenset({"grant", "code", "initial-access-token", "device"})
 _CONSENTS = "consents"
 _DOCUMENT = "document"
 
-# KEYS: a text. ARGV: what was read, what to put in its place.
+# KEYS: a text. ARGV: the text that was read, the new text.
 _REPLACE_TEXT = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1
 """
 
-# KEYS: a hash. ARGV: for each field its name, what was read there (nothing if it was absent), its new value.
+# KEYS: a hash. ARGV: for each field its name, the value that was read ('' if it was absent), its new value.
 _REPLACE_FIELDS = """
 for i = 1, #ARGV, 3 do
   if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then return 0 end
@@ -56,14 +56,14 @@ return 1
 
 
 def authenticated_text(key: RecordKey, name: str, text: str) -> str | None:
-    """`text`, found at the Redis key `name`, with its code; `None` if it has one or needs none."""
+    """Return `text`, found at the Redis key `name`, with its code; `None` if it has one or needs none."""
     kind = family(name)
     is_plain = "." not in text if kind == _POINTER else kind in _TEXTS and _is_plain(text)
     return key.sign(name, text) if is_plain else None
 
 
 def authenticated_fields(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, str]:
-    """The fields of the hash at `name` that must change so that it has its codes; empty if none must."""
+    """Return the fields of the hash at `name` that must change to have codes; empty if none must."""
     kind = family(name)
     if kind in _HASHES:
         return _record(key, name, found)
@@ -78,7 +78,7 @@ def authenticated_fields(key: RecordKey, name: str, found: Mapping[str, str]) ->
 
 
 async def count_plain(redis: Redis, key: RecordKey) -> Counter[str]:
-    """How many records have no code, by the family of their key. Raises `StoreUnavailableError`."""
+    """Count the records without a code, by the family of their key. Raises `StoreUnavailableError`."""
     found: Counter[str] = Counter()
     async for name, _seen, _changed in _plain(redis, key):
         found[family(name)] += 1
@@ -86,9 +86,9 @@ async def count_plain(redis: Redis, key: RecordKey) -> Counter[str]:
 
 
 async def adopt(redis: Redis, ring: KeyRingStore) -> Counter[str]:
-    """Add the code to every record that has none, then note in `ring` that this was done.
+    """Add the code to every record that has none, then record in `ring` that this was done.
 
-    Answers how many records these were, by the family of their key. Every program that writes the older form must
+    Returns how many records these were, by the family of their key. Every program that writes the older form must
     have ended. Raises `KeyRingError` and `StoreUnavailableError`.
     """
     with suppress(NotAdoptedError):  # a ring of another master key is refused before a record changes
@@ -115,7 +115,7 @@ async def _adopt_records(redis: Redis, key: RecordKey) -> Counter[str]:
 async def _plain(
     redis: Redis, key: RecordKey
 ) -> AsyncIterator[tuple[str, str | Mapping[str, str], str | dict[str, str]]]:
-    """The records without a code: where each is, what stands there, and what should."""
+    """Yield the records without a code: the key, the present value and the new value."""
     texts, hashes = _TEXTS | {_POINTER}, _HASHES | {_CONSENTS, _DOCUMENT}
     async for name in scan(redis):
         kind = family(name)
@@ -142,7 +142,7 @@ def _record(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, st
 
 
 def _refresh_tokens(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, str]:
-    """The hashes of a grant's refresh tokens as codes. They change together with the record, so never twice."""
+    """Return the hashes of a grant's refresh tokens as codes. They change with the record, so only once."""
     changed = {
         field: stored_refresh_hash(key, name, found[field])
         for field in ("family", "current", "previous")
@@ -158,5 +158,5 @@ def _refresh_tokens(key: RecordKey, name: str, found: Mapping[str, str]) -> dict
 
 
 def _is_plain(text: str) -> bool:
-    """Whether `text` is a record without a code: every record is a JSON object."""
+    """Return whether `text` is a record without a code: every record is a JSON object."""
     return text.startswith("{")

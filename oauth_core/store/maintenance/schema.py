@@ -1,11 +1,11 @@
-"""Which version of the layout in `keyspace` stands in Redis, and bringing an older one to this version.
+"""The version of the layout in `keyspace` that Redis has, and the migration of an older one to this version.
 
-A program of an older version must not work on a newer layout: it would write records that lack what others rely
-on. So whoever writes asks first, and stops with a reason. (The check service reads three keys and writes none;
-what those mean does not change within a major version.)
+A program of an older version must not work on a newer layout: it would write records that lack data which others
+need. So a program that writes checks the version first, and stops with a reason. (The check service reads three
+keys and writes none; their meaning does not change within a major version.)
 
-A migration is a function that may be done twice and be stopped in the middle. One process at a time does it, under
-a lease; if the lease is lost and two do, nothing is harmed.
+A migration is a function that may be done twice and be interrupted. One process at a time does it, under a lease.
+If the lease is lost and two processes do it, there is no harm.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from oauth_core.store.records.leases import LeaseStore
 
 VERSION = 3
-"""What this program reads and writes."""
+"""The version that this program reads and writes."""
 
 AUTHENTICATED_SINCE = 3
 """Records of an older version may have no codes (`oauth_core.store.maintenance.adoption`)."""
@@ -46,7 +46,7 @@ _LEASE_SECONDS = 60.0
 _PAUSE = 0.2
 _WEEK = 604_800
 
-# KEYS: schema. ARGV: the version that was migrated, the one it is now.
+# KEYS: schema. ARGV: the version that was migrated, the new version.
 _ADVANCE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
@@ -55,11 +55,11 @@ return 1
 
 
 class SchemaError(Exception):
-    """This program may not work on what stands in Redis. The message says why, and what to do."""
+    """This program may not work on the records in Redis. The message contains the reason and the remedy."""
 
 
 async def index_grants(redis: Redis, key: RecordKey) -> int:
-    """Make the indexes of grants agree with the grants there are; answers how many these were."""
+    """Make the indexes of grants agree with the existing grants; returns the number of these."""
     grants, clients = GrantStore(redis, key, grace=0), ClientStore(redis, key, lifetime=0)
     count = 0
     async for grant_id in grants.all_ids():
@@ -75,9 +75,9 @@ async def index_grants(redis: Redis, key: RecordKey) -> int:
 
 
 async def _number_indexes(redis: Redis, key: RecordKey, _newer: Container[str]) -> None:
-    """0 to 1: grants were once not noted with their person, and with their client in a set that had no ends.
+    """0 to 1: grants once had no index by person, and their index by client was a set without expiries.
 
-    Blocking that person would not end those, and noting another grant of that client would fail.
+    Blocking such a person would not end these grants, and adding another grant of such a client would fail.
     """
     async with guarded():
         async for name in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
@@ -89,7 +89,7 @@ async def _number_indexes(redis: Redis, key: RecordKey, _newer: Container[str]) 
 async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Container[str]) -> None:
     """1 to 2: identical registrations once shared a record. Its first registrant may still only read it.
 
-    Otherwise a stranger who registered what a popular client does could now add a redirect URI for its users.
+    Otherwise a caller that registered the metadata of a popular client could now add a redirect URI for its users.
     """
     clients = ClientStore(redis, key, lifetime=0)
     async with guarded():
@@ -112,15 +112,16 @@ def _opened(key: RecordKey, place: str, text: object) -> str | None:
 
 
 async def _index_again(redis: Redis, key: RecordKey, newer: Container[str]) -> None:
-    """2 to 3: records have a code (an operator has them adopted before this,
-    `oauth_core.store.maintenance.adoption`).
+    """2 to 3: records have a code.
 
-    A backup of an older version is restored without indexes, so they are made here. Then it can be seen which
-    clients hold nothing: those that anybody could register once lived for 90 days, and now end within a week.
-    `newer` ones have the lifetime that this version gave them.
+    An operator adopts the old records before this step (`oauth_core.store.maintenance.adoption`).
 
-    An older version did not keep which account a login means. What it knew of people says so, the earliest sign-in
-    first: otherwise the next account with a listed login could be the first one that is seen after the upgrade.
+    A backup of an older version is restored without indexes, so they are made here. They show which clients hold
+    no grant. Clients that any caller could register were once kept for 90 days; those without a grant now end
+    within a week. `newer` ones have the lifetime that this version gave them.
+
+    An older version did not store the account of a login. It is taken from the records of people, the earliest
+    sign-in first. Otherwise the next account with a listed login could be the first one seen after the upgrade.
     """
     await index_grants(redis, key)
     users = UserStore(redis, key, lifetime=0)
@@ -141,7 +142,7 @@ _STEPS: Mapping[int, Callable[[Redis, RecordKey, Container[str]], Awaitable[None
     1: _part_shared_registrations,
     2: _index_again,
 }
-"""By the version they begin from; each leads to the next. A step leaves the keys that are newer as they are."""
+"""By the version they begin from; each leads to the next. A step does not change the keys that are newer."""
 
 
 class SchemaStore:
@@ -152,7 +153,7 @@ class SchemaStore:
         self._advance = redis.register_script(_ADVANCE)
 
     async def version(self) -> int:
-        """The version that stands there. An empty Redis is given this program's."""
+        """Return the version in Redis. An empty Redis is given this program's."""
         text = await self._get()
         if text is None:
             first = VERSION if await Snapshot(self._redis).is_empty() else _UNNUMBERED
@@ -165,23 +166,25 @@ class SchemaStore:
                 "wait for `portcullis restore`, or run it again with --force"
             )
         if text is None or not text.isdecimal():
-            raise SchemaError(f"the key {keyspace.SCHEMA!r} in Redis is {text!r}, which no version of ours wrote")
+            raise SchemaError(
+                f"the key {keyspace.SCHEMA!r} in Redis is {text!r}, which no version of Portcullis wrote"
+            )
         if int(text) > VERSION:
             raise SchemaError(
-                f"Redis holds version {text} of our records and this program knows version {VERSION}: "
+                f"Redis has records of version {text}, and this program knows version {VERSION}: "
                 "upgrade this program, or restore a backup of its own time"
             )
         return int(text)
 
     async def is_restoring(self) -> bool:
-        """Whether a backup is being restored, or restoring it was interrupted."""
+        """Return whether a backup is being restored, or its restore was interrupted."""
         return (await self._get() or "").startswith(_RESTORING)
 
     async def migrate(self, leases: LeaseStore, ring: KeyRingStore) -> tuple[int, ...]:
-        """Bring Redis to `VERSION`, or wait until another has; answers the versions this process left behind.
+        """Migrate Redis to `VERSION`, or wait for another process; returns the versions left behind here.
 
-        Records without codes are not touched. Raises `NotAdoptedError` when the key ring says that there are some,
-        and another `KeyRingError` when it was sealed with another master key.
+        Records without codes are not changed. Raises `NotAdoptedError` when the key ring shows that there may be
+        some, and another `KeyRingError` when it was sealed with another master key.
         """
         left: list[int] = []
         while (version := await self.version()) != VERSION:
@@ -189,7 +192,7 @@ class SchemaStore:
                 await asyncio.sleep(_PAUSE)
                 continue
             try:
-                # Between the look and the lease somebody may have finished.
+                # Between the check and the lease another process may have finished.
                 if await self.version() == version:
                     await ring.check_adopted()
                     await _STEPS[version](self._redis, ring.record_key, ())
@@ -201,10 +204,10 @@ class SchemaStore:
         return tuple(left)
 
     async def version_before_restore(self, backup: str) -> int | None:
-        """The version of the records that stand there, which may be newer than those of `backup`.
+        """Return the version of the records in Redis, which may be newer than those of `backup`.
 
-        If restoring the same backup was interrupted, the version is that of before. If restoring another one
-        was, or if there is nothing of ours, it is `None`.
+        If the restore of the same backup was interrupted, it is the version before that restore. If the restore of
+        another backup was interrupted, or if there are no records of this product, it is `None`.
         """
         text = await self._get()
         if text is None:
@@ -215,10 +218,10 @@ class SchemaStore:
         return int(version) if version else None
 
     async def begin_restore(self, backup: str, key: RecordKey) -> bool:
-        """Keep every program out until `end_restore`; answers whether records stand there that may be newer.
+        """Stop every program until `end_restore`; returns whether Redis has records that may be newer.
 
-        Such records are brought to this program's version first, so that they can be kept beside those of the
-        backup, of whatever version these are.
+        Such records are first migrated to this program's version, so that they can be kept beside those of the
+        backup, whatever its version.
         """
         version = await self.version_before_restore(backup)
         if version is not None and version < VERSION:
@@ -234,16 +237,17 @@ class SchemaStore:
             )
 
     async def bring_up(self, version: int, key: RecordKey, newer: Container[str] = ()) -> None:
-        """Bring records of `version` to this program's, and index them. For between `begin_` and `end_restore`.
+        """Migrate records of `version` to this program's, and index them.
 
-        `newer` are keys whose records are of this program's version already.
+        Call it between `begin_restore` and `end_restore`. `newer` are keys whose records are of this program's
+        version already.
         """
         for before in range(version, VERSION):
             await _STEPS[before](self._redis, key, newer)
         await index_grants(self._redis, key)
 
     async def end_restore(self) -> None:
-        """Let every program in: what was restored is whole, and of this program's version."""
+        """Let every program start: the restored records are complete, and of this program's version."""
         async with guarded():
             await self._redis.set(keyspace.SCHEMA, VERSION)
 

@@ -1,13 +1,12 @@
-"""What of Redis is worth keeping elsewhere: reading it out for a backup, and putting it into an empty Redis.
+"""The part of Redis that a backup keeps: reading it, and writing it into an empty Redis.
 
-Kept is what people and operators would miss. Left out is what lives for minutes, what can be found again
-(`user-grants`, `client-grants`, `sibling-grants`, documents of clients), and every `token:<jti>`: a token exists
-or is dead, and one that was revoked after the backup must not come to life with it. Clients get new access tokens
-by refreshing.
+A backup has the records that people and operators would miss. It leaves out records that are kept for minutes,
+records that can be rebuilt (`user-grants`, `client-grants`, `sibling-grants`, documents of clients), and every
+`token:<jti>`: a token that was revoked after the backup must not become active again. Clients get new access
+tokens by refreshing.
 
-Reading takes no lock, so records are each whole but not all of one moment. Nothing depends on two of them
-agreeing: the indexes are made from the grants, and a grant without its client is refused like any other of a
-deleted client.
+Reading takes no lock, so each record is complete, but they are not all of one moment. No two records must agree:
+the indexes are made from the grants, and a grant without its client is refused like any grant of a deleted client.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "keyring": "text",
     "isolated-services": "text",
 }
-"""Families of keys (what stands before the first colon) that a backup has, and what their values are."""
+"""Families of keys (the part before the first colon) that a backup has, and the types of their values."""
 
 FOUND_AGAIN = frozenset(
     {"client-grants", "sibling-grants", "user-grants", "document", "document-failed", "document-fetches"}
@@ -52,27 +51,30 @@ SHORT_LIVED = frozenset(
 """Families that a backup leaves out, and why."""
 
 SHUTS_OUT = frozenset({"assertion", "block", "cut", "ended", "isolated-services", "login"})
-"""What a restored backup adds to and replaces nothing of: what was ended since stays ended, and an assertion that
-was used since does not count again."""
+"""Families of which a restore adds entries and replaces none: ended rights stay ended, and an assertion that was
+used since the backup does not count again.
+"""
 
 NEWER_STAYS = frozenset({"client", "consents", "grant", "initial-access-token", "user"})
-"""Of these a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a refresh token
-was used, an initial access token was, permissions were narrowed, a person got another login or wants to be asked
-about a client again."""
+"""Families of which a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a
+refresh token or an initial access token was used, permissions were narrowed, a person got another login or wants
+to be asked about a client again.
+"""
 
 RESTORED = "restored"
-"""The field that says that a grant came from a backup and has not been used since
-(`oauth_core.store.records.refresh_rotation`)."""
+"""The field which marks a grant that came from a backup and has not been used since
+(`oauth_core.store.records.refresh_rotation`).
+"""
 
-# Each entry is one command, so that an interruption leaves it whole or leaves it out.
-# KEYS: cut. ARGV: second, the millisecond at which it expires, or nothing. The later of two cuts stays.
-_PUT_CUT = """
+# Each entry is one command, so that an interruption writes it completely or not at all. KEYS: cutoff. ARGV:
+# second, the millisecond at which it expires, or ''. The later of two cutoffs is kept.
+_PUT_CUTOFF = """
 if tonumber(redis.call('GET', KEYS[1]) or '-1') >= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])
 if ARGV[2] ~= '' then redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
 return 1
 """
-# KEYS: a hash. ARGV: the millisecond at which it expires, or nothing; then fields and values.
+# KEYS: a hash. ARGV: the millisecond at which it expires, or ''; then fields and values.
 _PUT_HASH = """
 redis.call('DEL', KEYS[1])
 for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
@@ -95,20 +97,20 @@ class Entry:
 
 
 def family(key: str) -> str:
-    """What kind of key it is. The access tokens of a grant are not of the grant's kind."""
+    """Return the family of a key. The access tokens of a grant are not in the family of the grant."""
     if key.startswith("grant:") and key.endswith(":tokens"):
         return "token"
     return key.partition(":")[0]
 
 
 class Snapshot:
-    """Reads and writes everything. Every method raises `StoreUnavailableError`."""
+    """Reads and writes all records. Every method raises `StoreUnavailableError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def is_empty(self) -> bool:
-        """Whether Redis has nothing of ours."""
+        """Return whether Redis has no keys of this product."""
         ours = KEPT.keys() | FOUND_AGAIN | SHORT_LIVED
         async for key in scan(self._redis):
             if family(key) in ours:
@@ -116,14 +118,14 @@ class Snapshot:
         return True
 
     async def has_history(self) -> bool:
-        """Whether Redis has records of people or clients, or of what was ended: more than a new gateway has."""
+        """Return whether Redis has records of people, clients or ended rights: more than a new gateway has."""
         async for key in scan(self._redis):
             if family(key) in SHUTS_OUT | NEWER_STAYS:
                 return True
         return False
 
     async def entries(self) -> AsyncIterator[Entry]:
-        """Everything that a backup has; what appears meanwhile may be missing, and a key may come twice."""
+        """Yield every entry of a backup. One that is created meanwhile may be missing; a key may come twice."""
         batch: list[str] = []
         async for key in scan(self._redis):
             if family(key) in KEPT:
@@ -142,7 +144,7 @@ class Snapshot:
                     pipeline.hgetall(key)
                 else:
                     pipeline.get(key)
-                # Afterwards: a key that ended in between has no life left, and is left out.
+                # Afterwards: a key that ended in between has no lifetime left, and is left out.
                 pipeline.pttl(key)
             answers = await pipeline.execute()
         now = int(time.time() * 1000)
@@ -153,9 +155,9 @@ class Snapshot:
         ]
 
     async def put(self, entries: Sequence[Entry]) -> Counter[str]:
-        """Write `entries`, each with the end it had; answers how many of each family were written.
+        """Write `entries`, each with its expiry; returns how many of each family were written.
 
-        What expired meanwhile is not, and what shuts something out replaces nothing: it may have come since.
+        Expired entries are left out. An entry that takes rights away replaces none: the present one may be newer.
         """
         now = int(time.time() * 1000)
         living = [entry for entry in entries if entry.expires_at is None or entry.expires_at > now]
@@ -167,16 +169,16 @@ class Snapshot:
                     parts = [part for pair in items.items() for part in pair]
                     pipeline.eval(_PUT_HASH, 1, entry.key, until, *parts)
                 elif kind == "cut":
-                    pipeline.eval(_PUT_CUT, 1, entry.key, entry.value, until)
+                    pipeline.eval(_PUT_CUTOFF, 1, entry.key, entry.value, until)
                 else:
                     pipeline.set(entry.key, entry.value, pxat=entry.expires_at, nx=kind in SHUTS_OUT)
             written = await pipeline.execute()
         return Counter(family(entry.key) for entry, was in zip(living, written, strict=True) if was)
 
     async def clear(self, *, but: Container[str]) -> frozenset[str]:
-        """Forget everything of ours that a backup replaces. Other people's keys stay.
+        """Delete all keys of this product that a backup replaces. Other keys stay.
 
-        `but` are the keys that the backup has. Answers which of these stay as they are, for they are newer.
+        `but` are the keys that the backup has. Returns those that stay as they are, because they are newer.
         """
         gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - SHUTS_OUT
         kept: set[str] = set()
@@ -190,7 +192,7 @@ class Snapshot:
         return frozenset(kept)
 
     async def shut_out_now(self) -> dict[str, str]:
-        """What shuts somebody or something out at this moment, by key."""
+        """Return the present entries that take rights away, by key."""
         found: dict[str, str] = {}
         async for key in scan(self._redis):
             if family(key) in SHUTS_OUT:

@@ -1,4 +1,4 @@
-"""Which Redis servers there are and which of them counts: one server, Sentinels or a cluster.
+"""The Redis servers, and which of them counts: one server, Sentinels or a cluster.
 
-Imports nothing of the other parts of the store. Begin with `topology`.
+Imports no other part of the store. Begin with `topology`.
 """

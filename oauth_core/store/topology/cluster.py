@@ -1,4 +1,4 @@
-"""The servers of a Redis Cluster: the owners of the slots, as a majority of the primaries and the owner say."""
+"""The servers of a Redis Cluster: the owners of slots, by a majority of the primaries and by the owner itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NodeClient(Redis):
         """See `Redis.execute_command`."""
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        except AskError as error:  # and `MovedError`, which is one
+        except AskError as error:  # and `MovedError`, a subclass
             if self.follow is None:
                 raise
             other = self.follow((error.host, error.port))
@@ -53,7 +53,7 @@ class ClusterNodes:
         bound: float,
         clock: Callable[[], float],
     ) -> None:
-        """`hosts` are some nodes, to begin with; `connect` makes a client of one."""
+        """`hosts` are some nodes to start with; `connect` makes a client of one."""
         self._hosts = hosts
         self._connect = connect
         self._clients = Clients(self._following)
@@ -86,8 +86,8 @@ class ClusterNodes:
             while True:
                 wanted = self._quorum.named
                 if self._clock() >= self._quorum.until:
-                    # Without an agreement of the primaries, any node may name them.
-                    wanted |= await self._introduced()
+                    # Without an agreement of the primaries, any node may list them.
+                    wanted |= await self._discovered()
                 for address in voters.keys() - wanted:
                     voters.pop(address).cancel()
                 for address in wanted - voters.keys():
@@ -105,8 +105,8 @@ class ClusterNodes:
         client.follow = self._clients.of
         return client
 
-    async def _introduced(self) -> frozenset[Address]:
-        """The primaries, as the first node that answers names them. That is no vote."""
+    async def _discovered(self) -> frozenset[Address]:
+        """Return the primaries by the first node that answers. This is no vote."""
         for host in self._hosts:
             try:
                 async with asyncio.timeout(self._bound):
@@ -121,7 +121,7 @@ class ClusterNodes:
         client: Any = self._clients.of(address)
         # As two words, so that the answer comes as Redis gives it: first and last slot, the primary, its replicas.
         slots = await client.execute_command("CLUSTER", "SLOTS")
-        # A node that was never told its own address leaves it out: it is the one we asked at.
+        # A node that does not know its own address leaves it out: it is the address that was asked.
         return Claim(
             tuple(
                 sorted(

@@ -1,7 +1,7 @@
-"""Which server's word counts, where there are several: what each voter said last, and what a majority agrees on.
+"""Which of several servers counts: the last answer of each voter, and the agreement of a majority.
 
-Voters are Sentinels, which say where the one primary is, or the primaries of a cluster, which say who owns which
-slots. The theory is `oauth_core.store.client_cache.token_cache`'s; there is no input or output here.
+Voters are Sentinels, which name the one primary, or the primaries of a cluster, which name the owners of the
+slots. `oauth_core.store.client_cache.token_cache` explains the theory; this module does no input or output.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ SLOTS = 16384
 
 @dataclass(frozen=True)
 class Claim:
-    """What a voter says: from which slot to which, both included, a server is the primary."""
+    """The answer of a voter: the primary of each range of slots, first and last slot included."""
 
     ranges: tuple[tuple[int, int, Address], ...]
 
     @cached_property
     def owners(self) -> frozenset[Address]:
-        """Every primary that is named."""
+        """Every primary in the answer."""
         return frozenset(address for _, _, address in self.ranges)
 
     def owner(self, slot: int) -> Address | None:
-        """The primary of `slot`."""
+        """Return the primary of `slot`."""
         return _table(self.ranges).get(slot)
 
 
@@ -43,12 +43,12 @@ class _Answer:
 
 
 class Quorum:
-    """What is agreed on and until when. All times are seconds of one clock that never goes back."""
+    """The agreement and its end. All times are seconds of one clock that never goes back."""
 
     def __init__(self, *, bound: float, electors: frozenset[Address] | None = None) -> None:
-        """`electors` are whose votes are counted; `None` when they are the primaries that are named themselves.
+        """`electors` are the voters that count; `None` when these are the primaries that the voters name.
 
-        Besides a majority of those, the server that they name must say the same of itself.
+        Besides a majority of them, the server that they name must confirm it.
         """
         self._bound = bound
         self._electors = electors
@@ -57,13 +57,13 @@ class Quorum:
         self._agreed: dict[int, tuple[Address | None, float]] = {}
 
     def are_at_least(self, voters: int) -> None:
-        """A Sentinel knows of that many Sentinels, itself included."""
+        """Set the number of voters from a Sentinel, which knows that many Sentinels, itself included."""
         if voters > self._voters:
             self._voters = voters
             self._agreed.clear()
 
     def cast(self, voter: Address, claim: Claim, sent_at: float) -> bool:
-        """`voter`, asked at `sent_at`, made this claim. Answers whether anybody's claim changed by that."""
+        """Record the claim of `voter`, asked at `sent_at`. Returns whether the claim of any voter changed."""
         before = self._answers.get(voter)
         old = [name for name, answer in self._answers.items() if answer.sent_at + self._bound <= sent_at]
         for name in old:
@@ -73,7 +73,7 @@ class Quorum:
         return bool(old) or before is None or before.claim != claim
 
     def owner(self, slot: int) -> tuple[Address | None, float]:
-        """The server whose word counts about `slot`, and until when it does."""
+        """Return the server that counts for `slot`, and until when it does."""
         agreed = self._agreed.get(slot)
         if agreed is None:
             agreed = self._agreed[slot] = self._count(slot)
@@ -91,25 +91,25 @@ class Quorum:
 
     @property
     def until(self) -> float:
-        """Until when there is an agreement about every slot that somebody names."""
+        """The time until which there is an agreement about every slot that a voter names."""
         firsts = {first for answer in self._answers.values() for first, _, _ in answer.claim.ranges}
         return min((self.owner(first)[1] for first in firsts), default=NEVER)
 
     def _count(self, slot: int) -> tuple[Address | None, float]:
         electors = self.named if self._electors is None else self._electors
         needed = max(len(electors), self._voters) // 2 + 1
-        heard: dict[Address, list[float]] = {}
+        confirmed_at: dict[Address, list[float]] = {}
         for voter in electors:
             answer = self._answers.get(voter)
             address = None if answer is None else answer.claim.owner(slot)
             if answer is not None and address is not None:
-                heard.setdefault(address, []).append(answer.sent_at)
-        for address, times in heard.items():
+                confirmed_at.setdefault(address, []).append(answer.sent_at)
+        for address, times in confirmed_at.items():
             if len(times) >= needed:
-                return address, min(sorted(times)[-needed], self._own_word(address, slot)) + self._bound
+                return address, min(sorted(times)[-needed], self._own_answer_time(address, slot)) + self._bound
         return None, NEVER
 
-    def _own_word(self, address: Address, slot: int) -> float:
-        """When the server at `address` last said so of itself; a majority alone may be behind."""
+    def _own_answer_time(self, address: Address, slot: int) -> float:
+        """Return when the server at `address` last confirmed its role; a majority alone may be outdated."""
         answer = self._answers.get(address)
         return answer.sent_at if answer is not None and answer.claim.owner(slot) == address else NEVER

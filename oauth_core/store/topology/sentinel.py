@@ -1,7 +1,7 @@
-"""What Sentinels say: which server is the primary. One alone may be behind or cut off, so a majority is believed.
+"""The primary by the answers of Sentinels. One Sentinel may be outdated or partitioned, so a majority must agree.
 
-A Sentinel that leads a fail-over knows the new primary first. Whoever writes there already, before a majority
-knows, would write what others cannot see yet; so writers find the primary by majority too.
+A Sentinel that leads a fail-over knows the new primary first. A client that writes there before a majority knows
+it would write records that others cannot see yet. So writers find the primary by majority too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SentinelAnswer(NamedTuple):
-    """Where one Sentinel sees the primary, if anywhere, and how many Sentinels it knows, itself included."""
+    """The primary that one Sentinel names, if any, and how many Sentinels it knows, itself included."""
 
     primary: Address | None
     sentinels: int
@@ -36,7 +36,7 @@ async def ask_sentinel(sentinel: Any, service: str) -> SentinelAnswer:
         state = await sentinel.execute_command("SENTINEL", "MASTER", service)
     except ResponseError:
         return SentinelAnswer(None, 0)  # it does not know the name
-    # Not from the state: during a fail-over this answers with the new one as soon as there is one.
+    # Not from the state: during a fail-over this command returns the new primary as soon as there is one.
     found = await sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
     primary = (str(found[0]), int(found[1])) if found else None
     fields = state if isinstance(state, dict) else dict(zip(state[::2], state[1::2], strict=True))
@@ -44,13 +44,13 @@ async def ask_sentinel(sentinel: Any, service: str) -> SentinelAnswer:
 
 
 async def ask_server(server: Any, address: Address) -> Address | None:
-    """Its own `address` if a server calls itself the primary. Raises as `ask_sentinel`."""
+    """Return `address` if the server reports the role of the primary. Raises the same errors as `ask_sentinel`."""
     role = await server.execute_command("ROLE")
     return address if role[0] in {"master", b"master"} else None
 
 
 class FollowingConnection(SentinelManagedConnection):
-    """Asks who the primary is each time it connects. redis-py's own goes back to where it was when it is cut."""
+    """Asks for the primary at each connect. The class of redis-py uses its old address after a disconnect."""
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
         """See `AbstractConnection`."""
@@ -76,12 +76,12 @@ class MajoritySentinel(Sentinel):
     """Finds the primary that a majority of all Sentinels agrees on."""
 
     async def discover_master(self, service_name: str) -> Address:
-        """The address of the primary. Raises `MasterNotFoundError` when there is no agreement."""
+        """Return the address of the primary. Raises `MasterNotFoundError` when there is no agreement."""
         asked = (ask_sentinel(sentinel, service_name) for sentinel in self.sentinels)
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        heard = [answer for answer in answers if isinstance(answer, SentinelAnswer)]
-        needed = max([len(self.sentinels), *(answer.sentinels for answer in heard)]) // 2 + 1
-        for primary, count in Counter(answer.primary for answer in heard).items():
+        received = [answer for answer in answers if isinstance(answer, SentinelAnswer)]
+        needed = max([len(self.sentinels), *(answer.sentinels for answer in received)]) // 2 + 1
+        for primary, count in Counter(answer.primary for answer in received).items():
             if primary is not None and count >= needed:
                 return primary
         unexpected = [e for e in answers if isinstance(e, BaseException)]

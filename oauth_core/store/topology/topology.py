@@ -1,9 +1,8 @@
-"""Which Redis servers there are and which of them counts for a key. A cluster's is
-`oauth_core.store.topology.cluster`.
+"""The topology: which Redis servers exist, and which of them counts for a key.
 
-A topology asks its voters at the pace of the heartbeat, each on a connection of its own;
-`oauth_core.store.topology.quorum` counts, and `oauth_core.store.client_cache.token_cache` says why a majority is
-asked for.
+`oauth_core.store.topology.cluster` has the topology of a cluster. A topology asks its voters at the pace of the
+heartbeat, each on its own connection; `oauth_core.store.topology.quorum` counts the answers.
+`oauth_core.store.client_cache.token_cache` explains why a majority is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
-from oauth_core.store.topology.cancellable_sleep import rest
+from oauth_core.store.topology.cancellable_sleep import cancellable_sleep
 from oauth_core.store.topology.quorum import Claim, Quorum
 from oauth_core.store.topology.sentinel import ask_sentinel, ask_server
 
@@ -33,27 +32,27 @@ _ONLY: Address = ("", 0)
 
 
 class RedisTopology(Protocol):
-    """Which servers there are. `keep` runs for as long as the topology is used."""
+    """The servers that exist. `keep` runs for as long as the topology is used."""
 
     is_spread: bool
-    """Whether keys lie on different servers."""
+    """Whether keys are on different servers."""
 
     def owner(self, key: str) -> tuple[Address | None, float]:
-        """The server whose word counts about `key`, and until when it does."""
+        """Return the server that counts for `key`, and until when it does."""
 
     @property
     def addresses(self) -> frozenset[Address]:
-        """Every server whose word may count."""
+        """Every server that may count."""
 
     @property
     def until(self) -> float:
-        """Until when it is certain whose word counts, about any key."""
+        """The time until which it is certain which server counts, for any key."""
 
     def client(self, address: Address) -> Redis:
-        """A client of that server alone."""
+        """Return a client of that server alone."""
 
     async def keep(self, changed: Callable[[], None]) -> Never:
-        """Keep up to date; call `changed` whenever another server may count for some key."""
+        """Keep the topology current; calls `changed` whenever another server may count for a key."""
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -81,7 +80,7 @@ class OneServer:
     async def keep(self, changed: Callable[[], None]) -> Never:  # noqa: ARG002 - nothing ever changes
         """See `RedisTopology`."""
         await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+        raise AssertionError("the event is never set")
 
     async def aclose(self) -> None:
         """See `RedisTopology`."""
@@ -89,7 +88,7 @@ class OneServer:
 
 
 class Sentinels:
-    """One server counts: the one that a majority of the Sentinels calls the primary, and that calls itself one."""
+    """One server counts: the primary by a majority of the Sentinels, if it reports that role itself."""
 
     is_spread = False
 
@@ -142,14 +141,14 @@ class Sentinels:
 
             asked: dict[Address, asyncio.Task[Never]] = {}
             for address, sentinel in self._sentinels:
-                keep_asking_at(address, partial(ask_sentinel, sentinel, self._service), self._told)
+                keep_asking_at(address, partial(ask_sentinel, sentinel, self._service), self._sentinel_answered)
             while True:
                 wanted = self._quorum.named | {address for address, _ in self._sentinels}
                 for address in asked.keys() - wanted:
                     asked.pop(address).cancel()
                 for address in wanted - asked.keys():
                     keep_asking_at(
-                        address, partial(ask_server, self.client(address), address), self._told_by_server
+                        address, partial(ask_server, self.client(address), address), self._server_answered
                     )
                 await asyncio.sleep(self._bound / ASKED_IN_BOUND)
 
@@ -159,14 +158,14 @@ class Sentinels:
         for _, sentinel in self._sentinels:
             await sentinel.aclose()
 
-    def _told(
+    def _sentinel_answered(
         self, changed: Callable[[], None], sentinel: Address, answer: SentinelAnswer, sent_at: float
     ) -> None:
         self._quorum.are_at_least(answer.sentinels)
         if self._quorum.cast(sentinel, _claim(answer.primary), sent_at):
             changed()
 
-    def _told_by_server(
+    def _server_answered(
         self, changed: Callable[[], None], server: Address, answered: Address | None, sent_at: float
     ) -> None:
         if self._quorum.cast(server, _claim(answered), sent_at):
@@ -174,26 +173,26 @@ class Sentinels:
 
 
 def _claim(primary: Address | None) -> Claim:
-    """That of a voter which sees the primary there, or none."""
+    """Return the claim of a voter that names this primary, or none."""
     return Claim(((0, 0, primary),) if primary else ())
 
 
 class Clients:
-    """A client of each server, made when first asked for."""
+    """Clients of the servers, one for each, made when first asked for."""
 
     def __init__(self, connect: Callable[[Address], Redis]) -> None:
         self._connect = connect
         self._clients: dict[Address, Redis] = {}
 
     def of(self, address: Address) -> Redis:
-        """The client of the server at `address`."""
+        """Return the client of the server at `address`."""
         client = self._clients.get(address)
         if client is None:
             client = self._clients[address] = self._connect(address)
         return client
 
     async def aclose(self) -> None:
-        """Close them all."""
+        """Close all clients."""
         for client in self._clients.values():
             await client.aclose()
 
@@ -212,7 +211,7 @@ async def keep_asking(
             async with asyncio.timeout(bound):
                 answer = await ask()
         except (RedisError, OSError, TimeoutError):
-            pass  # a voter that is silent has no voice
+            pass  # an unreachable voter does not count
         else:
             received(answer, sent_at)
-        await rest(bound / ASKED_IN_BOUND)
+        await cancellable_sleep(bound / ASKED_IN_BOUND)
