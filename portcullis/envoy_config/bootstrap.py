@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from betterproto2 import Casing
+from betterproto2 import Casing, Message
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import HostPort
+
+# betterproto2 evaluates the annotations of a class again for each message that it renders. Evaluated once for each
+# class, rendering takes half the processor time, and `portcullis up` starts sooner.
+_EVALUATED: Any = cache(vars(Message)["_type_hints"].__func__)
+Message._type_hints = classmethod(_EVALUATED)  # type: ignore[assignment]  # noqa: SLF001
 
 SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """The file of public certificate authorities on Debian, Ubuntu, Alpine and in Envoy's own image."""
