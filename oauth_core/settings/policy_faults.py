@@ -90,9 +90,10 @@ def _weak_rule_faults(
                     text = f"{wide.pattern!r} of service {name} needs less than {narrow.pattern!r}, whose names"
                     text = f"{text} it lets pass in another spelling: let it need {' and '.join(missing)} too"
                     yield ("services", number, "permissions", kind), text
-        for narrow in table:
+        has_catch_all = any(rule.pattern == "*" for rule in table)  # then `otherwise` decides for no name
+        for narrow in () if has_catch_all or kind == "methods" else table:
             missing = lacking(rules.otherwise, narrow.permissions)
-            if kind != "methods" and rules.otherwise and missing:
+            if rules.otherwise and missing:
                 text = f"otherwise of service {name} needs less than {narrow.pattern!r} in {kind}"
                 text = f"{text}: let it need {' and '.join(missing)} too"
                 yield ("services", number, "permissions", "otherwise"), text

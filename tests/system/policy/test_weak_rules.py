@@ -75,6 +75,7 @@ def test_a_rule_that_a_stronger_one_could_be_evaded_by_is_a_fault(
         ),
         ('resources = { "file:///public/*" = "mcp.files.read" }\notherwise = "mcp.files"', ""),
         ('resources = { "file:///public/*" = "mcp.files.read" }', ""),
+        ('resources = { "*" = "mcp.files.read" }\notherwise = "mcp.files.admin"', ""),
         ('tools = { "get_*" = "mcp.files.read", "*" = "mcp.files.write" }', ROLES),
         ('tools = { "get_*" = "mcp.files.read", "*" = "mcp.files.write" }', ""),
         ('tools = { "get_*" = "mcp.files.read", "*_secret" = "mcp.files.write" }', ROLES),
