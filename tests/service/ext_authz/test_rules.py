@@ -140,6 +140,26 @@ async def test_no_spelling_of_a_uri_passes_the_rule_for_it(key: SigningKey, uri:
     assert read_answer(listening).status in {400, 403}
 
 
+@pytest.mark.parametrize(
+    "host", ["public@private", "private:80", "private.", "me:x@private.:80", "public-notes@private"]
+)
+async def test_no_user_name_port_or_dot_takes_a_uri_past_the_rule_for_its_host(key: SigningKey, host: str) -> None:
+    rules = [("note://public*", READ), ("note://private:*", READ), ("note://private/*", WRITE), ("*", READ)]
+    notes = replace(RULED, rules=ToolRules(resources=tuple(NameRule(name, (need,)) for name, need in rules)))
+    authorizer, _ = await subject(key, notes, policy_of(READ))
+    for uri, status in (("note://public/a", 200), ("note://private/a", 403), (f"note://{host}/a", 403)):
+        answer = await authorizer.check(ask(token(key), "resources/read", uri=uri))
+        assert read_answer(answer).status == status, uri
+
+
+async def test_of_two_rules_that_overlap_the_longer_one_does_not_decide_alone(key: SigningKey) -> None:
+    rules = (NameRule("*_secret", (WRITE,)), NameRule("get_the_*", (READ,)))
+    authorizer, _ = await subject(key, replace(RULED, rules=ToolRules(tools=rules)), policy_of(READ))
+    for name, status in (("get_the_time", 200), ("a_secret", 403), ("get_the_secret", 403)):
+        answer = await authorizer.check(ask(token(key), "tools/call", name=name))
+        assert read_answer(answer).status == status, name
+
+
 async def test_every_resource_that_a_subscription_names_is_weighed(key: SigningKey) -> None:
     authorizer, _ = await subject(key, FILES, policy_of(READ))
     mine = token(key)
