@@ -29,6 +29,7 @@ _EMPTY_PARTS = re.compile(r"//:?@|:@|:(?:0[0-9]*)?\Z")
 """Of an authority: no user, no password or no port where the sign for one is. Parsers drop these, and zeros."""
 _AFTER_HOST = re.compile(r"(?<=\])[^\]]*\Z|(?<!\[):[^\[\]]*\Z")
 """From the first colon behind a host, or behind the brackets of an IPv6 address."""
+_SAME_IN_ALL_FORMS = re.compile(r"[\x21-\x7e]*?(?=[%?#;]|[^\x21-\x7e]|\Z)")
 _CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
 """Of a template, as `completion/complete` names them."""
@@ -139,6 +140,21 @@ def other_forms(form: str) -> tuple[str, ...]:
         found = dict.fromkeys((*ends, *(f"{scheme}:{slashes}{rest}" for slashes in _SLASHES for rest in rests)))
     found.pop(form, None)
     return tuple(found)
+
+
+def may_match_a_form_of(pattern: str, form: str) -> bool:
+    """Whether a rule's `pattern` may match `form` or one of its `other_forms`; false only when it matches none.
+
+    They differ in the slashes at the start, and from the first `%`, `?`, `#`, `;` or letter outside ASCII on.
+    """
+    scheme, _, rest = form.partition(":")
+    named, colon, start = pattern.partition("*")[0].partition(":")
+    if not colon:
+        return True
+    start = start.lstrip("/")
+    same = _SAME_IN_ALL_FORMS.match(rest.lstrip("/"))
+    shared = same[0].rstrip("/") if same is not None else ""
+    return named == scheme and (start.startswith(shared) or shared.startswith(start))
 
 
 def _ends(form: str) -> tuple[str, ...]:

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oauth_core.policy.mcp_request import LISTEN, Call, NameKind, Session
-from oauth_core.policy.resource_uris import canonical, names_host, other_forms, readings_of_host
+from oauth_core.policy.resource_uris import (
+    canonical,
+    may_match_a_form_of,
+    names_host,
+    other_forms,
+    readings_of_host,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,8 +124,13 @@ def _with_other_forms(rules: Sequence[NameRule], form: str) -> list[NameRule]:
     """The rules that decide for `form`, and more exact ones for what some program takes for the same resource."""
     deciding = _deciding(rules, form)
     least = max((exactness(rule.pattern) for rule in deciding), default=_LEAST_EXACT)
-    others = (rule for other in other_forms(form) for rule in _deciding(rules, other))
-    return list(dict.fromkeys([*deciding, *(rule for rule in others if exactness(rule.pattern) > least)]))
+    # A caller can choose a URI with hundreds of forms, and a hundred such URIs: few of the rules matter to them.
+    others = [
+        rule for rule in rules if exactness(rule.pattern) > least and may_match_a_form_of(rule.pattern, form)
+    ]
+    if others:
+        deciding += [rule for other in other_forms(form) for rule in _deciding(others, other)]
+    return list(dict.fromkeys(deciding))
 
 
 def _is_open(method: str) -> bool:

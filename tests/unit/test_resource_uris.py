@@ -13,8 +13,8 @@ from pydantic import AnyUrl, ValidationError
 
 from oauth_core.model import NameRule, Service, ToolRules
 from oauth_core.policy.mcp_request import Call, NameKind
-from oauth_core.policy.resource_uris import canonical, canonical_pattern, other_forms
-from oauth_core.policy.tool_rules import NOBODY, need_of
+from oauth_core.policy.resource_uris import canonical, canonical_pattern, may_match_a_form_of, other_forms
+from oauth_core.policy.tool_rules import NOBODY, glob_matches, need_of
 
 READ, SECRET = "mcp.files.read", "mcp.files.secret"
 FILES = Service(
@@ -464,3 +464,20 @@ def test_every_spelling_of_a_host_needs_what_every_reading_of_it_needs(
         reading = needs(f"note://{host}/x", **table)
         assert reading is not None, host
         assert set(reading) <= set(found), host
+
+
+_patterns = st.builds("{}{}".format, _uris, st.sampled_from(["", "*", "/*", "*x"])) | _uris.map(
+    lambda uri: uri[:9] + "*"
+)
+
+
+@given(
+    _uris | st.builds("note://{}/{}".format, _authorities, st.text(alphabet="aé/%?#;+ 23BF", max_size=8)),
+    _patterns,
+)
+def test_no_rule_is_left_out_that_matches_a_form(uri: str, pattern: str) -> None:
+    form = canonical(uri)
+    for text in () if form is None else (form, *other_forms(form)):
+        for rule in (pattern, text, f"{text[:-1]}*", f"{text[:7]}*", f"{text.rstrip('/')}*"):
+            if glob_matches(rule, text):
+                assert may_match_a_form_of(rule, str(form)), (rule, text)
