@@ -145,7 +145,7 @@ def other_forms(form: str) -> tuple[str, ...]:
 def may_match_a_form_of(pattern: str, form: str) -> bool:
     """Whether a rule's `pattern` may match `form` or one of its `other_forms`; false only when it matches none.
 
-    They differ in the slashes at the start, and from the first `%`, `?`, `#`, `;` or letter outside ASCII on.
+    They differ in case, in the slashes at the start, and from the first of `%?#;`, space and letters beyond ASCII.
     """
     scheme, _, rest = form.partition(":")
     named, colon, start = pattern.partition("*")[0].partition(":")
@@ -153,8 +153,8 @@ def may_match_a_form_of(pattern: str, form: str) -> bool:
         return True
     start = start.lstrip("/")
     same = _SAME_IN_ALL_FORMS.match(rest.lstrip("/"))
-    shared = same[0].rstrip("/") if same is not None else ""
-    return named == scheme and (start.startswith(shared) or shared.startswith(start))
+    shared = same[0].rstrip("/").lower() if same is not None else ""
+    return named == scheme and shared.startswith(start[: len(shared)].lower())
 
 
 def _ends(form: str) -> tuple[str, ...]:

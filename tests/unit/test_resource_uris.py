@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 
@@ -475,6 +475,7 @@ _patterns = st.builds("{}{}".format, _uris, st.sampled_from(["", "*", "/*", "*x"
     _uris | st.builds("note://{}/{}".format, _authorities, st.text(alphabet="aé/%?#;+ 23BF", max_size=8)),
     _patterns,
 )
+@example("note://a/Bé", "note:a/bé")
 def test_no_rule_is_left_out_that_matches_a_form(uri: str, pattern: str) -> None:
     form = canonical(uri)
     for text in () if form is None else (form, *other_forms(form)):
