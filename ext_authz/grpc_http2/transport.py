@@ -12,6 +12,7 @@ from ext_authz.grpc_http2.connection import Connection
 from ext_authz.grpc_http2.grpc_services import Calls
 from ext_authz.net.listen_addresses import TcpAddress, cannot_listen, parse
 from oauth_core.errors import SettingsError
+from oauth_core.process import ports
 
 if TYPE_CHECKING:
     from ext_authz.service.server import CheckServer
@@ -71,7 +72,7 @@ def _listen(address: str) -> socket.socket:
         found: socket.socket = socket.socket(socket.AF_UNIX)
         where: str | tuple[str, int] = str(place.path)
     else:
-        found = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET)
+        found = socket.socket(ports.family_of(place.host))
         where = (place.host, place.port)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it: a peer whose machine has vanished does not stay for ever.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oauth_core.net.quoted_addresses import quoted
+from oauth_core.process import ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,14 +91,10 @@ def check_free(address: Address) -> None:
     if isinstance(address, UnixAddress):
         _check_socket_free(address)
         return
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-            probe.listen(1)
-        except OSError:
-            raise cannot_listen(str(address)) from None
+    try:
+        ports.check_free(address.host, address.port)
+    except OSError:
+        raise cannot_listen(str(address)) from None
 
 
 def cannot_listen(address: str) -> ListenError:

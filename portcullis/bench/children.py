@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -66,14 +65,6 @@ def listens(address: str) -> bool:
         connect(address).close()
         return True
     return False
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def find(names: Sequence[str], environ: Mapping[str, str], *, hint: str) -> str:

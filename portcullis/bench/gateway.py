@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.process.ports import free_port
 from oauth_core.settings import EnvoySettings, load
 from portcullis.bench import children
 from portcullis.bench.answer_check import REFLECTED_USER, USER_HEADER
@@ -64,7 +65,7 @@ def configuration(world: BenchFixture, authz: str) -> dict[str, Any]:
     # Imported here: the typed configuration takes a second to load, and direct runs do without.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
-    port = children.free_port()
+    port = free_port()
     settings = load(
         EnvoySettings,
         world.config,

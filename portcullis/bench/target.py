@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_health.v1 import health_pb2
 
+from oauth_core.process.ports import free_port
 from portcullis.bench import children
 from portcullis.bench.plan import Target
 from portcullis.supervisor.environment import plain
@@ -65,7 +66,7 @@ def portcullis(world: BenchFixture, options: ServiceOptions, url: str) -> Iterat
     With tool rules its world must have some (`BenchFixture.with_tool_rules`).
     """
     name = VARIANTS[options.variant] if options.variant else OURS
-    address = f"127.0.0.1:{children.free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     environment = plain(os.environ) | {
         "PORTCULLIS_CONFIG": str(world.config),
         "AUTHZ_LISTEN": address,

@@ -9,6 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from oauth_core.process import ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -83,8 +85,7 @@ def _server(address: Address, handler: type[BaseHTTPRequestHandler]) -> Threadin
 
 def _listening(address: Address) -> socket.socket:
     if address.path is None:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return socket.create_server((address.host, address.port), family=family)
+        return socket.create_server((address.host, address.port), family=ports.family_of(address.host))
     address.path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     mask = os.umask(_OWNER_ONLY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
+from oauth_core.process.ports import free_port
 from portcullis.doctor.browsers import SignInError
 from portcullis.doctor.reach import Reach
 
@@ -88,7 +88,7 @@ async def connected(
     resource: str, wallet: Wallet, browser: Browser, headers: dict[str, str] | None = None
 ) -> AsyncIterator[Client]:
     """An SDK client at `resource`, which signs in through `browser` when it must."""
-    redirect_uri = f"http://127.0.0.1:{_free_port()}/callback"
+    redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
     came_back: list[str] = []
 
     async def redirect(url: str) -> None:
@@ -139,10 +139,3 @@ async def call_whoami(
         result = await client.call_tool("whoami", {})
     content = result.structured_content
     return content if isinstance(content, dict) else None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

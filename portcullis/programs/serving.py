@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from oauth_core.errors import SettingsError
 from oauth_core.net.public_urls import is_loopback
 from oauth_core.net.quoted_addresses import quoted
+from oauth_core.process import ports
 
 if TYPE_CHECKING:
     from hypercorn.typing import Framework
@@ -60,19 +61,11 @@ def parse_address(text: str) -> Address:
 
 
 def check_free(address: Address) -> None:
-    """Raise `SettingsError` unless one could listen on this TCP address right now.
-
-    Without `SO_REUSEPORT` on purpose: with it two servers of one user share a port and each gets half the
-    requests, which is the hardest of all faults to see.
-    """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-            probe.listen(1)
-        except OSError as error:
-            raise SettingsError([f"cannot listen on {address}: {error.strerror or error}"]) from None
+    """Raise `SettingsError` unless a server could listen on this TCP address now."""
+    try:
+        ports.check_free(address.host, address.port)
+    except OSError as error:
+        raise SettingsError([f"cannot listen on {address}: {error.strerror or error}"]) from None
 
 
 async def serve(app: object, address: Address, stop: asyncio.Event | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from ext_authz.process.cores import usable_cores
 from oauth_core.errors import SettingsError
+from oauth_core.process import ports
 from oauth_core.settings import CommaList, TlsSettings, load
 from portcullis.programs.serving import Address, check_free, parse_address
 
@@ -69,7 +69,7 @@ def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> 
     if port is not None:
         if not settings.is_local:
             raise SettingsError([f"--port is for a gateway on this machine; the issuer is {settings.issuer}"])
-        port = port or _free_port()
+        port = port or ports.free_port()
         settings = load(UpSettings, config, {**environ, "ISSUER": _with_port(settings.issuer, port)})
     listen = _envoy_listen(settings, port)
     faults: list[str] = []
@@ -99,26 +99,10 @@ def _envoy_listen(settings: UpSettings, port: int | None) -> list[Address]:
     if parts.hostname != "localhost":
         return [Address(host=parts.hostname or "", port=port)]
     # Both, or another program could take the one that browsers try first.
-    return [Address(host=host, port=port) for host in ("127.0.0.1", *(("::1",) if _has_ipv6() else ()))]
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
+    return [Address(host=host, port=port) for host in ("127.0.0.1", *(("::1",) if ports.has_ipv6() else ()))]
 
 
 def _with_port(issuer: str, port: int) -> str:
     parts = urlsplit(issuer)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}{'' if port == _DEFAULT_PORTS[parts.scheme] else f':{port}'}{parts.path}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

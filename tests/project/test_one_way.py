@@ -51,6 +51,29 @@ def test_names_are_seen_however_they_are_imported() -> None:
     assert used_names(tree) == {"os.replace", "a.b.g", "d.e", "d.e.h"}
 
 
+def ports_that_the_system_chooses(tree: ast.AST) -> int:
+    """How often `tree` binds a socket to port 0."""
+    return sum(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "bind"
+        and ast.unparse(node.args[0]).endswith(", 0)")
+        for node in ast.walk(tree)
+        if getattr(node, "args", None)
+    )
+
+
+def test_there_is_one_way_to_find_a_free_port() -> None:
+    users = {
+        source.name
+        for package in (*PRODUCT, "tests")
+        for source in sources(package)
+        if ports_that_the_system_chooses(source.tree)
+    }
+    # The two tests hold a port that must stay taken or closed.
+    assert users == {"oauth_core.process.ports", "tests.envoy.test_failures", "tests.system.up.test_refusals"}
+
+
 # What keeps programs running, and the subclasses that say which.
 SUPERVISORS = {
     "oauth_core.process.supervision",

@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from oauth_core.process.ports import free_port
 from portcullis.bench import children
 from portcullis.bench.plan import Target
 from portcullis.bench.target import MeasuredService
@@ -28,7 +29,7 @@ def is_installed() -> bool:
 @contextmanager
 def running(world: BenchFixture, url: str) -> Iterator[MeasuredService]:
     """The server on a free loopback port. Raises `WorldError`."""
-    address = f"127.0.0.1:{children.free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     command = [children.find((PROGRAM,), os.environ, hint=_HINT), "-listen", address]
     with children.running(
         "go-noop", command, plain(os.environ), world.folder, lambda: children.listens(address)

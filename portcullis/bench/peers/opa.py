@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.process.ports import free_port
 from portcullis.bench import children
 from portcullis.bench.fixture import ISSUER, RESOURCE, SCOPE
 from portcullis.bench.plan import Target
@@ -66,12 +67,12 @@ def is_installed() -> bool:
 @contextmanager
 def running(world: BenchFixture, url: str) -> Iterator[MeasuredService]:
     """The plugin on a free loopback port. Raises `WorldError`."""
-    address = f"127.0.0.1:{children.free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     (world.folder / "opa.rego").write_text(policy(world), encoding="utf-8")
     (world.folder / "opa.json").write_text(json.dumps(configuration(address, world.tokens)), encoding="utf-8")
     command = [
         children.find(PROGRAMS, os.environ, hint=_HINT),
-        *("run", "--server", f"--addr=127.0.0.1:{children.free_port()}", "--disable-telemetry"),
+        *("run", "--server", f"--addr=127.0.0.1:{free_port()}", "--disable-telemetry"),
         *("--log-level=error", f"--config-file={world.folder}/opa.json", f"{world.folder}/opa.rego"),
     ]
     with children.running(

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.gateway import running_gateway
 from tests.support.oauth_client import OAuthClient
+from tests.support.ports import free_port
 from tests.system.clients import node
 from tests.system.clients.token_proxy import adding_token
 
@@ -50,9 +51,7 @@ def ruled() -> Iterator[RunningGateway]:
 @pytest.fixture(scope="module")
 def alone() -> Iterator[str]:
     """The URL of the same server without a gateway."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     place = f"127.0.0.1:{port}"
     with subprocess.Popen([sys.executable, "-m", "portcullis", "example-server", "--listen", place]) as server:
         try:
