@@ -21,8 +21,9 @@ from fastmcp.server.providers.proxy import FastMCPProxy
 from mcp import MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress
 from oauth_core.process.launch import wrap
-from portcullis.programs.serving import Address, serve
+from portcullis.programs.serving import LOCAL_HOSTS, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -70,7 +71,7 @@ class _WatchedStdio(ClientTransport):
             self._gone.set()
 
 
-async def run(address: Address, command: list[str], names: Sequence[str] = ()) -> bool:
+async def run(address: ListenAddress, command: list[str], names: Sequence[str] = ()) -> bool:
     """Serve `command` until SIGTERM. Returns `False` when the child died instead.
 
     `names` are further `Host` values to answer to, beside those of this machine.
@@ -80,12 +81,12 @@ async def run(address: Address, command: list[str], names: Sequence[str] = ()) -
     try:
         async with client:
             proxy = FastMCPProxy(client_factory=lambda: client, identity="upstream")
-            local_only = address.path is None
+            local_only = isinstance(address, TcpAddress)
             app = proxy.http_app(
                 path="/mcp",
                 # A web page must not reach a TCP port by a name of its own; see example_server.create_app.
                 host_origin_protection=local_only,
-                allowed_hosts=[*address.local_hosts, *names] if local_only else None,
+                allowed_hosts=[*LOCAL_HOSTS, *names] if local_only else None,
             )
             stop = asyncio.Event()
             watcher = asyncio.create_task(_set_when(gone, stop))

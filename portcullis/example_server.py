@@ -8,12 +8,13 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import BaseModel
 
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress
+from portcullis.programs.serving import LOCAL_HOSTS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.applications import Starlette
-
-    from portcullis.programs.serving import Address
 
 
 class Identity(BaseModel):
@@ -56,7 +57,7 @@ def create_server() -> MCPServer:
     return server
 
 
-def create_app(address: Address, names: Sequence[str] = ()) -> Starlette:
+def create_app(address: ListenAddress, names: Sequence[str] = ()) -> Starlette:
     """Streamable HTTP at `/mcp`, for old clients with sessions and new ones without.
 
     On a TCP port a web page could reach it by a name of its own (DNS rebinding), so `Host` and `Origin` are
@@ -64,8 +65,8 @@ def create_app(address: Address, names: Sequence[str] = ()) -> Starlette:
     and it has checked both.
     """
     security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=address.path is None,
-        allowed_hosts=[*address.local_hosts, *names],
-        allowed_origins=[f"http://{host}" for host in address.local_hosts],
+        enable_dns_rebinding_protection=isinstance(address, TcpAddress),
+        allowed_hosts=[*LOCAL_HOSTS, *names],
+        allowed_origins=[f"http://{host}" for host in LOCAL_HOSTS],
     )
     return create_server().streamable_http_app(streamable_http_path="/mcp", transport_security=security)

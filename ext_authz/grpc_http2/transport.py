@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from ext_authz.grpc_http2 import refused_connections
 from ext_authz.grpc_http2.connection import Connection
 from ext_authz.grpc_http2.grpc_services import Calls
-from ext_authz.net.listen_addresses import TcpAddress, cannot_listen, parse
+from ext_authz.net.listen_addresses import cannot_listen, parse
 from oauth_core.errors import SettingsError
+from oauth_core.net.listen_addresses import TcpAddress
 from oauth_core.process import ports
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ext_authz.net.listen_addresses import UnixAddress, cannot_listen, parse
+from ext_authz.net.listen_addresses import cannot_listen, parse
+from oauth_core.net.listen_addresses import UnixAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

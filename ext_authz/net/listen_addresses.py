@@ -8,21 +8,17 @@ first keeps the path itself, which therefore always leads to a check service.
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oauth_core.net.quoted_addresses import quoted
+from oauth_core.net import listen_addresses
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress, UnixAddress
 from oauth_core.process import ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _UNIX = "unix:"
-_TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/*]+):(?P<port>\d{1,5})")
-_HIGHEST_PORT = 65535
 _PROBE_SECONDS = 1.0
 
 
@@ -30,60 +26,32 @@ class ListenError(Exception):
     """The address cannot be listened on. The message is one readable line."""
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A port of an IP address of this machine."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """A Unix socket, by its absolute path."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"{_UNIX}{self.path}"
-
-
-Address = TcpAddress | UnixAddress
-
-
 def distinct(addresses: Sequence[str], workers: int) -> tuple[str, ...]:
     """The distinct addresses on which so many workers listen, in order: what Envoy should balance over."""
     return tuple(dict.fromkeys(_of_worker(addresses, number) for number in range(workers)))
 
 
-def of_worker(addresses: Sequence[str], number: int) -> Address:
+def of_worker(addresses: Sequence[str], number: int) -> ListenAddress:
     """Where the worker with this number, counted from 0, listens. Raises `ListenError`."""
     return parse(_of_worker(addresses, number))
 
 
-def parse(text: str) -> Address:
+def parse(text: str) -> ListenAddress:
     """Read `unix:/path` or `host:port`; a name is looked up. Raises `ListenError`."""
-    if text.startswith(f"{_UNIX}/") and len(text) > len(_UNIX) + 1:
-        return UnixAddress(Path(text.removeprefix(_UNIX)))
-    match = _TCP.fullmatch(text)
-    if match is None:
-        raise ListenError(f"authz_listen{quoted(text)} is neither host:port nor unix:/path")
-    port = int(match["port"])
     try:
-        if not 0 < port <= _HIGHEST_PORT:
-            raise OSError
-        found = socket.getaddrinfo(
-            match["host"].strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        address = listen_addresses.parse(text)
+    except ValueError as error:
+        raise ListenError(f"authz_listen {error}") from None
+    if isinstance(address, UnixAddress):
+        return address
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         raise cannot_listen(text) from None
-    return TcpAddress(str(found[0][4][0]), port)
+    return TcpAddress(str(found[0][4][0]), address.port)
 
 
-def check_free(address: Address) -> None:
+def check_free(address: ListenAddress) -> None:
     """Raise `ListenError` unless a server could listen here now.
 
     Workers share ports, so the kernel would let a second check service share them too. That must show.

@@ -16,11 +16,12 @@ import structlog
 
 from ext_authz.metrics import page
 from ext_authz.metrics.collector import Collector
-from ext_authz.net.listen_addresses import Address, UnixAddress, check_free, of_worker
+from ext_authz.net.listen_addresses import check_free, of_worker
 from ext_authz.process.cores import usable_cores
 from ext_authz.process.worker_process import WorkerProcess
 from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
+from oauth_core.net.listen_addresses import ListenAddress, UnixAddress
 from oauth_core.process.backoff import Backoff
 from oauth_core.process.logs import LogAuditSink
 from oauth_core.process.supervision import Keeper, NotStartedError, Watch
@@ -164,7 +165,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
     def __init__(
         self,
         number: int,
-        place: Address,
+        place: ListenAddress,
         *,
         settings: AuthzSettings,
         environ: Mapping[str, str],
@@ -218,7 +219,7 @@ def _code(error: NotStartedError) -> int | None:
     return error.code if isinstance(error, StartError) else None
 
 
-def _birthplace(place: Address, generation: int) -> Address:
+def _birthplace(place: ListenAddress, generation: int) -> ListenAddress:
     if isinstance(place, UnixAddress):
         return UnixAddress(place.path.with_name(f"{place.path.name}~{generation % 1000}"))
     return place

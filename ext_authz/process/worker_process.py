@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ext_authz.metrics.families import Figures
-    from ext_authz.net.listen_addresses import Address
+    from oauth_core.net.listen_addresses import ListenAddress
 
 START_SECONDS = 30.0
 WRONG_SETTINGS = 2
@@ -44,7 +44,9 @@ class WorkerProcess:
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, address: Address, environ: Mapping[str, str], drain_seconds: float) -> WorkerProcess:
+    async def start(
+        cls, address: ListenAddress, environ: Mapping[str, str], drain_seconds: float
+    ) -> WorkerProcess:
         """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`.
 
         `end` gives it `drain_seconds` to finish what is under way.

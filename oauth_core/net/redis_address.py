@@ -11,14 +11,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote, urlsplit
 
+from oauth_core.net.listen_addresses import parse_tcp
 from oauth_core.net.public_urls import is_loopback
 
 _SENTINEL_PORT = 26379
 _CLUSTER_PORT = 6379
+_WITH_PORT = re.compile(r":[0-9]+\Z")
 
 
 class Topology(Enum):
@@ -101,7 +104,5 @@ def _several(url: str, scheme: str, topology: Topology) -> RedisAddress | None:
 
 
 def _host(place: str, default_port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{place}")
-    if not parts.hostname or parts.path or parts.username or parts.port == 0:
-        raise ValueError("not a host")
-    return parts.hostname, parts.port or default_port
+    address = parse_tcp(place if _WITH_PORT.search(place) else f"{place}:{default_port}")
+    return address.host, address.port

@@ -45,6 +45,15 @@ def _is_plain(address: IPv6Address) -> bool:
     return address in _GIVEN_OUT and not any(address in network for network in _CARRYING_IPV4)
 
 
+def is_ip(text: str) -> bool:
+    """Whether `text` is an IP address in its numeric spelling, rather than a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(address: str) -> bool:
     """Whether `address` is of this machine itself, and says so plainly: not as IPv4 wrapped in IPv6."""
     try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dns.asyncresolver
 import dns.exception
 import dns.resolver
+
+from oauth_core.net.special_addresses import is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ async def resolve(host: str) -> Sequence[str]:
     Search domains are not used: a stranger's name must not become one of this network. Raises `OSError` when there
     are none. Ends at once when it is cancelled.
     """
-    if _is_address(host):
+    if is_ip(host):
         return [host]
     name = host.lower().rstrip(".")
     if _NUMBER.match(name.rpartition(".")[2]):
@@ -69,18 +70,10 @@ def _in_hosts_file(name: str) -> list[str]:
     except OSError:
         return []
     entries = (line.partition("#")[0].lower().split() for line in lines)
-    return [entry[0] for entry in entries if name in entry[1:] and _is_address(entry[0])]
+    return [entry[0] for entry in entries if name in entry[1:] and is_ip(entry[0])]
 
 
 def _leads_out(address: str) -> bool:
     """Whether this machine has a route to an IPv4 address. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         return probe.connect_ex((address, 443)) == 0
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

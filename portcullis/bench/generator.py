@@ -16,6 +16,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from ext_authz.grpc_http2.http2_codec import ProtocolError
+from oauth_core.net.listen_addresses import UnixAddress, parse
 from portcullis.bench import answer_check, question
 from portcullis.bench.arrivals import Arrivals
 from portcullis.bench.connection import Connection
@@ -88,13 +89,13 @@ class Wire:
 def connect(address: str) -> socket.socket:
     """A non-blocking socket connected to `host:port` or `unix:/path`. Raises `GeneratorError`."""
     try:
-        if address.startswith("unix:"):
+        place = parse(address)
+        if isinstance(place, UnixAddress):
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             made.settimeout(CONNECT_SECONDS)
-            made.connect(address.removeprefix("unix:"))
+            made.connect(str(place.path))
         else:
-            host, _, port = address.rpartition(":")
-            made = socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS)
+            made = socket.create_connection((place.host, place.port), timeout=CONNECT_SECONDS)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except (OSError, ValueError) as error:
         raise GeneratorError(f"cannot connect to {address}: {error}") from None

@@ -9,12 +9,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from oauth_core.net.listen_addresses import TcpAddress, UnixAddress
 from oauth_core.process import ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.programs.serving import Address
+    from oauth_core.net.listen_addresses import ListenAddress
 
 _PREFIX = "/.well-known/acme-challenge/"
 _SECONDS = 10
@@ -42,7 +43,7 @@ class Challenges:
 
 
 @contextlib.contextmanager
-def serving(challenges: Challenges, address: Address) -> Iterator[None]:
+def serving(challenges: Challenges, address: ListenAddress) -> Iterator[None]:
     """Serve at `address` inside the block. Raises `OSError` when it cannot listen there."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -72,19 +73,19 @@ def serving(challenges: Challenges, address: Address) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
-        if address.path is not None:
+        if isinstance(address, UnixAddress):
             address.path.unlink(missing_ok=True)
 
 
-def _server(address: Address, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+def _server(address: ListenAddress, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
     server.socket.close()
     server.socket = _listening(address)
     return server
 
 
-def _listening(address: Address) -> socket.socket:
-    if address.path is None:
+def _listening(address: ListenAddress) -> socket.socket:
+    if isinstance(address, TcpAddress):
         return socket.create_server((address.host, address.port), family=ports.family_of(address.host))
     address.path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 
+    from oauth_core.net.listen_addresses import TcpAddress
     from oauth_core.settings import EnvoySettings
-    from portcullis.envoy_config.topology import HostPort
 
 # betterproto2 evaluates the annotations of a class again for each message that it renders. Evaluated once for each
 # class, rendering takes half the processor time, and `portcullis up` starts sooner.
@@ -81,7 +81,7 @@ def _listeners(settings: EnvoySettings, places: Topology) -> Iterator[Listener]:
         yield _listener("redirect", places.redirect, redirect)
 
 
-def _listener(name: str, places: Sequence[HostPort], chain: FilterChain) -> Listener:
+def _listener(name: str, places: Sequence[TcpAddress], chain: FilterChain) -> Listener:
     first, *others = places
     return Listener(
         name=name,

@@ -42,9 +42,10 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptionsExplicitHttpConfig,
 )
 
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress
+from oauth_core.net.special_addresses import is_ip
 from portcullis.envoy_config import replicas
 from portcullis.envoy_config.messages import address, exactly, packed, seconds
-from portcullis.envoy_config.topology import HostPort, Place, Topology, Upstream, is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Service
     from oauth_core.settings import EnvoySettings
+    from portcullis.envoy_config.topology import Topology, Upstream
 
 AUTHZ = "ext_authz"
 WEB = "oauth_web"
@@ -86,7 +88,7 @@ def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> l
     ]
 
 
-def _web(places: Sequence[Place]) -> Cluster:
+def _web(places: Sequence[ListenAddress]) -> Cluster:
     """The processes of the authorization server."""
     cluster = _cluster(WEB, places, _http1())
     if replicas.are_several(places):
@@ -94,7 +96,7 @@ def _web(places: Sequence[Place]) -> Cluster:
     return cluster
 
 
-def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
+def _authz(settings: EnvoySettings, places: Sequence[ListenAddress]) -> Cluster:
     """The processes of the check service.
 
     The process with the fewest calls under way gets the next, so a process that hangs or is slow gets few. A
@@ -120,8 +122,8 @@ def _authz(settings: EnvoySettings, places: Sequence[Place]) -> Cluster:
     return cluster
 
 
-def _authz_tls(settings: EnvoySettings, authorities: Path, place: Place) -> UpstreamTlsContext:
-    name = settings.authz_upstream_name or (place.host if isinstance(place, HostPort) else "")
+def _authz_tls(settings: EnvoySettings, authorities: Path, place: ListenAddress) -> UpstreamTlsContext:
+    name = settings.authz_upstream_name or (place.host if isinstance(place, TcpAddress) else "")
     tls = _tls(name, str(authorities), "h2")
     if tls.common_tls_context and settings.authz_upstream_cert and settings.authz_upstream_key:
         tls.common_tls_context.tls_certificates = [
@@ -135,13 +137,13 @@ def _authz_tls(settings: EnvoySettings, authorities: Path, place: Place) -> Upst
 
 def _service(service: Service, upstream: Upstream, trusted_cas: str) -> Cluster:
     cluster = _cluster(service_cluster(service), [upstream.place], _http1())
-    if upstream.tls and isinstance(upstream.place, HostPort):
+    if upstream.tls and isinstance(upstream.place, TcpAddress):
         cluster.transport_socket = _tls_socket(_tls(upstream.place.host, trusted_cas, "http/1.1"))
     return cluster
 
 
-def _cluster(name: str, places: Sequence[Place], protocol: HttpProtocolOptions) -> Cluster:
-    by_name = any(isinstance(place, HostPort) and not place.is_ip for place in places)
+def _cluster(name: str, places: Sequence[ListenAddress], protocol: HttpProtocolOptions) -> Cluster:
+    by_name = any(isinstance(place, TcpAddress) and not place.is_ip for place in places)
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.STRICT_DNS if by_name else ClusterDiscoveryType.STATIC,

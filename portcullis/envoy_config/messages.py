@@ -15,7 +15,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from portcullis.envoy_config.topology import Place, UnixSocket
+from oauth_core.net.listen_addresses import ListenAddress, UnixAddress
 
 packed = Any.pack
 """Wrap a message as `google.protobuf.Any`, type URL included."""
@@ -26,10 +26,10 @@ def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
-def address(place: Place) -> Address:
+def address(place: ListenAddress) -> Address:
     """The address of a listener or of an upstream."""
-    if isinstance(place, UnixSocket):
-        return Address(pipe=Pipe(path=place.path))
+    if isinstance(place, UnixAddress):
+        return Address(pipe=Pipe(path=str(place.path)))
     return Address(socket_address=SocketAddress(address=place.host, port_value=place.port))
 
 

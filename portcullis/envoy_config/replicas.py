@@ -18,8 +18,8 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.v3 import Percent
 
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress
 from portcullis.envoy_config.messages import packed, seconds
-from portcullis.envoy_config.topology import HostPort, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +38,9 @@ _MISSED = 2
 _NONE_LEFT_PERCENT = 1.0
 
 
-def are_several(places: Sequence[Place]) -> bool:
+def are_several(places: Sequence[ListenAddress]) -> bool:
     """Whether there may be more than one process: a name can resolve to any number of addresses."""
-    return len(places) > 1 or any(isinstance(place, HostPort) and not place.is_ip for place in places)
+    return len(places) > 1 or any(isinstance(place, TcpAddress) and not place.is_ip for place in places)
 
 
 def watch(cluster: Cluster, *, grpc: bool) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from oauth_core.display_text import is_displayable
 from oauth_core.errors import SettingsError
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress, UnixAddress, parse, parse_socket_path
 from oauth_core.net.quoted_addresses import quoted
 
 if TYPE_CHECKING:
@@ -23,36 +24,8 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
 
 _Read = TypeVar("_Read")
-_NAME = re.compile(
-    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.IGNORECASE
-)
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*|")
-_LONGEST_SOCKET_PATH = 107
-"""The operating system's limit, in bytes, for the path of a Unix socket."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """A TCP address. `host` is a name, or an IP address without brackets."""
-
-    host: str
-    port: int
-
-    @property
-    def is_ip(self) -> bool:
-        """Whether `host` is an address, which needs no look-up."""
-        return is_ip(self.host)
-
-
-@dataclass(frozen=True, slots=True)
-class UnixSocket:
-    """A Unix socket, by its absolute path."""
-
-    path: str
-
-
-Place = HostPort | UnixSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +35,7 @@ class Upstream:
     `host` is the `Host` header of these requests, and `path` replaces the public path of the service.
     """
 
-    place: Place
+    place: ListenAddress
     host: str
     path: str
     tls: bool = False
@@ -75,31 +48,14 @@ class Topology:
     `listen` is not empty, and neither are `web` and `authz`, which have an address for each process.
     """
 
-    listen: tuple[HostPort, ...]
-    admin: Place
-    web: tuple[Place, ...]
-    authz: tuple[Place, ...]
-    standin: Place | None
-    acme: Place | None
-    redirect: tuple[HostPort, ...]
+    listen: tuple[TcpAddress, ...]
+    admin: ListenAddress
+    web: tuple[ListenAddress, ...]
+    authz: tuple[ListenAddress, ...]
+    standin: ListenAddress | None
+    acme: ListenAddress | None
+    redirect: tuple[TcpAddress, ...]
     services: tuple[tuple[Service, Upstream], ...]
-
-
-def parse_place(text: str) -> Place:
-    """Read `host:port`, `[v6]:port` or `unix:/path`. Raises `ValueError` with the fault."""
-    if text.startswith("unix:"):
-        return _socket(text.removeprefix("unix:"))
-    fault = ValueError(f"{quoted(text)} is neither host:port nor unix:/path".lstrip())
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise fault from None
-    if not host or not port or parts.netloc != text or "@" in text:
-        raise fault
-    if not (is_ip(host) or _NAME.fullmatch(host)):
-        raise fault
-    return HostPort(host, port)
 
 
 def parse_upstream(text: str) -> Upstream:
@@ -111,7 +67,7 @@ def parse_upstream(text: str) -> Upstream:
         if not colon:
             raise ValueError(f"{quoted(text)} does not say which path: unix:/socket:/path".lstrip())
         # A socket has no host name, and Python MCP servers refuse every name but this one.
-        return Upstream(_socket(socket), "localhost", _checked_path(f"/{path}"))
+        return Upstream(parse_socket_path(socket), "localhost", _checked_path(f"/{path}"))
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -122,7 +78,7 @@ def parse_upstream(text: str) -> Upstream:
     if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
         raise ValueError(f"{quoted(text)} must have no user name, query or fragment".lstrip())
     name = parts.hostname or ""
-    place = parse_place(f"{_bracketed(name)}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
+    place = parse(f"{_bracketed(name)}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
     host = f"{_bracketed(name)}:{port}" if port else _bracketed(name)
     return Upstream(place, host, _checked_path(parts.path), tls=parts.scheme == "https")
 
@@ -130,7 +86,7 @@ def parse_upstream(text: str) -> Upstream:
 def topology(settings: EnvoySettings) -> Topology:
     """Parse every address in the settings. Raises `SettingsError` with all the faults."""
     faults: list[str] = []
-    nowhere: Place = UnixSocket("/")
+    nowhere: ListenAddress = UnixAddress(Path("/"))
 
     def read(what: str, parse: Callable[[str], _Read], text: str, instead: _Read) -> _Read:
         try:
@@ -139,10 +95,10 @@ def topology(settings: EnvoySettings) -> Topology:
             faults.append(f"{what}: {error}")
             return instead
 
-    def place(what: str, text: str) -> Place:
-        return read(what, parse_place, text, nowhere)
+    def place(what: str, text: str) -> ListenAddress:
+        return read(what, parse, text, nowhere)
 
-    def places(what: str, texts: tuple[str, ...]) -> list[Place]:
+    def places(what: str, texts: tuple[str, ...]) -> list[ListenAddress]:
         found = [place(_numbered(what, texts, number), text) for number, text in enumerate(texts)]
         if not found:
             faults.append(f"{what} is empty")
@@ -150,9 +106,9 @@ def topology(settings: EnvoySettings) -> Topology:
             faults.append(f"{what} names an address twice")
         return found
 
-    def listeners(what: str, texts: tuple[str, ...]) -> list[HostPort]:
+    def listeners(what: str, texts: tuple[str, ...]) -> list[TcpAddress]:
         return [
-            read(_numbered(what, texts, number), _listener, text, HostPort(text, 0))
+            read(_numbered(what, texts, number), _listener, text, TcpAddress(text, 0))
             for number, text in enumerate(texts)
         ]
 
@@ -196,35 +152,29 @@ def _numbered(what: str, texts: tuple[str, ...], index: int) -> str:
     return f"{what}: number {index + 1}" if len(texts) > 1 else what
 
 
-def _one_host(places: list[Place]) -> bool:
-    hosts = {place.host if isinstance(place, HostPort) else None for place in places}
+def _one_host(places: list[ListenAddress]) -> bool:
+    hosts = {place.host if isinstance(place, TcpAddress) else None for place in places}
     return len(hosts) == 1 and None not in hosts
 
 
-def _listener(text: str) -> HostPort:
+def _listener(text: str) -> TcpAddress:
     place = _on_this_machine(text)
-    if not isinstance(place, HostPort) or not place.is_ip:
+    if not isinstance(place, TcpAddress) or not place.is_ip:
         raise ValueError(f"{quoted(text)} is not an IP address and a port".lstrip())
     return place
 
 
-def _admin(text: str) -> Place:
+def _admin(text: str) -> ListenAddress:
     # A caller of the admin interface can stop Envoy and read its whole configuration; it has no password.
     place = _on_this_machine(text)
-    if isinstance(place, HostPort) and not (place.is_ip and ip_address(place.host).is_loopback):
+    if isinstance(place, TcpAddress) and not (place.is_ip and place.is_loopback):
         raise ValueError(f"{quoted(text)} is open to others; use a loopback address or unix:/path".lstrip())
     return place
 
 
-def _on_this_machine(text: str) -> Place:
+def _on_this_machine(text: str) -> ListenAddress:
     """Read a listen address. Envoy listens on addresses, not on names; `localhost` is the only accepted name."""
-    return parse_place(f"127.0.0.1:{text.removeprefix('localhost:')}" if text.startswith("localhost:") else text)
-
-
-def _socket(path: str) -> UnixSocket:
-    if not path.startswith("/") or "\0" in path or len(path.encode()) > _LONGEST_SOCKET_PATH:
-        raise ValueError(f"is not an absolute path of at most {_LONGEST_SOCKET_PATH} bytes")
-    return UnixSocket(path)
+    return parse(f"127.0.0.1:{text.removeprefix('localhost:')}" if text.startswith("localhost:") else text)
 
 
 def _checked_path(path: str) -> str:
@@ -235,12 +185,3 @@ def _checked_path(path: str) -> str:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def is_ip(host: str) -> bool:
-    """Whether `host` is an IP address rather than a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

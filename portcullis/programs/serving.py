@@ -4,63 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 import socket
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from oauth_core.errors import SettingsError
-from oauth_core.net.public_urls import is_loopback
-from oauth_core.net.quoted_addresses import quoted
+from oauth_core.net.listen_addresses import ListenAddress, TcpAddress, UnixAddress, parse
 from oauth_core.process import ports
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hypercorn.typing import Framework
 
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>\d{1,5})")
-_HIGHEST_PORT = 65535
+LOCAL_HOSTS = tuple(f"{name}{port}" for name in ("localhost", "127.0.0.1", "[::1]") for port in ("", ":*"))
+"""The `Host` values that an honest caller on this machine sends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens: a Unix socket (`path`), or a TCP `host` (IPv6 without brackets) and `port`."""
-
-    path: Path | None = None
-    host: str = ""
-    port: int = 0
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_private(self) -> bool:
-        """Whether only this machine can reach it."""
-        return self.path is not None or is_loopback(f"http://{self}")
-
-    @property
-    def local_hosts(self) -> list[str]:
-        """The `Host` values that an honest caller on this machine sends."""
-        return [f"{name}{port}" for name in ("localhost", "127.0.0.1", "[::1]") for port in ("", ":*")]
-
-
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> ListenAddress:
     """Read `host:port`, `[ipv6]:port` or `unix:/path`. Raises `SettingsError` for anything else."""
-    if text.startswith("unix:"):
-        path = Path(text.removeprefix("unix:"))
-        if not path.is_absolute():
-            raise SettingsError(["address: the path of a Unix socket must be absolute"])
-        return Address(path=path)
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or int(match["port"]) > _HIGHEST_PORT:
-        raise SettingsError([f"address{quoted(text)} is neither host:port nor unix:/path"])
-    return Address(host=match["host"].strip("[]"), port=int(match["port"]))
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError([f"address {error}"]) from None
 
 
-def check_free(address: Address) -> None:
+def check_free(address: TcpAddress) -> None:
     """Raise `SettingsError` unless a server could listen on this TCP address now."""
     try:
         ports.check_free(address.host, address.port)
@@ -68,7 +37,7 @@ def check_free(address: Address) -> None:
         raise SettingsError([f"cannot listen on {address}: {error.strerror or error}"]) from None
 
 
-async def serve(app: object, address: Address, stop: asyncio.Event | None = None) -> None:
+async def serve(app: object, address: ListenAddress, stop: asyncio.Event | None = None) -> None:
     """Serve an ASGI application under Hypercorn until SIGTERM, SIGINT or `stop`.
 
     A Unix socket that a dead process left behind is removed first. The socket is for its owner only.
@@ -77,7 +46,7 @@ async def serve(app: object, address: Address, stop: asyncio.Event | None = None
     from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
 
-    if address.path is not None:
+    if isinstance(address, UnixAddress):
         _remove_stale_socket(address.path)
     else:
         check_free(address)
@@ -93,7 +62,7 @@ async def serve(app: object, address: Address, stop: asyncio.Event | None = None
     try:
         await hypercorn_serve(cast("Framework", app), config, shutdown_trigger=cast("Any", stopping.wait))
     finally:
-        if address.path is not None:
+        if isinstance(address, UnixAddress):
             with contextlib.suppress(FileNotFoundError):
                 address.path.unlink()
 

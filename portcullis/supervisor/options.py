@@ -10,9 +10,10 @@ from pydantic import Field
 
 from ext_authz.process.cores import usable_cores
 from oauth_core.errors import SettingsError
+from oauth_core.net.listen_addresses import TcpAddress, UnixAddress
 from oauth_core.process import ports
 from oauth_core.settings import CommaList, TlsSettings, load
-from portcullis.programs.serving import Address, check_free, parse_address
+from portcullis.programs.serving import check_free, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +74,7 @@ def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> 
         settings = load(UpSettings, config, {**environ, "ISSUER": _with_port(settings.issuer, port)})
     listen = _envoy_listen(settings, port)
     faults: list[str] = []
-    for address in [*listen, *map(parse_address, settings.http_redirect_listen)]:
+    for address in [*listen, *map(_tcp_address, settings.http_redirect_listen)]:
         try:
             check_free(address)
         except SettingsError as error:
@@ -83,23 +84,30 @@ def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> 
     return UpOptions(settings, tuple(str(address) for address in listen))
 
 
-def _envoy_listen(settings: UpSettings, port: int | None) -> list[Address]:
+def _envoy_listen(settings: UpSettings, port: int | None) -> list[TcpAddress]:
     """Where the settings say, else where a loopback issuer points, else Envoy's own default."""
     if settings.envoy_listen:
-        addresses = [parse_address(text) for text in settings.envoy_listen]
+        addresses = [_tcp_address(text) for text in settings.envoy_listen]
         if port is not None:
-            addresses = [Address(host=address.host, port=port) for address in addresses]
+            addresses = [TcpAddress(host=address.host, port=port) for address in addresses]
         return addresses
     if not settings.is_local:
         if settings.terminates_tls:
-            return [Address(host=_EVERYWHERE, port=_DEFAULT_PORTS["https"])]
-        return [Address(host="127.0.0.1", port=8080)]
+            return [TcpAddress(host=_EVERYWHERE, port=_DEFAULT_PORTS["https"])]
+        return [TcpAddress(host="127.0.0.1", port=8080)]
     parts = urlsplit(settings.issuer)
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     if parts.hostname != "localhost":
-        return [Address(host=parts.hostname or "", port=port)]
+        return [TcpAddress(host=parts.hostname or "", port=port)]
     # Both, or another program could take the one that browsers try first.
-    return [Address(host=host, port=port) for host in ("127.0.0.1", *(("::1",) if ports.has_ipv6() else ()))]
+    return [TcpAddress(host=host, port=port) for host in ("127.0.0.1", *(("::1",) if ports.has_ipv6() else ()))]
+
+
+def _tcp_address(text: str) -> TcpAddress:
+    address = parse_address(text)
+    if isinstance(address, UnixAddress):
+        raise SettingsError([f"{address} is not an IP address and a port"])
+    return address
 
 
 def _with_port(issuer: str, port: int) -> str:

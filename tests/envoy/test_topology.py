@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
+from oauth_core.net.listen_addresses import TcpAddress, UnixAddress, parse
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
-from portcullis.envoy_config.topology import (
-    HostPort,
-    UnixSocket,
-    Upstream,
-    parse_place,
-    parse_upstream,
-    topology,
-)
+from portcullis.envoy_config.topology import Upstream, parse_upstream, topology
 
 
 def _settings(**fields: object) -> EnvoySettings:
@@ -27,26 +23,29 @@ def _settings(**fields: object) -> EnvoySettings:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("127.0.0.1:80", HostPort("127.0.0.1", 80)),
-        ("[::1]:80", HostPort("::1", 80)),
-        ("oauth_web:9000", HostPort("oauth_web", 9000)),
-        ("authz.svc.cluster.local:9001", HostPort("authz.svc.cluster.local", 9001)),
-        ("unix:/run/x.sock", UnixSocket("/run/x.sock")),
+        ("127.0.0.1:80", TcpAddress("127.0.0.1", 80)),
+        ("[::1]:80", TcpAddress("::1", 80)),
+        ("oauth_web:9000", TcpAddress("oauth_web", 9000)),
+        ("authz.svc.cluster.local:9001", TcpAddress("authz.svc.cluster.local", 9001)),
+        ("unix:/run/x.sock", UnixAddress(Path("/run/x.sock"))),
     ],
 )
 def test_an_address_of_our_own_is_a_host_and_port_or_a_socket(text: str, place: object) -> None:
-    assert parse_place(text) == place
+    assert parse(text) == place
 
 
 @pytest.mark.parametrize(
     ("text", "upstream"),
     [
-        ("http://time:8000/mcp", Upstream(HostPort("time", 8000), "time:8000", "/mcp")),
-        ("http://time", Upstream(HostPort("time", 80), "time", "")),
-        ("https://time.example/mcp/", Upstream(HostPort("time.example", 443), "time.example", "/mcp/", tls=True)),
-        ("http://[::1]:8000/mcp", Upstream(HostPort("::1", 8000), "[::1]:8000", "/mcp")),
-        ("unix:/run/a.sock:/mcp", Upstream(UnixSocket("/run/a.sock"), "localhost", "/mcp")),
-        ("unix:/run/a:b.sock:/mcp/x", Upstream(UnixSocket("/run/a:b.sock"), "localhost", "/mcp/x")),
+        ("http://time:8000/mcp", Upstream(TcpAddress("time", 8000), "time:8000", "/mcp")),
+        ("http://time", Upstream(TcpAddress("time", 80), "time", "")),
+        (
+            "https://time.example/mcp/",
+            Upstream(TcpAddress("time.example", 443), "time.example", "/mcp/", tls=True),
+        ),
+        ("http://[::1]:8000/mcp", Upstream(TcpAddress("::1", 8000), "[::1]:8000", "/mcp")),
+        ("unix:/run/a.sock:/mcp", Upstream(UnixAddress(Path("/run/a.sock")), "localhost", "/mcp")),
+        ("unix:/run/a:b.sock:/mcp/x", Upstream(UnixAddress(Path("/run/a:b.sock")), "localhost", "/mcp/x")),
     ],
 )
 def test_a_service_is_a_url_or_a_socket_with_a_path(text: str, upstream: Upstream) -> None:
@@ -73,7 +72,7 @@ def test_a_service_is_a_url_or_a_socket_with_a_path(text: str, upstream: Upstrea
 )
 def test_anything_else_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is n"):
-        parse_place(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +101,12 @@ def test_anything_else_is_no_service(text: str) -> None:
 
 @given(st.text(alphabet="unix:/host.[]@?#%\\ 0189\x00\r\n", max_size=40))
 def test_no_text_at_all_makes_the_parsers_stumble(text: str) -> None:
-    for parse in (parse_place, parse_upstream):
+    for read in (parse, parse_upstream):
         try:
-            result = parse(text)
+            result = read(text)
         except ValueError:
             continue
-        assert result == parse(text)
+        assert result == read(text)
         assert "\n" not in str(result)
 
 
@@ -122,7 +121,7 @@ def test_the_admin_interface_is_for_this_machine_only(admin: str) -> None:
 
 @pytest.mark.parametrize("admin", ["127.0.0.1:9901", "127.9.9.9:1", "[::1]:9901", "localhost:9901", "unix:/run/a"])
 def test_the_admin_interface_may_be_on_loopback_or_a_socket(admin: str) -> None:
-    assert topology(_settings(envoy_admin=admin)).admin == parse_place(admin.replace("localhost", "127.0.0.1"))
+    assert topology(_settings(envoy_admin=admin)).admin == parse(admin.replace("localhost", "127.0.0.1"))
 
 
 def test_every_fault_is_told_at_once() -> None:

@@ -34,6 +34,15 @@ WAYS = (
         ("base64.urlsafe_b64encode", "base64.urlsafe_b64decode"),
         ("oauth_core.crypto.base64url",),
     ),
+    # Of the last three, each reads what is no address to listen on: of a caller, of an origin, of an MCP resource.
+    OneWay(
+        "read an IP address",
+        ("ipaddress.*",),
+        (
+            *("oauth_core.net.special_addresses", "oauth_core.net.quoted_addresses", "oauth_core.net.public_urls"),
+            *("oauth_core.limits.rate_limits", "oauth_core.policy.resource_uris"),
+        ),
+    ),
     OneWay(
         "write a private file",
         ("tempfile.mkstemp", "tempfile.NamedTemporaryFile", "os.replace", "os.rename", "os.fsync"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from oauth_core.net.listen_addresses import parse
 from portcullis.bench.children import WorldError
 from portcullis.bench.peers import go_noop, jwt_authn, opa
 from portcullis.bench.plan import Target
@@ -23,7 +23,6 @@ ALL = "all"
 """Stands for every peer whose program is on PATH."""
 
 _STARTED = {"opa": opa, "go-noop": go_noop}
-_ADDRESS = re.compile(r"unix:/.+|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}")
 
 
 def is_peer(text: str) -> bool:
@@ -33,7 +32,11 @@ def is_peer(text: str) -> bool:
 
 def is_address(text: str) -> bool:
     """Whether `text` is `host:port` or `unix:/path`."""
-    return _ADDRESS.fullmatch(text) is not None
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def resolve(names: Sequence[str], *, through_envoy: bool) -> list[str]:

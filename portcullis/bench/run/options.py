@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from oauth_core.net.listen_addresses import UnixAddress, parse
 from portcullis.bench import peers
 from portcullis.bench.runner import RunPlan
 
@@ -123,10 +123,7 @@ class BenchOptions:
 
 def is_near(address: str) -> bool:
     """Whether an address is on this machine, so that loading it troubles nobody else. Names of peers are."""
-    if address.startswith("unix:") or not peers.is_address(address):
+    if not peers.is_address(address):
         return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    place = parse(address)
+    return isinstance(place, UnixAddress) or place.is_loopback
