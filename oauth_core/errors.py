@@ -8,7 +8,7 @@ validated that URI, so redirecting to an unvalidated address cannot be written b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,10 @@ class ErrorCode(StrEnum):
     CONSENT_REQUIRED = "consent_required"
     INVALID_DPOP_PROOF = "invalid_dpop_proof"
     TOO_MANY_REQUESTS = "too_many_requests"
-    """Ours: no specification has a name for 429."""
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    SERVICE_ISOLATED = "service_isolated"
+    """The last four are ours: no specification has a name for them."""
 
 
 # Not frozen: a context manager that an error passes through sets its `__traceback__`, and must be able to.
@@ -57,11 +60,13 @@ class ErrorCode(StrEnum):
 class OAuthError(Exception):
     """Something the protocol has a name for.
 
-    `description` is written for the developer of the client and never repeats a secret.
+    `description` is written for the developer of the client and never repeats a secret. `reason` is the row of the
+    table that the error was made from (`oauth_core.refusals`).
     """
 
     code: ErrorCode
     description: str
+    reason: StrEnum | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.description}"
@@ -70,6 +75,12 @@ class OAuthError(Exception):
     def error_description(self) -> str:
         """`description` in the characters of the parameter; it may repeat what a caller sent."""
         return _NOT_IN_DESCRIPTIONS.sub("?", self.description).replace('"', "'")
+
+    def redirected_to(self, redirect_uri: str, state: str | None, *, on_page: bool = False) -> RedirectedError:
+        """The same error for the client at `redirect_uri`, which must have been validated."""
+        return RedirectedError(
+            self.code, self.description, redirect_uri, state, on_page=on_page, reason=self.reason
+        )
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,7 +45,7 @@ def nothing(_issuer: str) -> Mapping[str, object]:
 def must_have_registered(name: str, client: Client) -> None:
     """Pass when `client` registered for the grant type `name`. Raises `DisplayedError`, `unauthorized_client`."""
     if name not in client.grant_types:
-        raise DisplayedError(ErrorCode.UNAUTHORIZED_CLIENT, f"the client did not register for {name}")
+        raise refused(OAuthReason.NOT_REGISTERED_FOR, grant_type=name)
 
 
 def anybody(_name: str, _client: Client) -> None:

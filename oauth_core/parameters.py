@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ class Parameters:
         try:
             return cls(parse_qsl(encoded.decode("ascii"), errors="strict", max_num_fields=_MOST_FIELDS))
         except ValueError:
-            raise _invalid("the parameters are not well-formed UTF-8, or too many") from None
+            raise refused(OAuthReason.PARAMETERS_MALFORMED) from None
 
     def get(self, name: str) -> str | None:
         """The value of `name`, or `None`. Raises `DisplayedError` when it was sent twice or is too long."""
@@ -46,26 +46,26 @@ class Parameters:
         if not values:
             return None
         if len(values) > 1 and name not in _REPEATABLE:
-            raise _invalid(f"{_shown(name)} was sent more than once")
+            raise refused(OAuthReason.PARAMETER_REPEATED, name=_shown(name))
         longest = _LONGEST_OF.get(name, _LONGEST)
         if len(values[0]) > longest:
-            raise _invalid(f"{_shown(name)} is longer than {longest} characters")
+            raise refused(OAuthReason.PARAMETER_TOO_LONG, name=_shown(name), longest=longest)
         if "\x00" in values[0]:
-            raise _invalid(f"{_shown(name)} has a NUL character")
+            raise refused(OAuthReason.PARAMETER_WITH_NUL, name=_shown(name))
         return values[0]
 
     def require(self, name: str) -> str:
         """The value of `name`. Raises `DisplayedError` when it is missing, too."""
         value = self.get(name)
         if value is None:
-            raise _invalid(f"{name} is missing")
+            raise refused(OAuthReason.PARAMETER_MISSING, name=name)
         return value
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every distinct value of a parameter that may repeat."""
         values = tuple(dict.fromkeys(self._values.get(name, ())))
         if len(values) > _MOST_RESOURCES or any(len(value) > _LONGEST for value in values):
-            raise _invalid(f"{name} was sent too often or is too long")
+            raise refused(OAuthReason.PARAMETER_TOO_OFTEN, name=name)
         return values
 
     def check_unique(self) -> None:
@@ -77,7 +77,3 @@ class Parameters:
 def _shown(name: str) -> str:
     """`name` as a description may repeat it: the caller made it up, and some characters are not allowed there."""
     return name if _ORDINARY_NAME.match(name) else "a parameter"
-
-
-def _invalid(description: str) -> DisplayedError:
-    return DisplayedError(ErrorCode.INVALID_REQUEST, description)

@@ -13,10 +13,11 @@ from ext_authz.decision import check_steps, envoy_messages
 from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditRecorder, EventKind
-from oauth_core.policy.decision import Deny, DenyReason, decide
+from oauth_core.policy.decision import Deny, decide
 from oauth_core.policy.jsonrpc_errors import id_of, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
 from oauth_core.policy.refusals import refusal
+from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ext_authz.decision import envoy_messages
-from oauth_core.policy.decision import DenyReason
+from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest

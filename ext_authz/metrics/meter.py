@@ -10,8 +10,8 @@ from http import HTTPStatus
 from time import perf_counter
 
 from ext_authz.metrics.families import Figures, labelled
-from oauth_core.policy.decision import DenyReason
 from oauth_core.policy.refusals import refusal
+from oauth_core.refusals import DenyReason
 
 ALLOWED = "allowed"
 DENIED = "denied"

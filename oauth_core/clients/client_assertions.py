@@ -7,11 +7,12 @@ Whether it was used before is the caller's to ask, once it has been checked.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.jose import external_jwts
 from oauth_core.jose.external_jwts import JwtFault
+from oauth_core.refusals import OAuthReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,21 +25,26 @@ TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TYPES = frozenset({"jwt", "client-authentication+jwt"})
 
 
-class AssertionFault(StrEnum):
-    """Why an assertion was refused: for the audit log, and for the client's developer."""
+class AssertionFault(Enum):
+    """Why a client assertion was refused."""
 
-    MALFORMED = "the client assertion is not a JWT that names its client"
-    WRONG_TYPE = "the client assertion has a typ or crit that is not understood"
-    WRONG_ALGORITHM = "the client assertion is signed with an algorithm that is not accepted"
-    UNKNOWN_KEY = "the client assertion is signed with a key that is not the client's, or names none of several"
-    BAD_SIGNATURE = "the signature of the client assertion is wrong"
-    WRONG_CLIENT = "iss and sub of the client assertion must both be the client_id"
-    WRONG_AUDIENCE = "aud of the client assertion must be the issuer or its token endpoint, and nothing else"
-    NO_ID = "the client assertion needs a jti of at most 256 characters"
-    BAD_TIMES = "the client assertion needs exp, at most an hour ahead; times must be seconds since the epoch"
-    EXPIRED = "the client assertion has expired"
-    NOT_YET_VALID = "the client assertion is not valid yet"
-    USED_BEFORE = "the client assertion was used before"
+    MALFORMED = OAuthReason.CLIENT_ASSERTION_MALFORMED
+    WRONG_TYPE = OAuthReason.CLIENT_ASSERTION_WRONG_TYPE
+    WRONG_ALGORITHM = OAuthReason.CLIENT_ASSERTION_WRONG_ALGORITHM
+    UNKNOWN_KEY = OAuthReason.CLIENT_ASSERTION_UNKNOWN_KEY
+    BAD_SIGNATURE = OAuthReason.CLIENT_ASSERTION_BAD_SIGNATURE
+    WRONG_CLIENT = OAuthReason.CLIENT_ASSERTION_WRONG_CLIENT
+    WRONG_AUDIENCE = OAuthReason.CLIENT_ASSERTION_WRONG_AUDIENCE
+    NO_ID = OAuthReason.CLIENT_ASSERTION_NO_ID
+    BAD_TIMES = OAuthReason.CLIENT_ASSERTION_BAD_TIMES
+    EXPIRED = OAuthReason.CLIENT_ASSERTION_EXPIRED
+    NOT_YET_VALID = OAuthReason.CLIENT_ASSERTION_NOT_YET_VALID
+    USED_BEFORE = OAuthReason.CLIENT_ASSERTION_USED_BEFORE
+
+    @property
+    def reason(self) -> OAuthReason:
+        """Its row of the table of refusals."""
+        return self.value
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from oauth_core.clients import client_assertions
 from oauth_core.clients.client_assertions import AssertionFault
 from oauth_core.crypto.credentials import secret_matches
 from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
@@ -52,9 +53,7 @@ def presented(authorization: str | None, form: Parameters) -> PresentedCredentia
         try:
             if authorization is not None or form_secret is not None:
                 # RFC 6749 section 2.3: one method, or it is not clear which of them was believed.
-                raise DisplayedError(
-                    ErrorCode.INVALID_REQUEST, "more than one way of client authentication was sent"
-                )
+                raise refused(OAuthReason.SEVERAL_CLIENT_AUTHENTICATIONS)
             return _by_assertion(form)
         except DisplayedError as wrong:
             if form_id is None:
@@ -62,7 +61,7 @@ def presented(authorization: str | None, form: Parameters) -> PresentedCredentia
             return PresentedCredentials(form_id, None, by_header=False, fault=wrong)
     if authorization is None:
         if form_id is None:
-            raise refused("no client authentication was sent", by_header=False)
+            raise refused(OAuthReason.NO_CLIENT_AUTHENTICATION)
         return PresentedCredentials(form_id, form_secret, by_header=False)
     try:
         client_id, secret = _basic(authorization)
@@ -70,9 +69,7 @@ def presented(authorization: str | None, form: Parameters) -> PresentedCredentia
         if form_id is None:
             raise
         return PresentedCredentials(form_id, None, by_header=True, fault=malformed)
-    contradiction = DisplayedError(
-        ErrorCode.INVALID_REQUEST, "the Basic header and the form name different clients"
-    )
+    contradiction = refused(OAuthReason.BASIC_NAMES_ANOTHER)
     if form_id is not None and form_id != client_id:
         # A public client proves nothing, so a header that real clients send beside the form does not matter.
         return PresentedCredentials(form_id, None, by_header=True, fault=contradiction)
@@ -92,17 +89,17 @@ def authenticate(client: Client | None, who: PresentedCredentials) -> Client:
     if client is None and who.fault is not None and who.fault.code is ErrorCode.INVALID_REQUEST:
         raise who.fault
     if client is None:
-        raise refused("client authentication failed", by_header=who.by_header)
+        raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED, by_header=who.by_header)
     if is_public(client):
         return client
     if who.assertion is not None:
-        raise refused("client authentication failed", by_header=who.by_header)
+        raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED, by_header=who.by_header)
     if who.fault is not None:
         raise who.fault
     if client.secret_hash is None:
-        raise refused("client authentication failed", by_header=who.by_header)
+        raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED, by_header=who.by_header)
     if who.secret is None or not secret_matches(who.secret, client.secret_hash):
-        raise refused("client authentication failed", by_header=who.by_header)
+        raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED, by_header=who.by_header)
     return client
 
 
@@ -111,26 +108,16 @@ def is_public(client: Client) -> bool:
     return client.token_endpoint_auth_method == "none" and client.secret_hash is None
 
 
-def refused(description: str, *, by_header: bool) -> DisplayedError:
-    """401 `invalid_client`, with the challenge that RFC 6749 section 5.2 wants when Basic was tried."""
-    return DisplayedError(
-        ErrorCode.INVALID_CLIENT,
-        description,
-        status=401,
-        challenge='Basic realm="token", charset="UTF-8"' if by_header else None,
-    )
-
-
 def _by_assertion(form: Parameters) -> PresentedCredentials:
     """The caller's id and assertion (RFC 7521 section 4.2); a `client_id` beside it must be the same."""
     if form.get("client_assertion_type") != client_assertions.TYPE:
-        raise refused(f"client_assertion_type must be {client_assertions.TYPE}", by_header=False)
+        raise refused(OAuthReason.WRONG_ASSERTION_TYPE, type=client_assertions.TYPE)
     assertion = form.get("client_assertion")
     said = AssertionFault.MALFORMED if assertion is None else client_assertions.read(assertion)
     if isinstance(said, AssertionFault):
-        raise refused(said, by_header=False)
+        raise refused(said.reason)
     if form.get("client_id") not in {None, said.client_id}:
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "the assertion and the form name different clients")
+        raise refused(OAuthReason.ASSERTION_NAMES_ANOTHER)
     return PresentedCredentials(said.client_id, None, by_header=False, assertion=assertion)
 
 
@@ -141,15 +128,15 @@ def _basic(authorization: str) -> tuple[str, str]:
     """
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
-        raise refused("only Basic is understood in the Authorization header here", by_header=True)
+        raise refused(OAuthReason.NOT_BASIC, by_header=True)
     if len(encoded) > _LONGEST:
-        raise refused("the Basic header is too long", by_header=True)
+        raise refused(OAuthReason.BASIC_TOO_LONG, by_header=True)
     try:
         pair = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
-        raise refused("the Basic header is malformed", by_header=True) from None
+        raise refused(OAuthReason.BASIC_MALFORMED, by_header=True) from None
     client_id, colon, secret = (unquote_plus(part) for part in pair.partition(":"))
     # NUL is looked for after decoding, or `%00` would bring in what the form refuses.
     if not colon or not client_id or "\x00" in client_id + secret:
-        raise refused("the Basic header is malformed", by_header=True)
+        raise refused(OAuthReason.BASIC_MALFORMED, by_header=True)
     return client_id, secret

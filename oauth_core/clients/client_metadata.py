@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from oauth_core.clients import redirect_uris
 from oauth_core.display_text import has_something_to_see, is_displayable, without_hidden
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.errors import DisplayedError
 from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, registered
 from oauth_core.jose import client_keys
 from oauth_core.net import fetchable_urls
 from oauth_core.net.public_urls import is_http_url
 from oauth_core.policy import scopes
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -70,7 +71,7 @@ def chosen_members(
     Raises `DisplayedError`.
     """
     if not isinstance(document, dict):
-        raise invalid("the request body must be a JSON object")
+        raise refused(OAuthReason.METADATA_NOT_AN_OBJECT)
     chosen = _grant_types(
         document, grant_types, may_be_vouched_for=may_be_vouched_for, may_be_machine=bool(machine_scopes)
     )
@@ -78,7 +79,7 @@ def chosen_members(
     redirects = tuple(each.response_type for each in chosen if each.response_type is not None)
     response_types = _texts(document, "response_types")
     if response_types and (missing := [each for each in redirects if each not in response_types]):
-        raise invalid(f"response_types must include {' and '.join(missing)}")
+        raise refused(OAuthReason.RESPONSE_TYPE_MISSING, missing=" and ".join(missing))
     # A device is sent nowhere, and need not say where (RFC 7591 section 2).
     read = _fit_redirect_uris if drops_unfit_redirects else _redirect_uris
     uris = read(document, app_schemes) if redirects or document.get("redirect_uris") else ()
@@ -87,10 +88,10 @@ def chosen_members(
     if method is None or method == "":
         method = kept_method or ("client_secret_basic" if machine else _usual_method(uris))
     if method not in AUTH_METHODS:
-        raise invalid(f"token_endpoint_auth_method must be one of: {', '.join(AUTH_METHODS)}")
+        raise refused(OAuthReason.UNKNOWN_AUTH_METHOD, methods=", ".join(AUTH_METHODS))
     if machine and method == "none":
         # Anybody who knows the id of a public client would be it.
-        raise invalid(f"token_endpoint_auth_method must not be none for a client with {' or '.join(machine)}")
+        raise refused(OAuthReason.MACHINE_MUST_PROVE_ITSELF, grant_types=" or ".join(machine))
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
         "redirect_uris": uris,
@@ -118,7 +119,7 @@ def fitted(client: Client) -> Client:
         left_out: dict[str, Any] = dict.fromkeys((*UNUSED_TEXTS, *UNUSED_URIS))
         client = replace(client, contacts=(), **left_out)
     if (size := size_of(replace(client, scope=None))) > LARGEST:
-        raise invalid(f"the metadata is too long: the record would have {size} bytes, and {LARGEST} are the most")
+        raise refused(OAuthReason.METADATA_TOO_LONG, size=size, most=LARGEST)
     return client
 
 
@@ -142,7 +143,7 @@ def _within(allowed: tuple[str, ...], asked: tuple[str, ...] | None) -> tuple[st
     """What of the scopes that a machine asks for it may have; all that it may have if it asks for none."""
     chosen = tuple(scope for scope in allowed if asked is None or scope in asked)
     if not chosen:
-        raise invalid(f"scope must be within what the operator allows: {' '.join(allowed)}")
+        raise refused(OAuthReason.SCOPE_NOT_ALLOWED, allowed=" ".join(allowed))
     return chosen
 
 
@@ -158,7 +159,7 @@ def _grant_types(
     chosen = registered(asked, known, may_be_vouched_for=may_be_vouched_for, may_be_machine=may_be_machine)
     if chosen is None:
         possible = (each.name for each in known if each.registrable is Registrable.BY_ANYBODY)
-        raise invalid(f"grant_types must have {' or '.join(possible)}")
+        raise refused(OAuthReason.GRANT_TYPE_MISSING, possible=" or ".join(possible))
     return chosen
 
 
@@ -166,24 +167,22 @@ def _keys(document: Mapping[str, object]) -> dict[str, str]:
     """The client's keys, by value or by address but not both (RFC 7591 section 2)."""
     by_value, by_address = document.get("jwks"), document.get("jwks_uri")
     if (by_value is None) == (by_address is None):
-        raise invalid("private_key_jwt needs exactly one of jwks and jwks_uri")
+        raise refused(OAuthReason.ONE_KEY_SOURCE)
     try:
         if by_address is not None:
             return {"jwks_uri": fetchable_urls.check(str(by_address), what="jwks_uri", loopback=False)}
         keys = client_keys.parse(by_value)
     except ValueError as error:
-        raise invalid(str(error)) from None
+        raise refused(OAuthReason.KEYS_UNUSABLE, fault=error) from None
     return {"jwks": json.dumps(keys.document(), separators=(",", ":"))}
 
 
 def _redirect_uris(document: Mapping[str, object], app_schemes: Collection[str]) -> tuple[str, ...]:
     uris = document.get("redirect_uris")
     if not isinstance(uris, list) or not uris:
-        raise DisplayedError(
-            ErrorCode.INVALID_REDIRECT_URI, "redirect_uris must be an array with at least one URI"
-        )
+        raise refused(OAuthReason.NO_REDIRECT_URIS)
     if len(uris) > _MOST_REDIRECT_URIS:
-        raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, f"redirect_uris has more than {_MOST_REDIRECT_URIS}")
+        raise refused(OAuthReason.TOO_MANY_REDIRECT_URIS, most=_MOST_REDIRECT_URIS)
     return tuple(dict.fromkeys(redirect_uris.check(uri, app_schemes) for uri in uris))
 
 
@@ -241,7 +240,7 @@ def _flag(document: Mapping[str, object], name: str) -> bool:
     if value is None or value == "":
         return False
     if not isinstance(value, bool):
-        raise invalid(f"{name} must be true or false")
+        raise refused(OAuthReason.MEMBER_NOT_BOOLEAN, name=name)
     return value
 
 
@@ -256,8 +255,3 @@ def _uri(document: Mapping[str, object], name: str) -> str | None:
     value = _text(document, name)
     # These end up as links on the consent page, where a javascript: URI would run.
     return value if value is not None and is_http_url(value) else None
-
-
-def invalid(description: str) -> DisplayedError:
-    """400 `invalid_client_metadata` (RFC 7591 section 3.2.2)."""
-    return DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, description)

@@ -13,8 +13,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.net.public_urls import is_loopback as is_this_machine
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -71,38 +71,34 @@ def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
     `app_schemes`.
     """
     if not isinstance(uri, str):
-        raise _refused(repr(uri)[:100], "is not a string")
+        raise refused(OAuthReason.REDIRECT_URI_NOT_TEXT, uri=repr(uri)[:100])
     if len(uri) > _LONGEST:
-        raise _refused(f"{uri[:100]}...", f"is longer than {_LONGEST} characters")
+        raise refused(OAuthReason.REDIRECT_URI_TOO_LONG, uri=f"{uri[:100]}...", longest=_LONGEST)
     # Browsers and parsers differ on white space, backslashes and user info: that is how hosts get confused.
     if not uri.isascii() or re.search(r"[\x00-\x20\x7f\\<>\"`{}|^]", uri):
-        raise _refused(uri, "has a character that a URI may not contain")
+        raise refused(OAuthReason.REDIRECT_URI_CHARACTERS, uri=uri)
     if "#" in uri:
-        raise _refused(uri, "has a fragment")
+        raise refused(OAuthReason.REDIRECT_URI_FRAGMENT, uri=uri)
     try:
         parts = urlsplit(uri)
         _ = parts.port
     except ValueError:
-        raise _refused(uri, "is not a URI") from None
+        raise refused(OAuthReason.REDIRECT_URI_MALFORMED, uri=uri) from None
     if not _SCHEME.match(uri.partition(":")[0]) or not parts.scheme:
-        raise _refused(uri, "is not an absolute URI with a lower-case scheme")
+        raise refused(OAuthReason.REDIRECT_URI_RELATIVE, uri=uri)
     if not _is_allowed_scheme(parts.scheme, app_schemes):
-        raise _refused(
-            uri,
-            f"has the scheme {parts.scheme}, which is not one of a known app; "
-            "allowed are https, http on loopback, and schemes with a dot (com.example.app)",
-        )
+        raise refused(OAuthReason.REDIRECT_URI_SCHEME, uri=uri, scheme=parts.scheme)
     if "@" in parts.netloc:
-        raise _refused(uri, "has a user name in it")
+        raise refused(OAuthReason.REDIRECT_URI_USER, uri=uri)
     if parts.scheme in {"http", "https"} and not parts.hostname:
-        raise _refused(uri, "has no host")
+        raise refused(OAuthReason.REDIRECT_URI_NO_HOST, uri=uri)
     # An escaped or exotic host is spelled one way here and another way in the browser's address bar.
     if parts.scheme in {"http", "https"} and not _HOST.match(parts.netloc):
-        raise _refused(uri, "has a host that is not a plain name or address")
+        raise refused(OAuthReason.REDIRECT_URI_ODD_HOST, uri=uri)
     if parts.scheme == "http" and not _LOOPBACK.match(uri):
-        raise _refused(uri, "uses http; only loopback addresses may")
+        raise refused(OAuthReason.REDIRECT_URI_HTTP, uri=uri)
     if not parts.netloc and not parts.path:
-        raise _refused(uri, "has nothing after its scheme")
+        raise refused(OAuthReason.REDIRECT_URI_EMPTY, uri=uri)
     return uri
 
 
@@ -150,7 +146,3 @@ def _is_allowed_scheme(scheme: str, app_schemes: Collection[str]) -> bool:
 def _without_port(uri: str) -> str | None:
     found = _LOOPBACK.match(uri)
     return None if found is None else f"http://{found[1]}{uri[found.end() :]}"
-
-
-def _refused(uri: str, fault: str) -> DisplayedError:
-    return DisplayedError(ErrorCode.INVALID_REDIRECT_URI, f"redirect URI {uri} {fault}")

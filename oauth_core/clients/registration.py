@@ -18,10 +18,10 @@ from oauth_core.clients.client_metadata import (
     UNUSED_URIS,
     chosen_members,
     fitted,
-    invalid,
 )
 from oauth_core.crypto.credentials import hash_secret, new_identifier, new_secret, secret_matches
 from oauth_core.model import Client
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -97,7 +97,7 @@ def update(
     client to do as itself does not survive. Raises `DisplayedError`.
     """
     if not isinstance(document, dict) or document.get("client_id") != client.client_id:
-        raise invalid("client_id must be present and the same as in the URL")
+        raise refused(OAuthReason.UPDATE_OF_ANOTHER)
     for forbidden in (
         "registration_access_token",
         "registration_client_uri",
@@ -105,10 +105,10 @@ def update(
         "client_id_issued_at",
     ):
         if forbidden in document:
-            raise invalid(f"{forbidden} must not be sent in an update (RFC 7592 section 2.2)")
+            raise refused(OAuthReason.UPDATE_WITH_MEMBER, member=forbidden)
     given = document.get("client_secret")
     if given is not None and not _is_secret_of(client, given):
-        raise invalid("client_secret is not this client's; an update cannot choose one")
+        raise refused(OAuthReason.UPDATE_WITH_OTHER_SECRET)
     members = chosen_members(
         document,
         grant_types=grant_types,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,9 +37,4 @@ def require(client: Client, permission: str) -> None:
     Asked only after the token has proved to be the client's: whoever has no token learns nothing here.
     """
     if permission not in client.registration_permissions:
-        raise DisplayedError(
-            ErrorCode.INSUFFICIENT_SCOPE,
-            f"the registration access token does not carry {permission}",
-            status=403,
-            challenge=f'Bearer error="insufficient_scope", scope="{permission}"',
-        )
+        raise refused(OAuthReason.REGISTRATION_PERMISSION_MISSING, permission=permission)

@@ -10,11 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from oauth_core.clients import redirect_uris
-from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
+from oauth_core.errors import OAuthError
 from oauth_core.grant_types import AUTHORIZATION_CODE
 from oauth_core.jose import confirmation
 from oauth_core.model import AuthorizationRequest
 from oauth_core.policy import scopes
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -47,9 +48,7 @@ def validate(
         state = parameters.get("state")
         parameters.check_unique()
         if AUTHORIZATION_CODE not in client.grant_types:
-            raise DisplayedError(
-                ErrorCode.UNAUTHORIZED_CLIENT, "the client did not register for authorization_code"
-            )
+            raise refused(OAuthReason.NOT_REGISTERED_FOR, grant_type=AUTHORIZATION_CODE)
         return AuthorizationRequest(
             client_id=client.client_id,
             redirect_uri=redirect_uri,
@@ -59,7 +58,7 @@ def validate(
             **scope_and_audience(parameters, services, default_scopes),
         )
     except OAuthError as error:
-        raise RedirectedError(error.code, error.description, redirect_uri, state) from None
+        raise error.redirected_to(redirect_uri, state) from None
 
 
 def _redirect_uri(parameters: Parameters, client: Client) -> str:
@@ -68,30 +67,28 @@ def _redirect_uri(parameters: Parameters, client: Client) -> str:
         match client.redirect_uris:
             case (only,):
                 return only
-        raise DisplayedError(
-            ErrorCode.INVALID_REQUEST, "redirect_uri is missing and the client registered several"
-        )
+        raise refused(OAuthReason.REDIRECT_URI_AMBIGUOUS)
     if not redirect_uris.matches(client.redirect_uris, requested):
-        raise DisplayedError(ErrorCode.INVALID_REDIRECT_URI, "redirect_uri is not one that the client registered")
+        raise refused(OAuthReason.REDIRECT_URI_UNKNOWN)
     return requested
 
 
 def _code_challenge(parameters: Parameters) -> str:
     """Response type and PKCE: `code` and S256, nothing else (OAuth 2.1 sections 4.1.1 and 7.5.2)."""
     if parameters.require("response_type") != "code":
-        raise DisplayedError(ErrorCode.UNSUPPORTED_RESPONSE_TYPE, "response_type must be code")
+        raise refused(OAuthReason.RESPONSE_TYPE_NOT_CODE)
     if parameters.get("response_mode") not in {None, "query"}:
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "response_mode must be query")
+        raise refused(OAuthReason.RESPONSE_MODE_NOT_QUERY)
     if parameters.get("request") or parameters.get("request_uri"):
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "request objects are not supported")
+        raise refused(OAuthReason.REQUEST_OBJECT)
     challenge = parameters.get("code_challenge")
     if challenge is None:
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge is missing: PKCE with S256 is required")
+        raise refused(OAuthReason.NO_CODE_CHALLENGE)
     # A missing method would mean plain (RFC 7636 section 4.3), which protects nothing.
     if parameters.get("code_challenge_method") != "S256":
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge_method must be S256")
+        raise refused(OAuthReason.CODE_CHALLENGE_NOT_S256)
     if not _S256_CHALLENGE.match(challenge):
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "code_challenge is not the base64url of a SHA-256")
+        raise refused(OAuthReason.CODE_CHALLENGE_MALFORMED)
     return challenge
 
 
@@ -99,7 +96,7 @@ def _dpop_key(parameters: Parameters) -> str | None:
     """The key that whoever redeems the code must have, if the client says so (RFC 9449 section 10)."""
     key = parameters.get("dpop_jkt")
     if key is not None and not confirmation.is_thumbprint(key):
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, "dpop_jkt is not the thumbprint of a key")
+        raise refused(OAuthReason.DPOP_JKT_MALFORMED)
     return key
 
 
@@ -117,7 +114,7 @@ def scope_and_audience(
     for resource in parameters.all("resource"):
         service = services.by_resource(resource)
         if service is None:
-            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not a service behind this gateway")
+            raise refused(OAuthReason.RESOURCE_UNKNOWN)
         targets.append(service)
     asked = tuple(s for s in scopes.parse(parameters.get("scope")) if s != scopes.OFFLINE_ACCESS)
     known = tuple(scope for scope in asked if scope in services.scopes)
@@ -127,8 +124,7 @@ def scope_and_audience(
         )
         granted = tuple(scope for scope in known if scope in fitting)
         if not granted:
-            where = "for the requested resource" if targets else "here"
-            raise DisplayedError(ErrorCode.INVALID_SCOPE, f"none of the requested scopes exists {where}")
+            raise refused(OAuthReason.SCOPES_OF_OTHERS if targets else OAuthReason.SCOPES_UNKNOWN)
     else:
         granted = tuple(dict.fromkeys(service.scope for service in targets)) or tuple(
             default_scopes or (service.scope for service in services.services)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from oauth_core.clients.registration import Registered
 from oauth_core.crypto.credentials import hash_secret, new_identifier, new_secret
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import token_requests
 from oauth_core.grant_types import CLIENT_CREDENTIALS, JWT_BEARER
 from oauth_core.model import Client, Grant
 from oauth_core.policy.permissions import implies
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from oauth_core.parameters import Parameters
@@ -77,9 +77,7 @@ def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
     reached = services.reached_by(scopes)
     # A public client proves nothing, so anybody who knows its id would be it.
     if not reached or client.token_endpoint_auth_method == "none" or CLIENT_CREDENTIALS not in client.grant_types:
-        raise DisplayedError(
-            ErrorCode.UNAUTHORIZED_CLIENT, "the operator has not allowed this client to act as itself"
-        )
+        raise refused(OAuthReason.NO_MACHINE)
     return Grant(
         grant_id=client.client_id,
         client_id=client.client_id,

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.errors import DisplayedError
 from oauth_core.jose import external_jwts
 from oauth_core.jose.external_jwts import JwtFault
 from oauth_core.model import User
 from oauth_core.policy import scopes
 from oauth_core.policy.permissions import implies
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,26 +40,31 @@ _GITHUB_ID = re.compile(r"[1-9][0-9]{0,17}\Z")
 _NOT_UNDERSTOOD = ("cnf", "authorization_details")
 
 
-class IdentityFault(StrEnum):
-    """Why an identity assertion was refused: for the audit log, and for the client's developer."""
+class IdentityFault(Enum):
+    """Why an identity assertion was refused."""
 
-    MALFORMED = "the assertion is not a JWT that names its issuer"
-    WRONG_TYPE = "typ of the assertion must be oauth-id-jag+jwt"
-    WRONG_ALGORITHM = "the assertion is signed with an algorithm that is not accepted"
-    UNKNOWN_KEY = "the assertion is signed with a key that is not its issuer's, or names none of several"
-    BAD_SIGNATURE = "the signature of the assertion is wrong"
-    WRONG_ISSUER = "no issuer of that name is trusted for this client"
-    WRONG_TENANT = "the assertion is of another tenant of its issuer than the trusted one"
-    WRONG_AUDIENCE = "aud of the assertion must be the issuer of this server, and nothing else"
-    WRONG_CLIENT = "client_id of the assertion must be the client that presents it"
-    NO_SUBJECT = "the assertion has no sub"
-    NO_ID = "the assertion needs a jti of at most 256 characters"
-    BAD_TIMES = "the assertion needs iat, and exp at most an hour later; times must be seconds since the epoch"
-    EXPIRED = "the assertion has expired"
-    NOT_YET_VALID = "the assertion is not valid yet"
-    NOT_UNDERSTOOD = "cnf and authorization_details are not understood here, and must not be ignored"
-    BAD_LIMITS = "scope of the assertion must be a string, and resource one or more; one of them must be there"
-    USED_BEFORE = "the assertion was used before"
+    MALFORMED = OAuthReason.IDENTITY_MALFORMED
+    WRONG_TYPE = OAuthReason.IDENTITY_WRONG_TYPE
+    WRONG_ALGORITHM = OAuthReason.IDENTITY_WRONG_ALGORITHM
+    UNKNOWN_KEY = OAuthReason.IDENTITY_UNKNOWN_KEY
+    BAD_SIGNATURE = OAuthReason.IDENTITY_BAD_SIGNATURE
+    WRONG_ISSUER = OAuthReason.IDENTITY_WRONG_ISSUER
+    WRONG_TENANT = OAuthReason.IDENTITY_WRONG_TENANT
+    WRONG_AUDIENCE = OAuthReason.IDENTITY_WRONG_AUDIENCE
+    WRONG_CLIENT = OAuthReason.IDENTITY_WRONG_CLIENT
+    NO_SUBJECT = OAuthReason.IDENTITY_NO_SUBJECT
+    NO_ID = OAuthReason.IDENTITY_NO_ID
+    BAD_TIMES = OAuthReason.IDENTITY_BAD_TIMES
+    EXPIRED = OAuthReason.IDENTITY_EXPIRED
+    NOT_YET_VALID = OAuthReason.IDENTITY_NOT_YET_VALID
+    NOT_UNDERSTOOD = OAuthReason.IDENTITY_NOT_UNDERSTOOD
+    BAD_LIMITS = OAuthReason.IDENTITY_BAD_LIMITS
+    USED_BEFORE = OAuthReason.IDENTITY_USED_BEFORE
+
+    @property
+    def reason(self) -> OAuthReason:
+        """Its row of the table of refusals."""
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ def narrowed(
         and any(implies(frozenset({scope}), name) for service in targets for name in service.permissions)
     )
     if not useful:
-        raise DisplayedError(ErrorCode.INVALID_SCOPE, "the assertion allows none of the scopes for that resource")
+        raise refused(OAuthReason.ASSERTION_WITHOUT_SCOPES)
     reached = services.reached_by(useful)
     return useful, tuple(service.resource for service in targets if service in reached)
 
@@ -187,12 +193,12 @@ def _targets(asserted: Asserted, form: Parameters, services: ServiceIndex) -> tu
         named = tuple(service for service in services.services if service in found)
     for resource in (asked := form.all("resource")):
         if services.by_resource(resource) not in named:
-            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not among those the assertion is for")
+            raise refused(OAuthReason.ASSERTION_FOR_OTHER_RESOURCE)
     if asked:
         wanted = [services.by_resource(resource) for resource in asked]
         named = tuple(service for service in named if service in wanted)
     if not named:
-        raise DisplayedError(ErrorCode.INVALID_TARGET, "the assertion is for no service behind this gateway")
+        raise refused(OAuthReason.ASSERTION_FOR_NO_SERVICE)
     return named
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from oauth_core.errors import ErrorCode, RedirectedError
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from oauth_core.model import AuthorizationRequest
@@ -31,10 +31,5 @@ def read(parameters: Parameters, asked: AuthorizationRequest) -> frozenset[Promp
     """The wishes of this request. Raises `RedirectedError` for `none` together with another one."""
     words = frozenset((parameters.get("prompt") or "").split())
     if Prompt.NONE in words and len(words) > 1:
-        raise RedirectedError(
-            ErrorCode.INVALID_REQUEST,
-            "prompt=none cannot go with another value",
-            asked.redirect_uri,
-            asked.state,
-        )
+        raise refused(OAuthReason.PROMPT_CONTRADICTS).redirected_to(asked.redirect_uri, asked.state)
     return frozenset(Prompt(word) for word in words & _KNOWN)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from oauth_core.clients import redirect_uris, siblings
 from oauth_core.crypto.credentials import hash_secret, pkce_matches
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import AccessClaims, Grant
 from oauth_core.policy import scopes
 from oauth_core.policy.permissions import implies
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from oauth_core.model import AuthorizationCode, Client
@@ -42,16 +42,16 @@ def check_redemption(
     request = code.request
     owner = owner or client
     if request.client_id != owner.client_id or not siblings.may_act_for(client, owner):
-        raise _invalid_grant("the code is not this client's")
+        raise refused(OAuthReason.CODE_OF_ANOTHER)
     # OAuth 2.1 has no redirect_uri here: the verifier binds the code. A client of OAuth 2.0 sends it, and then it
     # must be the same (OAuth 2.1 section 10.2).
     if form.get("redirect_uri") not in {None, request.redirect_uri}:
-        raise _invalid_grant("redirect_uri is not the one of the authorization request")
+        raise refused(OAuthReason.CODE_OTHER_REDIRECT)
     verifier = form.get("code_verifier")
     if verifier is None or not _VERIFIER.match(verifier):
-        raise _invalid_grant("code_verifier is missing or not 43 to 128 unreserved characters")
+        raise refused(OAuthReason.CODE_VERIFIER_MALFORMED)
     if not pkce_matches(verifier, request.code_challenge):
-        raise _invalid_grant("code_verifier does not match the code_challenge")
+        raise refused(OAuthReason.CODE_VERIFIER_WRONG)
     narrow_resources(request.resources, form, services)
 
 
@@ -61,7 +61,7 @@ def narrow_resources(granted: tuple[str, ...], form: Parameters, services: Servi
     for resource in form.all("resource"):
         service = services.by_resource(resource)
         if service is None or service.resource not in granted:
-            raise DisplayedError(ErrorCode.INVALID_TARGET, "resource is not among those granted")
+            raise refused(OAuthReason.RESOURCE_NOT_GRANTED)
         asked.append(service.resource)
     return tuple(asked) or granted
 
@@ -79,7 +79,7 @@ def narrow_scopes(
         asked = tuple(scope for scope in asked if scope in services.scopes or scope in granted)
     parts = services.scopes & frozenset(scope for scope in asked if implies(frozenset(granted), scope))
     if any(scope not in granted and scope not in parts for scope in asked):
-        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope asks for more than was granted")
+        raise refused(OAuthReason.SCOPE_NOT_GRANTED)
     return asked or granted
 
 
@@ -146,7 +146,3 @@ def claims_for(
         certificate=certificate,
         dpop_key=dpop_key,
     )
-
-
-def _invalid_grant(description: str) -> DisplayedError:
-    return DisplayedError(ErrorCode.INVALID_GRANT, description)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from oauth_core.crypto.digests import jwk_thumbprint, sha256_base64url
 from oauth_core.jose import client_keys, external_jwts
 from oauth_core.jose.external_jwts import JwtFault
+from oauth_core.refusals import OAuthReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,19 +39,24 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _NOT_THE_KEY = frozenset({"kid", "use", "key_ops", "alg"})
 
 
-class ProofFault(StrEnum):
-    """Why a proof was refused: for the audit log, and for the client's developer."""
+class ProofFault(Enum):
+    """Why a DPoP proof was refused."""
 
-    MALFORMED = "the DPoP proof is not a JWT"
-    WRONG_TYPE = "the DPoP proof has a typ or crit that is not understood"
-    WRONG_ALGORITHM = "the DPoP proof is signed with an algorithm that is not accepted"
-    UNKNOWN_KEY = "the DPoP proof has no jwk that is one public key and fits its alg"
-    BAD_SIGNATURE = "the signature of the DPoP proof is wrong"
-    WRONG_METHOD = "htm of the DPoP proof is not the method of the request"
-    WRONG_PLACE = "htu of the DPoP proof is not the address of the request"
-    NO_ID = "the DPoP proof needs a jti of at most 256 characters"
-    BAD_TIMES = "iat of the DPoP proof must be about now, in seconds since the epoch"
-    WRONG_TOKEN = "ath of the DPoP proof is not the hash of the access token"
+    MALFORMED = OAuthReason.PROOF_MALFORMED
+    WRONG_TYPE = OAuthReason.PROOF_WRONG_TYPE
+    WRONG_ALGORITHM = OAuthReason.PROOF_WRONG_ALGORITHM
+    UNKNOWN_KEY = OAuthReason.PROOF_UNKNOWN_KEY
+    BAD_SIGNATURE = OAuthReason.PROOF_BAD_SIGNATURE
+    WRONG_METHOD = OAuthReason.PROOF_WRONG_METHOD
+    WRONG_PLACE = OAuthReason.PROOF_WRONG_PLACE
+    NO_ID = OAuthReason.PROOF_NO_ID
+    BAD_TIMES = OAuthReason.PROOF_BAD_TIMES
+    WRONG_TOKEN = OAuthReason.PROOF_WRONG_TOKEN
+
+    @property
+    def reason(self) -> OAuthReason:
+        """Its row of the table of refusals."""
+        return self.value
 
 
 @dataclass(frozen=True)

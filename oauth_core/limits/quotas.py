@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from oauth_core.errors import DisplayedError, ErrorCode
-from oauth_core.limits.rate_limits import too_many_requests
+from oauth_core.errors import DisplayedError
+from oauth_core.refusals import OAuthReason, refused
 
 FOR_A_NEWCOMER = 8192
 """Bytes of a kind that any caller may hold, as long as the kind is not full."""
@@ -15,8 +15,6 @@ SHARE = 8
 So one caller alone gets an eighteenth of a kind, and ten or a hundred callers no more than the first half. The
 second half is for callers that hold little: of 16 MB it is enough for a thousand of them.
 """
-
-_SERVICE_UNAVAILABLE = 503
 
 
 class Stored(StrEnum):
@@ -38,15 +36,15 @@ class NoRoomError(DisplayedError):
 
 def own_share_used(wait: int) -> NoRoomError:
     """429: the caller's own share of a kind is used up."""
-    error = too_many_requests(wait)
-    return NoRoomError(error.code, error.description, status=error.status, retry_after=wait)
+    return _no_room(refused(OAuthReason.TOO_MANY_REQUESTS, wait=wait, retry_after=wait))
 
 
 def all_used(wait: int) -> NoRoomError:
     """503: all callers together have used a kind up, or Redis is nearly full."""
+    return _no_room(refused(OAuthReason.NO_ROOM, wait=wait, retry_after=wait))
+
+
+def _no_room(error: DisplayedError) -> NoRoomError:
     return NoRoomError(
-        ErrorCode.TEMPORARILY_UNAVAILABLE,
-        f"there is no room for more at this moment; try again in {wait} seconds",
-        status=_SERVICE_UNAVAILABLE,
-        retry_after=wait,
+        error.code, error.description, error.status, retry_after=error.retry_after, reason=error.reason
     )

@@ -11,12 +11,15 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
+
+if TYPE_CHECKING:
+    from oauth_core.errors import DisplayedError
 
 _NETWORK_BITS = 64
 _NO_ADDRESS = "none"
-_TOO_MANY_REQUESTS = 429
 _WITH_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
 """`[IPv6]` or IPv4, with a port or without. An IPv6 address without brackets has no port."""
 
@@ -49,12 +52,7 @@ class Rate:
 
 def too_many_requests(wait: int) -> DisplayedError:
     """The answer to a caller that may try again in `wait` seconds (RFC 6585 section 4)."""
-    return DisplayedError(
-        ErrorCode.TOO_MANY_REQUESTS,
-        f"too many requests; try again in {wait} seconds",
-        status=_TOO_MANY_REQUESTS,
-        retry_after=wait,
-    )
+    return refused(OAuthReason.TOO_MANY_REQUESTS, wait=wait, retry_after=wait)
 
 
 def read_address(text: str | None) -> IPv4Address | IPv6Address | None:

@@ -11,12 +11,13 @@ pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from oauth_core.policy.access import Judgement, Lacking, Rights, judge, judge_entry, rights_of
 from oauth_core.policy.mcp_request import Call, CallFault, Session
 from oauth_core.policy.permissions import Permissions
+from oauth_core.refusals import DenyReason
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, fault_of_time
 
 if TYPE_CHECKING:
@@ -62,49 +63,6 @@ class Isolated:
 
     reason: str
     since: int
-
-
-class DenyReason(StrEnum):
-    """Why a request is refused, for the audit log. What the caller learns is
-    `oauth_core.policy.refusals`'s to say.
-    """
-
-    MALFORMED_REQUEST = "malformed_request"
-    UNKNOWN_SERVICE = "unknown_service"
-    ROUTE_MISMATCH = "route_mismatch"
-    SERVICE_ISOLATED = "service_isolated"
-    MISSING_TOKEN = "missing_token"
-    MALFORMED_AUTHORIZATION = "malformed_authorization"
-    TOKEN_IN_QUERY = "token_in_query"
-    MALFORMED_TOKEN = "malformed_token"
-    WRONG_TYPE = "wrong_type"
-    UNKNOWN_KEY = "unknown_key"
-    WRONG_ALGORITHM = "wrong_algorithm"
-    BAD_SIGNATURE = "bad_signature"
-    BAD_CLAIMS = "bad_claims"
-    WRONG_ISSUER = "wrong_issuer"
-    EXPIRED = "expired"
-    NOT_YET_VALID = "not_yet_valid"
-    WRONG_AUDIENCE = "wrong_audience"
-    WRONG_CERTIFICATE = "wrong_certificate"
-    WRONG_PROOF = "wrong_proof"
-    REVOKED = "revoked"
-    INSUFFICIENT_SCOPE = "insufficient_scope"
-    FORBIDDEN_BY_POLICY = "forbidden_by_policy"
-    BODY_MISSING = "body_missing"
-    BODY_NOT_SENT = "body_not_sent"
-    BODY_PARTIAL = "body_partial"
-    BODY_ENCODED = "body_encoded"
-    BODY_NOT_JSON = "body_not_json"
-    BODY_UNREADABLE = "body_unreadable"
-    BODY_BATCH = "body_batch"
-    BODY_NOT_A_MESSAGE = "body_not_a_message"
-    AMBIGUOUS_NAME = "ambiguous_name"
-    HEADER_MISMATCH = "header_mismatch"
-    WRONG_HTTP_METHOD = "wrong_http_method"
-    TOKEN_STATE_UNKNOWN = "token_state_unknown"
-    SERVICE_STATE_UNKNOWN = "service_state_unknown"
-    INTERNAL_ERROR = "internal_error"
 
 
 class StaticInput(NamedTuple):

@@ -8,12 +8,6 @@ from __future__ import annotations
 
 import json
 
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
-INVALID_PARAMS = -32602
-HEADER_MISMATCH = -32020
-"""From MCP revision 2026-07-28 on: a header says something else than the body."""
-
 RequestId = str | int
 
 _LONGEST_ID = 256

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.policy.permissions import implied_by
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,10 +27,10 @@ def parse(text: str | None) -> tuple[str, ...]:
     if not text:
         return ()
     if len(text) > _LONGEST:
-        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope is too long")
+        raise refused(OAuthReason.SCOPE_TOO_LONG)
     words = tuple(dict.fromkeys(word for word in text.split(" ") if word))
     if any(not _TOKEN_CHARACTERS.issuperset(word) for word in words):
-        raise DisplayedError(ErrorCode.INVALID_SCOPE, "scope has a character that no scope may contain")
+        raise refused(OAuthReason.SCOPE_CHARACTERS)
     return words
 
 

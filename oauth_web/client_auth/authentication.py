@@ -12,6 +12,7 @@ from oauth_core.errors import DisplayedError, ErrorCode, StoreUnavailableError
 from oauth_core.jose import client_keys
 from oauth_core.limits.quotas import NoRoomError
 from oauth_core.limits.rate_limits import Limit
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.guards.rate_limiting import count_failure, hold_back, hold_back_failures
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.responses import one_header
@@ -67,7 +68,7 @@ def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT
 async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_gives_back: bool) -> Client:
     """The client, if it signed `assertion` and never used it before (RFC 7523). Raises `DisplayedError`."""
     if client is None or client.token_endpoint_auth_method != "private_key_jwt":
-        raise _refused("client authentication failed")
+        raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED)
     issuer = deps.settings.issuer
     verdict = client_assertions.check(
         assertion,
@@ -77,13 +78,13 @@ async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_giv
         now=deps.clock(),
     )
     if isinstance(verdict, AssertionFault):
-        raise _refused(verdict)
+        raise refused(verdict.reason)
     # Only now: a jti that anybody could use up would be a way to lock the client out.
     with _unless(only_gives_back):
         if not await deps.assertions.use(
             client.client_id, verdict.jti, until=verdict.until, now=deps.clock(), caller=caller_address()
         ):
-            raise _refused(AssertionFault.USED_BEFORE)
+            raise refused(AssertionFault.USED_BEFORE.reason)
     if client.jwks_uri is not None and await deps.clients.is_in_use(client.client_id):
         # Not for any other client: a stranger can register one, and sign with its keys.
         await deps.documents.keep_keys(client.jwks_uri)
@@ -99,8 +100,4 @@ async def _keys(deps: Deps, client: Client, assertion: str) -> ClientKeys:
             return client_keys.from_text(client.jwks)
         return await deps.documents.keys(client.jwks_uri or "", kid=kid)
     except ValueError as error:
-        raise _refused(str(error)) from None
-
-
-def _refused(description: str) -> DisplayedError:
-    return client_authentication.refused(description, by_header=False)
+        raise refused(OAuthReason.CLIENT_KEYS_UNUSABLE, fault=error) from None

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from quart import request
 
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.jose import certificate_thumbprints
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from oauth_core.model import Client
@@ -37,8 +37,5 @@ def to_bind(settings: WebSettings, client: Client) -> str | None:
         return None
     thumbprint = shown(settings)
     if thumbprint is None:
-        raise DisplayedError(
-            ErrorCode.INVALID_REQUEST,
-            "tokens of this client are bound to its certificate, and it showed none (RFC 8705 section 3)",
-        )
+        raise refused(OAuthReason.NO_CERTIFICATE)
     return thumbprint

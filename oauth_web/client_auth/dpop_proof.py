@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from quart import g, request
 
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.jose import dpop
 from oauth_core.jose.dpop import Proof, ProofFault
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.http.client_addresses import caller_address
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ async def look_at_proof(deps: Deps, client: Client) -> None:
     proofs = request.headers.getlist(dpop.HEADER)
     if not proofs:
         if client.dpop_bound:
-            raise _refused("tokens of this client are bound to a key, and it sent no DPoP proof")
+            raise refused(OAuthReason.NO_PROOF)
         return
     if len(proofs) != 1:
-        raise _refused("more than one DPoP proof came")
+        raise refused(OAuthReason.SEVERAL_PROOFS)
     proof = dpop.check(proofs[0], method=request.method, url=f"{deps.settings.issuer}/token", now=deps.clock())
     match proof:
         case ProofFault():
-            raise _refused(proof)
+            raise refused(proof.reason)
         case Proof(key, jti, until):
             # No client has such a name, so that nobody's assertions are used up with it.
             if not await deps.assertions.use(
                 f"dpop {key}", jti, until=until, now=deps.clock(), caller=caller_address()
             ):
-                raise _refused("the DPoP proof was used before")
+                raise refused(OAuthReason.PROOF_USED_BEFORE)
             g.dpop_key = key
 
 
@@ -58,10 +58,6 @@ def check_binding(grant: Grant, client: Client) -> None:
     if grant.dpop_key is None or shown() == grant.dpop_key:
         return
     if shown() is None:
-        raise _refused("the refresh token is bound to a key, and no DPoP proof came")
+        raise refused(OAuthReason.NO_PROOF_FOR_REFRESH)
     if client.token_endpoint_auth_method == "none":
-        raise DisplayedError(ErrorCode.INVALID_GRANT, "the refresh token is bound to another key (RFC 9449)")
-
-
-def _refused(description: str) -> DisplayedError:
-    return DisplayedError(ErrorCode.INVALID_DPOP_PROOF, description)
+        raise refused(OAuthReason.OTHER_KEY)

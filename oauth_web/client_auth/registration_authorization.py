@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
+    from oauth_core.errors import DisplayedError
     from oauth_core.model import InitialAccessToken, User
     from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore
     from oauth_web.runtime.deps import Deps
@@ -60,7 +61,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Registrati
                 deps.initial_access_tokens,
             )
         case "closed":
-            raise DisplayedError(ErrorCode.ACCESS_DENIED, "clients cannot be registered here", status=403)
+            raise refused(OAuthReason.REGISTRATION_CLOSED)
         case "token":
             return await _by_token(deps, authorization)
         case _:
@@ -70,12 +71,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Registrati
 async def _by_token(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
     if (authorization or "").partition(" ")[0].lower() != "bearer":
         # RFC 6750 section 3.1: no error code for a caller who did not know.
-        raise DisplayedError(
-            ErrorCode.INVALID_TOKEN,
-            "registering here needs an initial access token from the operator",
-            status=401,
-            challenge='Bearer realm="register"',
-        )
+        raise refused(OAuthReason.INVITATION_NEEDED)
     token = await _good_token(deps, authorization)
     if token is None:
         raise _not_good()
@@ -111,9 +107,4 @@ async def _fell(deps: Deps, holder: User, issued_at: int) -> bool:
 
 
 def _not_good() -> DisplayedError:
-    return DisplayedError(
-        ErrorCode.INVALID_TOKEN,
-        "the initial access token is not good, or not any more",
-        status=401,
-        challenge='Bearer realm="register", error="invalid_token"',
-    )
+    return refused(OAuthReason.INVITATION_NOT_GOOD)

@@ -16,9 +16,9 @@ import structlog
 
 from oauth_core import strict_json
 from oauth_core.clients import client_id_documents, redirect_uris
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.jose import client_keys
 from oauth_core.limits.rate_limits import Limit, too_many_requests
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_documents import pinned
 from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets
 from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
@@ -138,9 +138,9 @@ class ClientDocuments:
         try:
             client_id_documents.check_url(url, loopback=self.allow_loopback)
         except ValueError as error:
-            raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None
+            raise refused(OAuthReason.CLIENT_URL_UNFIT, fault=error) from None
         if not client_id_documents.is_accepted(url, self.hosts):
-            raise DisplayedError(ErrorCode.UNAUTHORIZED_CLIENT, "apps of this host are not accepted here")
+            raise refused(OAuthReason.HOST_NOT_ACCEPTED)
         try:
             client = await self.cache.read(
                 _name(url),
@@ -151,9 +151,7 @@ class ClientDocuments:
                 caller=caller_address(),
             )
         except DocumentRefusedError as error:
-            raise DisplayedError(
-                ErrorCode.INVALID_CLIENT_METADATA, f"the document at client_id cannot be used: {error}"
-            ) from None
+            raise refused(OAuthReason.DOCUMENT_UNUSABLE, fault=error) from None
         except DocumentUnavailableError:
             return await self._shipped(url)
         except DocumentHeldBackError as error:
@@ -169,10 +167,10 @@ class ClientDocuments:
         not come back by keeping us from the publisher.
         """
         if url not in self.known:
-            raise _unavailable("The document that describes the app")
+            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE, what="The document that describes the app")
         self.way_out.is_open = False
         if await self.cache.store.exists(_name(url)):
-            raise _unavailable("The document that describes the app")
+            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE, what="The document that describes the app")
         _log.error("no way out to clients' documents, using the one that ships", url=url, remedy=REMEDY)
         return self.known[url]
 
@@ -191,7 +189,7 @@ class ClientDocuments:
         except DocumentRefusedError as error:
             raise ValueError(f"the key set at jwks_uri cannot be used: {error}") from None
         except DocumentUnavailableError:
-            raise _unavailable("The key set of the app") from None
+            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE, what="The key set of the app") from None
         except DocumentHeldBackError as error:
             raise too_many_requests(error.wait) from None
 
@@ -228,13 +226,3 @@ def _name(url: str) -> str:
 
 def _parse_keys(body: bytes) -> ClientKeys:
     return client_keys.parse(strict_json.parse(body))
-
-
-def _unavailable(what: str) -> DisplayedError:
-    # Why is for the log: told to strangers, it would make a port scanner of us.
-    return DisplayedError(
-        ErrorCode.TEMPORARILY_UNAVAILABLE,
-        f"{what} could not be fetched. Please try again in a moment. If that does not help, the gateway may have "
-        "no way out to the internet: the setting client_documents is the remedy, for the people who run it.",
-        status=503,
-    )

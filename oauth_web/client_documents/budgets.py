@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import EventKind
 from oauth_core.limits.rate_limits import Limit
+from oauth_core.refusals import OAuthReason
 
 if TYPE_CHECKING:
     from oauth_core.audit import AuditRecorder
@@ -99,5 +99,5 @@ class FetchBudgets:
             self._refuse("documents of one host", _MINUTE)
 
     def _refuse(self, reason: str, wait: int) -> None:
-        self._audit.record(EventKind.RATE_LIMITED, reason=reason)
+        self._audit.record(OAuthReason.TOO_MANY_REQUESTS.event, reason=reason)
         raise DocumentHeldBackError(wait)

@@ -20,6 +20,7 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_r
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from oauth_core.model import User
+from oauth_core.refusals import OAuthReason
 
 if TYPE_CHECKING:
     import ssl
@@ -203,7 +204,7 @@ class GitHub:
         # Tokens of GitHub Apps have permissions instead of scopes, and no such header.
         granted = answer.headers.get("X-OAuth-Scopes")
         if granted is not None and not _READS_ORGANIZATIONS & {scope.strip() for scope in granted.split(",")}:
-            raise MissingScopeError("GitHub did not grant read:org, so your memberships cannot be seen")
+            raise MissingScopeError(OAuthReason.MEMBERSHIPS_NOT_SHOWN.row.description)
         if answer.status_code == _NOT_FOUND and _is_githubs_own(answer):
             return False
         _check_not_refused(answer)

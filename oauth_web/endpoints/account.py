@@ -12,10 +12,10 @@ from quart import Blueprint, Response, render_template
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import hash_secret
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.model import AccountVisit, PendingAuthorization
 from oauth_core.net.public_urls import path_of
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import account_invitation, account_page
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 _SEE_OTHER = 303
-_FORBIDDEN = 403
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -52,7 +51,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/account/sign-in")
     async def sign_in() -> Response:
         if not comes_from_our_page(deps.settings.issuer) or not deps.settings.session_lifetime:
-            raise _refused()
+            raise refused(OAuthReason.ACCOUNT_FORM_FOREIGN)
         await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         browser = cookie.value()
         answer = await redirect.to_github(deps, PendingAuthorization(AccountVisit(), hash_secret(browser)))
@@ -125,21 +124,13 @@ async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
     form.check_unique()
     signed_in = await browser_session.current(deps)
     if signed_in is None:
-        raise DisplayedError(ErrorCode.LOGIN_REQUIRED, "You are signed out already.", status=_FORBIDDEN)
+        raise refused(OAuthReason.SIGNED_OUT)
     if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(
         deps.settings.issuer, has_secret=True
     ):
-        deps.audit.record(EventKind.ACCOUNT_FORM_REFUSED, user=signed_in.user)
-        raise _refused()
+        deps.audit.record(OAuthReason.ACCOUNT_FORM_FOREIGN.event, user=signed_in.user)
+        raise refused(OAuthReason.ACCOUNT_FORM_FOREIGN)
     return signed_in, form
-
-
-def _refused() -> DisplayedError:
-    return DisplayedError(
-        ErrorCode.INVALID_REQUEST,
-        "This form is not from your present account page. Open the account page and try again.",
-        status=_FORBIDDEN,
-    )
 
 
 def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:

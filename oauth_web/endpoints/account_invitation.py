@@ -12,9 +12,9 @@ from quart import render_template
 
 from oauth_core.audit import EventKind
 from oauth_core.clients import initial_access_tokens
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.policy.permissions import CLIENT_REGISTER
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.guards.rate_limiting import hold_back
 from oauth_web.login.eligibility import NotEligibleError
 from oauth_web.login.sso import current_eligibility
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _DAYS = 7
 _USES = 1
 _DAY = 86_400
-_FORBIDDEN = 403
 
 
 def is_offered(deps: Deps, user: User, groups: Iterable[str]) -> bool:
@@ -50,9 +49,9 @@ async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
     try:
         eligibility = await current_eligibility(deps, browser)
     except NotEligibleError:
-        raise _refused(user) from None
+        raise refused(OAuthReason.NO_INVITATIONS, login=user.login) from None
     if not is_offered(deps, user, eligibility.groups):
-        raise _refused(user)
+        raise refused(OAuthReason.NO_INVITATIONS, login=user.login)
     issued = initial_access_tokens.make(
         now=browser.seen_at,
         lifetime=_DAYS * _DAY,
@@ -68,8 +67,3 @@ async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
         scope=" ".join(issued.token.registration_permissions),
     )
     return issued.text
-
-
-def _refused(user: User) -> DisplayedError:
-    told = f"{user.login} may not register clients here."
-    return DisplayedError(ErrorCode.ACCESS_DENIED, told, status=_FORBIDDEN)

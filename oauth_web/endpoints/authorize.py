@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response, render_template
 
 from oauth_core.audit import EventKind
-from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError
+from oauth_core.errors import ErrorCode, OAuthError, RedirectedError
 from oauth_core.flows import authorization, prompts
 from oauth_core.flows.prompts import Prompt
 from oauth_core.limits.rate_limits import Limit
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import consent
 from oauth_web.guards import repeated_requests
 from oauth_web.guards.rate_limiting import hold_back_address
@@ -74,7 +75,7 @@ def blueprint(deps: Deps) -> Blueprint:
         # The handle is secret and bound to the cookie, which makes it the anti-forgery token as well. Look
         # before taking: a stranger's attempt must not use up somebody's form.
         if not comes_from_our_page(settings.issuer, has_secret=True):
-            raise _stale()
+            raise refused(OAuthReason.PAGE_STALE)
         if cookie.read() is None:
             raise without_cookie(settings.issuer)
         if pending is None:
@@ -85,7 +86,7 @@ def blueprint(deps: Deps) -> Blueprint:
             taken = partial(_decided, deps, handle, pending, form)
             answer = await repeated_requests.first_or_same(deps, handle, cookie.read(), taken)
         if answer is None:
-            raise _stale()
+            raise refused(OAuthReason.PAGE_STALE)
         return answer
 
     return bp
@@ -126,9 +127,9 @@ async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form:
     signed_in = await browser_session.current(deps) if pending.session_hash is not None else None
     # A page that spoke to one user must not act for another, nor for nobody: they signed out since, perhaps.
     if pending.session_hash is not None and (signed_in is None or signed_in.session_hash != pending.session_hash):
-        raise _stale()
+        raise refused(OAuthReason.PAGE_STALE)
     if await deps.authorizations.take_pending(handle) is None:
-        raise _stale()
+        raise refused(OAuthReason.PAGE_STALE)
     asked, decision = pending.request, form.get("decision")
     if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
         _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
@@ -147,7 +148,7 @@ async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form:
 async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None) -> Response:
     """The person pressed Cancel. Without a session that is an answer before the sign-in."""
     try:
-        return await completion.declined(deps, asked, "the user did not consent")
+        return await completion.declined(deps, asked, refused(OAuthReason.CONSENT_DENIED))
     except RedirectedError as error:
         client_id = completion.client_of(asked)
         if signed_in is not None or client_id is None:
@@ -157,12 +158,8 @@ async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None
 
 def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser | None) -> RedirectedError:
     """The answer to `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
-    code, missing = (
-        (ErrorCode.LOGIN_REQUIRED, "nobody is signed in")
-        if signed_in is None
-        else (ErrorCode.CONSENT_REQUIRED, "the user has to be asked")
-    )
-    return RedirectedError(code, missing, asked.redirect_uri, asked.state)
+    reason = OAuthReason.LOGIN_REQUIRED if signed_in is None else OAuthReason.CONSENT_REQUIRED
+    return refused(reason).redirected_to(asked.redirect_uri, asked.state)
 
 
 def _audit_consent(deps: Deps, kind: EventKind, asked: Asked, signed_in: SignedInBrowser | None) -> None:
@@ -171,12 +168,4 @@ def _audit_consent(deps: Deps, kind: EventKind, asked: Asked, signed_in: SignedI
         client_id=completion.client_of(asked),
         user=signed_in.user if signed_in else None,
         scope=" ".join(getattr(asked, "scopes", ())) or None,
-    )
-
-
-def _stale() -> DisplayedError:
-    return DisplayedError(
-        ErrorCode.INVALID_REQUEST,
-        "This page is no longer valid: it was used already, waited too long, or belongs to another browser or a "
-        "session that has ended. Go back to the app and connect again.",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response
 
 from oauth_core.audit import EventKind
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.connectors.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
 from oauth_web.guards import repeated_requests
 from oauth_web.http.cookies import BrowserCookie, without_cookie
@@ -18,6 +18,7 @@ from oauth_web.login import browser_session, completion, membership, redirect, s
 from oauth_web.login.eligibility import Member, NotEligibleError, check_eligibility
 
 if TYPE_CHECKING:
+    from oauth_core.errors import DisplayedError
     from oauth_core.model import User
     from oauth_core.parameters import Parameters
     from oauth_web.connectors.github import SignedIn
@@ -65,15 +66,18 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
     except NotEligibleError as error:
         _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
         await membership.end_everything(deps, error.user, str(error))
-        return await completion.declined(deps, asked, f"{error.user.login} may not use this gateway")
+        return await completion.declined(
+            deps, asked, refused(OAuthReason.PERSON_NOT_ELIGIBLE, login=error.user.login)
+        )
     except GitHubRefusedError as error:
         _audit_failure(deps, asked, f"GitHub refused: {error}")
-        # Only what we wrote ourselves is passed on.
-        told = str(error) if isinstance(error, MissingScopeError) else "GitHub did not confirm the sign-in"
-        return await completion.declined(deps, asked, told)
+        # Nothing that GitHub wrote is passed on.
+        is_scope = isinstance(error, MissingScopeError)
+        reason = OAuthReason.MEMBERSHIPS_NOT_SHOWN if is_scope else OAuthReason.SIGN_IN_NOT_CONFIRMED
+        return await completion.declined(deps, asked, refused(reason))
     except GitHubUnavailableError as error:
         _audit_failure(deps, asked, f"GitHub unavailable: {error}")
-        raise completion.postponed(asked, "GitHub cannot be reached; try again in a moment") from None
+        raise completion.postponed(asked, refused(OAuthReason.GITHUB_UNREACHABLE)) from None
     _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
     await membership.update_everything(deps, Member(signed_in.user, eligibility.groups))
     answer = await completion.accepted(deps, asked, signed_in.user, eligibility, allowed_at=allowed_at)
@@ -84,12 +88,8 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
 
 
 def _unknown(deps: Deps) -> DisplayedError:
-    deps.audit.record(EventKind.SIGN_IN_FAILED, reason="state unknown or of another browser")
-    return DisplayedError(
-        ErrorCode.INVALID_REQUEST,
-        "This sign-in was finished already, took too long, or began in another browser. "
-        "Go back to the app and connect again.",
-    )
+    deps.audit.record(OAuthReason.SIGN_IN_UNKNOWN.event, reason="state unknown or of another browser")
+    return refused(OAuthReason.SIGN_IN_UNKNOWN)
 
 
 async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn:

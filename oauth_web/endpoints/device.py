@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, render_template
 
-from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import hash_secret
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import device
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.model import DeviceRequest
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import consent
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.client_addresses import caller_address
@@ -28,12 +27,6 @@ from oauth_web.login import browser_session
 if TYPE_CHECKING:
     from oauth_core.store.records.devices import FoundDevice
     from oauth_web.runtime.deps import Deps
-
-_BAD_REQUEST = 400
-_TOO_MANY_REQUESTS = 429
-_RETRY_AFTER = "60"
-_NOT_VALID = "That code is not valid. Check it on your device; codes expire after ten minutes."
-_TOO_MANY = "Too many codes were tried. Wait a few minutes and try again."
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -53,22 +46,20 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         form.check_unique()
         if not comes_from_our_page(deps.settings.issuer):
-            raise DisplayedError(
-                ErrorCode.INVALID_REQUEST, "This code was sent by another page. Type it here yourself."
-            )
+            raise refused(OAuthReason.DEVICE_FORM_FOREIGN)
         code = device.read_user_code(form.get("user_code") or "")
         browser = cookie.value()
         if code is None:  # it cannot be anybody's, so there is nothing to count
-            return await _form(cookie, fault=_NOT_VALID, browser=browser, status=_BAD_REQUEST)
+            return await _form(cookie, reason=OAuthReason.USER_CODE_NOT_VALID, browser=browser)
         await hold_back_address(deps, Limit.USER_CODES_PER_ADDRESS)
         if not await deps.devices.may_try(hash_secret(browser), hash_secret(f"address {caller_address()}")):
-            deps.audit.record(EventKind.DEVICE_CODE_REFUSED, reason="too many attempts")
-            return await _form(cookie, fault=_TOO_MANY, browser=browser, status=_TOO_MANY_REQUESTS)
+            deps.audit.record(OAuthReason.TOO_MANY_USER_CODES.event, reason="too many attempts")
+            return await _form(cookie, reason=OAuthReason.TOO_MANY_USER_CODES, browser=browser)
         found = await _open_device(deps, code)
         client = None if found is None else await deps.clients.get(found.device.client_id)
         if found is None or client is None:
-            deps.audit.record(EventKind.DEVICE_CODE_REFUSED, reason="unknown, expired or used")
-            return await _form(cookie, fault=_NOT_VALID, browser=browser, status=_BAD_REQUEST)
+            deps.audit.record(OAuthReason.USER_CODE_NOT_VALID.event, reason="unknown, expired or used")
+            return await _form(cookie, reason=OAuthReason.USER_CODE_NOT_VALID, browser=browser)
         waiting = found.device
         asked = DeviceRequest(found.device_hash, waiting.client_id, waiting.scopes, waiting.resources)
         signed_in = await browser_session.current(deps)
@@ -89,13 +80,15 @@ async def _form(
     cookie: BrowserCookie,
     *,
     code: str | None = None,
-    fault: str | None = None,
+    reason: OAuthReason | None = None,
     browser: str | None = None,
-    status: int = 200,
 ) -> Response:
+    """The form in which a code is typed; `reason` is why the code that was typed is refused."""
     shown = device.show_user_code(code) if code else ""
-    page = await render_template("device.html", user_code=shown, fault=fault)
-    headers = {**NO_STORE, "Retry-After": _RETRY_AFTER} if status == _TOO_MANY_REQUESTS else NO_STORE
+    row = None if reason is None else reason.row
+    page = await render_template("device.html", user_code=shown, fault=None if row is None else row.description)
+    status, retry_after = (200, None) if row is None else (row.status, row.retry_after)
+    headers = NO_STORE if retry_after is None else {**NO_STORE, "Retry-After": str(retry_after)}
     answer = Response(page, status, headers, content_type="text/html; charset=utf-8")
     cookie.set_on(answer, browser or cookie.value())
     return answer

@@ -12,14 +12,13 @@ from quart import Blueprint, Response, request
 from oauth_core.flows.discovery_documents import authorization_server, openid_configuration, protected_resource
 from oauth_core.jose.key_ring import JWKS_MAX_AGE
 from oauth_core.net.public_urls import path_of, well_known
+from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import service_assertions
-from oauth_web.http.responses import json_answer
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 _METADATA_MAX_AGE = 60
-_NOT_FOUND = 404
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -57,14 +56,14 @@ def blueprint(deps: Deps) -> Blueprint:
     async def root_resource_metadata() -> Response:
         # Several services share this host, so its root names none of them.
         if len(deps.services.services) > 1:
-            return _not_found("several services are here; ask for the metadata of one, by its path")
+            raise refused(OAuthReason.SEVERAL_SERVICES)
         return _public(json.dumps(protected_resource(deps.services.services[0], issuer)))
 
     @bp.get("/.well-known/oauth-protected-resource/<path:path>")
     async def resource_metadata(path: str) -> Response:
         document = resources.get((request.host.lower(), f"/{path.removesuffix('/')}"))
         if document is None:
-            return _not_found("no such resource")
+            raise refused(OAuthReason.NO_SUCH_RESOURCE)
         # The identifier that a client asks about is the one it must find here (RFC 9728 section 3.3).
         slash = "/" if path.endswith("/") else ""
         return _public(json.dumps({**document, "resource": f"{document['resource']}{slash}"}))
@@ -76,7 +75,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.get(f"{below}{service_assertions.PATH}")
     async def service_assertion_jwks() -> Response:
         if deps.assertion_keys is None:
-            return _not_found("no service is told who is calling in a signed form")
+            raise refused(OAuthReason.NO_SERVICE_ASSERTIONS)
         return _public(deps.assertion_keys.jwks)
 
     return bp
@@ -91,7 +90,3 @@ def _public(document: str, *, max_age: int = _METADATA_MAX_AGE) -> Response:
     return Response(
         document, 200, {"Cache-Control": f"public, max-age={max_age}"}, content_type="application/json"
     )
-
-
-def _not_found(description: str) -> Response:
-    return json_answer({"error": "not_found", "error_description": description}, _NOT_FOUND)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core.clients import client_authentication
 from oauth_core.jose import confirmation
 from oauth_core.policy import scopes
+from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import access_tokens
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
@@ -32,7 +32,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form.check_unique()
         client = await authenticated(deps, form)
         if client.token_endpoint_auth_method == "none":
-            raise client_authentication.refused("a public client cannot introspect tokens", by_header=False)
+            raise refused(OAuthReason.PUBLIC_CLIENT_INTROSPECTS)
         match await recognise(deps, form.require("token"), client):
             case GivenAccess(claims):
                 return json_answer(

@@ -11,9 +11,10 @@ from oauth_core.audit import EventKind
 from oauth_core.clients import client_metadata, registration, registration_permissions
 from oauth_core.clients.registration_permissions import DELETE, READ, WRITE
 from oauth_core.crypto.credentials import hash_secret, secret_matches
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.errors import DisplayedError
 from oauth_core.limits.quotas import Stored
 from oauth_core.limits.rate_limits import Limit
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_auth.registration_authorization import leave_to_register
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.client_addresses import caller_address
@@ -83,7 +84,7 @@ def blueprint(deps: Deps) -> Blueprint:
             lifetime = deps.settings.unused_client_lifetime
             await deps.quotas.take(Stored.REGISTRATIONS, growth, lifetime=lifetime, caller=caller_address())
         if not await deps.clients.swap(client, changed.client):
-            raise _overtaken()
+            raise refused(OAuthReason.REGISTRATION_OVERTAKEN)
         deps.audit.record(EventKind.CLIENT_UPDATED, client_id=client_id)
         shown = registration.Registered(changed.client, changed.secret, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
@@ -110,12 +111,14 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
     client = await deps.clients.get(client_id)
     known = secret_matches(token, client.registration_token_hash if client else _NOBODY)
     if client is None or scheme.lower() != "bearer" or not known:
-        deps.audit.record(EventKind.CLIENT_MANAGEMENT_REFUSED)
-        raise _refused()
+        deps.audit.record(OAuthReason.REGISTRATION_TOKEN_WRONG.event)
+        raise refused(OAuthReason.REGISTRATION_TOKEN_WRONG)
     try:
         registration_permissions.require(client, permission)
     except DisplayedError as error:
-        deps.audit.record(EventKind.CLIENT_MANAGEMENT_REFUSED, reason=error.description, client_id=client_id)
+        deps.audit.record(
+            OAuthReason.REGISTRATION_PERMISSION_MISSING.event, reason=error.description, client_id=client_id
+        )
         raise
     return client, token
 
@@ -128,26 +131,11 @@ async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
     await deps.quotas.take(Stored.REGISTRATIONS, size, lifetime=lifetime, caller=caller_address())
 
 
-def _overtaken() -> DisplayedError:
-    return DisplayedError(
-        ErrorCode.TEMPORARILY_UNAVAILABLE, "the registration changed at this very moment; try again", status=503
-    )
-
-
-def _refused() -> DisplayedError:
-    return DisplayedError(
-        ErrorCode.INVALID_TOKEN,
-        "the registration access token is not valid for this client",
-        status=401,
-        challenge='Bearer error="invalid_token"',
-    )
-
-
 async def _json_body() -> object:
     """The JSON of this request. Raises `DisplayedError`: 415 for anything that is not declared JSON."""
     if request.mimetype != "application/json":
-        raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, "the body must be application/json", status=415)
+        raise refused(OAuthReason.NOT_JSON)
     try:
         return strict_json.parse(await body())
     except ValueError as error:
-        raise DisplayedError(ErrorCode.INVALID_CLIENT_METADATA, str(error)) from None
+        raise refused(OAuthReason.JSON_UNREADABLE, fault=error) from None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response
 
 from oauth_core.audit import EventKind
-from oauth_core.errors import DisplayedError, ErrorCode, OAuthError
+from oauth_core.errors import OAuthError
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
 from oauth_web.http.errors import say_that_it_may_still_work
@@ -15,9 +16,6 @@ from oauth_web.http.responses import NO_STORE, form_parameters
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
-
-_RETRY_AFTER_SECONDS = 10
-_UNAVAILABLE = 503
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -69,9 +67,4 @@ async def _check_not_restoring(deps: Deps) -> None:
     Raises `DisplayedError` (503); a client asks again then (RFC 7009 section 2.2.1).
     """
     if await deps.schema.is_restoring():
-        raise DisplayedError(
-            ErrorCode.TEMPORARILY_UNAVAILABLE,
-            "a backup is being restored; try again later",
-            status=_UNAVAILABLE,
-            retry_after=_RETRY_AFTER_SECONDS,
-        )
+        raise refused(OAuthReason.RESTORING)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, assert_never
 from quart import Blueprint, Response
 
 from oauth_core.audit import EventKind
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.errors import DisplayedError
+from oauth_core.refusals import OAuthReason, is_recorded_by_endpoint, refused
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.client_auth.client_certificate import to_bind
 from oauth_web.client_auth.dpop_proof import look_at_proof
@@ -21,10 +22,6 @@ from oauth_web.http.responses import form_parameters
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
-
-
-_ORDINARY = frozenset({ErrorCode.AUTHORIZATION_PENDING, ErrorCode.SLOW_DOWN})
-"""What a waiting device hears every few seconds: nothing was refused, and the audit log would drown in it."""
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -44,7 +41,7 @@ def blueprint(deps: Deps) -> Blueprint:
             await look_at_proof(deps, client)
             name = form.require("grant_type")
             if name not in offered:
-                raise DisplayedError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant_type is not offered here")
+                raise refused(OAuthReason.GRANT_TYPE_NOT_OFFERED)
             grant_type, handle = offered[name]
             grant_type.rule(name, client)
             match await handle(client, form):
@@ -55,9 +52,8 @@ def blueprint(deps: Deps) -> Blueprint:
                 case never:
                     assert_never(never)
         except DisplayedError as error:
-            if error.code in _ORDINARY:
-                raise
-            deps.audit.record(EventKind.TOKEN_REFUSED, reason=str(error), client_id=client.client_id)
+            if is_recorded_by_endpoint(error):
+                deps.audit.record(EventKind.TOKEN_REFUSED, reason=str(error), client_id=client.client_id)
             raise
 
     return bp

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from oauth_core.audit import EventKind
 from oauth_core.flows import token_requests
 from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, anybody
+from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.authorization_codes import Consumption
 from oauth_web.client_auth import dpop_proof
-from oauth_web.grants.issuing import end_grant, invalid_grant
+from oauth_web.grants.issuing import end_grant
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
 
 if TYPE_CHECKING:
@@ -44,12 +45,12 @@ class _Redemption:
         """
         found = await self.codes.find(form.require("code"))
         if found is None:
-            raise invalid_grant("the code is unknown or has expired")
+            raise refused(OAuthReason.CODE_UNKNOWN)
         owner = await self.clients.look_at(found.code.request.client_id)
         token_requests.check_redemption(found.code, client, form, self.services, owner=owner)
         if found.code.request.dpop_key not in {None, dpop_proof.shown()}:
             # Before the code is used up: a thief without the key must not cost the owner the sign-in.
-            raise invalid_grant("the code is bound to another key (RFC 9449 section 10)")
+            raise refused(OAuthReason.CODE_OF_OTHER_KEY)
         match await self.codes.consume(found):
             case Consumption.CONSUMED:
                 pass
@@ -60,9 +61,9 @@ class _Redemption:
                     EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id
                 )
                 await end_grant(self.grants, self.audit, found.code.grant_id, client, "code replayed")
-                raise invalid_grant("the code was used before; what it gave has been revoked")
+                raise refused(OAuthReason.CODE_USED_BEFORE)
             case Consumption.GONE:
-                raise invalid_grant("the code is unknown or has expired")
+                raise refused(OAuthReason.CODE_UNKNOWN)
         grant = token_requests.grant_from(found.code, now=self.clock(), lifetime=self.lifetime)
         audience = token_requests.narrow_resources(grant.resources, form, self.services)
         return NewGrant(

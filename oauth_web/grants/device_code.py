@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import device, token_requests
 from oauth_core.grant_types import DEVICE_CODE, Registrable, anybody
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_auth.siblings import may_act_for
-from oauth_web.grants.issuing import invalid_grant
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
 
 if TYPE_CHECKING:
@@ -40,30 +39,30 @@ class _Poll:
             found = await self.devices.by_device_code(device_code)
             # The code of another client says nothing to this one, and costs its owner nothing.
             if found is None or not await may_act_for(self.clients, client, found.device.client_id):
-                raise invalid_grant("the device code is unknown or was used")
+                raise refused(OAuthReason.DEVICE_CODE_UNKNOWN)
             match device.poll(found.device, found.decision, found.pace, now=self.clock()):
                 case device.Approved() as approved:
                     return await self._redeem(form, found, approved)
                 case device.Denied():
-                    raise DisplayedError(ErrorCode.ACCESS_DENIED, "the user did not allow it")
+                    raise refused(OAuthReason.DEVICE_DENIED)
                 case device.Expired():
-                    raise DisplayedError(ErrorCode.EXPIRED_TOKEN, "nobody decided in time; start again")
+                    raise refused(OAuthReason.DEVICE_EXPIRED)
                 case device.Pending(pace):
                     if await self.devices.keep_pace(found, pace):
-                        raise DisplayedError(ErrorCode.AUTHORIZATION_PENDING, "the user has not decided yet")
+                        raise refused(OAuthReason.DEVICE_PENDING)
                 case device.TooFast(pace):
                     if await self.devices.keep_pace(found, pace):
                         break
                 case unforeseen:
                     assert_never(unforeseen)
         # Also when other polls kept coming between: then there were too many by any measure.
-        raise DisplayedError(ErrorCode.SLOW_DOWN, "wait five seconds longer between polls from now on")
+        raise refused(OAuthReason.DEVICE_TOO_FAST)
 
     async def _redeem(self, form: Parameters, found: FoundDevice, approved: device.Approved) -> NewGrant:
         # Looked at before the code is used up, so that a wrong resource does not cost the sign-in.
         audience = token_requests.narrow_resources(found.device.resources, form, self.services)
         if not await self.devices.use_up(found):
-            raise invalid_grant("the device code is unknown or was used")
+            raise refused(OAuthReason.DEVICE_CODE_UNKNOWN)
         grant = device.grant_from(found.device, approved, now=self.clock(), lifetime=self.lifetime)
         scope = token_requests.scopes_at(grant.scopes, audience, self.services)
         return NewGrant(grant, audience, scope, allowed_at=approved.allowed_at)

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import id_jag
 from oauth_core.flows.id_jag import IdentityFault
 from oauth_core.grant_types import JWT_BEARER, Registrable
 from oauth_core.model import Grant, KnownUser
-from oauth_web.grants.issuing import invalid_grant
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
@@ -60,7 +59,7 @@ class _Exchange:
         trusted, asserted = await self._checked(client, form.require("assertion"))
         user = id_jag.user_of(asserted, trusted)
         if user is None:
-            raise invalid_grant("the assertion does not say which GitHub account its subject has")
+            raise refused(OAuthReason.ASSERTION_WITHOUT_ACCOUNT)
         scope, audience = id_jag.narrowed(asserted, form, self.services)
         # What GitHub said when they signed in here outweighs what somebody else says they are called.
         known = await self.users.get(user.github_id)
@@ -76,7 +75,7 @@ class _Exchange:
             now=self.clock(),
             caller=caller_address(),
         ):
-            raise invalid_grant(IdentityFault.USED_BEFORE)
+            raise refused(IdentityFault.USED_BEFORE.reason)
         now = self.clock()
         if known is None:
             await self.users.remember(KnownUser(user, now, is_vouched_for=True))
@@ -104,14 +103,14 @@ class _Exchange:
         """The assertion, if it is genuine and for this client, and who made it. Raises `DisplayedError`."""
         said = id_jag.read(assertion)
         if isinstance(said, IdentityFault):
-            raise invalid_grant(said)
+            raise refused(said.reason)
         trusted = self.issuers.find(said.issuer, client_id=client.client_id)
         if trusted is None:
-            raise invalid_grant(IdentityFault.WRONG_ISSUER)
+            raise refused(IdentityFault.WRONG_ISSUER.reason)
         try:
             keys = await self.issuers.keys(trusted, kid=said.kid)
         except ValueError as error:
-            raise invalid_grant(str(error)) from None
+            raise refused(OAuthReason.ISSUER_KEYS_UNUSABLE, fault=error) from None
         verdict = id_jag.check(
             assertion,
             keys,
@@ -121,7 +120,7 @@ class _Exchange:
             now=self.clock(),
         )
         if isinstance(verdict, IdentityFault):
-            raise invalid_grant(verdict)
+            raise refused(verdict.reason)
         return trusted, verdict
 
     async def _eligible_member(self, client: Client, user: User) -> Member:
@@ -130,7 +129,7 @@ class _Exchange:
             member = await self.look_again(user, None)
         except NotEligibleError as error:
             self.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client.client_id, user=user)
-            raise invalid_grant("the user may not use this gateway") from None
+            raise refused(OAuthReason.USER_NOT_ELIGIBLE) from None
         await self.update_everything(member)
         return member
 
@@ -153,9 +152,7 @@ def _handler(deps: Deps) -> _Exchange:
 def _proves_itself(_name: str, client: Client) -> None:
     """Pass when the client proves who it is. Whoever has an assertion could be a client that does not."""
     if client.token_endpoint_auth_method == "none":
-        raise DisplayedError(
-            ErrorCode.UNAUTHORIZED_CLIENT, "only clients that prove who they are may present an assertion"
-        )
+        raise refused(OAuthReason.ASSERTION_BY_PUBLIC_CLIENT)
 
 
 GRANT_TYPE = TokenGrant(

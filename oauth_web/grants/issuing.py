@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
-from oauth_core.clients import client_authentication
 from oauth_core.crypto.credentials import new_identifier
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows import token_requests
 from oauth_core.policy import scopes
+from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import access_tokens, refresh_tokens
 from oauth_web.client_auth import dpop_proof
 from oauth_web.client_auth.client_certificate import to_bind
@@ -114,18 +113,18 @@ class Issuing:
         allowed_at = new.allowed_at
         if not await self.clients.exists(grant.client_id):
             await self._end(grant, client, "client deleted")
-            raise client_authentication.refused("the client was deleted", by_header=False)
+            raise refused(OAuthReason.CLIENT_DELETED)
         if grant.user is not None and await self.users.block_of(grant.user.github_id) is not None:
             await self._end(grant, client, "the user is blocked")
-            raise invalid_grant("the user may not use this gateway")
+            raise refused(OAuthReason.USER_NOT_ELIGIBLE)
         if await self.revocation.is_revoked(
             grant, allowed_at=allowed_at
         ) or await self.revocation.is_unredeemed_void(grant, allowed_at=allowed_at):
             await self._end(grant, client, "revoked before it was redeemed")
-            raise invalid_grant("what was allowed has been revoked; sign in again")
+            raise refused(OAuthReason.GRANT_REVOKED)
         if await new.was_replayed():
             await self._end(grant, client, "code replayed")
-            raise invalid_grant("the code was used more than once; what it gave has been revoked")
+            raise refused(OAuthReason.CODE_REPLAYED)
 
     async def _end(self, grant: Grant, client: Client, reason: str) -> None:
         await end_grant(self.grants, self.audit, grant.grant_id, client, reason)
@@ -171,10 +170,10 @@ class Issuing:
                 break
             current = await self.grants.get(grant.grant_id)
             if current is None:
-                raise invalid_grant("the grant has ended")
+                raise refused(OAuthReason.GRANT_ENDED)
             grant = current  # its user's groups changed at this very moment
         else:
-            raise DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, "try again in a moment", status=503)
+            raise refused(OAuthReason.GRANT_CHANGES_TOO_FAST)
         self.audit.record(kind, grant=grant, jti=claims.jti, scope=claims.scope)
         answer: dict[str, object] = {
             "access_token": access_token,
@@ -192,8 +191,3 @@ async def end_grant(grants: GrantStore, audit: AuditRecorder, grant_id: str, cli
     if not await grants.end(grant_id):
         return
     audit.record(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)
-
-
-def invalid_grant(description: str) -> DisplayedError:
-    """400 `invalid_grant` (RFC 6749 section 5.2)."""
-    return DisplayedError(ErrorCode.INVALID_GRANT, description)

@@ -15,12 +15,13 @@ from oauth_core.crypto.sealing import UnsealError
 from oauth_core.flows import token_requests
 from oauth_core.grant_types import REFRESH_TOKEN, Registrable, anybody
 from oauth_core.limits.rate_limits import Limit
+from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.refresh_rotation import Gone, RefreshState, Repeated, Restored, Reused, Rotated
 from oauth_core.tokens import refresh_tokens
 from oauth_web.client_auth import dpop_proof
 from oauth_web.client_auth.client_certificate import shown, to_bind
 from oauth_web.client_auth.siblings import keep_sibling, may_act_for
-from oauth_web.grants.issuing import end_grant, invalid_grant
+from oauth_web.grants.issuing import end_grant
 from oauth_web.grants.token_grant import ContinuedGrant, TokenGrant
 from oauth_web.guards.rate_limiting import hold_back
 from oauth_web.http.client_addresses import caller_address
@@ -64,18 +65,18 @@ class _Refresh:
         grant = await self.grants.get(presented.grant_id) if presented else None
         # A machine client's grant has no user and never had a refresh token.
         if presented is None or grant is None or grant.user is None:
-            raise invalid_grant("the refresh token is not valid")
+            raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         if not await may_act_for(self.clients, client, grant.client_id):
-            raise invalid_grant("the refresh token is not valid")
+            raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         if await self.revocation.is_revoked(grant, allowed_at=grant.created_at):
             # A restored backup may bring back what was revoked after it was made.
             await end_grant(self.grants, self.audit, grant.grant_id, client, "revoked before")
-            raise invalid_grant("the refresh token is not valid")
+            raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         await self.hold_back(Limit.TOKENS_PER_GRANT, grant.grant_id)
         certificate = grant.certificate or to_bind(self.settings, client)
         if grant.certificate is not None and grant.certificate != shown(self.settings):
             # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
-            raise invalid_grant("the refresh token is bound to another certificate (RFC 8705 section 4)")
+            raise refused(OAuthReason.OTHER_CERTIFICATE)
         dpop_proof.check_binding(grant, client)
         audience = token_requests.narrow_resources(grant.resources, form, self.services)
         scope = token_requests.narrow_scopes(grant.scopes, form, self.services, ignores_unknown=True)
@@ -97,13 +98,13 @@ class _Refresh:
         try:
             member = await self.look_again(grant.user, grant.sealed_github_token)
         except NotEligibleError:
-            raise invalid_grant("the user may no longer use this gateway") from None
+            raise refused(OAuthReason.USER_NO_LONGER_ELIGIBLE) from None
         if membership.is_as_granted(member, grant):
             return grant
         await self.update_everything(member)
         regrouped = await self.grants.get(grant.grant_id)
         if regrouped is None:
-            raise invalid_grant("the grant has ended")
+            raise refused(OAuthReason.GRANT_ENDED)
         return regrouped
 
     async def _successor(self, client: Client, presented: RefreshToken) -> RefreshToken:
@@ -117,16 +118,16 @@ class _Refresh:
                 try:
                     successor = presented.unseal_successors(sealed)
                 except UnsealError:
-                    raise invalid_grant("the refresh token is not valid") from None
+                    raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID) from None
                 kind = EventKind.REFRESH_REPEATED_ELSEWHERE if is_elsewhere else EventKind.REFRESH_REPEATED
                 self._record(kind, client, presented)
                 return successor
             case Reused():
                 self._record(EventKind.REFRESH_REUSED, client, presented)
                 if self.settings.refresh_reuse == "refuse":
-                    raise invalid_grant("the refresh token was used before")
+                    raise refused(OAuthReason.REFRESH_TOKEN_USED)
                 await end_grant(self.grants, self.audit, presented.grant_id, client, "refresh token reused")
-                raise invalid_grant("the refresh token was used before; everything it led to has been revoked")
+                raise refused(OAuthReason.REFRESH_TOKEN_REUSED)
             case Restored():
                 await end_grant(
                     self.grants,
@@ -135,9 +136,9 @@ class _Refresh:
                     client,
                     "refreshed after the backup that was restored",
                 )
-                raise invalid_grant("the refresh token is not valid; sign in again")
+                raise refused(OAuthReason.REFRESH_TOKEN_RESTORED)
             case Gone():
-                raise invalid_grant("the refresh token is not valid")
+                raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
 
     def _record(self, kind: EventKind, client: Client, presented: RefreshToken) -> None:
         self.audit.record(kind, client_id=client.client_id, grant_id=presented.grant_id)

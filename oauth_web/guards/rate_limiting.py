@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import EventKind
 from oauth_core.limits.rate_limits import Limit, too_many_requests
+from oauth_core.refusals import OAuthReason
 from oauth_web.http.client_addresses import caller_address
 
 if TYPE_CHECKING:
@@ -40,5 +40,5 @@ def _pair(client_id: str) -> str:
 
 def _refuse(deps: Deps, limit: Limit, wait: int) -> None:
     if wait:
-        deps.audit.record(EventKind.RATE_LIMITED, reason=limit)
+        deps.audit.record(OAuthReason.TOO_MANY_REQUESTS.event, reason=limit)
         raise too_many_requests(wait)

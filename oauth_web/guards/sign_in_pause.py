@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.errors import DisplayedError, ErrorCode
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from quart import Blueprint
 
     from oauth_web.runtime.deps import Deps
-
-_RETRY_AFTER_SECONDS = 10
-_UNAVAILABLE = 503
 
 
 def add_to(blueprint: Blueprint, deps: Deps) -> None:
@@ -25,9 +22,4 @@ def add_to(blueprint: Blueprint, deps: Deps) -> None:
     async def refuse_while_paused() -> None:
         reason = await deps.pauses.reason()
         if reason is not None:
-            raise DisplayedError(
-                ErrorCode.TEMPORARILY_UNAVAILABLE,
-                f"sign-ins are paused{f': {reason}' if reason else ''}; try again later",
-                status=_UNAVAILABLE,
-                retry_after=_RETRY_AFTER_SECONDS,
-            )
+            raise refused(OAuthReason.SIGN_INS_PAUSED, told=f": {reason}" if reason else "")

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from quart import request
 
 from oauth_core.crypto.credentials import hash_secret, new_secret
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.net.public_urls import origin_of
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from quart import Response
 
+    from oauth_core.errors import DisplayedError
     from oauth_core.settings import WebSettings
 
 _SECRET_LENGTH = len(new_secret())
@@ -90,11 +91,7 @@ def comes_from_our_page(issuer: str, *, has_secret: bool = False) -> bool:
 def without_cookie(issuer: str) -> DisplayedError:
     """The error for a browser that sent a form of ours, or came back from GitHub, and did not send our cookie."""
     host = urlsplit(issuer).hostname
-    return DisplayedError(
-        ErrorCode.INVALID_REQUEST,
-        f"Your browser did not send the cookie that this sign-in needs. Allow cookies for {host} in the settings "
-        "of your browser. Then go back to the app and connect again, in the same browser.",
-    )
+    return refused(OAuthReason.NO_COOKIE, host=host)
 
 
 def is_page_load() -> bool:

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from oauth_core.clients import redirect_uris
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, StoreUnavailableError
+from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.revocation import IncompleteError
 from oauth_web.http.responses import NO_STORE, client_location, json_answer, redirect_to_client
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-_RETRY_AFTER = "2"
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
 _log = structlog.get_logger(__name__)
@@ -71,9 +71,7 @@ async def _page(error: OAuthError, *, back: str | None = None, place: str | None
 
 
 def _when_to_come_again(error: DisplayedError) -> dict[str, str]:
-    if error.retry_after is not None:
-        return {"Retry-After": str(error.retry_after)}
-    return {"Retry-After": _RETRY_AFTER} if error.code is ErrorCode.TEMPORARILY_UNAVAILABLE else {}
+    return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
 
 
 def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
@@ -105,7 +103,7 @@ def show_as_json(app: Quart) -> None:
 
     async def http(error: HTTPException) -> Response:
         status = error.code or _SERVER_ERROR
-        answer = displayed_as_json(DisplayedError(ErrorCode.INVALID_REQUEST, error.name, status=status))
+        answer = displayed_as_json(refused(OAuthReason.HTTP_ERROR, name=error.name, status=status))
         if allowed := getattr(error, "valid_methods", None):
             answer.headers["Allow"] = ", ".join(allowed)
         return answer
@@ -133,23 +131,19 @@ def say_that_it_may_still_work(blueprint: Blueprint) -> None:
     """Let a refusal of the store be JSON that says so: `blueprint` takes rights away, and did not."""
 
     async def store_unavailable(error: StoreUnavailableError) -> Response:
-        return displayed_as_json(_unavailable(error, _NOT_ENDED))
+        return displayed_as_json(_unavailable(error, OAuthReason.NOT_ENDED))
 
     blueprint.register_error_handler(StoreUnavailableError, store_unavailable)
 
 
-_AGAIN = "please try again in a moment"
-_NOT_ENDED = "this was not ended and may still work; please try again in a moment"
-
-
-def _unavailable(error: StoreUnavailableError, description: str = _AGAIN) -> DisplayedError:
+def _unavailable(
+    error: StoreUnavailableError, reason: OAuthReason = OAuthReason.STORE_UNAVAILABLE
+) -> DisplayedError:
     _log.warning("store unavailable", error=str(error))
-    if isinstance(error, IncompleteError):
-        description = _NOT_ENDED
-    return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, status=503)
+    return refused(OAuthReason.NOT_ENDED if isinstance(error, IncompleteError) else reason)
 
 
 def _unexpected(error: Exception) -> DisplayedError:
     # The stack trace is for the log alone.
     _log.error("unexpected error", exc_info=error)
-    return DisplayedError(ErrorCode.SERVER_ERROR, "an unexpected error; it has been logged", status=_SERVER_ERROR)
+    return refused(OAuthReason.UNEXPECTED)

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from quart import Response, request
 
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
+from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,9 +53,7 @@ def query_parameters() -> Parameters:
 async def form_parameters() -> Parameters:
     """The form of this request. Raises `DisplayedError`: 415 for anything but a form."""
     if request.mimetype != "application/x-www-form-urlencoded":
-        raise DisplayedError(
-            ErrorCode.INVALID_REQUEST, "the body must be application/x-www-form-urlencoded", status=415
-        )
+        raise refused(OAuthReason.NOT_A_FORM)
     return Parameters.decode(await body())
 
 
@@ -69,5 +67,5 @@ def one_header(name: str) -> str | None:
     """The value of a header that must not be sent twice. Raises `DisplayedError`."""
     values = request.headers.getlist(name)
     if len(values) > 1:
-        raise DisplayedError(ErrorCode.INVALID_REQUEST, f"{name} was sent more than once")
+        raise refused(OAuthReason.PARAMETER_REPEATED, name=name)
     return values[0] if values else None

@@ -6,13 +6,13 @@ can be there for the one and missing for the other.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from quart import Response, render_template
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
-from oauth_core.errors import DisplayedError, ErrorCode, RedirectedError
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.model import (
     AccountVisit,
@@ -22,17 +22,18 @@ from oauth_core.model import (
     DeviceRequest,
 )
 from oauth_core.net.public_urls import path_of
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.guards.rate_limiting import hold_back
 from oauth_web.http.responses import NO_STORE, redirect_to_client
 
 if TYPE_CHECKING:
+    from oauth_core.errors import DisplayedError, RedirectedError
     from oauth_core.model import User
     from oauth_web.login.eligibility import Eligibility
     from oauth_web.runtime.deps import Deps
 
 Asked = AuthorizationRequest | DeviceRequest | AccountVisit
 
-_FORBIDDEN = 403
 _SEE_OTHER = 303
 
 
@@ -66,10 +67,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibilit
             expired = found is None or deps.clock() >= found.device.expires_at
             decision = DeviceDecision(user, eligibility.sealed_github_token, eligibility.groups, allowed_at)
             if expired or not await deps.devices.decide(asked.device_hash, decision):
-                raise DisplayedError(
-                    ErrorCode.EXPIRED_TOKEN,
-                    "The code was used already or waited too long. Start again on your device.",
-                )
+                raise refused(OAuthReason.DEVICE_CODE_OVER)
             _audit_device(deps, EventKind.DEVICE_APPROVED, asked, user)
             return await _device_page(connected=True)
         case AccountVisit():
@@ -80,28 +78,28 @@ async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibilit
             assert_never(asked)
 
 
-async def declined(deps: Deps, asked: Asked, description: str) -> Response:
+async def declined(deps: Deps, asked: Asked, error: DisplayedError) -> Response:
     """The person said no, GitHub did not confirm them, or they may not use this gateway. That is final."""
     match asked:
         case AuthorizationRequest():
-            raise RedirectedError(ErrorCode.ACCESS_DENIED, description, asked.redirect_uri, asked.state)
+            raise error.redirected_to(asked.redirect_uri, asked.state)
         case DeviceRequest():
             if await deps.devices.decide(asked.device_hash, DeviceDecision()):
                 _audit_device(deps, EventKind.DEVICE_DENIED, asked, None)
-            return await _device_page(connected=False, description=description)
+            return await _device_page(connected=False, description=error.description)
         case AccountVisit():
-            raise DisplayedError(ErrorCode.ACCESS_DENIED, f"{description}.", status=_FORBIDDEN)
+            raise replace(error, description=f"{error.description}.")
         case _:
             assert_never(asked)
 
 
-def postponed(asked: Asked, description: str) -> DisplayedError | RedirectedError:
+def postponed(asked: Asked, error: DisplayedError) -> DisplayedError | RedirectedError:
     """Nobody's fault and nothing decided: the error to raise. A device may be tried again with the same code."""
     match asked:
         case AuthorizationRequest():
-            return RedirectedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, asked.redirect_uri, asked.state)
+            return error.redirected_to(asked.redirect_uri, asked.state)
         case DeviceRequest() | AccountVisit():
-            return DisplayedError(ErrorCode.TEMPORARILY_UNAVAILABLE, description, status=503)
+            return error
         case _:
             assert_never(asked)
 

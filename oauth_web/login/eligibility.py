@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.sealing import UnsealError, seal, unseal
-from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.model import KnownUser
 from oauth_core.policy.eligibility import logins_among
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.connectors.github import GitHubRefusedError, GitHubUnavailableError
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ async def check_still_eligible(deps: Deps, user: User, sealed_github_token: str 
         except GitHubRefusedError as error:
             fault = f"GitHub refused: {error}"
         except GitHubUnavailableError:
-            raise DisplayedError(
-                ErrorCode.TEMPORARILY_UNAVAILABLE, "GitHub cannot be reached; try again in a moment", status=503
-            ) from None
+            raise refused(OAuthReason.GITHUB_UNREACHABLE) from None
     # Somebody whose groups matter and who signed in when they did not has to sign in again: to be in no group may
     # mean to be forbidden less.
     unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"

@@ -8,6 +8,7 @@ from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError
 from oauth_core.flows import consent as consents
 from oauth_core.model import AuthorizationRequest
+from oauth_core.refusals import OAuthReason, refused
 from oauth_web.login import browser_session, completion, membership
 from oauth_web.login.eligibility import Eligibility, NotEligibleError
 
@@ -28,9 +29,11 @@ async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response
     try:
         eligibility = await current_eligibility(deps, browser, client_id=completion.client_of(asked))
     except NotEligibleError:
-        return await completion.declined(deps, asked, f"{browser.user.login} may not use this gateway")
+        return await completion.declined(
+            deps, asked, refused(OAuthReason.PERSON_NOT_ELIGIBLE, login=browser.user.login)
+        )
     except DisplayedError as error:
-        raise completion.postponed(asked, error.description) from None
+        raise completion.postponed(asked, error) from None
     return await completion.accepted(deps, asked, browser.user, eligibility, allowed_at=browser.seen_at)
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import httpx2
 import structlog
 
-from oauth_core.audit import AuditRecorder, EventKind
+from oauth_core.audit import AuditRecorder
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.process.logs import LogAuditSink
+from oauth_core.refusals import OAuthReason
 from oauth_core.store.clock import RedisClock
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.schema import SchemaStore
@@ -128,7 +129,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
         memory,
         bytes_of=settings.quotas,
         reserve=settings.redis_reserve_percent / 100,
-        refused=lambda kind: audit.record(EventKind.RATE_LIMITED, reason=f"{kind}_megabytes"),
+        refused=lambda kind: audit.record(OAuthReason.NO_ROOM.event, reason=f"{kind}_megabytes"),
     )
     documents = ClientDocuments.from_settings(
         settings, document_store, rates, quotas, audit, grant_types=grant_types, tls=tls, clock=clock

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from oauth_core.model import Service
-from oauth_core.policy.decision import DenyReason
-from oauth_core.policy.refusals import RETRY_AFTER_SECONDS, Refusal, refusal
+from oauth_core.policy.refusals import Refusal, refusal
+from oauth_core.refusals import RETRY_AFTER_SECONDS, DenyReason
 
 TIME = Service("time", "Time", "https://mcp.example/time/mcp", "http://127.0.0.1:1/mcp", "mcp.time")
 METADATA = "https://mcp.example/.well-known/oauth-protected-resource/time/mcp"

@@ -11,7 +11,6 @@ from oauth_core.policy.decision import (
     Allow,
     DecisionContext,
     Deny,
-    DenyReason,
     Isolated,
     ServiceStatus,
     StaticInput,
@@ -22,6 +21,7 @@ from oauth_core.policy.decision import (
     judge_token,
 )
 from oauth_core.policy.rbac import RbacPolicy
+from oauth_core.refusals import DenyReason
 from oauth_core.tokens.access_tokens import Rejected, TokenFault, Verified
 
 NOW = 1_800_000_000

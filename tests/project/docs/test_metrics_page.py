@@ -12,7 +12,7 @@ import yaml
 
 from ext_authz.metrics.families import FAMILIES, family_of
 from oauth_core.audit import EventKind
-from oauth_core.policy.decision import DenyReason
+from oauth_core.refusals import DenyReason
 from oauth_web.endpoints import metrics
 from tests.support.project import ROOT
 

@@ -18,8 +18,8 @@ from ext_authz.decision.access_log import WRITE_EVERY, AccessLog
 from ext_authz.decision.envoy_messages import IncomingRequest
 from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
 from oauth_core.model import Service
-from oauth_core.policy.decision import DenyReason
 from oauth_core.process import logs
+from oauth_core.refusals import DenyReason
 from tests.support.tokens import TIME, claims
 
 SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")

@@ -8,7 +8,8 @@ import pytest
 
 from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
-from oauth_core.policy.decision import DenyReason, Isolated, ServiceStatus
+from oauth_core.policy.decision import Isolated, ServiceStatus
+from oauth_core.refusals import DenyReason
 from tests.service.ext_authz.authorizers import (
     AllOpen,
     BrokenRecorder,

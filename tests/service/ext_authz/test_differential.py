@@ -28,7 +28,6 @@ from oauth_core.policy.decision import (
     Allow,
     DecisionContext,
     Deny,
-    DenyReason,
     Isolated,
     ServiceStatus,
     StaticInput,
@@ -40,6 +39,7 @@ from oauth_core.policy.decision import (
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.refusals import refusal
 from oauth_core.policy.resources import ServiceIndex
+from oauth_core.refusals import DenyReason
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
 from tests.support.check_messages import check_request

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.decision.fair_queue import FairQueue
-from oauth_core.policy.decision import DenyReason
+from oauth_core.refusals import DenyReason
 from tests.service.ext_authz.authorizers import Recorder, authorizer
 from tests.support.assertions import key as key_called
 from tests.support.assertions import proof, thumbprint

@@ -14,10 +14,11 @@ from ext_authz.decision import check, envoy_messages, verified_token_cache
 from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.model import AccessClaims, Service
 from oauth_core.policy import decision, mcp_request
-from oauth_core.policy.decision import Allow, DecisionContext, Deny, DenyReason, StaticInput, Verdict
+from oauth_core.policy.decision import Allow, DecisionContext, Deny, StaticInput, Verdict
 from oauth_core.policy.permissions import Permissions
 from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
+from oauth_core.refusals import DenyReason
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
 from tests.service.ext_authz.authorizers import SERVICE, Recorder, Remembers, authorizer

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.policy.decision import DenyReason
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
+from oauth_core.refusals import DenyReason
 from tests.service.ext_authz.authorizers import SERVICE
 from tests.service.ext_authz.ruled_services import JSON, READ, RULED, WRITE, policy_of, subject, token
 from tests.support.check_messages import Answer, check_request, read_answer

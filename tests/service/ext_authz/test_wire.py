@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from ext_authz.decision import envoy_messages
 from ext_authz.decision.resolver import presented
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from oauth_core.policy.decision import DenyReason, Unverified
+from oauth_core.policy.decision import Unverified
 from oauth_core.policy.refusals import refusal
+from oauth_core.refusals import DenyReason
 from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import claims
