@@ -1,8 +1,8 @@
 """The closed set of errors an OAuth endpoint can answer with.
 
 Two families, and the type tells them apart: `DisplayedError` is shown where it happened and `RedirectedError`
-is sent back to the client's redirect URI. Only `oauth_core.flows.authorization` can make the second, after it has
-validated that URI, so redirecting to an unvalidated address cannot be written by accident.
+is sent back to the client's redirect URI. The second is made from the first by `redirected_to`, only with the
+redirect URI of a request that `oauth_core.flows.authorization` has validated. `oauth_core.refusals` has the texts.
 """
 
 from __future__ import annotations

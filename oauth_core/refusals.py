@@ -282,6 +282,13 @@ def _later(
     return Row(503, ErrorCode.TEMPORARILY_UNAVAILABLE, description, audit=audit, retry_after=retry_after)
 
 
+# Why it could not be fetched is for the log: answered to strangers, it would make a port scanner of us.
+_NOT_FETCHED = (
+    "could not be fetched. Please try again in a moment. If that does not help, the gateway may have no way out "
+    "to the internet: the setting client_documents is the remedy, for the people who run it."
+)
+
+
 class OAuthReason(Reason):
     """Why the authorization server refuses a request."""
 
@@ -526,15 +533,7 @@ class OAuthReason(Reason):
     )
     ONE_KEY_SOURCE = "one_key_source", _metadata("private_key_jwt needs exactly one of jwks and jwks_uri")
     KEYS_UNUSABLE = "keys_unusable", _metadata("{fault}")
-    SCOPE_NOT_TEXT = "scope_not_text", _metadata("scope must be a string")
-    SCOPE_UNUSABLE = "scope_unusable", _metadata("{fault}")
-    MEMBER_NOT_TEXT = (
-        "member_not_text",
-        _metadata("{name} must be a string of at most {longest} characters, and none of them a control character"),
-    )
     MEMBER_NOT_BOOLEAN = "member_not_boolean", _metadata("{name} must be true or false")
-    MEMBER_NOT_TEXTS = "member_not_texts", _metadata("{name} must be an array of strings")
-    MEMBER_NOT_URL = "member_not_url", _metadata("{name} must be an http or https URL")
     UPDATE_OF_ANOTHER = ("update_of_another", _metadata("client_id must be present and the same as in the URL"))
     UPDATE_WITH_MEMBER = (
         "update_with_member",
@@ -584,15 +583,13 @@ class OAuthReason(Reason):
     CLIENT_URL_UNFIT = "client_url_unfit", _metadata("{fault}")
     DOCUMENT_UNUSABLE = "document_unusable", _metadata("the document at client_id cannot be used: {fault}")
     HOST_NOT_ACCEPTED = "host_not_accepted", _unauthorized("apps of this host are not accepted here")
-    # Why is for the log: told to strangers, it would make a port scanner of us.
     DOCUMENT_UNAVAILABLE = (
         "document_unavailable",
-        _later(
-            "{what} could not be fetched. Please try again in a moment. If that does not help, the gateway may "
-            "have no way out to the internet: the setting client_documents is the remedy, for the people who run "
-            "it.",
-            retry_after=RETRY_AFTER_SECONDS,
-        ),
+        _later(f"The document that describes the app {_NOT_FETCHED}", retry_after=RETRY_AFTER_SECONDS),
+    )
+    KEY_SET_UNAVAILABLE = (
+        "key_set_unavailable",
+        _later(f"The key set of the app {_NOT_FETCHED}", retry_after=RETRY_AFTER_SECONDS),
     )
 
     # Authorization requests, and what scopes and resources may be asked for.

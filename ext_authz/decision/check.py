@@ -202,7 +202,7 @@ class Authorizer:
         call = None if context is None else _call_in_words(context)
         _record(
             self._audit,
-            EventKind.ACCESS_DENIED,
+            denial.reason.event,
             denial.claims,
             request,
             service,
@@ -217,7 +217,9 @@ class Authorizer:
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
         # The audit log may be what fails: then this is not recorded, and the answer is a refusal all the same.
         with suppress(OSError, ValueError):
-            _record(self._audit, EventKind.ACCESS_DENIED, None, None, None, reason=DenyReason.INTERNAL_ERROR)
+            _record(
+                self._audit, DenyReason.INTERNAL_ERROR.event, None, None, None, reason=DenyReason.INTERNAL_ERROR
+            )
         return self._broken
 
 

@@ -167,10 +167,10 @@ class ClientDocuments:
         not come back by keeping us from the publisher.
         """
         if url not in self.known:
-            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE, what="The document that describes the app")
+            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
         self.way_out.is_open = False
         if await self.cache.store.exists(_name(url)):
-            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE, what="The document that describes the app")
+            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
         _log.error("no way out to clients' documents, using the one that ships", url=url, remedy=REMEDY)
         return self.known[url]
 
@@ -189,7 +189,7 @@ class ClientDocuments:
         except DocumentRefusedError as error:
             raise ValueError(f"the key set at jwks_uri cannot be used: {error}") from None
         except DocumentUnavailableError:
-            raise refused(OAuthReason.DOCUMENT_UNAVAILABLE, what="The key set of the app") from None
+            raise refused(OAuthReason.KEY_SET_UNAVAILABLE) from None
         except DocumentHeldBackError as error:
             raise too_many_requests(error.wait) from None
 
