@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     """Write clients, sign-ins, consents, blocks and signing keys into FILE, or with - to standard output.
 
-    The file is encrypted under BACKUP_KEY, or under MASTER_KEY where that is not set; keep the key elsewhere than
-    the file. MASTER_KEY is needed again in any case: the signing keys in the file are sealed with it. The gateway
-    may be running. Access tokens are not in it: after `portcullis restore` clients fetch new ones by themselves.
+    The file is encrypted under BACKUP_KEY, or under MASTER_KEY if that is not set; do not keep the key with
+    the file. A restore always needs MASTER_KEY, because it encrypts the signing keys in the file. The gateway
+    may be running. The file has no access tokens: after `portcullis restore` clients get new ones by themselves.
     """
     settings = given_settings(config, state_dir)
     key = BackupKey.of(settings)
@@ -49,6 +49,6 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
     if as_json:
         click.echo(json.dumps({"records": count.total(), "kinds": count, "key": key.name}), err=file == STANDARD)
     else:
-        click.echo(f"{spelt_out(count)}, sealed with {key.name}.", err=True)
+        click.echo(f"{spelt_out(count)}, encrypted with {key.name}.", err=True)
         place = master_key_place(state_dir, os.environ)
-        click.echo(f"To restore it you need the master key as well, which is in {place}: keep a copy.", err=True)
+        click.echo(f"A restore also needs the master key, which is in {place}: keep a copy.", err=True)

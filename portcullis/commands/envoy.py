@@ -34,14 +34,14 @@ def command() -> None:
     "target",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write FILE, and again whenever a new pair is there that fits, until stopped.",
+    help="Write FILE, and write it again for each new pair that matches, until stopped.",
 )
 def show_secret(config: Path | None, target: Path | None) -> None:
-    """Print what Envoy must find in the file `tls_secret` when it is to use `tls_cert` and `tls_key`.
+    """Print the contents of the file `tls_secret`, with which Envoy uses `tls_cert` and `tls_key`.
 
-    What is printed names the two and holds no key. Envoy reads both again only when something is moved into the
-    folder of tls_cert. Where they are written over, or links are made anew (certbot), let --follow write FILE: it
-    holds the certificate and the key, and is for its owner only. With acme_email nothing of this is needed.
+    The output names the two files and holds no key. Envoy reads both again only when a file is moved into the
+    folder of tls_cert. If they are written over, or links are made again (certbot), let --follow write FILE: it
+    holds the certificate and the key, and is for its owner only. With acme_email you need none of this.
     """
     settings = load(EnvoySettings, config, os.environ)
     if settings.tls_cert is None or settings.tls_key is None:
@@ -69,7 +69,7 @@ def _follow(follower: Follower) -> None:
 @command.command()
 @config_option
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path), help="Where the Unix sockets of services run by command are."
+    "--run-dir", type=click.Path(path_type=Path), help="The folder of the Unix sockets of services with a command."
 )
 @click.option(
     "--format",
@@ -82,7 +82,7 @@ def _follow(follower: Follower) -> None:
 def render(config: Path | None, run_dir: Path | None, form: Literal["yaml", "json"]) -> None:
     """Print the Envoy bootstrap for the settings in the file and the environment.
 
-    SSL_CERT_FILE names the authorities that may vouch for services reached by https, if not the system's.
+    SSL_CERT_FILE names the certificate authorities for services reached by https, if not the system's.
     """
     environ = dict(os.environ) if run_dir is None else {**os.environ, "RUN_DIR": str(run_dir.absolute())}
     bootstrap = render_bootstrap(

@@ -16,7 +16,7 @@ from portcullis.programs.serving import parse_address, serve
 
 @click.command("github-standin")
 @click.option("--listen", required=True, metavar="ADDRESS", help="host:port or unix:/path.")
-@click.option("--people", type=click.Path(path_type=Path), help="A JSON file of who is where now; read each time.")
+@click.option("--people", type=click.Path(path_type=Path), help="A JSON file of changed people; read each time.")
 def command(listen: str, people: Path | None) -> None:
     """Run the local stand-in for GitHub, for an issuer on this machine.
 

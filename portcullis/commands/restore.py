@@ -1,4 +1,4 @@
-"""`portcullis restore`: a backup into an empty Redis, or in the place of what is there."""
+"""`portcullis restore`: write a backup into an empty Redis, or replace the records in Redis."""
 
 from __future__ import annotations
 
@@ -44,25 +44,26 @@ _ENDINGS = (
     EventKind.KEY_RETIRED,
     EventKind.SERVICE_ISOLATED,
 )
-"""What an operator may have to do again."""
+"""Events of steps that an operator may have to repeat."""
 
 _UNKNOWN = """\
-What was ended after {since} stayed ended, as far as this Redis knew of it{how_far}.
+Records that were ended after {since} stayed ended, as far as this Redis had a note of it{how_far}.
 If Redis was lost or emptied since then, look in the audit log from {since} on for
   {endings}
-and do these again. A refresh token that was used since then is good again, and the newer one that its client has
-is not: that client signs in again. If tokens may have been stolen since then: portcullis tokens revoke --all"""
+and do these again. A refresh token that was used since then is valid again, and the newer one of its client is
+not: that client signs in again. If tokens may have been stolen since then: portcullis tokens revoke --all"""
 
 
 _TOO_OLD = """\
-nothing was restored: the backup is of {since}, more than {days} days ago (backup_days). What was ended since then
-would come back, for Redis remembers only {days} days of that. Restore a newer backup. If there is none, and what
-Redis has may be lost: empty Redis, restore this one, and end again what the audit log says was ended since"""
+nothing was restored: the backup is of {since}, more than {days} days ago (backup_days). Records that were ended
+since then would come back, because Redis keeps notes of that for {days} days only. Restore a newer backup. If
+there is none, and the records in Redis may be lost: empty Redis, restore this one, and end again everything that
+the audit log shows as ended since"""
 _DAY = 86_400
 
 
 def _refuse_if_too_old(created_at: int, days: int) -> None:
-    """Raise `BackupError` where Redis has forgotten something that was ended after the backup."""
+    """Raise `BackupError` if the backup is older than the notes of ended records in Redis."""
     if created_at < time.time() - days * _DAY:
         raise BackupError(_TOO_OLD.format(since=shown_time(created_at), days=days))
 
@@ -72,25 +73,25 @@ def _refuse_if_too_old(created_at: int, days: int) -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Replace what is in Redis. What was ended stays ended; newer records of the same grants stay.",
+    help="Replace the records in Redis. Ended records stay ended; newer records of the same grants stay.",
 )
 @click.option(
     "--adopt-records",
     is_flag=True,
-    help="Trust the records of a backup that an older version made, without authentication codes.",
+    help="Trust the records of a backup that an older version made without authentication codes.",
 )
 @which_gateway
 @as_json
 def command(
     file: Path, config: Path | None, state_dir: Path, *, force: bool, adopt_records: bool, as_json: bool
 ) -> None:
-    """Put the backup FILE, or with - the one on standard input, into an empty Redis.
+    """Write the backup FILE, or with - the one on standard input, into an empty Redis.
 
-    Nothing is written before the whole file has been read and found unchanged, and MASTER_KEY opens the
-    signing keys in it. Sign-ins are paused meanwhile, and nothing has to be stopped or started. What expired
-    since the backup stays expired, every access token of before is dead, and clients that refreshed theirs
-    since the backup sign in again. What was ended since then stays ended, as far as this Redis knows of it. A
-    backup that is older than `backup_days` is refused where Redis has records of people or clients.
+    The command first reads the whole file, checks that it is unchanged, and that MASTER_KEY decrypts its
+    signing keys. It pauses sign-ins meanwhile; you need not stop or start any program. Expired records stay
+    expired, all earlier access tokens are void, and clients that refreshed since the backup sign in again.
+    Records that were ended since then stay ended, as far as this Redis has a note of it. A backup that is older
+    than `backup_days` is refused if Redis has records of people or clients.
     """
     settings = given_settings(config, state_dir)
     key = BackupKey.of(settings)
@@ -102,7 +103,7 @@ def command(
             snapshot = Snapshot(redis)
             was_empty = await snapshot.is_empty()
             if not force and not was_empty:
-                raise click.ClickException("this Redis is not empty; --force replaces what is in it")
+                raise click.ClickException("this Redis is not empty; --force replaces its records")
             if await snapshot.has_history():
                 _refuse_if_too_old(examined.header.created_at, settings.backup_days)
             await check_version(redis, examined, ring)
@@ -136,8 +137,8 @@ def command(
     since = shown_time(created_at)
     click.echo(f"Restored from {since}: {spelt_out(done.records)}.")
     if done.stayed:
-        click.echo(f"{spelt_out(done.stayed)} stayed as they are now, for these are newer.")
+        click.echo(f"{spelt_out(done.stayed)} stayed as they are now, because these are newer.")
     if done.left_out:
-        click.echo(f"{spelt_out({'grant': done.left_out})} of these ended at once, for they had been revoked.")
+        click.echo(f"{spelt_out({'grant': done.left_out})} of these ended at once, because they had been revoked.")
     how_far = ", and it was empty" if was_empty else ""
     click.echo(_UNKNOWN.format(since=since, how_far=how_far, endings=", ".join(_ENDINGS)), err=True)

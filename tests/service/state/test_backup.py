@@ -42,7 +42,7 @@ def test_everything_worth_keeping_comes_back_with_the_end_it_had(
     redis.set(keyspace.token("j" * 22), GRANT.grant_id, ex=500)
     before, ends = everything(redis), {key: redis.pttl(key) for key in redis.scan_iter()}
     told = portcullis(environment, "backup", str(tmp_path / "backup"))
-    assert "1 grant, 1 client, 1 block, sealed with MASTER_KEY" in told
+    assert "1 grant, 1 client, 1 block, encrypted with MASTER_KEY" in told
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
     assert CLIENT.client_id.encode() not in (tmp_path / "backup").read_bytes()
     redis.flushall()
