@@ -22,7 +22,7 @@ _STOP_SECONDS = 10.0
 _LAST_BYTES = 2000
 
 
-class WorldError(Exception):
+class BenchFixtureError(Exception):
     """Something that a run needs is missing or does not start. The message is readable."""
 
 
@@ -34,7 +34,7 @@ def running(
     folder: Path,
     is_ready: Callable[[], bool],
 ) -> Iterator[int]:
-    """A program until the block ends; gives its process id once `is_ready` says so. Raises `WorldError`.
+    """A program until the block ends; gives its process id once `is_ready` says so. Raises `BenchFixtureError`.
 
     Its standard output is thrown away, as writing it to a disk would be measured too; errors are kept.
     """
@@ -47,7 +47,7 @@ def running(
             if process.poll() is not None or time.monotonic() > deadline:
                 state = "does not get ready" if process.poll() is None else f"ended with {process.returncode}"
                 said = errors.read_text(encoding="utf-8", errors="replace")[-_LAST_BYTES:].strip()
-                raise WorldError(f"{name} {state}" + (f": {said}" if said else ""))
+                raise BenchFixtureError(f"{name} {state}" + (f": {said}" if said else ""))
             time.sleep(0.02)
         yield process.pid
     finally:
@@ -68,18 +68,18 @@ def listens(address: str) -> bool:
 
 
 def find(names: Sequence[str], environ: Mapping[str, str], *, hint: str) -> str:
-    """The first of the programs `names` on PATH, or beside this Python. Raises `WorldError` with `hint`."""
+    """The first of the programs `names` on PATH, or beside this Python. Raises `BenchFixtureError` with `hint`."""
     path = search_path(environ)
     for name in names:
         if found := shutil.which(name, path=path):
             return found
-    raise WorldError(f"{' or '.join(names)} is not on PATH: {hint}")
+    raise BenchFixtureError(f"{' or '.join(names)} is not on PATH: {hint}")
 
 
 def is_there(names: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Whether `find` would find one of the programs `names`."""
     try:
         find(names, environ, hint="")
-    except WorldError:
+    except BenchFixtureError:
         return False
     return True

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.process.child_process import output_of
-from portcullis.bench import children, fleet
+from portcullis.bench import children, process_group
 from portcullis.bench.answer_check import ALLOWED
-from portcullis.bench.children import WorldError
+from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.plan import Tally
 from portcullis.bench.pool import Pool
@@ -36,13 +36,13 @@ _PROGRAMS = ("h2load", "ghz")
 
 
 def choose(name: str, *, possible: bool) -> External | None:
-    """The generator to use in place of ours, if any. Raises `WorldError` when the one asked for is not there."""
+    """The generator to use in place of ours, if any. Raises `BenchFixtureError` when that program is missing."""
     if name == "builtin" or (name == "auto" and not possible):
         return None
     for program in _PROGRAMS if name == "auto" else (name,):
         try:
             return External(program, children.find((program,), os.environ, hint="install it, or take builtin"))
-        except WorldError:
+        except BenchFixtureError:
             if name != "auto":
                 raise
     return None
@@ -55,13 +55,13 @@ class External:
     name: str
     program: str
 
-    def measure(self, subject: MeasuredService, load: Load) -> Round:
-        """Measure a subject once. Raises `GeneratorError`."""
-        sample = fleet.run(replace(load, seconds=_SAMPLE_SECONDS, warm_up=0.0))
+    def measure(self, service: MeasuredService, load: Load) -> Round:
+        """Measure a service once. Raises `GeneratorError`."""
+        sample = process_group.run(replace(load, seconds=_SAMPLE_SECONDS, warm_up=0.0))
         with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as name:
             folder = Path(name)
             _write_question(load, folder)
-            meter = Meter(subject)
+            meter = Meter(service)
             meter.begin()
             started = time.monotonic()
             output = self._run(self._command(load, folder), load.seconds)

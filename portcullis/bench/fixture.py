@@ -1,4 +1,4 @@
-"""A world of its own for a run: Redis, keys, tokens and settings in a folder that is gone afterwards.
+"""A fixture of its own for a run: Redis, keys, tokens and settings in a folder that is gone afterwards.
 
 Redis listens on a Unix socket that only this user can reach, keeps nothing on disk, and holds what the
 authorization server would have put there, under the names that the store gives.
@@ -84,7 +84,7 @@ class BenchFixture:
 
 @contextmanager
 def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> Iterator[BenchFixture]:
-    """A world with this many live tokens. Raises `BenchFixtureError`."""
+    """A fixture with this many live tokens. Raises `BenchFixtureError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-bench-")))
         config = folder / "portcullis.toml"

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.crypto import base64url
-from portcullis.bench import fleet
+from portcullis.bench import process_group
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.pool import Entry, Pool, write
@@ -98,30 +98,30 @@ class Flooded:
 
 def measure(
     kind: str,
-    subject: MeasuredService,
+    service: MeasuredService,
     place: BenchFixture,
-    course: RunPlan,
+    plan: RunPlan,
     tell: Callable[[str], None],
 ) -> Flooded:
-    """Measure valid callers at the rate of `course`, in turns without and with a flood.
+    """Measure valid callers at the rate of `plan`, in turns without and with a flood.
 
     Raises `GeneratorError`.
     """
-    seen = Flooded(kind, course.rate)
-    callers = load(subject, course, mode="open", seconds=course.seconds)
-    callers = replace(callers, warm_up=course.warm_up)
-    flood = _load(kind, subject, place, course)
-    for number in range(course.rounds):
-        # Every other round goes backwards, as those of subjects do.
+    seen = Flooded(kind, plan.rate)
+    callers = load(service, plan, mode="open", seconds=plan.seconds)
+    callers = replace(callers, warm_up=plan.warm_up)
+    flood = _load(kind, service, place, plan)
+    for number in range(plan.rounds):
+        # Every other round goes backwards, as those of services do.
         for is_flooded in (number % 2 == 1, number % 2 == 0):
             told = "flooded" if is_flooded else "quiet"
-            tell(f"flood of {kind}, round {number + 1} of {course.rounds}: {told}")
+            tell(f"flood of {kind}, round {number + 1} of {plan.rounds}: {told}")
             if not is_flooded:
-                seen.quiet.append(fleet.run(callers))
+                seen.quiet.append(process_group.run(callers))
                 continue
-            sent = _Flood(_share(flood, number, course.rounds))
+            sent = _Flood(_share(flood, number, plan.rounds))
             try:
-                seen.flooded.append(fleet.run(callers))
+                seen.flooded.append(process_group.run(callers))
             finally:
                 seen.flood.append(sent.result())
     return seen
@@ -139,7 +139,7 @@ class _Flood:
 
     def _run(self, share: Load, begun: threading.Event) -> None:
         try:
-            self._result = fleet.run(share, begun=begun.set)
+            self._result = process_group.run(share, begun=begun.set)
         except GeneratorError as error:
             self._result = error
         finally:
@@ -153,14 +153,14 @@ class _Flood:
         return self._result
 
 
-def _load(kind: str, subject: MeasuredService, place: BenchFixture, course: RunPlan) -> Load:
+def _load(kind: str, service: MeasuredService, place: BenchFixture, plan: RunPlan) -> Load:
     """The flood as it is in every round: always as much under way as the callers' connections could carry."""
-    pool, first, last = subject.pool, course.tokens, course.tokens + TOKENS
+    pool, first, last = service.pool, plan.tokens, plan.tokens + TOKENS
     if kind != "distinct":
         pool, first, last = place.folder / f"flood-{kind}", 0, TOKENS if kind == "garbage" else _FEW
-        write(pool, _forged(subject.pool, last) if kind == "garbage" else _huge(last))
-    base = load(subject, course, mode="closed", seconds=course.seconds + course.warm_up + 2 * _AHEAD)
-    target = replace(subject.target, identity=False)
+        write(pool, _forged(service.pool, last) if kind == "garbage" else _huge(last))
+    base = load(service, plan, mode="closed", seconds=plan.seconds + plan.warm_up + 2 * _AHEAD)
+    target = replace(service.target, identity=False)
     return replace(base, target=target, pool=pool, first=first, last=last, warm_up=_AHEAD, rate=0.0, nice=_NICE)
 
 

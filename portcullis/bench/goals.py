@@ -78,7 +78,7 @@ def _holds(documents: Documents) -> float:
 
 def _memory(documents: Documents) -> float:
     many = documents["many"]
-    return float(_ours(many)["grown_bytes"] / many["course"]["tokens"])
+    return float(_ours(many)["grown_bytes"] / many["plan"]["tokens"])
 
 
 def _many(run: str) -> Callable[[Documents], float]:
@@ -167,13 +167,13 @@ def markdown(documents: Documents) -> str:
 
 
 def _run(name: str, document: dict[str, Any]) -> list[str]:
-    course, machine = document["course"], document["machine"]
-    rate = f" at {course['rate']:,.0f} requests/s" if course["rate"] else ""
+    plan, machine = document["plan"], document["machine"]
+    rate = f" at {plan['rate']:,.0f} requests/s" if plan["rate"] else ""
     way = "through Envoy" if document["setting"]["through_envoy"] else "direct gRPC"
-    load = f"{course['connections']} connections of {course['streams']} streams, {course['tokens']:,} tokens"
+    load = f"{plan['connections']} connections of {plan['streams']} streams, {plan['tokens']:,} tokens"
     where = f"{machine['processors']} cores, {machine['processor']}, {machine['python']}"
     lines = [
-        f"`{name}`: {way}, {course['mode']} loop{rate}, {load}, medians of {course['rounds']} rounds; {where}",
+        f"`{name}`: {way}, {plan['mode']} loop{rate}, {load}, medians of {plan['rounds']} rounds; {where}",
         "",
         "| | answers/s | p50 | p99 | CPU µs an answer |",
         "|---|---|---|---|---|",

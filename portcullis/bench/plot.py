@@ -38,11 +38,11 @@ def draw(report: dict[str, Any]) -> str:
     ]
     names = [result["name"] for result in results]
     height = len(panels) * (_TITLE + _LINE * len(names)) + 48
-    course = report["course"]
+    plan = report["plan"]
     caption = (
-        f"{report['machine']['processors']} x {report['machine']['processor']}; {course['mode']} loop, "
-        f"{course['tokens']:,} tokens, {course['connections']} x {course['streams']} streams, "
-        f"median of {course['rounds']}; {report['started_at']}"
+        f"{report['machine']['processors']} x {report['machine']['processor']}; {plan['mode']} loop, "
+        f"{plan['tokens']:,} tokens, {plan['connections']} x {plan['streams']} streams, "
+        f"median of {plan['rounds']}; {report['started_at']}"
     )
     body: list[str] = []
     top = 16

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from portcullis.bench.revocation import Propagation
     from portcullis.bench.runner import Result, RunPlan
 
-SCHEMA = 1
+SCHEMA = 2
 
 _MANY = 10_000
 """With fewer tokens the growth of memory says more about the allocator than about them."""
 
 
 def document(
-    course: RunPlan,
+    plan: RunPlan,
     results: Sequence[Result],
     revocation: Propagation | None = None,
     floods: Sequence[Flooded] = (),
@@ -39,7 +39,7 @@ def document(
         "started_at": started_at,
         "machine": machine.describe(),
         "setting": setting,
-        "course": asdict(course),
+        "plan": asdict(plan),
         "results": [_result(result) for result in results],
         "ratios": ratios(results) if results else {},
         "revocation": revocation.summary() if revocation else None,
@@ -66,11 +66,11 @@ def table(report: dict[str, Any]) -> str:
     """The report as text, for a terminal of 100 columns."""
     generators = {entry["generator"] for result in report["results"] for entry in result["rounds"]}
     by = f"; asked by {', '.join(sorted(generators))}" if generators - {"builtin"} else ""
-    lines = [_machine(report["machine"]), _course(report["course"], report["setting"]) + by, ""]
+    lines = [_machine(report["machine"]), _plan(report["plan"], report["setting"]) + by, ""]
     if report["results"]:
         lines += _grid([_HEADINGS, *(_row(result) for result in report["results"])])
         for result in report["results"]:
-            lines += _remarks(result, report["course"]["tokens"])
+            lines += _remarks(result, report["plan"]["tokens"])
     if report["ratios"]:
         first = report["results"][0]["name"]
         lines += ["", f"{first} against each other, as ratios:"]
@@ -157,16 +157,16 @@ def _machine(described: dict[str, Any]) -> str:
     return f"{described['processors']} x {described['processor']}, {described['system']}, {described['python']}"
 
 
-def _course(course: dict[str, Any], setting: dict[str, Any]) -> str:
+def _plan(plan: dict[str, Any], setting: dict[str, Any]) -> str:
     kind = {
         "closed": "closed loop",
-        "open": f"open loop at {course['rate']:g} requests/s, latency from the intended moment",
+        "open": f"open loop at {plan['rate']:g} requests/s, latency from the intended moment",
         "once": "closed loop, cold: each token once",
-    }[course["mode"]]
+    }[plan["mode"]]
     way = "through Envoy" if setting["through_envoy"] else "direct gRPC"
     return (
-        f"{way}, {kind}; {course['connections']} connections x {course['streams']} streams, "
-        f"{course['tokens']:,} tokens, {course['rounds']} x {course['seconds']:g} s"
+        f"{way}, {kind}; {plan['connections']} connections x {plan['streams']} streams, "
+        f"{plan['tokens']:,} tokens, {plan['rounds']} x {plan['seconds']:g} s"
     )
 
 

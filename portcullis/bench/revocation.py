@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.store import keyspace
-from portcullis.bench import fleet
+from portcullis.bench import process_group
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import GeneratorError, Wire
 from portcullis.bench.latency import Histogram
@@ -123,7 +123,7 @@ class _Background:
 
     def _run(self) -> None:
         try:
-            self._tally = fleet.run(self._load, begun=self._begun.set)
+            self._tally = process_group.run(self._load, begun=self._begun.set)
         except GeneratorError as error:
             self._error = error
         finally:

@@ -1,6 +1,6 @@
-"""One run: every subject measured in turns, round after round, so that a noisy minute hits all of them alike.
+"""One run: every service measured in turns, round after round, so that a noisy minute hits all of them alike.
 
-What is told of a subject is the median of its rounds. A ratio is the median of each round's own, between
+What is told of a service is the median of its rounds. A ratio is the median of each round's own, between
 measurements that are seconds apart; ratios carry over to other machines where the figures themselves do not.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from portcullis.bench import fleet, machine
+from portcullis.bench import machine, process_group
 from portcullis.bench.plan import Load
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _FEW = 500
 
 @dataclass(frozen=True)
 class RunPlan:
-    """How every subject is measured. `rate` is for the open loop; a cold course uses each token once in all."""
+    """How every service is measured. `rate` is for the open loop; a cold plan uses each token once in all."""
 
     seconds: float
     warm_up: float
@@ -47,7 +47,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class Round:
-    """One measurement of one subject. Latencies are milliseconds, processor times microseconds an answer."""
+    """One measurement of one service. Latencies are milliseconds, processor times microseconds an answer."""
 
     rate: float
     latency: dict[str, float | None]
@@ -60,7 +60,7 @@ class Round:
 
 @dataclass
 class Result:
-    """All rounds of one subject."""
+    """All rounds of one service."""
 
     name: str
     rounds: list[Round] = field(default_factory=list)
@@ -107,81 +107,83 @@ class Result:
 
 
 def measure(
-    subjects: Sequence[MeasuredService],
-    course: RunPlan,
+    services: Sequence[MeasuredService],
+    plan: RunPlan,
     tell: Callable[[str], None],
     *,
     throughput: Callable[[MeasuredService, Load], Round] | None = None,
 ) -> list[Result]:
-    """Measure every subject in every round. `throughput` is another generator to use in place of our own.
+    """Measure every service in every round. `throughput` is another generator to use in place of our own.
 
     Every other round goes backwards, so that nobody comes first, or after the same one, all the time.
     Raises `GeneratorError`.
     """
-    results = [Result(subject.name) for subject in subjects]
-    if not course.is_cold:
-        for subject, result in zip(subjects, results, strict=True):
-            tell(f"{subject.name}: asking once with each of {course.tokens:,} tokens")
-            result.grown = _visit(subject, course)
-    for number in range(course.rounds):
-        order = list(zip(subjects, results, strict=True))
-        for subject, result in reversed(order) if number % 2 else order:
-            tell(f"round {number + 1} of {course.rounds}: {subject.name}")
-            share = load(subject, course, part=number)
-            result.rounds.append(throughput(subject, share) if throughput else one(subject, share))
+    results = [Result(service.name) for service in services]
+    if not plan.is_cold:
+        for service, result in zip(services, results, strict=True):
+            tell(f"{service.name}: asking once with each of {plan.tokens:,} tokens")
+            result.grown = _visit(service, plan)
+    for number in range(plan.rounds):
+        order = list(zip(services, results, strict=True))
+        for service, result in reversed(order) if number % 2 else order:
+            tell(f"round {number + 1} of {plan.rounds}: {service.name}")
+            share = load(service, plan, part=number)
+            result.rounds.append(throughput(service, share) if throughput else one(service, share))
     return results
 
 
-def _visit(subject: MeasuredService, course: RunPlan) -> int | None:
+def _visit(service: MeasuredService, plan: RunPlan) -> int | None:
     """Ask with every token once, so that all are known; answers how much the service grew by that."""
-    pids = [pid for role, pid in subject.processes.items() if role == "service"]
+    pids = [pid for role, pid in service.processes.items() if role == "service"]
     # What a process needs to answer at all, it has after a few.
-    fleet.run(replace(load(subject, course, mode="once", seconds=_VISIT_SECONDS), last=min(course.tokens, _FEW)))
+    process_group.run(
+        replace(load(service, plan, mode="once", seconds=_VISIT_SECONDS), last=min(plan.tokens, _FEW))
+    )
     before = machine.resident_bytes(pids)
-    fleet.run(load(subject, course, mode="once", seconds=_VISIT_SECONDS))
+    process_group.run(load(service, plan, mode="once", seconds=_VISIT_SECONDS))
     after = machine.resident_bytes(pids)
     return after - before if pids and before is not None and after is not None else None
 
 
 def load(
-    subject: MeasuredService,
-    course: RunPlan,
+    service: MeasuredService,
+    plan: RunPlan,
     *,
     mode: Mode | None = None,
     seconds: float | None = None,
     part: int = 0,
 ) -> Load:
-    """The load of one measurement. On a cold course each `part` has tokens of its own."""
-    first, last = 0, course.tokens
-    if course.is_cold:
-        first, last = (course.tokens * step // course.rounds for step in (part, part + 1))
+    """The load of one measurement. On a cold plan each `part` has tokens of its own."""
+    first, last = 0, plan.tokens
+    if plan.is_cold:
+        first, last = (plan.tokens * step // plan.rounds for step in (part, part + 1))
     return Load(
-        target=subject.target,
-        pool=subject.pool,
+        target=service.target,
+        pool=service.pool,
         first=first,
         last=last,
-        connections=course.connections,
-        streams=course.streams,
-        mode=mode or course.mode,
-        seconds=seconds or course.seconds,
-        warm_up=0.0 if mode or course.is_cold else course.warm_up,
-        rate=course.rate,
-        processes=course.processes,
+        connections=plan.connections,
+        streams=plan.streams,
+        mode=mode or plan.mode,
+        seconds=seconds or plan.seconds,
+        warm_up=0.0 if mode or plan.is_cold else plan.warm_up,
+        rate=plan.rate,
+        processes=plan.processes,
     )
 
 
-def one(subject: MeasuredService, share: Load) -> Round:
-    """Measure a subject once with our own generator."""
-    meter = Meter(subject)
-    tally = fleet.run(share, begun=meter.begin, ended=meter.end)
+def one(service: MeasuredService, share: Load) -> Round:
+    """Measure a service once with our own generator."""
+    meter = Meter(service)
+    tally = process_group.run(share, begun=meter.begin, ended=meter.end)
     return as_round(tally, meter.per_answer(tally.answers))
 
 
 class Meter:
-    """Reads the processor time of a subject's processes at two moments."""
+    """Reads the processor time of a service's processes at two moments."""
 
-    def __init__(self, subject: MeasuredService) -> None:
-        self._roles = subject.processes
+    def __init__(self, service: MeasuredService) -> None:
+        self._roles = service.processes
         self._before: dict[str, float | None] = {}
         self._after: dict[str, float | None] = {}
 

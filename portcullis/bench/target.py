@@ -60,28 +60,28 @@ class ServiceOptions:
 
 
 @contextmanager
-def portcullis(world: BenchFixture, options: ServiceOptions, url: str) -> Iterator[MeasuredService]:
-    """The check service of this installation, on a free loopback port. Raises `WorldError`.
+def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iterator[MeasuredService]:
+    """The check service of this installation, on a free loopback port. Raises `BenchFixtureError`.
 
-    With tool rules its world must have some (`BenchFixture.with_tool_rules`).
+    With tool rules its fixture must have some (`BenchFixture.with_tool_rules`).
     """
     name = VARIANTS[options.variant] if options.variant else OURS
     address = f"127.0.0.1:{free_port()}"
     environment = plain(os.environ) | {
-        "PORTCULLIS_CONFIG": str(world.config),
+        "PORTCULLIS_CONFIG": str(fixture.config),
         "AUTHZ_LISTEN": address,
-        "JWKS_VERIFICATION_KEY": world.jwks_verification_key,
-        "REDIS_URL": world.redis_url,
-        "RUN_DIR": str(world.folder),
+        "JWKS_VERIFICATION_KEY": fixture.jwks_verification_key,
+        "REDIS_URL": fixture.redis_url,
+        "RUN_DIR": str(fixture.folder),
         # As an operator with so many tokens would set it.
-        "REMEMBERED_TOKENS": str(max(_REMEMBERED, world.tokens)),
+        "REMEMBERED_TOKENS": str(max(_REMEMBERED, fixture.tokens)),
     }
     if options.variant == "metrics":
-        environment["METRICS_LISTEN"] = f"unix:{world.folder}/metrics.sock"
+        environment["METRICS_LISTEN"] = f"unix:{fixture.folder}/metrics.sock"
     command = [sys.executable, "-m", "ext_authz", *options.arguments()]
     target = Target(address, "check", url, with_body=options.variant == "tool-rules")
-    with children.running(name, command, environment, world.folder, lambda: is_serving(address)) as pid:
-        yield MeasuredService(name, target, world.pool, {"service": pid, "redis": world.redis_pid})
+    with children.running(name, command, environment, fixture.folder, lambda: is_serving(address)) as pid:
+        yield MeasuredService(name, target, fixture.pool, {"service": pid, "redis": fixture.redis_pid})
 
 
 def is_serving(address: str) -> bool:

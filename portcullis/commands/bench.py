@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from portcullis.bench import flood, goals, plot, pool, report, target
-from portcullis.bench.children import WorldError
+from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.run import session
 from portcullis.bench.run.options import BenchOptions
@@ -127,17 +127,17 @@ def command() -> None:
 def check(**options: object) -> None:
     """Measure the check path: throughput, latency, processor time, revocation.
 
-    Starts a world of its own on loopback unless --address says what to measure. Every answer is checked: the
+    Starts a fixture of its own on loopback unless --address says what to measure. Every answer is checked: the
     exit code is 1 when one of them was not the right one.
     """
     json_file, plot_file = options.pop("json_file"), options.pop("plot_file")
     rate, share = _pace(options.pop("pace"))
-    choices = BenchOptions(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
-    for fault in choices.faults():
+    bench_options = BenchOptions(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
+    for fault in bench_options.faults():
         raise click.UsageError(fault)
     try:
-        document = session.run(choices, lambda line: click.echo(line, err=True))
-    except (WorldError, GeneratorError) as error:
+        document = session.run(bench_options, lambda line: click.echo(line, err=True))
+    except (BenchFixtureError, GeneratorError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(report.table(document))
     if isinstance(json_file, Path):
@@ -162,7 +162,7 @@ def show_goals(folder: Path, file: Path | None) -> None:
 
 
 def _pace(text: object) -> tuple[float | None, float | None]:
-    """A rate in requests a second, or a share of what the first subject can do."""
+    """A rate in requests a second, or a share of what the first service can do."""
     if text is None:
         return None, None
     number, is_share = str(text).removesuffix("%"), str(text).endswith("%")

@@ -30,7 +30,7 @@ from portcullis.supervisor.child import Failure
 from portcullis.supervisor.console import Console
 from portcullis.supervisor.environment import search_path
 from portcullis.supervisor.log_files import LogFiles
-from portcullis.supervisor.options import read_choices
+from portcullis.supervisor.options import read_options
 from portcullis.supervisor.process_group import ProcessGroup, StartFailedError
 from portcullis.supervisor.redis_config import OwnRedis
 from portcullis.supervisor.runtime_paths import RuntimePaths
@@ -72,33 +72,33 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
     the settings give a command for, and Envoy. Without GITHUB_CLIENT_ID, sign-in goes to a local stand-in.
     """
     config = config.absolute()
-    choices = read_choices(config, os.environ, port)
-    with hold(state_dir, plan.socket_names(choices)) as state:
-        ground = _prepare(choices, config, state)
-        children = plan.make_plan(choices, ground)
-        _check_commands(choices)
+    options = read_options(config, os.environ, port)
+    with hold(state_dir, plan.socket_names(options)) as state:
+        paths = _prepare(options, config, state)
+        children = plan.make_plan(options, paths)
+        _check_commands(options)
         console = Console(state.logs / "up.log")
         try:
-            _run(choices, ground, children, console, state)
+            _run(options, paths, children, console, state)
         finally:
             console.close()
 
 
-def _run(choices: UpOptions, ground: RuntimePaths, children: plan.Plan, console: Console, state: StateDir) -> None:
+def _run(options: UpOptions, paths: RuntimePaths, children: plan.Plan, console: Console, state: StateDir) -> None:
     """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
-    console_output.opening(console, choices, state.root)
-    if ground.master_key_file is not None:
-        console_output.kept_key(console, ground.master_key_file)
+    console_output.opening(console, options, state.root)
+    if paths.master_key_file is not None:
+        console_output.kept_key(console, paths.master_key_file)
     adopt_orphans()
-    logs = LogFiles(state.logs, choices.settings.log_keep_mb * _MEBIBYTE)
+    logs = LogFiles(state.logs, options.settings.log_keep_mb * _MEBIBYTE)
     try:
         asyncio.run(
             ProcessGroup(
                 logs,
                 partial(console_output.progress, console),
-                chores=_chores(choices, ground),
-                once_ready={"redis": partial(_adopt_once, choices, ground, state)},
-            ).run(children.stages, children.challenges, lambda: console_output.ready(console, choices))
+                chores=_chores(options, paths),
+                once_ready={"redis": partial(_adopt_once, options, paths, state)},
+            ).run(children.stages, children.challenges, lambda: console_output.ready(console, options))
         )
     except StartFailedError as error:
         console_output.failed(console, error, state.logs)
@@ -111,9 +111,9 @@ def _run(choices: UpOptions, ground: RuntimePaths, children: plan.Plan, console:
     console_output.stopped(console)
 
 
-async def _adopt_once(choices: UpOptions, ground: RuntimePaths, state: StateDir) -> str | None:
+async def _adopt_once(options: UpOptions, paths: RuntimePaths, state: StateDir) -> str | None:
     """Adopt the records that an older version left in our own Redis, at the first start of this version."""
-    settings = load(WebSettings, ground.config, plan.web_environment(choices, ground))
+    settings = load(WebSettings, paths.config, plan.web_environment(options, paths))
     try:
         adopted = await adoption_note.adopt_once(state.root, settings)
     except (StoreUnavailableError, OSError) as error:
@@ -123,55 +123,55 @@ async def _adopt_once(choices: UpOptions, ground: RuntimePaths, state: StateDir)
     return f"{adopted.total()} records of an older version have authentication codes now"
 
 
-def _follower(choices: UpOptions, ground: RuntimePaths) -> Follower | None:
+def _follower(options: UpOptions, paths: RuntimePaths) -> Follower | None:
     """What keeps Envoy's copy of the operator's own certificate, if there is one."""
-    cert, key = choices.settings.tls_cert, choices.settings.tls_key
-    return Follower(cert, key, ground.tls_secret_file) if cert and key else None
+    cert, key = options.settings.tls_cert, options.settings.tls_key
+    return Follower(cert, key, paths.tls_secret_file) if cert and key else None
 
 
-def _chores(choices: UpOptions, ground: RuntimePaths) -> dict[str, Callable[[], list[str]]]:
-    follower = _follower(choices, ground)
+def _chores(options: UpOptions, paths: RuntimePaths) -> dict[str, Callable[[], list[str]]]:
+    follower = _follower(options, paths)
     return {"certificate": follower.look} if follower else {}
 
 
-def _prepare(choices: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
+def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
     """Make what the plan stands on: secrets and configuration files. Every program's settings are checked."""
     environ = os.environ
-    ground = RuntimePaths(
+    paths = RuntimePaths(
         config=config,
         environ=environ,
         run_dir=state.run_dir,
         logs=state.logs,
-        redis=_own_redis(state) if choices.own_redis else None,
+        redis=_own_redis(state) if options.own_redis else None,
         master_key_file=None if _brought(environ, "MASTER_KEY") else state.master_key(),
         # Made in any case: a service may want assertions one day, and that then needs no restart.
         assertion_key_file=None if _brought(environ, "ASSERTION_KEY") else state.assertion_key(),
-        standin_secret_file=state.password("github-standin-secret") if choices.standin else None,
+        standin_secret_file=state.password("github-standin-secret") if options.standin else None,
         jwks_verification_key=None,  # known below, once the master key is
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
-        redis_server=_redis_server(environ) if choices.own_redis else "",
+        redis_server=_redis_server(environ) if options.own_redis else "",
         envoy=_envoy(),
     )
-    ground = replace(ground, jwks_verification_key=_verification_key(choices, ground))
-    envoy_settings = _check_settings(choices, ground)
-    if ground.assertion_key_file is not None:
-        key = SigningKey.from_pem(ground.assertion_key_file.read_bytes(), None, 0)
-        private_files.write(ground.assertion_public_file, key.public_pem().decode("ascii"))
-    if ground.redis is not None:
-        private_files.write(ground.redis_file, redis_config.render(ground.redis))
+    paths = replace(paths, jwks_verification_key=_verification_key(options, paths))
+    envoy_settings = _check_settings(options, paths)
+    if paths.assertion_key_file is not None:
+        key = SigningKey.from_pem(paths.assertion_key_file.read_bytes(), None, 0)
+        private_files.write(paths.assertion_public_file, key.public_pem().decode("ascii"))
+    if paths.redis is not None:
+        private_files.write(paths.redis_file, redis_config.render(paths.redis))
     # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
     private_files.write(
         operator_environment.path(state.root),
-        operator_environment.render(choices, ground, plan.web_environment(choices, ground)),
+        operator_environment.render(options, paths, plan.web_environment(options, paths)),
     )
-    private_files.write(ground.envoy_file, json.dumps(render(envoy_settings)))
-    if follower := _follower(choices, ground):
+    private_files.write(paths.envoy_file, json.dumps(render(envoy_settings)))
+    if follower := _follower(options, paths):
         follower.look()
     if envoy_settings.uses_acme:
-        CertificateFolder(ground.acme_dir).show_something(envoy_settings.certificate_names)
-    return ground
+        CertificateFolder(paths.acme_dir).show_something(envoy_settings.certificate_names)
+    return paths
 
 
 def _brought(environ: Mapping[str, str], name: str) -> bool:
@@ -187,49 +187,49 @@ def _own_redis(state: StateDir) -> OwnRedis:
     return OwnRedis(state.run_dir / "redis.sock", state.redis, passwords)
 
 
-def _verification_key(choices: UpOptions, ground: RuntimePaths) -> str | None:
+def _verification_key(options: UpOptions, paths: RuntimePaths) -> str | None:
     """The public key of the published key set; `None` when the authorization server's settings have a fault."""
     try:
-        settings = load(WebSettings, ground.config, plan.web_environment(choices, ground))
+        settings = load(WebSettings, paths.config, plan.web_environment(options, paths))
     except SettingsError:
         return None
     return KeySetSigner(settings.master_key_bytes).verification_key
 
 
-def _check_settings(choices: UpOptions, ground: RuntimePaths) -> EnvoySettings:
+def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
     """Load each program's settings as it will, so that every fault of all of them is told at once."""
     faults: list[str] = []
     envoy = None
     try:
-        envoy = load(EnvoySettings, ground.config, plan.envoy_environment(choices, ground))
+        envoy = load(EnvoySettings, paths.config, plan.envoy_environment(options, paths))
     except SettingsError as error:
         faults += error.faults
     for kind, environ in (
-        (WebSettings, plan.web_environment(choices, ground)),
-        (AuthzSettings, plan.authz_environment(choices, ground)),
+        (WebSettings, plan.web_environment(options, paths)),
+        (AuthzSettings, plan.authz_environment(options, paths)),
     ):
         try:
-            load(kind, ground.config, environ)
+            load(kind, paths.config, environ)
         except SettingsError as error:
             # Without a usable master key there is no verification key either. The first fault says it all.
             faults += [fault for fault in error.faults if not fault.startswith("jwks_verification_key is not set")]
-    faults += faults_of_files(choices.settings)
+    faults += faults_of_files(options.settings)
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))
     return envoy
 
 
-def _check_commands(choices: UpOptions) -> None:
+def _check_commands(options: UpOptions) -> None:
     """A misspelt command, and a variable that nobody set, are told before anything starts."""
     path = search_path(os.environ)
     missing = [
         f"service {service.name}: command {service.command[0]!r} is not on PATH"
-        for service in choices.settings.services
+        for service in options.settings.services
         if service.command and shutil.which(service.command[0], path=path) is None
     ]
     missing += [
         f"service {service.name}: {name} of its pass_environment is not set"
-        for service in choices.settings.services
+        for service in options.settings.services
         for name in service.pass_environment
         if name not in os.environ
     ]

@@ -77,14 +77,14 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield await _forged_identity_beside_a_token(gateway, browser)
     for resource in gateway.resources[1:]:
         yield _refused(
-            f"a token for another audience is refused at {_short(resource)}", await gateway.knock(resource, token)
+            f"a token for another audience is refused at {_short(resource)}", await gateway.probe(resource, token)
         )
     if len(gateway.resources) == 1:
         yield Finding("a token for another audience is refused", Outcome.UNTRIED, "there is only one service")
     yield await _expired(gateway, signed_in, forger)
-    yield _refused("a token with a changed payload is refused", await gateway.knock(first, _tampered(token)))
-    yield _refused("a token without a signature is refused", await gateway.knock(first, _unsigned(token)))
-    in_query = await gateway.knock(first, url=f"{first}?access_token={token}")
+    yield _refused("a token with a changed payload is refused", await gateway.probe(first, _tampered(token)))
+    yield _refused("a token without a signature is refused", await gateway.probe(first, _unsigned(token)))
+    in_query = await gateway.probe(first, url=f"{first}?access_token={token}")
     yield finding("a token in the query string is refused", in_query.is_client_error, _seen(in_query))
     yield await _foreign_host(gateway, first, token)
     async for one in _other_spellings(gateway, first):
@@ -101,7 +101,7 @@ async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Fi
 
 
 async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
-    answer = await gateway.knock(resource)
+    answer = await gateway.probe(resource)
     challenge = answer.headers.get("WWW-Authenticate", "")
     right = answer.status_code == _UNAUTHORIZED and f'resource_metadata="{metadata_url(resource)}"' in challenge
     claim = f"{_short(resource)} answers a call without a token with 401 and its metadata URL"
@@ -109,12 +109,12 @@ async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
 
 
 async def _opens(gateway: Gateway, resource: str, token: str) -> Finding:
-    answer = await gateway.knock(resource, token)
+    answer = await gateway.probe(resource, token)
     return finding(f"the token is accepted at {_short(resource)}", answer.is_success, _seen(answer))
 
 
 async def _forged_identity_alone(gateway: Gateway, resource: str) -> Finding:
-    return _refused("identity headers without a token are refused", await gateway.knock(resource, headers=_FORGED))
+    return _refused("identity headers without a token are refused", await gateway.probe(resource, headers=_FORGED))
 
 
 async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) -> Finding:
@@ -148,11 +148,11 @@ async def _expired(gateway: Gateway, signed_in: SignedIn, forger: Forger | None)
         token = await forger.expired_token(gateway.issuer, signed_in.resource, scope)
     except Exception as error:  # noqa: BLE001 - as above
         return Finding(claim, Outcome.UNTRIED, str(error))
-    return _refused(claim, await gateway.knock(signed_in.resource, token))
+    return _refused(claim, await gateway.probe(signed_in.resource, token))
 
 
 async def _foreign_host(gateway: Gateway, resource: str, token: str) -> Finding:
-    answer = await gateway.knock(resource, token, headers={"Host": "portcullis-doctor.invalid"})
+    answer = await gateway.probe(resource, token, headers={"Host": "portcullis-doctor.invalid"})
     return finding("a foreign host is refused, even with a valid token", answer.is_client_error, _seen(answer))
 
 
@@ -169,7 +169,7 @@ async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Fin
         f"{path}%00",
         path.upper(),
     ):
-        answer = await gateway.knock(resource, target=spelling)
+        answer = await gateway.probe(resource, target=spelling)
         yield finding(f"without a token {spelling} is refused", answer.is_client_error, _seen(answer))
 
 
@@ -185,7 +185,7 @@ async def _realms_and_revocation(
         return
     yield _refused(
         "a registration token is refused at a service",
-        await gateway.knock(resource, management.registration_token),
+        await gateway.probe(resource, management.registration_token),
     )
     other_realm = await gateway.http.get(management.url, headers={"Authorization": f"Bearer {token}"})
     yield _refused("an access token is refused where a client manages its registration", other_realm)
@@ -224,15 +224,15 @@ async def _soon_refused(claim: str, gateway: Gateway, resource: str, token: str)
     """Try until the bound: each check process gets the invalidation separately, usually before the caller's
     answer.
     """
-    knocks = 1
-    answer = await gateway.knock(resource, token)
+    probes = 1
+    answer = await gateway.probe(resource, token)
     until = time.monotonic() + _REVOCATION_BOUND
     while answer.status_code != _UNAUTHORIZED and time.monotonic() < until:
         await asyncio.sleep(_PAUSE)
-        knocks += 1
-        answer = await gateway.knock(resource, token)
+        probes += 1
+        answer = await gateway.probe(resource, token)
     found = _refused(claim, answer)
-    return found if knocks == 1 else replace(found, seen=f"{found.seen}, after {knocks} tries")
+    return found if probes == 1 else replace(found, seen=f"{found.seen}, after {probes} tries")
 
 
 def _refused(claim: str, answer: httpx2.Response) -> Finding:

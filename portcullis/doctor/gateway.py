@@ -43,7 +43,7 @@ class Gateway:
     http: httpx2.AsyncClient
     reach: Reach = field(default_factory=Reach)
 
-    async def knock(
+    async def probe(
         self,
         resource: str,
         token: str | None = None,

@@ -91,12 +91,12 @@ class Child(Keeper[ChildProcess]):
     """The life of one child, from `start` to `stop`."""
 
     def __init__(
-        self, spec: ChildSpec, log: Path, tell: Callable[[str, Event, str], None], timing: Timing
+        self, spec: ChildSpec, log: Path, report: Callable[[str, Event, str], None], timing: Timing
     ) -> None:
         super().__init__(Backoff(timing.first_backoff, timing.longest_backoff), calm=timing.calm)
         self.spec = spec
         self._log = log
-        self._tell = tell
+        self._report = report
         self._timing = timing
         self._process: ChildProcess | None = None
         self._log_start = 0
@@ -155,13 +155,13 @@ class Child(Keeper[ChildProcess]):
         raise _StartFailedError(Failure(f"not ready after {patience:g} seconds ({missing})", self.last_lines()))
 
     def report_end(self, _program: ChildProcess, code: int, delay: float) -> None:
-        self._tell(self.spec.name, Event.DIED, f"{_ending(code)}; starting again in {delay:g} s")
+        self._report(self.spec.name, Event.DIED, f"{_ending(code)}; starting again in {delay:g} s")
 
     def report_failure(self, error: NotStartedError, delay: float) -> None:
-        self._tell(self.spec.name, Event.FAILED, f"{error}; trying again in {delay:g} s")
+        self._report(self.spec.name, Event.FAILED, f"{error}; trying again in {delay:g} s")
 
     def report_start(self) -> None:
-        self._tell(self.spec.name, Event.READY, "ready again")
+        self._report(self.spec.name, Event.READY, "ready again")
 
     async def _attempt(self) -> Failure | None:
         try:
@@ -175,7 +175,7 @@ class Child(Keeper[ChildProcess]):
         if failure is not None and self.spec.essential:
             return
         if self._late:
-            self._tell(
+            self._report(
                 self.spec.name, *((Event.READY, "up at last") if failure is None else (Event.FAILED, failure.why))
             )
         if failure is not None:

@@ -22,15 +22,15 @@ def progress(console: Console, name: str, event: Event, text: str) -> None:
     console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED, Event.NOTED})
 
 
-def opening(console: Console, choices: UpOptions, root: Path) -> None:
+def opening(console: Console, options: UpOptions, root: Path) -> None:
     """What is about to happen, and with which settings that one may not expect."""
-    console.say(f"Starting the gateway {choices.settings.issuer}; state and logs in {root}")
-    if choices.standin:
+    console.say(f"Starting the gateway {options.settings.issuer}; state and logs in {root}")
+    if options.standin:
         console.say(
             "Sign-in goes to the local stand-in, since GITHUB_CLIENT_ID is not set: "
             "whoever reaches this machine's loopback can be anybody."
         )
-    if choices.admits_everybody:
+    if options.admits_everybody:
         console.say("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
 
 
@@ -39,14 +39,14 @@ def kept_key(console: Console, path: Path) -> None:
     console.say(f"Master key: {path} - keep a copy elsewhere; without it no backup can be restored.")
 
 
-def ready(console: Console, choices: UpOptions) -> None:
+def ready(console: Console, options: UpOptions) -> None:
     """The line that scripts wait for, then the exact lines that people type next."""
-    services = choices.settings.resolved_services
+    services = options.settings.resolved_services
     first = services[0]
     code = json.dumps({"name": first.name, "type": "http", "url": first.resource})
     call = "curl -i -X POST -H 'Content-Type: application/json' -d '{}'"
     lines = [
-        f"ready {choices.settings.issuer}",
+        f"ready {options.settings.issuer}",
         "",
         "Add it to Claude Code:",
         *(f"  claude mcp add --transport http {s.name} {shlex.quote(s.resource)}" for s in services),

@@ -31,28 +31,28 @@ _OF_STANDIN = (
 )
 
 
-def render(choices: UpOptions, ground: RuntimePaths, web: Mapping[str, str]) -> str:
+def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> str:
     """The file for this gateway: lines that a shell can read. Secrets that the operator
     brought are not repeated.
 
     `web` is the environment of the authorization server, of which the stand-in's part is taken.
     """
-    values = {"PORTCULLIS_CONFIG": str(ground.config), "ISSUER": choices.settings.issuer}
-    if ground.redis is not None:
-        values["REDIS_URL"] = f"unix://{quote(str(ground.redis.socket))}"
-        values["REDIS_PASSWORD_FILE"] = str(ground.redis.passwords[OPERATOR])
-    if ground.master_key_file is not None:
-        values["MASTER_KEY_FILE"] = str(ground.master_key_file)
-    elif brought := ground.environ.get("MASTER_KEY_FILE"):
+    values = {"PORTCULLIS_CONFIG": str(paths.config), "ISSUER": options.settings.issuer}
+    if paths.redis is not None:
+        values["REDIS_URL"] = f"unix://{quote(str(paths.redis.socket))}"
+        values["REDIS_PASSWORD_FILE"] = str(paths.redis.passwords[OPERATOR])
+    if paths.master_key_file is not None:
+        values["MASTER_KEY_FILE"] = str(paths.master_key_file)
+    elif brought := paths.environ.get("MASTER_KEY_FILE"):
         # So that `backup` and `restore` read the same key as `up`, whatever shell they are typed in.
         values["MASTER_KEY_FILE"] = str(Path(brought).absolute())
-    if ground.assertion_key_file is not None:
-        values["ASSERTION_KEY_FILE"] = str(ground.assertion_key_file)
-    if ground.jwks_verification_key is not None:
-        values["JWKS_VERIFICATION_KEY"] = ground.jwks_verification_key
-    if choices.standin:
+    if paths.assertion_key_file is not None:
+        values["ASSERTION_KEY_FILE"] = str(paths.assertion_key_file)
+    if paths.jwks_verification_key is not None:
+        values["JWKS_VERIFICATION_KEY"] = paths.jwks_verification_key
+    if options.standin:
         values |= {name: web[name] for name in _OF_STANDIN if name in web}
-    values["ACME_DIR"] = str(ground.acme_dir.absolute())
+    values["ACME_DIR"] = str(paths.acme_dir.absolute())
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 

@@ -61,7 +61,7 @@ class UpOptions:
         return self.standin and self.settings.allowed_github_users is None
 
 
-def read_choices(config: Path, environ: Mapping[str, str], port: int | None) -> UpOptions:
+def read_options(config: Path, environ: Mapping[str, str], port: int | None) -> UpOptions:
     """Read the settings and settle the port. 0 picks a free one; `None` keeps what the settings say.
 
     Raises `SettingsError`, also when something listens on one of the ports already.

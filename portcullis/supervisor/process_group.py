@@ -35,7 +35,7 @@ class ProcessGroup:
     def __init__(
         self,
         logs: LogFiles,
-        tell: Callable[[str, Event, str], None],
+        report: Callable[[str, Event, str], None],
         timing: Timing | None = None,
         chores: Mapping[str, Callable[[], list[str]]] | None = None,
         once_ready: Mapping[str, Callable[[], Awaitable[str | None]]] | None = None,
@@ -46,7 +46,7 @@ class ProcessGroup:
         answers what to say, or raises `StartFailedError`.
         """
         self._logs = logs
-        self._tell = tell
+        self._report = report
         self._timing = timing or Timing()
         self._chores = {"logs": logs.look, **(chores or {})}
         self._once_ready = once_ready or {}
@@ -96,17 +96,17 @@ class ProcessGroup:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 for sentence in await asyncio.to_thread(chore):
-                    self._tell(name, Event.NOTED, sentence)
+                    self._report(name, Event.NOTED, sentence)
                 failing = False
             except OSError as error:
                 if not failing:
-                    self._tell(name, Event.FAILED, f"{error.filename}: {error.strerror}; trying again")
+                    self._report(name, Event.FAILED, f"{error.filename}: {error.strerror}; trying again")
                 failing = True
 
     async def _start(self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe]) -> None:
         for stage in stages:
             children = [
-                Child(spec, self._logs.of(spec.name, follows=spec.follows_log), self._tell, self._timing)
+                Child(spec, self._logs.of(spec.name, follows=spec.follows_log), self._report, self._timing)
                 for spec in stage
             ]
             self._started.append(children)
@@ -117,19 +117,19 @@ class ProcessGroup:
     async def _start_one(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
         name, began = child.spec.name, loop.time()
-        self._tell(name, Event.STARTING, "starting")
+        self._report(name, Event.STARTING, "starting")
         failure = await child.start()
         if self._watch is not None and child.life is not None and (failure is None or not child.spec.essential):
             self._watch.over(child.life, name)
         if failure is None:
-            self._tell(name, Event.READY, f"up after {loop.time() - began:.1f} s")
+            self._report(name, Event.READY, f"up after {loop.time() - began:.1f} s")
             if (then := self._once_ready.get(name)) is not None and (said := await then()) is not None:
-                self._tell(name, Event.NOTED, said)
+                self._report(name, Event.NOTED, said)
         elif child.spec.essential:
             raise StartFailedError(name, failure)
         else:
             lines = "".join(f"\n    {line}" for line in failure.last_lines)
-            self._tell(name, Event.FAILED, f"{failure.why}; going on without it, and trying again{lines}")
+            self._report(name, Event.FAILED, f"{failure.why}; going on without it, and trying again{lines}")
 
     async def _await_check(self, check: Probe) -> None:
         loop = asyncio.get_running_loop()

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portcullis.bench.arrivals import Arrivals
-from portcullis.bench.fleet import split
 from portcullis.bench.generator import stride
 from portcullis.bench.latency import Histogram, bucket, highest
 from portcullis.bench.plan import Load, Tally, Target
+from portcullis.bench.process_group import split
 from portcullis.bench.runner import Result, Round, RunPlan, measure, ratios
 from portcullis.bench.target import MeasuredService
 
@@ -123,10 +123,10 @@ def test_every_other_round_goes_backwards() -> None:
         order.append(subject.name)
         return a_round(1)
 
-    course = RunPlan(1.0, 0.0, 3, 1, 1, 1, 30, "once")
+    plan = RunPlan(1.0, 0.0, 3, 1, 1, 1, 30, "once")
     measure(
         [MeasuredService(name, LOAD.target, LOAD.pool) for name in "ab"],
-        course,
+        plan,
         lambda _: None,
         throughput=measured,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from portcullis.bench import fixture, fleet, report
+from portcullis.bench import fixture, process_group, report
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.plan import Load
 from portcullis.bench.target import ServiceOptions, portcullis
@@ -57,9 +57,9 @@ def test_a_closed_loop_ends_with_a_table_a_document_and_a_picture(tmp_path: Path
 
 def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK)
-    assert document["schema"] == report.SCHEMA == 1
+    assert document["schema"] == report.SCHEMA == 2
     assert sorted(document) == [
-        *("course", "floods", "machine", "ratios", "results", "revocation", "schema", "setting", "started_at")
+        *("plan", "floods", "machine", "ratios", "results", "revocation", "schema", "setting", "started_at")
     ]
     (result,) = document["results"]
     assert sorted(result) == [
@@ -115,8 +115,8 @@ def test_an_open_loop_answers_what_was_due(tmp_path: Path) -> None:
 
 def test_a_share_of_the_throughput_becomes_a_rate(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK, "--open-loop", "20%")
-    assert document["course"]["mode"] == "open"
-    assert document["course"]["rate"] > 0
+    assert document["plan"]["mode"] == "open"
+    assert document["plan"]["rate"] > 0
 
 
 def test_revocations_are_timed_under_load_and_none_is_missed(tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_the_world_with_tool_rules_refuses_what_they_cannot_decide(tmp_path: Pat
         rules = ServiceOptions(workers=1, variant="tool-rules")
         with portcullis(place.with_tool_rules(), rules, fixture.RESOURCE) as subject:
             share = Load(subject.target, place.pool, 0, 1, connections=1, streams=1, mode="once", seconds=20)
-            assert fleet.run(share).verdicts == {ALLOWED: 1}
+            assert process_group.run(share).verdicts == {ALLOWED: 1}
             without = replace(share, target=replace(subject.target, with_body=False))
-            assert fleet.run(without).verdicts == {"refused with 400": 1}
+            assert process_group.run(without).verdicts == {"refused with 400": 1}
 
 
 def test_a_peer_that_refuses_everybody_is_unsound_and_never_compared(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_service_that_runs_already_is_asked_with_the_users_tokens(tmp_path: Pa
         )
         assert set(server.tokens) == {token}
     assert document["results"][0]["sound"]
-    assert document["course"]["tokens"] == 1
+    assert document["plan"]["tokens"] == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from portcullis.bench import fleet, pool
+from portcullis.bench import pool, process_group
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.generator import Generator, GeneratorError
 from portcullis.bench.plan import Load, Target
@@ -45,7 +45,7 @@ def load(address: str, tokens: Path, mode: Mode, **changes: object) -> Load:
 
 def test_asking_once_counts_what_the_server_counts_and_each_token_is_asked_once(tokens: Path) -> None:
     with serving() as server:
-        tally = fleet.run(load(server.address, tokens, "once", processes=2, seconds=30.0))
+        tally = process_group.run(load(server.address, tokens, "once", processes=2, seconds=30.0))
     assert server.tokens == {f"t{n}.user-{n}": 1 for n in range(TOKENS)}
     assert tally.verdicts == {ALLOWED: TOKENS}
     assert len(tally.latency) == TOKENS
@@ -53,7 +53,7 @@ def test_asking_once_counts_what_the_server_counts_and_each_token_is_asked_once(
 
 def test_a_closed_loop_counts_no_more_than_the_server_and_leaves_only_what_was_under_way(tokens: Path) -> None:
     with serving() as server:
-        tally = fleet.run(load(server.address, tokens, "closed"))
+        tally = process_group.run(load(server.address, tokens, "closed"))
     assert not tally.wrong
     assert tally.allowed <= server.asked <= tally.allowed + 2 * 3
     assert len(server.tokens) == TOKENS or tally.allowed < TOKENS
@@ -61,7 +61,7 @@ def test_a_closed_loop_counts_no_more_than_the_server_and_leaves_only_what_was_u
 
 def test_an_open_loop_sends_exactly_what_was_due_and_all_of_it_is_answered(tokens: Path) -> None:
     with serving() as server:
-        tally = fleet.run(load(server.address, tokens, "open", rate=80.0, processes=2, seconds=1.0))
+        tally = process_group.run(load(server.address, tokens, "open", rate=80.0, processes=2, seconds=1.0))
     assert tally.allowed + tally.missed == 80
     assert len(tally.latency) == 80
     assert server.asked >= tally.allowed
@@ -78,7 +78,9 @@ def test_an_open_loop_counts_a_stall_for_everybody_it_keeps_waiting(tokens: Path
 
     with serving(answer) as server:
         # One request at a time, so that all that come during the stall wait for its end.
-        tally = fleet.run(load(server.address, tokens, "open", rate=100.0, connections=1, streams=1, seconds=0.6))
+        tally = process_group.run(
+            load(server.address, tokens, "open", rate=100.0, connections=1, streams=1, seconds=0.6)
+        )
     assert tally.allowed == 60
     median = tally.latency.percentile(0.5)
     # 40 requests were due while the first was stuck; a closed loop would have one slow sample among its many.
@@ -116,7 +118,7 @@ def test_refusals_are_counted_as_wrong_and_never_as_throughput(tokens: Path) -> 
         return refused(pb.Forbidden) if token_of(request) == "t3.user-3" else by_token(request, context)
 
     with serving(answer) as server:
-        tally = fleet.run(load(server.address, tokens, "once", seconds=30.0))
+        tally = process_group.run(load(server.address, tokens, "once", seconds=30.0))
     assert tally.wrong == {"refused with 403": 1}
     assert tally.allowed == TOKENS - 1
 
@@ -128,7 +130,7 @@ def test_an_identity_given_to_the_wrong_caller_is_noticed(tokens: Path) -> None:
         return by_token(request, context)
 
     with serving(answer) as server:
-        tally = fleet.run(load(server.address, tokens, "once", seconds=30.0))
+        tally = process_group.run(load(server.address, tokens, "once", seconds=30.0))
     assert tally.wrong == {"allowed as somebody else": 1}
 
 
@@ -144,10 +146,10 @@ def test_nobody_listening_and_no_http2_are_one_readable_line(tokens: Path) -> No
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(GeneratorError, match="does not speak HTTP/2"):
-            fleet.run(load(address, tokens, "closed", connections=1))
+            process_group.run(load(address, tokens, "closed", connections=1))
         thread.join()
     with pytest.raises(GeneratorError, match="cannot connect"):
-        fleet.run(load(address, tokens, "closed"))
+        process_group.run(load(address, tokens, "closed"))
 
 
 def test_a_pool_that_is_empty_or_cut_short_is_refused(tmp_path: Path) -> None:

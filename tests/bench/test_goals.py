@@ -35,7 +35,7 @@ def document(**changes: Any) -> dict[str, Any]:
         },
         "revocation": {"sound": True, "holds_ms": {"p99": 3.0}},
         "floods": [{"kind": "garbage", "sound": True, "p99_ratio": 1.5}],
-        "course": {"mode": "closed", "rate": 0.0, "connections": 4, "streams": 8, "tokens": 100_000, "rounds": 3},
+        "plan": {"mode": "closed", "rate": 0.0, "connections": 4, "streams": 8, "tokens": 100_000, "rounds": 3},
         "setting": {"through_envoy": False},
         "machine": {"processors": 2, "processor": "A Processor", "python": "CPython 3.11"},
         **changes,

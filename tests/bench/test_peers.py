@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portcullis.bench import fixture, fleet, peers, pool
+from portcullis.bench import fixture, peers, pool, process_group
 from portcullis.bench.answer_check import ALLOWED
-from portcullis.bench.children import WorldError
+from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.peers import go_noop, opa
 from portcullis.bench.plan import Load, Target
 
@@ -26,7 +26,7 @@ URL = fixture.RESOURCE
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[BenchFixture]:
-    """A world with a few tokens."""
+    """A fixture with a few tokens."""
     with fixture.made(tokens=10, algorithm="ES256", tell=lambda _: None) as made:
         yield made
 
@@ -35,7 +35,7 @@ def ask(subject: MeasuredService, file: str = "tokens") -> Tally:
     """Ask once with each token of a pool."""
     count = len(pool.Pool(subject.pool.with_name(file)))
     load = Load(subject.target, subject.pool.with_name(file), 0, count, 1, 2, "once", seconds=20.0)
-    return fleet.run(load)
+    return process_group.run(load)
 
 
 def spoil(place: BenchFixture, name: str) -> str:
@@ -88,7 +88,7 @@ def test_a_peer_that_is_not_installed_is_said_with_where_to_read_how(
     place: BenchFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(WorldError, match=r"docs/peers\.md"), peers.running("opa", place, URL):
+    with pytest.raises(BenchFixtureError, match=r"docs/peers\.md"), peers.running("opa", place, URL):
         pass
     assert peers.resolve(("all",), through_envoy=True) == ["jwt_authn"]
     assert peers.resolve(("all", "127.0.0.1:1"), through_envoy=False) == ["127.0.0.1:1"]

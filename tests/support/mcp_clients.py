@@ -117,7 +117,7 @@ def bearer(token: str | None) -> dict[str, str]:
     return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
-async def knock(
+async def probe(
     http: httpx2.AsyncClient, url: str, token: str | None = None, headers: Mapping[str, str] | None = None
 ) -> httpx2.Response:
     """Ask for an MCP session, with a token or without."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from oauth_core.net.listen_addresses import parse
-from portcullis.bench.children import WorldError
+from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.peers import go_noop, jwt_authn, opa
 from portcullis.bench.plan import Target
 from portcullis.bench.target import MeasuredService
@@ -52,19 +52,19 @@ def resolve(names: Sequence[str], *, through_envoy: bool) -> list[str]:
 
 
 @contextmanager
-def running(name: str, world: BenchFixture, url: str) -> Iterator[MeasuredService]:
-    """A check service to compare with. Raises `WorldError`; `jwt_authn` is none, but a part of Envoy."""
+def running(name: str, fixture: BenchFixture, url: str) -> Iterator[MeasuredService]:
+    """A check service to compare with. Raises `BenchFixtureError`; `jwt_authn` is none, but a part of Envoy."""
     if name == "jwt_authn":
-        raise WorldError("jwt_authn is a part of Envoy, so it can only be measured with --through-envoy")
+        raise BenchFixtureError("jwt_authn is a part of Envoy, so it can only be measured with --through-envoy")
     if name in _STARTED:
-        with _STARTED[name].running(world, url) as subject:
-            yield subject
+        with _STARTED[name].running(fixture, url) as service:
+            yield service
     else:
-        yield MeasuredService(name, Target(name, "check", url, identity=False), world.pool)
+        yield MeasuredService(name, Target(name, "check", url, identity=False), fixture.pool)
 
 
 @contextmanager
-def running_in_envoy(world: BenchFixture, url: str, workers: int) -> Iterator[MeasuredService]:
-    """Envoy checking tokens by itself with `jwt_authn`. Raises `WorldError`."""
-    with jwt_authn.running(world, url, workers) as subject:
-        yield subject
+def running_in_envoy(fixture: BenchFixture, url: str, workers: int) -> Iterator[MeasuredService]:
+    """Envoy checking tokens by itself with `jwt_authn`. Raises `BenchFixtureError`."""
+    with jwt_authn.running(fixture, url, workers) as service:
+        yield service

@@ -27,13 +27,13 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def running(world: BenchFixture, url: str) -> Iterator[MeasuredService]:
-    """The server on a free loopback port. Raises `WorldError`."""
+def running(fixture: BenchFixture, url: str) -> Iterator[MeasuredService]:
+    """The server on a free loopback port. Raises `BenchFixtureError`."""
     address = f"127.0.0.1:{free_port()}"
     command = [children.find((PROGRAM,), os.environ, hint=_HINT), "-listen", address]
     with children.running(
-        "go-noop", command, plain(os.environ), world.folder, lambda: children.listens(address)
+        "go-noop", command, plain(os.environ), fixture.folder, lambda: children.listens(address)
     ) as pid:
         # It cannot know who is asking, so its answers are not held against it.
         target = Target(address, "check", url, identity=False)
-        yield MeasuredService("go-noop", target, world.pool, {"service": pid})
+        yield MeasuredService("go-noop", target, fixture.pool, {"service": pid})

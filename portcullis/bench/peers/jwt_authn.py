@@ -24,21 +24,21 @@ _HEADERS = {"x-user-id": "sub", "x-user-name": "github_user", "x-client-id": "cl
 
 
 @contextmanager
-def running(world: BenchFixture, url: str, workers: int) -> Iterator[MeasuredService]:
-    """An Envoy of `workers` threads. Raises `WorldError`."""
-    with gateway.running(configuration(world), "jwt_authn", world, workers) as (address, pid):
-        yield MeasuredService("jwt_authn", Target(address, "http", url), world.pool, {"envoy": pid})
+def running(fixture: BenchFixture, url: str, workers: int) -> Iterator[MeasuredService]:
+    """An Envoy of `workers` threads. Raises `BenchFixtureError`."""
+    with gateway.running(configuration(fixture), "jwt_authn", fixture, workers) as (address, pid):
+        yield MeasuredService("jwt_authn", Target(address, "http", url), fixture.pool, {"envoy": pid})
 
 
-def configuration(world: BenchFixture) -> dict[str, Any]:
+def configuration(fixture: BenchFixture) -> dict[str, Any]:
     """The product's configuration with `jwt_authn` in the place of the check."""
-    config = gateway.configuration(world, "127.0.0.1:1")
+    config = gateway.configuration(fixture, "127.0.0.1:1")
     gateway.without_later_checks(config)
     manager = gateway.manager(config)
     filters = manager["http_filters"]
     at = next(number for number, entry in enumerate(filters) if entry["name"] == gateway.CHECK_FILTER)
     filters[at : at + 1] = [
-        {"name": _FILTER, "typed_config": _jwt_authn(world)},
+        {"name": _FILTER, "typed_config": _jwt_authn(fixture)},
         {"name": "portcullis.scope", "typed_config": _scope_rule()},
     ]
     for route in gateway.routes(config):
@@ -46,16 +46,16 @@ def configuration(world: BenchFixture) -> dict[str, Any]:
     return config
 
 
-def _jwt_authn(world: BenchFixture) -> dict[str, Any]:
+def _jwt_authn(fixture: BenchFixture) -> dict[str, Any]:
     provider = {
         "issuer": ISSUER,
         "audiences": [RESOURCE],
-        "local_jwks": {"inline_string": world.jwks},
+        "local_jwks": {"inline_string": fixture.jwks},
         "forward": False,
         "payload_in_metadata": "jwt",
         "normalize_payload_in_metadata": {"space_delimited_claims": ["scope"]},
         "claim_to_headers": [{"header_name": name, "claim_name": claim} for name, claim in _HEADERS.items()],
-        "jwt_cache_config": {"jwt_cache_size": world.tokens + 100},
+        "jwt_cache_config": {"jwt_cache_size": fixture.tokens + 100},
     }
     return {
         "@type": f"{_TYPE}.jwt_authn.v3.JwtAuthentication",

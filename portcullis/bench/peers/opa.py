@@ -65,27 +65,27 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def running(world: BenchFixture, url: str) -> Iterator[MeasuredService]:
-    """The plugin on a free loopback port. Raises `WorldError`."""
+def running(fixture: BenchFixture, url: str) -> Iterator[MeasuredService]:
+    """The plugin on a free loopback port. Raises `BenchFixtureError`."""
     address = f"127.0.0.1:{free_port()}"
-    (world.folder / "opa.rego").write_text(policy(world), encoding="utf-8")
-    (world.folder / "opa.json").write_text(json.dumps(configuration(address, world.tokens)), encoding="utf-8")
+    (fixture.folder / "opa.rego").write_text(policy(fixture), encoding="utf-8")
+    (fixture.folder / "opa.json").write_text(json.dumps(configuration(address, fixture.tokens)), encoding="utf-8")
     command = [
         children.find(PROGRAMS, os.environ, hint=_HINT),
         *("run", "--server", f"--addr=127.0.0.1:{free_port()}", "--disable-telemetry"),
-        *("--log-level=error", f"--config-file={world.folder}/opa.json", f"{world.folder}/opa.rego"),
+        *("--log-level=error", f"--config-file={fixture.folder}/opa.json", f"{fixture.folder}/opa.rego"),
     ]
     with children.running(
-        "opa", command, plain(os.environ), world.folder, lambda: children.listens(address)
+        "opa", command, plain(os.environ), fixture.folder, lambda: children.listens(address)
     ) as pid:
-        yield MeasuredService("opa", Target(address, "check", url), world.pool, {"service": pid})
+        yield MeasuredService("opa", Target(address, "check", url), fixture.pool, {"service": pid})
 
 
-def policy(world: BenchFixture) -> str:
+def policy(fixture: BenchFixture) -> str:
     """The policy in Rego."""
     return _POLICY.format(
-        jwks=json.dumps(world.jwks),
-        algorithm=json.dumps(world.algorithm),
+        jwks=json.dumps(fixture.jwks),
+        algorithm=json.dumps(fixture.algorithm),
         issuer=json.dumps(ISSUER),
         audience=json.dumps(RESOURCE),
         scope=json.dumps(SCOPE),

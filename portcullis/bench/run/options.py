@@ -45,8 +45,8 @@ class BenchOptions:
     token_file: Path | None = None
     owned: bool = False
 
-    def course(self, tokens: int, rate: float) -> RunPlan:
-        """How subjects are measured, with so many tokens; `rate` is that of an open loop."""
+    def plan(self, tokens: int, rate: float) -> RunPlan:
+        """How services are measured, with so many tokens; `rate` is that of an open loop."""
         return RunPlan(
             seconds=self.seconds,
             warm_up=min(_WARM_UP, self.seconds / 2),
@@ -118,7 +118,7 @@ class BenchOptions:
         }
         for option, given in ours.items():
             if given:
-                yield f"{option} is for a world started here; leave --address out"
+                yield f"{option} is for a service started here; leave --address out"
 
 
 def is_near(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""One `portcullis bench check`, from its choices to its report."""
+"""One `portcullis bench check`, from its options to its report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.crypto import base64url
 from portcullis.bench import external, fixture, flood, gateway, peers, pool, report, revocation, runner, target
-from portcullis.bench.children import WorldError
+from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.plan import Target
 from portcullis.bench.target import MeasuredService, ServiceOptions
 
@@ -29,38 +29,37 @@ _REVOCATION_SECONDS = 60.0
 _REVOCATIONS = 2000
 
 
-def run(choices: BenchOptions, tell: Callable[[str], None]) -> dict[str, Any]:
+def run(options: BenchOptions, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure, and answer the report. Raises `BenchFixtureError` and `GeneratorError`."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
-        if choices.address is not None:
-            subjects = [_elsewhere(choices, stack)]
+        if options.address is not None:
+            services = [_elsewhere(options, stack)]
             place = None
-            count = len(pool.Pool(subjects[0].pool))
+            count = len(pool.Pool(services[0].pool))
         else:
-            spare = max(_REVOCATIONS * choices.revocation, flood.TOKENS * ("distinct" in choices.floods))
+            spare = max(_REVOCATIONS * options.revocation, flood.TOKENS * ("distinct" in options.floods))
             place = stack.enter_context(
-                fixture.made(tokens=choices.tokens + spare, algorithm=choices.algorithm, tell=tell)
+                fixture.made(tokens=options.tokens + spare, algorithm=options.algorithm, tell=tell)
             )
-            count = choices.tokens
-            subjects = _here(choices, place, stack, tell)
-        rate = choices.rate or 0.0
-        if choices.share is not None:
-            rate = choices.share * _throughput(subjects[0], choices.course(count, 0.0), tell)
-        course = choices.course(count, rate)
-        by = external.choose(choices.generator, possible=choices.fits_external)
-        results = runner.measure(subjects, course, tell, throughput=None if by is None else by.measure)
+            count = options.tokens
+            services = _here(options, place, stack, tell)
+        rate = options.rate or 0.0
+        if options.share is not None:
+            rate = options.share * _throughput(services[0], options.plan(count, 0.0), tell)
+        plan = options.plan(count, rate)
+        by = external.choose(options.generator, possible=options.fits_external)
+        results = runner.measure(services, plan, tell, throughput=None if by is None else by.measure)
         seen = None
-        if choices.revocation and place is not None:
-            seen = _revoke(subjects[0], place, course, results[0].rate, tell)
+        if options.revocation and place is not None:
+            seen = _revoke(services[0], place, plan, results[0].rate, tell)
         floods = []
-        if choices.floods and place is not None:
-            quiet = course.rate or max(1.0, results[0].rate * _FLOOD_SHARE)
+        if options.floods and place is not None:
+            quiet = plan.rate or max(1.0, results[0].rate * _FLOOD_SHARE)
             floods = [
-                flood.measure(kind, subjects[0], place, replace(course, rate=quiet), tell)
-                for kind in choices.floods
+                flood.measure(kind, services[0], place, replace(plan, rate=quiet), tell) for kind in options.floods
             ]
-        return report.document(course, results, seen, floods, setting=_setting(choices), started_at=started_at)
+        return report.document(plan, results, seen, floods, setting=_setting(options), started_at=started_at)
 
 
 def is_sound(document: dict[str, Any]) -> bool:
@@ -71,48 +70,50 @@ def is_sound(document: dict[str, Any]) -> bool:
 
 
 def _here(
-    choices: BenchOptions, place: BenchFixture, stack: ExitStack, tell: Callable[[str], None]
+    options: BenchOptions, place: BenchFixture, stack: ExitStack, tell: Callable[[str], None]
 ) -> list[MeasuredService]:
     """Our own service first, its variants, then the peers; each behind an Envoy, if the chain is asked for."""
     tell("starting what is measured")
     services = []
-    for variant in (None, *choices.variants):
+    for variant in (None, *options.variants):
         where = place.with_tool_rules() if variant == "tool-rules" else place
-        options = ServiceOptions(choices.transport, choices.workers, variant)
-        services.append((stack.enter_context(target.portcullis(where, options, fixture.RESOURCE)), where))
-    names = peers.resolve(choices.names, through_envoy=choices.through_envoy)
+        service_options = ServiceOptions(options.transport, options.workers, variant)
+        services.append((stack.enter_context(target.portcullis(where, service_options, fixture.RESOURCE)), where))
+    names = peers.resolve(options.names, through_envoy=options.through_envoy)
     services += [
         (stack.enter_context(peers.running(name, place, fixture.RESOURCE)), place)
         for name in names
         if name != "jwt_authn"
     ]
-    if not choices.through_envoy:
+    if not options.through_envoy:
         return [service for service, _ in services]
     chains = [
-        stack.enter_context(gateway.before(service, where, choices.envoy_workers)) for service, where in services
+        stack.enter_context(gateway.before(service, where, options.envoy_workers)) for service, where in services
     ]
     if "jwt_authn" in names:
-        chains.append(stack.enter_context(peers.running_in_envoy(place, fixture.RESOURCE, choices.envoy_workers)))
+        chains.append(stack.enter_context(peers.running_in_envoy(place, fixture.RESOURCE, options.envoy_workers)))
     return chains
 
 
-def _elsewhere(choices: BenchOptions, stack: ExitStack) -> MeasuredService:
+def _elsewhere(options: BenchOptions, stack: ExitStack) -> MeasuredService:
     """A service that runs already, and the user's tokens for it."""
-    assert choices.address is not None  # noqa: S101 - for the type checker
-    assert choices.token_file is not None  # noqa: S101
+    assert options.address is not None  # noqa: S101 - for the type checker
+    assert options.token_file is not None  # noqa: S101
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-bench-")))
     try:
-        tokens = choices.token_file.read_text(encoding="ascii").split()[: choices.tokens]
+        tokens = options.token_file.read_text(encoding="ascii").split()[: options.tokens]
         entries = [_entry(token) for token in tokens]
     except (OSError, UnicodeDecodeError) as error:
-        raise WorldError(f"{choices.token_file}: {error}") from None
+        raise BenchFixtureError(f"{options.token_file}: {error}") from None
     if not entries:
-        raise WorldError(f"{choices.token_file} holds no tokens")
+        raise BenchFixtureError(f"{options.token_file} holds no tokens")
     audiences = {audience for _, audience in entries}
     if len(audiences) > 1:
-        raise WorldError(f"{choices.token_file} holds tokens for several services: {' '.join(sorted(audiences))}")
+        raise BenchFixtureError(
+            f"{options.token_file} holds tokens for several services: {' '.join(sorted(audiences))}"
+        )
     pool.write(folder / "tokens", (entry for entry, _ in entries))
-    return MeasuredService(choices.address, Target(choices.address, "check", audiences.pop()), folder / "tokens")
+    return MeasuredService(options.address, Target(options.address, "check", audiences.pop()), folder / "tokens")
 
 
 def _entry(token: str) -> tuple[pool.Entry, str]:
@@ -123,33 +124,33 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
         audience = claims["aud"] if isinstance(claims["aud"], str) else claims["aud"][0]
         entry = pool.Entry(token.encode(), str(claims["sub"]).encode(), str(claims["jti"]).encode())
     except (ValueError, LookupError, TypeError):
-        raise WorldError("the token file holds something that is not an access token") from None
+        raise BenchFixtureError("the token file holds something that is not an access token") from None
     return entry, str(audience)
 
 
-def _throughput(who: MeasuredService, course: RunPlan, tell: Callable[[str], None]) -> float:
-    """What a subject can do in a closed loop, to send it a share of that. Raises `BenchFixtureError` if
+def _throughput(who: MeasuredService, plan: RunPlan, tell: Callable[[str], None]) -> float:
+    """What a service can do in a closed loop, to send it a share of that. Raises `BenchFixtureError` if
     nothing.
     """
-    (result,) = runner.measure([who], replace(course, rounds=1), tell)
+    (result,) = runner.measure([who], replace(plan, rounds=1), tell)
     if not result.is_sound or not result.rate:
-        raise WorldError(f"{who.name} gives no right answers to take a share of: {result.wrong}")
+        raise BenchFixtureError(f"{who.name} gives no right answers to take a share of: {result.wrong}")
     return result.rate
 
 
 def _revoke(
-    who: MeasuredService, place: BenchFixture, course: RunPlan, rate: float, tell: Callable[[str], None]
+    who: MeasuredService, place: BenchFixture, plan: RunPlan, rate: float, tell: Callable[[str], None]
 ) -> revocation.Propagation:
     """Revoke under a third of what the service can do, or at the rate that was asked for."""
-    quiet = course.rate or max(1.0, rate * _REVOCATION_SHARE)
-    seconds = min(course.seconds * course.rounds, _REVOCATION_SECONDS)
-    share = replace(runner.load(who, course, mode="open", seconds=seconds), rate=quiet)
+    quiet = plan.rate or max(1.0, rate * _REVOCATION_SHARE)
+    seconds = min(plan.seconds * plan.rounds, _REVOCATION_SECONDS)
+    share = replace(runner.load(who, plan, mode="open", seconds=seconds), rate=quiet)
     tell(f"revoking under a load of {quiet:,.0f} requests/s")
     with place.redis() as redis:
-        return revocation.measure(share, (course.tokens, place.tokens), redis, tell)
+        return revocation.measure(share, (plan.tokens, place.tokens), redis, tell)
 
 
-def _setting(choices: BenchOptions) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(choices).items() if name != "token_file"}
+def _setting(options: BenchOptions) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(options).items() if name != "token_file"}
     values["peers"] = list(values.pop("names"))
     return values

@@ -14,7 +14,7 @@ import jwt
 
 from oauth_core.jose.key_ring import PUBLISHED_FIRST
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.mcp_clients import claims_of, knock
+from tests.support.mcp_clients import claims_of, probe
 from tests.support.oauth_client import OAuthClient
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def one_user(gateway: RunningGateway, oauth: OAuthClient, traffic: Traffic
         assert refreshed.status_code == 200, refreshed.text
         tokens = refreshed.json()
         for token in (tokens["access_token"], before, tokens["access_token"]):
-            traffic.saw(token, await knock(oauth.http, resource, token))
+            traffic.saw(token, await probe(oauth.http, resource, token))
         await asyncio.sleep(_PAUSE)  # the operator's commands want to be run too
 
 

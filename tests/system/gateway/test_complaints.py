@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from portcullis.github_standin.settings import PREFIX
-from tests.support.mcp_clients import McpUser, knock, whoami
+from tests.support.mcp_clients import McpUser, probe, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,10 +43,10 @@ async def test_many_checks_share_few_connections(
     resource = gateway.resource("whoami")
     token = (await oauth.tokens((await oauth.register()).client_id, resource=resource))["access_token"]
     for _ in range(5):
-        await knock(oauth.http, resource, token)
+        await probe(oauth.http, resource, token)
     connections, questions = _checks(envoy_admin)
     for _ in range(40):
-        assert (await knock(oauth.http, resource, token)).status_code == 200
+        assert (await probe(oauth.http, resource, token)).status_code == 200
     more_connections, more_questions = _checks(envoy_admin)
     assert more_questions - questions >= 40
     assert more_connections - connections <= 4

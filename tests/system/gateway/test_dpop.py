@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.assertions import key, proof, thumbprint
-from tests.support.mcp_clients import knock
+from tests.support.mcp_clients import probe
 from tests.support.oauth_client import REDIRECT_URI, OAuthClient, Pkce
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ async def test_a_bound_token_opens_its_service_for_who_has_the_key_and_for_nobod
         return {"Authorization": f"{scheme} {token}", "DPoP": shown}
 
     for _ in range(3):
-        assert (await knock(http, url, headers=headers("DPoP"))).status_code == 200
+        assert (await probe(http, url, headers=headers("DPoP"))).status_code == 200
     for wrong in (
         headers("Bearer"), headers("DPoP", by=thief), headers("DPoP", method="GET"),
         headers("DPoP", url=gateway.resource("time")), {"Authorization": f"DPoP {token}"},
         {"Authorization": f"Bearer {token}"},
     ):  # fmt: skip
-        refused = await knock(http, url, headers=wrong)
+        refused = await probe(http, url, headers=wrong)
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"].startswith("DPoP ")
     reasons = [event.get("reason") for event in gateway.audit("ext_authz") if event.get("client_id") == client_id]

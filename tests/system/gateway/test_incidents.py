@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.support.gateway import operate
-from tests.support.mcp_clients import McpUser, claims_of, knock, whoami
+from tests.support.mcp_clients import McpUser, claims_of, probe, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ EVERYBODY = ("tokens", "revoke", "--all", "--yes")
 async def answered(http: httpx2.AsyncClient, resource: str, token: str | None, status: int) -> httpx2.Response:
     """The first answer of that status: what was done reaches the check service a moment later."""
     async with asyncio.timeout(60):
-        while (answer := await knock(http, resource, token)).status_code != status:
+        while (answer := await probe(http, resource, token)).status_code != status:
             pass
     return answer
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mcp_clients import knock
+from tests.support.mcp_clients import probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,10 +37,10 @@ def silent(redis: Redis) -> Iterator[None]:
 
 
 async def _answers_until_ok(http: httpx2.AsyncClient, resource: str, token: str) -> AsyncIterator[httpx2.Response]:
-    """Every answer to one knock after the other, up to the first that lets us in."""
+    """Every answer to one probe after the other, up to the first that lets us in."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        answer = await knock(http, resource, token)
+        answer = await probe(http, resource, token)
         yield answer
         if answer.is_success:
             return
@@ -49,9 +49,9 @@ async def _answers_until_ok(http: httpx2.AsyncClient, resource: str, token: str)
 
 
 async def _first_refusal(http: httpx2.AsyncClient, resource: str, token: str) -> None:
-    """Knock until we are not let in."""
+    """Probe until we are not let in."""
     deadline = time.monotonic() + _PATIENCE
-    while (await knock(http, resource, token)).is_success:
+    while (await probe(http, resource, token)).is_success:
         assert time.monotonic() < deadline, "the silence was not noticed"
         await asyncio.sleep(0.05)
 
@@ -68,12 +68,12 @@ async def test_a_silent_redis_is_503_with_retry_after_never_401_and_it_recovers(
     gateway: RunningGateway, redis: Redis, http: httpx2.AsyncClient, token: str
 ) -> None:
     resource = gateway.resource("whoami")
-    assert (await knock(http, resource, token)).status_code == 200
+    assert (await probe(http, resource, token)).status_code == 200
 
     with silent(redis):
         # What is remembered counts until the silence has lasted for the bound; then nothing does.
         await _first_refusal(http, resource, token)
-        outage = [await knock(http, resource, token) for _ in range(3)]
+        outage = [await probe(http, resource, token) for _ in range(3)]
     answers = [answer async for answer in _answers_until_ok(http, resource, token)]
 
     outage += answers[:-1]
@@ -89,5 +89,5 @@ async def test_while_redis_is_silent_a_stranger_is_still_sent_to_sign_in(
 ) -> None:
     resource = gateway.resource("whoami")
     with silent(redis):
-        assert (await knock(http, resource)).status_code == 401
+        assert (await probe(http, resource)).status_code == 401
     assert [answer.status_code async for answer in _answers_until_ok(http, resource, token)][-1] == 200

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.gateway import RunningGateway, running_gateway
-from tests.support.mcp_clients import MCP_HEADERS, McpUser, bearer, challenge, claims_of, knock
+from tests.support.mcp_clients import MCP_HEADERS, McpUser, bearer, challenge, claims_of, probe
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.system.gateway.ruled_service import PLAIN, READ, ROLES, SERVICES, TWICE, WRITE, call, token_of
 
@@ -55,8 +55,8 @@ async def test_a_user_may_use_one_service_and_not_another(
 ) -> None:
     reader = await token_of(gateway, "octocat", "mcp.plain", "plain")
     writer = await token_of(gateway, "hubot", "mcp.plain", "plain")
-    assert (await knock(http, gateway.resource("plain"), reader)).status_code == 200
-    refused = await knock(http, gateway.resource("plain"), writer)
+    assert (await probe(http, gateway.resource("plain"), reader)).status_code == 200
+    refused = await probe(http, gateway.resource("plain"), writer)
     assert refused.status_code == 403
     assert refused.json()["error"]["data"]["error"] == "access_denied"
     # No consent would help, so the client is not sent for one.
@@ -279,7 +279,7 @@ async def test_a_slash_at_the_end_of_the_endpoint_changes_nothing(
         registered = await client.register()
         tokens = await client.tokens(registered.client_id, resource=slashed)
     assert claims_of(tokens["access_token"])["aud"] in (gateway.resource("plain"), [gateway.resource("plain")])
-    answer = await knock(http, slashed, tokens["access_token"])
+    answer = await probe(http, slashed, tokens["access_token"])
     assert answer.status_code == 200, answer.text
     assert "location" not in answer.headers
 
@@ -340,7 +340,7 @@ async def test_a_change_of_the_file_changes_what_tokens_already_issued_may_do(
         file.write_text(SERVICES, encoding="utf-8")
         await until_told(gateway, "policy.refused", since=seen)
         writer = await token_of(gateway, "hubot", "mcp.plain", "plain")
-        assert (await knock(http, gateway.resource("plain"), writer)).status_code == 403
+        assert (await probe(http, gateway.resource("plain"), writer)).status_code == 403
     finally:
         file.write_text(SERVICES + ROLES, encoding="utf-8")
     await until_status(http, gateway, token, "echo", {403})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.mcp_clients import McpUser, claims_of, knock, whoami
+from tests.support.mcp_clients import McpUser, claims_of, probe, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ async def test_an_expired_token_is_refused_and_the_sdks_client_refreshes(
         while user.provider.context.is_token_valid():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
-        assert (await knock(http, user.resource, expired)).status_code == 401
+        assert (await probe(http, user.resource, expired)).status_code == 401
         after = await whoami(client)
     assert after == before
     assert user.access_token != expired

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mcp_clients import MCP_HEADERS, bearer, challenge, knock
+from tests.support.mcp_clients import MCP_HEADERS, bearer, challenge, probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def _token(gateway: RunningGateway, oauth: OAuthClient, **parameters: str 
 async def test_without_a_token_the_client_learns_where_to_sign_in(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
-    refused = await knock(http, gateway.resource("time"))
+    refused = await probe(http, gateway.resource("time"))
     assert refused.status_code == 401
     assert challenge(refused) == {
         "resource_metadata": f"{gateway.url}/.well-known/oauth-protected-resource/time/mcp",
@@ -52,8 +52,8 @@ async def test_without_a_token_the_client_learns_where_to_sign_in(
 async def test_a_token_for_one_service_does_not_open_another(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
-    assert (await knock(http, gateway.resource("time"), token)).status_code == 200
-    refused = await knock(http, gateway.resource("whoami"), token)
+    assert (await probe(http, gateway.resource("time"), token)).status_code == 200
+    refused = await probe(http, gateway.resource("whoami"), token)
     assert refused.status_code == 401
     assert challenge(refused)["error"] == "invalid_token"
     assert challenge(refused)["scope"] == "mcp.whoami"
@@ -65,7 +65,7 @@ async def test_a_token_that_lacks_the_scope_is_told_which_one(
 ) -> None:
     both = [gateway.resource("time"), gateway.resource("whoami")]
     token = await _token(gateway, oauth, resource=both, scope="mcp.whoami")
-    refused = await knock(http, gateway.resource("time"), token)
+    refused = await probe(http, gateway.resource("time"), token)
     assert refused.status_code == 403
     told = challenge(refused)
     assert told["error"] == "insufficient_scope"
@@ -79,7 +79,7 @@ async def test_what_is_no_token_of_ours_is_refused_as_one_that_is_no_longer_good
 ) -> None:
     header, payload, signature = token.split(".")
     for wrong in ("garbage", f"{header}.{payload}.", f"{header}.{payload}.{signature[::-1]}", f"{token}, {token}"):
-        refused = await knock(http, gateway.resource("time"), wrong)
+        refused = await probe(http, gateway.resource("time"), wrong)
         assert refused.status_code == 401, wrong
         assert challenge(refused)["error"] == "invalid_token"
 
@@ -97,7 +97,7 @@ async def test_a_foreign_host_is_refused_even_with_a_good_token(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
     for host in ("evil.example", "localhost", "127.0.0.1"):
-        refused = await knock(http, gateway.resource("time"), token, {"Host": host})
+        refused = await probe(http, gateway.resource("time"), token, {"Host": host})
         assert refused.status_code == 421, host
         error = refused.json()["error"]
         assert (refused.json()["id"], error["code"]) == (None, 421)
@@ -111,7 +111,7 @@ async def test_a_foreign_host_is_refused_even_with_a_good_token(
 async def test_a_page_of_a_foreign_origin_is_refused_even_with_a_good_token(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
-    refused = await knock(http, gateway.resource("time"), token, {"Origin": "https://evil.example"})
+    refused = await probe(http, gateway.resource("time"), token, {"Origin": "https://evil.example"})
     assert refused.status_code == 403
     assert "Access-Control-Allow-Origin" not in refused.headers
 
@@ -136,7 +136,7 @@ async def test_a_preflight_passes_without_a_token(gateway: RunningGateway, http:
 async def test_a_page_of_an_allowed_origin_can_read_the_challenge(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
-    refused = await knock(http, gateway.resource("time"), None, {"Origin": ORIGIN})
+    refused = await probe(http, gateway.resource("time"), None, {"Origin": ORIGIN})
     assert refused.status_code == 401
     assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "www-authenticate" in refused.headers["Access-Control-Expose-Headers"].lower()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mcp_clients import McpUser, challenge, claims_of, knock, whoami
+from tests.support.mcp_clients import McpUser, challenge, claims_of, probe, whoami
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,11 +23,11 @@ async def test_the_next_request_after_the_operator_deleted_the_token_is_refused(
     resource = gateway.resource("whoami")
     registration = await oauth.register()
     token = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
-    assert (await knock(http, resource, token)).status_code == 200
+    assert (await probe(http, resource, token)).status_code == 200
 
     assert redis.delete(f"token:{claims_of(token)['jti']}") == 1
 
-    refused = await knock(http, resource, token)
+    refused = await probe(http, resource, token)
     assert refused.status_code == 401
     told = challenge(refused)
     assert told["error"] == "invalid_token"
@@ -44,8 +44,8 @@ async def test_a_revoked_token_leaves_the_other_tokens_alone(
         (await oauth.tokens(registration.client_id, resource=resource))["access_token"] for _ in range(2)
     ]
     redis.delete(f"token:{claims_of(revoked)['jti']}")
-    assert (await knock(http, resource, revoked)).status_code == 401
-    assert (await knock(http, resource, kept)).status_code == 200
+    assert (await probe(http, resource, revoked)).status_code == 401
+    assert (await probe(http, resource, kept)).status_code == 200
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -68,12 +68,12 @@ async def test_deleting_a_client_ends_its_tokens_at_once(
     resource = gateway.resource("whoami")
     registration = await oauth.register()
     tokens = await oauth.tokens(registration.client_id, resource=resource)
-    assert (await knock(http, resource, tokens["access_token"])).status_code == 200
+    assert (await probe(http, resource, tokens["access_token"])).status_code == 200
 
     where = registration.document["registration_client_uri"]
     assert (await http.delete(where, headers=registration.management)).status_code == 204
 
-    assert (await knock(http, resource, tokens["access_token"])).status_code == 401
+    assert (await probe(http, resource, tokens["access_token"])).status_code == 401
     refreshed = await oauth.refresh(registration.client_id, tokens["refresh_token"])
     assert refreshed.status_code == 401
     assert refreshed.json()["error"] == "invalid_client"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mcp_clients import knock
+from tests.support.mcp_clients import probe
 from tests.support.oauth_client import REDIRECT_URI, Pkce
 from tests.support.processes import below
 from tests.support.programs import until
@@ -36,8 +36,8 @@ async def test_no_credential_that_passed_through_is_in_any_log(
         "redirect_uri": REDIRECT_URI,
     }
     tokens = (await oauth.token(form, {"Authorization": f"Basic {pair}"})).json()
-    assert (await knock(http, resource, tokens["access_token"])).status_code == 200
-    assert (await knock(http, f"{resource}?access_token={tokens['access_token']}")).status_code == 400
+    assert (await probe(http, resource, tokens["access_token"])).status_code == 200
+    assert (await probe(http, f"{resource}?access_token={tokens['access_token']}")).status_code == 400
 
     # Allowed requests are written in batches, a moment later.
     until(lambda: client.client_id in gateway.log("ext_authz"), "the check service to log this round trip")

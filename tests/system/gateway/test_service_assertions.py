@@ -10,7 +10,7 @@ import pytest
 
 from oauth_core.tokens import service_assertions
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.mcp_clients import McpUser, claims_of, knock, whoami, whoami_as
+from tests.support.mcp_clients import McpUser, claims_of, probe, whoami, whoami_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,8 +63,8 @@ async def test_nobody_comes_in_with_it(gateway: RunningGateway) -> None:
     async with user.connected() as client:
         assertion = (await whoami(client))["assertion"]
     async with httpx2.AsyncClient() as http:
-        assert (await knock(http, gateway.resource("whoami"), assertion)).status_code == 401
-        assert (await knock(http, gateway.resource("whoami"), user.access_token)).status_code == 200
+        assert (await probe(http, gateway.resource("whoami"), assertion)).status_code == 401
+        assert (await probe(http, gateway.resource("whoami"), user.access_token)).status_code == 200
         access_token_keys = (await http.get(f"{gateway.url}/.well-known/jwks.json")).json()
     kid = jwt.get_unverified_header(assertion)["kid"]
     assert kid not in {key["kid"] for key in access_token_keys["keys"]}

@@ -12,7 +12,7 @@ import pytest
 from oauth_core.store import keyspace
 from oauth_core.tokens import access_tokens
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.mcp_clients import MCP_HEADERS, bearer, knock
+from tests.support.mcp_clients import MCP_HEADERS, bearer, probe
 from tests.support.tokens import claims
 from tests.system.realms.credentials import signing_key
 
@@ -46,7 +46,7 @@ async def _short_token(gateway: RunningGateway) -> str:
 
 
 async def _session(http: httpx2.AsyncClient, resource: str, token: str) -> dict[str, str]:
-    opened = await knock(http, resource, token)
+    opened = await probe(http, resource, token)
     assert opened.status_code == 200, opened.text
     session = {
         **bearer(token),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mcp_clients import MCP_HEADERS, bearer, knock
+from tests.support.mcp_clients import MCP_HEADERS, bearer, probe
 
 if TYPE_CHECKING:
     import httpx2
@@ -22,7 +22,7 @@ async def test_a_legacy_client_opens_an_event_stream_that_ends_with_its_session(
     resource = gateway.resource("whoami")
     registration = await oauth.register()
     token = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
-    opened = await knock(http, resource, token)
+    opened = await probe(http, resource, token)
     assert opened.headers["Content-Type"].startswith("text/event-stream"), "the answer itself is a stream"
     session = {
         **bearer(token),

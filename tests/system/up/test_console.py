@@ -137,21 +137,21 @@ async def test_a_supervising_task_that_ends_by_itself_ends_the_gateway_with_an_e
     broken = ValueError("a fault of ours")
     pids: list[int] = []
 
-    def tell(_name: str, event: Event, _text: str) -> None:
+    def report(_name: str, event: Event, _text: str) -> None:
         if event is Event.DIED:
             raise broken
 
-    fleet = ProcessGroup(LogFiles(tmp_path, 10_000_000), tell, QUICK)
+    group = ProcessGroup(LogFiles(tmp_path, 10_000_000), report, QUICK)
 
     def when_ready() -> None:
-        (child,) = (child for stage in fleet._started for child in stage)
+        (child,) = (child for stage in group._started for child in stage)
         assert child.pid is not None
         pids.append(child.pid)
         os.kill(child.pid, signal.SIGKILL)
 
     async with asyncio.timeout(30):
         with pytest.raises(SupervisionError, match=r"the supervision of kid ended unexpectedly .*a fault of ours"):
-            await fleet.run([[spec]], [], when_ready)
+            await group.run([[spec]], [], when_ready)
     assert not any(alive(pid) for pid in pids)
 
 
@@ -172,10 +172,10 @@ async def test_what_is_done_once_a_child_is_ready_is_over_before_the_next_stage_
 
     async def run(then: Callable[[], Awaitable[str | None]]) -> None:
         told.clear()
-        fleet = ProcessGroup(
+        group = ProcessGroup(
             LogFiles(tmp_path, 10_000_000), lambda *line: told.append(line), QUICK, once_ready={"first": then}
         )
-        await fleet.run([[first], [second]], [], lambda: os.kill(os.getpid(), signal.SIGTERM))
+        await group.run([[first], [second]], [], lambda: os.kill(os.getpid(), signal.SIGTERM))
 
     async with asyncio.timeout(60):
         await run(succeed)
