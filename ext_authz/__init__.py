@@ -1,6 +1,6 @@
-"""The check service: answers Envoy's question whether a request may pass, and as whom.
+"""The check service: answers to Envoy whether a request may pass, and with which identity.
 
-Folders, from the lowest: `net` (where it listens), `metrics`, `decision` (one check, from bytes to bytes),
-`service` (what one worker serves), `grpc_http2` and `transports` (how checks come in), `process` (workers and
+Folders, from the lowest: `net` (listen addresses), `metrics`, `decision` (one check, from bytes to bytes),
+`service` (one worker's check service), `grpc_http2` and `transports` (how checks arrive), `process` (workers and
 their supervisor). A folder imports from lower ones only. Begin with `decision.check`.
 """

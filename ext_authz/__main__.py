@@ -1,6 +1,6 @@
-"""Runs the check service: `python -m ext_authz`, set by `portcullis.toml` and the environment.
+"""Runs the check service: `python -m ext_authz`, configured by `portcullis.toml` and the environment.
 
-Exit codes: 0 stopped when told to, 1 failed, 2 wrong settings or an address that cannot be listened on.
+Exit codes: 0 stopped by a signal, 1 failed, 2 wrong settings or an address that cannot be listened on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from oauth_core.settings import AuthzSettings, load
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until a signal stops it; return the exit code."""
     standard_streams.open_closed_ones()
-    os.umask(0o077)  # a Unix socket is for this user alone
+    os.umask(0o077)  # only this user may use a Unix socket
     _take_options()
     try:
         settings = load(AuthzSettings, None, os.environ)
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _take_options() -> None:
-    """Put the options where the settings are, for the workers read those too."""
+    """Copy the options to the environment, because the workers read their settings from it too."""
     parser = ArgumentParser(prog="python -m ext_authz", description="The check service that Envoy asks.")
     parser.add_argument("--transport", choices=("auto", "http2", "grpcio"), help="default: authz_transport")
     parser.add_argument("--workers", metavar="N", help="processes; 0 for one per core; default: authz_workers")

@@ -1,4 +1,4 @@
-"""One check: decode, gather what the decision needs, decide, encode, record.
+"""One check: decode, resolve the decision context, decide, encode, record.
 
-May import `metrics`. Knows no transport. Begin with `check`.
+May import `metrics`. Depends on no transport. Begin with `check`.
 """

@@ -1,10 +1,10 @@
-"""The record of requests: one line each, in the form of every other audit event.
+"""The access log: one line for each request, in the form of every other audit event.
 
-Requests are many, and a flood is more, so their lines are made by hand, for a few microseconds each. Those of
-allowed requests are written together a few times a second, a refusal at once. None is dropped: when too many wait
-they are written at once, and when they cannot be written, no request is allowed until they can. What a killed
-process had not yet written is lost: the lines of `WRITE_EVERY`, and where the log is a pipe whose reader stands
-still, those of `oauth_core.process.log_stream.STALLED_SECONDS`.
+Requests are frequent, and a flood more so. So their lines are formatted without a library, for a few microseconds
+each. Lines of allowed requests are written together a few times a second, a refusal at once. No line is dropped:
+when too many wait, they are written at once, and when they cannot be written, no request is allowed until they
+can. A killed process loses the lines that it had not written: those of `WRITE_EVERY`, and where the log is a pipe
+whose reader is stalled, those of `oauth_core.process.log_stream.STALLED_SECONDS`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oauth_core.process.logs import Stream
 
 WRITE_EVERY = 0.05
-"""Seconds."""
+"""Seconds between writes."""
 
 _MOST_WAITING = 10_000
 
@@ -35,7 +35,7 @@ _values = attrgetter(*_NAMES)
 
 
 class AccessLog:
-    """Writes allowed and refused requests to `stream`, and hands other events to `others` at once, in order."""
+    """Writes allowed and refused requests to `stream`, and passes other events to `others` at once, in order."""
 
     def __init__(self, others: AuditSink, stream: Stream, *, program: str) -> None:
         self._others = others
@@ -48,7 +48,7 @@ class AccessLog:
         self._second_text = ""
 
     def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
-        """Record that `request` was let through. Raises what writing raised, while it fails."""
+        """Record that `request` was allowed. While writing fails, it raises the error of the last write."""
         if self._failure is not None:
             raise self._failure
         optional = ""
@@ -70,7 +70,7 @@ class AccessLog:
             self._write_later()
 
     def record(self, event: AuditEvent) -> None:
-        """Record any other event, after all that came before it. Raises as `flush` does."""
+        """Record any other event, after all earlier lines. Raises the same errors as `flush`."""
         if event.kind is EventKind.ACCESS_DENIED:
             self._refused(event)
             return
@@ -96,7 +96,7 @@ class AccessLog:
             raise
 
     def flush(self) -> None:
-        """Write what waits. Raises `OSError`, or `ValueError` when the stream is closed."""
+        """Write the waiting lines. Raises `OSError`, or `ValueError` when the stream is closed."""
         try:
             self._stream.write("".join(self._lines))
             self._stream.flush()
@@ -111,7 +111,7 @@ class AccessLog:
         self._lines.clear()
 
     def close(self) -> None:
-        """Write what waits, for the last time. Raises as `flush` does."""
+        """Write the waiting lines for the last time. Raises the same errors as `flush`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -129,7 +129,7 @@ class AccessLog:
             self._write_later()
 
     def _now(self) -> str:
-        """The time as ISO 8601 in UTC, to the microsecond."""
+        """Return the time as ISO 8601 in UTC, to the microsecond."""
         second, fraction = divmod(time.time(), 1)
         if second != self._second:
             self._second = int(second)

@@ -1,11 +1,11 @@
-"""What a request that may pass is given on its way: an identity, and a time by which its answer must end.
+"""Allow responses: the identity headers of an allowed request, and a time by which its answer must end.
 
-A check happens when a request begins, but the answer may be an event stream that never ends by itself. So Envoy is
-told to end it: when the token expires, and after a while in any case, since the token may have been revoked
-meanwhile. A caller that wants to go on sends a new request, which is checked.
+A check happens when a request begins, but the answer may be an event stream without an end. So the response makes
+Envoy end the stream when the token expires, and after a maximum time in any case, since the token may have been
+revoked meanwhile. A caller that wants to continue sends a new request, which is checked.
 
-A service that wants it is also told who is calling in a signed form. A signature is as dear as the check of one,
-so the response is kept with it, and made again after a minute.
+A service can also get the identity as a signed assertion. A signature costs as much as the check of one, so the
+response is cached with it, and made again after a minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _METHOD_IN_HEADER = "2026-07-28"
 
 
 class AllowResponses:
-    """Makes the responses that let requests through, as the operator set them up."""
+    """Makes allow responses as the operator configured them."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class AllowResponses:
         call_seconds: int = CALL_SECONDS,
         signer: AssertionSigner | None = None,
     ) -> None:
-        """`stream_seconds` bounds an event stream that a client opens, `call_seconds` the answer to all else.
+        """`stream_seconds` limits an event stream that a client opens, `call_seconds` any other answer.
 
-        Without `signer` no service may want assertions.
+        Without `signer` no service may require assertions.
         """
         self.names = names
         self._stream_seconds = stream_seconds
@@ -52,11 +52,11 @@ class AllowResponses:
     def make(
         self, claims: AccessClaims, service: Service, lookalikes: Iterable[str], now: int
     ) -> tuple[AllowResponse, int]:
-        """The response that lets the caller of `claims` reach `service`, and the second until which it may be
-        repeated.
+        """Return the response for the caller of `claims` at `service`, and the second until which it is valid.
 
-        Raises `RuntimeError` when the service wants an assertion and there is no key or no name for it, which only
-        a change of the settings file can bring about: it must not have to guess who is one of ours.
+        Raises `RuntimeError` when the service requires an assertion and there is no key or no header name for it.
+        Only a change of the settings file can cause this. The service must not receive requests without a proof of
+        the caller.
         """
         if not service.assertion:
             response = envoy_messages.encode_allowed(claims, service.name, lookalikes, self.names)
@@ -78,16 +78,16 @@ class AllowResponses:
         *,
         is_stream: bool = False,
     ) -> bytes:
-        """`response` as it is sent for `request` at second `now`, at which the token has not expired.
+        """Return `response` as it is sent for `request` at second `now`, at which the token has not expired.
 
-        `is_stream` says that the body opens an event stream. Where the body was not read, the headers say it.
+        `is_stream` means that the body opens an event stream. If the body was not read, the headers decide.
         """
         bound = self._stream_seconds if is_stream or _opens_stream(request) else self._call_seconds
         return response.lasting(min(bound, claims.exp - now))
 
 
 def _opens_stream(request: IncomingRequest) -> bool:
-    """Whether `request` opens an event stream without an end of its own, as far as its headers say.
+    """Return whether `request` opens an event stream without an end, by its headers.
 
     A GET does (MCP revisions up to 2025-11-25), and so does a POST of `subscriptions/listen` (from 2026-07-28 on).
     There the header `Mcp-Method` repeats the method, and a service must refuse a request in which the two differ.

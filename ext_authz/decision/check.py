@@ -1,4 +1,6 @@
-"""One check, from bytes to bytes: decode, look up, decide, encode, record. No transport and no look-ups here."""
+"""One check, from bytes to bytes: decode, resolve, decide, encode, record. It contains no transport and no
+lookups.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,15 @@ if TYPE_CHECKING:
     from oauth_core.policy.resources import ServiceIndex
 
 
-_STRANGERS_BYTES = 8192
-"""Bytes of a body that are read for its id, where the caller shows no good token."""
+_BYTES_WITHOUT_TOKEN = 8192
+"""Bytes of a body that are read for its id when the caller presents no valid token."""
 
 
 class AllowedSink(Protocol):
-    """Keeps the record of allowed requests. If it raises, the request is refused."""
+    """Records allowed requests. If it raises, the request is refused."""
 
     def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
-        """Record that `request` is let through to `service` as the one `claims` describe."""
+        """Record that `request` is allowed to `service` with the identity of `claims`."""
 
 
 class EventPerRequest:
@@ -54,21 +56,21 @@ class EventPerRequest:
 
 
 class Unrecorded:
-    """Keeps no record of allowed requests."""
+    """Records no allowed requests."""
 
     def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
-        """Do nothing, as the operator asked."""
+        """Do nothing, as the operator configured."""
 
 
 class PendingCheck(NamedTuple):
-    """A check that must wait: the request that was read, and when its check began."""
+    """A check that must wait: its request, and when it began."""
 
     request: IncomingRequest
     begun: float
 
 
 class Authorizer:
-    """Answers `envoy.service.auth.v3.Authorization/Check`. Safe to call many times at once."""
+    """Answers `envoy.service.auth.v3.Authorization/Check`. Safe for many concurrent calls."""
 
     def __init__(
         self,
@@ -91,14 +93,14 @@ class Authorizer:
         ) + envoy_messages.encode_metadata(DenyReason.INTERNAL_ERROR, None, None)
 
     def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
-        """From the next decision on, these services and this policy count."""
+        """Use these services and this policy from the next decision on."""
         self._resolver.use(services, policy)
         self._refusals.clear()
 
     def check_now(self, message: bytes) -> bytes | PendingCheck:
-        """The `CheckResponse` to the `CheckRequest` in `message`, whatever is in it.
+        """Return the `CheckResponse` to the `CheckRequest` in `message`, whatever it contains.
 
-        Where something must be waited for, nothing is recorded, and what is returned is for `finish`.
+        If the check must wait, this records nothing, and returns a value for `finish`.
         """
         begun = perf_counter()
         try:
@@ -109,11 +111,11 @@ class Authorizer:
             if resolved is None:
                 return PendingCheck(request, begun)
             return self._conclude(request, resolved[0], resolved[1], begun, at_once=True)
-        except Exception:  # noqa: BLE001 - the one place for it: a fault of ours must end in a refusal too
+        except Exception:  # noqa: BLE001 - the only such place: a fault in this program must end in a refusal too
             return self._fail(begun)
 
     async def finish(self, pending: PendingCheck) -> bytes:
-        """The `CheckResponse` to a check that had to wait."""
+        """Return the `CheckResponse` to a check that had to wait."""
         request, begun = pending
         self.meter.asked += 1
         try:
@@ -123,7 +125,7 @@ class Authorizer:
             return self._fail(begun)
 
     async def check(self, message: bytes) -> bytes:
-        """`check_now` and, where that has to wait, `finish`."""
+        """Call `check_now` and, if the check must wait, `finish`."""
         answer = self.check_now(message)
         return answer if isinstance(answer, bytes) else await self.finish(answer)
 
@@ -139,23 +141,23 @@ class Authorizer:
         decision = decide(context)
         service = context.service
         if isinstance(decision, Deny):
-            if check_steps.goes_on_to_refusal(decision, request, context):
+            if check_steps.continues_to_refusal(decision, request, context):
                 return check_steps.TO_REFUSAL
             return self._refuse(decision, request, service, begun, context)
         if service is None or cached is None:
             raise AssertionError("an allow decision without a service or a token")
         if service.rules is not None and check_steps.of(request) is not None:
-            return self._go_on(request, context, begun)
+            return self._continue(request, context, begun)
         answer = self._allow(service, cached, context, request)
         if at_once:
             self._resolver.count_hit()
         self.meter.allowed(begun)
         return answer
 
-    def _go_on(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
-        """The answer at a step before the last to a request that may pass as far as can be said here."""
+    def _continue(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
+        """Return the answer at a step before the last one to a request that may pass so far."""
         if not check_steps.body_follows(request):
-            # The service has got its first rule since Envoy was configured, so no body will come.
+            # The service got its first rule after Envoy was configured, so no body will follow.
             denial = Deny(DenyReason.BODY_NOT_SENT, context.claims)
             return self._refuse(denial, request, context.service, begun, context)
         if check_steps.of(request) == check_steps.HEADERS and (
@@ -189,7 +191,7 @@ class Authorizer:
     ) -> bytes:
         name = None if service is None else service.name
         service = _as_asked(service, request)
-        # What to ask for may depend on the token; everything else is the same for everybody.
+        # The required scopes may depend on the token; everything else is the same for all callers.
         kind = (denial.reason, None if service is None else service.resource, denial.told)
         request_id = _id_of(request, context)
         is_common = not denial.scopes and request_id is None
@@ -215,7 +217,7 @@ class Authorizer:
     def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
-        # The audit log may be what fails: then this is not recorded, and the answer is a refusal all the same.
+        # If the audit log is what fails, this is not recorded, and the answer is a refusal in any case.
         with suppress(OSError, ValueError):
             _record(
                 self._audit, DenyReason.INTERNAL_ERROR.event, None, None, None, reason=DenyReason.INTERNAL_ERROR
@@ -224,7 +226,7 @@ class Authorizer:
 
 
 def _as_asked(service: Service | None, request: IncomingRequest | None) -> Service | None:
-    """`service` under the URL that the client uses, whose metadata it must find (RFC 9728 section 3.3)."""
+    """Return `service` under the URL that the client uses, whose metadata it must find (RFC 9728 section 3.3)."""
     if service is None or request is None or request.path == "/" or not request.path.endswith("/"):
         return service
     if not service.resource.endswith(request.path[:-1]):
@@ -233,21 +235,21 @@ def _as_asked(service: Service | None, request: IncomingRequest | None) -> Servi
 
 
 def _id_of(request: IncomingRequest | None, context: DecisionContext | None) -> RequestId | None:
-    """The id of the refused request, where its body came here. Only for a good token is all of it read."""
+    """Return the id of the refused request, if its body is here. All of it is read only for a valid token."""
     if request is None or request.http is None or not request.http.raw_body:
         return None
     has_token = context is not None and context.claims is not None
-    return id_of(request.http.raw_body if has_token else request.http.raw_body[:_STRANGERS_BYTES])
+    return id_of(request.http.raw_body if has_token else request.http.raw_body[:_BYTES_WITHOUT_TOKEN])
 
 
 def _id_for_envoy(request: IncomingRequest, context: DecisionContext) -> bytes:
-    """The id of a request that may go on, for an answer of Envoy's own: the service may be out of reach."""
+    """Return the id of a request that may pass, for an answer by Envoy itself: the service may be unreachable."""
     request_id = _id_of(request, context)
     return b"" if request_id is None else envoy_messages.encode_request_id(id_text(request_id))
 
 
 def _call_in_words(context: DecisionContext) -> str | None:
-    """Which method and name a request used, where that was looked at."""
+    """Return the method and name of a request, if they were read."""
     if not isinstance(context.asked, Call):
         return None
     return " ".join(filter(None, (context.asked.method, context.asked.name)))

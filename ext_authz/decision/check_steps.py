@@ -1,16 +1,15 @@
-"""Which of several checks of one request this is, as the route tells it.
+"""Check steps: which of several checks of one request this is, by an extension of the route.
 
-A body that Envoy holds costs memory, so it is not held before the headers are good. Our own Envoy configuration
-asks up to three times, each time through a filter of its own:
+A body that Envoy buffers costs memory, so it is not buffered before the headers are valid. The Envoy configuration
+of this product asks up to three times, each time through its own filter:
 
-1. `headers`: without the body. A token that is good for a service without rules is let through here, for good. One
-   that is bad is refused here, for good.
-2. `refusal`: with the first bytes of the body, to refuse with the id of the request what comes with a good token.
-   A body of unknown length comes here too: Envoy refuses it later by itself if it is too large, and then needs
-   the id.
-3. without a step: with the whole body, where the service has rules.
+1. `headers`: without the body. A valid token for a service without rules is allowed here. An invalid token is
+   refused here. Both answers are final.
+2. `refusal`: with the first bytes of the body, so that a refusal of a valid token contains the id of the request.
+   A body of unknown length comes here too: Envoy refuses it later itself if it is too large, and needs the id.
+3. without a step: with the whole body, if the service has rules.
 
-The metadata of an answer say which one is next, and Envoy skips the others. An Envoy that is set up in another way
+The metadata of an answer name the next step, and Envoy skips the others. An Envoy that is configured differently
 names no step and asks once.
 """
 
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
     from oauth_core.policy.decision import DecisionContext, Deny
 
 _DIGITS = 20
-"""More than any length has."""
+"""More digits than any length has."""
 
 STEP = "portcullis.step"
 HEADERS, REFUSAL = "headers", "refusal"
 BODY_BYTES = "portcullis.body_bytes"
-"""Context extension: that a check with the whole body follows, and how large a body that may be."""
+"""Context extension: a check with the whole body follows, and the body may have this many bytes."""
 
 WITH_BODY = envoy_messages.encode_continued("undecided")
-"""Let the request go on, unchanged, to the check that has its body."""
+"""Lets the request continue, unchanged, to the check that has its body."""
 TO_REFUSAL = envoy_messages.encode_continued("refused")
-"""Let the request go on, unchanged, to the check that refuses it."""
+"""Lets the request continue, unchanged, to the check that refuses it."""
 
 _REFUSED_WITH_ID = frozenset(
     {
@@ -47,21 +46,21 @@ _REFUSED_WITH_ID = frozenset(
         DenyReason.TOKEN_STATE_UNKNOWN,
     }
 )
-"""A token is good, so its owner may have some bytes of a body read. With 401 clients do not look at the body."""
+"""The token is valid, so some bytes of its body may be read. With 401 clients do not read the body."""
 
 
 def of(request: IncomingRequest) -> str | None:
-    """The step that the route names."""
+    """Return the step that the route names."""
     return request.extensions.get(STEP) if request.extensions else None
 
 
 def body_follows(request: IncomingRequest) -> bool:
-    """Whether the whole body comes to a later check."""
+    """Return whether a later check gets the whole body."""
     return bool(request.extensions) and BODY_BYTES in request.extensions and of(request) is not None
 
 
 def is_too_large(request: IncomingRequest) -> bool:
-    """Whether `request` says itself that its body is larger than a later check gets."""
+    """Return whether `request` declares a body that is larger than a later check gets."""
     if request.http is None:
         return False
     length, most = request.http.headers.get("content-length", ""), request.extensions.get(BODY_BYTES, "")
@@ -69,23 +68,23 @@ def is_too_large(request: IncomingRequest) -> bool:
 
 
 def has_unknown_length(request: IncomingRequest) -> bool:
-    """Whether `request` has a body and does not say how long it is."""
+    """Return whether `request` has a body and does not declare its length."""
     return request.method == "POST" and request.http is not None and "content-length" not in request.http.headers
 
 
 def is_before_body(request: IncomingRequest) -> bool:
-    """Whether this check has to decide by the headers alone, because a later one gets the whole body.
+    """Return whether this check must decide by the headers alone, because a later one gets the whole body.
 
-    A body that says that it is too large comes to no later check.
+    A body that is declared as too large gets no later check.
     """
     return body_follows(request) and (of(request) == HEADERS or not is_too_large(request))
 
 
-def goes_on_to_refusal(denial: Deny, request: IncomingRequest, context: DecisionContext) -> bool:
-    """Whether the next check refuses with `denial`, because it has the id of the request."""
+def continues_to_refusal(denial: Deny, request: IncomingRequest, context: DecisionContext) -> bool:
+    """Return whether the next check refuses with `denial`, because it has the id of the request."""
     if of(request) != HEADERS or request.method != "POST" or context.claims is None:
         return False
-    # A DPoP proof is used up by the check that reads it, so a second check could not decide the same. Where the
-    # whole body follows, only the last check reads the proof.
+    # The check that reads a DPoP proof uses it up, so a second check could not decide the same. If the whole body
+    # follows, only the last check reads the proof.
     is_repeatable = context.claims.dpop_key is None or body_follows(request)
     return denial.reason in _REFUSED_WITH_ID and is_repeatable

@@ -1,8 +1,8 @@
-"""The disabled services, as this process knows them: read at intervals, and at once when Redis reports a change.
+"""The disabled services in this process: read at intervals, and at once when Redis reports a change.
 
-A service that was seen as disabled stays so until a later read says otherwise. A service counts as open only while
-the last read counts (`oauth_core.store.client_cache.tracked_document`). Afterwards its status is unknown, and its
-requests are refused.
+A service that was read as disabled stays so until a later read shows otherwise. A service counts as open only
+while the last read is valid (`oauth_core.store.client_cache.tracked_document`). Afterwards its status is unknown,
+and its requests are refused.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _READS_IN_BOUND = 4
 
 
 class Source(Protocol):
-    """A document that tells of its changes."""
+    """A document that signals its changes."""
 
     changed: asyncio.Event
 
     @property
     def is_current(self) -> bool:
-        """Whether what was read last may still be used."""
+        """Whether the last copy may still be used."""
 
     async def read(self) -> str | bytes | None:
-        """The document. Raises `StoreUnavailableError`, or `ValueError` if it is not text."""
+        """Return the document. Raises `StoreUnavailableError`, or `ValueError` if it is not text."""
 
 
 class DisabledServices:
@@ -48,7 +48,7 @@ class DisabledServices:
         self._log = structlog.get_logger("isolation")
 
     def of(self, service: str) -> ServiceStatus | Isolated:
-        """What is known of the service of this name."""
+        """Return the status of the service with this name."""
         isolated = self._isolated.get(service)
         if isolated is not None:
             return isolated
@@ -56,11 +56,11 @@ class DisabledServices:
 
     @property
     def is_known(self) -> bool:
-        """Whether the last read said which services are isolated, and still counts."""
+        """Whether the last read returned the disabled services, and is still valid."""
         return bool(self._is_readable) and self._source.is_current
 
     async def read(self) -> None:
-        """Read the document now. Redis silent: what was known stays, for as long as it counts."""
+        """Read the document now. If Redis does not answer, the last read stays, for as long as it is valid."""
         before = self._isolated
         try:
             self._isolated = parse(await self._source.read())
@@ -78,7 +78,7 @@ class DisabledServices:
     async def watch(self) -> Never:
         """Read for ever."""
         while True:
-            self._source.changed.clear()  # before the read: what changes during it is read again
+            self._source.changed.clear()  # before the read: a change during it causes another read
             await self.read()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._read_every):

@@ -1,9 +1,9 @@
-"""What shows that a token is its owner's: the client certificate, and DPoP proofs (RFC 9449 section 7).
+"""Proofs that a caller owns its token: the client certificate, and DPoP proofs (RFC 9449 section 7).
 
-A proof is good once in this process. It is checked only for a genuine token, so that garbage costs nobody a
-signature. What was used is remembered for as long as it could be used again, within bounds, and in this process
-only: the check service writes nothing to Redis. Whoever steals token and proof on their way can use them once more
-for the same method and address, at another process, within the minute and a half that a proof counts.
+A proof is valid once in this process. It is checked only for a genuine token, so that garbage causes no signature
+check. Used proofs are recorded for as long as they could be used again, within limits, and in this process only:
+the check service writes nothing to Redis. An attacker that steals token and proof in transit can use them once
+more for the same method and URL, at another process, within the minute and a half in which a proof is valid.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _MOST_REMEMBERED = 50_000
 
 
 class Proofs:
-    """Checks proofs, and remembers those that were used last."""
+    """Checks proofs, and records the latest used ones."""
 
     def __init__(self, size: int = _MOST_REMEMBERED) -> None:
         self._used: LruCache[tuple[str, str], int] = LruCache(size)
 
     def key_of(self, request: IncomingRequest, service: Service, token: str, now: int) -> str | None:
-        """The thumbprint of the key that made a good proof for `request` with `token`, which it uses up.
+        """Return the thumbprint of the key of the valid proof for `request` with `token`, and use the proof up.
 
-        `None` without one.
+        Returns `None` without such a proof.
         """
-        # Of two (section 4.1), which arrive joined, none is one.
+        # Two proofs (section 4.1) arrive joined, which makes none.
         text = envoy_messages.message_of(request).headers.get(dpop.HEADER.lower())
         if text is None:
             return None
@@ -51,10 +51,11 @@ class Proofs:
 
 
 def certificate_of(request: IncomingRequest) -> str | None:
-    """The thumbprint of the certificate that the caller showed to Envoy.
+    """Return the thumbprint of the certificate that the caller presented to Envoy.
 
-    From what Envoy says of the connection. The header `x-forwarded-client-cert` is not looked at: whether a caller
-    can write it depends on how an Envoy is set, and not every Envoy is ours.
+    It comes from Envoy's data about the connection. The header `x-forwarded-client-cert` is not read: whether a
+    caller can write it depends on the configuration of Envoy, and not every Envoy has the configuration of this
+    product.
     """
     if request.peer is None or not request.peer.certificate:
         return None

@@ -1,9 +1,9 @@
-"""The wire: Envoy's message to our request, our decision to Envoy's message, and nothing else knows either.
+"""The messages of Envoy: decoding its requests and encoding the decisions. No other module depends on the format.
 
-It is also the only place where identity headers are removed and set. Three rules hold there. A name we set is
-overwritten, so what the caller sent under it is gone. A name we have no value for is removed. And a name that
-a server behind us could read as one of ours (`X_User_Id` becomes `HTTP_X_USER_ID` in CGI and WSGI, and so does
-`X-User-Id`) is removed too. Envoy applies removals last, so a name is never in both lists.
+Only this module removes and sets identity headers. Three rules apply. A name that this gateway sets is
+overwritten, so the caller's value is gone. A name without a value is removed. A name that a service could read as
+an identity header (`X_User_Id` becomes `HTTP_X_USER_ID` in CGI and WSGI, and so does `X-User-Id`) is removed too.
+Envoy applies removals last, so a name is never in both lists.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from oauth_core.policy.refusals import Refusal
 
 ROUTE_SERVICE = "portcullis.service"
-"""Context extension by which a route says which service it leads to."""
+"""Context extension with the service of a route."""
 
 PARTIAL_BODY = "x-envoy-auth-partial-body"
-"""Envoy says with it whether the body that it sent to the check is only the beginning."""
+"""Envoy's header that marks the body sent to the check as only the beginning."""
 
 AUTHORIZATION = "authorization"
 METADATA = "portcullis"
-"""Where Envoy's access log and rate limits find what was decided: below `envoy.filters.http.ext_authz`."""
+"""Where Envoy's access log and rate limits find the decision: below `envoy.filters.http.ext_authz`."""
 
 REQUEST_ID = "portcullis.request_id"
 """Beside it: the id of the JSON-RPC request, as JSON."""
 
 LIFE = "x-envoy-upstream-rq-timeout-ms"
-"""Makes Envoy end a response that still goes on when so many milliseconds are over."""
+"""Makes Envoy end a response that still runs after this many milliseconds."""
 _LIFE_UNSAID = b"00000000"
 _LONGEST_LIFE = 86_400
 
 _SEPARATORS = re.compile(r"[^a-z0-9]")
-# Printable ASCII but for the space, whose ends HTTP trims, and the percent sign, which starts an escape.
+# Printable ASCII without the space, which HTTP trims at both ends, and the percent sign, which starts an escape.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 _GRPC_CODES = {
@@ -64,10 +64,10 @@ _GRPC_CODES = {
 
 
 class Names:
-    """The header names that name the caller to a service. A caller that sets one of them could be any person."""
+    """The names of the identity headers. A caller that sets one of them could claim to be any person."""
 
     def __init__(self, headers: IdentityHeaders, *, trusted_proxies: int = 0) -> None:
-        """`trusted_proxies` stand before Envoy and name the caller in `X-Forwarded-For`."""
+        """`trusted_proxies` proxies stand before Envoy and add the caller's address to `X-Forwarded-For`."""
         self.headers = headers
         self.trusted_proxies = trusted_proxies
         self.guarded = headers.guarded
@@ -75,7 +75,7 @@ class Names:
         self.lengths = frozenset(map(len, self.ours))
 
     def is_lookalike(self, name: str) -> bool:
-        """Whether `name` is none of ours, but could be read as one."""
+        """Return whether `name` is no identity header, but could be read as one."""
         return name not in self.ours and _SEPARATORS.sub("-", name.lower()) in self.ours
 
 
@@ -84,18 +84,18 @@ USUAL_NAMES = Names(IdentityHeaders())
 
 @lru_cache(maxsize=4096)
 def _life(seconds: int) -> bytes:
-    """So many seconds in milliseconds, in as many bytes as `_LIFE_UNSAID`."""
+    """Return the seconds in milliseconds, in as many bytes as `_LIFE_UNSAID`."""
     return b"%08d" % (max(1, min(seconds, _LONGEST_LIFE)) * 1000)
 
 
 class AllowResponse(NamedTuple):
-    """An encoded `CheckResponse` that lets a request through, in two parts around how long it may take."""
+    """An encoded `CheckResponse` that allows a request, in two parts around the maximum time of the answer."""
 
     before: bytes
     after: bytes
 
     def lasting(self, seconds: int) -> bytes:
-        """The whole, for a response that must end after so many seconds, one at least and a day at most."""
+        """Return the whole message for an answer that must end after `seconds`, one at least and a day at most."""
         return self.before + _life(seconds) + self.after
 
 
@@ -103,12 +103,12 @@ _NONE: Mapping[str, str] = {}
 
 
 class IncomingRequest(NamedTuple):
-    """What a decision needs to know about an HTTP request.
+    """The parts of an HTTP request that a decision depends on.
 
-    `path` has no query. `authorization` holds every value that came under that name, and `lookalikes` the names,
-    as sent, of headers that could be mistaken for ours. `routed_as` is what the route says of itself. `http` is
-    the request as it came, for those few of which the body matters; `peer` is the caller's end of the connection,
-    for those whose token is bound to a certificate. `extensions` are what the route says to the check.
+    `path` has no query. `authorization` holds every value under that name, and `lookalikes` the names, as sent, of
+    headers that could be mistaken for identity headers. `routed_as` is the service of the route. `http` is the
+    request as received, for the few requests whose body matters; `peer` is the caller's end of the connection, for
+    tokens that are bound to a certificate. `extensions` are the context extensions of the route.
     """
 
     method: str
@@ -126,7 +126,7 @@ class IncomingRequest(NamedTuple):
 
 
 def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None:
-    """The request inside the bytes of a `CheckRequest`; `None` when they are not one about an HTTP request."""
+    """Return the request in the bytes of a `CheckRequest`; `None` when they are not one about an HTTP request."""
     try:
         attributes = pb.CheckRequest.FromString(message).attributes
     except DecodeError:
@@ -156,15 +156,15 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
 
 
 def message_of(request: IncomingRequest) -> Message:
-    """What `request` carries, for those that must know what it asks.
+    """Return the message in `request`, for decisions that depend on its method and name.
 
-    Only `raw_body` counts: in `body` Envoy replaces what is not UTF-8, so we would read what was not sent.
+    Only `raw_body` counts: in `body` Envoy replaces bytes that are not UTF-8, so it can differ from the sent body.
     """
     if request.http is None:
         return Message(request.method, {}, b"")
     headers = dict(request.http.headers)
     for header in request.http.header_map.headers:
-        # As Envoy joins them in the other field: two values make one that agrees with nothing.
+        # As Envoy joins them in the other field: two values become one that matches nothing.
         value = header.raw_value.decode("latin-1") if header.raw_value else header.value
         headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
     partial = headers.get(PARTIAL_BODY, "false") != "false"
@@ -178,10 +178,9 @@ def encode_allowed(
     names: Names = USUAL_NAMES,
     assertion: str = "",
 ) -> AllowResponse:
-    """A `CheckResponse` that lets the request through as the one `claims` describe, without its token.
+    """Return a `CheckResponse` that allows the request with the identity of `claims`, without its token.
 
-    `assertion` is the signed form of the identity (`oauth_core.tokens.service_assertions`), if the service wants
-    it.
+    `assertion` is the signed identity (`oauth_core.tokens.service_assertions`), if the service requires it.
     """
     headers = names.headers
     identity = {
@@ -194,14 +193,14 @@ def encode_allowed(
     }
     present = {name: value for name, value in identity.items() if name and value}
     removed = [AUTHORIZATION]
-    # Envoy ignores an empty value, and the caller's own would stay: there it must be removed instead.
+    # Envoy ignores an empty value, and the caller's own would stay: so the name must be removed.
     removed += [name for name in names.guarded if name not in present]
-    # Envoy lower-cases what it removes: an upper-case spelling of our own name would remove what we set.
+    # Envoy lower-cases the names it removes: the upper-case form of an identity header would remove our value.
     removed += [name for name in lookalikes if name.lower() not in names.ours]
     encoded = pb.CheckResponse(
         status=Status(code=code_pb2.OK),
         ok_response=pb.OkHttpResponse(
-            # The life comes first, so that its place is found whatever the others say.
+            # The time comes first, so that its position does not depend on the other values.
             headers=[
                 _overwrite(LIFE, _LIFE_UNSAID.decode()),
                 *(_overwrite(name, value) for name, value in present.items()),
@@ -215,7 +214,7 @@ def encode_allowed(
 
 
 def encode_continued(decision: str) -> bytes:
-    """A `CheckResponse` that lets the request go on to the next check as it is; `decision` says to which."""
+    """Return a `CheckResponse` that lets the request continue unchanged to the next check, named by `decision`."""
     return pb.CheckResponse(
         status=Status(code=code_pb2.OK),
         ok_response=pb.OkHttpResponse(),
@@ -224,10 +223,10 @@ def encode_continued(decision: str) -> bytes:
 
 
 def encode_request_id(text: str) -> bytes:
-    """Metadata with the id of the request, for what Envoy answers later by itself: bytes to put after an answer.
+    """Return metadata with the id of the request, for later answers by Envoy itself: bytes to append to an answer.
 
-    `text` is JSON, since Envoy puts it into a body as it is. It has a key of its own beside `METADATA`, because
-    Envoy merges the metadata of several answers key by key.
+    `text` is JSON, since Envoy puts it into a body unchanged. It has its own key beside `METADATA`, because Envoy
+    merges the metadata of several answers key by key.
     """
     return pb.CheckResponse(
         dynamic_metadata=Struct(fields={REQUEST_ID: Value(string_value=text)})
@@ -235,9 +234,10 @@ def encode_request_id(text: str) -> bytes:
 
 
 def encode_refused(refusal: Refusal) -> bytes:
-    """A `CheckResponse` that makes Envoy answer the caller with `refusal`; `encode_metadata` may follow it.
+    """Return a `CheckResponse` that makes Envoy answer the caller with `refusal`; `encode_metadata` may follow it.
 
-    Always a denial, also for our own failures: Envoy lets an `error_response` through when it is told to.
+    It is always a denial, also for failures of this service: Envoy can be configured to let an `error_response`
+    through.
     """
     return pb.CheckResponse(
         status=Status(code=_GRPC_CODES[refusal.status]),
@@ -250,18 +250,18 @@ def encode_refused(refusal: Refusal) -> bytes:
 
 
 def encode_metadata(reason: str, claims: AccessClaims | None, service: str | None) -> bytes:
-    """What a refusal tells Envoy's access log: bytes to put after those of `encode_refused`.
+    """Return the metadata of a refusal for Envoy's access log: bytes to append to those of `encode_refused`.
 
     The encodings of two messages, one after the other, are the encoding of both in one.
     """
     if claims is None:
-        return _nobodys_metadata(reason, service)
+        return _anonymous_metadata(reason, service)
     return pb.CheckResponse(dynamic_metadata=_metadata("denied", reason, claims, service)).SerializeToString()
 
 
 @lru_cache(maxsize=1024)
-def _nobodys_metadata(reason: str, service: str | None) -> bytes:
-    """Few are distinct, and a flood asks for them again and again."""
+def _anonymous_metadata(reason: str, service: str | None) -> bytes:
+    """Cached, because few are distinct and a flood repeats them."""
     return pb.CheckResponse(dynamic_metadata=_metadata("denied", reason, None, service)).SerializeToString()
 
 
@@ -274,12 +274,12 @@ def _metadata(decision: str, reason: str | None, claims: AccessClaims | None, se
 
 
 def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Every value named `authorization`, and every name that could be mistaken for one of ours.
+    """Return every value named `authorization`, and every name that could be mistaken for an identity header.
 
-    Envoy uses one of two fields, as it is configured. If both are used, both count.
+    Envoy uses one of two fields, depending on its configuration. If both are used, both count.
     """
     headers = http.headers
-    # Most headers are of no interest: a value is made a Python object only where it is wanted.
+    # Most headers are not needed: a value becomes a Python object only if it is.
     lookalikes = [name for name in headers if len(name) in names.lengths and names.is_lookalike(name)]
     credentials = headers.get(AUTHORIZATION)
     authorization = [] if credentials is None else [credentials]
@@ -287,7 +287,7 @@ def _credentials(http: pb.AttributeContext.HttpRequest, names: Names) -> tuple[t
         for header in http.header_map.headers:
             name = header.key
             if name == AUTHORIZATION:
-                # Latin-1 gives every byte a character, and none that a token may contain changes.
+                # Latin-1 gives every byte a character, and changes none that a token may contain.
                 authorization.append(header.raw_value.decode("latin-1") if header.raw_value else header.value)
             elif len(name) in names.lengths and names.is_lookalike(name):
                 lookalikes.append(name)
@@ -303,10 +303,10 @@ def _address(address: pb.Address) -> str | None:
 def _source(
     http: pb.AttributeContext.HttpRequest, peer: pb.AttributeContext.Peer, trusted_proxies: int
 ) -> str | None:
-    """The caller's address: what Envoy says, or behind proxies what they say in words that Envoy does not read.
+    """Return the caller's address: from Envoy, or behind proxies from a form of entry that Envoy does not parse.
 
-    Envoy takes an address with a port in `X-Forwarded-For`, as some clouds write it, for none and names the proxy.
-    It has added that proxy at the end of the header.
+    In `X-Forwarded-For` some clouds write an address with a port. Envoy does not accept it, and reports the proxy.
+    It has appended that proxy to the header.
     """
     if trusted_proxies:
         entries = http.headers.get("x-forwarded-for", "").split(",")
@@ -317,12 +317,14 @@ def _source(
 
 
 def _header_text(value: str) -> str:
-    """`value` as it can stand in a header: what is not plain is percent-encoded, so no two values look alike."""
+    """Return `value` as it can stand in a header. Other characters are percent-encoded, so no two values look
+    alike.
+    """
     return quote(value, safe=_PLAIN)
 
 
 def _group_text(group: str) -> str:
-    """As `_header_text`, and no comma, which parts one group from the next."""
+    """Return `group` as `_header_text` does, without the comma that separates groups."""
     return _header_text(group).replace(",", "%2C")
 
 

@@ -1,10 +1,9 @@
-"""The public keys this process checks with: read again and again, and at once when Redis tells of
-a change or a token names an unknown one.
+"""The public keys of this process: read at intervals, and at once after a change or for an unknown key id.
 
-Redis silent: the last keys stay, since they are as good as they were, and the liveness of every token is asked
-for anyway. Redis answering that there are none, or something that is no key set: there are none, and every
-check is refused as unknown until there are. A set without the signature of the authorization server
-(`oauth_core.jose.jwk_set_signature`), or older than one that was seen, counts as none.
+If Redis does not answer, the last keys stay: they are as valid as before, and the status of every token is checked
+in any case. If Redis has no key set, or an invalid one, there are no keys, and every check is refused as unknown
+until there are. A set without the signature of the authorization server (`oauth_core.jose.jwk_set_signature`), or
+older than one that was read before, counts as none.
 """
 
 from __future__ import annotations
@@ -26,17 +25,19 @@ if TYPE_CHECKING:
     from oauth_core.jose.signing_keys import VerifyingKeys
 
 READ_EVERY = 1.0
-"""Seconds between reads, so that a key taken out of the ring is trusted no longer than that."""
+"""Seconds between reads, so that a key that left the ring is trusted no longer than that."""
 
 READ_AT_MOST_EVERY = 0.25
-"""Seconds between a read and one that an unknown key id causes, so that inventing ids does not hammer Redis."""
+"""Seconds between a read and one that an unknown key id causes, so that invented ids do not flood Redis."""
 
 
 class KeysSource(Protocol):
-    """Where the published JWK set is read."""
+    """The source of the published JWK set."""
 
     async def read(self) -> str | bytes | None:
-        """The JWK set as JSON, or `None`. Raises `StoreUnavailableError`, or `ValueError` if it is not text."""
+        """Return the JWK set as JSON, or `None`. Raises `StoreUnavailableError`, or `ValueError` if it is not
+        text.
+        """
 
 
 class KeyCache:
@@ -50,7 +51,7 @@ class KeyCache:
         changed: asyncio.Event | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`verifier` opens what `source` reads. When `changed` is set, the keys are read at once."""
+        """`verifier` opens the documents of `source`. When `changed` is set, the keys are read at once."""
         self.current: VerifyingKeys | None = None
         self._source = source
         self._verifier = verifier
@@ -62,12 +63,14 @@ class KeyCache:
         self._read_at = -float("inf")
         self._one_at_a_time = asyncio.Lock()
         self._next_read: asyncio.Task[None] | None = None
-        self._this_read: asyncio.Task[None] | None = None  # held, or the loop could forget it half-way
+        self._this_read: asyncio.Task[None] | None = (
+            None  # kept, because the event loop could otherwise drop the task
+        )
         self._log = structlog.get_logger("keys")
 
     @property
     def is_fresh(self) -> bool:
-        """Whether there are keys and the last read confirmed them: whether this process can decide anything."""
+        """Whether there are keys and the last read confirmed them: only then can this process decide."""
         return self._answered and self.current is not None
 
     async def read(self) -> None:
@@ -76,20 +79,20 @@ class KeyCache:
             await self._read()
 
     async def read_for_unknown_key(self) -> None:
-        """Return after a read that began later than this call, so that what it did not find does not exist.
+        """Return after a read that began later than this call, so that a key it did not find does not exist.
 
-        Callers share reads, which keep their distance from each other: some wait for a fraction of a second,
-        rather than have a good token of a new key refused because somebody else sends garbage.
+        Callers share reads, and reads have a minimum distance. So some callers wait for a fraction of a second;
+        otherwise the garbage of one caller would cause the refusal of a valid token with a new key.
         """
         if self._next_read is None:
             self._next_read = asyncio.create_task(self._read_when_due())
-        # Shielded: a caller that gives up must not take the others' read along.
+        # Shielded: a caller that gives up must not cancel the read of the others.
         await asyncio.shield(self._next_read)
 
     async def watch(self, report: Callable[[bool], Awaitable[None]]) -> Never:
-        """Read for ever, telling `report` after each read whether the keys are fresh."""
+        """Read for ever, and call `report` after each read with whether the keys are fresh."""
         while True:
-            self._changed.clear()  # before the read: what changes during it is read again
+            self._changed.clear()  # before the read: a change during it causes another read
             await self.read()
             await report(self.is_fresh)
             with contextlib.suppress(TimeoutError):
@@ -98,7 +101,7 @@ class KeyCache:
 
     async def _read_when_due(self) -> None:
         await asyncio.sleep(self._read_at + READ_AT_MOST_EVERY - self._monotonic())
-        # Whoever comes from here on may ask for a key that this read is too early to see.
+        # A later caller may need a key that this read is too early to find.
         self._this_read, self._next_read = self._next_read, None
         await self.read()
 
@@ -112,8 +115,8 @@ class KeyCache:
             self._answered = True
         except StoreUnavailableError:
             self._answered = False
-        except Exception as error:  # noqa: BLE001 - a key set has many ways to be broken and they all mean: no keys
-            # The type only: the message may repeat the value, and who knows what stands there.
+        except Exception as error:  # noqa: BLE001 - a key set can be broken in many ways, and each means: no keys
+            # The type only: the message may repeat the value, which can be anything.
             self._log.error("keys.unusable", error=type(error).__name__)
             self._answered = True
             self.current = None

@@ -1,4 +1,4 @@
-"""Looks up what a decision needs: the service, the token, and the status of both in Redis."""
+"""The resolver: looks up the decision context, which is the service, the token, and their status in Redis."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from oauth_core.policy.resources import ServiceIndex
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""The `b64token` of RFC 6750 section 2.1. It has no comma, so two credentials joined into one never match."""
+"""The `b64token` of RFC 6750 section 2.1. It has no comma, so two joined credentials never match."""
 
 _USUAL_SCHEME = "Bearer "
 _UNKNOWN_KEY = Rejected(TokenFault.UNKNOWN_KEY)
@@ -40,36 +40,37 @@ MOST_WAITING = 1000
 """Tokens whose signatures wait to be checked: a fifth of a second's work, or a second's if all are forged."""
 
 _BACK_OFF = 4
-"""The rest after a signature, as a multiple of the time that it took: other checks have four fifths of the time.
+"""The back-off after a signature, as a multiple of its time: other checks get four fifths of the time.
 
-There is a rest after every bad signature, and after a good one while callers with known tokens ask. Without such
-callers there is none: after a restart every token is new."""
+There is a back-off after every bad signature, and after a good one while callers with cached tokens ask. Without
+such callers there is none: after a restart every token is new.
+"""
 
 _BUSY_SECONDS = 0.1
-"""How long after a check of a known token more of these are expected."""
+"""Seconds after a check of a cached token in which more of these are expected."""
 
 
 class TokenStatusSource(Protocol):
-    """Gives the status of tokens. It answers UNKNOWN and raises nothing."""
+    """Gives the status of tokens. It returns UNKNOWN and raises no error."""
 
     def known(self, jti: str) -> TokenStatus | None:
-        """The status of the token `jti`, if it is known without a question to Redis."""
+        """Return the status of the token `jti` if it is known without asking Redis, else `None`."""
 
     async def of(self, jti: str) -> TokenStatus:
-        """The status of the token `jti`. Redis is asked where needed."""
+        """Return the status of the token `jti`, asking Redis if needed."""
 
 
 class ServiceStatusSource(Protocol):
     """Gives the status of services: open, disabled or unknown."""
 
     def of(self, service: str) -> ServiceStatus | Isolated:
-        """The status of the service of this name."""
+        """Return the status of the service with this name."""
 
 
 class ContextResolver:
-    """Looks up what a decision needs, in the order that makes refusing garbage cheapest.
+    """Resolves decision contexts, in the order that makes refusing garbage cheapest.
 
-    What it finds comes with the remembered verdict on the token, if the token is genuine.
+    The context comes with the cached verdict on the token, if the token is genuine.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ContextResolver:
         clock: Callable[[], int],
         fair_queue: FairQueue | None = None,
     ) -> None:
-        """`clock` gives whole seconds since the epoch. `fair_queue` are those of signatures to check."""
+        """`clock` returns whole seconds since the epoch. Signatures wait in `fair_queue`."""
         self._fair_queue = fair_queue or FairQueue(MOST_WAITING)
         self._proofs = Proofs()
         self._services = services
@@ -98,15 +99,17 @@ class ContextResolver:
         self._busy_until = 0.0
 
     def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
-        """From the next decision on, these services and this policy count, and nothing decided under others."""
+        """Use these services and this policy from the next decision on, and no verdict of others."""
         self._services, self._policy = services, policy
 
     def count_hit(self) -> None:
-        """Note that a remembered token was let through at once: signatures must leave time for such checks."""
+        """Count a request with a cached token that was allowed at once: signatures must leave time for such
+        checks.
+        """
         self._hits += 1
 
     def resolve_now(self, request: IncomingRequest) -> tuple[DecisionContext, CachedVerdict | None] | None:
-        """The context of `request`, if it can be had at once; `None` where something must be waited for."""
+        """Return the context of `request` if it is available at once; `None` if something must be waited for."""
         service = self._services.by_request(request.host, request.path)
         now = self._clock()
         if service is None:
@@ -125,7 +128,7 @@ class ContextResolver:
         return self._refusable(request, service, token, now)
 
     async def resolve(self, request: IncomingRequest) -> tuple[DecisionContext, CachedVerdict | None]:
-        """The context of `request`. A token is verified only where there is a service that could want it."""
+        """Return the context of `request`. A token is verified only for a service that exists."""
         service = self._services.by_request(request.host, request.path)
         token = Unverified.MISSING if service is None else await self._verify(request)
         if not isinstance(token, CachedToken):
@@ -133,38 +136,38 @@ class ContextResolver:
         proof = None
         is_bound = token.claims.dpop_key is not None and scheme_of(request) == _DPOP
         if is_bound and not _has_only_headers(request, service):
-            # Each proof costs a signature, and a caller with such a token can send as many as it likes.
+            # Each proof costs a signature, and a caller with such a token can send any number of them.
             if not await self._fair_queue.wait(subject_of_address(request.source)):
                 return self._refused_later(request, Unverified.BUSY)
             proof = self._prove(request)
         status = await self._token_status.of(token.claims.jti)
-        # While something was waited for, services and policy may have changed: all is of one moment.
+        # During the wait, services and policy may have changed; all values must be of one moment.
         service = self._services.by_request(request.host, request.path)
         if service is None:
             return self._refusable(request, None, Unverified.MISSING, self._clock())
         return self._genuine(request, service, token, status, now=self._clock(), proof=proof)
 
     def _prove(self, request: IncomingRequest) -> str | None:
-        """The key of the proof that came with `request`; using it up."""
+        """Return the key of the proof of `request`, and use the proof up."""
         service = self._services.by_request(request.host, request.path)
         if service is None:
             return None
         begun = thread_time()
         proof = self._proofs.key_of(request, service, str(presented(request)), self._clock())
-        self._rest_after(thread_time() - begun, is_good=proof is not None)
+        self._back_off_after(thread_time() - begun, is_good=proof is not None)
         return proof
 
     def _refused_later(
         self, request: IncomingRequest, token: Rejected | Unverified
     ) -> tuple[DecisionContext, CachedVerdict | None]:
-        """As `_refusable`, of the moment after something was waited for: the services may have changed."""
+        """Return the same as `_refusable` after a wait, in which the services may have changed."""
         service = self._services.by_request(request.host, request.path)
         return self._refusable(request, service, token, self._clock())
 
     def _refusable(
         self, request: IncomingRequest, service: Service | None, token: Rejected | Unverified, now: int
     ) -> tuple[DecisionContext, CachedVerdict | None]:
-        """The context of a request without a genuine token."""
+        """Return the context of a request without a genuine token."""
         status = ServiceStatus.UNKNOWN if service is None else self._service_status.of(service.name)
         return DecisionContext(service, token, TokenStatus.UNKNOWN, status, now, request.routed_as), None
 
@@ -178,12 +181,12 @@ class ContextResolver:
         now: int,
         proof: str | None = None,
     ) -> tuple[DecisionContext, CachedVerdict | None]:
-        """The context of a request with a genuine token. What only some requests need is read only for these."""
+        """Return the context of a request with a genuine token. Rarely needed parts are read only when needed."""
         cached = token.at(service, self._policy)
         by_headers, asked = False, None
         if service.rules is not None:
             by_headers = check_steps.is_before_body(request)
-            # No caller makes us read a body without a genuine token.
+            # A body is read only for a genuine token.
             asked = None if by_headers else mcp_request.read(envoy_messages.message_of(request))
         context = DecisionContext(
             service,
@@ -203,24 +206,24 @@ class ContextResolver:
     async def _verify(self, request: IncomingRequest) -> CachedToken | Rejected | Unverified:
         verdict = self._look_at(request, self._clock())
         if verdict == _UNKNOWN_KEY:
-            # The key may be newer than our copy of the ring.
+            # The key may be newer than the copy of the ring in this process.
             await self._keys.read_for_unknown_key()
             verdict = self._look_at(request, self._clock()) if self._keys.is_fresh else Unverified.NO_KEYS
         if verdict is not None:
             return verdict
         if not await self._fair_queue.wait(subject_of_address(request.source)):
             return Unverified.BUSY
-        # The keys may have changed while we waited.
+        # The keys may have changed during the wait.
         keys = self._keys.current
         if keys is None:
             return Unverified.NO_KEYS
-        begun = thread_time()  # what we had of the processor: on a busy machine the clock says more
+        begun = thread_time()  # the processor time of this thread: on a busy machine the clock shows more
         found = self._tokens.verify(str(presented(request)), keys, self._clock())
-        self._rest_after(thread_time() - begun, is_good=not isinstance(found, Rejected))
+        self._back_off_after(thread_time() - begun, is_good=not isinstance(found, Rejected))
         return found
 
-    def _rest_after(self, spent: float, *, is_good: bool) -> None:
-        """Leave the interpreter to others after a signature that took so many seconds."""
+    def _back_off_after(self, spent: float, *, is_good: bool) -> None:
+        """Back off after a signature that took `spent` seconds."""
         now = monotonic()
         if self._hits != self._hits_before:
             self._hits_before = self._hits
@@ -229,15 +232,15 @@ class ContextResolver:
             self._fair_queue.back_off(spent * _BACK_OFF)
 
     def _look_at(self, request: IncomingRequest, now: int) -> CachedToken | Rejected | Unverified | None:
-        """What can be said of the request's token at once; `None` when its signature must be checked first.
+        """Return the result for the request's token at once; `None` when its signature must be checked first.
 
-        A token whose time is over is refused here, so that no body is read for it and Redis is not asked.
+        A token that has expired is refused here, so that no body is read and Redis is not asked for it.
         """
         keys = self._keys.current
         if keys is None:
             return Unverified.NO_KEYS
         if len(request.authorization) == 1 and not request.query:
-            # What is in the cache was read as below once. So the usual form need not be read again.
+            # A cached token was read as below once, so the usual form need not be read again.
             credentials = request.authorization[0]
             if credentials.startswith(_USUAL_SCHEME):
                 cached = self._tokens.lookup(credentials[len(_USUAL_SCHEME) :], keys)
@@ -249,7 +252,7 @@ class ContextResolver:
 
 
 def presented(request: IncomingRequest) -> str | Unverified:
-    """The one token of `request` (RFC 6750 section 2, RFC 9449 section 7), or why there is none to look at."""
+    """Return the one token of `request` (RFC 6750 section 2, RFC 9449 section 7), or why there is none."""
     if request.query and _has_token(request.query):
         return Unverified.IN_QUERY
     match request.authorization:
@@ -260,27 +263,27 @@ def presented(request: IncomingRequest) -> str | Unverified:
             if scheme.lower() not in _SCHEMES:
                 return Unverified.MISSING
             token = token.strip(" ")
-            if not token:  # it says no more than a request without credentials (RFC 6750 section 3.1)
+            if not token:  # the same as a request without credentials (RFC 6750 section 3.1)
                 return Unverified.MISSING
-            # One that is too long is refused whatever is in it, and it is the long ones that take time to read.
+            # A token that is too long is refused in any case, and only long tokens take time to match.
             return token if len(token) > LONGEST or _TOKEN.fullmatch(token) else Unverified.MALFORMED
         case _:
-            # Which one would the service behind us have believed? We do not guess.
+            # It is not certain which one the service would use, so both are refused.
             return Unverified.MALFORMED
 
 
 def _has_only_headers(request: IncomingRequest, service: Service | None) -> bool:
-    """Whether this check is the one before the body, which `service` needs."""
+    """Return whether this check comes before the body, which `service` needs."""
     has_rules = service is not None and service.rules is not None
     return has_rules and check_steps.is_before_body(request)
 
 
 def scheme_of(request: IncomingRequest) -> str:
-    """The scheme of the credentials, in small letters; nothing unless there is just one."""
+    """Return the scheme of the credentials in lower case; "" unless there is exactly one."""
     return request.authorization[0].partition(" ")[0].lower() if len(request.authorization) == 1 else ""
 
 
 def _has_token(query: str) -> bool:
-    # Some servers part parameters at semicolons too.
+    # Some servers split parameters at semicolons too.
     pairs = parse_qsl(query.replace(";", "&"), keep_blank_values=True)
     return any(name.lower() == "access_token" for name, _ in pairs)

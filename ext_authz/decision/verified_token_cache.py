@@ -1,9 +1,9 @@
-"""Each token is verified once: what was found out is remembered by the token's exact text.
+"""The verified-token cache: each token is verified once, and the result is cached by the token's exact text.
 
-Under one set of keys a signature is good or bad for ever, so a verdict counts until the keys change. Times are
-looked at each time. A genuine token is remembered whole; of the others only a digest is, in a small memory of
-its own, so that a client that repeats a dead token does not cost a signature each time, and one that invents
-tokens fills nothing.
+Under one set of keys a signature is good or bad for ever, so a result is valid until the keys change. Times are
+checked for each request. A genuine token is cached completely. Of other tokens only a digest is cached, in a
+separate small cache. So a client that repeats an invalid token does not cost a signature each time, and a caller
+that invents tokens cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oauth_core.policy.rbac import RbacPolicy
 
 REMEMBERED_REJECTED = 10_000
-"""How many tokens that were found bad are remembered; about 200 bytes each."""
+"""The number of rejected tokens in the cache; about 200 bytes each."""
 
 _LASTING = frozenset(
     {
@@ -38,13 +38,13 @@ _LASTING = frozenset(
         TokenFault.WRONG_ISSUER,
     }
 )
-"""Faults that neither time nor another request can mend while the keys stay the same."""
+"""Faults that neither time nor another request can remove while the keys stay the same."""
 
 
 class CachedVerdict:
-    """The verdict on a token at one service, and the response that lets it through, once there was one.
+    """The verdict on a token at one service, and its allow response, once there was one.
 
-    The response may be given again before second `until`.
+    The response may be used again before second `until`.
     """
 
     __slots__ = ("response", "until", "verdict")
@@ -56,7 +56,7 @@ class CachedVerdict:
 
 
 class CachedToken:
-    """A genuine token, and the verdict on it at each service that it is meant for, under one policy."""
+    """A genuine token, and its verdict at each service of its audience, under one policy."""
 
     __slots__ = ("_policy", "_verdicts", "claims")
 
@@ -66,7 +66,7 @@ class CachedToken:
         self._verdicts: tuple[CachedVerdict, ...] = ()
 
     def at(self, service: Service, policy: RbacPolicy) -> CachedVerdict:
-        """The verdict at `service` under `policy`; verdicts under another policy are dropped.
+        """Return the verdict at `service` under `policy`; verdicts under another policy are dropped.
 
         Services and policies are compared by identity: each load of the settings makes new ones.
         """
@@ -77,19 +77,20 @@ class CachedToken:
                 return cached
         cached = CachedVerdict(judge_token(StaticInput(self.claims, service, policy)))
         if cached.verdict.is_for_service:
-            # Others are not kept: with one token, a caller could fill memory by asking at every service.
+            # Verdicts for other services are not kept: with one token, a caller could fill memory by asking at
+            # each of them.
             self._verdicts = (*self._verdicts, cached)
         return cached
 
 
 class VerifiedTokenCache:
-    """Verifies tokens of `issuer`, remembering the `size` good ones that were used last."""
+    """Verifies tokens of `issuer`, and caches the `size` genuine ones that were used last."""
 
     def __init__(self, *, issuer: str, size: int) -> None:
         self.verified = 0
         """Signatures that were checked and found good."""
         self.rejected = 0
-        """Tokens that were looked at and found bad."""
+        """Tokens that were checked and found invalid."""
         self._issuer = issuer
         self._keys: VerifyingKeys | None = None
         self._good: LruCache[str, CachedToken] = LruCache(size)
@@ -99,11 +100,11 @@ class VerifiedTokenCache:
         return len(self._good)
 
     def lookup(self, token: str, keys: VerifyingKeys) -> CachedToken | None:
-        """The token, if it was found genuine under these very keys. Its times are for the caller to look at."""
+        """Return the token, if it was verified under these very keys. The caller checks its times."""
         return self._good.get(token) if keys is self._keys else None
 
     def known(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected | None:
-        """What `verify` would say without having to check a signature; `None` when it would have to."""
+        """Return the result of `verify` if no signature check is needed, else `None`."""
         if len(token) > access_tokens.LONGEST:
             return Rejected(TokenFault.MALFORMED)
         seen = self._seen(token, keys, now)
@@ -113,7 +114,7 @@ class VerifiedTokenCache:
         return key if isinstance(key, Rejected) else None
 
     def verify(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected:
-        """What `access_tokens.verify` says of `token`, from memory where it was asked before."""
+        """Return the result of `access_tokens.verify` for `token`, from the cache if it was verified before."""
         seen = self._seen(token, keys, now)
         if seen is not None:
             return seen
@@ -141,7 +142,7 @@ class VerifiedTokenCache:
 
 
 def _sharing_texts(claims: AccessClaims) -> AccessClaims:
-    """`claims`, with one copy in memory of what many tokens have in common."""
+    """Return `claims` with one copy in memory of the texts that many tokens share."""
     return replace(
         claims,
         iss=sys.intern(claims.iss),

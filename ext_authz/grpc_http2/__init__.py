@@ -1,4 +1,4 @@
-"""Our own HTTP/2 for gRPC: it carries bytes and decides nothing.
+"""An HTTP/2 server for gRPC: it transports bytes and makes no decisions.
 
 May import `service` and `net`. Begin with `transport`.
 """

@@ -1,4 +1,4 @@
-"""Field blocks that come in one frame or in several (RFC 9113 sections 4.3, 6.2 and 6.10)."""
+"""Field blocks that arrive in one frame or in several (RFC 9113 sections 4.3, 6.2 and 6.10)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
 
 
 class Block(NamedTuple):
-    """A whole field block, still compressed. `ended` says whether its stream ends with it.
+    """A whole field block, still compressed. `ended` means that its stream ends with it.
 
     `depends_on_itself` is an error of RFC 7540 section 5.3.1, which RFC 9113 no longer mentions.
     """
@@ -21,16 +21,16 @@ class Block(NamedTuple):
 
 
 class BlockAssembly:
-    """Puts the frames of one field block together. Belongs to one connection."""
+    """Joins the frames of one field block. Belongs to one connection."""
 
     def __init__(self) -> None:
         self.stream: int | None = None
-        """The stream of the block that has begun and not ended. Only its CONTINUATION frames may come now."""
+        """The stream of the unfinished block. Only its CONTINUATION frames may arrive now."""
         self._begun = Block(0, b"", ended=False, depends_on_itself=False)
         self._data = bytearray()
 
     def begin(self, flags: int, stream: int, payload: bytes) -> Block | None:
-        """Take a HEADERS frame; the block, if that is all of it. Raises `http2.ProtocolError`."""
+        """Process a HEADERS frame; returns the block, if it is complete. Raises `http2_codec.ProtocolError`."""
         if not stream & 1:
             raise http2_codec.ProtocolError("no stream of a client's")
         data = http2_codec.content(http2_codec.HEADERS, flags, payload)
@@ -43,7 +43,7 @@ class BlockAssembly:
         return None
 
     def go_on(self, flags: int, payload: bytes) -> Block | None:
-        """Take a CONTINUATION frame; the block, if that was the last one. Raises `http2.ProtocolError`."""
+        """Process a CONTINUATION frame; returns the complete block, if any. Raises `http2_codec.ProtocolError`."""
         if self.stream is None:
             raise http2_codec.ProtocolError("nothing is to be continued")
         self._data += payload

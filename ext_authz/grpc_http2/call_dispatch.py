@@ -1,4 +1,4 @@
-"""What becomes of the calls of one HTTP/2 connection once they have come: an answer at once, or a task."""
+"""Dispatches the complete calls of one HTTP/2 connection: to an answer at once, or to a task."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ext_authz.grpc_http2.outgoing import Outgoing
 
 _BROKEN = CallError(INTERNAL, "the call failed")
-_MOVE_ON = CallError(UNAVAILABLE, "this process is about to end")
+_DRAINING = CallError(UNAVAILABLE, "this process is about to end")
 
 
 class Answers:
-    """Belongs to one event loop. `ended` is told the stream of each task that has ended by itself."""
+    """Belongs to one event loop. `ended` is called with the stream of each task that has finished."""
 
     def __init__(self, calls: Calls, outgoing: Outgoing, ended: Callable[[int], None]) -> None:
         self._calls = calls
@@ -41,12 +41,12 @@ class Answers:
         self._ended = ended
 
     def check(self, stream: int, call: Call, message: bytes) -> asyncio.Task[None] | None:
-        """Answer a Check at once if memory can; otherwise the task that will."""
+        """Answer a Check at once if the cache can; otherwise return the task that will."""
         if len(message) > LARGE:
             return self._spawn(stream, partial(self._check_in_turn, stream, message, call.timeout))
         try:
             answer = self._calls.check_now(message)
-        except Exception:  # noqa: BLE001 - a call without a task has nobody else to end it
+        except Exception:  # noqa: BLE001 - without a task, no other code would end the call
             structlog.get_logger("server").exception("call.failed")
             self._outgoing.fail(stream, _BROKEN)
             return None
@@ -56,7 +56,7 @@ class Answers:
         return None
 
     def give(self, stream: int, call: Call, body: bytes) -> asyncio.Task[None] | None:
-        """Answer whatever came, at once or by the task that is returned."""
+        """Answer any call, at once or by the task that is returned."""
         if not call.is_grpc:
             self._outgoing.refuse(stream)
             return None
@@ -85,10 +85,10 @@ class Answers:
             async for state in states:
                 self._outgoing.message(stream, state)
                 self._outgoing.flush()
-        self._outgoing.fail(stream, _MOVE_ON, begun=True)
+        self._outgoing.fail(stream, _DRAINING, begun=True)
 
     def _spawn(self, stream: int, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Go on with a call in a task, which may be cancelled before it begins."""
+        """Continue a call in a task, which may be cancelled before it begins."""
 
         async def run() -> None:
             try:

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection of the fast transport: how it begins, reads and writes, and ends."""
+"""One HTTP/2 connection of the fast transport: its start, reading, writing and end."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _OPENING = http2_codec.settings_frame(
 
 _GOODBYE = b"goodbye!"
 _GOODBYE_SECONDS = 0.5
-"""For the peer to close the connection itself, when there is nothing more to say."""
+"""Seconds for the peer to close the connection itself after the last answer."""
 
 
 class Connection(asyncio.Protocol):
-    """The server's end. `connections` holds it for as long as it lasts. `clock` returns seconds."""
+    """The server's end. It is in `connections` for as long as it lasts. `clock` returns seconds."""
 
     def __init__(
         self, calls: Calls, connections: set[Connection], clock: Callable[[], float] = time.monotonic
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._last_named = http2_codec.LAST_STREAM
         self._rest = b""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the connection is."""
+        """Done when the connection has ended."""
         self._is_draining = self._is_greeted = self._is_over = self._was_silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -56,34 +56,35 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
         if (tls := transport.get_extra_info("ssl_object")) and tls.selected_alpn_protocol() != "h2":
-            # Section 3.3: over TLS the protocol is negotiated. The peer may well speak HTTP/1.1.
+            # Section 3.3: over TLS the protocol is negotiated. The peer may speak HTTP/1.1.
             refused_connections.log("no h2 in the TLS handshake (ALPN)")
             self.close()
             return
         self._transport.write(_OPENING)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Nobody waits for answers any more."""
+        """Drop the work of the connection, because no peer waits for answers any more."""
         self._is_over = True
         self._connections.discard(self)
         self._streams.abandon()
-        # They point back here. Without the circle all of it is gone at once, and leaves nothing to the collector.
+        # They refer back to this object. Without the cycle all memory is freed at once, and the collector has no
+        # work.
         del self._streams, self._outgoing
         self._transport = None
         self.ended.set_result(None)
 
     def pause_writing(self) -> None:
-        """The peer does not read: it shall not make us collect more for it."""
+        """Stop reading, because the peer does not read: answers for it must not pile up."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """Read again, because the peer reads again."""
         if self._transport is not None and not self._is_over:
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, answer what can be answered at once, and send all answers together."""
+        """Process received data, answer what can be answered at once, and send all answers together."""
         if self._is_over:
             return
         if self._rest:
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
             if not self._is_greeted:
                 refused_connections.log(refused_connections.of_first_bytes(data))
             self._break(error.code)
-        except Exception:  # noqa: BLE001 - whatever it is, it must end this connection and no other
+        except Exception:  # noqa: BLE001 - any fault must end this connection and no other
             structlog.get_logger("server").exception("connection.failed")
             self._break(http2_codec.INTERNAL_ERROR)
         else:
@@ -107,19 +108,19 @@ class Connection(asyncio.Protocol):
             self._outgoing.flush()
 
     def leave(self) -> None:
-        """Take no more calls, answer those that are on their way, and end (RFC 9113 section 6.8)."""
+        """Accept no more calls, answer the open ones, and end (RFC 9113 section 6.8)."""
         if self._is_draining:
             return
         self._is_draining = True
         if not self._is_greeted:
             self.close()
-        # The answer to the ping comes after every call that was sent before the peer knew.
+        # The answer to the ping arrives after every call that the peer sent before it received this.
         self._outgoing.frames.append(http2_codec.goaway(http2_codec.LAST_STREAM, http2_codec.NO_ERROR))
         self._outgoing.frames.append(http2_codec.frame(http2_codec.PING, 0, 0, _GOODBYE))
         self._outgoing.flush()
 
     def sweep(self) -> None:
-        """To be called every few seconds: what was begun before the last time must have come by now."""
+        """Called every few seconds: ends calls that are incomplete since before the last call of this method."""
         if self._is_greeted:
             self._streams.sweep()
             self._outgoing.flush()
@@ -134,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _greet(self, data: bytes) -> int:
-        """See that the peer speaks HTTP/2, once it has said enough; where its first frame begins (section 3.4)."""
+        """Check that the peer speaks HTTP/2; returns where its first frame begins (section 3.4)."""
         preface = len(http2_codec.PREFACE)
         if data[:preface] != http2_codec.PREFACE[: len(data)]:
             raise http2_codec.ProtocolError("this is not HTTP/2")
@@ -146,7 +147,7 @@ class Connection(asyncio.Protocol):
         return preface
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        """Take a frame about the connection itself."""
+        """Process a frame about the connection itself."""
         if stream:
             raise http2_codec.ProtocolError("a frame about the connection names a stream")
         if kind == http2_codec.SETTINGS:
@@ -170,13 +171,13 @@ class Connection(asyncio.Protocol):
         self._outgoing.apply(values)
 
     def _break(self, code: int) -> None:
-        """End because the peer broke the protocol, and say so."""
+        """End with an error code, because the peer violated the protocol."""
         self._part(code)
         self._outgoing.flush()
         self.close()
 
     def _part(self, code: int) -> None:
-        """Name the last call that is answered, and never a later one than before (section 6.8)."""
+        """Send the last call that is answered, which is never later than the one sent before (section 6.8)."""
         self._last_named = min(self._last_named, self._streams.last)
         self._outgoing.frames.append(http2_codec.goaway(self._last_named, code))
 
@@ -184,5 +185,5 @@ class Connection(asyncio.Protocol):
         if self._is_over or self._transport is None:
             return
         self._transport.write(data)
-        if not self._streams.takes_more and self._streams.is_idle:  # that was the last of it
+        if not self._streams.takes_more and self._streams.is_idle:  # that was the last answer
             asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self.close)

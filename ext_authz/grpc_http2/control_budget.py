@@ -1,4 +1,4 @@
-"""How much work the control frames of one connection may cause: a budget that time and calls fill again."""
+"""A budget for the work that control frames of one connection cause. Time and calls refill it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RATE = 2000
 """Units a second that a connection gets back."""
 
 PER_CALL = 2
-"""Units that each new call brings: clients answer the data of a call with WINDOW_UPDATE and PING frames."""
+"""Units that each new call adds: clients answer the data of a call with WINDOW_UPDATE and PING frames."""
 
 RESET = 1 + PER_CALL
-"""What a stream costs that ends before its call has come whole. Its call brought units, which do not count."""
+"""The cost of a stream that ends before its call is complete. It cancels the units that its call added."""
 
 LOOKS = 16
-"""Values of a SETTINGS frame, or waiting answers, that are looked at for one unit."""
+"""Values of a SETTINGS frame, or waiting answers, that are processed for one unit."""
 
 _FRAMES_OF_CALLS = frozenset(
     {http2_codec.DATA, http2_codec.HEADERS, http2_codec.RST_STREAM, http2_codec.PUSH_PROMISE}
@@ -30,14 +30,14 @@ _FRAMES_OF_CALLS = frozenset(
 
 
 def is_control(kind: int) -> bool:
-    """Whether each frame of this kind costs a unit: all but those whose cost depends on what they say."""
+    """Return whether each frame of this kind costs a unit: all but those whose cost depends on their content."""
     return kind not in _FRAMES_OF_CALLS
 
 
 class ControlBudget:
-    """Limits floods of frames that cost the peer little and us more, such as SETTINGS, PING and resets.
+    """Limits floods of frames that cost the peer little and this server more, such as SETTINGS, PING and resets.
 
-    HTTP/2 asks for no bound here; RFC 9113 section 10.5 asks to watch such use and to treat it as suspicious.
+    HTTP/2 requires no limit here; RFC 9113 section 10.5 asks to watch such use and to treat it as suspicious.
     `clock` returns seconds.
     """
 
@@ -48,9 +48,9 @@ class ControlBudget:
         self._calls = 0
 
     def spend(self, units: int, calls: int) -> None:
-        """Pay for a frame; `calls` is how many calls this connection has begun.
+        """Spend units for a frame; `calls` is the number of calls this connection has begun.
 
-        Raises `http2.ProtocolError` with ENHANCE_YOUR_CALM when nothing is left.
+        Raises `http2_codec.ProtocolError` with ENHANCE_YOUR_CALM when no units are left.
         """
         self._left -= units
         if self._left < 0:
@@ -59,7 +59,7 @@ class ControlBudget:
                 raise http2_codec.ProtocolError("too many control frames", http2_codec.ENHANCE_YOUR_CALM)
 
     def _fill(self, calls: int) -> None:
-        """Look at the clock only now: most connections never come here."""
+        """The clock is read only here: most connections never need it."""
         now = self._clock()
         earned = (now - self._filled) * RATE + (calls - self._calls) * PER_CALL
         self._left = min(float(BURST), self._left + earned)

@@ -1,4 +1,4 @@
-"""The dynamic table of our HPACK encoder: its size, and the updates that a header block must begin with."""
+"""The dynamic table of the HPACK encoder: its size, and the updates that a header block must begin with."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class EncoderTable:
         self._smallest: int | None = None
 
     def limit(self, size: int) -> None:
-        """Take a value of SETTINGS_HEADER_TABLE_SIZE, in bytes. Call this once for each value, in order.
+        """Process a value of SETTINGS_HEADER_TABLE_SIZE, in bytes. Call this once for each value, in order.
 
-        A lower limit is always answered with an update, also where the table was smaller before: some decoders
-        insist on it, and an update is never wrong.
+        A lower limit is always answered with an update, even if the table was smaller before: some decoders
+        require it, and an update is never wrong.
         """
         usable = min(size, _LARGEST)
         if self._smallest is not None:
@@ -41,7 +41,7 @@ class EncoderTable:
         return self._smallest is not None
 
     def take_updates(self) -> bytes:
-        """The updates for the start of the next header block: the smallest size since the last one, then the last.
+        """Return the updates for the next header block: the smallest size since the last one, then the final size.
 
         There are at most two (RFC 7541 section 4.2), and none when the limit has not changed.
         """
@@ -53,5 +53,5 @@ class EncoderTable:
 
 
 def _update(size: int) -> bytes:
-    """A dynamic table size update (RFC 7541 section 6.3)."""
+    """Return a dynamic table size update (RFC 7541 section 6.3)."""
     return http2_codec.integer(size, _UPDATE_BITS, _UPDATE_PATTERN)

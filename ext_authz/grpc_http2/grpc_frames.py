@@ -1,4 +1,4 @@
-"""The little of gRPC over HTTP/2 that a unary call needs: frames, statuses and deadlines.
+"""The parts of gRPC over HTTP/2 that a unary call needs: frames, statuses and deadlines.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
@@ -21,7 +21,7 @@ INTERNAL = 13
 UNAVAILABLE = 14
 
 PREFIX = 5
-"""Bytes before each message: one that says whether it is compressed, and four with its length."""
+"""Bytes before each message: one that marks compression, and four with its length."""
 
 LARGEST_MESSAGE = 1024 * 1024
 """Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
@@ -34,7 +34,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class CallError(Exception):
-    """A call that ends with another status than OK."""
+    """A call that ends with a status other than OK."""
 
     def __init__(self, status: int, message: str, *more: tuple[bytes, bytes]) -> None:
         super().__init__(message)
@@ -44,18 +44,18 @@ class CallError(Exception):
 
     @property
     def headers(self) -> Headers:
-        """The status as headers or trailers; the message as the protocol wants it, in percent escapes."""
+        """The status as headers or trailers; the message in percent escapes, as the protocol requires."""
         text = quote(self.message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
         return ((b"grpc-status", b"%d" % self.status), (b"grpc-message", text.encode("ascii")), *self.more)
 
 
 def is_grpc(content_type: bytes) -> bool:
-    """Whether a request of this type is a gRPC call with protobuf messages."""
+    """Return whether a request of this type is a gRPC call with protobuf messages."""
     return content_type == b"application/grpc" or _CONTENT_TYPE.fullmatch(content_type) is not None
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """The first value of the header called `name`, in lower case; empty when there is none."""
+    """Return the first value of the header `name`, in lower case; empty when there is none."""
     for key, value in headers:
         if key == name:
             return value
@@ -63,25 +63,25 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
 
 
 def seconds_left(timeout: bytes) -> float | None:
-    """The value of `grpc-timeout` in seconds. `None` when there is no readable one: then nobody set a limit."""
+    """Return the value of `grpc-timeout` in seconds; `None`, for no limit, when there is no readable one."""
     match = _TIMEOUT.fullmatch(timeout)
     return int(match[1]) * _UNITS[match[2]] if match else None
 
 
 def frame(message: bytes) -> bytes:
-    """One uncompressed message with its prefix."""
+    """Return one uncompressed message with its prefix."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def check_prefix(data: bytes | bytearray, encoding: bytes, largest: int) -> None:
-    """Refuse what begins like no message we would read, however little of it has come.
+    """Refuse data that cannot begin an acceptable message, however little of it has arrived.
 
     Raises `CallError`. `encoding` is the value of `grpc-encoding`.
     """
     if data[:1] == b"\1":
         if encoding in {b"", b"identity"}:
             raise CallError(INTERNAL, "the message is marked as compressed, but no encoding is named")
-        # Nobody compresses a Check but somebody who wants us to unpack a bomb.
+        # Only an attacker compresses a Check, to make this server unpack a bomb.
         raise CallError(UNIMPLEMENTED, "no message encoding is supported", (b"grpc-accept-encoding", b"identity"))
     if data and data[0] != 0:
         raise CallError(INTERNAL, "the message does not begin with a gRPC prefix")
@@ -90,7 +90,7 @@ def check_prefix(data: bytes | bytearray, encoding: bytes, largest: int) -> None
 
 
 def message_in(data: bytes | bytearray) -> bytes:
-    """The one message that a whole request body, whose prefix was checked, consists of. Raises `CallError`."""
+    """Return the one message of a whole request body, whose prefix was checked. Raises `CallError`."""
     if len(data) < PREFIX or int.from_bytes(data[1:PREFIX], "big") != len(data) - PREFIX:
         raise CallError(INTERNAL, "the request is not exactly one whole message")
     return bytes(data[PREFIX:])

@@ -1,4 +1,4 @@
-"""The gRPC calls that are answered: checks and health. They know messages, not how those travel."""
+"""The gRPC calls of the check service: checks and health. They handle messages, not their transport."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
 
 
 LARGE = 8 * 1024
-"""Bytes of a Check from which on it takes turns: reading it takes as long as answering several others."""
+"""Bytes of a Check from which on it waits in the fair queue: reading it takes as long as several other answers."""
 
 _MOST_LARGE = 1024
 
 
 class Calls:
-    """What callers may ask of one worker."""
+    """The calls that one worker answers."""
 
     def __init__(self, check_server: CheckServer) -> None:
         self.check_now = check_server.authorizer.check_now
@@ -38,7 +38,7 @@ class Calls:
         self._large = FairQueue(_MOST_LARGE)
 
     async def finish_in_time(self, pending: PendingCheck, seconds: float | None) -> bytes:
-        """The answer to a check that has to wait.
+        """Return the answer to a check that has to wait.
 
         Raises `CallError` at the caller's deadline: an old decision must not be used.
         """
@@ -49,7 +49,7 @@ class Calls:
             raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
 
     async def check_large(self, message: bytes, seconds: float | None) -> bytes:
-        """The answer to a large message, which waits until the small ones that are there were answered."""
+        """Return the answer to a large message, which waits until the present small ones were answered."""
         try:
             async with asyncio.timeout(seconds):
                 if not await self._large.wait(None):
@@ -60,14 +60,14 @@ class Calls:
             raise CallError(DEADLINE_EXCEEDED, "the deadline has passed") from None
 
     def health(self, message: bytes) -> bytes:
-        """The answer to `grpc.health.v1.Health/Check`. Raises `CallError`."""
+        """Return the answer to `grpc.health.v1.Health/Check`. Raises `CallError`."""
         if _asked_for(message) not in NAMES:
             raise CallError(NOT_FOUND, "there is no such service")
         self._health.asked()
         return _state(is_serving=self._health.is_serving)
 
     def watch(self, message: bytes) -> AsyncGenerator[bytes]:
-        """The answers to `grpc.health.v1.Health/Watch`, until this process is about to end. Raises `CallError`."""
+        """Yield the answers to `grpc.health.v1.Health/Watch`, until this process drains. Raises `CallError`."""
         return self._follow(_asked_for(message))
 
     async def _follow(self, name: str) -> AsyncGenerator[bytes]:

@@ -1,8 +1,8 @@
-"""Request headers of one connection: decoded once, then known by their bytes.
+"""Request headers of one connection: decoded once, then recognised by their bytes.
 
-A peer that asks the same thing again and again sends the same few bytes: references into a table that both ends
-keep (HPACK, RFC 7541). As long as that table does not change, the same bytes mean the same headers; so what a
-block meant is remembered, and forgotten with the next block that changes the table.
+A peer that repeats a request sends the same few bytes: references into a table that both ends keep (HPACK, RFC
+7541). As long as that table does not change, the same bytes mean the same headers. So the meaning of a block is
+cached until a block changes the table.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 CHECK = f"/{CHECK_SERVICE}/Check".encode()
 METHODS = frozenset({CHECK, HEALTH_CHECK, HEALTH_WATCH})
 LARGEST_HEADERS = 16 * 1024
-"""Bytes of a call's own headers, as RFC 9113 section 6.5.2 counts them. What Envoy was asked is in the message."""
+"""Bytes of a call's own headers, as RFC 9113 section 6.5.2 counts them. The checked headers are in the message."""
 
 _KNOWN = 256
 _RESIZES = range(0x20, 0x40)
 """First bytes of a block that resizes the table before anything else (RFC 7541 section 6.3)."""
 
 _RESIZES_TOO_OFTEN = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}")
-"""There are at most two updates (RFC 7541 section 4.2); each costs a peer one byte, and us much more."""
+"""There are at most two updates (RFC 7541 section 4.2); each costs a peer one byte, and this server much more."""
 
 _REQUIRED = frozenset({b":method", b":path", b":scheme"})
 _PSEUDO = _REQUIRED | {b":authority"}
@@ -40,10 +40,10 @@ _OF_A_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive",
 
 
 class Call(NamedTuple):
-    """What the headers of a request say. Equal requests share one.
+    """The content of a request's headers. Equal requests share one.
 
-    `is_plain_check` is true for a Check about which there is nothing else to know. `timeout` is in seconds,
-    `encoding` that of messages; `length` is that of the whole body in bytes, where it was announced.
+    `is_plain_check` is true for a Check whose other values are the defaults. `timeout` is in seconds, `encoding`
+    that of messages; `length` is that of the whole body in bytes, if it was announced.
     """
 
     path: bytes
@@ -59,34 +59,37 @@ class HeaderBlocks:
 
     def __init__(self) -> None:
         self.known: dict[bytes, Call] = {}
-        """What blocks mean now that were read before. Look here first."""
+        """The present meaning of blocks that were read before. Look here first."""
         self._decoder = Decoder(LARGEST_HEADERS)
 
     def read(self, block: bytes, stream: int) -> Call:
-        """What a block says that is not among those `known`. Raises `http2.ProtocolError`."""
+        """Return the meaning of a block that is not in `known`. Raises `http2_codec.ProtocolError`."""
         headers, as_before = self._decode(block)
         call = _call(headers, stream)
-        # Only what is answered is worth remembering. A call of another method must end at its headers each time.
+        # Only calls that are answered are worth caching. A call of another method must end at its headers each
+        # time.
         if as_before and call.is_grpc and call.path in METHODS and len(self.known) < _KNOWN:
             self.known[block] = call
         return call
 
     def skip(self, block: bytes) -> None:
-        """Keep up with a block whose headers do not matter. Raises `http2.ProtocolError`."""
+        """Process a block whose headers do not matter. Raises `http2_codec.ProtocolError`."""
         self._decode(block)
 
     def read_trailers(self, block: bytes) -> Sequence[tuple[bytes, bytes]]:
-        """The fields of a block that follows data, for `check_trailers`. Raises `http2.ProtocolError`."""
+        """Return the fields of a block that follows data, for `check_trailers`. Raises
+        `http2_codec.ProtocolError`.
+        """
         return self._decode(block)[0]
 
     def _decode(self, block: bytes) -> tuple[Sequence[tuple[bytes, bytes]], bool]:
-        """The headers, and whether they left nothing behind that changes what blocks mean."""
+        """Return the headers, and whether the table is unchanged, so that blocks keep their meaning."""
         if _RESIZES_TOO_OFTEN.match(block):
             raise http2_codec.ProtocolError(
                 "a header block resizes the table too often", http2_codec.COMPRESSION_ERROR
             )
         entries = self._decoder.header_table.dynamic_entries
-        # What was added last stands first, and what goes, goes from the other end.
+        # The newest entry is the first, and entries are removed from the other end.
         newest, count = entries[0] if entries else None, len(entries)
         try:
             headers = cast("list[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
@@ -94,8 +97,8 @@ class HeaderBlocks:
             raise http2_codec.ProtocolError(
                 "a header block cannot be read", http2_codec.COMPRESSION_ERROR
             ) from None
-        # A block that resizes the table must do so each time. With another size also a block that was read before
-        # may mean something else: one that adds an entry adds none to a table of no size.
+        # A block that resizes the table must be processed each time. With another size also a known block may mean
+        # something else: a block that adds an entry adds none to a table of size 0.
         resizes = block[:1] and block[0] in _RESIZES
         if resizes or len(entries) != count or (entries and entries[0] is not newest):
             self.known.clear()
@@ -104,7 +107,7 @@ class HeaderBlocks:
 
 
 def _call(headers: Iterable[tuple[bytes, bytes]], stream: int) -> Call:
-    """Check the headers as RFC 9113 section 8 demands, and keep what matters. Raises `http2.ProtocolError`."""
+    """Check the headers by RFC 9113 section 8, and keep the needed ones. Raises `http2_codec.ProtocolError`."""
     pseudo: dict[bytes, bytes] = {}
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -134,7 +137,7 @@ def _call(headers: Iterable[tuple[bytes, bytes]], stream: int) -> Call:
 
 
 def _check_target(pseudo: dict[bytes, bytes], stream: int) -> None:
-    """See that a request says what it is for (RFC 9113 sections 8.3.1 and 8.5)."""
+    """Check that a request has a target (RFC 9113 sections 8.3.1 and 8.5)."""
     if b"@" in pseudo.get(b":authority", b"") or not pseudo.get(b":method"):
         raise _malformed(stream)
     if pseudo[b":method"] == b"CONNECT":
@@ -148,13 +151,13 @@ def _check_target(pseudo: dict[bytes, bytes], stream: int) -> None:
 
 
 def check_trailers(trailers: Sequence[tuple[bytes, bytes]], stream: int) -> None:
-    """See that trailers are fields and nothing else (RFC 9113 section 8.1). Raises `http2.ProtocolError`."""
+    """Check that trailers are only fields (RFC 9113 section 8.1). Raises `http2_codec.ProtocolError`."""
     for name, value in trailers:
         _check_field(name, value, stream)
 
 
 def _check_field(name: bytes, value: bytes, stream: int) -> None:
-    """See that a field that is no pseudo-header is one of HTTP/2 (RFC 9113 sections 8.2.1 and 8.2.2)."""
+    """Check that a field that is no pseudo-header is one of HTTP/2 (RFC 9113 sections 8.2.1 and 8.2.2)."""
     if (
         not _NAME.fullmatch(name)
         or _NOT_IN_A_VALUE.search(value)

@@ -52,12 +52,12 @@ DEFAULT_TABLE_SIZE = 4096
 """Bytes of a dynamic table before any setting (section 6.5.2)."""
 
 LARGEST_FRAME = 16_384
-"""Bytes of payload that every peer must take in one frame (section 4.2); we use no more."""
+"""Bytes of payload that every peer must accept in one frame (section 4.2); we use no more."""
 
 HEAD_BYTES = 9
 PRIORITY_BYTES = 5
 HEAD = struct.Struct(">HBBBI")
-"""The head of a frame: two bytes and one of its length, its kind, its flags, its stream (section 4.1)."""
+"""The head of a frame: its length in two bytes and one, its kind, its flags, its stream (section 4.1)."""
 
 NUMBER = struct.Struct(">I")
 SETTING = struct.Struct(">HI")
@@ -65,7 +65,7 @@ _TEXT_BITS = 7
 
 
 class ProtocolError(Exception):
-    """The peer broke the protocol. With `stream` 0 the connection must end, else that stream (section 5.4)."""
+    """The peer violated the protocol. With `stream` 0 the connection must end, else that stream (section 5.4)."""
 
     def __init__(self, message: str, code: int = PROTOCOL_ERROR, stream: int = 0) -> None:
         super().__init__(message)
@@ -74,37 +74,37 @@ class ProtocolError(Exception):
 
 
 def head(length: int, kind: int, flags: int, stream: int) -> bytes:
-    """The nine bytes before a payload of `length` bytes (section 4.1)."""
+    """Return the nine bytes before a payload of `length` bytes (section 4.1)."""
     return HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A whole frame."""
+    """Return a whole frame."""
     return head(len(payload), kind, flags, stream) + payload
 
 
 def settings_frame(values: Iterable[tuple[int, int]]) -> bytes:
-    """A SETTINGS frame (section 6.5)."""
+    """Return a SETTINGS frame (section 6.5)."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*value) for value in values))
 
 
 def window_update(size: int, stream: int = 0) -> bytes:
-    """Give the peer room for `size` more bytes on the stream, or on the connection (section 6.9)."""
+    """Return a frame that gives the peer room for `size` more bytes on the stream, or connection (section 6.9)."""
     return frame(WINDOW_UPDATE, 0, stream, NUMBER.pack(size))
 
 
 def reset(stream: int, code: int) -> bytes:
-    """End a stream at once (section 6.4)."""
+    """Return a frame that ends a stream at once (section 6.4)."""
     return frame(RST_STREAM, 0, stream, NUMBER.pack(code))
 
 
 def goaway(last: int, code: int) -> bytes:
-    """Say that no stream above `last` is or will be answered (section 6.8)."""
+    """Return a frame which announces that no stream above `last` is or will be answered (section 6.8)."""
     return frame(GOAWAY, 0, 0, NUMBER.pack(last) + NUMBER.pack(code))
 
 
 def number(payload: bytes) -> int:
-    """The 31-bit number that WINDOW_UPDATE carries, and that GOAWAY begins with. Raises `ProtocolError`."""
+    """Return the 31-bit number in a WINDOW_UPDATE, or at the start of a GOAWAY. Raises `ProtocolError`."""
     if len(payload) < NUMBER.size:
         raise ProtocolError("a frame is too short", FRAME_SIZE_ERROR)
     value: int = NUMBER.unpack_from(payload)[0]
@@ -112,7 +112,7 @@ def number(payload: bytes) -> int:
 
 
 def settings(payload: bytes) -> list[tuple[int, int]]:
-    """The settings in the payload of a SETTINGS frame, in order (section 6.5.2). Raises `ProtocolError`."""
+    """Return the settings in the payload of a SETTINGS frame, in order (section 6.5.2). Raises `ProtocolError`."""
     if len(payload) % SETTING.size:
         raise ProtocolError("a SETTINGS frame is cut short", FRAME_SIZE_ERROR)
     values = list(SETTING.iter_unpack(payload))
@@ -127,13 +127,13 @@ def settings(payload: bytes) -> list[tuple[int, int]]:
 
 
 def check_size(payload: bytes, size: int) -> None:
-    """See that a frame of fixed size has it. Raises `ProtocolError`."""
+    """Check the size of a frame of fixed size. Raises `ProtocolError`."""
     if len(payload) != size:
         raise ProtocolError("a frame has a size that it cannot have", FRAME_SIZE_ERROR)
 
 
 def check_priority(stream: int, payload: bytes) -> None:
-    """See that a priority, which we do not go by, is one (section 6.3). Raises `ProtocolError`."""
+    """Check that a priority, which is not used here, is valid (section 6.3). Raises `ProtocolError`."""
     if not stream:
         raise ProtocolError("a priority of no stream")
     if len(payload) != PRIORITY_BYTES:
@@ -143,7 +143,7 @@ def check_priority(stream: int, payload: bytes) -> None:
 
 
 def content(kind: int, flags: int, payload: bytes) -> bytes:
-    """What a DATA or HEADERS frame carries, without padding and priority (sections 6.1 and 6.2).
+    """Return the content of a DATA or HEADERS frame, without padding and priority (sections 6.1 and 6.2).
 
     Raises `ProtocolError`.
     """
@@ -162,17 +162,17 @@ def content(kind: int, flags: int, payload: bytes) -> bytes:
 
 
 def header_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A header block that depends on nothing that went before: every field literal, none indexed."""
+    """Return a header block that depends on no earlier block: every field literal, none indexed."""
     return b"".join(b"\x00" + text(name) + text(value) for name, value in headers)
 
 
 def text(value: bytes) -> bytes:
-    """A string literal without Huffman code (RFC 7541 section 5.2)."""
+    """Return a string literal without Huffman code (RFC 7541 section 5.2)."""
     return integer(len(value), _TEXT_BITS) + value
 
 
 def integer(value: int, bits: int, pattern: int = 0) -> bytes:
-    """An integer with a prefix of `bits` bits, beside `pattern` in its first byte (RFC 7541 section 5.1)."""
+    """Return an integer with a prefix of `bits` bits, and `pattern` in its first byte (RFC 7541 section 5.1)."""
     largest = (1 << bits) - 1
     if value < largest:
         return bytes((pattern | value,))

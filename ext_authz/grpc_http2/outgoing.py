@@ -1,4 +1,4 @@
-"""What an HTTP/2 connection has to send: in order, and held back where the peer has no room (RFC 9113, 5.2)."""
+"""The frames that an HTTP/2 connection sends: in order, and held back without room at the peer (RFC 9113, 5.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ext_authz.grpc_http2.grpc_frames import CallError
 
-_STATUS_200 = b"\x88"  # the whole field stands in HPACK's static table
+_STATUS_200 = b"\x88"  # the whole field is in the static table of HPACK
 _GRPC = http2_codec.header_block([(b"content-type", b"application/grpc")])
 _BEGIN = _STATUS_200 + _GRPC
 _END = http2_codec.header_block([(b"grpc-status", b"0")])
@@ -33,9 +33,10 @@ _ONE_ANSWER = b"".join((_BEGIN_HEAD, b"%b", _BEGIN, b"%b\0\0%b\0%b%b", _END_HEAD
 
 
 class _Held:
-    """What a stream could not send yet. Once `is_whole`, `block` is the header block that ends it, if any.
+    """Data that a stream could not send yet. Once `is_whole`, `block` is the header block that ends it, if any.
 
-    The block is not a frame yet: only the moment of sending says whether it begins with an update of the table.
+    The block is not a frame yet: only at the time of sending is it known whether it begins with an update of the
+    table.
     """
 
     __slots__ = ("block", "data", "is_whole")
@@ -51,22 +52,22 @@ class Outgoing:
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self.frames: list[bytes] = []
-        """What the next `flush` sends. A frame without room of its own may be added."""
+        """The frames of the next `flush`. A frame that needs no room may be added."""
         self._write = write
         self._window = http2_codec.DEFAULT_WINDOW
         self._initial = http2_codec.DEFAULT_WINDOW
-        # How far the window of a stream is from the initial one, for those that are.
+        # The distance of a stream's window from the initial one, for windows that differ.
         self._moved: dict[int, int] = {}
-        # No stream's window is further above the initial one than this.
+        # No stream's window exceeds the initial one by more than this.
         self._most_moved = 0
         self._table = EncoderTable()
-        # Bytes of an answer that can leave as one piece: 0 as long as its first block must begin with an update.
+        # Bytes of an answer that can be sent as one piece: 0 while its first block must begin with an update.
         self._one_piece = http2_codec.LARGEST_FRAME
         self.held: dict[int, _Held] = {}
-        """Streams with something to send as soon as the peer makes room."""
+        """Streams with data to send as soon as the peer makes room."""
 
     def flush(self) -> None:
-        """Send what there is, in one writing."""
+        """Send all frames in one write."""
         if self.frames:
             data = b"".join(self.frames)
             self.frames.clear()
@@ -88,7 +89,7 @@ class Outgoing:
         )
 
     def begin(self, stream: int) -> None:
-        """Begin to answer with any number of messages."""
+        """Begin an answer with any number of messages."""
         self._headers(stream, _BEGIN)
 
     def message(self, stream: int, message: bytes) -> None:
@@ -96,12 +97,12 @@ class Outgoing:
         self._send(stream, b"\0" + len(message).to_bytes(4, "big") + message)
 
     def fail(self, stream: int, error: CallError, *, begun: bool = False) -> None:
-        """End a call with another status than OK."""
+        """End a call with a status other than OK."""
         status = http2_codec.header_block(error.headers)
         self._finish(stream, status if begun else _BEGIN + status)
 
     def refuse(self, stream: int) -> None:
-        """Answer what is no gRPC at all."""
+        """Answer a request that is not gRPC."""
         self._headers(stream, _NOT_GRPC)
         self._send(stream, _ONLY_GRPC)
         self._finish(stream)
@@ -112,9 +113,9 @@ class Outgoing:
         self._moved.pop(stream, None)
 
     def apply(self, settings: Sequence[tuple[int, int]]) -> None:
-        """Take the settings of one frame in order, acknowledge them, and use the room they make (section 6.5.3).
+        """Process the settings of one frame in order, acknowledge them, and use new room (section 6.5.3).
 
-        Raises `http2.ProtocolError` when a window would become too large (section 6.9.2).
+        Raises `http2_codec.ProtocolError` when a window would become too large (section 6.9.2).
         """
         before = self._initial
         for name, value in settings:
@@ -124,21 +125,21 @@ class Outgoing:
                 self._check_windows_can_start_at(value)
                 self._initial = value
         self._choose_one_piece()
-        # Before anything that relies on the settings: from here on the peer expects them applied.
+        # Before anything that relies on the settings: from here on the peer expects them to be applied.
         self.frames.append(http2_codec.frame(http2_codec.SETTINGS, http2_codec.ACK, 0))
-        # Once, whatever the frame says: a frame can carry thousands of values.
+        # Only once for a frame, which can carry thousands of values.
         if self._initial > before:
             self._pump_all()
 
     @property
     def streams_that_settings_concern(self) -> int:
-        """How many streams `apply` may have to look at."""
+        """The number of streams that `apply` may have to process."""
         return len(self.held) + len(self._moved)
 
     def widen(self, stream: int, size: int) -> int:
-        """The peer has made room on a stream, or with 0 on the connection. Raises `http2.ProtocolError`.
+        """Process new room on a stream, or with 0 on the connection. Raises `http2_codec.ProtocolError`.
 
-        Returns how many waiting answers were looked at that can still not go on.
+        Returns how many waiting answers were processed that can still not continue.
         """
         window = (self._window if stream == 0 else self._initial + self._moved.get(stream, 0)) + size
         if window > http2_codec.LARGEST_WINDOW:
@@ -175,7 +176,7 @@ class Outgoing:
         self._pump(stream, held)
 
     def _finish(self, stream: int, block: bytes | None = None) -> None:
-        """End the stream with a header block, or with nothing more."""
+        """End the stream with a header block, or without one."""
         if held := self.held.get(stream):
             held.block, held.is_whole = block, True
         else:
@@ -189,7 +190,7 @@ class Outgoing:
         self.forget(stream)
 
     def _pump_all(self) -> int:
-        """Let every stream go on as long as the connection has room; how many could not."""
+        """Let every stream continue while the connection has room; returns how many could not."""
         vain = 0
         for stream, held in list(self.held.items()):
             if self._window <= 0:
@@ -198,7 +199,7 @@ class Outgoing:
         return vain
 
     def _pump(self, stream: int, held: _Held) -> bool:
-        """Send as much as there is room for; whether that was anything."""
+        """Send as much as there is room for; returns whether that was anything."""
         sent = False
         while held.data:
             moved = self._moved.get(stream, 0)

@@ -1,4 +1,4 @@
-"""A call whose message has begun to come and has not come whole."""
+"""A call whose message has begun to arrive and is not complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Pieces:
-    """The body of a call as far as it has come."""
+    """The part of a call's body that has arrived."""
 
     __slots__ = ("call", "data")
 
@@ -20,7 +20,7 @@ class Pieces:
         self.data = bytearray()
 
     def add(self, data: bytes) -> None:
-        """Take the next bytes. Raises `CallError` as soon as it is clear that no good message comes."""
+        """Add the next bytes. Raises `CallError` as soon as a valid message is impossible."""
         self.data += data
         if self.call.is_grpc:
             check_prefix(self.data, self.call.encoding, LARGEST_MESSAGE)

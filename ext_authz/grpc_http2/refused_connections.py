@@ -1,4 +1,4 @@
-"""Says in the log why a connection to the check service was refused, in words that an operator can act on."""
+"""Logs why a connection to the check service was refused, in words that an operator can act on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 import structlog
 
 _EVERY_SECONDS = 10.0
-"""How often one reason is logged: a peer may try again many times a second."""
+"""Seconds between two logs of one reason: a peer may try again many times a second."""
 
 _TLS_HANDSHAKE = b"\x16\x03"
 _METHODS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ")
 
-# What OpenSSL says, and what it means here.
+# Reasons of OpenSSL, and their meaning here.
 _TLS_REASONS = (
     (
         ("HTTP_REQUEST", "WRONG_VERSION_NUMBER"),
@@ -28,7 +28,7 @@ _logged: dict[str, float] = {}
 
 
 def of_first_bytes(data: bytes) -> str:
-    """What a peer speaks whose first bytes are not those of HTTP/2 without TLS."""
+    """Return the protocol of a peer whose first bytes are not those of HTTP/2 without TLS."""
     if data.startswith(_TLS_HANDSHAKE):
         return "TLS on a port without TLS: set authz_tls_cert and authz_tls_key, or have Envoy speak without"
     if data.startswith(_METHODS):
@@ -37,10 +37,10 @@ def of_first_bytes(data: bytes) -> str:
 
 
 class Handshake(ssl.SSLObject):
-    """A TLS connection that logs why its handshake failed, which asyncio keeps to itself."""
+    """A TLS connection that logs why its handshake failed; asyncio does not expose the reason."""
 
     def do_handshake(self) -> None:
-        """As `ssl.SSLObject.do_handshake`."""
+        """See `ssl.SSLObject.do_handshake`."""
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -1,7 +1,8 @@
-"""The calls of one HTTP/2 connection: frames in, answers out, and no task for what is known.
+"""The calls of one HTTP/2 connection: frames in, answers out, and no task for a cached answer.
 
-Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised before anything else, the headers by their
-bytes, and answered at once. All else goes the general way, by RFC 9113: breaking it ends stream or connection.
+Envoy sends a Check as two frames, HEADERS and DATA. Both are recognised first, the headers by their bytes, and
+answered at once. All other frames are processed in the general way, by RFC 9113: a violation ends the stream or
+the connection.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ MOST_BUFFERED = 8 * LARGEST_MESSAGE
 """Bytes of unfinished messages on one connection."""
 
 _TOGETHER = 4
-"""Answers that leave in one writing. With more a peer on another core stands idle, with fewer each costs more."""
+"""Answers that are sent in one write. With more, a peer on another core is idle; with fewer, each costs more."""
 
 _ENDED_EARLY = 256
 
 
 class Streams:
-    """Belongs to one event loop."""
+    """The open calls of one connection. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -53,12 +54,12 @@ class Streams:
     ) -> None:
         """`control` takes frames about the connection itself: their kind, flags, stream and payload.
 
-        `budget` limits the work that all frames but whole calls cause.
+        `budget` limits the work of all frames that are not part of a complete call.
         """
         self.taken = 0
-        """Bytes of DATA since the owner last made room for as many."""
+        """Bytes of DATA since the owner last gave the peer new room for them."""
         self.takes_more = True
-        """Whether new calls are welcome."""
+        """Whether new calls are accepted."""
         self.last = 0
         """The newest stream of the peer."""
         self._answers = Answers(calls, outgoing, self._answered)
@@ -66,9 +67,9 @@ class Streams:
         self._control = control
         self._budget = budget
         self._blocks = HeaderBlocks()
-        # What there is of a call: its headers, pieces of its message, or all of it, which is being answered.
+        # The state of a call: its headers, pieces of its message, or the task that answers it.
         self._open: dict[int, Call | Pieces | asyncio.Task[None]] = {}
-        # Streams that we ended before the peer did: more may be on its way, and does not matter.
+        # Streams that this server ended before the peer did: more frames may arrive, and do not matter.
         self._ended_early: dict[int, None] = {}
         self._assembly = BlockAssembly()
         self._buffered = 0
@@ -78,11 +79,14 @@ class Streams:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every call that came has been answered."""
+        """Whether every call that arrived has been answered."""
         return not self._open and not self._outgoing.held
 
     def read(self, data: bytes, at: int) -> int:
-        """Take the whole frames in `data` from `at` on; where the rest begins. Raises `http2.ProtocolError`."""
+        """Process the whole frames in `data` from `at` on; returns where the rest begins.
+
+        Raises `http2_codec.ProtocolError`.
+        """
         end = len(data)
         streams, known, held = self._open, self._blocks.known, self._outgoing.held
         assembly = self._assembly
@@ -129,24 +133,26 @@ class Streams:
         return at
 
     def spend(self, units: int) -> None:
-        """Pay for work that no call is the reason of. Raises `http2.ProtocolError` when the budget is used up."""
+        """Spend units for work that no call causes. Raises `http2_codec.ProtocolError` when none are left."""
         self._budget.spend(units, self._begun)
 
     def sweep(self) -> None:
-        """To be called now and then: end calls that had begun to come the last time, and still have not come."""
+        """Called at intervals: ends calls that had begun at the last time, and are still incomplete."""
         coming = {stream for stream, state in self._open.items() if not isinstance(state, asyncio.Task)}
         for stream in coming & self._slow:
             self._fail(stream, CallError(DEADLINE_EXCEEDED, "the request did not come"), ended=False)
         self._slow = coming - self._slow
 
     def abandon(self) -> None:
-        """Nobody waits for answers any more. To be called last: what points back here is let go of."""
+        """End all calls, because no peer waits for answers. Must be the last call: it drops the reference back
+        here.
+        """
         for stream in [*self._open]:
             self._close(stream)
         del self._answers
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        """Whatever is not what Envoy sends all the time."""
+        """Process any frame that is not part of an ordinary Check."""
         if self._assembly.stream is not None and (
             kind != http2_codec.CONTINUATION or stream != self._assembly.stream
         ):
@@ -174,7 +180,7 @@ class Streams:
         except http2_codec.ProtocolError as error:
             if not error.stream:
                 raise
-            # As dear as a reset by the peer: a peer can make us send these as fast.
+            # It costs as much as a reset by the peer, and a peer can cause these as fast.
             self.spend(RESET)
             self._end_early(error.stream, ended=bool(flags & http2_codec.END_STREAM))
             self._outgoing.forget(error.stream)
@@ -212,7 +218,7 @@ class Streams:
             return
         stream, block, ended, depends_on_itself = whole
         if depends_on_itself:
-            # Not before the block is read: it belongs to the state of the whole connection (section 4.3).
+            # Only after the block is read: it changes the state of the whole connection (section 4.3).
             self._blocks.skip(block)
             self._begun += stream > self.last
             self.last = max(self.last, stream)
@@ -240,7 +246,7 @@ class Streams:
         if stream in self._ended_early:
             return
         if state is None or isinstance(state, asyncio.Task):
-            # Before our answer it is the stream that is wrong, after it the connection (section 5.1).
+            # Before the answer it is an error of the stream, after it of the connection (section 5.1).
             raise http2_codec.ProtocolError(
                 "headers after the end", http2_codec.STREAM_CLOSED, stream if state else 0
             )
@@ -253,8 +259,8 @@ class Streams:
     def _take_reset(self, stream: int, payload: bytes) -> None:
         http2_codec.check_size(payload, http2_codec.NUMBER.size)
         self._check_is_opened(stream)
-        # A call that came whole has cost the peer as much as it costs us. Callers of Envoy can make it send a call
-        # and give it up, so these must not use up what other callers' connection has.
+        # A complete call has cost the peer as much as this server. Callers of Envoy can make it send a call and
+        # cancel it, so this must not use up the budget of other callers on the same connection.
         self.spend(RESET if isinstance(self._open.get(stream), Call | Pieces) else PER_CALL)
         self._close(stream)
         self._outgoing.forget(stream)
@@ -275,7 +281,7 @@ class Streams:
             raise http2_codec.ProtocolError("a stream that was never opened")
 
     def _complete(self, stream: int, call: Call, body: bytes) -> None:
-        """The peer has sent all of a call."""
+        """Process a call that the peer has sent completely."""
         self._close(stream)
         if call.length is not None and call.length != len(body):
             raise http2_codec.ProtocolError("a body is not as long as announced", stream=stream)

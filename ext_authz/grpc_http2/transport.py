@@ -1,4 +1,4 @@
-"""The fast transport: our own HTTP/2 on the event loop, with TLS, limits and an orderly end."""
+"""The fast transport: an HTTP/2 server on the event loop, with TLS, limits and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Http2Transport:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self, address: str, settings: AuthzSettings) -> None:
-        """Listen on `address` (`host:port` or `unix:/path`). Raises `ListenError`, or `OSError` or
-        `SettingsError` for a TLS file.
+        """Listen on `address` (`host:port` or `unix:/path`).
+
+        Raises `ListenError`, or `OSError` or `SettingsError` for a TLS file.
         """
         context = _tls(settings)
         listening = _listen(address)
@@ -44,12 +45,12 @@ class Http2Transport:
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def stop(self, patience: float) -> None:
-        """Take no more calls, and give those under way so many seconds."""
+        """Accept no more calls, and give the open ones `patience` seconds."""
         if self._server is not None:
             self._server.close()
         try:
             async with asyncio.timeout(patience):
-                while self._connections:  # again, because one may have come meanwhile
+                while self._connections:  # again, because one may have opened meanwhile
                     for connection in list(self._connections):
                         connection.leave()
                     await asyncio.wait([connection.ended for connection in self._connections])
@@ -76,9 +77,9 @@ def _listen(address: str) -> socket.socket:
         found = socket.socket(ports.family_of(place.host))
         where = (place.host, place.port)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it: a peer whose machine has vanished does not stay for ever.
+        # Connections inherit it: the connection to a vanished machine ends.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # The parent has made sure that nobody but our own workers shares the port.
+        # The parent has checked that only workers of this service share the port.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if place.host == "::":
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -98,7 +99,7 @@ def _tls(settings: AuthzSettings) -> ssl.SSLContext | None:
         file.read_bytes()  # its error names the file, OpenSSL's does not
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = refused_connections.Handshake
-    # What RFC 9113 section 9.2 asks of TLS 1.2. With 1.3 all of it is so anyway.
+    # The requirements of RFC 9113 section 9.2 for TLS 1.2. TLS 1.3 meets them in any case.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")

@@ -1,4 +1,4 @@
-"""What the check service counts: a meter in each worker, and one page for Prometheus in their parent.
+"""The figures of the check service: a meter in each worker, and one page for Prometheus in their parent.
 
-May import `net`. Begin with `families`, which names every metric.
+May import `net`. Begin with `families`, which lists every metric.
 """

@@ -1,4 +1,4 @@
-"""The parent's side: the latest figures of every worker, and what those that ended had counted."""
+"""The parent's side: the latest figures of every worker, and the counters of ended workers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ SUMMED = "/metrics/sum"
 
 
 class Reporter(Protocol):
-    """A worker that tells its figures again and again, until it has ended."""
+    """A worker that reports its figures repeatedly, until it has ended."""
 
     figures: Figures
     ended: asyncio.Task[int]
 
 
 class Collector:
-    """Counters never go back when a worker is replaced: its successor goes on from there, with the same number."""
+    """Collects figures. Counters never decrease when a worker is replaced: the successor continues them."""
 
     def __init__(self) -> None:
         self._present: dict[int, list[Reporter]] = {}
         self._past: dict[int, Figures] = {}
 
     def add(self, number: int, worker: Reporter) -> None:
-        """From now on `worker`, which is ready, is one of those with this number, until it ends."""
+        """Add `worker`, which is ready, to those with this number, until it ends."""
         self._present.setdefault(number, []).append(worker)
         start: Figures = {"portcullis_worker_starts_total": 1}
         self._past[number] = joined((self._past.get(number, {}), start))
         worker.ended.add_done_callback(lambda _: self._retire(number, worker))
 
     def page(self, path: str) -> str | None:
-        """What there is to read at `path`; `None` when there is nothing."""
+        """Return the page at `path`; `None` when there is none."""
         if path == PER_WORKER:
             return exposition({str(number): self._of(number) for number in sorted(self._past)})
         if path == SUMMED:

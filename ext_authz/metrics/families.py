@@ -1,7 +1,7 @@
-"""Every metric of the check service: its name, its kind, what it means, and how workers' figures are put together.
+"""Every metric of the check service: its name, its kind, its meaning, and how the figures of workers are combined.
 
-Figures travel as plain numbers under the name they have on the page, labels included, because then adding up two
-workers is adding up numbers.
+Figures are plain numbers under their name on the page, labels included, so that combining two workers is adding
+numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Figures = dict[str, float]
 
 
 class Family(NamedTuple):
-    """One metric. `join` makes one figure of those of several workers."""
+    """One metric. `join` combines the figures of several workers into one."""
 
     name: str
     kind: str
@@ -26,23 +26,27 @@ class Family(NamedTuple):
 FAMILIES = (
     Family("portcullis_check_seconds", "histogram", "Time from a whole CheckRequest to its answer."),
     Family("portcullis_checks_refused_total", "counter", "Refused requests, by the reason in the audit log."),
-    Family("portcullis_memory_hits_total", "counter", "Checks answered from memory."),
+    Family("portcullis_memory_hits_total", "counter", "Checks answered from the caches."),
     Family("portcullis_memory_misses_total", "counter", "Checks that had to wait for Redis or for a key."),
-    Family("portcullis_signatures_total", "counter", "Signatures that were checked, by what came of it."),
+    Family("portcullis_signatures_total", "counter", "Signatures that were checked, by result."),
     Family("portcullis_signatures_waiting", "gauge", "Tokens that wait for their signature to be checked."),
-    Family("portcullis_remembered_tokens", "gauge", "Genuine tokens in memory."),
+    Family("portcullis_remembered_tokens", "gauge", "Genuine tokens in the cache."),
     Family("portcullis_redis_questions_total", "counter", "Tokens that Redis was asked about."),
     Family("portcullis_redis_questions_shared_total", "counter", "Checks that waited for another one's question."),
     Family("portcullis_redis_questions_refused_total", "counter", "Checks refused as too many questions waited."),
     Family("portcullis_redis_questions_waiting", "gauge", "Questions without an answer at this moment."),
-    Family("portcullis_invalidations_total", "counter", "Messages of Redis that something has changed."),
-    Family("portcullis_links_total", "counter", "Tracking links that were made; all but the first replaced one."),
-    Family("portcullis_link_up", "gauge", "1 while what is remembered counts.", min),
+    Family("portcullis_invalidations_total", "counter", "Invalidation messages of Redis."),
+    Family(
+        "portcullis_links_total",
+        "counter",
+        "Tracking connections that were opened; all but the first replaced one.",
+    ),
+    Family("portcullis_link_up", "gauge", "1 while cached statuses are valid.", min),
     Family(
         "portcullis_staleness_seconds", "gauge", "Seconds since Redis last proved that no change was missed.", max
     ),
     Family("portcullis_keys_fresh", "gauge", "1 while the last read of the public keys found them.", min),
-    Family("portcullis_worker_up", "gauge", "Workers that tell of themselves."),
+    Family("portcullis_worker_up", "gauge", "Workers that report figures."),
     Family("portcullis_worker_starts_total", "counter", "Workers that were started and became ready."),
 )
 _BY_NAME = {family.name: family for family in FAMILIES}
@@ -50,13 +54,13 @@ _PARTS_OF_A_HISTOGRAM = ("_bucket", "_count", "_sum")
 
 
 def labelled(name: str, **labels: str) -> str:
-    """`name{label="value"}`. Values are ours: nothing that would need escaping."""
+    """Return `name{label="value"}`. Values come from this program and need no escaping."""
     text = ",".join(f'{label}="{value}"' for label, value in labels.items())
     return f"{name}{{{text}}}"
 
 
 def family_of(sample: str) -> Family:
-    """The metric that a figure belongs to. Raises `KeyError` for a name that is not in `FAMILIES`."""
+    """Return the metric that a figure belongs to. Raises `KeyError` for a name that is not in `FAMILIES`."""
     name = sample.partition("{")[0]
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -67,7 +71,7 @@ def family_of(sample: str) -> Family:
 
 
 def joined(parts: Iterable[Figures]) -> Figures:
-    """The figures of several workers as those of one."""
+    """Return the combined figures of several workers."""
     samples: dict[str, list[float]] = {}
     for figures in parts:
         for sample, value in figures.items():
@@ -76,12 +80,12 @@ def joined(parts: Iterable[Figures]) -> Figures:
 
 
 def lasting(figures: Figures) -> Figures:
-    """What still counts of a worker that has ended: that is its counters."""
+    """Return the figures of an ended worker that still count: its counters."""
     return {sample: value for sample, value in figures.items() if family_of(sample).kind != "gauge"}
 
 
 def exposition(workers: dict[str, Figures]) -> str:
-    """The figures of workers, by what they are called, in Prometheus' text format; one called "" has no label."""
+    """Return the figures of workers, by name, in Prometheus' text format; a worker named "" has no label."""
     lines: dict[str, list[str]] = {family.name: [] for family in FAMILIES}
     for worker, figures in workers.items():
         for sample, value in figures.items():

@@ -1,6 +1,6 @@
-"""Counts every answer of one worker, and how long it took to decide.
+"""Counts every answer of one worker, and the time it took to decide.
 
-Every check pays for this, so it is a clock read twice and a few additions; the rest is done when somebody asks.
+It runs in every check, so it only reads the clock twice and adds a few numbers; the rest is done for each report.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from oauth_core.refusals import DenyReason
 ALLOWED = "allowed"
 DENIED = "denied"
 UNAVAILABLE = "unavailable"
-"""Refused because nobody could say: 503."""
+"""Refused with 503 because no decision was possible."""
 
 EDGES = (
     *(0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5),
     *(0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
-"""Upper ends of the buckets, in seconds: a remembered token takes ten microseconds, one that Redis is asked about
-a thousand, and a deadline ends what takes a second."""
+"""Upper ends of the buckets, in seconds. A cached token takes ten microseconds, one that Redis is asked about a
+thousand, and a deadline ends checks that take a second.
+"""
 
-_NOBODYS_FAULT = frozenset(
+_UNAVAILABLE_REASONS = frozenset(
     reason for reason in DenyReason if refusal(reason, None).status == HTTPStatus.SERVICE_UNAVAILABLE
 )
 
 
 class _Timings:
-    """How many answers of one outcome fell into each bucket, and their sum."""
+    """The number of answers of one outcome in each bucket, and the sum of their times."""
 
     __slots__ = ("counts", "seconds")
 
@@ -41,33 +42,33 @@ class _Timings:
 
 
 class Meter:
-    """Belongs to one event loop. Moments are those of `perf_counter`."""
+    """Belongs to one event loop. Times are those of `perf_counter`."""
 
     __slots__ = ("_allowed", "_denied", "_reasons", "_unavailable", "asked")
 
     def __init__(self) -> None:
         self.asked = 0
-        """Checks that memory alone could not answer."""
+        """Checks that the caches alone could not answer."""
         self._allowed, self._denied, self._unavailable = _Timings(), _Timings(), _Timings()
         self._reasons: dict[DenyReason, int] = {}
 
     def allowed(self, begun: float) -> None:
-        """A request was let through; the check began at `begun`."""
+        """Count an allowed request; the check began at `begun`."""
         seconds = perf_counter() - begun
         timings = self._allowed
         timings.counts[bisect_left(EDGES, seconds)] += 1
         timings.seconds += seconds
 
     def refused(self, reason: DenyReason, begun: float) -> None:
-        """A request was refused; the check began at `begun`."""
+        """Count a refused request; the check began at `begun`."""
         seconds = perf_counter() - begun
-        timings = self._unavailable if reason in _NOBODYS_FAULT else self._denied
+        timings = self._unavailable if reason in _UNAVAILABLE_REASONS else self._denied
         timings.counts[bisect_left(EDGES, seconds)] += 1
         timings.seconds += seconds
         self._reasons[reason] = self._reasons.get(reason, 0) + 1
 
     def figures(self) -> Figures:
-        """Everything counted so far, by the names that Prometheus knows."""
+        """Return all counts, by their Prometheus names."""
         figures: Figures = {}
         total = 0
         outcomes = ((ALLOWED, self._allowed), (DENIED, self._denied), (UNAVAILABLE, self._unavailable))
@@ -89,7 +90,7 @@ class Meter:
 
 
 class Unmetered(Meter):
-    """Counts no answers, where nobody wants to know."""
+    """Counts no answers, for a service without metrics."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
-"""The page that Prometheus reads: a few lines of HTTP/1.1, for whoever may reach a loopback port or a socket.
+"""The page for Prometheus: a few lines of HTTP/1.1, for any program that can reach a loopback port or a socket.
 
-It is no way in: nothing a caller sends has any effect, and what it says names nobody.
+It is no entry point: a request changes nothing, and the page names no person.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @asynccontextmanager
 async def serving(address: str | None, page: Callable[[str], str | None]) -> AsyncIterator[None]:
-    """Answer `page(path)` at `address` inside the block, if there is one. Raises `ListenError`."""
+    """Answer with `page(path)` at `address` inside the block, if there is an address. Raises `ListenError`."""
     if address is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Where the check service listens.
+"""The listen addresses of the check service.
 
-Imports nothing of `ext_authz`.
+Imports no other part of `ext_authz`.
 """

@@ -1,8 +1,8 @@
-"""Where each worker listens: the addresses in the settings, read once and dealt out.
+"""The listen address of each worker: the addresses in the settings, distributed over the workers.
 
-Worker `n` listens on the address of its number, beginning again when there are more workers than addresses. A TCP
-port can then be shared. A Unix socket cannot, so the workers after the first get paths of their own beside it: the
-first keeps the path itself, which therefore always leads to a check service.
+Worker `n` listens on the address of its number, starting again when there are more workers than addresses. A TCP
+port can then be shared. A Unix socket cannot, so later workers get their own paths beside it: the first keeps the
+path itself, which therefore always leads to a check service.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class ListenError(Exception):
 
 
 def distinct(addresses: Sequence[str], workers: int) -> tuple[str, ...]:
-    """The distinct addresses on which so many workers listen, in order: what Envoy should balance over."""
+    """Return the distinct addresses of so many workers, in order, for Envoy to balance over."""
     return tuple(dict.fromkeys(_of_worker(addresses, number) for number in range(workers)))
 
 
 def of_worker(addresses: Sequence[str], number: int) -> ListenAddress:
-    """Where the worker with this number, counted from 0, listens. Raises `ListenError`."""
+    """Return the address of the worker with this number, counted from 0. Raises `ListenError`."""
     return parse(_of_worker(addresses, number))
 
 
 def parse(text: str) -> ListenAddress:
-    """Read `unix:/path` or `host:port`; a name is looked up. Raises `ListenError`."""
+    """Parse `unix:/path` or `host:port`; a name is resolved. Raises `ListenError`."""
     try:
         address = listen_addresses.parse(text)
     except ValueError as error:
@@ -54,7 +54,7 @@ def parse(text: str) -> ListenAddress:
 def check_free(address: ListenAddress) -> None:
     """Raise `ListenError` unless a server could listen here now.
 
-    Workers share ports, so the kernel would let a second check service share them too. That must show.
+    Workers share ports, so the kernel would let a second check service share them too. This must be an error.
     """
     if isinstance(address, UnixAddress):
         _check_socket_free(address)
@@ -66,7 +66,7 @@ def check_free(address: ListenAddress) -> None:
 
 
 def cannot_listen(address: str) -> ListenError:
-    """The error for an address that is taken or not ours."""
+    """Return the error for an address that is in use or not of this machine."""
     return ListenError(f"cannot listen on {address}: it is in use, or not an address of this machine")
 
 
@@ -77,13 +77,13 @@ def _check_socket_free(address: UnixAddress) -> None:
             try:
                 probe.connect(str(address.path))
             except TimeoutError:
-                pass  # somebody is there, and slow
+                pass  # a slow server listens there
             except OSError as error:
                 if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
                     raise cannot_listen(str(address)) from None
                 raise
             raise cannot_listen(str(address))
-    # Nobody answers there. What remains is whether there is a place for a socket.
+    # No server answers there. It remains to check that a socket can be created.
     trial = address.path.with_name(f"{address.path.name}~")
     with socket.socket(socket.AF_UNIX) as probe:
         try:

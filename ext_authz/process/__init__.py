@@ -1,4 +1,4 @@
 """The processes of the check service: workers, and the supervisor that replaces them.
 
-May import everything else of `ext_authz`. Begin with `supervisor`.
+May import all other parts of `ext_authz`. Begin with `supervisor`.
 """

@@ -1,8 +1,7 @@
-"""A worker's line to the process that watches over it.
+"""A worker's connection to its parent process.
 
-Upwards, in lines: when the worker is ready, and a heartbeat from its event loop, which carries what the worker has
-counted. Downwards: the word to drain. When
-the other end closes, the parent is gone, and a worker without one must not stay.
+The worker sends lines: that it is ready, and heartbeats from its event loop with the worker's figures. The parent
+sends the request to drain. When the other end closes, the parent is gone, and the worker must end too.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LINK_VARIABLE = "PORTCULLIS_WORKER_LINK"
 """The environment variable with the number of the worker's end of the socket."""
 
 READY = b"R"
-BEAT = b"."
+HEARTBEAT = b"."
 DRAIN = b"D"
 HEARTBEAT_SECONDS = 0.5
 
@@ -41,26 +40,26 @@ class ParentConnection:
         return cls(socket.socket(fileno=int(environ[LINK_VARIABLE])))
 
     async def ready(self) -> None:
-        """Say that this worker answers calls."""
+        """Report that this worker answers calls."""
         await self._send(READY)
 
     async def send_heartbeats(self, figures: Callable[[], Figures] | None = None) -> None:
-        """Give signs of life until cancelled, and tell the figures, if there are any to tell."""
+        """Send heartbeats until cancelled, with the figures, if there are any."""
         while True:
-            await self._send(BEAT + (json.dumps(figures()).encode() if figures else b""))
+            await self._send(HEARTBEAT + (json.dumps(figures()).encode() if figures else b""))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def drain_requested(self) -> None:
-        """Return when the parent says so, or is gone."""
+        """Return when the parent asks to drain, or is gone."""
         with suppress(ConnectionError):
             await asyncio.get_running_loop().sock_recv(self._end, 1)
 
     def close(self) -> None:
-        """Let go of the line."""
+        """Close the connection."""
         self._end.close()
 
     async def _send(self, line: bytes) -> None:
-        # A parent that is frozen for a while lets the line fill up; it will find old signs of life in it.
+        # While the parent is frozen the lines pile up; it will find old heartbeats in them.
         with suppress(ConnectionError):
             async with self._one_at_a_time:
                 await asyncio.get_running_loop().sock_sendall(self._end, line + b"\n")

@@ -1,8 +1,8 @@
-"""The parent: as many workers as asked for, each replaced when it dies, hangs or is due for a restart.
+"""The parent: as many workers as configured, each replaced when it dies, hangs or is due for a restart.
 
-But for one that died, a worker is replaced by one that is ready already. They share a TCP port for that moment. A
-Unix socket is bound under a name of its own and then renamed over the old one, so that there is a listening socket
-at every instant.
+Except after a death, the replacement is ready before the old worker ends. The two share a TCP port for that
+moment. A Unix socket is bound under a name of its own and then renamed over the old one, so that there is a
+listening socket at every instant.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 10.0
 _CALM_SECONDS = 30.0
-"""A worker that lived this long has earned a quick replacement again."""
+"""Seconds after which a worker gets a quick replacement again."""
 
 _ACCEPT_SECONDS = 0.1
-"""For connections that found the old socket just before it was replaced, to be accepted."""
+"""Seconds in which connections to the old socket, just before its replacement, are accepted."""
 
 
 class StartError(NotStartedError):
-    """A worker does not start. `code` is its exit code; the worker has logged why."""
+    """A worker does not start. `code` is its exit code; the worker has logged the reason."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"a worker ended with exit code {code}")
@@ -52,7 +52,7 @@ class Supervisor:
     """All workers of one check service."""
 
     def __init__(self, settings: AuthzSettings, environ: Mapping[str, str]) -> None:
-        """The workers get this environment, and read the settings from it again.
+        """The workers get `environ`, and read the settings from it again.
 
         Raises `SettingsError` or `ListenError` when the settings cannot work here.
         """
@@ -76,7 +76,7 @@ class Supervisor:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one.
 
-        Raises `StartError`, and `SupervisionError` when a task that keeps a worker running ends by itself.
+        Raises `StartError`, and `SupervisionError` when a task that keeps a worker running ends unexpectedly.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,7 +125,7 @@ class Supervisor:
             watch.close()
 
     async def _start_first(self) -> bool:
-        """Start the first worker alone, to find out whether it works at all; false when told to stop meanwhile."""
+        """Start the first worker alone, as a test; returns False when a stop is requested meanwhile."""
         starting = asyncio.create_task(self._keepers[0].launch_first())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +138,7 @@ class Supervisor:
         return True
 
     def _settings_are_good(self) -> bool:
-        """Whether a fresh worker could start. If not, the ones there are stay, with what they know."""
+        """Return whether a new worker could start. If not, the present workers stay, with their settings."""
         try:
             load(AuthzSettings, None, self._environ)
         except SettingsError as error:
@@ -182,7 +182,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         self._log = structlog.get_logger("workers")
 
     async def launch(self) -> WorkerProcess:
-        """A worker that is ready and in its place. Raises `StartError`."""
+        """Return a worker that is ready and has its address. Raises `StartError`."""
         place, birthplace = self._place, _birthplace(self._place, next(self._births))
         worker = await WorkerProcess.start(birthplace, self._environ, self._settings.authz_drain_seconds)
         try:

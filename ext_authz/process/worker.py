@@ -20,9 +20,9 @@ from oauth_core.settings import AuthzSettings, load
 
 
 def main() -> int:
-    """Serve until told to drain; return the exit code: 0 done, 2 wrong settings or address."""
-    os.umask(0o077)  # a Unix socket is for this user alone
-    # Who wants us to stop tells the parent; a signal to the whole group must not cut a drain short.
+    """Serve until the parent asks to drain; return the exit code: 0 done, 2 wrong settings or address."""
+    os.umask(0o077)  # only this user may use a Unix socket
+    # A stop request goes to the parent; a signal to the whole group must not interrupt draining.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -51,11 +51,11 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
             await asyncio.wait((drain, server.failed), return_when=asyncio.FIRST_COMPLETED)
             log.info("server.draining")
             server.health.drain()
-            # Until it is heard of, checks are still sent here: later they would find nobody.
-            heard = 0.0 if server.failed.done() else server.health.seconds_to_be_heard
-            heard = min(heard, settings.authz_drain_seconds / 2)
-            await asyncio.sleep(heard)
-            await transport.stop(settings.authz_drain_seconds - heard)
+            # Until callers have noticed it, they still send checks here; later no worker would answer them.
+            notice_seconds = 0.0 if server.failed.done() else server.health.seconds_to_be_heard
+            notice_seconds = min(notice_seconds, settings.authz_drain_seconds / 2)
+            await asyncio.sleep(notice_seconds)
+            await transport.stop(settings.authz_drain_seconds - notice_seconds)
             if server.failed.done():
                 await server.failed
         finally:

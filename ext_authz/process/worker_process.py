@@ -1,4 +1,4 @@
-"""One worker as its parent sees it: a process that becomes ready, beats, and ends."""
+"""One worker from the view of its parent: a process that becomes ready, sends heartbeats, and ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ext_authz.process.parent_link import BEAT, DRAIN, HEARTBEAT_SECONDS, LINK_VARIABLE, READY
+from ext_authz.process.parent_link import DRAIN, HEARTBEAT, HEARTBEAT_SECONDS, LINK_VARIABLE, READY
 from oauth_core.process.child_process import ChildProcess
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 WRONG_SETTINGS = 2
-"""Exit code of a worker that will not start however often it is tried."""
+"""Exit code of a worker for which another start cannot help."""
 
 _KILL_MARGIN_SECONDS = 2.0
 _READ = 65536
 
 
 class WorkerProcess:
-    """A started worker. `ended` has its exit code once it is gone."""
+    """A started worker. `ended` has its exit code once it has ended."""
 
     def __init__(self, process: ChildProcess, end: socket.socket, drain_seconds: float) -> None:
         self.pid = process.pid
         self.ended = process.ended
         self.hung = False
         self.figures: Figures = {}
-        """What it counted, as of its last heartbeat."""
+        """Its figures, as of its last heartbeat."""
         self._process = process
         self._end = end
         self._drain_seconds = drain_seconds
@@ -49,7 +49,7 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`.
 
-        `end` gives it `drain_seconds` to finish what is under way.
+        `end` gives it `drain_seconds` to finish open calls.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
@@ -67,7 +67,7 @@ class WorkerProcess:
         return cls(process, ours, drain_seconds)
 
     async def wait_until_ready(self, hang_seconds: float) -> bool:
-        """Whether it became ready; if so, it is killed from now on when it is silent for `hang_seconds`."""
+        """Return whether it became ready; if so, it is killed from now on when it is silent for `hang_seconds`."""
         ready = asyncio.create_task(self._ready.wait())
         try:
             await asyncio.wait((ready, self.ended), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -80,14 +80,14 @@ class WorkerProcess:
         return True
 
     async def end(self) -> None:
-        """Have it finish what is under way; what takes longer than its time to drain is cut off."""
+        """Ask it to drain and end; kills it when it takes longer than `drain_seconds`."""
         with suppress(OSError):
             self._end.send(DRAIN)
         await asyncio.wait((self.ended,), timeout=self._drain_seconds + _KILL_MARGIN_SECONDS)
         await self.kill()
 
     async def kill(self) -> None:
-        """End it at once, if it has not ended, and stop listening to it."""
+        """End it at once, if it has not ended, and stop reading from it."""
         await self._process.kill()
         tasks = [task for task in (self._listening, self._watching) if task is not None]
         for task in tasks:
@@ -105,11 +105,13 @@ class WorkerProcess:
                 for line in lines:
                     if line == READY:
                         self._ready.set()
-                if lines and lines[-1].startswith(BEAT + b"{"):
-                    self.figures = json.loads(lines[-1][len(BEAT) :])
+                if lines and lines[-1].startswith(HEARTBEAT + b"{"):
+                    self.figures = json.loads(lines[-1][len(HEARTBEAT) :])
 
     async def _watch(self, hang_seconds: float) -> None:
-        """Kill it when it is silent. Our own ticks are counted: when the whole machine slept, nobody hung."""
+        """Kill it when it is silent. Silence counts in ticks of this process, so that a sleep of the machine is no
+        hang.
+        """
         while self._silent_ticks * HEARTBEAT_SECONDS <= hang_seconds:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             self._silent_ticks += 1

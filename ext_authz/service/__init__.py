@@ -1,4 +1,4 @@
-"""What one worker serves: a check service put together, and its health.
+"""The check service of one worker: its assembly, and its health.
 
-May import `decision` and what is below it. Begin with `server`.
+May import `decision` and the folders below it. Begin with `server`.
 """

@@ -1,5 +1,6 @@
-"""Puts a check service together: Redis, the client cache, the keys, the resolver, the record. A transport
-uses it.
+"""Assembles a check service: Redis, the client cache, the keys, the resolver, the access log.
+
+A transport uses it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 class Assembled:
     """A check service without a transport.
 
-    `failed` is done when a task in the background has failed, which must end the process: its exception says why.
+    `failed` is done when a background task has failed, which must end the process: its exception has the reason.
     """
 
     authorizer: Authorizer
@@ -56,7 +57,7 @@ class Assembled:
     failed: asyncio.Future[list[Never]]
 
     def figures(self) -> Figures:
-        """What was counted so far, and how things stand."""
+        """Return the counts so far, and the present state."""
         counts = self.client_cache.counts
         return {
             **self.meter.figures(),
@@ -83,16 +84,15 @@ async def assembled(
     report: Callable[[bool], Awaitable[None]],
     environ: Mapping[str, str],
 ) -> AsyncIterator[Assembled]:
-    """A check service that keeps itself up to date inside the block, in the running loop.
+    """Yield a check service that keeps itself current inside the block, in the running loop.
 
-    `report` is told again and again whether it can decide anything. The settings file that `environ` names is
-    followed: who may do what is always as it says. Raises `SettingsError` for an address of
-    Redis that is none.
+    `report` is called repeatedly with whether it can decide. The settings file that `environ` names is watched,
+    and its policy is always the present one. Raises `SettingsError` for an invalid address of Redis.
     """
     try:
         servers = redis_topology(settings, bound=settings.revocation_bound, clock=unsleeping_clock)
     except ValueError:
-        # Without what was said: it may repeat the address, and that may hold a password.
+        # Without the message: it may repeat the address, which may contain a password.
         raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
     client_cache = ClientCache(
         servers,
@@ -100,7 +100,7 @@ async def assembled(
         bound=settings.revocation_bound,
         remembered=settings.remembered_tokens,
         concurrent=settings.concurrent_reads,
-        report=_tell_of_link,
+        report=_log_connection,
     )
     verifier = KeySetVerifier(settings.jwks_verification_key)
     keys = KeyCache(client_cache.published_keys, verifier, changed=client_cache.published_keys.changed)
@@ -132,31 +132,32 @@ async def assembled(
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
 
     policy_file = SettingsWatcher(AuthzSettings, environ, settings, AuditRecorder(audit))
-    # These have no end of their own: if one fails, what is known would be trusted for ever.
+    # These tasks never end: if one fails, old data would be trusted for ever.
 
-    async def tell(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
+    async def report_state(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
         # Until this is read too, every service is unknown.
         if are_keys_fresh and not isolated.is_known:
             await isolated.read()
         await report(are_keys_fresh and isolated.is_known)
 
-    forever = (client_cache.keep(), keys.watch(tell), isolated.watch(), policy_file.follow(use))
+    forever = (client_cache.keep(), keys.watch(report_state), isolated.watch(), policy_file.follow(use))
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
         yield Assembled(authorizer, keys, client_cache, tokens, fair_queue, meter, failed)
     finally:
         failed.cancel()
-        # `failed` is waited for too: an outcome that nothing takes is logged as an error.
+        # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.
         await asyncio.gather(*background, failed, return_exceptions=True)
         log.close()
         await servers.aclose()
 
 
-def _tell_of_link(error: str | None) -> None:
+def _log_connection(error: str | None) -> None:
     log = structlog.get_logger("view")
     if error is None:
         log.info("view.linked")
     else:
-        # Until there is a link again every check asks Redis, and is refused as unknown if that is silent.
+        # Until there is a connection again every check asks Redis, and is refused as unknown if Redis does not
+        # answer.
         log.warning("view.unlinked", error=error)

@@ -1,4 +1,4 @@
-"""What this process says of its health: serving or not, and once it drains, never again."""
+"""The health of this process: serving or not, and never again serving once it drains."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 CHECK_SERVICE = "envoy.service.auth.v3.Authorization"
 NAMES = frozenset({"", CHECK_SERVICE})
-"""Names that `grpc.health.v1` knows here: the process as a whole, and the service."""
+"""Names that `grpc.health.v1` accepts here: the process as a whole, and the service."""
 
 _HEARD_SECONDS = 1.5
-"""Envoy's configuration, as we write it, has it ask each second and believe the first no."""
+"""The Envoy configuration of this product asks each second and acts on the first negative answer."""
 
 _WATCHED_SECONDS = 4.0
 _SAME_QUESTION_SECONDS = 0.5
@@ -22,7 +22,7 @@ _SAME_QUESTION_SECONDS = 0.5
 
 
 class Health:
-    """Whether checks should be sent here. It begins with no."""
+    """Whether checks should be sent here. At first they should not."""
 
     def __init__(self) -> None:
         self._able = False
@@ -33,29 +33,29 @@ class Health:
 
     @property
     def is_serving(self) -> bool:
-        """Whether checks can be answered, and more are welcome."""
+        """Whether checks can be answered, and more are accepted."""
         return self._able and not self._draining
 
     def report(self, *, able: bool) -> None:
-        """Say whether checks can be answered."""
+        """Set whether checks can be answered."""
         self._able = able
         self._reported.set()
-        self._tell()
+        self._notify()
 
     def drain(self) -> None:
-        """From now on send checks elsewhere; those that come are answered all the same."""
+        """Report from now on that checks should go elsewhere; checks that arrive are still answered."""
         self._draining = True
-        self._tell()
+        self._notify()
 
     def asked(self) -> None:
-        """Note that health was asked for. An Envoy that balances over several services asks at intervals."""
+        """Record a health check. An Envoy that balances over several services asks at intervals."""
         now = monotonic()
         if now - self._asked[1] >= _SAME_QUESTION_SECONDS:
             self._asked = (self._asked[1], now)
 
     @property
     def seconds_to_be_heard(self) -> float:
-        """Seconds until a caller that asks at intervals has heard of the last change; 0 if none asks."""
+        """Seconds until a caller that asks at intervals has noticed the last change; 0 if none asks."""
         return _HEARD_SECONDS if monotonic() - self._asked[0] < _WATCHED_SECONDS else 0.0
 
     async def able(self) -> None:
@@ -64,21 +64,23 @@ class Health:
             await self._changed.wait()
 
     async def reported(self) -> None:
-        """Return once anything has been said: a worker that does not know yet should not be asked yet."""
+        """Return after the first report: before it, a worker has no state to return."""
         await self._reported.wait()
 
     async def follow(self) -> AsyncGenerator[bool, None]:
-        """Every state from the present one on, until it drains; one that was left again at once may be missing."""
-        said: bool | None = None
+        """Yield every state from the present one on, until it drains. A state that lasts only a moment may be
+        missing.
+        """
+        last: bool | None = None
         while True:
-            if said != (said := self.is_serving):
-                yield said
+            if last != (last := self.is_serving):
+                yield last
             elif self._draining:
                 return
             else:
                 await self._changed.wait()
 
-    def _tell(self) -> None:
-        # Those that wait keep the old event; later ones wait for the next change.
+    def _notify(self) -> None:
+        # Waiting tasks keep the old event; later ones wait for the next change.
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,6 +1,6 @@
-"""What answers checks inside one worker: wired here, and kept alive for as long as the worker serves.
+"""The check server of one worker: assembled here, and kept alive for as long as the worker serves.
 
-It speaks no protocol: the transports bring the bytes and take them away.
+It implements no protocol: the transports carry the bytes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 _FIRST_KEYS_SECONDS = 5.0
 _NEVER = 1_000_000_000
-"""Collections of the young before one of the older."""
+"""Collections of the young generation before one of an older one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckServer:
-    """One worker's decisions. `failed` ends, with the error, only when the worker must not go on.
+    """One worker's decisions. `failed` ends, with the error, only when the worker must end.
 
-    `figures` returns the counts; it is `None` where there are no metrics.
+    `figures` returns the counts; it is `None` if there are no metrics.
     """
 
     authorizer: Authorizer
@@ -44,19 +44,19 @@ class CheckServer:
 async def check_server(
     settings: AuthzSettings, audit: AuditSink, environ: Mapping[str, str]
 ) -> AsyncIterator[CheckServer]:
-    """Everything between a `CheckRequest` and its answer, with connections of its own.
+    """Yield everything between a `CheckRequest` and its answer, with its own connections.
 
-    `environ` is what the settings were read from. It is entered once the keys have been read, or Redis was found
-    to be away. Raises `SettingsError` for an address of Redis that is none.
+    The settings were read from `environ`. The block begins once the keys have been read, or Redis was found to be
+    unreachable. Raises `SettingsError` for an invalid address of Redis.
     """
     health = Health()
 
-    async def tell(fresh: bool) -> None:  # noqa: FBT001 - what the assembly calls
+    async def report_state(fresh: bool) -> None:  # noqa: FBT001 - what the assembly calls
         health.report(able=fresh)
 
-    async with assembled(settings, audit, tell, environ) as service:
+    async with assembled(settings, audit, report_state, environ) as service:
         with suppress(TimeoutError):
-            # A worker that takes calls before it has keys would refuse good tokens for no reason.
+            # A worker that accepts calls before it has keys would refuse valid tokens without reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
                 await health.reported()
         with suppress(TimeoutError):
@@ -64,7 +64,7 @@ async def check_server(
             async with asyncio.timeout(settings.revocation_bound):
                 await health.able()
         figures = service.figures if settings.metrics_listen else None
-        # What is here by now stays for good: the collector need not look at it again and again.
+        # Present objects stay for ever: the collector need not visit them again and again.
         gc.collect()
         gc.freeze()
         with nullcontext() if settings.authz_transport == "grpcio" else _young_collections_only():
@@ -73,10 +73,10 @@ async def check_server(
 
 @contextmanager
 def _young_collections_only() -> Iterator[None]:
-    """No collection of everything, which would walk all remembered tokens: a pause of 50 ms for 20,000 of them.
+    """Do no full collection, which would visit all cached tokens: a pause of 50 ms for 20,000 of them.
 
-    Nor is one needed, as checks and connections that end leave no circles behind; but calls of grpcio do. Should
-    anything else leave a young one, it is collected still.
+    None is needed, because checks and connections that end leave no cycles; but calls of grpcio do. Other young
+    cycles are still collected.
     """
     before = gc.get_threshold()
     gc.set_threshold(before[0], _NEVER, _NEVER)

@@ -1,4 +1,4 @@
-"""Which transport serves: our own HTTP/2, or gRPC's C core."""
+"""The choice of the transport: our own HTTP/2, or gRPC's C core."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Transport(Protocol):
         """Listen on `address` (`host:port` or `unix:/path`). Raises `ListenError`, or `OSError` for a TLS file."""
 
     async def stop(self, patience: float) -> None:
-        """Take no more calls, and give those under way so many seconds."""
+        """Accept no more calls, and give the open ones `patience` seconds."""
 
 
 def choose(settings: AuthzSettings, check_server: CheckServer) -> Transport:
-    """The transport that the settings ask for, not listening yet."""
+    """Return the configured transport, not listening yet."""
     if settings.authz_transport == "grpcio":
         from ext_authz.transports.grpc_aio import GrpcTransport  # noqa: PLC0415 - large, and seldom wanted
 

@@ -1,4 +1,4 @@
-"""The portable transport: `grpc.aio`, with health, reflection, limits and an orderly end."""
+"""The portable transport: `grpc.aio`, with health, reflection, limits and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 _IDENTITY_ONLY = 1
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE),
-    # Nobody compresses a Check but somebody who wants us to unpack a bomb.
+    # Only an attacker compresses a Check, to make this server unpack a bomb.
     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
     ("grpc.max_concurrent_streams", 1024),
-    # The parent has made sure that nobody but our own workers shares the port.
+    # The parent has checked that only workers of this service share the port.
     ("grpc.so_reuseport", 1),
-    # Envoy may ping an idle connection; by default gRPC takes that for an attack and closes it.
+    # Envoy may ping an idle connection; by default gRPC treats that as an attack and closes it.
     ("grpc.http2.min_ping_interval_without_data_ms", 5000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
 class _Servicer(health_service.HealthServicer):
-    """Answers about health, and notes who asks."""
+    """Answers health checks, and records that they happen."""
 
     def __init__(self, health: Health) -> None:
         super().__init__()
@@ -62,8 +62,8 @@ class GrpcTransport:
         self._following: asyncio.Task[None] | None = None
         check = check_server.authorizer.check
 
-        # As a stream, because grpcio leaves a unary call without a whole message unanswered for ever. And no
-        # deserializer: a message that cannot be decoded is the authorizer's to answer, like any other.
+        # As a stream, because grpcio never answers a unary call without a whole message. And no deserializer: the
+        # authorizer answers a message that cannot be decoded, like any other.
         async def handle(_messages: object, context: _Context) -> bytes:
             message: object = await context.read()
             if not isinstance(message, bytes):
@@ -94,7 +94,7 @@ class GrpcTransport:
         self._following = asyncio.create_task(_follow(self._health, self._servicer))
 
     async def stop(self, patience: float) -> None:
-        """Take no more calls, and give those under way so many seconds."""
+        """Accept no more calls, and give the open ones `patience` seconds."""
         await self._servicer.enter_graceful_shutdown()
         await self._server.stop(patience)
         if self._following is not None:
