@@ -1,4 +1,4 @@
-"""What every operator's command on a gateway's state has in common: its options, Redis, times, the audit log."""
+"""The common parts of operators' commands on a gateway's state: options, Redis, times, the audit log."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from oauth_core.settings import BackupSettings, WebSettings
 
 _NOT_REPLICATED = (
-    "warning: this holds now, but no replica of Redis has confirmed it: if Redis fails over before one does, it "
-    "is undone. Look after the replicas, then give the command again."
+    "warning: the change is done, but no replica of Redis has confirmed it: if Redis fails over before one does, "
+    "the change is lost. Check the replicas, then run the command again."
 )
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-yes = click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
-why = click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+why = click.option("--reason", metavar="TEXT", help="The reason, for the audit log.")
 
 
 state_option = click.option(
@@ -52,19 +52,19 @@ state_option = click.option(
     type=click.Path(path_type=Path),
     default=Path(".portcullis"),
     show_default=True,
-    help="Where `portcullis up` keeps its state: the master key, and where its Redis is.",
+    help="The state folder of `portcullis up`: the master key, and the address of its Redis.",
 )
 
 
 def which_gateway(command: F) -> F:
-    """The options that say which gateway a command works on."""
+    """Add the options that name the gateway of a command."""
     return beside_option(state_option(command))
 
 
 def operator_group(name: str) -> Callable[[Callable[[], None]], click.Group]:
-    """A group of commands that work on a gateway's state; each is handed the settings (`click.pass_obj`).
+    """A group of commands that work on a gateway's state; each gets the settings (`click.pass_obj`).
 
-    The settings are read when a command runs, so that its help needs none. `--config` and `--state-dir` may stand
+    The settings are read when a command runs, so that its help needs none. `--config` and `--state-dir` may be
     before the command or after it.
     """
 
@@ -87,7 +87,7 @@ class _OperatorGroup(click.Group):
 
 def _hand_settings(command: click.Command) -> None:
     run = command.callback
-    assert run is not None  # noqa: S101 - every command of ours does something
+    assert run is not None  # noqa: S101 - every command has a callback
 
     def with_settings(*given: Any, config: Path | None, state_dir: Path | None, **options: Any) -> Any:
         context = click.get_current_context()
@@ -106,19 +106,19 @@ def _hand_settings(command: click.Command) -> None:
 def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
     """The settings of the gateway that `which_gateway` names.
 
-    Raises `ClickException` when `portcullis up` should run a gateway there and does not, and `SettingsError`.
+    Raises `ClickException` if the gateway should be one of `portcullis up` and does not run, and `SettingsError`.
     """
     if "REDIS_URL" not in os.environ and not is_held(state_dir):
         left = operator_environment.read(state_dir)
         brings_its_own = os.environ.get("MASTER_KEY") or os.environ.get("MASTER_KEY_FILE")
-        # With a Redis of the operator's own the commands work while nothing else runs.
+        # With the operator's own Redis the commands work even if no gateway runs.
         if "REDIS_URL" in left or not (left or brings_its_own):
             raise click.ClickException(f"No gateway runs in {state_dir}; start it with `portcullis up`.")
     return operator_settings(config, state_dir, os.environ)
 
 
 def grant_store(redis: Redis, settings: WebSettings) -> GrantStore:
-    """The grants, as the settings of this gateway say."""
+    """The store of grants, with the settings of this gateway."""
     return GrantStore(
         redis,
         settings.record_key,
@@ -129,7 +129,7 @@ def grant_store(redis: Redis, settings: WebSettings) -> GrantStore:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print rows below a header line, each column as wide as it must be; or `empty` when there are none."""
+    """Print rows below a header line, with aligned columns; or `empty` if there are none."""
     if not rows:
         click.echo(empty)
         return
@@ -145,12 +145,12 @@ def with_redis(
     any_version: bool = False,
     must_last: bool = False,
 ) -> T:
-    """What `use` answers, given the gateway's Redis.
+    """Run `use` with the gateway's Redis, and return its result.
 
-    Something that `must_last` takes rights away: it works in a Redis that refuses writes, as far as the Redis user
-    may see to that, and replicas are asked whether they have it; if none has, that is written to standard error.
-    Raises `ClickException` when Redis does not answer, or, unless `any_version` will do, when what stands there is
-    of a newer version than this program.
+    With `must_last`, `use` takes rights away: it also works in a Redis that refuses writes, as far as the Redis
+    user may change that. Then replicas are asked for a confirmation; without one, a warning goes to standard
+    error. Raises `ClickException` if Redis does not answer, or, unless `any_version`, if its records are of a
+    newer version than this program.
     """
 
     async def run() -> T:
@@ -176,24 +176,24 @@ def with_redis(
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command ended, and, if that is not everything, what is missing."""
+    """What a command ended, and, if a part could not be done, what is missing."""
 
     grants: tuple[Grant, ...]
     count: int
     missing: str | None = None
 
     def and_also(self, other: Ended) -> Ended:
-        """What both ended together."""
+        """The sum of both."""
         return Ended((*self.grants, *other.grants), self.count + other.count, self.missing or other.missing)
 
     def check(self) -> None:
-        """Pass when everything has ended. Raises `ClickException`; call it when all else is said and recorded."""
+        """Raise `ClickException` if a part is missing. Call it after everything else is printed and recorded."""
         if self.missing is not None:
             raise click.ClickException(self.missing)
 
 
 async def as_far_as_possible(ending: Awaitable[tuple[Grant, ...]]) -> Ended:
-    """What `ending` could end. Raises `StoreUnavailableError` when that is nothing."""
+    """The grants that `ending` could end. Raises `StoreUnavailableError` if it could end none."""
     try:
         ended = await ending
     except IncompleteError as error:
@@ -205,7 +205,7 @@ async def _check_version(redis: Redis, *, is_urgent: bool) -> None:
     try:
         await SchemaStore(redis).version()
     except StoreUnavailableError:
-        # Of a cluster the node that knows may be away. What can be taken away at the others is.
+        # The cluster node with the version may be away; urgent commands work at the others.
         if not is_urgent:
             raise
 
@@ -215,13 +215,13 @@ def _warn(text: str) -> None:
 
 
 def operator_audit() -> AuditRecorder:
-    """Records what an operator did, on standard error, so that `--json` stays JSON."""
+    """The audit log of an operator's command, on standard error, so that `--json` stays JSON."""
     logs.configure("portcullis", "info", stream=sys.stderr)
     return AuditRecorder(logs.LogAuditSink())
 
 
 def by_operator(reason: str | None) -> str:
-    """The reason that the audit log is given."""
+    """The reason for the audit log."""
     return f"by the operator: {reason}" if reason else "by the operator"
 
 

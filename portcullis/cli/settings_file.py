@@ -1,4 +1,4 @@
-"""Which settings file a command reads, so that every command beside a gateway reads the same one."""
+"""Finds the settings file of a command, so that every command of a gateway reads the same one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 def settings_file(given: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return `given`, or the file that `PORTCULLIS_CONFIG` names, or `./portcullis.toml` if it is there."""
+    """Return `given`, or the file that `PORTCULLIS_CONFIG` names, or `./portcullis.toml` if it exists."""
     if given is not None:
         return given
     if named := environ.get(CONFIG_VARIABLE):
@@ -31,7 +31,7 @@ _HELP = f"The settings file; else the one that {CONFIG_VARIABLE} names, else ./{
 
 
 def config_option(command: F) -> F:
-    """The option `--config`, whose value went through `settings_file`."""
+    """Add the option `--config`, with `settings_file` applied to its value."""
     return click.option(
         "--config",
         type=click.Path(path_type=Path),
@@ -45,4 +45,4 @@ beside_option = click.option(
     type=click.Path(path_type=Path),
     help=f"The settings file; else that of the running gateway, of {CONFIG_VARIABLE}, or ./{DEFAULT}.",
 )
-"""The option `--config` of a command that looks for a running gateway first, as it was given."""
+"""The option `--config`, as given, for a command that looks for a running gateway first."""

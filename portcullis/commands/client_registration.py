@@ -147,7 +147,7 @@ def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, a
         must_last=True,
     ):
         raise click.ClickException(
-            "there is no such initial access token; if one was revoked, nothing of it is left to do"
+            "there is no such initial access token; if one was revoked, the revocation is complete"
         )
     operator_audit().record(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, reason=by_operator(reason), key=token_id)
     click.echo(json.dumps({"token_id": token_id, "revoked": True}) if as_json else f"Revoked {token_id}.")

@@ -1,4 +1,4 @@
-"""`portcullis clients`: make machine clients, and look at or delete any client."""
+"""`portcullis clients`: make machine clients, and show, revoke or delete any client."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ _LONGEST_JWKS = 65_536
 
 @operator_group("clients")
 def command() -> None:
-    """Make machine clients, and look at or delete any client.
+    """Make machine clients, and show, revoke or delete any client.
 
     A machine client is a program that acts as itself (OAuth 2.1 section 4.2). Clients that registered themselves
-    may not, unless with a token of `invite --machine-scope`.
+    may not, unless they registered with a token of `invite --machine-scope`.
     """
 
 
@@ -63,19 +63,19 @@ for _more in client_registration.COMMANDS:
 
 
 @command.command()
-@click.option("--name", required=True, help="What people call it; appears in lists.")
-@click.option("--scope", "scopes", multiple=True, help="What it may reach as itself. Repeat for more.")
+@click.option("--name", required=True, help="The name that people read in lists.")
+@click.option("--scope", "scopes", multiple=True, help="A scope that it may use as itself. Repeat for more.")
 @click.option(
     "--identity-assertions",
     is_flag=True,
-    help="For people whom an identity provider vouches for; name the client in trusted_issuers as well.",
+    help="Let it exchange assertions of an identity provider; name the client in trusted_issuers as well.",
 )
 @click.option(
     "--method",
     type=click.Choice(get_args(client_credentials.Method)),
     default="client_secret_basic",
     show_default=True,
-    help="How it proves itself to the token endpoint.",
+    help="How it authenticates at the token endpoint.",
 )
 @click.option(
     "--jwks",
@@ -94,11 +94,11 @@ def create(
     identity_assertions: bool,
     as_json: bool,
 ) -> None:
-    """Make a machine client. Its secret, if it has one, is printed now and never again."""
+    """Make a machine client. Its secret, if it has one, is printed only once."""
     if not name.strip() or not is_displayable(name) or len(name) > _LONGEST_NAME:
         raise click.UsageError(f"--name must be 1 to {_LONGEST_NAME} printable characters")
     if not scopes and not identity_assertions:
-        raise click.UsageError("--scope says what it may reach; without it, --identity-assertions")
+        raise click.UsageError("give --scope, or --identity-assertions")
     made = client_credentials.create(
         name,
         method,
@@ -122,7 +122,7 @@ def create(
 
 
 @command.command("list")
-@click.option("--machine", is_flag=True, help="Only those that act as themselves.")
+@click.option("--machine", is_flag=True, help="Only machine clients.")
 @as_json
 @click.pass_obj
 def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None:
@@ -162,21 +162,21 @@ def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
-    """Delete the client CLIENT_ID. All its tokens are refused from then on."""
+    """Delete the client CLIENT_ID, and revoke all its tokens."""
 
     async def run(redis: Redis) -> tuple[bool, Ended]:
         clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
         grants = grant_store(redis, settings)
-        existed = True  # unless Redis says otherwise: of a cluster the node that knows may be away
+        existed = True  # unless Redis shows otherwise: the cluster node with the record may be away
         with suppress(StoreUnavailableError):
             existed = await clients.exists(client_id)
-        # Also when the record is gone: an earlier deletion may have left grants.
+        # Also without a record: an earlier deletion may have left grants.
         deletion = Revocation(redis, grants).delete_client(clients, client_id, finish=True)
         return existed, await as_far_as_possible(deletion)
 
     existed, ended = with_redis(settings, run, must_last=True)
     if not (existed or ended.count or ended.missing):
-        raise click.ClickException("there is no such client; if one was deleted, nothing of it is left to do")
+        raise click.ClickException("there is no such client; if one was deleted, the deletion is complete")
     operator_audit().record(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id)
     _record_revoked(ended, None)
     ended.check()
@@ -191,20 +191,20 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
 @click.option(
     "--siblings",
     is_flag=True,
-    help="And of every public client that registered the same metadata: apps register anew for each user.",
+    help="Also for every public client that registered the same metadata: apps register again for each user.",
 )
 @why
 @as_json
 @click.pass_obj
 def revoke(settings: WebSettings, client_id: str, reason: str | None, *, siblings: bool, as_json: bool) -> None:
-    """End all that the client CLIENT_ID holds, and leave its registration: its users have to sign in again."""
+    """Revoke everything of the client CLIENT_ID, and keep its registration: its users have to sign in again."""
 
     async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
         clients = ClientStore(redis, settings.record_key, lifetime=0)
         grants = grant_store(redis, settings)
         of_client = Revocation(redis, grants).of_client
         ended = await as_far_as_possible(of_client(client_id))
-        # A client that is known by its document has no record here. One that was deleted may have left something.
+        # A client with a metadata document has no record here. A deleted one may have left grants.
         is_url = client_id_documents.is_url(client_id)
         known = ended.missing is not None or is_url or await clients.exists(client_id)
         others = await _siblings(clients, client_id) if siblings else ()
@@ -223,7 +223,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
         click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
     else:
         others = f" and {len(revoked) - 1} siblings" if siblings else ""
-        click.echo(f"Ended {ended.count} grants of {client_id}{others}.")
+        click.echo(f"Revoked {ended.count} grants of {client_id}{others}.")
 
 
 def _record_revoked(ended: Ended, reason: str | None) -> None:
@@ -264,7 +264,7 @@ def _with_clients(settings: WebSettings, use: Callable[[ClientStore], Awaitable[
 
 
 def _shown(client: Client) -> dict[str, str | list[str] | None]:
-    """A client without anything secret, hashes included."""
+    """A client without its secrets and their hashes."""
     return {
         "client_id": client.client_id,
         "name": client.client_name,

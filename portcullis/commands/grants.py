@@ -1,4 +1,4 @@
-"""`portcullis grants`: who allowed what to which client, and ending one of these."""
+"""`portcullis grants`: list what people allowed to clients, and revoke a grant."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 @operator_group("grants")
 def command() -> None:
-    """Show who allowed what to which client, and end one of these.
+    """List what people allowed to clients, and revoke a grant.
 
-    A grant is one sign-in of one person with one client, and all the tokens that come of it.
+    A grant is one sign-in of one person with one client, and all tokens that it led to.
     """
 
 
 @command.command("list")
 @user_option
-@click.option("--client", "client_id", help="Only those of this client.")
+@click.option("--client", "client_id", help="Only grants of this client.")
 @as_json
 @click.pass_obj
 def list_grants(settings: WebSettings, user: str | None, client_id: str | None, *, as_json: bool) -> None:
-    """Show the grants there are, oldest first. Reads them one by one."""
+    """Show all grants, oldest first. Reads them one by one."""
 
     async def run(redis: Redis) -> list[Grant]:
         grants = grant_store(redis, settings)
@@ -73,26 +73,26 @@ def list_grants(settings: WebSettings, user: str | None, client_id: str | None, 
 @as_json
 @click.pass_obj
 def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json: bool) -> None:
-    """End the grant GRANT_ID, its refresh token and every access token it gave."""
+    """Revoke the grant GRANT_ID, with its refresh token and its access tokens."""
 
     async def run(redis: Redis) -> Grant | None:
         grants = grant_store(redis, settings)
-        # The id becomes part of a key, so it has to be one that we made.
+        # The id becomes part of a key, so it must have the form of our ids.
         if not is_identifier(grant_id):
             return None
         grant = await grants.get(grant_id)
-        # Also one that is gone: of its tokens some may be left, if a node was away when it ended.
+        # Also without a record: some of its tokens may be left, if a node was away when it ended.
         return grant if await grants.end(grant_id) else None
 
     grant = with_redis(settings, run, must_last=True)
     if grant is None:
         raise click.ClickException("there is no such grant")
     operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
-    click.echo(json.dumps(shown(grant)) if as_json else "The grant has ended.")
+    click.echo(json.dumps(shown(grant)) if as_json else "The grant is revoked.")
 
 
 def shown(grant: Grant) -> dict[str, Any]:
-    """A grant without anything secret."""
+    """A grant without its secrets."""
     return {
         "grant_id": grant.grant_id,
         "user": grant.user.login if grant.user else None,

@@ -1,4 +1,4 @@
-"""`portcullis migrate`: the records in Redis, brought to this version."""
+"""`portcullis migrate`: migrate the records in Redis to this version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from oauth_core.settings import BackupSettings
 
 _QUESTION = """\
-{kinds} in Redis have no authentication code. From now on they count as genuine, whoever wrote them.
+{kinds} in Redis have no authentication code. Adoption makes them count as genuine, also if an attacker wrote them.
 Answer yes only once, right after the upgrade from a version that wrote no codes, with every oauth_web stopped.
 Adopt them?"""
 
@@ -47,10 +47,10 @@ Adopt them?"""
 @which_gateway
 @as_json
 def command(config: Path | None, state_dir: Path, *, adopt_records: bool, yes: bool, as_json: bool) -> None:
-    """Bring the records in Redis to this version.
+    """Migrate the records in Redis to this version.
 
-    oauth_web does so by itself when it starts; with many records it is quicker to do it before. Only this command
-    adopts records without authentication codes, and only when --adopt-records is given.
+    oauth_web does this by itself when it starts; with many records, run this command before. Only this command
+    adopts records without authentication codes, and only with --adopt-records.
     """
     settings = given_settings(config, state_dir)
     adopted = _adopt(settings, state_dir, sure=yes) if adopt_records else 0
@@ -73,12 +73,12 @@ def command(config: Path | None, state_dir: Path, *, adopt_records: bool, yes: b
 
 
 def _adopt(settings: BackupSettings, state_dir: Path, *, sure: bool) -> int:
-    """Adopt what has no codes; answers how many records that were. Raises `ClickException`."""
+    """Adopt the records without codes; return their number. Raises `ClickException`."""
     note = adoption_note.path(state_dir)
     if note.exists():
         raise click.ClickException(
-            f"adoption is over for this gateway, says {note}: records without codes come from an attacker, or "
-            "from old files of Redis that were put back. In the second case use `portcullis restore` with a "
+            f"the adoption of this gateway is over ({note}): records without codes come from an attacker, or "
+            "from old files of Redis that were restored. In the second case use `portcullis restore` with a "
             "backup, or remove that file first"
         )
     try:

@@ -1,4 +1,4 @@
-"""`portcullis pause`: nobody signs in for a while."""
+"""`portcullis pause`: pause sign-ins, refreshes and registrations."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LONGEST_REASON = 200
 
 
 @click.command("pause")
-@click.option("--reason", default="", metavar="TEXT", help="What people who want to sign in are shown.")
+@click.option("--reason", default="", metavar="TEXT", help="The reason that people see when they sign in.")
 @which_gateway
 @as_json
 def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool) -> None:
-    """Let nobody sign in, refresh or register until `portcullis resume`. Calls go on; tokens can be revoked."""
+    """Pause sign-ins, refreshes and registrations until `portcullis resume`. Calls and revocations still work."""
     if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
 
@@ -47,4 +47,4 @@ def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool)
     if as_json:
         click.echo(json.dumps({"paused": True, "was_paused": not is_new}))
     else:
-        click.echo("Sign-ins are paused. Let people sign in again with: portcullis resume")
+        click.echo("Sign-ins are paused. To resume them: portcullis resume")

@@ -1,4 +1,4 @@
-"""`portcullis resume`: people may sign in again."""
+"""`portcullis resume`: end a pause of sign-ins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @which_gateway
 @as_json
 def command(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
-    """Let people sign in again after `portcullis pause`."""
+    """End the pause of `portcullis pause`: people can sign in again."""
     was_paused = with_redis(given_settings(config, state_dir), lambda redis: SignInPauseStore(redis).resume())
     if not was_paused:
         raise click.ClickException("sign-ins are not paused")

@@ -1,4 +1,4 @@
-"""`portcullis services`: take a service out of use, and bring it back."""
+"""`portcullis services`: list, disable and enable services."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _LONGEST_REASON = 200
 
 @operator_group("services")
 def command() -> None:
-    """Take services out of use, and bring them back.
+    """Disable services (isolate), and enable them again (restore).
 
-    Callers of an isolated service are answered with 503 and the reason, whoever they are. Their tokens stay good,
-    for other services and for this one when it is back.
+    All callers of an isolated service get 503 and the reason. Their tokens stay valid, for other services, and for
+    this one when it is restored.
     """
 
 
@@ -44,10 +44,10 @@ def command() -> None:
 @as_json
 @click.pass_obj
 def list_services(settings: WebSettings, *, as_json: bool) -> None:
-    """Show every service, and which are isolated."""
+    """Show every service, and whether it is isolated."""
     isolated = with_redis(settings, lambda redis: DisabledServiceStore(redis).read())
     known = {service.name: service.resource for service in settings.resolved_services}
-    # One that is gone from the settings stays isolated until somebody says otherwise.
+    # A service that is not in the settings any more stays isolated until an operator restores it.
     rows = [
         {
             "name": name,
@@ -77,11 +77,11 @@ def list_services(settings: WebSettings, *, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--reason", default="", metavar="TEXT", help="What callers are told.")
+@click.option("--reason", default="", metavar="TEXT", help="The reason that callers get.")
 @as_json
 @click.pass_obj
 def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> None:
-    """Take the service NAME out of use: callers get 503 until it is restored."""
+    """Disable the service NAME: callers get 503 until it is restored."""
     if name not in {service.name for service in settings.resolved_services}:
         raise click.ClickException("there is no such service in the settings")
     if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
@@ -99,12 +99,12 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
     operator_audit().record(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name)
     if missing:
         raise click.ClickException(
-            f"{name} is isolated, but {missing[0]}. Give the command again when they are back."
+            f"{name} is isolated, but {missing[0]}. Run the command again when they are back."
         )
     if as_json:
         click.echo(json.dumps({"name": name, "isolated": True, "reason": reason}))
     else:
-        click.echo(f"{name} is isolated. Bring it back with: portcullis services restore {name}")
+        click.echo(f"{name} is isolated. To restore it: portcullis services restore {name}")
 
 
 @command.command()
@@ -112,15 +112,15 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 @as_json
 @click.pass_obj
 def restore(settings: WebSettings, name: str, *, as_json: bool) -> None:
-    """Bring the service NAME back."""
+    """Enable the service NAME again."""
     try:
         was_out = with_redis(settings, lambda redis: DisabledServiceStore(redis).restore(name))
     except NotEverywhereError as error:
-        raise click.ClickException(f"{name} may still be isolated: {error}. Give the command again.") from None
+        raise click.ClickException(f"{name} may still be isolated: {error}. Run the command again.") from None
     if not was_out:
         raise click.ClickException("that service is not isolated")
     operator_audit().record(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name)
     if as_json:
         click.echo(json.dumps({"name": name, "isolated": False}))
     else:
-        click.echo(f"{name} is back.")
+        click.echo(f"{name} is restored.")

@@ -1,4 +1,4 @@
-"""`portcullis tokens`: which access tokens live, and ending one, or everybody's."""
+"""`portcullis tokens`: list the active access tokens, and revoke one, or all."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _LONGEST = 16_384
 
 @operator_group("tokens")
 def command() -> None:
-    """Show which access tokens live, and end one, or everybody's.
+    """List the active access tokens, and revoke one, or all.
 
-    TOKEN is the `jti` that logs and lists show, or `-`: then the token itself is read from standard input, so that
-    it is in no command line and no history. A refresh token that is read so stands for its whole grant.
+    TOKEN is the `jti` that logs and lists show, or `-`: then the command reads the token itself from standard
+    input, so that it is in no command line and no shell history. A refresh token means its whole grant.
     """
 
 
 @dataclass(frozen=True)
 class _Named:
-    """What an operator named: an access token, or the grant of a refresh token."""
+    """The access token, or the grant of a refresh token, that an operator named."""
 
     grant: Grant | None
     jti: str | None
@@ -62,11 +62,11 @@ class _Named:
 
 @command.command("list")
 @user_option
-@click.option("--client", "client_id", help="Only those of this client.")
+@click.option("--client", "client_id", help="Only tokens of this client.")
 @as_json
 @click.pass_obj
 def list_tokens(settings: WebSettings, user: str | None, client_id: str | None, *, as_json: bool) -> None:
-    """Show the access tokens that live, by grant. Reads every grant, one by one."""
+    """Show the active access tokens, by grant. Reads every grant, one by one."""
 
     async def run(redis: Redis) -> list[dict[str, Any]]:
         grants = grant_store(redis, settings)
@@ -99,10 +99,10 @@ def list_tokens(settings: WebSettings, user: str | None, client_id: str | None, 
 @as_json
 @click.pass_obj
 def show(settings: WebSettings, token: str, *, as_json: bool) -> None:
-    """Show whose TOKEN is, if it lives."""
+    """Show the person and the client of TOKEN, if it is active."""
     named = _named(settings, token)
     if named.grant is None:
-        raise click.ClickException("it does not live")
+        raise click.ClickException("there is no active token with that id")
     shown = _row(named.grant, named.jti, None)
     if as_json:
         click.echo(json.dumps(shown))
@@ -114,9 +114,7 @@ def show(settings: WebSettings, token: str, *, as_json: bool) -> None:
 
 @command.command(context_settings=ANY_ID)
 @click.argument("token", required=False)
-@click.option(
-    "--all", "everybody", is_flag=True, help="Everybody's, with their refresh tokens: all sign in again."
-)
+@click.option("--all", "everybody", is_flag=True, help="Revoke all tokens and grants: all people sign in again.")
 @yes
 @why
 @as_json
@@ -124,7 +122,7 @@ def show(settings: WebSettings, token: str, *, as_json: bool) -> None:
 def revoke(
     settings: WebSettings, token: str | None, reason: str | None, *, everybody: bool, yes: bool, as_json: bool
 ) -> None:
-    """End TOKEN. With --all, end everything that was given to anybody."""
+    """Revoke TOKEN. With --all, revoke all tokens and grants of all people and clients."""
     if everybody == (token is not None):
         raise click.UsageError("name a token, or --all")
     if token is None:
@@ -139,7 +137,7 @@ def revoke(
         return named.grant is not None and await grants.end(named.grant.grant_id)
 
     if not with_redis(settings, run, must_last=True):
-        raise click.ClickException("it does not live")
+        raise click.ClickException("there is no active token with that id")
     operator_audit().record(
         EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED,
         reason=by_operator(reason),
@@ -150,12 +148,14 @@ def revoke(
     if as_json:
         click.echo(json.dumps({"revoked": what, "jti": named.jti}))
     else:
-        click.echo(f"The {what} has ended.")
+        click.echo(f"The {what} is revoked.")
 
 
 def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, as_json: bool) -> None:
     if not yes:
-        click.confirm("This signs everybody out, machine clients too. Do it?", abort=True, err=True)
+        click.confirm(
+            "This signs all people out, and revokes the tokens of machine clients. Continue?", abort=True, err=True
+        )
 
     async def run(redis: Redis) -> Ended:
         grants = grant_store(redis, settings)
@@ -172,19 +172,19 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
 
 
 def _named(settings: WebSettings, text: str) -> _Named:
-    """What the operator named. Raises `ClickException` when it is nothing of ours."""
+    """The token or grant that the operator named. Raises `ClickException` if it is not of this gateway."""
     given = _from_standard_input() if text == "-" else text
 
     async def run(redis: Redis) -> _Named | None:
         grants = grant_store(redis, settings)
         refresh = refresh_tokens.parse(given) if text == "-" else None
         if refresh is not None:
-            # A token that was spent lately names its grant too.
+            # A token that was used a short time ago identifies its grant too.
             is_ours = await grants.state_of(refresh) is not RefreshState.OTHER
             grant = await grants.get(refresh.grant_id) if is_ours else None
             return _Named(grant, None)
         jti = await _jti(redis, settings, given) if text == "-" else given
-        # The id becomes part of a key, so it has to be one that we made.
+        # The id becomes part of a key, so it must have the form of our ids.
         if jti is None or not is_identifier(jti):
             return None
         grant_id = await grants.grant_of_token(jti)
@@ -195,12 +195,14 @@ def _named(settings: WebSettings, text: str) -> _Named:
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
     if named is None:
-        raise click.ClickException("that is no token of this gateway; a token itself goes in by standard input: -")
+        raise click.ClickException(
+            "that is no token of this gateway; to give the token itself, use - and standard input"
+        )
     return named
 
 
 def _from_standard_input() -> str:
-    """The token that stands there. At a terminal it is asked for, and not shown."""
+    """The token from standard input. At a terminal, a prompt asks for it without showing it."""
     if sys.stdin.isatty():
         return str(click.prompt("Token", hide_input=True, err=True)).strip()
     given = sys.stdin.read(_LONGEST).strip()
@@ -210,7 +212,7 @@ def _from_standard_input() -> str:
 
 
 async def _jti(redis: Redis, settings: WebSettings, token: str) -> str | None:
-    """The id of a genuine token: a forged one could name somebody else's."""
+    """The id of a genuine token, or `None`: a forged one could have the id of another token."""
     ring = await KeyRingStore(redis, master_key=settings.master_key_bytes).read()
     now = int(await clock.seconds(redis))
     verdict = access_tokens.verify(token, ring.verifying, issuer=settings.issuer, now=now)

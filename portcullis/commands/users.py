@@ -1,4 +1,4 @@
-"""`portcullis users`: who signed in, and shutting people out."""
+"""`portcullis users`: list people, revoke their grants and tokens, and block them."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 @operator_group("users")
 def command() -> None:
-    """List people, end what they hold, and block them.
+    """List people, revoke all they hold, and block them.
 
-    USER is a login or a GitHub id. A login finds only somebody who signed in here; `id:583231` and `login:583231`
-    say which is meant where a login is a number.
+    USER is a login or a GitHub id. A login must be that of a person who signed in here. If a login is a number,
+    write `id:583231` or `login:583231`.
     """
 
 
@@ -52,7 +52,7 @@ def command() -> None:
 @as_json
 @click.pass_obj
 def list_users(settings: WebSettings, *, as_json: bool) -> None:
-    """Show everybody who signed in here or is blocked."""
+    """Show all people who signed in here or are blocked."""
 
     async def run(redis: Redis) -> list[dict[str, Any]]:
         users, grants = _stores(redis, settings)
@@ -79,7 +79,7 @@ def list_users(settings: WebSettings, *, as_json: bool) -> None:
             )
             for row in rows
         ],
-        empty="Nobody has signed in, and nobody is blocked.",
+        empty="No person has signed in, and no person is blocked.",
     )
 
 
@@ -88,7 +88,7 @@ def list_users(settings: WebSettings, *, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def show(settings: WebSettings, user: str, *, as_json: bool) -> None:
-    """Show USER and what they gave to which client."""
+    """Show USER and their grants."""
 
     async def run(redis: Redis) -> dict[str, Any]:
         users, grants = _stores(redis, settings)
@@ -114,7 +114,7 @@ def show(settings: WebSettings, user: str, *, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
-    """Shut USER out: all they hold ends now, and they cannot sign in until they are unblocked."""
+    """Block USER: revoke everything, and prevent sign-in until `unblock`."""
     now = int(time.time())
 
     async def run(redis: Redis) -> tuple[User, Ended]:
@@ -133,7 +133,7 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
 @as_json
 @click.pass_obj
 def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
-    """Let USER in again, if the rules of the gateway do."""
+    """Unblock USER: they may sign in again, if they are eligible."""
 
     async def run(redis: Redis) -> tuple[User, bool]:
         users, _ = _stores(redis, settings)
@@ -152,7 +152,7 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
 @as_json
 @click.pass_obj
 def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
-    """End all that USER holds. They may sign in again."""
+    """Revoke everything of USER. They may sign in again."""
 
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
@@ -169,10 +169,10 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
 @as_json
 @click.pass_obj
 def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: bool) -> None:
-    """Let a listed LOGIN mean the GitHub account ID from now on.
+    """Set the GitHub account ID that a listed LOGIN means.
 
-    A login on a list or in a role means the first account that was seen under it. If another account has the login
-    now, it is refused until you agree with this command. What the former account holds ends.
+    A login on a list or in a role means the first account that the gateway saw under it. If another account has
+    the login now, it is refused until you accept it with this command. All grants of the former account end.
     """
     login, mark, number = account.partition("#")
     try:
@@ -205,9 +205,9 @@ def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]
 
 
 async def _as_user(users: UserStore, github_id: int) -> User:
-    """Who has this id, as far as is known; the login may be empty.
+    """The person with this id, as far as Redis has a record; the login may be empty.
 
-    It is only for the audit log and the output, so what Redis refuses to read stops nothing.
+    It is only for the audit log and the output, so a failed read does not stop the command.
     """
     known = blocked = None
     with suppress(StoreUnavailableError):
@@ -234,7 +234,7 @@ async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str
 
 
 def _conclude(kind: EventKind, who: User, ended: Ended, reason: str | None, *, as_json: bool) -> None:
-    """Record and print what was done. Raises `ClickException` when that is not everything."""
+    """Record and print what was done. Raises `ClickException` if a part could not be done."""
     operator_audit().record(kind, reason=by_operator(reason), user=who)
     for grant in ended.grants:
         operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)

@@ -32,7 +32,7 @@ KEY = base64.b64encode(b"k" * 32).decode()
 EMPTY = {
     ("clients", "list"): "There are no clients.",
     ("clients", "invites"): "There are no invites.",
-    ("users", "list"): "Nobody has signed in, and nobody is blocked.",
+    ("users", "list"): "No person has signed in, and no person is blocked.",
     ("grants", "list"): "There are no grants.",
     ("tokens", "list"): "There are no access tokens.",
 }
