@@ -26,7 +26,7 @@ _COMMANDS = {
     "users": "List people, end what they hold, block them.",
     "grants": "Show who allowed what to which client; end one of these.",
     "tokens": "Show which access tokens live; end one, or everybody's.",
-    "services": "Take a service out of use, and bring it back.",
+    "services": "List services, disable and enable them.",
     "policy": "Check, explain and test who may do what.",
     "backup": "Write clients, sign-ins and keys into one encrypted file.",
     "restore": "Put such a file into Redis.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,10 +33,10 @@ _LONGEST_REASON = 200
 
 @operator_group("services")
 def command() -> None:
-    """Disable services (isolate), and enable them again (restore).
+    """Disable services, and enable them again.
 
-    All callers of an isolated service get 503 and the reason. Their tokens stay valid, for other services, and for
-    this one when it is restored.
+    All callers of a disabled service get 503 and the reason. Their tokens stay valid, for other services, and for
+    this one when it is enabled.
     """
 
 
@@ -44,19 +44,19 @@ def command() -> None:
 @as_json
 @click.pass_obj
 def list_services(settings: WebSettings, *, as_json: bool) -> None:
-    """Show every service, and whether it is isolated."""
-    isolated = with_redis(settings, lambda redis: DisabledServiceStore(redis).read())
+    """Show every service, and whether it is disabled."""
+    disabled = with_redis(settings, lambda redis: DisabledServiceStore(redis).read())
     known = {service.name: service.resource for service in settings.resolved_services}
-    # A service that is not in the settings any more stays isolated until an operator restores it.
+    # A service that is not in the settings any more stays disabled until an operator enables it.
     rows = [
         {
             "name": name,
             "url": known.get(name),
-            "isolated": name in isolated,
-            "reason": isolated[name].reason if name in isolated else None,
-            "since": shown_time(isolated[name].since) if name in isolated else None,
+            **_state(disabled=name in disabled),
+            "reason": disabled[name].reason if name in disabled else None,
+            "since": shown_time(disabled[name].since) if name in disabled else None,
         }
-        for name in dict.fromkeys([*known, *isolated])
+        for name in dict.fromkeys([*known, *disabled])
     ]
     if as_json:
         click.echo(json.dumps(rows))
@@ -67,7 +67,7 @@ def list_services(settings: WebSettings, *, as_json: bool) -> None:
             (
                 str(row["name"]),
                 str(row["url"] or "(not in the settings)"),
-                f"isolated since {row['since']}  {row['reason']}" if row["isolated"] else "open",
+                f"disabled since {row['since']}  {row['reason']}" if row["disabled"] else "enabled",
             )
             for row in rows
         ],
@@ -80,8 +80,8 @@ def list_services(settings: WebSettings, *, as_json: bool) -> None:
 @click.option("--reason", default="", metavar="TEXT", help="The reason that callers get.")
 @as_json
 @click.pass_obj
-def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> None:
-    """Disable the service NAME: callers get 503 until it is restored."""
+def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> None:
+    """Disable the service NAME: callers get 503 until it is enabled."""
     if name not in {service.name for service in settings.resolved_services}:
         raise click.ClickException("there is no such service in the settings")
     if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
@@ -99,28 +99,54 @@ def isolate(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
     operator_audit().record(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name)
     if missing:
         raise click.ClickException(
-            f"{name} is isolated, but {missing[0]}. Run the command again when they are back."
+            f"{name} is disabled, but {missing[0]}. Run the command again when they are back."
         )
     if as_json:
-        click.echo(json.dumps({"name": name, "isolated": True, "reason": reason}))
+        click.echo(json.dumps({"name": name, **_state(disabled=True), "reason": reason}))
     else:
-        click.echo(f"{name} is isolated. To restore it: portcullis services restore {name}")
+        click.echo(f"{name} is disabled. To enable it: portcullis services enable {name}")
 
 
 @command.command()
 @click.argument("name")
 @as_json
 @click.pass_obj
-def restore(settings: WebSettings, name: str, *, as_json: bool) -> None:
+def enable(settings: WebSettings, name: str, *, as_json: bool) -> None:
     """Enable the service NAME again."""
     try:
-        was_out = with_redis(settings, lambda redis: DisabledServiceStore(redis).restore(name))
+        was_disabled = with_redis(settings, lambda redis: DisabledServiceStore(redis).restore(name))
     except NotEverywhereError as error:
-        raise click.ClickException(f"{name} may still be isolated: {error}. Run the command again.") from None
-    if not was_out:
-        raise click.ClickException("that service is not isolated")
+        raise click.ClickException(f"{name} may still be disabled: {error}. Run the command again.") from None
+    if not was_disabled:
+        raise click.ClickException("that service is not disabled")
     operator_audit().record(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name)
     if as_json:
-        click.echo(json.dumps({"name": name, "isolated": False}))
+        click.echo(json.dumps({"name": name, **_state(disabled=False)}))
     else:
-        click.echo(f"{name} is restored.")
+        click.echo(f"{name} is enabled.")
+
+
+def _state(*, disabled: bool) -> dict[str, bool]:
+    """The state of a service in JSON. `isolated` is the former name, kept until the next version."""
+    return {"disabled": disabled, "isolated": disabled}
+
+
+def _keep_former_name(former: str, current: click.Command) -> None:
+    """Have `current` run by its `former` name too, hidden in help and with a notice, until the next version."""
+    callback = current.callback
+    assert callback is not None  # noqa: S101 - every command has a callback
+
+    def run(*given: Any, **options: Any) -> Any:
+        click.echo(
+            f"notice: `services {former}` is now `services {current.name}`; the next version drops the old name",
+            err=True,
+        )
+        return callback(*given, **options)
+
+    alias = click.Command(former, params=current.params, callback=run, help=current.help, hidden=True)
+    # Not by the group's own method, which would give the command the options of every command a second time.
+    click.Group.add_command(command, alias)
+
+
+_keep_former_name("isolate", disable)
+_keep_former_name("restore", enable)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from click.testing import CliRunner
 
 from portcullis.cli.main import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,22 @@ def test_a_command_that_is_like_none_is_said_not_to_exist() -> None:
     assert result.exit_code == 2
     assert "No such command 'xyzzy'" in result.output
     assert "Did you mean" not in result.output
+
+
+def test_help_names_the_commands_that_disable_and_enable_a_service_and_not_their_former_names() -> None:
+    text = CliRunner().invoke(cli, ["services", "--help"]).output
+    assert "disable" in text
+    assert "enable" in text
+    assert "isolate" not in text
+    assert "restore" not in text
+
+
+@pytest.mark.parametrize(("former", "current"), [("isolate", "disable"), ("restore", "enable")])
+def test_a_former_name_works_with_a_notice(former: str, current: str, tmp_path: Path) -> None:
+    runner, rest = CliRunner(), ["time", "--state-dir", str(tmp_path)]
+    by_former, by_current = (runner.invoke(cli, ["services", name, *rest]) for name in (former, current))
+    assert f"`services {former}` is now `services {current}`" in by_former.output
+    assert "notice" not in by_current.output
+    # There is no gateway in that folder, and both say so in the same words.
+    assert str(by_former.exception) == str(by_current.exception)
+    assert by_former.exit_code == by_current.exit_code == 1

@@ -140,9 +140,9 @@ def test_a_service_that_is_isolated_while_a_node_is_away_stays_so_when_the_node_
     served = others(group, slot)
     own = jti_at(group, group.owner_of(slot))
     with away(group, slot):
-        done = operate("services", "isolate", "time", "--reason", "Repairs.")
+        done = operate("services", "disable", "time", "--reason", "Repairs.")
         assert done.returncode == 1
-        assert "time is isolated, but" in done.stderr
+        assert "time is disabled, but" in done.stderr
         assert "service.isolated" in done.stderr
         for jti in served:
             eventually(authz, key, jti, 503)
@@ -150,7 +150,7 @@ def test_a_service_that_is_isolated_while_a_node_is_away_stays_so_when_the_node_
     until(lambda: status(authz, key, own, "/notes/mcp") == 200)
     for _ in range(50):
         assert [status(authz, key, jti) for jti in (own, *served)] == [503, 503, 503]
-    assert operate("services", "restore", "time").returncode == 0
+    assert operate("services", "enable", "time").returncode == 0
     for jti in (own, *served):
         eventually(authz, key, jti, 200)
 

@@ -30,11 +30,11 @@ async def answered(http: httpx2.AsyncClient, resource: str, token: str | None, s
 
 @contextmanager
 def isolated(gateway: RunningGateway, service: str, reason: str) -> Iterator[None]:
-    operate(gateway, "services", "isolate", service, "--reason", reason)
+    operate(gateway, "services", "disable", service, "--reason", reason)
     try:
         yield
     finally:
-        operate(gateway, "services", "restore", service)
+        operate(gateway, "services", "enable", service)
 
 
 async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_is_back(
@@ -51,7 +51,7 @@ async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_i
                 assert "Being repaired until noon." in refused.json()["error"]["message"]
                 assert int(refused.headers["retry-after"]) > 0
             (row,) = [row for row in operate(gateway, "services", "list") if row["name"] == "whoami"]
-            assert (row["isolated"], row["reason"]) == (True, "Being repaired until noon.")
+            assert (row["disabled"], row["reason"]) == (True, "Being repaired until noon.")
         await answered(http, user.resource, token, 200)
         assert await whoami(client) == before
     assert user.access_token == token, "its token stayed good"
