@@ -120,7 +120,9 @@ class TlsSettings(GatewaySettings):
     tls_client_ca: Annotated[
         Path | None,
         Setting(
-            "Callers may show a certificate of these authorities (PEM file).",
+            "Callers may show a certificate of these authorities (PEM file). `portcullis up` and `portcullis "
+            "envoy secret --client-authorities --follow` read it again every second. Envoy reads it from "
+            "`client-authorities.json`, beside `tls.secret` or in `acme.dir`.",
             key="tls.client_ca",
         ),
     ] = None
@@ -177,6 +179,11 @@ class TlsSettings(GatewaySettings):
     def secret_path(self) -> Path:
         """The file in which Envoy finds the certificate, by SDS."""
         return self.acme_dir / "secret.json" if self.uses_acme else self.tls_secret
+
+    @property
+    def client_authorities_path(self) -> Path:
+        """The file in which Envoy finds the authorities of client certificates, by SDS: beside the certificate."""
+        return self.secret_path.with_name("client-authorities.json")
 
     @property
     def certificate_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -80,37 +81,108 @@ class Pair:
         return json.dumps(secret.of_texts(self.chain, self.key))
 
 
-class Follower:
-    """Copies the operator's two files to Envoy's file, whenever they change and match each other."""
+@dataclass(frozen=True)
+class Authorities:
+    """The certificates of authorities, PEM. `ends` is when the first of them ends, in seconds since the epoch."""
 
-    def __init__(self, cert: Path, key: Path, target: Path) -> None:
-        self._cert, self._key, self._target = cert, key, target
+    text: str
+    ends: float
+
+    @classmethod
+    def read(cls, path: Path) -> Authorities:
+        """The authorities in the file at `path`. Raises `PairError` unless it holds certificates."""
+        text = _text(path)
+        try:
+            certificates = x509.load_pem_x509_certificates(text.encode())
+        except ValueError:
+            raise PairError(f"{path} has no certificate in PEM form") from None
+        return cls(text, min(certificate.not_valid_after_utc.timestamp() for certificate in certificates))
+
+    def document(self) -> str:
+        """The file that Envoy reads."""
+        return json.dumps(secret.of_authorities(self.text))
+
+
+class _Follower(ABC):
+    """Keeps a file of Envoy's the same as files of the operator's, as long as these can be used."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
         self._fault = ""
         self._times = 0
 
+    @abstractmethod
+    def _read(self) -> Pair | Authorities:
+        """What the operator's files hold. Raises `PairError`."""
+
+    @abstractmethod
+    def _in_use(self, ends: str) -> str:
+        """That something new is in use, which ends at `ends`."""
+
+    @property
+    @abstractmethod
+    def _before(self) -> str:
+        """That what was there before stays in use."""
+
     def look(self) -> list[str]:
-        """Read the two files, and replace Envoy's if they differ from it and match each other.
+        """Read the files, and replace Envoy's if they differ from it and can be used.
 
         Returns messages for the operator. Raises `OSError` if Envoy's file cannot be written.
         """
         try:
-            pair = Pair.read(self._cert, self._key)
+            found = self._read()
         except PairError as error:
             return self._faulty(str(error))
         self._fault = ""
-        document = pair.document()
+        document = found.document()
         if self._target.exists() and self._target.read_text(encoding="utf-8") == document:
             return []
         private_files.write(self._target, document)
-        ends = datetime.fromtimestamp(pair.ends, UTC).isoformat()
-        past = "; it has EXPIRED" if pair.ends <= time.time() else ""
-        return [f"{self._cert}: a new certificate is in use, valid until {ends}{past}"]
+        ends = datetime.fromtimestamp(found.ends, UTC).isoformat()
+        past = "; it has EXPIRED" if found.ends <= time.time() else ""
+        return [f"{self._in_use(ends)}{past}"]
 
     def _faulty(self, fault: str) -> list[str]:
         """Report a fault once, after some looks: in the middle of a renewal the files are faulty for a moment."""
         self._times = self._times + 1 if fault == self._fault else 1
         self._fault = fault
-        return [f"{fault}; the certificate before stays in use"] if self._times == _LASTING else []
+        return [f"{fault}; {self._before}"] if self._times == _LASTING else []
+
+
+class Follower(_Follower):
+    """Follows a certificate chain and its key, as long as they fit each other."""
+
+    def __init__(self, cert: Path, key: Path, target: Path) -> None:
+        super().__init__(target)
+        self._cert, self._key = cert, key
+
+    def _read(self) -> Pair:
+        return Pair.read(self._cert, self._key)
+
+    def _in_use(self, ends: str) -> str:
+        return f"{self._cert}: a new certificate is in use, valid until {ends}"
+
+    @property
+    def _before(self) -> str:
+        return "the certificate before stays in use"
+
+
+class AuthoritiesFollower(_Follower):
+    """Follows the authorities whose client certificates count. It does not end connections that are open."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        super().__init__(target)
+        self._path = path
+
+    def _read(self) -> Authorities:
+        return Authorities.read(self._path)
+
+    def _in_use(self, ends: str) -> str:
+        return f"{self._path}: new authorities of client certificates are in use, the first valid until {ends}"
+
+    @property
+    def _before(self) -> str:
+        return "the authorities before stay in use"
 
 
 def _text(path: Path) -> str:
@@ -124,14 +196,6 @@ def _text(path: Path) -> str:
     if len(text) > _LONGEST:
         raise PairError(f"{path} is too long for a certificate or a key")
     return text
-
-
-def check_authorities(path: Path) -> None:
-    """Raise `PairError` unless the file at `path` holds certificates."""
-    try:
-        x509.load_pem_x509_certificates(_text(path).encode())
-    except ValueError:
-        raise PairError(f"{path} has no certificate in PEM form") from None
 
 
 def faults_of_files(settings: TlsSettings) -> list[str]:
@@ -154,7 +218,7 @@ def _errors_of_files(settings: TlsSettings) -> list[tuple[str, PairError]]:
             errors.append(("tls_cert and tls_key", error))
     if settings.tls_client_ca is not None:
         try:
-            check_authorities(settings.tls_client_ca)
+            Authorities.read(settings.tls_client_ca)
         except PairError as error:
             errors.append(("tls_client_ca", error))
     return errors

@@ -16,6 +16,7 @@ import click
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs
 from oauth_core.settings import EnvoySettings, TlsSettings, load
+from portcullis.certificates import secret
 from portcullis.certificates.authority import Authority
 from portcullis.certificates.challenges import Challenges, serving
 from portcullis.certificates.folder import CertificateFolder, FolderError
@@ -56,6 +57,7 @@ def run(config: Path | None) -> None:
     try:
         with folder.held(), serving(challenges, parse_address(settings.acme_listen)):
             folder.show_something(settings.certificate_names)
+            _show_client_authorities(settings)
             authority = Authority(
                 settings.acme_directory,
                 account_key=folder.account_key(),
@@ -78,6 +80,7 @@ def prepare(config: Path | None) -> None:
     try:
         with folder.held():
             folder.show_something(settings.certificate_names)
+            _show_client_authorities(settings)
     except (FolderError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -122,6 +125,13 @@ def _settings(config: Path | None, environ: Mapping[str, str] = os.environ) -> T
     if not settings.uses_acme:
         raise SettingsError(["acme_email is not set: certificates do not come from an ACME authority"])
     return settings
+
+
+def _show_client_authorities(settings: TlsSettings) -> None:
+    """Let Envoy know where the authorities of client certificates are, unless `up` keeps a copy of them there."""
+    path, authorities = settings.client_authorities_path, settings.tls_client_ca
+    if authorities is not None and not path.exists():
+        path.write_text(json.dumps(secret.of_authorities_file(authorities.absolute())), encoding="utf-8")
 
 
 def _day(seconds: float) -> str:

@@ -14,7 +14,7 @@ import click
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings, load
 from portcullis.certificates import secret
-from portcullis.certificates.pair import Follower
+from portcullis.certificates.pair import AuthoritiesFollower, Follower
 from portcullis.cli.settings_file import config_option
 from portcullis.envoy_config import SYSTEM_CAS, to_yaml
 from portcullis.envoy_config import render as render_bootstrap
@@ -36,14 +36,24 @@ def command() -> None:
     metavar="FILE",
     help="Write FILE, and write it again for each new pair that matches, until stopped.",
 )
-def show_secret(config: Path | None, target: Path | None) -> None:
+@click.option(
+    "--client-authorities",
+    "of_clients",
+    is_flag=True,
+    help="The same for client-authorities.json beside it, with the authorities in tls_client_ca.",
+)
+def show_secret(config: Path | None, target: Path | None, *, of_clients: bool) -> None:
     """Print the contents of the file `tls_secret`, with which Envoy uses `tls_cert` and `tls_key`.
 
     The output names the two files and holds no key. Envoy reads both again only when a file is moved into the
     folder of tls_cert. If they are written over, or links are made again (certbot), let --follow write FILE: it
     holds the certificate and the key, and is for its owner only. With acme_email you need none of this.
+    With tls_client_ca, Envoy needs a second file: give --client-authorities.
     """
     settings = load(EnvoySettings, config, os.environ)
+    if of_clients:
+        _show_client_authorities(settings, target)
+        return
     if settings.tls_cert is None or settings.tls_key is None:
         raise SettingsError(["tls_cert and tls_key are not set"])
     if target is not None:
@@ -52,7 +62,16 @@ def show_secret(config: Path | None, target: Path | None) -> None:
     click.echo(json.dumps(secret.of_files(settings.tls_cert.absolute(), settings.tls_key.absolute()), indent=2))
 
 
-def _follow(follower: Follower) -> None:
+def _show_client_authorities(settings: EnvoySettings, target: Path | None) -> None:
+    if settings.tls_client_ca is None:
+        raise SettingsError(["tls_client_ca is not set"])
+    if target is not None:
+        _follow(AuthoritiesFollower(settings.tls_client_ca, target))
+        return
+    click.echo(json.dumps(secret.of_authorities_file(settings.tls_client_ca.absolute()), indent=2))
+
+
+def _follow(follower: Follower | AuthoritiesFollower) -> None:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

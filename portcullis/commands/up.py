@@ -22,7 +22,7 @@ from oauth_core.process.launch import adopt_orphans, kill_children
 from oauth_core.process.supervision import SupervisionError
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
 from portcullis.certificates.folder import CertificateFolder
-from portcullis.certificates.pair import Follower, faults_of_files
+from portcullis.certificates.pair import AuthoritiesFollower, Follower, faults_of_files
 from portcullis.programs import envoy as envoy_program
 from portcullis.programs import redis
 from portcullis.supervisor import adoption_note, console_output, operator_environment, plan, redis_config, reserve
@@ -123,15 +123,17 @@ async def _adopt_once(options: UpOptions, paths: RuntimePaths, state: StateDir) 
     return f"{adopted.total()} records of an older version have authentication codes now"
 
 
-def _follower(options: UpOptions, paths: RuntimePaths) -> Follower | None:
-    """What keeps Envoy's copy of the operator's own certificate, if there is one."""
-    cert, key = options.settings.tls_cert, options.settings.tls_key
-    return Follower(cert, key, paths.tls_secret_file) if cert and key else None
-
-
 def _chores(options: UpOptions, paths: RuntimePaths) -> dict[str, Callable[[], list[str]]]:
-    follower = _follower(options, paths)
-    return {"certificate": follower.look} if follower else {}
+    """What keeps Envoy's copies of the operator's certificate and of the clients' authorities."""
+    settings = options.settings
+    chores: dict[str, Callable[[], list[str]]] = {}
+    if settings.tls_cert and settings.tls_key:
+        chores["certificate"] = Follower(settings.tls_cert, settings.tls_key, paths.tls_secret_file).look
+    if settings.tls_client_ca:
+        folder = paths.acme_dir if settings.uses_acme else paths.tls_secret_file.parent
+        target = folder / settings.client_authorities_path.name
+        chores["client authorities"] = AuthoritiesFollower(settings.tls_client_ca, target).look
+    return chores
 
 
 def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
@@ -167,10 +169,10 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         operator_environment.render(options, paths, plan.web_environment(options, paths)),
     )
     private_files.write(paths.envoy_file, json.dumps(render(envoy_settings)))
-    if follower := _follower(options, paths):
-        follower.look()
     if envoy_settings.uses_acme:
         CertificateFolder(paths.acme_dir).show_something(envoy_settings.certificate_names)
+    for look in _chores(options, paths).values():
+        look()
     return paths
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     ConfigSource,
-    DataSource,
     PathConfigSource,
     TransportSocket,
     WatchedDirectory,
@@ -20,6 +19,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
+    CommonTlsContextCombinedCertificateValidationContext,
     DownstreamTlsContext,
     SdsSecretConfig,
     TlsParameters,
@@ -31,6 +31,8 @@ from portcullis.certificates import secret
 from portcullis.envoy_config.messages import packed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from oauth_core.settings import EnvoySettings
 
 _SECRET = "gateway"
@@ -56,16 +58,17 @@ def transport_socket(settings: EnvoySettings) -> TransportSocket:
                 cipher_suites=_FORWARD_SECRET,
             ),
             alpn_protocols=["h2", "http/1.1"],
-            tls_certificate_sds_secret_configs=[SdsSecretConfig(name=secret.NAME, sds_config=_watched(settings))],
-            validation_context=_client_certificates(settings),
+            tls_certificate_sds_secret_configs=[
+                SdsSecretConfig(name=secret.NAME, sds_config=_watched(settings.secret_path))
+            ],
+            combined_validation_context=_client_certificates(settings),
         ),
         require_client_certificate=settings.tls_client_required,
     )
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
-def _watched(settings: EnvoySettings) -> ConfigSource:
-    path = settings.secret_path
+def _watched(path: Path) -> ConfigSource:
     return ConfigSource(
         path_config_source=PathConfigSource(
             path=str(path), watched_directory=WatchedDirectory(path=str(path.parent))
@@ -74,12 +77,20 @@ def _watched(settings: EnvoySettings) -> ConfigSource:
     )
 
 
-def _client_certificates(settings: EnvoySettings) -> CertificateValidationContext | None:
-    """The accepted client certificates: of these authorities and, if there are pins, only pinned ones."""
+def _client_certificates(settings: EnvoySettings) -> CommonTlsContextCombinedCertificateValidationContext | None:
+    """The accepted client certificates: of these authorities and, if there are pins, only pinned ones.
+
+    The authorities come from a file that Envoy watches, so that they can be replaced. Without that file Envoy
+    accepts no connection.
+    """
     if settings.tls_client_ca is None:
         return None
-    return CertificateValidationContext(
-        trusted_ca=DataSource(filename=str(settings.tls_client_ca)),
-        verify_certificate_spki=[pin for pin in settings.tls_client_pins if is_spki_pin(pin)],
-        verify_certificate_hash=[pin for pin in settings.tls_client_pins if not is_spki_pin(pin)],
+    return CommonTlsContextCombinedCertificateValidationContext(
+        default_validation_context=CertificateValidationContext(
+            verify_certificate_spki=[pin for pin in settings.tls_client_pins if is_spki_pin(pin)],
+            verify_certificate_hash=[pin for pin in settings.tls_client_pins if not is_spki_pin(pin)],
+        ),
+        validation_context_sds_secret_config=SdsSecretConfig(
+            name=secret.AUTHORITIES, sds_config=_watched(settings.client_authorities_path)
+        ),
     )

@@ -93,6 +93,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     authority = Authority(folder, "authority")
     made = authority.identity("gate.example")
     (folder / "secret.json").write_text(json.dumps(secret.of_files(made.cert, made.key)), encoding="utf-8")
+    authorities = secret.of_authorities_file(authority.cert)
+    (folder / "client-authorities.json").write_text(json.dumps(authorities), encoding="utf-8")
     return {"tls_cert": made.cert, "tls_key": made.key, "tls_client_ca": authority.cert, "folder": folder}
 
 

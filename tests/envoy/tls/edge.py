@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
 import tempfile
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
+from portcullis.certificates import secret as secrets
 from tests.envoy.check_service import CheckService, checking
 from tests.envoy.process import Answer, Gate, running
 from tests.envoy.upstream import Upstream, serving
@@ -101,6 +103,9 @@ def edge(trusted: Path, secret: Path, **more: Any) -> Iterator[Edge]:
             authz_upstream=(f"unix:{folder / 'authz.sock'}",),
             **(OF_ENVOY | {"tls_secret": secret} | more),
         )
+        if settings.tls_client_ca is not None:
+            authorities = secrets.of_authorities_file(settings.tls_client_ca)
+            settings.client_authorities_path.write_text(json.dumps(authorities), encoding="utf-8")
         checks = stack.enter_context(checking(folder / "authz.sock", settings.resolved_services))
         gate = stack.enter_context(running(settings, folder))
         yield Edge(settings, gate, int(redirect.rpartition(":")[2]), trusted, web, time_, checks)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,14 +15,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from portcullis.certificates import secret
+from portcullis.certificates.pair import AuthoritiesFollower
 from tests.envoy.check_service import GOOD
 from tests.envoy.tls.edge import HOST, Edge, edge
 from tests.support.certificates import Authority, Identity
+from tests.support.programs import client_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 XFCC = "x-forwarded-client-cert"
 
@@ -83,6 +86,65 @@ def test_where_it_is_optional_one_may_come_without_but_not_with_a_bad_one(
     assert status_for(optional, None) == 200
     assert status_for(optional, ada) == 200
     assert status_for(optional, mallory) is None
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_authorities_that_are_replaced_count_for_new_connections_and_those_before_do_not(
+    authority: Authority, tmp_path: Path, *, required: bool
+) -> None:
+    """As a rotation does it: first both authorities, then the new one alone."""
+    (before, after), folder = [Authority(tmp_path, name) for name in ("before", "after")], tmp_path / "in-use"
+    folder.mkdir()
+    ada, bob = before.identity("ada.example.com"), after.identity("bob.example.com")
+    in_use = folder / "authorities.pem"
+
+    def use(*authorities: Authority) -> None:
+        (folder / "fresh").write_bytes(b"".join(each.cert.read_bytes() for each in authorities))
+        (folder / "fresh").replace(in_use)
+
+    use(before)
+    identity, path = authority.identity(HOST), tmp_path / "secret.json"
+    path.write_text(json.dumps(secret.of_files(identity.cert, identity.key)), encoding="utf-8")
+    files = {"tls_cert": identity.cert, "tls_key": identity.key, "tls_client_ca": in_use}
+    with edge(authority.cert, path, **files, tls_client_required=required) as gateway:
+        context = gateway.context()
+        context.load_cert_chain(ada.cert, ada.key)
+        with gateway.connect(context) as old:
+            assert [status_for(gateway, who) for who in (ada, bob)] == [200, None]
+            use(before, after)
+            until(lambda: status_for(gateway, bob) == 200, "the new authority to count")
+            assert status_for(gateway, ada) == 200
+            use(after)
+            until(lambda: status_for(gateway, ada) is None, "the authority before to count no longer")
+            assert status_for(gateway, bob) == 200
+            old.sendall(gateway.gate.head("GET", "/"))
+            assert old.recv(64).startswith(b"HTTP/1.1 200"), "an open connection goes on"
+
+
+def test_envoy_counts_the_days_until_the_first_certificate_ends(optional: Edge) -> None:
+    """For the alert rule in docs/prometheus-rules.yaml."""
+    with client_of(Path(optional.settings.envoy_admin.removeprefix("unix:"))) as admin:
+        page = admin.get("/stats/prometheus?filter=days_until_first_cert_expiring").text
+    (days,) = re.findall(r"^envoy_server_days_until_first_cert_expiring\{\} (\d+)$", page, re.MULTILINE)
+    assert int(days) < 4000, "Envoy found no certificate that ends"
+
+
+def test_authorities_that_are_no_certificates_change_nothing(authority: Authority, tmp_path: Path) -> None:
+    callers, folder = Authority(tmp_path, "callers"), tmp_path / "in-use"
+    folder.mkdir()
+    in_use, target = folder / "authorities.pem", folder / "client-authorities.json"
+    in_use.write_bytes(callers.cert.read_bytes())
+    follower = AuthoritiesFollower(in_use, target)
+    (sentence,) = follower.look()
+    assert "new authorities of client certificates are in use, the first valid until" in sentence
+    written = target.read_text()
+    in_use.write_text("")
+    said = [sentence for _ in range(20) for sentence in follower.look()]
+    assert said == [f"{in_use} has no certificate in PEM form; the authorities before stay in use"]
+    assert target.read_text() == written
+    in_use.write_bytes(authority.cert.read_bytes())
+    assert len(follower.look()) == 1
+    assert json.loads(target.read_text())["resources"][0]["name"] == secret.AUTHORITIES
 
 
 def test_where_it_is_required_nobody_comes_without(

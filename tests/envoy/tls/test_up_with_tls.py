@@ -160,6 +160,29 @@ def test_files_that_are_written_over_in_place_are_followed(
     until(lambda: certificate_in_use(gateway, authority, ada) != before, "the new certificate to be in use")
 
 
+def test_authorities_of_clients_that_are_written_over_in_place_are_followed(
+    gateway: RunningGateway, authority: Authority, callers: Authority, ada: Identity
+) -> None:
+    def is_admitted() -> bool:
+        connection = connect(gateway, authority, ada)
+        with closing(connection):
+            try:
+                _asked_without_certificate(connection)
+            except (ssl.SSLError, ConnectionError):
+                return False
+        return True
+
+    before = callers.cert.read_bytes()
+    assert is_admitted()
+    try:
+        callers.cert.write_bytes(authority.cert.read_bytes())
+        until(lambda: not is_admitted(), "the authority before to count no longer")
+    finally:
+        callers.cert.write_bytes(before)
+    until(is_admitted, "the authority to count again")
+    assert "new authorities of client certificates are in use" in said(gateway)
+
+
 def test_a_key_that_does_not_fit_is_reported_and_the_certificate_before_stays(
     gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
 ) -> None:
