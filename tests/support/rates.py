@@ -18,3 +18,6 @@ OF_ENVOY: dict[str, Any] = {"web_rate": _MOST, "web_rate_per_address": _MOST}
 
 UNREACHABLE = {name.upper(): str(_MOST) for name in (*RateSettings.model_fields, *OF_ENVOY)}
 """Variables for the environment of `oauth_web` and of `portcullis up`."""
+
+USUAL = {name.upper(): str(field.default) for name, field in RateSettings.model_fields.items()}
+"""The limits that hold where nothing is set, for a test about them."""

@@ -22,6 +22,12 @@ writes it. In each test the hostile addresses first send all they can. Then {HON
 with the requests of one person or client. The figures are how many of these are served. An IPv6 network of 64 bits
 counts as one address everywhere.
 
+The tests send real requests: to Envoy, to `oauth_web` with Redis, and to a check service. Three things are
+shortened. Connections are opened at the module that counts them, outside Envoy. For a thousand addresses, a part
+of what they send is written into the counters beforehand. For a thousand addresses, first uses and silent hosts
+are tested at the queue and at the slots alone: how much of a flood a running program still holds depends on the
+speed of the machine.
+
 | target | 1 hostile address | 10 | 1000 |
 |---|---|---|---|
 """

@@ -4,49 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, cast
+import threading
+import time
+from dataclasses import replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import count
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
+import httpx2
 import pytest
-from redis.asyncio import Redis
 
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.resolver import MOST_WAITING
-from oauth_core.audit import AuditRecorder
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.rates import RateSettings
-from oauth_core.store.records.client_documents import DocumentStore
-from oauth_core.store.records.devices import DeviceStore
-from oauth_core.store.records.rate_limits import RateLimitStore
-from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets, FetchSlots
+from oauth_core.store import keyspace
+from oauth_core.store.records.devices import FIRST_ATTEMPTS_OF_AN_ADDRESS
+from oauth_web.client_documents.budgets import NEW_OF_ONE_HOST, OF_ONE_CALLER, FetchSlots
 from portcullis.envoy_config import overload
 from portcullis.envoy_config.connection_limit import PART
 from tests.envoy.connections_module import Host
 from tests.envoy.process import never_refill
 from tests.envoy.world import World, world_of
-from tests.support.master_key import RECORD_KEY
+from tests.support.authz_process import USERS, AuthzProcess, environ, publish, remember, running_authz
+from tests.support.check_messages import check_request, read_answer
+from tests.support.device_flow import registered, started
+from tests.support.master_key import age_documents
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.publisher import Page, Publisher, running_publisher
+from tests.support.rates import USUAL
 from tests.support.redis_server import RedisServer, running_redis
+from tests.support.tokens import mint, new_key
+from tests.support.web_process import WebServer, running_web
 from tests.system.hostile import table
 from tests.system.hostile.table import COUNTS, HONEST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from oauth_core.store.records.quotas import QuotaStore
+    from oauth_core.jose.signing_keys import SigningKey
 
-HOST = "app.example"
-_UNUSED = cast("QuotaStore", None)
-"""Nothing is kept here that has a quota."""
+FIRST_USES = "first uses of tokens, while forged ones are sent"
+NEW_DOCUMENTS = "documents of clients never seen before, at a host that is named in made-up URLs"
+KNOWN_DOCUMENTS = "documents of clients known already, at such a host"
+SLOTS = "fetches, while silent hosts are named"
 SEEN: dict[str, dict[int, int]] = {}
 WANTED = {
     "connections to Envoy": (20, 20, 20),
     "requests to a path of the authorization server": (20, 20, 0),
-    "first uses of tokens, while forged ones are sent": (20, 20, 0),
+    FIRST_USES: (20, 20, 0),
     "user codes of devices": (20, 20, 0),
-    "documents of clients never seen before, at a host that is named in made-up URLs": (20, 20, 0),
-    "documents of clients known already, at such a host": (20, 20, 20),
-    "fetches, while silent hosts are named": (20, 20, 0),
+    NEW_DOCUMENTS: (20, 20, 0),
+    KNOWN_DOCUMENTS: (20, 20, 20),
+    SLOTS: (20, 20, 0),
 }
 """Door -> how many of the others are served, for each number of hostile addresses."""
 
@@ -68,16 +81,24 @@ def _page() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis(password="of-tests") as server:
+def key() -> SigningKey:
+    """The key that the check service trusts."""
+    return new_key()
+
+
+@pytest.fixture(scope="module")
+def redis(key: SigningKey) -> Iterator[RedisServer]:
+    with running_redis(password="admin-password-of-tests", users=USERS) as server:
+        publish(server, key)
         yield server
 
 
-@pytest.fixture
-async def store(server: RedisServer) -> AsyncIterator[Redis]:
-    async with Redis.from_url(server.url(), decode_responses=True, password="of-tests") as client:
-        await client.flushall()
-        yield client
+@pytest.fixture(scope="module")
+def check(redis: RedisServer) -> Iterator[AuthzProcess]:
+    """A check service of one worker, so that the whole flood meets it."""
+    with running_authz(environ(redis)) as service:
+        service.wait_for_health("SERVING")
+        yield service
 
 
 @pytest.mark.parametrize("hostile", COUNTS)
@@ -116,73 +137,211 @@ def _asked(world: World, address: str) -> int:
     return world.ask("/token", method="POST", headers={"X-Forwarded-For": address}, body=b"x").status
 
 
-@pytest.mark.parametrize("hostile", COUNTS)
-async def test_first_uses(hostile: int) -> None:
-    turns = FairQueue(MOST_WAITING)
+@pytest.mark.parametrize("hostile", COUNTS[:2])
+def test_first_uses(check: AuthzProcess, key: SigningKey, redis: RedisServer, hostile: int) -> None:
+    """At a check service of one worker, whose places are all wanted by forged tokens."""
+    forger = replace(new_key(), kid=key.kid)
+    forged = [mint(forger, jti=f"forged {hostile} {n}") for n in range(MOST_WAITING + 400)]
+    tokens = [mint(key, jti=f"first {hostile} {n}") for n in range(HONEST)]
+    for number in range(HONEST):
+        remember(redis, f"first {hostile} {number}")
+    flood = [
+        check.start_check(check_request(token=token, source=f"10.0.0.{number % hostile}"))
+        for number, token in enumerate(forged)
+    ]
+    others = [
+        check.start_check(check_request(token=token, source=f"192.0.2.{number}"))
+        for number, token in enumerate(tokens)
+    ]
+    served = sum(read_answer(call.result()).status == 200 for call in others)
+    for call in flood:
+        call.cancel()
+    saw(FIRST_USES, hostile, served)
+
+
+async def test_first_uses_beside_a_thousand() -> None:
+    """At the queue alone: a real worker works it off meanwhile, so that what it holds depends on the machine."""
+    (_, _, hostile), turns = COUNTS, FairQueue(MOST_WAITING)
     flood = [asyncio.create_task(turns.wait(f"hostile-{n % hostile}")) for n in range(3 * MOST_WAITING)]
     # All of the flood is there before the first of the others, and before anybody has a turn.
     others = [asyncio.create_task(turns.wait(f"other-{number}")) for number in range(HONEST)]
     served = sum(await asyncio.gather(*others))
     await asyncio.gather(*flood)
-    saw("first uses of tokens, while forged ones are sent", hostile, served)
+    saw(FIRST_USES, hostile, served)
+
+
+# -- at the authorization server, which counts addresses by the header that Envoy sets ---------------------------
+
+AT_ONCE = 4
+_PATH = count()
+
+
+@pytest.fixture(scope="module")
+def publisher() -> Iterator[Publisher]:
+    with running_publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture(scope="module")
+def _web(publisher: Publisher) -> Iterator[WebServer]:
+    files = {"CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file), "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true"}
+    with running_web(USUAL | files) as server:
+        yield server
+
+
+@pytest.fixture
+def web(_web: WebServer) -> WebServer:
+    """The authorization server, with the usual limits. It has counted nothing yet."""
+    _forget_counts(_web)
+    return _web
+
+
+def _forget_counts(web: WebServer) -> None:
+    with web.redis.client() as redis:
+        for pattern in ("rate:*", "document-fetches:*", "device-*attempts*"):
+            for key in redis.scan_iter(pattern):
+                redis.delete(key)
+
+
+def _counted(web: WebServer, key: str, number: int = 1) -> None:
+    """Let so many be counted under `key` already, in a minute that does not end while the test runs."""
+    with web.redis.client() as redis:
+        redis.set(key, number)
+
+
+class Callers:
+    """Callers from any address, each request with a browser of its own."""
+
+    def __init__(self, web: WebServer) -> None:
+        self._issuer = web.issuer
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._http = httpx2.AsyncClient(timeout=120, cookies=no_cookies)
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def __aenter__(self) -> Callers:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def types(self, address: str, user_code: str) -> int:
+        """Type a user code."""
+        async with self._places:
+            answer = await self._http.post(
+                f"{self._issuer}/device",
+                data={"user_code": user_code},
+                headers={"X-Portcullis-Address": address},
+            )
+        return answer.status_code
+
+    async def names(self, address: str, client_id: str) -> int:
+        """Begin a sign-in with the client that `client_id` names."""
+        query = urlencode(
+            {
+                "response_type": "code",
+                "client_id": client_id,
+                "redirect_uri": "http://127.0.0.1:7777/callback",
+                "code_challenge": Pkce.fresh().challenge,
+                "code_challenge_method": "S256",
+            }
+        )
+        answer = await self._http.get(
+            f"{self._issuer}/authorize?{query}", headers={"X-Portcullis-Address": address}
+        )
+        return answer.status_code
+
+    async def name_all(self, each: Iterable[tuple[str, str]]) -> list[int]:
+        """Do that for each pair of an address and a client, some at a time."""
+
+        async def one(address: str, client_id: str) -> int:
+            async with self._places:
+                return await self.names(address, client_id)
+
+        return await asyncio.gather(*(one(*pair) for pair in each))
+
+
+def _hostile(number: int) -> str:
+    return f"10.{number // 250}.{number % 250}.1"
 
 
 @pytest.mark.parametrize("hostile", COUNTS)
-async def test_user_codes(store: Redis, hostile: int) -> None:
-    devices, most = (
-        DeviceStore(store, RECORD_KEY, _UNUSED),
-        RateSettings().rate_of(Limit.USER_CODES_PER_ADDRESS).count,
-    )
-    for number in range(hostile):
-        for attempt in range(most if hostile < 1000 else 5):
-            await devices.may_try(hash_secret(f"browser {number} {attempt}"), hash_secret(f"hostile {number}"))
-    served = [
-        await devices.may_try(hash_secret(f"browser of {number}"), hash_secret(f"other {number}"))
-        for number in range(HONEST)
-    ]
-    saw("user codes of devices", hostile, sum(served))
+async def test_user_codes(web: WebServer, hostile: int) -> None:
+    """Of the five first attempts of a thousand addresses four are written into the counter, and one is made."""
+    async with OAuthClient(web.issuer) as device:
+        code = (await started(device, await registered(device)))["user_code"]
+    many = hostile == COUNTS[-1]
+    so_far = (FIRST_ATTEMPTS_OF_AN_ADDRESS - 1) * hostile if many else 1
+    _counted(web, keyspace.DEVICE_FIRST_ATTEMPTS, so_far)
+    _counted(web, keyspace.DEVICE_ATTEMPTS)
+    attempts = 1 if many else RateSettings().rate_of(Limit.USER_CODES_PER_ADDRESS).count
+    async with Callers(web) as callers:
+        wrong = [callers.types(_hostile(n % hostile), "BCDF-GHJK") for n in range(attempts * hostile)]
+        assert 400 in await asyncio.gather(*wrong), "some attempts of the attacker counted"
+        served = [await callers.types(f"198.51.100.{number}", code) for number in range(HONEST)]
+    assert set(served) <= {200, 429}
+    saw("user codes of devices", hostile, served.count(200))
+
+
+def _fetches_of(whose: str, publisher: Publisher) -> str:
+    return keyspace.document_fetches(hash_secret(f"{whose} {publisher.host}"))
 
 
 @pytest.mark.parametrize("hostile", COUNTS)
-async def test_documents(store: Redis, hostile: int) -> None:
-    rate = RateSettings().rate_of(Limit.DOCUMENT_FETCHES_PER_ADDRESS)
-    budgets = FetchBudgets(
-        DocumentStore(store, RECORD_KEY, lifetime=60),
-        RateLimitStore(store),
-        AuditRecorder(_Silent()),
-        per_address=rate,
-    )
-    for number in range(hostile):
-        for _ in range(20 if hostile < 1000 else 1):
-            await _may_fetch(budgets, f"hostile {number}", known=False)
-    new = [await _may_fetch(budgets, f"other {number}", known=False) for number in range(HONEST)]
-    known = [await _may_fetch(budgets, f"another {number}", known=True) for number in range(HONEST)]
-    saw("documents of clients never seen before, at a host that is named in made-up URLs", hostile, sum(new))
-    saw("documents of clients known already, at such a host", hostile, sum(known))
+async def test_documents(web: WebServer, publisher: Publisher, hostile: int) -> None:
+    """All at one host, which answers each made-up URL with 404. Most fetches of a thousand are counted before."""
+    known = [publisher.client(f"/known/{next(_PATH)}.json") for _ in range(HONEST)]
+    new = [publisher.client(f"/new/{next(_PATH)}.json") for _ in range(HONEST)]
+    async with Callers(web) as callers:
+        before = await callers.name_all((f"203.0.113.{n}", client_id) for n, client_id in enumerate(known))
+        assert before == [200] * HONEST
+        _forget_counts(web)
+        with web.redis.client() as redis:
+            age_documents(redis, int(time.time()) - 3600)
+        many = hostile == COUNTS[-1]
+        _counted(web, _fetches_of("new", publisher), NEW_OF_ONE_HOST - 100 if many else 1)
+        _counted(web, _fetches_of("known", publisher))
+        each = 1 if many else 20
+        await callers.name_all(
+            (_hostile(n % hostile), publisher.url(f"/made-up/{next(_PATH)}")) for n in range(each * hostile)
+        )
+        seen_new = await callers.name_all((f"198.51.100.{n}", client) for n, client in enumerate(new))
+        seen_known = await callers.name_all((f"192.0.2.{n}", client) for n, client in enumerate(known))
+    assert set(seen_new + seen_known) <= {200, 429}
+    saw(NEW_DOCUMENTS, hostile, seen_new.count(200))
+    saw(KNOWN_DOCUMENTS, hostile, seen_known.count(200))
 
 
-async def _may_fetch(budgets: FetchBudgets, caller: str, *, known: bool) -> bool:
-    try:
-        await budgets.spend(caller, HOST, known=known)
-    except DocumentHeldBackError:
-        return False
-    return True
+@pytest.mark.parametrize("hostile", COUNTS[:2])
+async def test_slots(web: WebServer, publisher: Publisher, hostile: int) -> None:
+    """Each hostile address names silent documents, until it holds all fetches that it may."""
+    gate = threading.Event()
+    silent = [f"/silent/{next(_PATH)}" for _ in range(2 * OF_ONE_CALLER * hostile)]
+    for path in silent:
+        publisher.pages[path] = Page(b"{}", gate=gate)
+    new = [publisher.client(f"/beside/{next(_PATH)}.json") for _ in range(HONEST)]
+    async with Callers(web) as callers:
+        flood = [
+            asyncio.create_task(callers.names(_hostile(number % hostile), publisher.url(path)))
+            for number, path in enumerate(silent)
+        ]
+        try:
+            async with asyncio.timeout(120):
+                while sum(publisher.pages[path].reached.is_set() for path in silent) < OF_ONE_CALLER * hostile:  # noqa: ASYNC110 - a thread sets them
+                    await asyncio.sleep(0.02)
+            served = await callers.name_all((f"198.51.100.{n}", client) for n, client in enumerate(new))
+        finally:
+            gate.set()
+            await asyncio.gather(*flood)
+    saw(SLOTS, hostile, served.count(200))
 
 
-class _Silent:
-    """An audit log that nobody reads."""
-
-    def record(self, event: object) -> None:
-        """Do nothing."""
-
-
-@pytest.mark.parametrize("hostile", COUNTS)
-def test_slots(hostile: int) -> None:
-    slots = FetchSlots()
+def test_slots_beside_a_thousand() -> None:
+    """At the slots alone: in a real server a silent fetch ends in time, on a slow machine before others come."""
+    hostile, slots = COUNTS[-1], FetchSlots()
     for number in range(hostile):
         for _ in range(20):
             slots.take(f"hostile {number}")
-    saw("fetches, while silent hosts are named", hostile, sum(slots.take(f"other {n}") for n in range(HONEST)))
+    saw(SLOTS, hostile, sum(slots.take(f"other {n}") for n in range(HONEST)))
 
 
 def test_the_page_says_what_the_last_run_saw() -> None:
