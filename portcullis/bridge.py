@@ -1,8 +1,8 @@
 """Serves a stdio MCP server as streamable HTTP at `/mcp`.
 
-One child serves everybody, over one session. So nothing the child starts by itself (sampling, elicitation,
-logging) is passed on: it could not be told whose it is, and would reach the wrong person. A child that dies ends
-the bridge, whose supervisor starts both again.
+One child serves all callers, over one session. So the bridge does not forward messages that the child starts by
+itself (sampling, elicitation, logging): it cannot know their caller, and they could reach the wrong person. If the
+child dies, the bridge ends, and the supervisor starts both again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _WatchedStdio(ClientTransport):
-    """A stdio connection that sets `gone` when the child closes its output, which it does by dying."""
+    """A stdio connection that sets `gone` when the child closes its output, as it does when it dies."""
 
     def __init__(self, command: list[str], gone: asyncio.Event) -> None:
         self._command = command
@@ -46,7 +46,7 @@ class _WatchedStdio(ClientTransport):
     async def connect_session(
         self, *, transport_options: TransportOptions | None = None, **session_kwargs: Unpack[SessionKwargs]
     ) -> AsyncIterator[ClientSession]:
-        """Start the child and speak MCP with it."""
+        """Start the child and open an MCP session with it."""
         options = transport_options or TransportOptions()
         program, *arguments = wrap(self._command)
         parameters = StdioServerParameters(command=program, args=arguments, env=dict(os.environ))
@@ -74,7 +74,7 @@ class _WatchedStdio(ClientTransport):
 async def run(address: ListenAddress, command: list[str], names: Sequence[str] = ()) -> bool:
     """Serve `command` until SIGTERM. Returns `False` when the child died instead.
 
-    `names` are further `Host` values to answer to, beside those of this machine.
+    `names` are further accepted `Host` values, besides those of this machine.
     """
     gone = asyncio.Event()
     client = Client(_WatchedStdio(command, gone))
@@ -84,7 +84,8 @@ async def run(address: ListenAddress, command: list[str], names: Sequence[str] =
             local_only = isinstance(address, TcpAddress)
             app = proxy.http_app(
                 path="/mcp",
-                # A web page must not reach a TCP port by a name of its own; see example_server.create_app.
+                # A web page must not reach a TCP port by another name (DNS rebinding); see
+                # example_server.create_app.
                 host_origin_protection=local_only,
                 allowed_hosts=[*LOCAL_HOSTS, *names] if local_only else None,
             )

@@ -1,4 +1,4 @@
-"""A small MCP server, written with the official SDK, that shows what the gateway told it about the caller."""
+"""A small MCP server, written with the official SDK, that shows the identity that it gets from the gateway."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Identity(BaseModel):
-    """The identity headers as they arrived; `None` where there was none.
+    """The identity headers of a request; `None` for each that is absent.
 
-    `assertion` is the same in a signed form, for a service that wants it. `authorization_arrived` says whether the
-    caller's token came through, which the gateway must prevent.
+    `assertion` is the signed assertion, for a service that gets one. `authorization_arrived` is whether the
+    caller's token reached the service, which the gateway must prevent.
     """
 
     user_id: str | None
@@ -33,7 +33,7 @@ class Identity(BaseModel):
 
 
 def create_server() -> MCPServer:
-    """The server with its two tools."""
+    """The server, with the tools `whoami` and `echo`."""
     server = MCPServer("portcullis-example", instructions="Ask `whoami` who the gateway says you are.")
 
     @server.tool()
@@ -60,9 +60,9 @@ def create_server() -> MCPServer:
 def create_app(address: ListenAddress, names: Sequence[str] = ()) -> Starlette:
     """Streamable HTTP at `/mcp`, for old clients with sessions and new ones without.
 
-    On a TCP port a web page could reach it by a name of its own (DNS rebinding), so `Host` and `Origin` are
-    checked there; `names` are further `Host` values to answer to. Only the gateway can open the Unix socket,
-    and it has checked both.
+    On a TCP port a web page could reach the server by another name (DNS rebinding), so it checks `Host` and
+    `Origin` there; `names` are further accepted `Host` values. Only the gateway can open the Unix socket, and it
+    has checked both.
     """
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=isinstance(address, TcpAddress),

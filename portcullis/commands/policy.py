@@ -1,4 +1,4 @@
-"""`portcullis policy`: look over who may do what, ask why, and hold the file to expectations."""
+"""`portcullis policy`: check the roles and permissions, explain a decision, and test expectations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class Expectation(BaseModel):
-    """One `[[expect]]` table. Without a name of anything it is about coming in at all."""
+    """One `[[expect]]` table. Without a tool, prompt, resource or method it needs any one permission of the
+    service.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +46,7 @@ class Expectation(BaseModel):
 
     @property
     def subject(self) -> str:
-        """What it is about, in words."""
+        """The person, the service and the call, in words."""
         named = [f"{kind} {name}" for kind, name in self._names if name]
         member = f" of {', '.join(self.groups)}" if self.groups else ""
         return f"{self.user}{member} at {self.service}" + (f", {' '.join(named)}" if named else "")
@@ -68,7 +70,7 @@ class Expectations(BaseModel):
 
 
 class _PolicyGroup(click.Group):
-    """Hands each command the settings file, which may be named before the command or after it."""
+    """Gives each command the settings file, whose option may be before the command or after it."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         def keep(context: click.Context, _option: click.Parameter, given: Path | None) -> None:
@@ -86,7 +88,7 @@ class _PolicyGroup(click.Group):
 @config_option
 @click.pass_context
 def command(context: click.Context, config: Path | None) -> None:
-    """Look over who may do what: check the file, explain a decision, test expectations.
+    """Check roles and permissions in the settings file, explain a decision, test expectations.
 
     Nothing that runs is asked, and nothing is changed.
     """
@@ -97,7 +99,7 @@ def command(context: click.Context, config: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(config: Path | None, *, as_json: bool) -> None:
-    """Say what is wrong in the settings file, and on which line. Exits with 2 if anything is."""
+    """Print the faults of the settings file, with their lines. Exits with 2 if there are any."""
     config = _there(config)
     try:
         settings = load(GatewaySettings, config, os.environ)
@@ -133,7 +135,7 @@ def check(config: Path | None, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def explain_command(config: Path | None, /, *, as_json: bool, **given: object) -> None:
-    """Say whether somebody may do something, and why. Exits with 1 when they may not."""
+    """Print whether a person may do something, and why. Exits with 1 if not."""
     asked = Expectation.model_validate({**given, "scopes": given["scopes"] or None, "allowed": True})
     result = _judged(load(GatewaySettings, _there(config), os.environ), asked)
     if as_json:
@@ -150,7 +152,7 @@ def explain_command(config: Path | None, /, *, as_json: bool, **given: object) -
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def test_command(config: Path | None, file: Path, *, as_json: bool) -> None:
-    """Hold the settings to the expectations in FILE. Exits with 1 when one is not met."""
+    """Test the settings with the expectations in FILE. Exits with 1 if one is not met."""
     settings = load(GatewaySettings, _there(config), os.environ)
     results = [(wanted, _judged(settings, wanted)) for wanted in _read_expectations(file).expect]
     failed = [(wanted, result) for wanted, result in results if wanted.allowed != result.allowed]
@@ -170,7 +172,7 @@ def test_command(config: Path | None, file: Path, *, as_json: bool) -> None:
 
 
 def _there(config: Path | None) -> Path:
-    """The settings file. Raises `SettingsError` with where it was looked for."""
+    """The settings file. Raises `SettingsError` with the places where it was not found."""
     if config is None:
         raise SettingsError(
             [f"no {DEFAULT} is in {Path.cwd()} and {CONFIG_VARIABLE} is not set: name the file with --config"]

@@ -1,4 +1,4 @@
-"""Finds the Envoy program that this machine runs, and says which versions take our configuration."""
+"""Finds the Envoy program of this machine, and checks that its version accepts our configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "ENVOY_SERVER"
 """The environment variable that names another program than the `envoy` on `PATH`."""
 
 OLDEST = (1, 36)
-"""The oldest supported version. `docs/own-envoy.md` says which releases are tested."""
+"""The oldest supported version. `docs/own-envoy.md` lists the tested releases."""
 
 _VERSION_SECONDS = 30.0
 _VERSION = re.compile(r"version: [0-9a-f]*/(\d+)\.(\d+)\.")
@@ -36,10 +36,10 @@ def envoy_server(environ: Mapping[str, str], path: str | None = None) -> str:
 
 
 def version_of(program: str) -> tuple[int, int]:
-    """Return the major and minor version of the Envoy `program`. Raises `SettingsError` when it is no Envoy."""
+    """Return the major and minor version of the Envoy `program`. Raises `SettingsError` when it is not Envoy."""
     found = _VERSION.search(version_output(program, seconds=_VERSION_SECONDS))
     if found is None:
-        raise SettingsError([f"{program} is no Envoy: --version does not say so"])
+        raise SettingsError([f"{program} is not Envoy: --version shows no Envoy version"])
     return int(found[1]), int(found[2])
 
 

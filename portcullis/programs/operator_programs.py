@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def named_by(variable: str, environ: Mapping[str, str], path: str | None) -> str | None:
-    """The path of the program that the environment `variable` names; `None` where it names none.
+    """The path of the program that the environment `variable` names, or `None` if it is not set.
 
     Names are looked up on `path`. Raises `SettingsError` when the name is not that of a program.
     """
@@ -25,7 +25,7 @@ def named_by(variable: str, environ: Mapping[str, str], path: str | None) -> str
 
 
 def version_output(program: str, *, seconds: float) -> str:
-    """What `program --version` prints. Raises `SettingsError`, also when that takes longer than `seconds`."""
+    """The output of `program --version`. Raises `SettingsError`, also if it takes longer than `seconds`."""
     try:
         return output_of((program, "--version"), seconds=seconds).stdout
     except TimeoutError:

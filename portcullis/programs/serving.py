@@ -1,4 +1,4 @@
-"""How the small programs of the command line listen: one spelling of an address, one way to serve an ASGI app."""
+"""Listening of the small programs of the command line: their addresses, and serving an ASGI application."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import Framework
 
 LOCAL_HOSTS = tuple(f"{name}{port}" for name in ("localhost", "127.0.0.1", "[::1]") for port in ("", ":*"))
-"""The `Host` values that an honest caller on this machine sends."""
+"""The `Host` values of legitimate callers on this machine."""
 
 
 def parse_address(text: str) -> ListenAddress:
@@ -42,7 +42,7 @@ async def serve(app: object, address: ListenAddress, stop: asyncio.Event | None 
 
     A Unix socket that a dead process left behind is removed first. The socket is for its owner only.
     """
-    # Imported here: `up` and others only spell addresses with this module, and Hypercorn takes its time to load.
+    # Imported here: `up` and others use this module for addresses only, and Hypercorn is slow to load.
     from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
 
@@ -68,7 +68,7 @@ async def serve(app: object, address: ListenAddress, stop: asyncio.Event | None 
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove the socket at `path` if nobody answers there; raise `SettingsError` if somebody does."""
+    """Remove the socket at `path` if no program answers there. Raises `SettingsError` if one does."""
     if not path.is_socket():
         if path.exists():
             raise SettingsError([f"{path} exists and is not a socket"])
@@ -79,4 +79,4 @@ def _remove_stale_socket(path: Path) -> None:
         except OSError:
             path.unlink(missing_ok=True)
             return
-    raise SettingsError([f"something listens on {path} already"])
+    raise SettingsError([f"another program listens on {path}"])

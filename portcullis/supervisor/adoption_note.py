@@ -1,8 +1,7 @@
-"""The note in a state folder that adoption is over (`oauth_core.store.maintenance.adoption`): it does not happen
-again.
+"""The note in a state folder that adoption (`oauth_core.store.maintenance.adoption`) is over and not repeated.
 
-It is kept outside Redis, beside the master key. An attacker with write access to Redis can put back everything
-that stands in Redis.
+It is kept outside Redis, beside the master key: an attacker with write access to Redis can restore all old values
+in Redis.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ The records of this gateway have authentication codes. Records without one are n
 
 
 def path(state_dir: Path) -> Path:
-    """Where the note of a state folder is."""
+    """The path of the note in a state folder."""
     return state_dir / "secrets" / "records-adopted"
 
 

@@ -1,8 +1,8 @@
-"""Prints what `portcullis up` says, so that a terminal that is gone or stands still never holds up supervision.
+"""Prints the messages of `portcullis up`, so that a closed or blocked terminal never blocks supervision.
 
-A thread writes, and callers only put lines into a bounded queue. While a reader takes nothing, the thread waits
-and the oldest lines are dropped. A text that fails is dropped, and the next one is tried: a full disk may have
-room then. Every line also goes to a file in the state folder, so nothing is lost with the terminal.
+A thread writes, and callers only put texts into a bounded queue. While the reader takes nothing, the thread waits
+and the oldest texts are dropped. If a write fails, the text is dropped, and the next one is tried: a full disk may
+have room then. Every line is also written to a file in the state folder, so no message is lost with the terminal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_WAITING = 1000
-"""Texts. When the reader takes nothing, the oldest ones that wait for it are dropped."""
+"""Texts in the queue. Above this limit, the oldest ones are dropped."""
 
 _LAST_SECONDS = 2.0
 """How long `close` waits for a reader that takes nothing."""
@@ -30,19 +30,19 @@ _OUT, _ERR = 1, 2
 
 
 class Console:
-    """Standard output and standard error of this process, and a file that keeps what is said to both."""
+    """Standard output and standard error of this process, and a file with the texts of both."""
 
     def __init__(self, record: Path) -> None:
         self._record = record
         self._waiting: deque[tuple[int, str]] = deque(maxlen=_MOST_WAITING)
         self._changed = threading.Condition()
         self._closing = False
-        # A daemon: a write that never returns must not keep the process from ending.
+        # A daemon thread: a write that never returns must not keep the process from exiting.
         self._thread = threading.Thread(target=self._print_all, name="console", daemon=True)
         self._thread.start()
 
     def say(self, text: str, *, err: bool = False) -> None:
-        """Print `text` and a newline, soon. Never blocks and never raises."""
+        """Print `text` and a newline in the background. Never blocks and never raises."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with suppress(OSError), open(self._record, "a", encoding="utf-8", opener=private_files.descriptor) as file:
             file.write("".join(f"{now} {line}\n" for line in text.splitlines()))
@@ -51,7 +51,7 @@ class Console:
             self._changed.notify()
 
     def close(self) -> None:
-        """Wait for what was said to be printed, but not for longer than two seconds."""
+        """Wait until all texts are printed, for at most two seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -70,8 +70,8 @@ class Console:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, however long the reader takes. Raises `OSError`."""
-    # Not through sys.stdout: a thread that holds its lock would stop the interpreter from ending.
+    """Write all of `data`, and wait for the reader without a limit. Raises `OSError`."""
+    # Not through sys.stdout: a thread that holds its lock would keep the interpreter from exiting.
     while data:
         try:
             data = data[os.write(descriptor, data) :]

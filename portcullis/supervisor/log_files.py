@@ -1,11 +1,11 @@
-"""The log files of one gateway: each program's is cut into pieces, which are kept across starts up to a bound.
+"""Rotation of the log files of one gateway: each is cut into pieces, which are kept across starts up to a limit.
 
-NAME.log        what the program writes to
+NAME.log        the file that the program writes
 NAME.log.1      the piece before, and so on up to `.9`; older ones are deleted
 
-A program that follows its file by name (`log_file`) gets a new file, and none of its lines is lost: the audit
-log is in such files. Of any other program the piece is copied and the file is emptied, which can lose what the
-program writes at that very instant.
+A program that follows its file by name (`log_file`) gets a new file, and no line is lost: the audit
+log is in such files. For any other program the piece is copied and the file is emptied, which can lose lines that
+the program writes at that moment.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PIECES = 10
-"""Of each program, the one that is written to among them."""
+"""Pieces of each program, including the one that it writes."""
 
 LOW_SPACE = 64 * 1024 * 1024
-"""Bytes. With less room than this on the disk, old pieces are deleted before their time."""
+"""Bytes. With less room than this on the disk, old pieces are deleted early."""
 
 _KEPT_WHEN_LOW = 1
-"""Old pieces that stay however little room there is."""
+"""Old pieces that always stay."""
 
 LOOK_SECONDS = 1.0
 """How often `up` looks at the files."""
 
 
 class LogFiles:
-    """The folder of all logs, with a bound in bytes for those of each program."""
+    """The folder of all logs, with a limit in bytes for the logs of each program."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
@@ -42,13 +42,13 @@ class LogFiles:
         self._following: set[str] = set()
 
     def of(self, name: str, *, follows: bool = False) -> Path:
-        """The file of the program `name`. `follows`: it finds its file by name before it writes."""
+        """The file of the program `name`. `follows`: it opens its file by name before it writes."""
         if follows:
             self._following.add(name)
         return self.folder / f"{name}.log"
 
     def look(self) -> list[str]:
-        """Cut what has grown too long, and make room on a full disk. Returns what to say. Raises `OSError`."""
+        """Cut files that are too long, and make room on a full disk. Returns messages. Raises `OSError`."""
         for file in sorted(self.folder.glob("*.log")):
             if file.stat().st_size >= self._piece:
                 self._cut(file, follows=file.stem in self._following)
@@ -68,7 +68,7 @@ class LogFiles:
                 shutil.copyfileobj(written, piece)
                 written.truncate(0)
         except OSError:
-            # No room for a copy: the bound holds all the same.
+            # No room for a copy: the limit still holds.
             fresh.unlink(missing_ok=True)
             os.truncate(file, 0)
 

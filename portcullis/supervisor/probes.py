@@ -1,4 +1,4 @@
-"""Ways to ask a child whether it is ready. Each is a value, so that plans can be compared."""
+"""Readiness probes of children. Each is a value, so that plans can be compared."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROBE_SECONDS = 2.0
-"""One question may take this long; it is asked again until the child's time is up."""
+"""The timeout of one probe; probes are repeated until the child's own timeout."""
 
 _SERVER_ERROR = 500
 
 _CERTIFICATE_REQUIRED = "CERTIFICATE_REQUIRED"
-"""The TLS alert to a caller that shows no certificate, as OpenSSL spells it (RFC 8446 section 6.2)."""
+"""The TLS alert to a caller without a certificate, as OpenSSL spells it (RFC 8446 section 6.2)."""
 
 
 class Probe(Protocol):
-    """A question to one child."""
+    """A readiness probe of one child."""
 
     async def __call__(self) -> str | None:
-        """Ask once. `None` means ready; otherwise what is missing, in a few words. Never raises for a refusal."""
+        """Probe once. Return `None` if the child is ready, else what is missing. A refusal does not raise."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RedisProbe:
-    """Redis answers PING to the user that the password belongs to."""
+    """Redis answers PING to the user of this password."""
 
     url: str
     password_file: Path
@@ -59,14 +59,14 @@ class RedisProbe:
 
 @dataclass(frozen=True, slots=True)
 class HttpProbe:
-    """An HTTP GET over a Unix socket gets an answer: 200 when `healthy` is asked for, else any below 500."""
+    """An HTTP GET over a Unix socket gets 200 (with `healthy`), or any status below 500."""
 
     socket: Path
     path: str
     healthy: bool = True
 
     async def __call__(self) -> str | None:
-        # There is no TLS here. Reading every authority's certificate for it would be half the work of `up`.
+        # No TLS here: reading the certificate of every authority would be half the work of `up`.
         transport = httpx2.AsyncHTTPTransport(uds=str(self.socket), verify=False)
         try:
             async with (
@@ -113,11 +113,10 @@ class GrpcProbe:
 class ChallengeProbe:
     """A call to a service without a token, through Envoy, is refused with 401 and a challenge.
 
-    `address` is where Envoy listens (`host:port`) and `url` the service's public URL, whose name need not
-    resolve on this machine. Behind TLS the certificate is not looked at: whether the gateway answers
-    is one question, whether the authority has signed already another. With `client_required` Envoy turns away
-    callers without a certificate of theirs, of which there is none here: then that refusal, by a TLS alert, is the
-    answer that is waited for.
+    `address` is Envoy's listener (`host:port`) and `url` the service's public URL, whose name need not resolve on
+    this machine. With TLS the certificate is not verified, because the authority may not have signed it yet. With
+    `client_required` Envoy refuses callers without a client certificate, and the probe has none: then that TLS
+    alert means ready.
     """
 
     address: str
@@ -151,7 +150,7 @@ class ChallengeProbe:
 
 @dataclass(frozen=True, slots=True)
 class CertificateProbe:
-    """There is a certificate in the folder that is good now and carries every one of the names."""
+    """The folder has a certificate that is valid now and has all the names."""
 
     folder: Path
     names: tuple[str, ...]
@@ -163,4 +162,4 @@ class CertificateProbe:
             return str(error)
         if certificate is None or not certificate.names.issuperset(self.names):
             return "no certificate from the authority yet"
-        return None if certificate.validity.is_good(time.time()) else "the certificate is not good now"
+        return None if certificate.validity.is_good(time.time()) else "the certificate is not valid now"

@@ -1,4 +1,4 @@
-"""The configuration of the Redis that `portcullis up` runs: one Unix socket, three users, every write kept."""
+"""The configuration of the Redis of `portcullis up`: one Unix socket, three users, all writes persistent."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 OPERATOR, WEB, AUTHZ = "default", "web", "authz"
 
 RULES: Mapping[str, str] = {
-    # A person with the password, who may want to `DEL token:<jti>` or look around.
+    # For the operator, who may `DEL token:<jti>` or inspect records.
     OPERATOR: "~* &* +@all",
     # Reads and writes records; cannot flush, reconfigure, list keys or shut down.
-    # The time is what rate limits count by: that of Redis, for the clocks of replicas differ. INFO tells how full
-    # Redis is, so that strangers are refused before it is full.
+    # Rate limits use Redis' TIME, because the clocks of replicas differ. INFO shows how full Redis is, so that
+    # unauthenticated callers are refused before it is full.
     WEB: "~* resetchannels -@all +@read +@write +@connection +@transaction +@scripting -@dangerous +time +info",
-    # Learns whether a token lives, the public keys and which services are isolated; writes nothing.
+    # Reads the token status, the public keys and the disabled services; cannot write.
     AUTHZ: " ".join(CHECK_ACL),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OwnRedis:
-    """A Redis of our own: its socket, its data folder and the password file of each user."""
+    """The Redis that `up` runs: its socket, its data folder and the password file of each user."""
 
     socket: Path
     data: Path
@@ -41,7 +41,7 @@ class OwnRedis:
 
 
 def render(redis: OwnRedis) -> str:
-    """The text of `redis.conf`. Passwords are in it as hashes only, which Redis compares with."""
+    """The text of `redis.conf`. It has hashes of the passwords only."""
     lines = [
         "port 0",
         f"unixsocket {_quoted(str(redis.socket))}",
@@ -51,7 +51,7 @@ def render(redis: OwnRedis) -> str:
         "appendonly yes",
         "appendfsync everysec",
         'save ""',
-        # Evicting a record would revoke a token or forget a client in silence; refusing to write is heard.
+        # Eviction would revoke a token or delete a client without an error; a refused write is an error.
         "maxmemory-policy noeviction",
     ]
     for user, rules in RULES.items():

@@ -1,7 +1,7 @@
-"""Room that is kept free on the disk of the Redis that `portcullis up` runs.
+"""A reserve of disk space for the Redis that `portcullis up` runs.
 
-On a full disk Redis refuses every write. An incident command gives this room up first, so that what it takes
-away is written down and survives a restart.
+On a full disk Redis refuses every write. An incident command frees this reserve first, so that its revocations
+are written to disk and survive a restart.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _AT_ONCE = 64 * 1024
 
 
 def keep(folder: Path) -> None:
-    """Take the room, in Redis' data folder, unless it is taken or the disk has none."""
+    """Create the reserve in Redis' data folder, unless it exists or the disk has no room."""
     path = folder / NAME
     if path.exists() and path.stat().st_size == _BYTES:
         return
     try:
-        # Written out: a file with holes takes no room.
+        # All bytes are written: a sparse file takes no room.
         with path.open("wb") as file:
             for _ in range(_BYTES // _AT_ONCE):
                 file.write(bytes(_AT_ONCE))
@@ -31,7 +31,7 @@ def keep(folder: Path) -> None:
 
 
 def give_up(folder: Path) -> bool:
-    """Free the room. Answers whether there was any: another Redis, or one elsewhere, has none."""
+    """Free the reserve. Return whether there was one: the operator's own Redis has none."""
     try:
         (folder / NAME).unlink()
     except OSError:

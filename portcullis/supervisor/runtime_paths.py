@@ -1,4 +1,4 @@
-"""What a gateway on one machine stands on: folders, files and programs that are there before anything starts."""
+"""The folders, files and programs of a gateway on one machine, which exist before the first program starts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RuntimePaths:
-    """What the plan stands on.
+    """The paths that the plan uses.
 
-    `redis`, `master_key_file`, `assertion_key_file` and `standin_secret_file` are `None` when the operator brings
-    their own. `jwks_verification_key` belongs to the master key; it is `None` when that cannot be read.
+    `redis`, `master_key_file`, `assertion_key_file` and `standin_secret_file` are `None` if the operator provides
+    their own. `jwks_verification_key` belongs to the master key; it is `None` if that cannot be read.
     """
 
     config: Path
@@ -34,37 +34,37 @@ class RuntimePaths:
     envoy: str
 
     def log_of(self, name: str) -> Path:
-        """The log file of the child `name`, in the way of `log_files.LogFiles.of`."""
+        """The log file of the child `name`, the same as `log_files.LogFiles.of`."""
         return self.logs / f"{name}.log"
 
     @property
     def web_socket(self) -> Path:
-        """Where `oauth_web` listens."""
+        """The socket of `oauth_web`."""
         return self.run_dir / "web.sock"
 
     @property
     def authz_socket(self) -> Path:
-        """Where the first worker of `ext_authz` listens; the others have theirs beside it."""
+        """The socket of the first worker of `ext_authz`; those of the others are beside it."""
         return self.run_dir / "authz.sock"
 
     @property
     def standin_socket(self) -> Path:
-        """Where the GitHub stand-in listens."""
+        """The socket of the GitHub stand-in."""
         return self.run_dir / "github.sock"
 
     @property
     def admin_socket(self) -> Path:
-        """Where Envoy's admin interface listens: a file, so that only this user reaches it."""
+        """The socket of Envoy's admin interface: a file, so that only this user reaches it."""
         return self.run_dir / "envoy-admin.sock"
 
     @property
     def acme_socket(self) -> Path:
-        """Where `portcullis acme` answers the certificate authority's questions."""
+        """The socket on which `portcullis acme` answers the certificate authority's challenges."""
         return self.run_dir / "acme.sock"
 
     @property
     def tls_secret_file(self) -> Path:
-        """What tells Envoy where the operator's own certificate is."""
+        """The file from which Envoy reads the operator's own certificate."""
         return self.run_dir / "tls-secret.json"
 
     @property

@@ -1,10 +1,10 @@
-"""The state folder: who may use it, the secrets made once and kept in it, and where the sockets and logs go.
+"""The state folder: its lock, the secrets that are created once, and the places of sockets and logs.
 
 lock            held by the one `portcullis up` that uses the folder
 secrets/        the master key, the assertion key and passwords, each a file for its owner only
 redis/          Redis' configuration and data
-acme/           the certificate, where one comes from an ACME authority
-logs/           files for each child, and up.log; `log_files` says how many are kept
+acme/           the certificate, if it comes from an ACME authority
+logs/           files for each child, and up.log; `log_files` rotates them
 run/            sockets and the rendered Envoy configuration
 """
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _LONGEST_SOCKET_PATH = 100
-"""The kernel takes 107 characters, and 103 on macOS."""
+"""The limit of the kernel is 107 characters, and 103 on macOS."""
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@=~-]+")
-"""A path that is the same in a URL, in a list with commas and in the address of a gRPC server."""
+"""A path that needs no escapes in a URL, in a list with commas and in the address of a gRPC server."""
 
 
 class StateDir:
@@ -50,11 +50,13 @@ class StateDir:
             _private_folder(folder)
 
     def master_key(self) -> Path:
-        """The file of the master key, which encrypts the signing keys at rest. Losing it loses every sign-in."""
+        """The file of the master key, which encrypts the signing keys at rest. Without it every sign-in is
+        lost.
+        """
         return self._made_once("master-key", base64.b64encode(new_key()).decode("ascii"))
 
     def assertion_key(self) -> Path:
-        """The file of the key that signs what services are told (`oauth_core.tokens.service_assertions`)."""
+        """The file of the key that signs assertions for services (`oauth_core.tokens.service_assertions`)."""
         return self._made_once("assertion-key.pem", generate_key("ES256", now=0).to_pem().decode("ascii"))
 
     def password(self, name: str) -> Path:
@@ -70,21 +72,20 @@ class StateDir:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError([f"{path}: {getattr(error, 'strerror', None) or error}"]) from None
         if not kept:
-            raise SettingsError([f"{path} is empty; restore it, or remove it to have a new one made"])
+            raise SettingsError([f"{path} is empty; restore it, or remove it, and a new one is made"])
         path.chmod(0o600)
         return path
 
 
 @contextmanager
 def hold(root: Path, socket_names: Sequence[str]) -> Iterator[StateDir]:
-    """Take the state folder for this process alone, made if need be, with an empty run folder.
+    """Lock the state folder for this process, create it if it does not exist, and empty its run folder.
 
-    `socket_names` are the files that will be in the run folder; when their paths would be too long for a Unix
-    socket, or have characters that mean something in the address of one, the run folder is a private one in the
-    temporary folder instead. Raises `SettingsError` when
-    another process holds the folder, or it cannot be used.
+    `socket_names` are the files of the run folder. If their paths are too long for a Unix socket, or have
+    characters with a meaning in its address, the run folder is a private one in the temporary folder. Raises
+    `SettingsError` if another process holds the folder, or if it cannot be used.
     """
-    root = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as the user wrote them
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - keep symbolic links
     with ExitStack() as stack:
         try:
             _private_folder(root, parents=True)
@@ -112,13 +113,13 @@ def _run_dir(root: Path, socket_names: Sequence[str]) -> Path:
     is_short = all(len(os.fsencode(wanted / name)) <= _LONGEST_SOCKET_PATH for name in socket_names)
     if is_short and _PLAIN_PATH.fullmatch(str(wanted)):
         return wanted
-    # Always the same place for the same state folder, so that a crash leaves at most one behind.
+    # The same path for the same state folder, so that crashes leave at most one folder behind.
     digest = sha256_hex(os.fsencode(root))[:12]
     return Path(tempfile.gettempdir()) / f"portcullis-{os.getuid()}-{digest}"
 
 
 def _empty(run_dir: Path) -> None:
-    """Begin with no socket of a process that is gone: nobody else uses this folder while the lock is ours."""
+    """Remove the sockets of ended processes: no other process uses this folder while we hold the lock."""
     try:
         _private_folder(run_dir)
         for entry in run_dir.iterdir():
@@ -131,9 +132,9 @@ def _empty(run_dir: Path) -> None:
 
 
 def _private_folder(path: Path, *, parents: bool = False) -> None:
-    """Make a folder for its owner only, or make sure that an existing one is ours and is closed to others.
+    """Create a folder for its owner only, or check that an existing one is ours, and close it to others.
 
-    In a shared temporary folder somebody else may have put something there first, a link perhaps.
+    In a shared temporary folder another user may have created a file or a link at that path first.
     """
     if parents:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,5 +145,5 @@ def _private_folder(path: Path, *, parents: bool = False) -> None:
         if path.is_symlink() and parents:
             found = path.stat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise SettingsError([f"{path} exists and is not a folder of ours"]) from None
+            raise SettingsError([f"{path} exists and is not a folder of this user"]) from None
         path.chmod(0o700)

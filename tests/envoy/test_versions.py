@@ -47,7 +47,7 @@ def test_an_older_version_is_refused_with_both_versions(tmp_path: Path, version:
 
 
 def test_a_program_that_is_no_envoy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="is no Envoy"):
+    with pytest.raises(SettingsError, match="is not Envoy"):
         check_version(a_program(tmp_path, "hello"))
     with pytest.raises(SettingsError, match="No such file"):
         check_version(str(tmp_path / "nothing"))

@@ -85,7 +85,7 @@ def test_an_unknown_option(tmp_path: Path) -> None:
 def test_a_state_folder_that_cannot_be_one(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     (line,) = refusal(tmp_path, CONFIG, "--port", "0", "--state-dir", f"{tmp_path}/state")
-    assert "is not a folder of ours" in line
+    assert "is not a folder of this user" in line
 
 
 @pytest.mark.parametrize("secret", ["master-key", "redis-password"])

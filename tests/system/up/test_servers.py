@@ -141,7 +141,7 @@ def test_a_stale_socket_is_replaced_but_a_live_one_is_not(tmp_path: Path) -> Non
         log = tmp_path / "second.log"
         with running(["example-server", "--listen", f"unix:{socket}"], log) as second:
             assert second.wait(60) == 2
-        assert "something listens" in log.read_text()
+        assert "another program listens" in log.read_text()
         with client_of(socket) as client:
             assert client.get("/mcp").status_code < 500
     with serving(["example-server"], tmp_path) as socket, client_of(socket) as client:
