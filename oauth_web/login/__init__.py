@@ -1,4 +1,4 @@
-"""Signing a person in: the redirect, the check of membership, the browser session, and the end of a login.
+"""The sign-in of a person: the redirect, the membership check, the browser session and the completion.
 
 May import `guards` and what is below it. Begin with `redirect`.
 """

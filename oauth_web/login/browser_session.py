@@ -1,7 +1,8 @@
-"""Who is signed in, in this browser: begun by a sign-in with GitHub, ended by signing out or by time.
+"""The browser session: a sign-in with GitHub begins it; a sign-out or its lifetime ends it.
 
-A session is what spares the next app a trip to GitHub. It proves who is there and nothing else: whether they may
-still be here is asked each time (`oauth_web.login.eligibility`), and what an app may do is for the consent page.
+With a session, the next client needs no redirect to GitHub. A session proves the identity of the person and
+nothing else. `oauth_web.login.eligibility` checks each time whether the person may still sign in, and the consent
+page asks which rights a client gets.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SignedInBrowser:
-    """The live session of the browser that sent this request."""
+    """The active session of the browser that sent this request."""
 
     session_hash: str
     session: Session
     seen_at: int
-    """Second at which the session was alive: what is done in it counts from there, and falls with a later cut."""
+    """Second at which the session was active. Rights given in it count from it: a later revocation voids them."""
 
     form_token: str = field(repr=False)
-    """What forms of our own pages carry, so that nobody else's page can send them (a synchronizer token)."""
+    """The token in the forms of our own pages, so that no other site's page can send them (synchronizer token)."""
 
     @property
     def user(self) -> User:
-        """Who is signed in."""
+        """The person who is signed in."""
         return self.session.user
 
     def sent(self, form_token: str | None) -> bool:
-        """Whether a form came from a page that was made for this very session."""
+        """Whether a form came from a page that was made for exactly this session."""
         return form_token is not None and hmac.compare_digest(form_token.encode(), self.form_token.encode())
 
 
 async def current(deps: Deps) -> SignedInBrowser | None:
-    """The session of this request's browser, while it lives. Raises `StoreUnavailableError`."""
+    """The active session of this request's browser, if there is one. Raises `StoreUnavailableError`."""
     secret = _cookie(deps).read()
     if secret is None or not deps.settings.session_lifetime:
         return None
@@ -59,11 +60,10 @@ async def current(deps: Deps) -> SignedInBrowser | None:
 
 
 async def begin(deps: Deps, user: User, eligibility: Eligibility, *, at: int, answer: Response) -> None:
-    """Sign `user` in as of second `at`, in the browser that gets `answer`: with a new secret.
+    """Begin a session of `user` as of second `at`, with a new secret, in the browser that gets `answer`.
 
-    The session that it had before ends.
-
-    A secret that somebody planted in this browser beforehand is worth nothing afterwards (session fixation).
+    The earlier session of the browser ends. So a secret that an attacker set in this browser beforehand is
+    worthless afterwards (session fixation).
     """
     lifetime = deps.settings.session_lifetime
     await _end_earlier(deps)
@@ -75,7 +75,7 @@ async def begin(deps: Deps, user: User, eligibility: Eligibility, *, at: int, an
 
 
 async def end(deps: Deps, browser: SignedInBrowser, *, reason: str, answer: Response | None = None) -> None:
-    """End a session; the browser that gets `answer` forgets everything, also what it had under way."""
+    """End a session; the browser that gets `answer` drops all cookies, also those of unfinished sign-ins."""
     if await deps.sessions.end(browser.session_hash, browser.user.github_id):
         deps.audit.record(EventKind.SESSION_ENDED, reason=reason, user=browser.user)
     if answer is not None:
@@ -83,7 +83,7 @@ async def end(deps: Deps, browser: SignedInBrowser, *, reason: str, answer: Resp
 
 
 def drop_cookies(deps: Deps, answer: Response) -> None:
-    """Let the browser forget its session and the forms and journeys it had under way."""
+    """Make the browser drop its session, its open forms and its unfinished login redirects."""
     _cookie(deps).drop_on(answer)
     BrowserCookie(deps.settings).drop_on(answer)
 
@@ -103,5 +103,5 @@ def _cookie(deps: Deps) -> SecretCookie:
 
 
 def _form_token(secret: str) -> str:
-    """Tied to the session, and of no use to find it by."""
+    """A token that depends on the session's secret, but from which the session cannot be found."""
     return hash_secret(f"form of the session {secret}")

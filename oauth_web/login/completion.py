@@ -1,7 +1,7 @@
-"""How a sign-in ends: a client gets its answer by redirect, a device finds it when it next polls.
+"""The completion of a sign-in: a redirect with a code for a client, a decision for a device, or the account page.
 
-Whoever only wanted to see their account gets there. Everything up to here is the same for all, so that no check
-can be there for the one and missing for the other.
+A client gets its answer by redirect; a device gets it at its next poll. All steps before the completion are the
+same for the three cases, so that no case can lack a check.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ _SEE_OTHER = 303
 
 
 def client_of(asked: Asked) -> str | None:
-    """The client that asks, if one does."""
+    """The id of the client that asks; `None` for a visit of the account page."""
     return None if isinstance(asked, AccountVisit) else asked.client_id
 
 
 async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibility, *, allowed_at: int) -> Response:
-    """`user` agreed, signed in and is admitted, as `eligibility` says; at `allowed_at` nothing spoke against it.
+    """Complete the sign-in of `user`, who agreed, signed in and is eligible. `allowed_at` is when that was
+    checked.
 
-    Raises `DisplayedError` when they do so too often.
+    Raises `DisplayedError` when the person signs in too often.
     """
     await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
     if (client_id := client_of(asked)) is not None:
-        # Somebody who may come in has consented: the registration is in use from now on.
+        # An eligible person has consented: the registration is in use from now on.
         await deps.clients.keep_for(client_id, 0)
     match asked:
         case AuthorizationRequest():
@@ -62,7 +63,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibilit
                 asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
             )
         case DeviceRequest():
-            # Looked at again: the code may have expired while the person was at GitHub.
+            # Read again: the code may have expired while the person was at GitHub.
             found = await deps.devices.get(asked.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
             decision = DeviceDecision(user, eligibility.sealed_github_token, eligibility.groups, allowed_at)
@@ -79,7 +80,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibilit
 
 
 async def declined(deps: Deps, asked: Asked, error: DisplayedError) -> Response:
-    """The person said no, GitHub did not confirm them, or they may not use this gateway. That is final."""
+    """End the request: the person declined, GitHub did not confirm them, or they are not eligible. It is final."""
     match asked:
         case AuthorizationRequest():
             raise error.redirected_to(asked.redirect_uri, asked.state)
@@ -94,7 +95,7 @@ async def declined(deps: Deps, asked: Asked, error: DisplayedError) -> Response:
 
 
 def postponed(asked: Asked, error: DisplayedError) -> DisplayedError | RedirectedError:
-    """Nobody's fault and nothing decided: the error to raise. A device may be tried again with the same code."""
+    """The error to raise when nothing is decided, as in an outage. A device may try again with the same code."""
     match asked:
         case AuthorizationRequest():
             return error.redirected_to(asked.redirect_uri, asked.state)

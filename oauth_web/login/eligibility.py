@@ -1,8 +1,8 @@
-"""Whether somebody may be here, and in which groups: asked when they sign in, at every refresh and on a schedule.
+"""Eligibility: whether a person may sign in, and their groups; checked at sign-in, each refresh and on a schedule.
 
-A grant outlives the day on which its user left. So the rule is applied anew each time a client refreshes: a user
-taken off the list, out of the organisation or out of the team loses the grant then, half an hour later at most.
-`oauth_web.login.membership_schedule` asks about those who do not refresh.
+A grant outlives the day on which its user leaves. So the rule is applied again each time a client refreshes: a
+user removed from the list, the organisation or the team loses the grant at that refresh, after half an hour at
+most. `oauth_web.login.membership_schedule` checks the people whose clients do not refresh.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NotEligibleError(Exception):
 
 @dataclass(frozen=True)
 class Eligibility:
-    """What a sign-in found out: `groups` as in `Grant`, and the GitHub token, sealed, to ask again."""
+    """The result of a sign-in: `groups` as in `Grant`, and the sealed GitHub token, to ask again."""
 
     groups: tuple[str, ...] = ()
     sealed_github_token: str | None = field(default=None, repr=False)
@@ -47,24 +47,26 @@ class Eligibility:
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody who may be here, as they are called at this moment, and their groups."""
+    """An eligible person under their current login, and their groups."""
 
     user: User
     groups: tuple[str, ...]
 
 
 def groups_that_matter(deps: Deps) -> frozenset[str]:
-    """Every organisation and team that may decide about somebody."""
+    """Every organisation and team that an eligibility rule or a role names."""
     return deps.settings.admission.groups | _groups_of_policy(deps)
 
 
 def logins_that_matter(deps: Deps) -> frozenset[str]:
-    """Every login that a list or a role names without saying which account is meant."""
+    """Every login that a list or a role names without the id of the account."""
     return logins_among(deps.settings.admission.users) | deps.policy.current.logins_mentioned
 
 
 async def check_eligibility(deps: Deps, signed_in: SignedIn) -> Eligibility:
-    """Let `signed_in` in. Raises `NotEligibleError`, `GitHubRefusedError` and `GitHubUnavailableError`."""
+    """Pass if `signed_in` is eligible. Raises `NotEligibleError`, `GitHubRefusedError` and
+    `GitHubUnavailableError`.
+    """
     user = signed_in.user
     await _check_not_blocked(deps, user)
     await _check_login_is_theirs(deps, user, by_github=True)
@@ -78,18 +80,18 @@ async def check_eligibility(deps: Deps, signed_in: SignedIn) -> Eligibility:
 
 
 def can_be_asked_about(deps: Deps, user: User, sealed_github_token: str | None) -> bool:
-    """Whether we can find out anew what we must know of `user`. If not, they have to sign in again."""
+    """Whether the gateway can check `user` again. If not, the person has to sign in again."""
     return sealed_github_token is not None or not asks_github(deps, user)
 
 
 async def check_still_eligible(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
-    """Pass when the user of a grant may still be here; answers what they are called and their groups now.
+    """Pass when the user of a grant is still eligible; returns their current login and groups.
 
     Raises `NotEligibleError` when not, and `DisplayedError` (503) when GitHub cannot be asked: an outage there
-    must not sign anybody out.
+    must not sign anyone out.
     """
     await _check_not_blocked(deps, user)
-    # Somebody who signed in since may have been called otherwise then.
+    # A later sign-in may have recorded a new login.
     known = await deps.users.get(user.github_id)
     user = user if known is None else known.user
     if not asks_github(deps, user):
@@ -105,18 +107,18 @@ async def check_still_eligible(deps: Deps, user: User, sealed_github_token: str 
             fault = f"GitHub refused: {error}"
         except GitHubUnavailableError:
             raise refused(OAuthReason.GITHUB_UNREACHABLE) from None
-    # Somebody whose groups matter and who signed in when they did not has to sign in again: to be in no group may
-    # mean to be forbidden less.
+    # If groups did not matter at the sign-in and matter now, the person has to sign in again: to be in no group
+    # may mean fewer restrictions.
     unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
     raise NotEligibleError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
 
 
 async def _check_login_is_theirs(deps: Deps, user: User, *, by_github: bool) -> None:
-    """Pass when no list or role means another account by the login of `user`; else raise `NotEligibleError`.
+    """Pass unless a list or role means another account by the login of `user`; else raise `NotEligibleError`.
 
     GitHub gives a login that became free to the next account that asks for it. So a listed login means the first
-    account that was seen under it, until an operator agrees to another. Only what GitHub says counts as seen
-    (`by_github`): a person may be able to edit what an identity provider says of them.
+    account that was seen under it, until an operator accepts another. Only a sign-in at GitHub counts as seen
+    (`by_github`): a person may be able to edit what an identity provider asserts about them.
     """
     login = user.login.lower()
     if login not in logins_that_matter(deps):
@@ -133,14 +135,15 @@ async def _check_login_is_theirs(deps: Deps, user: User, *, by_github: bool) -> 
 
 
 def asks_github(deps: Deps, user: User) -> bool:
-    """Whether GitHub has to be asked to know the standing of `user`."""
+    """Whether the eligibility or the groups of `user` depend on an answer of GitHub."""
     return bool(_groups_to_ask_about(deps, user))
 
 
 async def _kept_tokens(deps: Deps, user: User, own: str | None) -> AsyncIterator[str]:
-    """Sealed GitHub tokens of `user`: that of the grant in question, then those of later sign-ins, the last first.
+    """Sealed GitHub tokens of `user`: that of the given grant, then those of later sign-ins, newest first.
 
-    GitHub keeps ten tokens of a person and an app and drops the oldest, which says nothing about the person.
+    GitHub keeps ten tokens for a person and an app and drops the oldest; a dropped token proves nothing about the
+    person.
     """
     if own is not None:
         yield own
@@ -159,15 +162,15 @@ def _unsealed(deps: Deps, user: User, sealed_github_token: str) -> str:
 
 
 async def _check_not_blocked(deps: Deps, user: User) -> None:
-    """Pass when no operator shut `user` out; else raise `NotEligibleError`."""
+    """Pass unless an operator blocked `user`; else raise `NotEligibleError`."""
     if await deps.users.block_of(user.github_id) is not None:
         raise NotEligibleError(user, "blocked by the operator")
 
 
 async def _member(deps: Deps, user: User, token: str | None) -> Member:
-    """`user` as they are now, who may be here. Without a `token` GitHub is not asked.
+    """`user` as they are now, if eligible. Without a `token` GitHub is not asked.
 
-    Raises `NotEligibleError` and what asking GitHub raises.
+    Raises `NotEligibleError` and the errors of `github.groups`.
     """
     admission = deps.settings.admission
     groups: frozenset[str] = frozenset()
@@ -184,7 +187,7 @@ async def _member(deps: Deps, user: User, token: str | None) -> Member:
 
 
 def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
-    """Those that matter for `user`: who is let in by name needs no membership for that."""
+    """The groups that matter for `user`: a person on the list by name needs no membership to be eligible."""
     admission = deps.settings.admission
     return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
 
@@ -194,5 +197,7 @@ def _groups_of_policy(deps: Deps) -> frozenset[str]:
 
 
 def _context(user: User) -> str:
-    """Ties a sealed token to its user, so that it opens in nobody else's grant."""
+    """The sealing context of a GitHub token: it binds the token to its user, so no other person's grant can use
+    it.
+    """
     return f"portcullis github token {user.github_id}"

@@ -1,7 +1,7 @@
-"""What a look at somebody's membership means for everything that they hold here.
+"""Applies the result of a membership check to all grants and sessions of the person.
 
-GitHub is asked at a sign-in, within a session, at a refresh and on a schedule, mostly because of one client. The
-answer is about the person, so it counts for all their grants at once.
+The gateway asks GitHub at a sign-in, within a session, at a refresh and on a schedule, mostly because of one
+client. The answer is about the person, so it counts for all their grants at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def look_again(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
-    """`user` and their groups as they are now. If they may not be here, everything that they hold ends.
+    """`user` and their groups as they are now. If the person is not eligible, all their grants and sessions end.
 
     Raises `NotEligibleError` then, and `DisplayedError` (503) when GitHub cannot be asked, which ends nothing.
     """
@@ -31,9 +31,9 @@ async def look_again(deps: Deps, user: User, sealed_github_token: str | None) ->
 
 
 async def end_everything(deps: Deps, user: User, reason: str) -> int:
-    """End all grants and sessions of `user` and void what they allowed; answers how many grants ended.
+    """End all grants and sessions of `user` and void what they allowed; returns how many grants ended.
 
-    Nothing is written for somebody who was never admitted here: anybody at GitHub may try to sign in.
+    For a person who was never eligible here it writes nothing: any GitHub user may try to sign in.
     """
     if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
         return 0
@@ -41,7 +41,7 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
 
 
 async def update_everything(deps: Deps, member: Member) -> int:
-    """Note in all grants of a person what they are called now and their groups; answers how many said otherwise.
+    """Write the current login and groups of a person into all their grants; returns how many grants changed.
 
     The access tokens of those grants end, and clients fetch new ones.
     """
@@ -56,7 +56,7 @@ async def update_everything(deps: Deps, member: Member) -> int:
 
 
 def is_as_granted(member: Member, grant: Grant) -> bool:
-    """Whether `grant` says the same of its user as was found now."""
+    """Whether the login and the groups in `grant` equal the current ones."""
     login = None if grant.user is None else grant.user.login
     return (member.user.login, member.groups) == (login, grant.groups)
 

@@ -1,8 +1,8 @@
-"""The schedule of asking whether those who hold a grant are still admitted, and in which groups they are.
+"""The regular check whether people with a grant are still eligible, and which groups they are in.
 
-A refresh asks the same, but somebody who left keeps a running access token until then, and a client that never
-refreshes is never asked about. One process does this for all, person by person, slowly enough for GitHub; one that
-starts with other rules does it at once. GitHub being away ends nothing.
+A refresh checks the same. But a person who left keeps a valid access token until then, and a client that never
+refreshes is never checked. One process does this for all, person by person, slowly enough for GitHub. A process
+that starts with changed rules does it at once. An outage of GitHub ends no grant.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _LEASE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 5.0
 _RETRY_SECONDS = 60.0
 _BETWEEN_QUESTIONS = 0.1
-"""Seconds: ten people a second at most, so that GitHub takes us for no attack (its secondary rate limits)."""
+"""Seconds: at most ten people a second, or GitHub takes this for an attack (secondary rate limits)."""
 _OUTAGE = 3
-"""So many people in a row whom GitHub said nothing about: there is no use in going on."""
+"""After this many people in a row without an answer of GitHub, the run stops."""
 
 _log = structlog.get_logger("membership")
 
@@ -50,7 +50,7 @@ class _Tally:
 
 
 class MembershipSchedule:
-    """The schedule of this process."""
+    """The membership schedule of this process."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -58,18 +58,18 @@ class MembershipSchedule:
         self._running: asyncio.Task[Never] | None = None
 
     async def start(self) -> None:
-        """Begin, if the settings want it."""
+        """Start the schedule, unless the settings turn it off."""
         if self._interval:
             self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Check no more; a check that is under way is another process's to do again."""
+        """Stop the schedule; another process repeats an unfinished run."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
 
     async def _run(self) -> Never:
-        # A process that just started, or read its settings again, may have other rules than the last check had.
+        # A process that just started, or read its settings again, may have other rules than the last run had.
         is_new, rules = True, ""
         while True:
             try:
@@ -86,7 +86,7 @@ class MembershipSchedule:
                     continue
             except StoreUnavailableError as error:
                 _log.warning("membership.check_failed", error=str(error))
-            except Exception:  # noqa: BLE001 - whatever it was, the schedule goes on
+            except Exception:  # noqa: BLE001 - the schedule must continue after any fault
                 _log.exception("membership.check_failed")
             await asyncio.sleep(min(_LOOK_AGAIN_SECONDS, self._interval))
 
@@ -97,7 +97,7 @@ class MembershipSchedule:
             if await self._check_everybody(tally):
                 rest = self._interval
         finally:
-            # Also after a fault: whatever it was, it is not mended by trying again at once.
+            # Also after a fault: an immediate retry would not repair it.
             await self._deps.leases.back_off(WORK, BackOff(self._rules(), rest))
             await self._deps.leases.release(WORK)
         _log.info(
@@ -109,7 +109,7 @@ class MembershipSchedule:
         )
 
     async def _check_everybody(self, tally: _Tally) -> bool:
-        """Answers whether everybody was looked at."""
+        """Check every person with a grant; returns whether all were checked."""
         in_a_row = 0
         async for github_id in self._deps.grants.all_user_ids():
             if not await self._deps.leases.extend(WORK, seconds=_LEASE_SECONDS):
@@ -118,7 +118,7 @@ class MembershipSchedule:
                 asked = await self._check(await self._deps.grants.of_user(github_id), tally)
                 in_a_row = 0
             except ValueError as error:
-                # A record that cannot be read must not keep the others from being looked at.
+                # An unreadable record must not stop the check of the others.
                 _log.error("membership.unreadable", user_id=github_id, error=type(error).__name__)
                 continue
             except DisplayedError:
@@ -130,7 +130,7 @@ class MembershipSchedule:
         return tally.unanswered == 0
 
     async def _check(self, grants: tuple[Grant, ...], tally: _Tally) -> bool:
-        """Look at one person, by their latest sign-in. Answers whether GitHub was asked.
+        """Check one person, by their latest sign-in. Returns whether GitHub was asked.
 
         Raises `DisplayedError` when GitHub cannot be asked.
         """
@@ -148,7 +148,7 @@ class MembershipSchedule:
         return asked
 
     def _rules(self) -> str:
-        """What tells these rules from others."""
+        """A hash of the rules, to detect a change."""
         users = self._deps.settings.admission.users | logins_that_matter(self._deps)
         admitting = self._deps.settings.admission.groups
         asked_about = groups_that_matter(self._deps)

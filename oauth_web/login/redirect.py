@@ -1,4 +1,6 @@
-"""The way to GitHub: noted under a `state` of our own, for `oauth_web.endpoints.callback` to find."""
+"""The login redirect to GitHub. It is stored under a `state` of our own, which `oauth_web.endpoints.callback`
+reads.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _SEE_OTHER = 303
 async def to_github(
     deps: Deps, pending: PendingAuthorization, *, remembers: bool = False, picks_account: bool = False
 ) -> Response:
-    """Send the browser to GitHub; its account picker comes first if `picks_account`."""
+    """Redirect the browser to GitHub; with `picks_account` GitHub shows its account picker first."""
     state = new_secret()
     await deps.authorizations.add_sign_in(state, SignIn(pending, remembers), caller=caller_address())
     location = deps.github.sign_in_url(
@@ -39,8 +41,8 @@ async def to_github(
 def code_verifier(deps: Deps, state: str) -> str:
     """The PKCE verifier towards GitHub (RFC 7636) of the sign-in with this `state`.
 
-    It is derived from the state and the master key, and is kept nowhere: Redis has the hash of the state only, and
-    the state alone, which passes through the browser, does not give the verifier.
+    It is derived from the state and the master key, and is stored nowhere. Redis stores only the hash of the
+    state, and the state, which passes through the browser, does not reveal the verifier without the key.
     """
     key = derive_key(deps.settings.master_key_bytes.hex(), purpose=f"portcullis github pkce {state}")
     return base64url.encode(key)

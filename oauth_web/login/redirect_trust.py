@@ -1,8 +1,8 @@
 """Whether a browser may be sent to a client before its person has signed in (RFC 9700 section 4.11.2).
 
-Anybody may register a redirect URI. If an error alone led there, a link to this gateway would be a link to any
-page that a stranger registered: an open redirector with a trusted name. So an error that comes before the sign-in
-is shown on our page, with a link, unless there is a reason to trust the address.
+Anyone may register a redirect URI. If an error alone led there, a link to this gateway would lead to any page that
+an attacker registered: an open redirector with a trusted name. So our page shows an error that comes before the
+sign-in, with a link, unless there is a reason to trust the address.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 _GRANTS_LOOKED_AT = 20
-"""A popular client has many grants, and any page of the internet can cause this question."""
+"""A limit, because a popular client has many grants, and any web page can cause this lookup."""
 
 
 async def before_sign_in(deps: Deps, error: RedirectedError, client_id: str) -> RedirectedError:
-    """`error` as it is to be answered before a person has signed in.
+    """`error` in the form in which it is answered before a person has signed in.
 
-    It is sent to the client if the address is on the person's own machine, if an operator made the client, pinned
-    its document or invited it, or if a person allowed the client something and came back to this very address. A
-    client can change its addresses afterwards (RFC 7592 section 2.2). Raises `StoreUnavailableError`.
+    It is sent to the client if the address is on the person's own machine, if an operator created the client,
+    pinned its document or invited it, or if a person consented to the client with exactly this address: a client
+    can change its addresses afterwards (RFC 7592 section 2.2). Raises `StoreUnavailableError`.
     """
     trusted = (
         redirect_uris.is_on_this_machine(error.redirect_uri)
@@ -39,7 +39,7 @@ async def before_sign_in(deps: Deps, error: RedirectedError, client_id: str) -> 
 
 
 async def _is_consented(deps: Deps, client_id: str, redirect_uri: str) -> bool:
-    """Whether one of the newest grants of the client came by `redirect_uri`, and lives."""
+    """Whether one of the newest grants of the client was made with `redirect_uri` and is still active."""
     grants = await deps.grants.of_ids(await deps.clients.newest_grants(client_id, most=_GRANTS_LOOKED_AT))
     wanted = hash_secret(redirect_uri)
     return any(grant.redirect_uri_hash == wanted for grant in grants)

@@ -1,4 +1,4 @@
-"""What somebody who is signed in here gets without a trip to GitHub, and what they need not be asked again."""
+"""Single sign-on: a signed-in person needs no redirect to GitHub, and no consent page for a remembered consent."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response:
-    """Give `asked` its answer as the user of the session, if they may still be here.
+    """Complete the request `asked` for the user of the session, if they are still eligible.
 
-    GitHub being away decides nothing and ends nothing. Raises what `endings` raises.
+    An outage of GitHub decides nothing and ends nothing. Raises what `completion` raises.
     """
     try:
         eligibility = await current_eligibility(deps, browser, client_id=completion.client_of(asked))
@@ -40,10 +40,10 @@ async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response
 async def current_eligibility(
     deps: Deps, browser: SignedInBrowser, *, client_id: str | None = None
 ) -> Eligibility:
-    """What holds of the user of the session at this moment.
+    """The current eligibility of the user of the session.
 
-    Raises `NotEligibleError` when they may not be here, and then everything that they hold has ended, and
-    `DisplayedError` (503) when GitHub cannot say.
+    Raises `NotEligibleError` when they are not eligible, after all their grants and sessions have ended, and
+    `DisplayedError` (503) when GitHub cannot be asked.
     """
     user, kept = browser.user, browser.session.sealed_github_token
     try:
@@ -60,7 +60,7 @@ async def current_eligibility(
 async def need_not_be_asked(
     deps: Deps, asked: AuthorizationRequest, client: Client, browser: SignedInBrowser
 ) -> bool:
-    """Whether the user of the session said before that they do not want to be asked about this."""
+    """Whether a remembered consent of the user of the session covers this request."""
     if not deps.settings.remembered_consent_lifetime or not consents.may_be_remembered(asked):
         return False
     known = await deps.consents.get(browser.user.github_id, asked.client_id)
@@ -68,7 +68,7 @@ async def need_not_be_asked(
 
 
 async def remember(deps: Deps, asked: Asked, client_fingerprint: str, user: User, *, allowed_at: int) -> None:
-    """Do not ask `user` again about what they allowed then, where that may be remembered at all."""
+    """Remember the consent of `user` to this request, if the settings and the request permit it."""
     lifetime = deps.settings.remembered_consent_lifetime
     if not lifetime or not isinstance(asked, AuthorizationRequest) or not consents.may_be_remembered(asked):
         return
