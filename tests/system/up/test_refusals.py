@@ -111,5 +111,5 @@ def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path) -> None:
     name = f"portcullis-{os.getuid()}-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}"
     (temporary / name).symlink_to(theirs)
     (line,) = refusal(tmp_path, broken, *arguments, TMPDIR=str(temporary))
-    assert "is not a folder of ours" in line
+    assert "is not a folder of this user" in line
     assert (theirs / "file").exists()
