@@ -1,4 +1,4 @@
-"""One module an endpoint: each makes a blueprint.
+"""The HTTP endpoints. Each module makes the blueprint of one endpoint.
 
-May import everything else of `oauth_web` but `app`. Begin with `authorize`.
+May import everything else of `oauth_web` except `app`. Begin with `authorize`.
 """

@@ -1,7 +1,7 @@
-"""`/account`: whoever is signed in sees which apps act for them, and ends what they no longer want.
+"""`/account`: a signed-in person sees which apps act for them, and disconnects the ones they no longer want.
 
-Every form carries the token of the session whose page it stands on, so that neither another site nor a page left
-over from an earlier session can send it.
+Every form carries the token of the session whose page shows it. So neither another site nor a page of an earlier
+session can send it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/account/sign-out-everywhere")
     async def sign_out_everywhere() -> Response:
         signed_in, _ = await _own_form(deps)
-        # Also what is under way: a code that was not redeemed yet is void afterwards.
+        # This also voids codes that are not redeemed yet.
         ending = deps.revocation.of_user(signed_in.user.github_id)
         await ended_grants.recorded(deps, ending, reason="signed out everywhere")
         answer = _back(deps, "signed-out-everywhere")
@@ -84,13 +84,13 @@ def blueprint(deps: Deps) -> Blueprint:
             await ended_grants.recorded(
                 deps, deps.revocation.disconnect(grant, deps.consents), reason="disconnected by the user"
             )
-        # Somebody else's is answered like one that ended: that tells nothing.
+        # Another person's grant and an ended grant get the same answer, which reveals nothing.
         return _back(deps, "disconnected")
 
     @bp.post("/account/disconnect-all")
     async def disconnect_all() -> Response:
         signed_in, _ = await _own_form(deps)
-        # Also what is under way: a code that was not redeemed yet is void afterwards.
+        # This also voids codes that are not redeemed yet.
         ending = deps.revocation.of_clients_of_user(signed_in.user.github_id)
         await ended_grants.recorded(deps, ending, reason="disconnected by the user")
         return _back(deps, "all-disconnected")
@@ -119,7 +119,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
 
 async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
-    """The session and the form of this request. Raises `DisplayedError` unless the form is of that session."""
+    """The session and the form of this request. Raises `DisplayedError` if the form is of another session."""
     form = await form_parameters()
     form.check_unique()
     signed_in = await browser_session.current(deps)

@@ -1,7 +1,7 @@
-"""Leave to register a client for people who have the permission: an initial access token, from their account page.
+"""An initial access token from the account page, for people who have the permission to register a client.
 
-Only where registering needs one at all (`client_registration = "token"`). What the session remembers of its user's
-groups decides whether the page offers it; whether it is given is asked anew.
+The page offers it only where registration needs one (`client_registration = "token"`). The offer depends on the
+groups stored in the session; before the token is issued, the groups are checked again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _DAY = 86_400
 
 
 def is_offered(deps: Deps, user: User, groups: Iterable[str]) -> bool:
-    """Whether somebody in `groups` may have such a token, and it is good for something."""
+    """Whether `user` in `groups` may have such a token, and registration needs one."""
     permissions = deps.policy.current.permissions_of(user.login, user.github_id, groups)
     return deps.settings.client_registration == "token" and permissions.allows(CLIENT_REGISTER)
 
 
 async def render(deps: Deps, browser: SignedInBrowser) -> str:
-    """A page with a new token for the user of the session; nobody can see it again. Raises `DisplayedError`."""
+    """The page that shows the user of the session a new token, once. Raises `DisplayedError`."""
     text = await _issue(deps, browser)
     return await render_template("registration_token.html", token=text, days=_DAYS, issuer=deps.settings.issuer)
 

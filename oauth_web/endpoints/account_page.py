@@ -1,4 +1,4 @@
-"""What the account page shows: who somebody is, the apps that act for them, and what they are not asked again."""
+"""Renders the account page: the signed-in person, the apps that act for them, and their remembered consents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConnectedApp:
-    """One grant, as its user reads of it."""
+    """One grant, as the account page shows it."""
 
     grant_id: str
     name: str
@@ -31,7 +31,7 @@ class ConnectedApp:
 
 @dataclass(frozen=True)
 class RememberedApp:
-    """One client that its user is not asked about."""
+    """One client with a remembered consent, as the account page shows it."""
 
     client_id: str
     name: str
@@ -40,7 +40,7 @@ class RememberedApp:
 
 
 async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) -> str:
-    """The page of whoever is signed in. `done` names what was just done."""
+    """The page of the signed-in person. `done` names the action that was just completed."""
     github_id = signed_in.user.github_id
     consents = await deps.consents.all(github_id, now=deps.clock())
     return await render_template(
@@ -75,7 +75,7 @@ async def _remembered(deps: Deps, consent: RememberedConsent) -> RememberedApp:
 
 
 async def _name(deps: Deps, client_id: str) -> str:
-    """How the app is called: by its own name, or by the host that vouches for it, which needs no fetching."""
+    """The name of the app: its own, or the host of its document, which needs no fetch."""
     host = client_id_documents.host_of(client_id)
     if host is not None:
         return host

@@ -1,4 +1,4 @@
-"""`/authorize`: a client asks, and the answer to the consent page, for clients and devices alike."""
+"""`/authorize`: the authorization request of a client, and the answer to the consent page, also for devices."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         handle = form.require("handle")
         pending = await deps.authorizations.pending(handle)
-        # The handle is secret and bound to the cookie, which makes it the anti-forgery token as well. Look
-        # before taking: a stranger's attempt must not use up somebody's form.
+        # The handle is secret and bound to the cookie, so it is the anti-forgery token too. Check before using
+        # it up: an attacker's attempt must not use up another person's form.
         if not comes_from_our_page(settings.issuer, has_secret=True):
             raise refused(OAuthReason.PAGE_STALE)
         if cookie.read() is None:
@@ -93,11 +93,11 @@ def blueprint(deps: Deps) -> Blueprint:
 
 
 async def _unknown_client(deps: Deps, parameters: Parameters) -> Response:
-    """The page for a client whose registration is gone. Most clients keep it, and come back here for ever."""
+    """The page for a client whose registration is gone. Most clients keep the id and come here forever."""
     services = [deps.services.by_resource(resource) for resource in parameters.all("resource")]
     page = await render_template(
         "unknown_client.html",
-        # Only addresses of ours: what a caller wrote must not be on our page as something to add.
+        # Only addresses of our services: our page must not recommend an address that a caller wrote.
         addresses=dict.fromkeys(service.resource for service in services if service is not None),
         code=ErrorCode.INVALID_CLIENT,
     )
@@ -107,7 +107,7 @@ async def _unknown_client(deps: Deps, parameters: Parameters) -> Response:
 def _validated(
     deps: Deps, parameters: Parameters, client: Client
 ) -> tuple[AuthorizationRequest, frozenset[Prompt]]:
-    """What the client asks for, and how it wants the user to be asked. Raises `OAuthError`, and audits it."""
+    """The client's request and its prompts. Raises `OAuthError`, and audits it."""
     try:
         asked = authorization.validate(
             parameters,
@@ -123,9 +123,9 @@ def _validated(
 
 
 async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form: Parameters) -> Response:
-    """What the button that was pressed leads to. Raises `OAuthError`."""
+    """Act on the button that the person pressed. Raises `OAuthError`."""
     signed_in = await browser_session.current(deps) if pending.session_hash is not None else None
-    # A page that spoke to one user must not act for another, nor for nobody: they signed out since, perhaps.
+    # A page shown to one user must not act for another user, nor after that user has signed out.
     if pending.session_hash is not None and (signed_in is None or signed_in.session_hash != pending.session_hash):
         raise refused(OAuthReason.PAGE_STALE)
     if await deps.authorizations.take_pending(handle) is None:
@@ -146,7 +146,7 @@ async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form:
 
 
 async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None) -> Response:
-    """The person pressed Cancel. Without a session that is an answer before the sign-in."""
+    """Answer a press of Cancel. Without a session it is an answer before the sign-in."""
     try:
         return await completion.declined(deps, asked, refused(OAuthReason.CONSENT_DENIED))
     except RedirectedError as error:
@@ -157,7 +157,7 @@ async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None
 
 
 def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser | None) -> RedirectedError:
-    """The answer to `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
+    """The error response to `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
     reason = OAuthReason.LOGIN_REQUIRED if signed_in is None else OAuthReason.CONSENT_REQUIRED
     return refused(reason).redirected_to(asked.redirect_uri, asked.state)
 

@@ -1,4 +1,4 @@
-"""`/callback`: GitHub sends the browser back here; we find out who it is and whether they may come in."""
+"""`/callback`: GitHub redirects the browser here; the gateway identifies the person and checks eligibility."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def blueprint(deps: Deps) -> Blueprint:
             finish = partial(_finished, deps, state, parameters)
             answer = await repeated_requests.first_or_same(deps, state, cookie.read(), finish)
         else:
-            # Used up all the same: a state that showed up in a foreign browser has leaked.
+            # The state is used up here too: a state in another browser has leaked.
             await deps.authorizations.take_sign_in(state)
             answer = None
         if answer is None:
@@ -55,7 +55,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
 
 async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
-    """What the sign-in at GitHub leads to. Raises `OAuthError`."""
+    """Complete the sign-in that comes back from GitHub. Raises `OAuthError`."""
     sign_in = await deps.authorizations.take_sign_in(state)
     if sign_in is None:
         raise _unknown(deps)
@@ -71,7 +71,7 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
         )
     except GitHubRefusedError as error:
         _audit_failure(deps, asked, f"GitHub refused: {error}")
-        # Nothing that GitHub wrote is passed on.
+        # The answer repeats no text from GitHub.
         is_scope = isinstance(error, MissingScopeError)
         reason = OAuthReason.MEMBERSHIPS_NOT_SHOWN if is_scope else OAuthReason.SIGN_IN_NOT_CONFIRMED
         return await completion.declined(deps, asked, refused(reason))
@@ -93,7 +93,7 @@ def _unknown(deps: Deps) -> DisplayedError:
 
 
 async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn:
-    """Who GitHub says this is. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
+    """The person that GitHub confirms. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
     code = parameters.get("code")
     if code is None:
         raise GitHubRefusedError(parameters.get("error") or "no code came back")

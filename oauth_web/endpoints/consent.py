@@ -1,7 +1,7 @@
-"""The consent page: who asks, for what, and where it leads. Shown before anybody is sent to GitHub.
+"""The consent page: the client, the rights it asks for, and the redirect destination; shown before the sign-in.
 
-One GitHub app stands behind every client, and GitHub does not ask again for an app it knows. Without our own
-question first, any client could be given a signed-in user's authority unseen (the confused deputy).
+All clients share one GitHub app, and GitHub does not ask again for an app that the user authorized. Without our
+own consent page, any client could get a signed-in user's authority unseen (the confused deputy).
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ async def ask(
     user_code: str | None = None,
     picks_account: bool = False,
 ) -> Response:
-    """Keep `asked`, bound to this browser, and show the page whose button sends it on.
+    """Store `asked`, bound to this browser, and show the consent page for it.
 
-    Who is `signed_in` is told as whom the app would act, and the form counts in that very session only. Without a
-    session the way leads through GitHub.
+    With `signed_in`, the page shows as which user the app would act, and its form is valid in that session only.
+    Without a session, the button leads to the sign-in at GitHub.
 
-    `user_code` is what the person typed to get here, for them to compare with their device (RFC 8628 section 5.4).
+    `user_code` is the code that the person typed, so that they can compare it with their device (RFC 8628
+    section 5.4).
     """
     browser = cookie.value()
     handle = await deps.authorizations.add_pending(
@@ -74,7 +75,7 @@ async def ask(
 
 
 def _destination(asked: AuthorizationRequest | DeviceRequest) -> dict[str, object]:
-    """Where the person is sent afterwards; a device sends them nowhere."""
+    """Where the browser is redirected afterwards; a device has no redirect."""
     if not isinstance(asked, AuthorizationRequest):
         return {"redirect_host": None, "on_this_device": False}
     return {

@@ -1,8 +1,8 @@
-"""`/device`: a person types the code that their device shows, and is asked for consent (RFC 8628 section 3.3).
+"""`/device`: a person types the code that their device shows, and gets the consent page (RFC 8628 section 3.3).
 
-A wrong code, an expired one and a used one get the same answer, and attempts are counted: a code is short. The
-link that carries a code only fills in the form. Whoever follows one still has to say that it is their device's,
-because a link like that is how somebody would trick them into connecting a stranger's device (section 5.4).
+A wrong, an expired and a used code get the same answer, and attempts are counted, because a code is short. A link
+that contains a code only fills in the form. The person must still confirm that it is the code of their device:
+with such a link an attacker could trick them into connecting the attacker's device (section 5.4).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/device")
     async def show() -> Response:
-        # Not looked up: following a link must neither count as an attempt nor tell whether a code is good.
+        # The code is not looked up: following a link must neither count as an attempt nor reveal a valid code.
         code = device.read_user_code(query_parameters().get("user_code") or "")
         return await _form(cookie, code=code)
 
@@ -49,7 +49,7 @@ def blueprint(deps: Deps) -> Blueprint:
             raise refused(OAuthReason.DEVICE_FORM_FOREIGN)
         code = device.read_user_code(form.get("user_code") or "")
         browser = cookie.value()
-        if code is None:  # it cannot be anybody's, so there is nothing to count
+        if code is None:  # it cannot be a valid code, so there is no attempt to count
             return await _form(cookie, reason=OAuthReason.USER_CODE_NOT_VALID, browser=browser)
         await hold_back_address(deps, Limit.USER_CODES_PER_ADDRESS)
         if not await deps.devices.may_try(hash_secret(browser), hash_secret(f"address {caller_address()}")):
@@ -69,7 +69,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
 
 async def _open_device(deps: Deps, code: str) -> FoundDevice | None:
-    """The device that shows `code`, if its person may still decide about it."""
+    """The device that shows `code`, if it still waits for a decision."""
     found = await deps.devices.by_user_code(code)
     if found is None or not device.is_open(found.device, found.decision, now=deps.clock()):
         return None
@@ -83,7 +83,7 @@ async def _form(
     reason: OAuthReason | None = None,
     browser: str | None = None,
 ) -> Response:
-    """The form in which a code is typed; `reason` is why the code that was typed is refused."""
+    """The form for a code; `reason` is why the typed code is refused."""
     shown = device.show_user_code(code) if code else ""
     row = None if reason is None else reason.row
     page = await render_template("device.html", user_code=shown, fault=None if row is None else row.description)

@@ -1,4 +1,4 @@
-"""`/device_authorization`: a device without a browser asks for codes to sign in with (RFC 8628 section 3.1)."""
+"""`/device_authorization`: a device without a browser gets codes to sign in with (RFC 8628 section 3.1)."""
 
 from __future__ import annotations
 

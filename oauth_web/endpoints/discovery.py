@@ -33,7 +33,7 @@ def blueprint(deps: Deps) -> Blueprint:
         client_documents=deps.documents.are_offered,
         bound_tokens=deps.settings.certificate_bound_tokens != "off",
     )
-    # A resource's metadata lies at its own host and path; both come from the settings, and `Host` only selects.
+    # A resource's metadata is at its own host and path. Both come from the settings; `Host` only selects.
     resources = {
         (host, urlsplit(service.resource).path): protected_resource(service, issuer)
         for service in deps.services.services
@@ -41,20 +41,20 @@ def blueprint(deps: Deps) -> Blueprint:
     }
 
     below = path_of(issuer)
-    # For an issuer with a path, the well-known part goes before it (RFC 8414 section 3.1) or after it (OpenID
+    # For an issuer with a path, the well-known part precedes it (RFC 8414 section 3.1) or follows it (OpenID
     # Connect Discovery section 4.1); clients try both.
     documents = {
         "oauth-authorization-server": server,
         "openid-configuration": openid_configuration(server, deps.settings.signing_algorithm),
     }
     for name, document in documents.items():
-        view = partial(_document, json.dumps(document))  # one for both places: an endpoint has one view
+        view = partial(_document, json.dumps(document))  # one for both paths: an endpoint has one view
         for place in sorted({path_of(well_known(issuer, name)), f"{below}/.well-known/{name}"}):
             bp.add_url_rule(place, name, view)
 
     @bp.get("/.well-known/oauth-protected-resource")
     async def root_resource_metadata() -> Response:
-        # Several services share this host, so its root names none of them.
+        # With several services on this host, its root describes none of them.
         if len(deps.services.services) > 1:
             raise refused(OAuthReason.SEVERAL_SERVICES)
         return _public(json.dumps(protected_resource(deps.services.services[0], issuer)))
@@ -64,7 +64,7 @@ def blueprint(deps: Deps) -> Blueprint:
         document = resources.get((request.host.lower(), f"/{path.removesuffix('/')}"))
         if document is None:
             raise refused(OAuthReason.NO_SUCH_RESOURCE)
-        # The identifier that a client asks about is the one it must find here (RFC 9728 section 3.3).
+        # The document must contain the identifier for which the client asked (RFC 9728 section 3.3).
         slash = "/" if path.endswith("/") else ""
         return _public(json.dumps({**document, "resource": f"{document['resource']}{slash}"}))
 
@@ -86,7 +86,7 @@ async def _document(text: str) -> Response:
 
 
 def _public(document: str, *, max_age: int = _METADATA_MAX_AGE) -> Response:
-    """A document that anybody may keep for `max_age` seconds."""
+    """A document that any cache may keep for `max_age` seconds."""
     return Response(
         document, 200, {"Cache-Control": f"public, max-age={max_age}"}, content_type="application/json"
     )

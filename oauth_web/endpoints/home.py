@@ -1,4 +1,4 @@
-"""`/` tells a visitor what this is; `/healthz` tells a supervisor whether it works."""
+"""`/` describes the gateway to a visitor; `/healthz` reports to a supervisor whether this process works."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def blueprint(deps: Deps) -> Blueprint:
     async def home() -> str:
         return await render_template("home.html", services=deps.services.services, metadata=path_of(metadata))
 
-    # At the root of the host, whatever path the issuer has: supervisors need not know it.
+    # At the root of the host, independent of the issuer's path: supervisors need not know that path.
 
     @bp.get("/healthz")
     async def health() -> Response:
-        """Beside the status, what operators can see here and `portcullis doctor` looks at.
+        """The status, and the facts that operators and `portcullis doctor` read here.
 
-        `counted_address` is what the limits per address count this request by. `client_documents` says whether
-        this process could fetch the document of a well-known client when it last tried.
+        `counted_address` is the address under which rate limits count this request. `client_documents` is whether
+        this process could fetch the document of a well-known client at its last attempt.
         """
         deps.shutdown.note_asked()
         if deps.shutdown.has_begun:

@@ -1,7 +1,7 @@
-"""`/introspect` says what a token is worth right now (RFC 7662).
+"""`/introspect` returns the present status of a token (RFC 7662).
 
-Only for clients that can prove who they are, and only about their own tokens: anybody may register here, so an
-answer about another client's token would make this an oracle for whoever found one (RFC 7662 section 4).
+It serves only clients that prove their identity, and only about their own tokens. Anyone may register here, so an
+answer about another client's token would be an oracle for any caller that found a token (RFC 7662 section 4).
 """
 
 from __future__ import annotations

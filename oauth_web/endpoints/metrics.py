@@ -1,7 +1,6 @@
-"""What Prometheus reads of the authorization server: what strangers had it write, how full Redis is, and how often
-each audit event came.
+"""The Prometheus metrics of the authorization server: stored records, Redis memory, and counts of audit events.
 
-The figures come from Redis, so every process of it answers the same. Counters are of the process that answers.
+The figures come from Redis, so every process reports the same. Counters belong to the process that answers.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ FAMILIES = (STORED, STORED_LIMIT, STORED_REFUSED, REDIS_USED, REDIS_LIMIT, AUDIT
 
 
 def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader, audit: AuditRecorder) -> Quart:
-    """An application that answers `GET /metrics`. It authenticates nobody, so it must listen on this machine."""
+    """An application that answers `GET /metrics`. It has no authentication, so it must listen on this machine."""
     app = Quart(__name__, static_folder=None)
 
     @app.get("/metrics")
@@ -60,7 +59,7 @@ def create_app(settings: WebSettings, quotas: QuotaStore, memory: MemoryReader, 
             STORED_REFUSED: [(f'{{kind="{kind}"}}', count) for kind, count in quotas.refusals.items()],
             REDIS_USED: [("", redis.used)],
             REDIS_LIMIT: [("", redis.most)],
-            # Each from 0 on: an alert rule does not see the first event of a series that begins with it.
+            # Every series starts at 0: an alert rule does not see the first event of a series that begins with it.
             AUDIT_EVENTS: [(f'{{event="{kind}"}}', audit.counts[kind]) for kind in EventKind],
         }
         return Response("\n".join(_lines(samples)) + "\n", 200, content_type=_TYPE)

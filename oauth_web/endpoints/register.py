@@ -78,7 +78,7 @@ def blueprint(deps: Deps) -> Blueprint:
             app_schemes=deps.settings.app_schemes,
             known_scopes=deps.services.scopes,
         )
-        # Or a record could be registered small and be made large afterwards.
+        # Growth counts: otherwise a client could register a small record and enlarge it afterwards.
         growth = client_metadata.size_of(changed.client) - client_metadata.size_of(client)
         if growth > 0:
             lifetime = deps.settings.unused_client_lifetime
@@ -103,9 +103,9 @@ def blueprint(deps: Deps) -> Blueprint:
 
 
 async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client, str]:
-    """The client and the registration token that proved who asks, and may do this (RFC 7592 section 2).
+    """The client, and the registration token that authenticates the caller for `permission` (RFC 7592 section 2).
 
-    An unknown client and a wrong token get one and the same answer, so that ids cannot be probed.
+    An unknown client and a wrong token get the same answer, so that ids cannot be probed.
     """
     scheme, _, token = (one_header("Authorization") or "").partition(" ")
     client = await deps.clients.get(client_id)
@@ -124,7 +124,7 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
 
 
 async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
-    """Count a registration that anybody may make. Raises `DisplayedError` when there were too many."""
+    """Count a registration without a token. Raises `DisplayedError` when there were too many."""
     size = client_metadata.size_of(client)
     await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS_A_DAY)
     await hold_back_address(deps, Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY, cost=-(-size // 1024))
@@ -132,7 +132,7 @@ async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
 
 
 async def _json_body() -> object:
-    """The JSON of this request. Raises `DisplayedError`: 415 for anything that is not declared JSON."""
+    """The JSON of this request. Raises `DisplayedError`: 415 when it is not declared as JSON."""
     if request.mimetype != "application/json":
         raise refused(OAuthReason.NOT_JSON)
     try:

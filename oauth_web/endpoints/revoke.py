@@ -1,4 +1,4 @@
-"""`/revoke`: a client gives a token back (RFC 7009). A refresh token takes everything it led to with it."""
+"""`/revoke`: a client revokes its token (RFC 7009). Revoking a refresh token ends its whole grant."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blueprint(deps: Deps) -> Blueprint:
             raise
         if given is None:
             await _check_not_restoring(deps)
-            given = await recognise(deps, token, client)  # the restore may have ended between the two looks
+            given = await recognise(deps, token, client)  # the restore may have ended between the two reads
         match given:
             case GivenRefresh(grant):
                 if await deps.grants.end(grant.grant_id):
@@ -54,7 +54,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         claims=claims,
                     )
             case None:
-                pass  # nothing to revoke is a success too (RFC 7009 section 2.2), and tells a prober nothing
+                pass  # an unknown token is a success too (RFC 7009 section 2.2), and reveals nothing to a prober
         return Response(b"", 200, NO_STORE)
 
     say_that_it_may_still_work(bp)
@@ -62,9 +62,9 @@ def blueprint(deps: Deps) -> Blueprint:
 
 
 async def _check_not_restoring(deps: Deps) -> None:
-    """Pass unless a backup is being restored: what is not there may come back with it, and must be revoked then.
+    """Pass unless a backup is being restored: it may bring back a missing token, which must then be revoked.
 
-    Raises `DisplayedError` (503); a client asks again then (RFC 7009 section 2.2.1).
+    Raises `DisplayedError` (503); the client then repeats the request (RFC 7009 section 2.2.1).
     """
     if await deps.schema.is_restoring():
         raise refused(OAuthReason.RESTORING)

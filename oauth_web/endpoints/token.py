@@ -1,7 +1,7 @@
-"""`/token`: the phases that every token request goes through, whatever its grant type.
+"""`/token`: the steps that are the same for every token request.
 
-The client is authenticated, its proofs are looked at, the grant type's rule and handler decide, and
-`oauth_web.grants.issuing` issues. `oauth_web.grants.catalog` lists the grant types.
+It authenticates the client and checks its proofs. The rule and the handler of the grant type decide, and
+`oauth_web.grants.issuing` issues the tokens. `oauth_web.grants.catalog` lists the grant types.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form.check_unique()
         client = await authenticated(deps, form)
         try:
-            # Before anything is used up: who only forgot the certificate may come again with it.
+            # Before anything is used up: a client that forgot its certificate may repeat the request with it.
             to_bind(deps.settings, client)
             await look_at_proof(deps, client)
             name = form.require("grant_type")
