@@ -10,12 +10,14 @@ import os
 import sys
 from argparse import ArgumentParser
 
+import structlog
+
 from ext_authz.net.listen_addresses import ListenError
 from ext_authz.process.supervisor import StartError, Supervisor
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs, standard_streams
 from oauth_core.process.supervision import SupervisionError
-from oauth_core.settings import AuthzSettings, load
+from oauth_core.settings import AuthzSettings, load, outdated_names
 
 
 def main() -> int:
@@ -26,6 +28,8 @@ def main() -> int:
     try:
         settings = load(AuthzSettings, None, os.environ)
         logs.configure("ext_authz", settings.log_level, file=settings.log_file)
+        for line in outdated_names(None, os.environ):
+            structlog.get_logger("ext_authz").warning("settings.old_name", setting=line)
         asyncio.run(Supervisor(settings, os.environ).run())
     except SettingsError as error:
         return _refuse(error.faults)
@@ -42,8 +46,8 @@ def main() -> int:
 def _take_options() -> None:
     """Copy the options to the environment, because the workers read their settings from it too."""
     parser = ArgumentParser(prog="python -m ext_authz", description="The check service that Envoy asks.")
-    parser.add_argument("--transport", choices=("auto", "http2", "grpcio"), help="default: authz_transport")
-    parser.add_argument("--workers", metavar="N", help="processes; 0 for one per core; default: authz_workers")
+    parser.add_argument("--transport", choices=("auto", "http2", "grpcio"), help="default: check.transport")
+    parser.add_argument("--workers", metavar="N", help="processes; 0 for one per core; default: check.workers")
     options = parser.parse_args()
     for variable, value in (("AUTHZ_TRANSPORT", options.transport), ("AUTHZ_WORKERS", options.workers)):
         if value is not None:

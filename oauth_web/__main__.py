@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.process import logs, standard_streams
 from oauth_core.process.settings_watcher import SettingsWatcher
-from oauth_core.settings import WebSettings, load
+from oauth_core.settings import WebSettings, load, outdated_names
 from oauth_core.store.maintenance.schema import SchemaError
 from oauth_core.store.records.key_ring import KeyRingError
 from oauth_web.app import create_app
@@ -106,6 +106,8 @@ def main() -> None:
     try:
         settings = load(WebSettings, None, os.environ)
         logs.configure("oauth_web", settings.log_level, file=settings.log_file)
+        for line in outdated_names(None, os.environ):
+            _log.warning("settings.old_name", setting=line)
         asyncio.run(_serve(settings))
     except SettingsError as error:
         for fault in error.faults:

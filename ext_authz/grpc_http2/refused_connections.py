@@ -17,11 +17,11 @@ _METHODS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DE
 _TLS_REASONS = (
     (
         ("HTTP_REQUEST", "WRONG_VERSION_NUMBER"),
-        "plain HTTP on a port that wants TLS: set authz_upstream_ca for Envoy",
+        "plain HTTP on a port that wants TLS: set envoy.authz_upstream_ca for Envoy",
     ),
-    (("PEER_DID_NOT_RETURN_A_CERTIFICATE",), "no client certificate, and authz_tls_client_ca asks for one"),
-    (("CERTIFICATE_VERIFY_FAILED",), "the client certificate is not of an authority in authz_tls_client_ca"),
-    (("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN"), "the peer does not trust authz_tls_cert"),
+    (("PEER_DID_NOT_RETURN_A_CERTIFICATE",), "no client certificate, and check.tls_client_ca asks for one"),
+    (("CERTIFICATE_VERIFY_FAILED",), "the client certificate is not of an authority in check.tls_client_ca"),
+    (("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN"), "the peer does not trust check.tls_cert"),
 )
 
 _logged: dict[str, float] = {}
@@ -30,7 +30,7 @@ _logged: dict[str, float] = {}
 def of_first_bytes(data: bytes) -> str:
     """Return the protocol of a peer whose first bytes are not those of HTTP/2 without TLS."""
     if data.startswith(_TLS_HANDSHAKE):
-        return "TLS on a port without TLS: set authz_tls_cert and authz_tls_key, or have Envoy speak without"
+        return "TLS on a port without TLS: set check.tls_cert and check.tls_key, or have Envoy speak without"
     if data.startswith(_METHODS):
         return "HTTP/1.1 on the gRPC port: give Envoy's cluster http2_protocol_options"
     return "not HTTP/2"

@@ -107,11 +107,11 @@ def _tls(settings: AuthzSettings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.authz_tls_cert, settings.authz_tls_key)
     except ssl.SSLError:
-        raise SettingsError(["authz_tls_cert, authz_tls_key: are no certificate and its key in PEM"]) from None
+        raise SettingsError(["check.tls_cert, check.tls_key: are no certificate and its key in PEM"]) from None
     if authorities is not None:
         try:
             context.load_verify_locations(authorities)
         except ssl.SSLError:
-            raise SettingsError(["authz_tls_client_ca: is no certificate in PEM"]) from None
+            raise SettingsError(["check.tls_client_ca: is no certificate in PEM"]) from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -41,7 +41,7 @@ def parse(text: str) -> ListenAddress:
     try:
         address = listen_addresses.parse(text)
     except ValueError as error:
-        raise ListenError(f"authz_listen {error}") from None
+        raise ListenError(f"check.listen {error}") from None
     if isinstance(address, UnixAddress):
         return address
     try:

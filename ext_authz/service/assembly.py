@@ -93,7 +93,7 @@ async def assembled(
         servers = redis_topology(settings, bound=settings.revocation_bound, clock=unsleeping_clock)
     except ValueError:
         # Without the message: it may repeat the address, which may contain a password.
-        raise SettingsError(["redis_url: is not the address of a Redis server"]) from None
+        raise SettingsError(["redis.url: is not the address of a Redis server"]) from None
     client_cache = ClientCache(
         servers,
         timeout=settings.redis_timeout,

@@ -89,7 +89,7 @@ def _own_stream(file: Path | None) -> Stream:
     try:
         stream = LogStream(file) if descriptor is None else LogStream(file, descriptor=descriptor)
     except OSError as error:
-        raise SettingsError([f"log_file: {file}: {error.strerror}"]) from None
+        raise SettingsError([f"log.file: {file}: {error.strerror}"]) from None
     atexit.register(stream.close)
     return stream
 

@@ -1,8 +1,9 @@
 """What an operator can set: one file for what is public, the environment for secrets, read once.
 
 `load` merges, weakest first: defaults, `portcullis.toml`, the environment (`NAME`, the field's name in capitals)
-and, for secrets and keys, files named by `NAME_FILE`. All faults are reported together, so that a tired
-operator mends them in one go. The environment is an argument: nothing here looks around by itself.
+and, for secrets and keys, files named by `NAME_FILE`; `sources` says how each is found. All faults are reported
+together, so that a tired operator mends them in one go. The environment is an argument: nothing here looks around
+by itself. A setting is one field with a `Setting` (`definitions`); the pages and the JSON Schema follow from it.
 
 May import `flows` and what is below it. Begin with `gateway`, which has what every program needs.
 """
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 from oauth_core.errors import SettingsError
 from oauth_core.settings.authz import AuthzSettings
 from oauth_core.settings.backup import BackupSettings
+from oauth_core.settings.definitions import definitions
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
-from oauth_core.settings.sources import FILE_FIELDS, SECRET_FIELDS, from_environment, from_file, validated
+from oauth_core.settings.sources import FileSettings, Given, from_environment, from_file, validated
 from oauth_core.settings.tls import TlsSettings
 from oauth_core.settings.unsafe import refusals
 from oauth_core.settings.web import WebSettings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "load",
+    "outdated_names",
     "AuthzSettings",
     "BackupSettings",
     "EnvoySettings",
@@ -38,8 +41,7 @@ __all__ = [
     "WebSettings",
     "CommaList",
     "CONFIG_VARIABLE",
-    "FIELDS",
-    "FILE_FIELDS",
+    "DEFINITIONS",
     "KINDS",
     "SECRETS",
     "WEB_PATHS",
@@ -49,8 +51,10 @@ CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
 KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, EnvoySettings)
-FIELDS = frozenset(name for kind in KINDS for name in kind.model_fields)
-SECRETS = SECRET_FIELDS
+DEFINITIONS = definitions(KINDS)
+"""Every setting, by the name of its field."""
+SECRETS = frozenset(name for name, definition in DEFINITIONS.items() if definition.is_secret)
+"""Those that only the environment or a mounted file may carry, never the settings file or a command line."""
 
 
 def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, str]) -> SettingsType:
@@ -59,11 +63,11 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     `config` is the settings file; `None` means the one named by `PORTCULLIS_CONFIG`, if any.
     Raises `SettingsError` with every fault found.
     """
-    if config is None and environ.get(CONFIG_VARIABLE):
-        config = Path(environ[CONFIG_VARIABLE])
+    config = _file(config, environ)
     faults: list[str] = []
-    values = from_file(config, FIELDS, faults) if config is not None else {}
-    given = from_environment(kind.model_fields, environ, faults)
+    written = from_file(config, DEFINITIONS, faults) if config is not None else FileSettings()
+    values = dict(written.values)
+    given = from_environment((DEFINITIONS[name] for name in kind.model_fields), environ, faults)
     if given.get("base_domain") and "issuer" not in given:
         # Whoever names another domain means the issuer that goes with it.
         values.pop("issuer", None)
@@ -72,10 +76,26 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     values = {name: value for name, value in values.items() if not (name in given and value is None)}
     # What every program needs is looked at by itself first: pydantic compares values with each other only when
     # each is well-formed, and a missing secret must not hide a bad address.
-    validated(GatewaySettings, values, faults)
-    settings = validated(kind, values, faults)
+    found = Given(values, DEFINITIONS, written.places, given.keys())
+    validated(GatewaySettings, found, faults)
+    settings = validated(kind, found, faults)
     if settings is not None:
-        faults += refusals(settings)
+        faults += refusals(settings, SECRETS)
     if settings is None or faults:
         raise SettingsError(list(dict.fromkeys(faults)))
     return settings
+
+
+def outdated_names(config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for each setting that the file has under its flat name of former versions, with how to write it now.
+
+    This version still reads such names. The file is found as `load` finds it.
+    Raises `SettingsError` for a file that cannot be read.
+    """
+    config = _file(config, environ)
+    return () if config is None else tuple(from_file(config, DEFINITIONS, []).outdated)
+
+
+def _file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = environ.get(CONFIG_VARIABLE)
+    return Path(named) if config is None and named else config

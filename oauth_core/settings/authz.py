@@ -163,9 +163,9 @@ class AuthzSettings(RedisSettings):
     @model_validator(mode="after")
     def _whole_identity(self) -> AuthzSettings:
         if (self.authz_tls_cert is None) != (self.authz_tls_key is None):
-            raise ValueError("authz_tls_cert and authz_tls_key belong together")
+            raise ValueError("check.tls_cert and check.tls_key belong together")
         if self.authz_tls_client_ca and not self.authz_tls_cert:
-            raise ValueError("authz_tls_client_ca needs authz_tls_cert and authz_tls_key")
+            raise ValueError("check.tls_client_ca needs check.tls_cert and check.tls_key")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 
     from pydantic import GetJsonSchemaHandler
     from pydantic.fields import FieldInfo
-    from pydantic_core import CoreSchema
+
+TABLES = {
+    "log": "The logs of every program.",
+    "redis": "How programs reach Redis.",
+    "quotas": "How much of Redis callers without a sign-in may fill.",
+    "server": "The authorization server: where it listens, and its keys.",
+    "github": "Signing in with GitHub, and the people who may.",
+    "sign_in": "How long a sign-in may take, and how long a browser is remembered.",
+    "tokens": "Access tokens and refresh tokens.",
+    "clients": "OAuth clients: how they register, and their metadata documents.",
+    "rates": "How often clients, people and addresses may ask the authorization server.",
+    "check": "The check service, which Envoy asks about every request.",
+    "envoy": "What the rendered Envoy configuration needs beside TLS.",
+    "tls": "TLS between callers and Envoy.",
+    "acme": "Certificates from an ACME authority.",
+}
+"""The tables of the settings file that group settings, and what each is about."""
 
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
@@ -39,10 +55,8 @@ class Setting:
     shown: str = ""
     mounted: bool = False
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:  # the name is pydantic's
-        """The JSON Schema of the field, with the meaning as its description."""
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The JSON Schema of the field, with the meaning as its description; pydantic calls this."""
         described = [_LINK.sub(r"\1", self.meaning)]
         described += [f"Unit: {self.unit}."] if self.unit else []
         described += [f"{self.standard}."] if self.standard else []
@@ -63,6 +77,11 @@ class Definition:
         return self.setting.key or self.name
 
     @property
+    def variable(self) -> str:
+        """The name of its environment variable."""
+        return self.name.upper()
+
+    @property
     def table(self) -> str:
         """The table of the settings file; empty for a setting at its top."""
         return self.key.rpartition(".")[0]
@@ -78,13 +97,14 @@ class Definition:
         return self.is_secret or self.setting.mounted
 
     @property
-    def is_structure(self) -> bool:
-        """Whether it is a table, or many, that no variable can hold."""
-        return _holds(self.field.annotation, BaseModel) and not self._has_text_form
+    def is_table(self) -> bool:
+        """Whether the settings file has a table for it, or several."""
+        return _holds(self.field.annotation, BaseModel)
 
     @property
-    def _has_text_form(self) -> bool:
-        return isinstance(self.field.annotation, type)  # one model, with a validator that reads text
+    def has_variable(self) -> bool:
+        """Whether the environment may have it; several tables fit into no variable, one may have a text form."""
+        return not self.is_table or isinstance(self.field.annotation, type)
 
 
 def definitions(kinds: Iterable[type[BaseModel]]) -> dict[str, Definition]:
@@ -93,6 +113,12 @@ def definitions(kinds: Iterable[type[BaseModel]]) -> dict[str, Definition]:
     Raises `TypeError` for a field without a `Setting`.
     """
     return {name: _definition(name, field) for kind in kinds for name, field in kind.model_fields.items()}
+
+
+def spelled(definition: Definition) -> str:
+    """How to write a setting in the settings file, in words."""
+    table, _, name = definition.key.rpartition(".")
+    return f"{name} in the table [{table}]" if table else f"{name} at the top of the file, above all tables"
 
 
 def _definition(name: str, field: FieldInfo) -> Definition:

@@ -149,7 +149,9 @@ class EnvoySettings(TlsSettings):
     @model_validator(mode="after")
     def _whole_client_identity(self) -> EnvoySettings:
         if (self.authz_upstream_cert is None) != (self.authz_upstream_key is None):
-            raise ValueError("authz_upstream_cert and authz_upstream_key belong together")
+            raise ValueError("envoy.authz_upstream_cert and envoy.authz_upstream_key belong together")
         if not self.authz_upstream_ca and (self.authz_upstream_cert or self.authz_upstream_name):
-            raise ValueError("authz_upstream_cert and authz_upstream_name need authz_upstream_ca")
+            raise ValueError(
+                "envoy.authz_upstream_cert and envoy.authz_upstream_name need envoy.authz_upstream_ca"
+            )
         return self

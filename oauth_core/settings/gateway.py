@@ -242,7 +242,8 @@ class GatewaySettings(BaseModel):
             if scope not in known:
                 # Without the word: a secret in the wrong variable must not end in a log.
                 nearest = ", ".join(get_close_matches(scope, sorted(known), cutoff=0))
-                yield f"default_scopes: number {number} is the scope of no service; the most similar are {nearest}"
+                fault = f"number {number} is the scope of no service; the most similar are {nearest}"
+                yield f"tokens.default_scopes: {fault}"
 
     def _path_faults(self, service: Service) -> Iterator[str]:
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)

@@ -40,7 +40,7 @@ def of_everybody(settings: GatewaySettings) -> Iterator[Advice]:
     if settings.is_local:
         yield Advice("unsafe", "issuer", "is on a loopback address: this gateway serves this machine only")
     if settings.log_level == "debug":
-        yield Advice("unsafe", "log_level", "debug tells more about people than a log should keep")
+        yield Advice("unsafe", "log.level", "debug tells more about people than a log should keep")
     if not settings.roles:
         yield Advice("note", "roles", "there are none: everybody who is admitted may do everything")
     for service in settings.resolved_services:
@@ -60,51 +60,61 @@ def of_redis(settings: RedisSettings) -> Iterator[Advice]:
     if parts.scheme == "unix":
         return
     if parts.password:
-        yield Advice("unsafe", "redis_url", "carries a password, which belongs in REDIS_PASSWORD_FILE")
+        yield Advice("unsafe", "redis.url", "carries a password, which belongs in REDIS_PASSWORD_FILE")
     if not parts.password and settings.redis_password is None:
-        yield Advice("unsafe", "redis_password", "is not set: any program on that machine can make tokens live")
+        yield Advice("unsafe", "redis.password", "is not set: any program on that machine can make tokens live")
     if parts.scheme.partition("+")[0] == "redis" and not is_on_this_machine(settings.redis_url):
-        yield Advice("unsafe", "redis_url", "goes to another machine without TLS; use rediss://")
+        yield Advice("unsafe", "redis.url", "goes to another machine without TLS; use rediss://")
 
 
 def of_web(settings: WebSettings) -> Iterator[Advice]:
     """About the authorization server."""
     if settings.uses_standin:
-        yield Advice("unsafe", "github_url", "is the local stand-in for GitHub: anybody can be anybody there")
+        yield Advice("unsafe", "github.url", "is the local stand-in for GitHub: anybody can be anybody there")
     elif "*" in settings.allowed_github_users:
-        yield Advice("unsafe", "allowed_github_users", "* lets everybody with a GitHub account in")
+        yield Advice("unsafe", "github.allowed_users", "* lets everybody with a GitHub account in")
     elif not (settings.allowed_github_users or settings.allowed_github_orgs or settings.allowed_github_teams):
-        yield Advice("unsafe", "allowed_github_users", "nobody may sign in: name people, organisations or teams")
+        yield Advice("unsafe", "github.allowed_users", "nobody may sign in: name people, organisations or teams")
     if settings.access_token_lifetime < _SHORT_ACCESS_TOKEN:
-        yield Advice("unsafe", "access_token_lifetime", "is so short that clients refresh all the time")
+        yield Advice("unsafe", "tokens.access_token_lifetime", "is so short that clients refresh all the time")
     if settings.access_token_lifetime > _LONG_ACCESS_TOKEN:
-        yield Advice("note", "access_token_lifetime", "is over an hour: groups and scopes are as old as the token")
+        yield Advice(
+            "note", "tokens.access_token_lifetime", "is over an hour: groups and scopes are as old as the token"
+        )
     if settings.membership_check_interval == 0 and (settings.allowed_github_orgs or settings.allowed_github_teams):
-        yield Advice("unsafe", "membership_check_interval", "0: who left an organisation stays until they refresh")
+        yield Advice(
+            "unsafe", "github.membership_check_interval", "0: who left an organisation stays until they refresh"
+        )
     if settings.refresh_grace > _LONG_GRACE:
-        yield Advice("unsafe", "refresh_grace", "a stolen refresh token that is spent works for so long")
+        yield Advice("unsafe", "tokens.refresh_grace", "a stolen refresh token that is spent works for so long")
     if settings.refresh_reuse == "refuse":
-        yield Advice("note", "refresh_reuse", "refuse: after the theft of a refresh token the thief may go on")
+        yield Advice(
+            "note", "tokens.refresh_reuse", "refuse: after the theft of a refresh token the thief may go on"
+        )
     if settings.assertion_public_keys is None and any(service.assertion for service in settings.services):
         yield Advice(
-            "note", "assertion_public_keys", "is not set: services must get the keys of assertions elsewhere"
+            "note",
+            "server.assertion_public_keys",
+            "is not set: services must get the keys of assertions elsewhere",
         )
     if settings.client_registration == "open":
-        yield Advice("note", "client_registration", "anybody may register clients (people still have to consent)")
-    yield from _listens("web_listen", settings.web_listen)
+        yield Advice("note", "clients.registration", "anybody may register clients (people still have to consent)")
+    yield from _listens("server.listen", settings.web_listen)
 
 
 def of_authz(settings: AuthzSettings) -> Iterator[Advice]:
     """About the check service."""
     if settings.audit_allowed == "none":
-        yield Advice("unsafe", "audit_allowed", "none: nobody can tell afterwards who called what")
+        yield Advice("unsafe", "check.audit_allowed", "none: nobody can tell afterwards who called what")
     if settings.revocation_bound > _LONG_BOUND:
-        yield Advice("unsafe", "revocation_bound", "a revoked token may pass for so long when Redis falls silent")
+        yield Advice(
+            "unsafe", "check.revocation_bound", "a revoked token may pass for so long when Redis falls silent"
+        )
     if settings.authz_tls_cert is None:
         for address in settings.authz_listen:
-            yield from _listens("authz_listen", address)
+            yield from _listens("check.listen", address)
     if settings.metrics_listen is None:
-        yield Advice("note", "metrics_listen", "is not set: nothing can be watched or alerted on")
+        yield Advice("note", "check.metrics_listen", "is not set: nothing can be watched or alerted on")
 
 
 def of_envoy(settings: EnvoySettings) -> Iterator[Advice]:
@@ -112,19 +122,19 @@ def of_envoy(settings: EnvoySettings) -> Iterator[Advice]:
     if not settings.terminates_tls and not settings.is_local:
         yield Advice(
             "note",
-            "tls_cert",
+            "tls.cert",
             "TLS does not end here: what stands before Envoy must end it, pass the Host on, and let nobody past",
         )
     if settings.terminates_tls and settings.hsts_max_age == 0:
-        yield Advice("unsafe", "hsts_max_age", "0: browsers may be made to come by plain HTTP")
+        yield Advice("unsafe", "tls.hsts_max_age", "0: browsers may be made to come by plain HTTP")
     if settings.terminates_tls and not settings.http_redirect_listen:
-        yield Advice("note", "http_redirect_listen", "is not set: people who type http:// find nothing")
+        yield Advice("note", "tls.http_redirect_listen", "is not set: people who type http:// find nothing")
     if settings.tls_min_version == "1.2":
-        yield Advice("note", "tls_min_version", "1.2 is for clients that cannot do better")
+        yield Advice("note", "tls.min_version", "1.2 is for clients that cannot do better")
     if settings.uses_acme and "staging" in settings.acme_directory:
-        yield Advice("unsafe", "acme_directory", "is for trying out: nobody trusts its certificates")
+        yield Advice("unsafe", "acme.directory", "is for trying out: nobody trusts its certificates")
     if settings.standin_upstream:
-        yield Advice("unsafe", "standin_upstream", "anybody can sign in as anybody")
+        yield Advice("unsafe", "envoy.standin_upstream", "anybody can sign in as anybody")
 
 
 def _listens(setting: str, address: str) -> Iterator[Advice]:

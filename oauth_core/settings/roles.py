@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from oauth_core.display_text import is_displayable
 from oauth_core.model import NameRule, ToolRules
@@ -93,12 +93,6 @@ class PermissionSettings(BaseModel):
         Setting("What everything else needs."),
     ] = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _the_same_for_everything(cls, data: Any) -> Any:
-        """`permissions = "mcp.time.read"` says that everything there needs that."""
-        return {"otherwise": data} if isinstance(data, str | list | tuple) else data
-
     @property
     def rules(self) -> ToolRules | None:
         """The rules; `None` when everything needs the same, so that nobody has to read what is asked."""
@@ -111,6 +105,17 @@ class PermissionSettings(BaseModel):
         tables = (self.methods, self.tools, self.prompts, self.resources)
         needed = [name for table in tables for needs in table.values() for name in needs]
         return tuple(dict.fromkeys((*needed, *(self.otherwise or ()))))
+
+
+def _the_same_for_everything(value: object) -> object:
+    """`permissions = "mcp.time.read"` says that everything there needs that."""
+    return {"otherwise": value} if isinstance(value, str | list | tuple) else value
+
+
+ServicePermissions = Annotated[
+    PermissionSettings,
+    BeforeValidator(_the_same_for_everything, json_schema_input_type=PermissionSettings | Needs),
+]
 
 
 class RoleSettings(BaseModel):

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.roles import Name, PermissionSettings, Title
-from oauth_core.settings.sources import SECRET_FIELDS
+from oauth_core.settings.roles import Name, ServicePermissions, Title
 
 
 class ServiceSettings(BaseModel):
@@ -69,7 +68,7 @@ class ServiceSettings(BaseModel):
         ),
     ] = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
     permissions: Annotated[
-        PermissionSettings | None,
+        ServicePermissions | None,
         Setting(
             "What its methods, tools, prompts and resources need, see [permissions](permissions.md).",
             shown="the scope",
@@ -105,6 +104,4 @@ class ServiceSettings(BaseModel):
             raise ValueError("command is empty")
         if self.pass_environment and self.command is None:
             raise ValueError("pass_environment is for a command; who runs the upstream gives it its environment")
-        if ours := [name for name in self.pass_environment if name.removesuffix("_FILE").lower() in SECRET_FIELDS]:
-            raise ValueError(f"pass_environment names the gateway's own secrets: {', '.join(ours)}")
         return self

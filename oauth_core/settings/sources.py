@@ -1,37 +1,32 @@
-"""Where settings come from, the file and the environment, and how a fault in them is said in words.
+"""Where a setting is found, and how a fault in it is said in words.
 
-No message repeats a value that may be a secret. What the settings are is `oauth_core.settings`' to say.
+The settings file has it in its table, or at the top under the flat name of former versions. The environment has it
+under the name of its field in capitals (`NAME`), or in a file that `NAME_FILE` names. The environment is stronger.
+No message repeats a value that may be a secret.
 """
 
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from oauth_core.errors import SettingsError
+from oauth_core.settings.definitions import spelled
 from oauth_core.settings.policy_faults import PlacedError, dotted
+from oauth_core.settings.unknown_names import unknown_key, unknown_setting, unknown_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pydantic.fields import FieldInfo
 
+    from oauth_core.settings.definitions import Definition
+
 Model = TypeVar("Model", bound=BaseModel)
-
-SECRET_FIELDS = frozenset(
-    {"assertion_key", "backup_key", "master_key"}
-    | {"github_client_secret", "redis_password", "redis_sentinel_password"}
-)
-"""Fields that only the environment or a mounted file may carry, never the settings file or a command line."""
-
-FILE_FIELDS = SECRET_FIELDS | {"jwks_verification_key"}
-"""Fields that a mounted file, named by `NAME_FILE`, may carry."""
-
-TABLES = frozenset({"services", "roles", "trusted_issuers"})
-"""Fields that are tables, which no variable can hold."""
 
 
 class Fault(str):
@@ -46,45 +41,99 @@ class Fault(str):
         return fault
 
 
-def from_file(config: Path, known: Collection[str], faults: list[str]) -> dict[str, object]:
-    """What the file says; `known` are the names it may set. Adds to `faults`.
+@dataclass
+class FileSettings:
+    """What the settings file sets, by the names of the fields, and where in the file each stands."""
 
-    Raises `SettingsError` when the file cannot be read at all.
+    values: dict[str, object] = field(default_factory=dict)
+    places: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    outdated: list[str] = field(default_factory=list)
+    """For each flat name of former versions, the name of today."""
+
+
+def from_file(config: Path, known: Mapping[str, Definition], faults: list[str]) -> FileSettings:
+    """What the file sets of the `known` settings. Adds to `faults`.
+
+    A setting with the key `redis.url` is `url` in the table `[redis]`. At the top of the file, the name of its
+    field (`redis_url`) is read too, as former versions had it.
+
+    Raises `SettingsError` for a file that cannot be read.
     """
     try:
-        values: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8-sig"))
+        document: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
         # Without the name, if it may be a secret in the wrong variable.
         name = config if config.suffix == ".toml" or _is_in_a_folder(config) else "the settings file"
         raise SettingsError([f"{name}: {error.strerror or 'it cannot be read'}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{config}: {error}"]) from None
-    faults += [Fault(f"{config}: unknown setting {name!r}", (name,)) for name in values if name not in known]
+    tables = {definition.table for definition in known.values()} - {""}
+    found = FileSettings()
     faults += [
-        Fault(
-            f"{config}: {name} is a secret; set {name.upper()} or {name.upper()}_FILE in the environment instead",
-            (name,),
-        )
-        for name in values
-        if name in SECRET_FIELDS
+        Fault(f"{config}: {fault}", fault.place) for fault in _faults_of_file(document, tables, known, found)
     ]
-    return values
+    found.outdated[:] = [f"{config}: {text}" for text in found.outdated]
+    return found
+
+
+def _faults_of_file(
+    document: Mapping[str, object], tables: Collection[str], known: Mapping[str, Definition], found: FileSettings
+) -> Iterator[Fault]:
+    """Put what `document` sets into `found`, and yield what is wrong."""
+    by_key = {definition.key: definition for definition in known.values()}
+    flat: list[Definition] = []
+    for name, value in document.items():
+        if name in tables:
+            if not isinstance(value, dict):
+                yield Fault(f"{name} must be a table: write [{name}]", (name,))
+                continue
+            for inner, part in value.items():
+                if definition := by_key.get(f"{name}.{inner}"):
+                    yield from _taken(definition, part, (name, inner), found)
+                else:
+                    yield Fault(unknown_setting(inner, name, known), (name, inner))
+        elif definition := by_key.get(name):
+            yield from _taken(definition, value, (name,), found)
+        elif name in known:
+            flat.append(known[name])
+        else:
+            is_table = isinstance(value, dict) or (
+                isinstance(value, list) and value and isinstance(value[0], dict)
+            )
+            yield Fault(unknown_table(name, known) if is_table else unknown_setting(name, "", known), (name,))
+    for definition in flat:
+        name = definition.name
+        if definition.name in found.places:
+            yield Fault(f"{definition.key} and its old name {name} are both set: remove {name}", (name,))
+            continue
+        yield from _taken(definition, document[name], (name,), found)
+        if not definition.is_secret:
+            found.outdated.append(f"{name} is an old name: write {spelled(definition)}")
+
+
+def _taken(definition: Definition, value: object, place: tuple[str, ...], found: FileSettings) -> Iterator[Fault]:
+    found.values[definition.name] = value
+    found.places[definition.name] = place
+    if definition.is_secret:
+        variable = definition.variable
+        text = f"is a secret; set {variable} or {variable}_FILE in the environment instead"
+        yield Fault(f"{'.'.join(place)} {text}", place)
 
 
 def from_environment(
-    fields: Mapping[str, FieldInfo], environ: Mapping[str, str], faults: list[str]
+    known: Iterable[Definition], environ: Mapping[str, str], faults: list[str]
 ) -> dict[str, object]:
-    """What the environment and the files that it names say about `fields`. Adds to `faults`.
+    """What the environment and the files that it names set of the `known` settings. Adds to `faults`.
 
     `None` stands for a path that is empty, as scripts write one that is not set: it is not the current folder.
     """
     values: dict[str, object] = {}
-    for name, field in fields.items():
-        variable = name.upper()
-        if name not in TABLES and variable in environ:
-            is_unset_path = environ[variable] == "" and _is_path(field)
+    for definition in known:
+        name, variable = definition.name, definition.variable
+        if definition.has_variable and variable in environ:
+            is_unset_path = environ[variable] == "" and _is_path(definition.field)
             values[name] = None if is_unset_path else environ[variable]
-        if name in FILE_FIELDS and (file := environ.get(f"{variable}_FILE")):
+        if definition.is_mounted and (file := environ.get(f"{variable}_FILE")):
             if variable in environ:
                 faults.append(f"{variable} and {variable}_FILE are both set")
             try:
@@ -109,45 +158,73 @@ def _is_path(field: FieldInfo) -> bool:
     return Path in (field.annotation, *get_args(field.annotation))
 
 
-def validated(kind: type[Model], values: Mapping[str, object], faults: list[str]) -> Model | None:
-    """The settings that `values` make, or `None`. Adds to `faults`."""
+@dataclass(frozen=True)
+class Given:
+    """Values of settings by the names of their fields, and where each comes from."""
+
+    values: Mapping[str, object]
+    known: Mapping[str, Definition]
+    places: Mapping[str, tuple[str, ...]]
+    """Where the file has those that it sets."""
+    variables: Collection[str]
+    """The names of those that the environment sets."""
+
+    def spelled(self, place: tuple[str | int, ...]) -> str:
+        """The setting at `place` as the settings file spells it, with its variable if it comes from that."""
+        name = str(place[0])
+        definition = self.known.get(name)
+        text = dotted((definition.key if definition else name, *place[1:]))
+        return f"{text} ({definition.variable})" if definition and name in self.variables else text
+
+    def place(self, place: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        """Where that stands in the settings file, or would stand."""
+        name = str(place[0]) if place else ""
+        if name not in self.known:
+            return place
+        return (*self.places.get(name, tuple(self.known[name].key.split("."))), *place[1:])
+
+
+def validated(kind: type[Model], given: Given, faults: list[str]) -> Model | None:
+    """The settings that the given values make, or `None`. Adds to `faults`."""
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(given.values)
     except ValidationError as error:
-        faults += _in_words(error)
+        faults += _in_words(error, kind, given)
         return None
 
 
-def _in_words(error: ValidationError) -> list[str]:
+def _in_words(error: ValidationError, kind: type[BaseModel], given: Given) -> list[str]:
     """One readable line for each of pydantic's findings; never the value, which may be a secret."""
     lines: list[str] = []
     for detail in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in detail["loc"])
-        cause = detail.get("ctx", {}).get("error")
-        if detail["type"] == "missing":
-            lines.append(Fault(_missing(detail["loc"]), detail["loc"]))
-            continue
+        loc, cause = detail["loc"], detail.get("ctx", {}).get("error")
         if isinstance(cause, PlacedError):
             lines += [Fault(f"{dotted(place)}: {message}", place) for place, message in cause.faults]
             continue
-        # A validator that looks at everything gives several faults at once, one a line.
-        for message in detail["msg"].removeprefix("Value error, ").split("\n"):
-            lines.append(Fault(f"{where}: {message}" if where else message, detail["loc"]))
+        if not loc:
+            # A validator that looks at everything gives several faults at once, one a line.
+            lines += [Fault(message) for message in detail["msg"].removeprefix("Value error, ").split("\n")]
+            continue
+        where = given.spelled(loc)
+        if detail["type"] == "missing":
+            lines.append(Fault(_missing(where, loc, given.known), given.place(loc)))
+        elif detail["type"] == "extra_forbidden":
+            lines.append(Fault(f"{where}: {unknown_key(kind, loc)}", given.place(loc)))
+        else:
+            messages = detail["msg"].removeprefix("Value error, ").split("\n")
+            lines += [Fault(f"{where}: {message}", given.place(loc)) for message in messages]
     return lines
 
 
-def _missing(place: tuple[str | int, ...]) -> str:
+def _missing(where: str, place: tuple[str | int, ...], known: Mapping[str, Definition]) -> str:
     """That the value at `place` is not set, and every place that may carry it."""
-    name, variable = str(place[0]), str(place[0]).upper()
-    is_in_table = len(place) > 1 or name in TABLES
-    places = []
-    if name not in SECRET_FIELDS:
-        places.append("put it in the settings file")
-    if not is_in_table:
-        places.append(f"set {variable} in the environment")
-    if name in FILE_FIELDS:
-        places.append(f"name a file with {variable}_FILE")
-    text = f"{dotted(place)} is not set: {' or '.join(places)}"
-    if name == "jwks_verification_key":
+    definition = known.get(str(place[0])) if len(place) == 1 else None
+    places = [] if definition and definition.is_secret else ["put it in the settings file"]
+    if definition and definition.has_variable:
+        places.append(f"set {definition.variable} in the environment")
+    if definition and definition.is_mounted:
+        places.append(f"name a file with {definition.variable}_FILE")
+    text = f"{where} is not set: {' or '.join(places)}"
+    if place == ("jwks_verification_key",):
         return f"{text}; print it with `portcullis keys verification-key`"
     return text

@@ -37,7 +37,7 @@ def is_spki_pin(pin: str) -> bool:
 
 
 class TlsSettings(GatewaySettings):
-    """How Envoy speaks TLS to callers. Without `tls_cert` and `acme_email` it speaks plain HTTP."""
+    """How Envoy speaks TLS to callers. Without `tls.cert` and `acme.email` it speaks plain HTTP."""
 
     tls_cert: Annotated[
         Path | None,
@@ -200,21 +200,21 @@ class TlsSettings(GatewaySettings):
 
     def _tls_faults(self) -> Iterator[str]:
         if (self.tls_cert is None) != (self.tls_key is None):
-            yield "tls_cert and tls_key belong together"
+            yield "tls.cert and tls.key belong together"
         if self.tls_cert is not None and self.uses_acme:
-            yield "tls_cert and acme_email are both set: a certificate comes from one place"
+            yield "tls.cert and acme.email are both set: a certificate comes from one place"
         if self.uses_acme and not self.http_redirect_listen:
-            yield "acme_email needs http_redirect_listen: the authority asks on port 80 (RFC 8555 section 8.3)"
+            yield "acme.email needs tls.http_redirect_listen: the authority asks on port 80 (RFC 8555 section 8.3)"
         if self.terminates_tls and not self.issuer.startswith("https://"):
             yield f"TLS is on, so the issuer{quoted(self.issuer)} must begin with https://"
         if not self.terminates_tls:
             for name, value in (
-                ("http_redirect_listen", self.http_redirect_listen),
-                ("tls_client_ca", self.tls_client_ca),
+                ("tls.http_redirect_listen", self.http_redirect_listen),
+                ("tls.client_ca", self.tls_client_ca),
             ):
                 if value:
-                    yield f"{name} needs tls_cert and tls_key, or acme_email"
+                    yield f"{name} needs tls.cert and tls.key, or acme.email"
         if self.certificate_bound_tokens != "off" and self.tls_client_ca is None:
-            yield "certificate_bound_tokens needs tls_client_ca: nobody could show a certificate"
+            yield "tokens.certificate_bound needs tls.client_ca: nobody could show a certificate"
         if (self.tls_client_required or self.tls_client_pins) and self.tls_client_ca is None:
-            yield "tls_client_required and tls_client_pins need tls_client_ca"
+            yield "tls.client_required and tls.client_pins need tls.client_ca"

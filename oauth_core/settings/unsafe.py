@@ -15,25 +15,32 @@ from oauth_core.settings.gateway import RedisSettings
 from oauth_core.settings.web import STANDIN_PATH, WebSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from oauth_core.settings.gateway import GatewaySettings
 
 
-def refusals(settings: GatewaySettings) -> list[str]:
-    """Why `settings` are not to be used, one line each."""
+def refusals(settings: GatewaySettings, secrets: Collection[str]) -> list[str]:
+    """Why `settings` are not to be used, one line each; `secrets` are the names of the fields that are secret."""
+    faults = list(_secrets_of_services(settings, secrets))
     if settings.is_local:
-        return []
-    faults: list[str] = []
+        return faults
     if isinstance(settings, RedisSettings):
         faults += _redis(settings)
     if isinstance(settings, WebSettings):
         faults += _github(settings)
     if isinstance(settings, EnvoySettings) and settings.standin_upstream:
         faults.append(
-            "standin_upstream lets anybody sign in as anybody: it is only for an issuer on a loopback address"
+            "envoy.standin_upstream lets anybody sign in as anybody: "
+            "it is only for an issuer on a loopback address"
         )
     return faults
+
+
+def _secrets_of_services(settings: GatewaySettings, secrets: Collection[str]) -> Iterator[str]:
+    for number, service in enumerate(settings.services):
+        if ours := [name for name in service.pass_environment if name.removesuffix("_FILE").lower() in secrets]:
+            yield f"services.{number}: pass_environment names the gateway's own secrets: {', '.join(ours)}"
 
 
 def is_open_redis(settings: RedisSettings) -> bool:
@@ -46,14 +53,17 @@ def is_open_redis(settings: RedisSettings) -> bool:
 def _redis(settings: RedisSettings) -> Iterator[str]:
     if is_open_redis(settings):
         yield (
-            "redis_url names another machine and there is no password: whoever reaches that Redis "
+            "redis.url names another machine and there is no password: whoever reaches that Redis "
             "can make tokens live; set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)"
         )
 
 
 def _github(settings: WebSettings) -> Iterator[str]:
-    for name in ("github_url", "github_api_url", "github_backchannel_url"):
-        url = getattr(settings, name)
+    for name, url in (
+        ("github.url", settings.github_url),
+        ("github.api_url", settings.github_api_url),
+        ("github.backchannel_url", settings.github_backchannel_url),
+    ):
         if url is None:
             continue
         if url.startswith("http://"):

@@ -433,7 +433,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     def _access_tokens_outlive_refreshing(cls, value: int, info: ValidationInfo) -> int:
         # Clients refresh a minute early, so a very short token would make them refresh all the time.
         if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
-            raise ValueError("is under 300 seconds; set allow_short_access_tokens to mean it")
+            raise ValueError("is under 300 seconds; set tokens.allow_short_access_tokens to mean it")
         return value
 
     @field_validator("allow_loopback_client_documents")

@@ -37,7 +37,7 @@ Client = TypeVar("Client", bound=Redis)
 
 
 def connect(settings: RedisSettings) -> Redis:
-    """Return a client that connects when first used and gives each attempt `redis_timeout` seconds.
+    """Return a client that connects when first used and gives each attempt `redis.timeout` seconds.
 
     It finds the server that counts, in any topology. A call on a connection that turns out to be closed is tried
     once more; a call that timed out is not.

@@ -105,7 +105,7 @@ CUTOFF_LIFETIME = 157_680_000
 """Seconds that a cutoff is kept: longer than the lifetime of a grant, which a restored backup may bring back."""
 
 MOST_REMEMBERED = 31_536_000
-"""Seconds that a consent is kept at most (`remembered_consent_lifetime`)."""
+"""Seconds that a consent is kept at most (`sign_in.remembered_consent_lifetime`)."""
 
 UNREDEEMED_CUTOFF_LIFETIME = 3600
 """Seconds; longer than the time between allowing a code or device and creating its grant."""

@@ -27,11 +27,11 @@ redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], '', 'EX', ARGV[1])
 """
 _SHARE = 0.5
-"""The share of `redis_timeout`: `WAIT` must answer before the client gives up."""
+"""The share of `redis.timeout`: `WAIT` must answer before the client gives up."""
 
 
 async def is_replicated(redis: Redis, settings: RedisSettings) -> bool:
-    """Return whether a replica confirmed all earlier writes, within half of `redis_timeout` for each primary.
+    """Return whether a replica confirmed all earlier writes, within half of `redis.timeout` for each primary.
 
     `redis` is a client for `settings`. With one server there is no fail-over, so there is nothing to wait for; the
     same holds for primaries of a cluster without a replica. Never raises for a failure of Redis: a server that

@@ -42,8 +42,8 @@ _KNOWN = Path(__file__).parent / "known"
 _log = structlog.get_logger("client_documents")
 
 REMEDY = (
-    'set client_documents = "pinned", with known_client_documents = "pinned" for well-known clients and '
-    "pinned_client_documents for others; or let oauth_web reach the internet on port 443"
+    'set documents = "pinned" in the table [clients], with known_documents = "pinned" for well-known clients and '
+    "pinned_documents for others; or let oauth_web reach the internet on port 443"
 )
 """What to do where there is no way out to the internet."""
 

@@ -53,7 +53,7 @@ def with_authorities_of(ca_file: Path) -> ssl.SSLContext:
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:  # ssl.SSLError is one
-        raise SettingsError([f"client_documents_ca_file: {ca_file}: {error.strerror or error}"]) from None
+        raise SettingsError([f"clients.documents_ca_file: {ca_file}: {error.strerror or error}"]) from None
     return context
 
 

@@ -23,7 +23,7 @@ def read(
     faults: list[str] = []
     clients: dict[str, Client] = {}
     if not folder.is_dir():
-        raise SettingsError([f"pinned_client_documents: {folder} is not a folder"])
+        raise SettingsError([f"clients.pinned_documents: {folder} is not a folder"])
     for path in sorted(folder.glob("*.json")):
         try:
             client = _client(path, grant_types, app_schemes)
@@ -31,7 +31,7 @@ def read(
                 raise ValueError(f"another file is for {client.client_id} too")
             clients[client.client_id] = client
         except (OSError, ValueError) as error:
-            faults.append(f"pinned_client_documents: {path}: {getattr(error, 'strerror', None) or error}")
+            faults.append(f"clients.pinned_documents: {path}: {getattr(error, 'strerror', None) or error}")
     if faults:
         raise SettingsError(faults)
     return clients

@@ -130,7 +130,7 @@ class Issuing:
         await end_grant(self.grants, self.audit, grant.grant_id, client, reason)
 
     async def _make_room(self, newest: Grant) -> None:
-        """Keep the grants of a person to `grants_per_user`.
+        """Keep the grants of a person to `tokens.grants_per_user`.
 
         Otherwise one account could fill Redis where everybody with a GitHub account may come in.
         """

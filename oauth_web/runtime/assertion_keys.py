@@ -26,7 +26,7 @@ class AssertionKeys:
             self._jwks = self._read()
         except (OSError, ValueError) as error:
             fault = getattr(error, "strerror", None) or error
-            raise SettingsError([f"assertion_public_keys: {path}: {fault}"]) from None
+            raise SettingsError([f"server.assertion_public_keys: {path}: {fault}"]) from None
 
     @classmethod
     def from_file(cls, path: Path | None) -> AssertionKeys | None:

@@ -215,10 +215,10 @@ def _errors_of_files(settings: TlsSettings) -> list[tuple[str, PairError]]:
         try:
             Pair.read(settings.tls_cert, settings.tls_key)
         except PairError as error:
-            errors.append(("tls_cert and tls_key", error))
+            errors.append(("tls.cert and tls.key", error))
     if settings.tls_client_ca is not None:
         try:
             Authorities.read(settings.tls_client_ca)
         except PairError as error:
-            errors.append(("tls_client_ca", error))
+            errors.append(("tls.client_ca", error))
     return errors

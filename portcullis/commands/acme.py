@@ -42,7 +42,7 @@ def command() -> None:
 @command.command()
 @config_option
 def run(config: Path | None) -> None:
-    """Keep a good certificate in acme_dir until stopped.
+    """Keep a good certificate in acme.dir until stopped.
 
     Envoy finds it in acme_dir/secret.json and must pass /.well-known/acme-challenge/ on from port 80, as the
     rendered configuration does. Before the first certificate a self-signed one stands there, so that Envoy can
@@ -74,7 +74,7 @@ def run(config: Path | None) -> None:
 @command.command()
 @config_option
 def prepare(config: Path | None) -> None:
-    """Put a self-signed certificate in acme_dir unless there is one, so that Envoy can start."""
+    """Put a self-signed certificate in acme.dir unless there is one, so that Envoy can start."""
     settings = _settings(config)
     folder = CertificateFolder(settings.acme_dir)
     try:
@@ -123,7 +123,7 @@ def status(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
 def _settings(config: Path | None, environ: Mapping[str, str] = os.environ) -> TlsSettings:
     settings = load(EnvoySettings, config, environ)
     if not settings.uses_acme:
-        raise SettingsError(["acme_email is not set: certificates do not come from an ACME authority"])
+        raise SettingsError(["acme.email is not set: certificates do not come from an ACME authority"])
     return settings
 
 

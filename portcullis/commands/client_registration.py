@@ -95,7 +95,7 @@ def invite(
     )
     counts = settings.client_registration == "token" or (machine_scopes and settings.client_registration == "open")
     if not counts:
-        click.echo(f"client_registration is {settings.client_registration!r}: tokens do not count now.", err=True)
+        click.echo(f"clients.registration is {settings.client_registration!r}: tokens do not count now.", err=True)
     shown = _shown(StoredToken(issued.token, uses))
     if as_json:
         click.echo(json.dumps({**shown, "initial_access_token": issued.text}))

@@ -13,12 +13,15 @@ import click
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.settings import (
+    DEFINITIONS,
+    KINDS,
     AuthzSettings,
     EnvoySettings,
     GatewaySettings,
     RedisSettings,
     WebSettings,
 )
+from oauth_core.settings.json_schema import file_schema
 from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everybody, of_redis, of_web
 from portcullis.certificates.pair import faults_of_files_here
 from portcullis.cli.operator_commands import state_option
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_MADE_BY_UP = ("master_key", "jwks_verification_key")
+_MADE_BY_UP = ("server.master_key", "check.jwks_verification_key")
 """Settings that other ways of running need, and that `portcullis up` makes where they are not set."""
 
 
@@ -68,6 +71,7 @@ def check(config: Path | None, state_dir: Path, *, production: bool, offline: bo
             "settings": [asdict(setting) for setting in found.settings],
             "advice": [asdict(item) for item in advice],
             "faults": list(found.faults),
+            "outdated": list(found.outdated),
         }
         click.echo(json.dumps(shown))
     else:
@@ -75,6 +79,15 @@ def check(config: Path | None, state_dir: Path, *, production: bool, offline: bo
     if found.faults:
         sys.exit(2)
     sys.exit(1 if production and unsafe else 0)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings file, with which editors complete and check it.
+
+    Save it beside the file, and name it in the first line of the file: #:schema ./portcullis.schema.json
+    """
+    click.echo(json.dumps(file_schema(KINDS, DEFINITIONS), indent=2, ensure_ascii=False))
 
 
 def _advice(config: Path | None, found: Survey, environ: Mapping[str, str]) -> Iterator[Advice]:
@@ -105,7 +118,7 @@ def _of_redis_itself(found: Survey) -> list[Advice]:
     try:
         return asyncio.run(look_at_redis(settings))
     except StoreUnavailableError as error:
-        return [Advice("unsafe", "redis_url", f"does not answer: {error}")]
+        return [Advice("unsafe", "redis.url", f"does not answer: {error}")]
 
 
 def _tell(found: Survey, advice: list[Advice]) -> None:
@@ -113,8 +126,10 @@ def _tell(found: Survey, advice: list[Advice]) -> None:
     values = min(max((len(setting.value) for setting in found.settings), default=0), 40)
     for setting in sorted(found.settings, key=lambda setting: setting.name):
         click.echo(f"{setting.name:<{names}}  {setting.value:<{values}}  {setting.origin}")
-    if advice or found.faults:
+    if advice or found.faults or found.outdated:
         click.echo()
+    for line in found.outdated:
+        click.echo(f"{click.style('warning', fg='yellow')} {line}")
     for item in sorted(advice, key=lambda item: item.kind, reverse=True):
         mark = click.style(f"{item.kind:<7}", fg="red" if item.kind == "unsafe" else "yellow")
         click.echo(f"{mark} {item.setting}{' ' if item.setting else ''}{item.text}")

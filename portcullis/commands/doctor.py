@@ -48,7 +48,7 @@ _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yel
     "are in the environment.",
 )
 @click.option(
-    "--cert", type=click.Path(path_type=Path), help="A client certificate (PEM), for tls_client_required."
+    "--cert", type=click.Path(path_type=Path), help="A client certificate (PEM), for tls.client_required."
 )
 @click.option(
     "--key", type=click.Path(path_type=Path), help="Its private key (PEM), if it is not in the same file."

@@ -40,22 +40,22 @@ def command() -> None:
     "--client-authorities",
     "of_clients",
     is_flag=True,
-    help="The same for client-authorities.json beside it, with the authorities in tls_client_ca.",
+    help="The same for client-authorities.json beside it, with the authorities in tls.client_ca.",
 )
 def show_secret(config: Path | None, target: Path | None, *, of_clients: bool) -> None:
-    """Print the contents of the file `tls_secret`, with which Envoy uses `tls_cert` and `tls_key`.
+    """Print the contents of the file `tls.secret`, with which Envoy uses `tls.cert` and `tls.key`.
 
     The output names the two files and holds no key. Envoy reads both again only when a file is moved into the
     folder of tls_cert. If they are written over, or links are made again (certbot), let --follow write FILE: it
     holds the certificate and the key, and is for its owner only. With acme_email you need none of this.
-    With tls_client_ca, Envoy needs a second file: give --client-authorities.
+    With tls.client_ca, Envoy needs a second file: give --client-authorities.
     """
     settings = load(EnvoySettings, config, os.environ)
     if of_clients:
         _show_client_authorities(settings, target)
         return
     if settings.tls_cert is None or settings.tls_key is None:
-        raise SettingsError(["tls_cert and tls_key are not set"])
+        raise SettingsError(["tls.cert and tls.key are not set"])
     if target is not None:
         _follow(Follower(settings.tls_cert, settings.tls_key, target))
         return

@@ -51,7 +51,9 @@ def list_keys(settings: WebSettings, *, as_json: bool) -> None:
 
 @command.command()
 @click.option(
-    "--algorithm", type=click.Choice(get_args(Algorithm)), help="Of the new key. Default: signing_algorithm."
+    "--algorithm",
+    type=click.Choice(get_args(Algorithm)),
+    help="Of the new key. Default: tokens.signing_algorithm.",
 )
 @as_json
 @click.pass_obj

@@ -55,7 +55,7 @@ not: that client signs in again. If tokens may have been stolen since then: port
 
 
 _TOO_OLD = """\
-nothing was restored: the backup is of {since}, more than {days} days ago (backup_days). Records that were ended
+nothing was restored: the backup is of {since}, more than {days} days ago (server.backup_days). Records that were ended
 since then would come back, because Redis keeps notes of that for {days} days only. Restore a newer backup. If
 there is none, and the records in Redis may be lost: empty Redis, restore this one, and end again everything that
 the audit log shows as ended since"""
@@ -91,7 +91,7 @@ def command(
     signing keys. It pauses sign-ins meanwhile; you need not stop or start any program. Expired records stay
     expired, all earlier access tokens are void, and clients that refreshed since the backup sign in again.
     Records that were ended since then stay ended, as far as this Redis has a note of it. A backup that is older
-    than `backup_days` is refused if Redis has records of people or clients.
+    than `server.backup_days` is refused if Redis has records of people or clients.
     """
     settings = given_settings(config, state_dir)
     key = BackupKey.of(settings)

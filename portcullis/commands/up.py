@@ -20,7 +20,7 @@ from oauth_core.jose.signing_keys import SigningKey
 from oauth_core.process import private_files
 from oauth_core.process.launch import adopt_orphans, kill_children
 from oauth_core.process.supervision import SupervisionError
-from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load
+from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load, outdated_names
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import AuthoritiesFollower, Follower, faults_of_files
 from portcullis.programs import envoy as envoy_program
@@ -87,6 +87,7 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
 def _run(options: UpOptions, paths: RuntimePaths, children: plan.Plan, console: Console, state: StateDir) -> None:
     """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
     console_output.opening(console, options, state.root)
+    console_output.outdated(console, outdated_names(paths.config, paths.environ))
     if paths.master_key_file is not None:
         console_output.kept_key(console, paths.master_key_file)
     adopt_orphans()
@@ -214,7 +215,8 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
             load(kind, paths.config, environ)
         except SettingsError as error:
             # Without a usable master key there is no verification key either. The first fault says it all.
-            faults += [fault for fault in error.faults if not fault.startswith("jwks_verification_key is not set")]
+            unset = "check.jwks_verification_key is not set"
+            faults += [fault for fault in error.faults if not fault.startswith(unset)]
     faults += faults_of_files(options.settings)
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))

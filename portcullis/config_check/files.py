@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oauth_core.settings import SECRETS
+from oauth_core.settings import DEFINITIONS, SECRETS
 from oauth_core.settings.production import Advice
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ def look_at_files(
         secrets |= {name: getattr(settings, name) for name in _KEY_FILES if getattr(settings, name, None)}
     for name, file in secrets.items():
         if file and _mode(Path(file)) & stat.S_IROTH:
-            yield Advice("unsafe", name, f"{file} can be read by everybody on this machine: chmod 600")
+            yield Advice(
+                "unsafe", DEFINITIONS[name].key, f"{file} can be read by everybody on this machine: chmod 600"
+            )
     for name in sorted(SECRETS):
         if environ.get(name.upper()):
             text = f"stands in the environment, which whoever looks at the process sees; use {name.upper()}_FILE"
-            yield Advice("note", name, text)
+            yield Advice("note", DEFINITIONS[name].key, text)
     if config is not None and _mode(config) & (stat.S_IWOTH | stat.S_IWGRP):
         yield Advice("unsafe", "", f"{config} can be changed by others, and says who may do what: chmod go-w")
 

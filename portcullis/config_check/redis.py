@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from oauth_core.settings import RedisSettings
 
-_SETTING = "redis_url"
+_SETTING = "redis.url"
 _NEARLY_FULL = 0.8
 _MEGABYTE = 1_048_576
 _MAY_NOT_ASK = "this user may not ask Redis about itself (INFO); ask with another"
@@ -90,5 +90,5 @@ def advice(about: Mapping[str, Any], saves: str | None, *, quotas: int = 0) -> I
             "unsafe",
             _SETTING,
             f"has a maxmemory of {most // _MEGABYTE} MB, and strangers may fill {quotas // _MEGABYTE} MB of it: "
-            "raise it to twice that, or lower the quotas (registrations_megabytes and its like)",
+            "raise it to twice that, or lower the quotas (quotas.registrations_megabytes and its like)",
         )

@@ -13,19 +13,20 @@ from oauth_core.errors import SettingsError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.settings import (
     CONFIG_VARIABLE,
-    FILE_FIELDS,
+    DEFINITIONS,
     KINDS,
     AuthzSettings,
     BackupSettings,
     load,
+    outdated_names,
 )
-from oauth_core.settings.sources import TABLES
-from oauth_core.settings.toml_places import line_of, lines_of
+from oauth_core.settings.toml_places import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from oauth_core.settings import GatewaySettings
+    from oauth_core.settings.definitions import Definition
 
 _KEY = "JWKS_VERIFICATION_KEY"
 _MASK = "********"
@@ -48,12 +49,18 @@ class Survey:
     loaded: Mapping[str, GatewaySettings]
     settings: tuple[Setting, ...]
     faults: tuple[str, ...]
+    outdated: tuple[str, ...] = ()
+    """A line for each name of former versions in the file."""
 
 
 def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
     """Look at the settings of all programs."""
     if config is None and environ.get(CONFIG_VARIABLE):
         config = Path(environ[CONFIG_VARIABLE])
+    try:
+        outdated = outdated_names(config, environ)
+    except SettingsError:
+        outdated = ()  # the file cannot be read, which each program says below
     loaded: dict[str, GatewaySettings] = {}
     found: dict[str, Setting] = {}
     faults: list[str] = []
@@ -66,9 +73,11 @@ def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
             continue
         loaded[kind.__name__] = settings
         for name in kind.model_fields:
-            found.setdefault(name, Setting(name, shown(getattr(settings, name)), origins.of(name)))
+            definition = DEFINITIONS[name]
+            value = shown(getattr(settings, name))
+            found.setdefault(name, Setting(definition.key, value, origins.of(definition)))
     faults += _wrong_key(loaded)
-    return Survey(loaded, tuple(found.values()), tuple(dict.fromkeys(faults)))
+    return Survey(loaded, tuple(found.values()), tuple(dict.fromkeys(faults)), outdated)
 
 
 def _wrong_key(loaded: Mapping[str, GatewaySettings]) -> Iterator[str]:
@@ -77,8 +86,8 @@ def _wrong_key(loaded: Mapping[str, GatewaySettings]) -> Iterator[str]:
         ours = KeySetSigner(web.master_key_bytes).verification_key
         if check.jwks_verification_key.rstrip("=") != ours:
             yield (
-                "jwks_verification_key does not belong to this master_key: the check service would refuse every "
-                f"request; set it to {ours}"
+                "check.jwks_verification_key does not belong to this server.master_key: the check service would "
+                f"refuse every request; set it to {ours}"
             )
 
 
@@ -105,26 +114,27 @@ class Origins:
         except (OSError, UnicodeDecodeError):
             self._lines = {}
 
-    def of(self, name: str) -> str:
+    def of(self, definition: Definition) -> str:
         """In words: a variable, a file and its line, or `default`."""
-        variable = name.upper()
-        if name in FILE_FIELDS and self._environ.get(f"{variable}_FILE"):
+        variable = definition.variable
+        if definition.is_mounted and self._environ.get(f"{variable}_FILE"):
             return f"{variable}_FILE: {self._environ[f'{variable}_FILE']}"
-        if name not in TABLES and variable in self._environ:
+        if definition.has_variable and variable in self._environ:
             return variable
-        if variable == _KEY and self._line(name) is None:
-            return "belongs to master_key"
-        if name == "issuer" and self._environ.get("BASE_DOMAIN"):
+        line = self._line(definition)
+        if variable == _KEY and line is None:
+            return "belongs to server.master_key"
+        if definition.name == "issuer" and self._environ.get("BASE_DOMAIN"):
             return "BASE_DOMAIN"
-        line = self._line(name)
-        if line is None and name == "issuer":
-            line = self._line("base_domain")
+        if line is None and definition.name == "issuer":
+            line = self._line(DEFINITIONS["base_domain"])
         return "default" if line is None else f"{self._config}:{line}"
 
-    def _line(self, name: str) -> int | None:
-        return line_of(self._lines, (name,)) or min(
-            (line for place, line in self._lines.items() if place[0] == name), default=None
-        )
+    def _line(self, definition: Definition) -> int | None:
+        """The line of its key in its table, or of its flat name; the first line of several tables."""
+        key, flat = tuple(definition.key.split(".")), (definition.name,)
+        lines = (line for place, line in self._lines.items() if place[: len(key)] == key or place[:1] == flat)
+        return min(lines, default=None)
 
 
 def shown(value: object) -> str:

@@ -51,8 +51,8 @@ async def keeps_records(forger: Forger | None) -> Finding:
 
 
 _REMEDY = (
-    'set client_documents = "pinned" (docs/settings.md, "Without a way out to the internet"), or let oauth_web '
-    "reach port 443 outside"
+    'set documents = "pinned" in the table [clients] (docs/settings.md, "Without a way out to the internet"), or '
+    "let oauth_web reach port 443 outside"
 )
 
 

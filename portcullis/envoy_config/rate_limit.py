@@ -7,7 +7,7 @@ clients and people across all replicas (`oauth_core.limits.rate_limits`).
 There are three filters, one after the other. The first limits each address over all paths together: an address
 with requests on many paths cannot hold more connections than one with requests on a single path. The other two
 count each path separately. The second gives each address a share and marks requests beyond that share; it does not
-refuse. The third lets all marked requests share `web_rate`. So however many requests some addresses send,
+refuse. The third lets all marked requests share `envoy.web_rate`. So however many requests some addresses send,
 an address that stays within its share is served.
 """
 
@@ -44,7 +44,7 @@ _NETWORK_BITS = 64
 _MOST_ADDRESSES = 10_000
 _RETRY_SECONDS = "1"
 _ALL_TOGETHER = 4
-"""Times `web_rate`: the limit of all callers together on one path, within their shares or not."""
+"""Times `envoy.web_rate`: the limit of all callers together on one path, within their shares or not."""
 
 BUSY = "x-portcullis-busy"
 """Marks a request beyond the share of its address. Callers' own copies are removed before any filter."""

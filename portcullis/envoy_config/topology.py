@@ -112,21 +112,23 @@ def topology(settings: EnvoySettings) -> Topology:
             for number, text in enumerate(texts)
         ]
 
-    listen = listeners("envoy_listen", settings.envoy_listen)
+    listen = listeners("envoy.listen", settings.envoy_listen)
     if not listen:
-        faults.append("envoy_listen is empty")
+        faults.append("envoy.listen is empty")
     if len(set(listen)) < len(listen):
-        faults.append("envoy_listen names an address twice")
-    admin = read("envoy_admin", _admin, settings.envoy_admin, nowhere)
-    web = places("web_upstream", settings.web_upstream)
-    authz = places("authz_upstream", settings.authz_upstream)
+        faults.append("envoy.listen names an address twice")
+    admin = read("envoy.admin", _admin, settings.envoy_admin, nowhere)
+    web = places("envoy.web_upstream", settings.web_upstream)
+    authz = places("envoy.authz_upstream", settings.authz_upstream)
     if settings.authz_upstream_ca and not settings.authz_upstream_name and not _one_host(authz):
-        faults.append("authz_upstream_name is not set: say which name the check service's certificate carries")
-    standin = place("standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
-    acme = place("acme_upstream", settings.acme_upstream) if settings.uses_acme else None
-    redirect = listeners("http_redirect_listen", settings.http_redirect_listen)
+        faults.append(
+            "envoy.authz_upstream_name is not set: say which name the check service's certificate carries"
+        )
+    standin = place("envoy.standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
+    acme = place("acme.upstream", settings.acme_upstream) if settings.uses_acme else None
+    redirect = listeners("tls.http_redirect_listen", settings.http_redirect_listen)
     if len({*listen, *redirect}) < len(set(listen)) + len(redirect):
-        faults.append("http_redirect_listen names an address twice, or one of envoy_listen")
+        faults.append("tls.http_redirect_listen names an address twice, or one of envoy.listen")
     services = []
     for service in settings.resolved_services:
         try:

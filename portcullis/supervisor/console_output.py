@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from portcullis.supervisor.child import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from oauth_core.process.supervision import SupervisionError
@@ -32,6 +33,12 @@ def opening(console: Console, options: UpOptions, root: Path) -> None:
         )
     if options.admits_everybody:
         console.say("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
+
+
+def outdated(console: Console, lines: Iterable[str]) -> None:
+    """Settings that the file has under a name of former versions."""
+    for line in lines:
+        console.say(f"warning: {line}", err=True)
 
 
 def kept_key(console: Console, path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oauth_core.settings import CONFIG_VARIABLE, FILE_FIELDS
+from oauth_core.settings import CONFIG_VARIABLE, DEFINITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +51,9 @@ def settings_of(
 
     A variable of ours replaces the operator's; a secret given by `NAME_FILE` replaces `NAME` too.
     """
-    names = {name.upper() for name in kind.model_fields}
-    names |= {f"{name.upper()}_FILE" for name in kind.model_fields if name in FILE_FIELDS}
+    definitions = [DEFINITIONS[name] for name in kind.model_fields]
+    names = {definition.variable for definition in definitions}
+    names |= {f"{definition.variable}_FILE" for definition in definitions if definition.is_mounted}
     values = {name: environ[name] for name in names if name in environ}
     for name, value in ours.items():
         if value is None:

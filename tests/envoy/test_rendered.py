@@ -252,8 +252,8 @@ def test_the_command_says_what_is_wrong_in_readable_lines(tmp_path: Path) -> Non
     assert run.returncode == 2
     assert run.stdout == ""
     first, second = run.stderr.splitlines()
-    assert first.startswith("portcullis: envoy_admin: '0.0.0.0:9901' is open to others")
-    assert second.startswith("portcullis: web_upstream: is neither")
+    assert first.startswith("portcullis: envoy.admin: '0.0.0.0:9901' is open to others")
+    assert second.startswith("portcullis: envoy.web_upstream: is neither")
 
 
 def test_the_example_is_fresh() -> None:

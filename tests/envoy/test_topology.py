@@ -115,7 +115,7 @@ def test_no_text_at_all_makes_the_parsers_stumble(text: str) -> None:
     ["0.0.0.0:9901", "[::]:9901", "10.0.0.1:9901", "envoy:9901", "localhost.evil.example:1"],
 )
 def test_the_admin_interface_is_for_this_machine_only(admin: str) -> None:
-    with pytest.raises(SettingsError, match=r"envoy_admin: .*is open to others"):
+    with pytest.raises(SettingsError, match=r"envoy\.admin: .*is open to others"):
         topology(_settings(envoy_admin=admin))
 
 
@@ -138,12 +138,12 @@ def test_every_fault_is_told_at_once() -> None:
         )
     faults = [fault.partition(":")[0] for fault in caught.value.faults]
     assert faults == [
-        "envoy_listen",
-        "envoy_listen",
-        "envoy_admin",
-        "web_upstream",
-        "authz_upstream",
-        "standin_upstream",
+        "envoy.listen",
+        "envoy.listen",
+        "envoy.admin",
+        "envoy.web_upstream",
+        "envoy.authz_upstream",
+        "envoy.standin_upstream",
         "upstream of service time",
     ]
 
@@ -151,11 +151,11 @@ def test_every_fault_is_told_at_once() -> None:
 @pytest.mark.parametrize("name", ["web_upstream", "authz_upstream"])
 @pytest.mark.parametrize("places", [(), ("web:9000", "web:9001", "WEB:9000")])
 def test_each_program_of_ours_is_somewhere_and_nowhere_twice(name: str, places: tuple[str, ...]) -> None:
-    with pytest.raises(SettingsError, match=name):
+    with pytest.raises(SettingsError, match=rf"envoy\.{name}"):
         topology(_settings(**{name: places}))
 
 
 @pytest.mark.parametrize("listen", [(), ("127.0.0.1:80", "127.0.0.1:80")])
 def test_envoy_listens_somewhere_and_nowhere_twice(listen: tuple[str, ...]) -> None:
-    with pytest.raises(SettingsError, match="envoy_listen"):
+    with pytest.raises(SettingsError, match=r"envoy\.listen"):
         topology(_settings(envoy_listen=listen))

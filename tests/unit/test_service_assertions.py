@@ -211,8 +211,8 @@ def test_the_key_comes_from_the_environment_or_a_file_of_its_own(config: Path, t
         settings = load(AuthzSettings, config, {**CHECK, **environ})
         assert settings.assertion_signer is not None
         assert "PRIVATE" not in repr(settings)
-    config.write_text(f'assertion_key = "x"\n{CONFIG}', encoding="utf-8")
-    with pytest.raises(SettingsError, match="assertion_key is a secret"):
+    config.write_text(f'check.assertion_key = "x"\n{CONFIG}', encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"check\.assertion_key is a secret"):
         load(AuthzSettings, config, {**CHECK, **environ})
 
 

@@ -42,7 +42,7 @@ def test_a_small_file_and_the_secrets_are_enough(config: Path) -> None:
 
 
 def test_the_environment_is_stronger_than_the_file_and_the_file_than_the_default(config: Path) -> None:
-    text = f"access_token_lifetime = 600\nsession_timeout = 100\n{LOCAL}"
+    text = f"tokens.access_token_lifetime = 600\nsign_in.timeout = 100\n{LOCAL}"
     settings = web(config, text, ACCESS_TOKEN_LIFETIME="900")
     assert (settings.access_token_lifetime, settings.session_timeout, settings.refresh_grace) == (900, 100, 10)
 
@@ -60,11 +60,11 @@ def test_a_file_named_by_the_caller_is_stronger_than_one_named_by_the_environmen
 def test_a_list_in_the_environment_is_parted_by_commas(config: Path) -> None:
     assert web(config, ALLOWED_GITHUB_USERS=" octocat, ,hubot ,").allowed_github_users == ("octocat", "hubot")
     assert web(config, ALLOWED_GITHUB_USERS="").allowed_github_users == ()
-    assert web(config, f'allowed_github_users = ["a", "b"]\n{LOCAL}').allowed_github_users == ("a", "b")
+    assert web(config, f'github.allowed_users = ["a", "b"]\n{LOCAL}').allowed_github_users == ("a", "b")
 
 
 def test_what_other_programs_need_is_no_fault_in_a_shared_file(config: Path) -> None:
-    config.write_text(f'envoy_admin = "127.0.0.1:1"\nauthz_listen = "127.0.0.1:2"\n{LOCAL}')
+    config.write_text(f'envoy.admin = "127.0.0.1:1"\ncheck.listen = "127.0.0.1:2"\n{LOCAL}')
     assert load(AuthzSettings, config, CHECK).authz_listen == ("127.0.0.1:2",)
 
 
@@ -164,23 +164,23 @@ def test_a_master_key_is_read_in_either_alphabet(config: Path) -> None:
 
 def test_all_faults_are_reported_together(config: Path) -> None:
     text = (
-        'issuer = "http://example.com"\naccess_token_lifetime = 60\nsession_timeout = "soon"\ncolour = "red"\n'
-        'default_scopes = ["mcp.nothing"]\nredis_password = "x"\n'
+        'issuer = "http://example.com"\ntokens.access_token_lifetime = 60\nsign_in.timeout = "soon"\n'
+        'colour = "red"\ntokens.default_scopes = ["mcp.nothing"]\nredis.password = "x"\n'
         f'{ONE_SERVICE}[[services]]\nname = "time"\nurl = "ftp://example.com"\nupstream = "http://127.0.0.1:1"\n'
     )
     told = faults(WebSettings, config, text, {"MASTER_KEY": "short"})
     for expected in (
         "unknown setting 'colour'",
-        "redis_password is a secret",
+        "redis.password is a secret",
         "issuer 'http://example.com' must use https",
         "services time and time are both 'time'",
         "url of service time 'ftp://example.com'",
-        "default_scopes: number 1 is the scope of no service; the most similar are mcp.time",
-        "master_key: must be 32 random bytes",
-        "github_client_id is not set",
-        "github_client_secret is not set: set GITHUB_CLIENT_SECRET in the environment or name a file with",
-        "access_token_lifetime: is under 300 seconds",
-        "session_timeout: Input should be a valid integer",
+        "tokens.default_scopes: number 1 is the scope of no service; the most similar are mcp.time",
+        "server.master_key (MASTER_KEY): must be 32 random bytes",
+        "github.client_id is not set",
+        "github.client_secret is not set: set GITHUB_CLIENT_SECRET in the environment or name a file with",
+        "tokens.access_token_lifetime: is under 300 seconds",
+        "sign_in.timeout: Input should be a valid integer",
     ):
         assert any(expected in fault for fault in told), expected
     assert len(told) == 11
@@ -249,12 +249,12 @@ def test_two_services_at_one_url_are_refused(config: Path) -> None:
 @pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "0", "31", "soon", ""])
 def test_a_deadline_for_redis_is_a_number_of_seconds_within_reason(timeout: str, config: Path) -> None:
     (fault,) = faults(AuthzSettings, config, LOCAL, {**CHECK, "REDIS_TIMEOUT": timeout})
-    assert fault.startswith("redis_timeout: ")
+    assert fault.startswith("redis.timeout (REDIS_TIMEOUT): ")
 
 
 def test_a_very_short_access_token_must_be_meant(config: Path) -> None:
     (fault,) = faults(WebSettings, config, LOCAL, {**ENVIRONMENT, "ACCESS_TOKEN_LIFETIME": "299"})
-    assert fault.startswith("access_token_lifetime: is under 300 seconds")
+    assert fault.startswith("tokens.access_token_lifetime (ACCESS_TOKEN_LIFETIME): is under 300 seconds")
     assert web(config, ACCESS_TOKEN_LIFETIME="300").access_token_lifetime == 300
     short = web(config, ACCESS_TOKEN_LIFETIME="5", ALLOW_SHORT_ACCESS_TOKENS="true")
     assert short.access_token_lifetime == 5
@@ -265,7 +265,7 @@ def test_documents_of_this_machine_are_only_for_an_issuer_on_it(config: Path) ->
     public = f'issuer = "https://auth.example.com"\n{ONE_SERVICE}'
     environ = {**ENVIRONMENT, "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true"}
     (fault,) = faults(WebSettings, config, public, environ)
-    assert "allow_loopback_client_documents" in fault
+    assert "clients.allow_loopback_documents" in fault
     assert not web(config, public).allow_loopback_client_documents
 
 
@@ -308,7 +308,7 @@ def test_at_a_real_github_an_empty_list_is_nobody(
 
 def test_the_stand_in_is_unsafe_for_production_and_an_empty_list_at_github_too(config: Path) -> None:
     advice = {item.setting: item.text for item in of_web(web(config, **STANDIN)) if item.kind == "unsafe"}
-    assert "anybody can be anybody" in advice["github_url"]
-    assert "allowed_github_users" not in advice
+    assert "anybody can be anybody" in advice["github.url"]
+    assert "github.allowed_users" not in advice
     advice = {item.setting: item.text for item in of_web(web(config)) if item.kind == "unsafe"}
-    assert "nobody may sign in" in advice["allowed_github_users"]
+    assert "nobody may sign in" in advice["github.allowed_users"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.errors import SettingsError
-from oauth_core.settings import EnvoySettings, GatewaySettings, WebSettings, load
+from oauth_core.settings import DEFINITIONS, EnvoySettings, GatewaySettings, WebSettings, load
 from tests.unit.small_settings import ENVIRONMENT, ONE_SERVICE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_only_a_gateway_of_this_machine_may_be_set_so(
     with pytest.raises(SettingsError) as caught:
         load(kind, config, environ)
     (fault,) = caught.value.faults
-    assert name.lower() in fault
+    assert DEFINITIONS[name.lower()].key in fault
     config.write_text(f'issuer = "http://localhost:8080"\n{ONE_SERVICE}')
     load(kind, config, environ)
 

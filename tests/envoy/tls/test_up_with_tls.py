@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 
 CONFIG = """
 issuer = "https://localhost:8443"
-certificate_bound_tokens = "required"
-tls_cert = "{folder}/live/fullchain.pem"
-tls_key = "{folder}/live/privkey.pem"
-tls_client_ca = "{clients}"
-tls_client_required = true
-tls_client_pins = ["{pin}"]
-tls_min_version = "1.2"
-hsts_max_age = 0
-http_redirect_listen = ["127.0.0.1:{plain}"]
-authz_tls_cert = "{folder}/live/fullchain.pem"
-authz_tls_key = "{folder}/live/privkey.pem"
-authz_tls_client_ca = "{clients}"
-authz_upstream_ca = "{clients}"
-authz_upstream_name = "authz.example.com"
-authz_upstream_cert = "{folder}/live/fullchain.pem"
-authz_upstream_key = "{folder}/live/privkey.pem"
+tokens.certificate_bound = "required"
+tls.cert = "{folder}/live/fullchain.pem"
+tls.key = "{folder}/live/privkey.pem"
+tls.client_ca = "{clients}"
+tls.client_required = true
+tls.client_pins = ["{pin}"]
+tls.min_version = "1.2"
+tls.hsts_max_age = 0
+tls.http_redirect_listen = ["127.0.0.1:{plain}"]
+check.tls_cert = "{folder}/live/fullchain.pem"
+check.tls_key = "{folder}/live/privkey.pem"
+check.tls_client_ca = "{clients}"
+envoy.authz_upstream_ca = "{clients}"
+envoy.authz_upstream_name = "authz.example.com"
+envoy.authz_upstream_cert = "{folder}/live/fullchain.pem"
+envoy.authz_upstream_key = "{folder}/live/privkey.pem"
 
 [[services]]
 name = "whoami"
@@ -252,7 +252,7 @@ def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
         Pair.read(identity.cert, private)
     config = tmp_path / "portcullis.toml"
     config.write_text(
-        f'issuer = "https://localhost:8443"\ntls_cert = "{identity.cert}"\ntls_key = "{private}"\n'
+        f'issuer = "https://localhost:8443"\ntls.cert = "{identity.cert}"\ntls.key = "{private}"\n'
         '[[services]]\nname = "a"\nupstream = "http://127.0.0.1:1/mcp"\n'
     )
     if key is None or b"BEGIN" not in key:

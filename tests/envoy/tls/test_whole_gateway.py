@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 _CONFIG = """
 issuer = "https://localhost:8443"
-certificate_bound_tokens = "required"
-tls_cert = "{cert}"
-tls_key = "{key}"
-tls_client_ca = "{clients}"
+tokens.certificate_bound = "required"
+tls.cert = "{cert}"
+tls.key = "{key}"
+tls.client_ca = "{clients}"
 
 [[services]]
 name = "whoami"

@@ -1,4 +1,4 @@
-"""Writes the tables of settings in the pages, from the definitions in the code.
+"""Writes the tables of settings in the pages and the JSON Schema of the settings file, from the definitions.
 
 `python -m tests.project.docs.settings_reference` writes them again; with `--check` it fails if one is not fresh.
 A page has a table between `<!-- settings: NAME -->` and `<!-- end -->`. NAME is a table of the settings file, or
@@ -7,15 +7,17 @@ A page has a table between `<!-- settings: NAME -->` and `<!-- end -->`. NAME is
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticUndefined
 
-from oauth_core.settings import KINDS
+from oauth_core.settings import DEFINITIONS, KINDS
 from oauth_core.settings.definitions import Definition, definitions
 from oauth_core.settings.identity_headers import IdentityHeaders
+from oauth_core.settings.json_schema import file_schema
 from oauth_core.settings.roles import PermissionSettings, RoleSettings
 from oauth_core.settings.services import ServiceSettings
 from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 DOCS = ROOT / "docs"
+SCHEMA = ROOT / "oauth_core" / "settings" / "portcullis.schema.json"
 PAGES = (DOCS / "settings.md", DOCS / "enterprise.md")
 
 TOP = "top"
@@ -40,30 +43,27 @@ _MARKED = re.compile(r"(<!-- settings: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
 
 def tables() -> dict[str, str]:
     """Every table, in Markdown, by its name."""
-    rows: dict[str, list[str]] = {}
-    schemas = {name: schema for kind in KINDS for name, schema in _properties(kind).items()}
-    for definition in definitions(KINDS).values():
-        rows.setdefault(definition.table or TOP, []).append(
-            _row(definition, schemas[definition.name], definition.name)
-        )
+    made: dict[str, str] = {}
+    for definition in DEFINITIONS.values():
+        name = definition.table or TOP
+        row = _row(definition, _SCHEMAS[definition.name], with_variable=True)
+        made[name] = made.get(name, _head("setting", "variable", "type", "unit", "default", "meaning")) + row
     for name, kind in OF_STRUCTURES.items():
-        fields = definitions([kind]).values()
-        rows[name] = [_row(field, _properties(kind)[field.name], field.name) for field in fields]
-    head = "| setting | type | unit | default | meaning |\n|---|---|---|---|---|\n"
-    return {name: head + "".join(found) for name, found in rows.items()}
+        rows = [
+            _row(key, _properties(kind)[key.name], with_variable=False) for key in definitions([kind]).values()
+        ]
+        made[name] = _head("key", "type", "unit", "default", "meaning") + "".join(rows)
+    return made
+
+
+def _head(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
 
 
 def filled(page: str) -> str:
     """The text of a page with every table in it made anew."""
-    made = {name: _flat(table) for name, table in tables().items()}
+    made = tables()
     return _MARKED.sub(lambda found: f"{found[1]}{made[found[2]]}{found[3]}", page)
-
-
-def _flat(text: str) -> str:
-    """The text with the names that the settings file has today."""
-    for definition in definitions(KINDS).values():
-        text = text.replace(f"`{definition.key}`", f"`{definition.name}`")
-    return text.replace("`check.tls_…`", "`authz_tls_…`").replace("`envoy.authz_upstream_…`", "`authz_upstream_…`")
 
 
 def marked(page: str) -> list[str]:
@@ -76,11 +76,17 @@ def _properties(kind: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def _row(definition: Definition, schema: dict[str, Any], name: str) -> str:
+_SCHEMAS = {name: schema for kind in KINDS for name, schema in _properties(kind).items()}
+
+
+def _row(definition: Definition, schema: dict[str, Any], *, with_variable: bool) -> str:
     setting = definition.setting
     meaning = f"{setting.meaning} ({setting.standard})" if setting.standard else setting.meaning
-    shown = f"`{name}`{' (secret)' if definition.is_secret else ''}"
-    return f"| {shown} | {_kind(definition, schema)} | {setting.unit} | {_default(definition)} | {meaning} |\n"
+    cells = [f"`{definition.key}`{' (secret)' if definition.is_secret else ''}"]
+    if with_variable:
+        cells.append(f"`{definition.variable}`" if definition.has_variable else "")
+    cells += [_kind(schema), setting.unit, _default(definition), meaning]
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _default(definition: Definition) -> str:
@@ -105,7 +111,7 @@ _WORDS = {
 }
 
 
-def _kind(definition: Definition, schema: dict[str, Any]) -> str:
+def _kind(schema: dict[str, Any]) -> str:
     """The type in words, with what bounds it."""
     choices = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
     if any("$ref" in part for part in choices):
@@ -127,17 +133,25 @@ def _bounds(schema: dict[str, Any]) -> str:
     return "".join(f", {word}" for word in words)
 
 
+def schema() -> str:
+    """The text of the JSON Schema."""
+    return json.dumps(file_schema(KINDS, DEFINITIONS), indent=2, ensure_ascii=False) + "\n"
+
+
 def main(arguments: list[str]) -> int:
-    """Write the pages, or see that they are fresh; the exit code."""
-    stale = [
-        page for page in PAGES if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")
-    ]
+    """Write the pages and the schema, or see that they are fresh; the exit code."""
+    wanted = {page: filled(page.read_text(encoding="utf-8")) for page in PAGES} | {SCHEMA: schema()}
+    stale = {
+        path: text
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
     if "--check" in arguments:
-        for page in stale:
-            sys.stderr.write(f"{page} is stale: run python -m tests.project.docs.settings_reference\n")
+        for path in stale:
+            sys.stderr.write(f"{path} is stale: run python -m tests.project.docs.settings_reference\n")
         return 1 if stale else 0
-    for page in stale:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, text in stale.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from oauth_core.settings import KINDS, SECRETS
 from oauth_core.settings.definitions import definitions
+from portcullis.cli.main import cli
 from tests.project.docs import settings_reference
 
 if TYPE_CHECKING:
@@ -19,6 +21,12 @@ def test_the_tables_of_settings_are_fresh(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert settings_reference.marked(text)
     assert settings_reference.filled(text) == text, "run python -m tests.project.docs.settings_reference"
+
+
+def test_the_schema_is_fresh_and_is_what_the_command_prints() -> None:
+    shipped = settings_reference.SCHEMA.read_text(encoding="utf-8")
+    assert settings_reference.schema() == shipped, "run python -m tests.project.docs.settings_reference"
+    assert CliRunner().invoke(cli, ["config", "schema"]).output == shipped
 
 
 def test_a_stale_table_is_noticed_and_written_again() -> None:
@@ -36,7 +44,7 @@ def test_the_page_of_settings_has_every_table_once() -> None:
 
 def test_secrets_are_marked() -> None:
     rows = "".join(settings_reference.tables().values()).splitlines()
-    marked = {row.split("`")[1] for row in rows if "` (secret) |" in row}
+    marked = {row.split("`")[3].lower() for row in rows if "` (secret) |" in row}
     assert marked == SECRETS
 
 

@@ -31,20 +31,20 @@ def assert_refuses_to_start(authz: AuthzProcess, *words: str) -> None:
 
 def test_every_fault_in_the_settings_is_a_line_and_exit_2() -> None:
     with running_authz({"REDIS_TIMEOUT": "soon", "LOG_LEVEL": "loud"}) as authz:
-        assert_refuses_to_start(authz, "log_level", "redis_timeout")
+        assert_refuses_to_start(authz, "log.level", "redis.timeout")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://user:secret@localhost", "redis://:secret@localhost:port"])
 def test_an_address_of_redis_that_is_none_is_a_line_and_exit_2_and_not_repeated(url: str) -> None:
     with running_authz({"REDIS_URL": url}) as authz:
-        assert_refuses_to_start(authz, "redis_url")
+        assert_refuses_to_start(authz, "redis.url")
         assert "secret" not in authz.log_text()
 
 
 @pytest.mark.parametrize("address", ["nonsense", "unix:relative", "127.0.0.1", "127.0.0.1:port", ":9001", "a b:1"])
 def test_an_address_that_is_none_is_a_line_and_exit_2(address: str) -> None:
     with running_authz({"AUTHZ_LISTEN": address}) as authz:
-        assert_refuses_to_start(authz, "authz_listen")
+        assert_refuses_to_start(authz, "check.listen")
 
 
 def test_a_port_in_use_is_a_line_and_exit_2() -> None:

@@ -251,7 +251,7 @@ async def test_a_backup_that_is_too_old_is_refused_where_redis_has_records(
     made_older(file, web, days=31)
     refused = forks.run("portcullis", "restore", "--force", str(file), environment=web.environment)
     assert refused.returncode == 1
-    assert "more than 30 days ago (backup_days)" in refused.stderr
+    assert "more than 30 days ago (server.backup_days)" in refused.stderr
     assert "Restore a newer backup" in refused.stderr
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200, "nothing has changed"
     operate(web, "restore", "--force", str(file), BACKUP_DAYS="40")

@@ -178,4 +178,4 @@ def test_an_address_that_others_could_reach_is_refused(tmp_path: Path, address: 
         timeout=60,
     )
     assert done.returncode == 2
-    assert "metrics_listen" in done.stderr
+    assert "check.metrics_listen" in done.stderr

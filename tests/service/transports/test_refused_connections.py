@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.settings import EnvoySettings, load
-from oauth_core.settings.gateway import RedisSettings
+from oauth_core.settings import DEFINITIONS, EnvoySettings, load
 from oauth_core.settings.sources import from_environment, from_file
 from oauth_core.store.failures import known_cause
 from tests.support.authz_process import PASSWORD, USERS, AuthzProcess, environ, running_authz
@@ -116,7 +115,7 @@ def test_plain_http_on_a_tls_port_and_a_missing_certificate_are_named(
     until(lambda: any("not of an authority" in found for found in reasons(with_tls)), "the stranger")
     distrusting = ssl.create_default_context()
     shake_hands(with_tls, distrusting)
-    until(lambda: any("does not trust authz_tls_cert" in found for found in reasons(with_tls)), "the distrust")
+    until(lambda: any("does not trust check.tls_cert" in found for found in reasons(with_tls)), "the distrust")
 
 
 @pytest.mark.parametrize("transport", ["http2", "grpcio"])
@@ -152,10 +151,10 @@ def test_a_byte_order_mark_is_no_part_of_a_secret_or_of_the_settings(tmp_path: P
     secret.write_bytes(b"\xef\xbb\xbfhush\r\n")
     config.write_bytes(b'\xef\xbb\xbfissuer = "http://localhost:8080"\r\nservices = []\r\n')
     faults: list[str] = []
-    assert from_file(config, {"issuer", "services"}, faults)["issuer"] == "http://localhost:8080"
+    assert from_file(config, DEFINITIONS, faults).values["issuer"] == "http://localhost:8080"
     assert faults == []
     good = 'issuer = "http://localhost:8080"\n[[services]]\nname = "a"\nupstream = "http://a:1/mcp"\n'
     config.write_bytes(b"\xef\xbb\xbf" + good.encode())
     assert load(EnvoySettings, config, {}).issuer == "http://localhost:8080"
     variables = {"REDIS_PASSWORD_FILE": str(secret)}
-    assert from_environment(RedisSettings.model_fields, variables, faults) == {"redis_password": "hush"}
+    assert from_environment([DEFINITIONS["redis_password"]], variables, faults) == {"redis_password": "hush"}

@@ -172,7 +172,7 @@ def test_a_key_without_a_certificate_and_a_missing_file_are_faults(
     ):
         with running_authz(environ(redis, AUTHZ_TRANSPORT=transport, **more)) as authz:
             assert authz.process.wait(60) != 0
-            assert "/no/such/file.pem" in authz.log_text() or "authz_tls_cert" in authz.log_text()
+            assert "/no/such/file.pem" in authz.log_text() or "check.tls_cert" in authz.log_text()
 
 
 @contextmanager

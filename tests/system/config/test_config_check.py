@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.jose.signing_keys import generate_key
-from oauth_core.settings import KINDS, SECRETS
+from oauth_core.settings import DEFINITIONS, SECRETS
 from portcullis.config_check.redis import advice
 from tests.support import forks
 from tests.support.redis_server import running_redis
@@ -24,13 +24,13 @@ SECRET_VALUES = {
 }
 GOOD = """
 base_domain = "example.com"
-access_token_lifetime = 900
-allowed_github_orgs = ["example"]
-client_registration = "token"
-metrics_listen = "127.0.0.1:9102"
-tls_cert = "/nowhere/cert.pem"
-tls_key = "/nowhere/key.pem"
-http_redirect_listen = "0.0.0.0:80"
+tokens.access_token_lifetime = 900
+github.allowed_orgs = ["example"]
+clients.registration = "token"
+check.metrics_listen = "127.0.0.1:9102"
+tls.cert = "/nowhere/cert.pem"
+tls.key = "/nowhere/key.pem"
+tls.http_redirect_listen = "0.0.0.0:80"
 
 [[services]]
 name = "time"
@@ -69,16 +69,16 @@ def test_every_setting_is_listed_with_its_origin_and_no_secret_is_shown(tmp_path
     code, report, printed = check(tmp_path, GOOD, environ, "--production", "--offline")
     assert (code, unsafe(report), report["faults"]) == (0, {}, [])
     settings = {setting["name"]: setting for setting in report["settings"]}
-    assert settings.keys() == {name for kind in KINDS for name in kind.model_fields}
+    assert settings.keys() == {definition.key for definition in DEFINITIONS.values()}
     assert settings["issuer"]["value"] == "https://auth.example.com"
     origins = {name: setting["origin"].removeprefix(f"{tmp_path}/") for name, setting in settings.items()}
     assert origins["issuer"] == "portcullis.toml:2"
-    assert origins["access_token_lifetime"] == "portcullis.toml:3"
+    assert origins["tokens.access_token_lifetime"] == "portcullis.toml:3"
     assert origins["services"] == "portcullis.toml:11"
-    assert origins["client_lifetime"] == "CLIENT_LIFETIME"
-    assert origins["refresh_grace"] == "default"
+    assert origins["clients.lifetime"] == "CLIENT_LIFETIME"
+    assert origins["tokens.refresh_grace"] == "default"
     for name, value in SECRET_VALUES.items():
-        assert origins[name] == f"{name.upper()}_FILE: {tmp_path}/{name}"
+        assert origins[DEFINITIONS[name].key] == f"{name.upper()}_FILE: {tmp_path}/{name}"
         assert value not in printed
 
 
@@ -91,13 +91,13 @@ def test_what_is_unsafe_is_said_and_only_production_minds(tmp_path: Path) -> Non
     code, report, printed = check(tmp_path, text, environ, "--production", "--offline")
     assert code == 1
     assert unsafe(report).keys() == {
-        "allowed_github_users",
-        "access_token_lifetime",
-        "redis_url",
-        "audit_allowed",
-        "hsts_max_age",
-        "log_level",
-        "master_key",
+        "github.allowed_users",
+        "tokens.access_token_lifetime",
+        "redis.url",
+        "check.audit_allowed",
+        "tls.hsts_max_age",
+        "log.level",
+        "server.master_key",
     }
     assert "hush" not in printed.replace("hush-in-url", "hush") or "hush-in-url" not in printed
     assert check(tmp_path, text, environ, "--offline")[0] == 0
@@ -109,7 +109,12 @@ def test_a_gateway_that_would_not_start_is_told_with_every_reason(tmp_path: Path
     environ |= {"GITHUB_URL": "http://auth.example.com/_github"}
     code, report, _ = check(tmp_path, GOOD, environ, "--offline")
     assert code == 2
-    for told in ("REDIS_PASSWORD", "standin_upstream", "github_url must use https", "github_url is the local"):
+    for told in (
+        "REDIS_PASSWORD",
+        "envoy.standin_upstream",
+        "github.url must use https",
+        "github.url is the local",
+    ):
         assert any(told in fault for fault in report["faults"]), told
 
 
@@ -118,14 +123,14 @@ def test_redis_itself_is_asked(tmp_path: Path) -> None:
         environ = {**secret_files(tmp_path), "REDIS_URL": redis.url(), "REDIS_TIMEOUT": "20"}
         code, report, _ = check(tmp_path, GOOD, environ, "--production")
         assert code == 1
-        assert "in memory only" in unsafe(report)["redis_url"]
+        assert "in memory only" in unsafe(report)["redis.url"]
         with redis.client() as client:
             client.config_set("appendonly", "yes")
             client.config_set("maxmemory-policy", "allkeys-lru")
         _, report, _ = check(tmp_path, GOOD, environ, "--production")
-        assert "evicts" in unsafe(report)["redis_url"]
+        assert "evicts" in unsafe(report)["redis.url"]
     _, report, _ = check(tmp_path, GOOD, environ)
-    assert "does not answer" in unsafe(report)["redis_url"]
+    assert "does not answer" in unsafe(report)["redis.url"]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +161,6 @@ def test_quotas_that_would_fill_more_than_half_of_redis_are_named() -> None:
 def test_it_says_which_missing_settings_up_makes_by_itself(tmp_path: Path) -> None:
     code, _, said = check(tmp_path, GOOD, {})
     assert code == 2
-    assert "`portcullis up` sets master_key and jwks_verification_key by itself" in said
+    assert "`portcullis up` sets server.master_key and check.jwks_verification_key by itself" in said
     _, _, said = check(tmp_path, GOOD, secret_files(tmp_path))
     assert "by itself" not in said

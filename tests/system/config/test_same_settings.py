@@ -93,7 +93,7 @@ def test_the_settings_file_is_found_in_the_same_places(folder: Path, words: tupl
 
 
 def test_acme_status_reads_it_too_and_finds_the_folder_of_a_running_gateway(folder: Path) -> None:
-    tls = 'acme_email = "a@example.com"\nhttp_redirect_listen = "127.0.0.1:80"\n'
+    tls = 'acme.email = "a@example.com"\ntls.http_redirect_listen = "127.0.0.1:80"\n'
     (folder / "portcullis.toml").write_text(CONFIG.replace("http://localhost:8080", "https://localhost:8443") + "")
     text = (folder / "portcullis.toml").read_text()
     (folder / "portcullis.toml").write_text(tls + text)
@@ -166,6 +166,6 @@ def test_an_empty_variable_for_a_path_is_not_the_current_folder(folder: Path, va
 
 def test_an_empty_variable_for_a_path_counts_more_than_the_file(folder: Path) -> None:
     file = folder / "portcullis.toml"
-    file.write_text('authz_upstream_ca = "/c.pem"\n' + CONFIG)
+    file.write_text('envoy.authz_upstream_ca = "/c.pem"\n' + CONFIG)
     assert load(EnvoySettings, file, {}).authz_upstream_ca is not None
     assert load(EnvoySettings, file, {"AUTHZ_UPSTREAM_CA": ""}).authz_upstream_ca is None

@@ -36,7 +36,7 @@ Where the last column is 0, new callers are refused during the flood and for at 
 minute after it. Callers with a token that the check service knows are always answered, and documents that
 were valid before are still used.
 
-**Connections.** Envoy accepts 20,000. One address may have 1,000 (`connections_per_address`), and fewer when
+**Connections.** Envoy accepts 20,000. One address may have 1,000 (`envoy.connections_per_address`), and fewer when
 they become scarce: of `free` connections it may have free² / 400,000, and always one. They count from the moment
 Envoy accepts them, so unfinished handshakes, unfinished headers and silent connections count too. One hostile
 address that takes all it can leaves 19,000 free, ten leave 13,000 and a thousand leave 200; each new address may
@@ -49,7 +49,7 @@ at last after two seconds (`tests/envoy/test_fair_shares.py`); Envoy 1.36 does n
 request is busy. Without a token its headers must arrive within five seconds and its body within 30. An answer
 that its caller does not read over HTTP/2 ends after five minutes.
 
-Behind a proxy of yours (`trusted_proxies`) all connections come from the proxy, and Envoy does not count them. The
+Behind a proxy of yours (`envoy.trusted_proxies`) all connections come from the proxy, and Envoy does not count them. The
 proxy must bound the connections of one address, as HAProxy does with `conn_cur` ([proxies.md](../proxies.md)).
 
 **More than a thousand.** A caller with an IPv6 network of 48 bits has 65,536 addresses here. Some 1,300 addresses

@@ -136,7 +136,7 @@ async def test_who_asks_is_answered_even_when_nothing_changed(file: Path) -> Non
 
 async def test_other_settings_change_nothing(file: Path) -> None:
     async with followed(file) as (_, recorder):
-        write(file, f'log_level = "debug"\n{SERVICE}{ROLE.format("octocat")}')
+        write(file, f'log.level = "debug"\n{SERVICE}{ROLE.format("octocat")}')
         await asyncio.sleep(0.2)  # nothing is to happen, so there is nothing to wait for
         write(file, SERVICE + ROLE.format("hubot"))
         assert (await recorder.next()).kind is EventKind.POLICY_CHANGED

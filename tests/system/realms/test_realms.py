@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     """
-certificate_bound_tokens = "asked"
-tls_cert = "%(cert)s"
-tls_key = "%(key)s"
-tls_client_ca = "%(callers)s"
+tokens.certificate_bound = "asked"
+tls.cert = "%(cert)s"
+tls.key = "%(key)s"
+tls.client_ca = "%(callers)s"
 """
     + WHOAMI_ALONE.replace("http://localhost", "https://localhost")
     + """assertion = true

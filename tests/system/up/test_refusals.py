@@ -54,7 +54,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    lines = refusal(tmp_path, CONFIG + 'github_client_secret = "x"\n', LOG_LEVEL="loud")
+    lines = refusal(tmp_path, CONFIG + 'github.client_secret = "x"\n', LOG_LEVEL="loud")
     assert len(lines) == 2, lines
 
 
@@ -62,8 +62,8 @@ def test_a_public_issuer_needs_a_github_app(tmp_path: Path) -> None:
     config = CONFIG.replace("http://localhost:8080", "https://auth.example.com")
     lines = refusal(tmp_path, config, ENVOY_LISTEN="127.0.0.1:18999")
     assert len(lines) == 2
-    assert "github_client_id is not set" in lines[0]
-    assert "github_client_secret is not set" in lines[1]
+    assert "github.client_id is not set" in lines[0]
+    assert "github.client_secret is not set" in lines[1]
 
 
 def test_a_port_for_a_public_issuer(tmp_path: Path) -> None:
