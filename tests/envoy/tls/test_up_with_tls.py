@@ -38,7 +38,7 @@ tls.key = "{folder}/live/privkey.pem"
 tls.client_ca = "{clients}"
 tls.client_required = true
 tls.client_pins = ["{pin}"]
-tls.min_version = "1.2"
+tls_min_version = "1.2"
 tls.hsts_max_age = 0
 tls.http_redirect_listen = ["127.0.0.1:{plain}"]
 check.tls_cert = "{folder}/live/fullchain.pem"
@@ -139,6 +139,14 @@ def test_with_every_tls_setting_at_once_it_starts_and_asks_for_certificates(
     # In TLS 1.3 the client hears of it after its handshake: by the alert, or by the end of the connection.
     with closing(stranger), pytest.raises(ssl.SSLError, match=r"CERTIFICATE_REQUIRED|EOF occurred"):
         _asked_without_certificate(stranger)
+
+
+def test_a_setting_under_its_old_name_is_used_and_the_new_one_is_said_once(gateway: RunningGateway) -> None:
+    warning = "tls_min_version is an old name: write min_version in the table [tls]"
+    assert said(gateway).count(warning) == 1
+    for program in ("oauth_web", "ext_authz"):
+        log = (gateway.state_dir / "logs" / f"{program}.log").read_text(encoding="utf-8")
+        assert [warning in line for line in log.splitlines() if "settings.old_name" in line] == [True]
 
 
 def test_links_that_are_made_anew_are_followed_as_certbot_makes_them(

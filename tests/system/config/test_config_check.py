@@ -118,6 +118,24 @@ def test_a_gateway_that_would_not_start_is_told_with_every_reason(tmp_path: Path
         assert any(told in fault for fault in report["faults"]), told
 
 
+def test_old_names_are_read_and_the_new_ones_are_said(tmp_path: Path) -> None:
+    environ = secret_files(tmp_path)
+    text = GOOD.replace("tokens.access_token_lifetime", "access_token_lifetime").replace("tls.cert", "tls_cert")
+    code, report, printed = check(tmp_path, text, environ, "--production", "--offline")
+    assert (code, report["faults"]) == (0, [])
+    assert [line.removeprefix(f"{tmp_path}/portcullis.toml: ") for line in report["outdated"]] == [
+        "access_token_lifetime is an old name: write access_token_lifetime in the table [tokens]",
+        "tls_cert is an old name: write cert in the table [tls]",
+    ]
+    assert printed.count("warning ") == 2
+    settings = {setting["name"]: setting for setting in report["settings"]}
+    assert settings["tokens.access_token_lifetime"]["value"] == "900"
+    assert settings["tokens.access_token_lifetime"]["origin"] == f"{tmp_path}/portcullis.toml:3"
+    _, report, printed = check(tmp_path, GOOD, environ, "--offline")
+    assert report["outdated"] == []
+    assert "warning" not in printed
+
+
 def test_redis_itself_is_asked(tmp_path: Path) -> None:
     with running_redis(password=SECRET_VALUES["redis_password"]) as redis:
         environ = {**secret_files(tmp_path), "REDIS_URL": redis.url(), "REDIS_TIMEOUT": "20"}
