@@ -49,8 +49,8 @@ at last after two seconds (`tests/envoy/test_fair_shares.py`); Envoy 1.36 does n
 request is busy. Without a token its headers must arrive within five seconds and its body within 30. An answer
 that its caller does not read over HTTP/2 ends after five minutes.
 
-Behind a proxy of yours (`envoy.trusted_proxies`) all connections come from the proxy, and Envoy does not count them. The
-proxy must bound the connections of one address, as HAProxy does with `conn_cur` ([proxies.md](../proxies.md)).
+Behind a proxy of yours (`envoy.trusted_proxies`) all connections come from the proxy, and Envoy does not count
+them. The proxy must bound the connections of one address, as HAProxy does with `conn_cur` ([proxies.md](../proxies.md)).
 
 **More than a thousand.** A caller with an IPv6 network of 48 bits has 65,536 addresses here. Some 1,300 addresses
 that take all they can use all connections of Envoy. Against so many, only a protection before the gateway helps:
