@@ -8,7 +8,7 @@ from typing import Any
 from oauth_core.jose.signing_keys import generate_key
 from oauth_core.settings import DEFINITIONS, KINDS
 from oauth_core.settings.json_schema import file_schema
-from tests.support.published_keys import MASTER_KEY, SIGNER
+from tests.support.master_key import MASTER_KEY, SIGNER
 
 SCHEMA = file_schema(KINDS, DEFINITIONS)
 PLAIN = sorted(name for name, one in DEFINITIONS.items() if not one.is_secret and not one.is_table)

@@ -99,7 +99,8 @@ def test_what_no_browser_sends_is_refused_at_the_start(text: str) -> None:
 
 def test_a_refused_origin_is_named_by_its_setting(config: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"allowed_origins: number 2 is none that a browser sends: an origin is"
+        SettingsError,
+        match=r"allowed_origins \(ALLOWED_ORIGINS\): number 2 is none that a browser sends: an origin is",
     ):
         load(EnvoySettings, config, {"ALLOWED_ORIGINS": "https://good.example,*"})
 

@@ -10,7 +10,7 @@ from ext_authz.net.listen_addresses import ListenError, of_worker
 from oauth_core.errors import SettingsError
 from oauth_core.net.quoted_addresses import quoted
 from oauth_core.settings import (
-    FILE_FIELDS,
+    DEFINITIONS,
     KINDS,
     AuthzSettings,
     EnvoySettings,
@@ -93,7 +93,7 @@ VARIABLES = [
     (kind, variable)
     for kind in KINDS
     for field in sorted(kind.model_fields)
-    for variable in (field.upper(), *([f"{field.upper()}_FILE"] if field in FILE_FIELDS else []))
+    for variable in (field.upper(), *([f"{field.upper()}_FILE"] if DEFINITIONS[field].is_mounted else []))
 ]
 
 

@@ -12,7 +12,7 @@ from oauth_core.errors import SettingsError
 from oauth_core.jose.signing_keys import generate_key
 from oauth_core.settings import (
     CONFIG_VARIABLE,
-    FIELDS,
+    DEFINITIONS,
     SECRETS,
     AuthzSettings,
     BackupSettings,
@@ -21,7 +21,7 @@ from oauth_core.settings import (
     load,
 )
 from oauth_core.settings.production import of_web
-from oauth_core.settings.sources import from_environment, from_file, validated
+from oauth_core.settings.sources import Given, from_environment, from_file, validated
 from tests.support.master_key import MASTER_KEY
 from tests.unit.small_settings import CHECK, ENVIRONMENT, LOCAL, ONE_SERVICE, faults, web
 
@@ -77,23 +77,23 @@ def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
     assert "hush" not in settings.model_dump_json()
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS))
+@pytest.mark.parametrize("name", sorted(DEFINITIONS))
 def test_what_is_not_set_is_reported_with_every_place_that_may_carry_it_and_no_other(
     name: str, config: Path
 ) -> None:
     only = create_model("Only", **{name: (str, ...)})  # type: ignore[call-overload]
     found: list[str] = []
-    validated(only, {}, found)
+    validated(only, Given({}, DEFINITIONS, {}, ()), found)
+    definition = DEFINITIONS[name]
     variable = name.upper()
     config.write_text("x")
     refused: list[str] = []
-    fields = only.model_fields
-    by_variable = name in from_environment(fields, {variable: "x"}, refused)
-    by_file = name in from_environment(fields, {f"{variable}_FILE": str(config)}, refused)
-    config.write_text(f'{name} = "x"')
-    from_file(config, FIELDS, refused)
+    by_variable = name in from_environment([definition], {variable: "x"}, refused)
+    by_file = name in from_environment([definition], {f"{variable}_FILE": str(config)}, refused)
+    config.write_text(f'{definition.key} = "x"')
+    from_file(config, DEFINITIONS, refused)
     (message,) = found
-    assert message.startswith(f"{name} is not set: ")
+    assert message.startswith(f"{definition.key} is not set: ")
     assert (f"set {variable} in the environment" in message) == by_variable
     assert (f"{variable}_FILE" in message) == by_file
     assert ("the settings file" in message) == (not refused)

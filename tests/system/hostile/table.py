@@ -50,7 +50,8 @@ request is busy. Without a token its headers must arrive within five seconds and
 that its caller does not read over HTTP/2 ends after five minutes.
 
 Behind a proxy of yours (`envoy.trusted_proxies`) all connections come from the proxy, and Envoy does not count
-them. The proxy must bound the connections of one address, as HAProxy does with `conn_cur` ([proxies.md](../proxies.md)).
+them. The proxy must bound the connections of one address, as HAProxy does with `conn_cur`
+([proxies.md](../proxies.md)).
 
 **More than a thousand.** A caller with an IPv6 network of 48 bits has 65,536 addresses here. Some 1,300 addresses
 that take all they can use all connections of Envoy. Against so many, only a protection before the gateway helps:
