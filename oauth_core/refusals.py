@@ -285,7 +285,7 @@ def _later(
 # Why it could not be fetched is for the log: answered to strangers, it would make a port scanner of us.
 _NOT_FETCHED = (
     "could not be fetched. Please try again in a moment. If that does not help, the gateway may have no way out "
-    "to the internet: the setting client_documents is the remedy, for the people who run it."
+    "to the internet: the setting clients.documents is the remedy, for the people who run it."
 )
 
 
