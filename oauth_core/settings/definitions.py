@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic import GetJsonSchemaHandler
     from pydantic.fields import FieldInfo
+    from pydantic_core import CoreSchema
 
 TABLES = {
     "log": "The logs of every program.",
@@ -55,7 +56,7 @@ class Setting:
     shown: str = ""
     mounted: bool = False
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The JSON Schema of the field, with the meaning as its description; pydantic calls this."""
         described = [_LINK.sub(r"\1", self.meaning)]
         described += [f"Unit: {self.unit}."] if self.unit else []

@@ -57,8 +57,8 @@ not: that client signs in again. If tokens may have been stolen since then: port
 _TOO_OLD = """\
 nothing was restored: the backup is of {since}, more than {days} days ago (server.backup_days). Records that were
 ended since then would come back, because Redis keeps notes of that for {days} days only. Restore a newer backup.
-If there is none, and the records in Redis may be lost: empty Redis, restore this one, and end again everything that
-the audit log shows as ended since"""
+If there is none, and the records in Redis may be lost: empty Redis, restore this one, and end again all that the
+audit log shows as ended since"""
 _DAY = 86_400
 
 
