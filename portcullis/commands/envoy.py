@@ -64,7 +64,7 @@ def show_secret(config: Path | None, target: Path | None, *, of_clients: bool) -
 
 def _show_client_authorities(settings: EnvoySettings, target: Path | None) -> None:
     if settings.tls_client_ca is None:
-        raise SettingsError(["tls_client_ca is not set"])
+        raise SettingsError(["tls.client_ca is not set"])
     if target is not None:
         _follow(AuthoritiesFollower(settings.tls_client_ca, target))
         return
