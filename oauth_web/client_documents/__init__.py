@@ -1,7 +1,7 @@
-"""What clients publish about themselves: metadata documents and key sets, fetched with care and kept.
+"""The documents that clients publish: client ID documents and key sets, fetched with guards and cached.
 
-`fetch` reaches out to addresses that `names` looks up, `budgets` says how often, `cache` remembers, `pinned` holds
-what an operator ships. The rest of the program uses this module.
+`fetch` connects to addresses that `names` resolves, `budgets` limits how often, `cache` stores the documents, and
+`pinned` holds the ones that an operator ships. The rest of the program uses this module.
 
 May import `http`. Begin here.
 """
@@ -45,17 +45,17 @@ REMEDY = (
     'set documents = "pinned" in the table [clients], with known_documents = "pinned" for well-known clients and '
     "pinned_documents for others; or let oauth_web reach the internet on port 443"
 )
-"""What to do where there is no way out to the internet."""
+"""The advice for a gateway without internet access."""
 
 _KEYS_AT_REST = 60
-"""Seconds between two readings of a key set for the sake of a key that was not in it."""
+"""Minimum seconds between two fetches of a key set because of a key that it does not contain."""
 
 
 @dataclass
 class WayOut:
-    """Whether documents of well-known clients can be fetched, as last seen; `None` while none was asked for.
+    """Whether documents of well-known clients can be fetched, by the last attempt; `None` before the first one.
 
-    Made-up hosts say nothing about that, so only documents that ship with this program count as a sign.
+    A made-up host proves nothing about that, so only clients whose documents ship with this program count.
     """
 
     is_open: bool | None = None
@@ -63,7 +63,7 @@ class WayOut:
 
 @dataclass(frozen=True)
 class ClientDocuments:
-    """Finds clients by the URL that is their id, and keys by the URL a client gave for them."""
+    """Finds clients by the URL that is their id, and key sets by the URL that a client registered for them."""
 
     cache: DocumentCache
     pinned: Mapping[str, Client]
@@ -71,12 +71,12 @@ class ClientDocuments:
     allow_loopback: bool
     clock: Callable[[], int]
     grant_types: Sequence[GrantType]
-    """Those that a document may name."""
+    """The grant types that a document may contain."""
     app_schemes: frozenset[str] = redirect_uris.APP_SCHEMES
     hosts: tuple[str, ...] = ()
-    """Hosts whose documents are accepted; every host when there is none. Pinned documents always are."""
+    """Hosts whose documents are accepted; if empty, every host. Pinned documents are always accepted."""
     known: Mapping[str, Client] = field(default_factory=dict)
-    """Documents that ship with this program, for clients whose own can never be fetched from here."""
+    """Documents that ship with this program, for clients whose own document cannot be fetched from here."""
     way_out: WayOut = field(default_factory=WayOut)
 
     @classmethod
@@ -92,10 +92,10 @@ class ClientDocuments:
         tls: ssl.SSLContext,
         clock: Callable[[], int],
     ) -> ClientDocuments:
-        """What the settings ask for. Raises `SettingsError` when files they name cannot be used.
+        """The client documents for these settings. Raises `SettingsError` when a file in them cannot be used.
 
-        `tls` is the context of the process. A file of further authorities gets a context of its own: they may
-        vouch for client documents, and for nothing else.
+        `tls` is the context of the process. A file of additional authorities gets its own context: they may
+        vouch for client documents only.
         """
         allow_loopback = settings.allow_loopback_client_documents
         ca_file = settings.client_documents_ca_file
@@ -122,14 +122,14 @@ class ClientDocuments:
 
     @property
     def are_offered(self) -> bool:
-        """Whether the metadata says that clients may be known by a document: some can be."""
+        """Whether the metadata announces client ID documents: at least some are accepted."""
         return self.fetches or bool(self.pinned)
 
     async def client(self, url: str) -> Client | None:
-        """The client that the document at `url` describes; `None` when the operator wants pinned ones only.
+        """The client that the document at `url` describes; `None` when the operator accepts pinned ones only.
 
-        Raises `DisplayedError`: 400 when URL, host or document are not fit, 429 when this request's address caused
-        too many fetches, 503 when there is no document to be had.
+        Raises `DisplayedError`: 400 when the URL, host or document is not acceptable, 429 when this request's
+        address caused too many fetches, 503 when the document is unavailable.
         """
         if url in self.pinned:
             return self.pinned[url]
@@ -161,10 +161,10 @@ class ClientDocuments:
         return client
 
     async def _shipped(self, url: str) -> Client:
-        """The shipped document of a well-known client whose own has never been fetched. Raises `DisplayedError`.
+        """The shipped document of a well-known client whose own was never fetched. Raises `DisplayedError`.
 
-        A copy from before that has become too old is not replaced by it: what its publisher withdrew since must
-        not come back by keeping us from the publisher.
+        It does not replace a fetched copy that became too old: otherwise an attacker who blocks the publisher
+        could bring back what the publisher withdrew.
         """
         if url not in self.known:
             raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
@@ -175,9 +175,9 @@ class ClientDocuments:
         return self.known[url]
 
     async def keys(self, url: str, *, kid: str | None) -> ClientKeys:
-        """The key set at `url`, read again within bounds when it has no key named `kid`.
+        """The key set at `url`, fetched again within bounds when it has no key named `kid`.
 
-        Raises `DisplayedError` 429 or 503, and `ValueError` when what is there is no key set.
+        Raises `DisplayedError` 429 or 503, and `ValueError` when the document is no key set.
         """
         name, caller = f"keys {url}", caller_address()
         try:
@@ -194,11 +194,11 @@ class ClientDocuments:
             raise too_many_requests(error.wait) from None
 
     async def keep_keys(self, url: str) -> None:
-        """Keep the last good copy of a key set that is in use for as long as it counts."""
+        """Keep the last good copy of a key set that is in use until it is too old to be used."""
         await self.cache.keep_in_use(f"keys {url}")
 
     async def exists(self, url: str) -> bool:
-        """Whether the client at `url` is known at this moment, without asking anybody outside."""
+        """Whether the client at `url` is known at this moment, without a request to another host."""
         if url in self.pinned:
             return True
         if url in self.known and client_id_documents.is_accepted(url, self.hosts):
@@ -207,7 +207,7 @@ class ClientDocuments:
         return accepted and await self.cache.store.exists(_name(url))
 
     async def keep_for(self, url: str, seconds: int) -> None:
-        """Keep the last good copy at least `seconds` from now, because a grant lives that long."""
+        """Keep the last good copy for at least `seconds` from now, because a grant lives that long."""
         await self.cache.store.keep_for(_name(url), seconds)
 
     async def forget(self, url: str) -> None:
@@ -215,12 +215,12 @@ class ClientDocuments:
         await self.cache.store.forget(_name(url))
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the fetches that are running."""
         await self.cache.aclose()
 
 
 def _name(url: str) -> str:
-    # The purpose is part of the name: whoever gives a client's document out for a key set must not spoil it.
+    # The purpose is part of the name: a document that is also used as a key set must not overwrite the client's.
     return f"client {url}"
 
 

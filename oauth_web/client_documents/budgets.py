@@ -1,11 +1,11 @@
-"""How much fetching of documents a caller may cause, and how much a host is asked.
+"""Limits on fetches of documents, by caller and by host.
 
-Strangers choose which URLs are fetched. Each limit here counts one caller, or URLs that have never been seen good,
+Callers choose which URLs are fetched. Each limit here counts one caller, or URLs that never had a good document,
 so that no caller can use up what another caller's client needs:
 
-- fetches a minute of one caller's address, in all (a setting) and of new URLs at one host;
-- fetches a minute from one host, of new URLs and, apart from them, of URLs that were good before;
-- fetches under way in this process, in all and of one caller, again apart for new and for known URLs.
+- fetches a minute by one caller's address, in total (a setting) and of new URLs at one host;
+- fetches a minute from one host, of new URLs and, separately, of URLs that were good before;
+- running fetches in this process, in total and by one caller, again separately for new and for known URLs.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from oauth_core.store.records.rate_limits import RateLimitStore
 
 NEW_OF_ONE_CALLER = 10
-"""URLs never seen good, of one host, that one caller's address may have fetched in a minute."""
+"""Fetches a minute that one caller's address may cause, of URLs at one host that were never good."""
 NEW_OF_ONE_HOST = 300
-"""URLs never seen good that are fetched from one host in a minute, whoever asks."""
+"""Fetches a minute from one host, of URLs that were never good, for all callers."""
 KNOWN_OF_ONE_HOST = 60
-"""URLs that were good before, fetched again from one host in a minute."""
+"""Fetches a minute from one host, of URLs that were good before."""
 _MINUTE = 60
 
 AT_ONCE = 128
-"""Fetches under way in one process, of new URLs; and as many of known ones."""
+"""Running fetches of new URLs in one process; the same number applies to known ones."""
 OF_ONE_CALLER = 4
-"""... of one caller, while no more than half of the slots are taken; then one."""
+"""Running fetches of one caller while at most half of the slots are taken; above that, one."""
 
 
 class DocumentHeldBackError(Exception):
-    """The document is not fetched now, because of a limit. `wait` is seconds."""
+    """A limit does not permit the fetch now. `wait` is in seconds."""
 
     def __init__(self, wait: int) -> None:
         super().__init__(f"try again in {wait} seconds")
@@ -45,13 +45,13 @@ class DocumentHeldBackError(Exception):
 
 
 class FetchSlots:
-    """The fetches under way. There is no queue: behind strangers' slow hosts it would only grow."""
+    """The running fetches. There is no queue: it would only grow behind an attacker's slow hosts."""
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
 
     def take(self, caller: str) -> bool:
-        """Take a slot for `caller`; `False` when there is none for it."""
+        """Take a slot for `caller`; returns `False` when none is free for it."""
         taken = self._held.total()
         most = OF_ONE_CALLER if taken < AT_ONCE // 2 else 1
         if taken >= AT_ONCE or self._held[caller] >= most:
@@ -60,14 +60,14 @@ class FetchSlots:
         return True
 
     def release(self, caller: str) -> None:
-        """Give a slot back."""
+        """Free a slot."""
         self._held[caller] -= 1
         if not self._held[caller]:
             del self._held[caller]
 
 
 class FetchBudgets:
-    """Counts fetches, in all processes together. `caller` is the address by which a caller is counted."""
+    """Counts fetches of all processes together. `caller` is the address under which a caller is counted."""
 
     def __init__(
         self, store: DocumentStore, rates: RateLimitStore, audit: AuditRecorder, *, per_address: Rate
@@ -86,12 +86,12 @@ class FetchBudgets:
         if known:
             await self._count(f"known {host}", KNOWN_OF_ONE_HOST)
         else:
-            # The caller's share first, so that what it asks for in vain is not counted against the host.
+            # The caller's share first: its refused attempts must not count against the host.
             await self._count(f"new {host} {caller}", NEW_OF_ONE_CALLER)
             await self._count(f"new {host}", NEW_OF_ONE_HOST)
 
     def slots(self, *, known: bool) -> FetchSlots:
-        """The slots for URLs that were good before, or for new ones."""
+        """The slots for known URLs, which were good before, or for new ones."""
         return self.known if known else self.new
 
     async def _count(self, subject: str, most: int) -> None:

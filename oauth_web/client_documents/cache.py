@@ -1,7 +1,7 @@
-"""Documents of clients, remembered: fresh as long as they say, and the last good copy when there is no newer one.
+"""The cache of client documents: fresh as long as the publisher allows; the last good copy when a fetch fails.
 
 Many requests for one document share one fetch. A failed fetch is remembered for some seconds, which spares the
-host. That a limit held a fetch back is not remembered: it says something about the caller, not about the document.
+host. A fetch that a limit refused is not remembered: the limit concerns the caller, not the document.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ T = TypeVar("T")
 
 _REST_SECONDS = 10
 _SLOT_SECONDS = 3
-"""Until a slot is free again, at the latest: no fetch takes longer."""
+"""Seconds after which a slot is free at the latest: no fetch takes longer."""
 _log = structlog.get_logger("client_documents")
 
 
 class DocumentUnavailableError(Exception):
-    """The document could not be had, and there is no earlier copy."""
+    """The document could not be fetched, and there is no earlier copy."""
 
 
 class DocumentRefusedError(Exception):
-    """What came is not what it should be, and there is no earlier copy. The message is fit for anybody."""
+    """The fetched document is not acceptable, and there is no earlier copy. The message may be shown to anyone."""
 
 
 class _Came(NamedTuple):
-    """A document that came, and for how many seconds it is fresh."""
+    """A fetched document, and the seconds for which it is fresh."""
 
     body: str
     fresh_for: int
@@ -52,7 +52,7 @@ class _Came(NamedTuple):
 
 @dataclass(eq=False)
 class _Fetch:
-    """A fetch, and the callers that share it. They try in `lock` to keep what came, until one of them has."""
+    """A fetch and the callers that share it. Each tries under `lock` to store the result, until one succeeds."""
 
     task: asyncio.Task[_Came]
     sharers: int = 0
@@ -61,7 +61,7 @@ class _Fetch:
 
 
 class DocumentCache:
-    """`clock` answers whole seconds since the epoch; a copy older than `max_age` seconds is as good as none."""
+    """The cache. `clock` returns whole seconds since the epoch; a copy over `max_age` seconds old is not used."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class DocumentCache:
     async def read(
         self, name: str, url: str, parse: Callable[[bytes], T], *, caller: str, newer_than: int = -1
     ) -> T:
-        """What `parse` makes of the document at `url`, kept under `name`, for somebody who is counted as `caller`.
+        """The result of `parse` for the document at `url`, stored under `name`; the fetch counts for `caller`.
 
-        `parse` raises `ValueError`, in words for anybody, to refuse a document. A copy that was fetched up to the
-        second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError`,
-        `DocumentHeldBackError`, and `DisplayedError` when there is no room for a document that is new.
+        `parse` raises `ValueError`, with a message for anyone, to refuse a document. A copy that was fetched up to
+        the second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError`,
+        `DocumentHeldBackError`, and `DisplayedError` when there is no room for a new document.
         """
         copy = await self.store.get(name)
         kept = _parsed(copy, parse)
@@ -102,21 +102,21 @@ class DocumentCache:
             DocumentUnavailableError,
             DocumentRefusedError,
             DocumentHeldBackError,
-            # A full Redis counts no fetch and keeps no copy. The client must still be able to give a token back.
+            # A full Redis counts no fetch and stores no copy. The client must still be able to revoke a token.
             StoreUnavailableError,
             NoRoomError,
         ):
-            # Somebody who can keep us from the publisher must not make a key that was withdrawn last for ever.
+            # An attacker who blocks the publisher must not keep a withdrawn key valid forever.
             if self._clock() > copy.fetched_at + self._max_age:
                 raise
             return kept
 
     async def keep_in_use(self, name: str) -> None:
-        """Keep the copy under `name` for as long as it counts, because a client that is in use depends on it."""
+        """Keep the copy under `name` until it is too old to be used, because a client that is in use needs it."""
         await self.store.keep_for(name, self._max_age)
 
     async def aclose(self) -> None:
-        """End the fetches under way."""
+        """Cancel the running fetches."""
         tasks = [fetch.task for fetch in self._under_way.values()]
         for task in tasks:
             task.cancel()
@@ -133,9 +133,9 @@ class DocumentCache:
         fetch = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
         fetch.sharers += 1
         try:
-            # The first to ask may go away; the others still wait for the answer.
+            # The first caller may disconnect; the others still wait for the answer.
             came = await asyncio.shield(fetch.task)
-            # Those who share a fetch take the room in turn until one has it. If the first to ask has used up its
+            # The callers that share a fetch try one after the other to reserve room. If the first has used up its
             # quota, only that caller is refused.
             async with fetch.lock:
                 if not fetch.is_kept:
@@ -157,16 +157,16 @@ class DocumentCache:
         return fetch
 
     def _drop_if_over(self, name: str, fetch: _Fetch) -> None:
-        """Later callers share a fetch until what came is kept: else they would fetch it once more meanwhile."""
+        """Drop a finished fetch. Later callers share it until its result is stored, instead of fetching again."""
         task = fetch.task
         if not task.done() or self._under_way.get(name) is not fetch:
             return
-        # An exception is seen here, even when all callers have gone away.
+        # This retrieves the exception even when all callers have disconnected.
         if task.cancelled() or task.exception() is not None or fetch.is_kept or not fetch.sharers:
             del self._under_way[name]
 
     async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> _Came:
-        """Fetch, and look whether it is any good."""
+        """Fetch the document and check it with `parse`."""
         try:
             fetched = await self._fetcher.fetch(url)
         except FetchError as error:
@@ -176,10 +176,10 @@ class DocumentCache:
         except ValueError as error:
             raise await self._failed(name, url, Failure("refused", str(error))) from None
         _log.info("document fetched", url=url, fresh_for=fetched.fresh_for)
-        return _Came(fetched.body.decode(), fetched.fresh_for)  # UTF-8, or it would not have been parsed
+        return _Came(fetched.body.decode(), fetched.fresh_for)  # it is UTF-8: otherwise `parse` had failed
 
     async def _keep(self, name: str, came: _Came, caller: str, *, known: bool) -> None:
-        """Keep what was fetched. A document that is new needs room in Redis, which counts for `caller`."""
+        """Store the fetched document. A new document needs room in Redis, which counts for `caller`."""
         if not known:
             size = len(came.body.encode())
             await self._quotas.take(Stored.CLIENT_DOCUMENTS, size, lifetime=self.store.lifetime, caller=caller)
@@ -198,7 +198,7 @@ def _error(failure: Failure) -> DocumentUnavailableError | DocumentRefusedError:
 
 
 def _parsed(copy: Copy | None, parse: Callable[[bytes], T]) -> T | None:
-    """The copy's meaning; `None` for one that today's rules refuse, as if there were none."""
+    """The parsed copy; `None` for a copy that the present rules refuse, as if it did not exist."""
     try:
         return None if copy is None else parse(copy.body.encode())
     except ValueError:

@@ -1,4 +1,4 @@
-"""The clients there are: those that registered here, and those whose id is the URL of a document."""
+"""The directory of all clients: registered ones, and those whose id is the URL of a document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DAY = 86_400
 
 
 class ClientDirectory(ClientStore):
-    """Registered clients as the store has them; a URL leads to its document instead."""
+    """Finds registered clients in the store, and clients with a URL as id by their document."""
 
     def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments, *, lifetime: int) -> None:
         super().__init__(redis, key, lifetime=lifetime)
@@ -27,7 +27,7 @@ class ClientDirectory(ClientStore):
         self._documents = documents
 
     async def get(self, client_id: str) -> Client | None:
-        """The client. Raises `DisplayedError` when its document cannot be had or used, too."""
+        """The client. Raises `DisplayedError`, also when its document is unavailable or not acceptable."""
         return await (self._documents.client(client_id) if is_url(client_id) else super().get(client_id))
 
     async def exists(self, client_id: str) -> bool:
@@ -35,7 +35,7 @@ class ClientDirectory(ClientStore):
         return await (self._documents.exists(client_id) if is_url(client_id) else super().exists(client_id))
 
     async def keep_for(self, client_id: str, seconds: int) -> None:
-        """Let what is known of the client outlive a grant that ends `seconds` from now."""
+        """Keep the client's record or document longer than a grant that ends `seconds` from now."""
         await (
             self._documents.keep_for(client_id, seconds + self._document_lifetime)
             if is_url(client_id)
@@ -43,7 +43,7 @@ class ClientDirectory(ClientStore):
         )
 
     async def delete(self, client_id: str) -> int:
-        """Delete what is known of the client (`ClientStore.delete`). A document's client may come again."""
+        """Delete the client's data (`ClientStore.delete`). A client with a document may come back."""
         if is_url(client_id):
             await self._documents.forget(client_id)
         return await super().delete(client_id)

@@ -1,7 +1,7 @@
-"""The guarded fetch: a small JSON document from a URL that a stranger chose, and nothing from anywhere else.
+"""The guarded fetch: a small JSON document from a URL that an untrusted caller chose, and from no other place.
 
-The host's addresses are looked up once, all of them must be of the public internet, and the connection goes to one
-of those very addresses: a name that answers differently the next time it is asked gains nothing (DNS rebinding).
+The host is resolved once, and all its addresses must be public. The connection goes to one of exactly these
+addresses, so a name that resolves differently the next time gains nothing (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST = 5 * 1024
-"""Bytes of a document."""
+"""Maximum bytes of a document."""
 TOTAL_SECONDS = 3.0
-"""From the look-up of the name to the last byte."""
+"""From the resolution of the name to the last byte."""
 SHORTEST_FRESH, LONGEST_FRESH, USUAL_FRESH = 60, 86_400, 3_600
-"""Seconds that a document counts as fresh, whatever its publisher says; and when it says nothing."""
+"""Seconds for which a document is fresh: the least and the most allowed, and the default without `max-age`."""
 
 _OK = 200
 _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\Z")
@@ -36,31 +36,31 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-A
 
 
 class FetchError(Exception):
-    """There is no document. The message is for the log, not for strangers."""
+    """The document could not be fetched. The message is for the log, not for callers."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A document, and the seconds it may be used without asking again."""
+    """A document, and the seconds for which it may be used without another fetch."""
 
     body: bytes
     fresh_for: int
 
 
 def with_authorities_of(ca_file: Path) -> ssl.SSLContext:
-    """The authorities that everybody trusts, and those in `ca_file`. Raises `SettingsError`."""
+    """A TLS context with the default authorities and those in `ca_file`. Raises `SettingsError`."""
     context = httpx2.create_ssl_context()
     try:
         context.load_verify_locations(ca_file)
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # `ssl.SSLError` is a subclass
         raise SettingsError([f"clients.documents_ca_file: {ca_file}: {error.strerror or error}"]) from None
     return context
 
 
 class GuardedFetcher:
-    """Fetches documents. How many at once is for `budgets` to say.
+    """Fetches documents. `budgets` limits how many at once.
 
-    `allow_loopback` lets addresses of this machine pass, for tests; every other special address stays refused.
+    `allow_loopback` permits addresses of this machine, for tests; every other special address stays refused.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GuardedFetcher:
         self._total_seconds = total_seconds
 
     async def fetch(self, url: str) -> Fetched:
-        """The document at `url`. Raises `FetchError`; gives up in time, whichever step is slow."""
+        """The document at `url`. Raises `FetchError`, also when any step takes too long."""
         try:
             async with asyncio.timeout(self._total_seconds):
                 return await self._get(url, await self._address(url))
@@ -87,11 +87,11 @@ class GuardedFetcher:
             raise FetchError(f"{type(error).__name__}: {error}") from None
 
     async def _address(self, url: str) -> str:
-        """The address to connect to. Raises `FetchError` when any of the host's is not for us to knock at."""
+        """The address to connect to. Raises `FetchError` when any address of the host is not permitted."""
         parts = urlsplit(url)
         host = parts.hostname or ""
         addresses = await self._resolver(host)
-        # One bad address spoils the name: honest names do not mix public and private ones.
+        # One bad address makes the name unacceptable: honest names do not mix public and private ones.
         if not addresses or not all(self._may_reach(address) for address in addresses):
             raise FetchError(f"{host} has no address, or one that is not public")
         if parts.scheme != "https" and not all(map(special_addresses.is_loopback, addresses)):
@@ -105,16 +105,16 @@ class GuardedFetcher:
 
     async def _get(self, url: str, address: str) -> Fetched:
         parts = urlsplit(url)
-        # A client for each fetch: a kept connection is found again by its address, and so could be one that was
-        # made, and whose certificate was checked, for another name. No cookies stay either. The environment is
-        # not asked, so no proxy connects to where it pleases.
+        # One HTTP client for each fetch: a pool finds kept connections by address, so it could reuse one whose
+        # certificate was checked for another name. It also keeps no cookies. The environment is ignored, so no
+        # proxy can connect to an address of its choice.
         async with (
             httpx2.AsyncClient(verify=self._tls, trust_env=False, timeout=self._total_seconds) as http,
             http.stream(
                 "GET",
                 httpx2.URL(url).copy_with(host=address),
                 headers={**_HEADERS, "Host": parts.netloc},
-                # The certificate must still be the host's.
+                # The certificate must be valid for the host name.
                 extensions={"sni_hostname": parts.hostname},
                 follow_redirects=False,
             ) as answer,
@@ -143,6 +143,6 @@ def fresh_for(cache_control: str) -> int:
         name, _, value = directive.partition("=")
         digits = value.strip('" ')
         if name == "max-age" and digits.isascii() and digits.isdigit():
-            # Longer numbers than this only say "very long"; they are not worth turning into one.
+            # More than 12 digits are beyond the bound anyway; parsing them all would waste time.
             return max(SHORTEST_FRESH, min(LONGEST_FRESH, int(digits[:12])))
     return USUAL_FRESH

@@ -1,7 +1,7 @@
-"""Looks up the addresses of a host without a thread, so that a look-up ends the moment its caller gives up.
+"""Resolves the addresses of a host without a thread, so that a look-up ends as soon as its caller gives up.
 
 `getaddrinfo` cannot be cancelled: it blocks a thread until the name servers answer or the C library gives up. That
-may take more than ten seconds. A stranger with silent name servers would hold one thread for each made-up name.
+may take more than ten seconds. An attacker with silent name servers would block one thread for each made-up name.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 _HOSTS_FILE = Path("/etc/hosts")
 _LONGEST_SECONDS = 2.0
-"""For one kind of record. The fetch as a whole has a second more."""
+"""For one record type. The fetch as a whole has one second more."""
 _LOOPBACK = ("127.0.0.1", "::1")
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z", re.IGNORECASE)
-"""A last label like this makes an IPv4 address for some programs and a name for others. It is refused."""
+"""A last label that some programs read as part of an IPv4 address and others as a name. It is refused."""
 
 
 async def resolve(host: str) -> Sequence[str]:
     """The addresses of `host`: those of the hosts file, or else those of its A and AAAA records.
 
-    Search domains are not used: a stranger's name must not become one of this network. Raises `OSError` when there
-    are none. Ends at once when it is cancelled.
+    Search domains are not used: a name from outside must not become a name of this network. Raises `OSError` when
+    there is no address. Ends at once when it is cancelled.
     """
     if is_ip(host):
         return [host]
@@ -54,7 +54,7 @@ async def resolve(host: str) -> Sequence[str]:
     )
     if isinstance(v4, BaseException) and isinstance(v6, BaseException):
         raise OSError(f"{host}: {type(v4).__name__}")
-    # Some name servers fail at the kind of record that they do not have. The other kind is enough.
+    # Some name servers fail for a record type that they do not have. The other type is enough.
     first, second = ([] if isinstance(found, BaseException) else found for found in (v4, v6))
     return [*first, *second] if first and _leads_out(first[0]) else [*second, *first]
 

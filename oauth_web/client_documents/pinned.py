@@ -1,4 +1,4 @@
-"""Metadata documents that an operator ships for clients they know: used as they are, and never fetched."""
+"""Pinned client documents: an operator ships them for known clients, and they are never fetched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def read(
     folder: Path, grant_types: Sequence[GrantType], app_schemes: Collection[str] = redirect_uris.APP_SCHEMES
 ) -> dict[str, Client]:
-    """The clients of every `*.json` in `folder`, by their URL. Raises `SettingsError` with every fault found."""
+    """The clients in every `*.json` in `folder`, by their URL. Raises `SettingsError` with every fault found."""
     faults: list[str] = []
     clients: dict[str, Client] = {}
     if not folder.is_dir():
@@ -43,6 +43,6 @@ def _client(path: Path, grant_types: Sequence[GrantType], app_schemes: Collectio
     url = document.get("client_id") if isinstance(document, dict) else None
     if not isinstance(url, str):
         raise ValueError("it has no client_id")  # noqa: TRY004 - a bad file, not a bad call
-    # Nothing is fetched from there, but the rule that a client is https holds for those an operator names, too.
+    # This URL is not fetched, but the rule that a client id is https applies to pinned clients too.
     client_id_documents.check_url(url, loopback=False)
     return client_id_documents.parse(body, url, grant_types=grant_types, app_schemes=app_schemes)

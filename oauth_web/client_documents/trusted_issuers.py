@@ -1,4 +1,4 @@
-"""The identity providers that may vouch for people, and the keys they sign with."""
+"""The trusted issuers, which may vouch for people, and their signing keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrustedIssuers:
-    """Finds a trusted issuer by its name, and its keys in a file or, with all guards, at an address."""
+    """Finds a trusted issuer by its name, and its keys in a file or by a guarded fetch."""
 
     trusted: Mapping[str, TrustedIssuer]
     from_files: Mapping[str, ClientKeys]
@@ -29,7 +29,7 @@ class TrustedIssuers:
 
     @classmethod
     def from_settings(cls, settings: WebSettings, documents: ClientDocuments) -> TrustedIssuers:
-        """What the settings ask for. Raises `SettingsError` when files they name cannot be used."""
+        """The trusted issuers in the settings. Raises `SettingsError` when a file in them cannot be used."""
         trusted = {one.issuer: one for one in settings.resolved_trusted_issuers}
         faults: list[str] = []
         from_files = {}
@@ -46,11 +46,11 @@ class TrustedIssuers:
         return found if found is not None and client_id in found.clients else None
 
     async def keys(self, trusted: TrustedIssuer, *, kid: str | None) -> ClientKeys:
-        """The keys of an issuer. Raises `DisplayedError` 503, and `ValueError` when there is no key set there."""
+        """The keys of an issuer. Raises `DisplayedError` 503, and `ValueError` when the document is no key set."""
         if trusted.issuer in self.from_files:
             return self.from_files[trusted.issuer]
         keys = await self.documents.keys(trusted.jwks_uri or "", kid=kid)
-        # The operator named this address, so it counts as in use.
+        # The operator configured this address, so it counts as in use.
         await self.documents.keep_keys(trusted.jwks_uri or "")
         return keys
 
