@@ -18,8 +18,9 @@ from portcullis.certificates import secret
 from portcullis.certificates.pair import AuthoritiesFollower
 from tests.envoy.check_service import GOOD
 from tests.envoy.tls.edge import HOST, Edge, edge
+from tests.support import forks
 from tests.support.certificates import Authority, Identity
-from tests.support.programs import client_of, until
+from tests.support.programs import client_of, plain_environment, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +128,28 @@ def test_envoy_counts_the_days_until_the_first_certificate_ends(optional: Edge) 
         page = admin.get("/stats/prometheus?filter=days_until_first_cert_expiring").text
     (days,) = re.findall(r"^envoy_server_days_until_first_cert_expiring\{\} (\d+)$", page, re.MULTILINE)
     assert int(days) < 4000, "Envoy found no certificate that ends"
+
+
+def test_the_commands_write_the_file_from_which_envoy_reads_the_authorities(
+    authority: Authority, callers: Authority, tmp_path: Path
+) -> None:
+    identity, config = authority.identity(HOST), tmp_path / "portcullis.toml"
+    config.write_text(
+        f'issuer = "https://{HOST}"\ntls_client_ca = "{callers.cert}"\n'
+        '[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
+    )
+    wanted = secret.of_authorities_file(callers.cert)
+    environment = plain_environment(PORTCULLIS_CONFIG=str(config))
+    own = environment | {"TLS_CERT": str(identity.cert), "TLS_KEY": str(identity.key)}
+    printed = forks.run("portcullis", "envoy", "secret", "--client-authorities", environment=own)
+    assert json.loads(printed.stdout) == wanted, printed.stderr
+    acme = environment | {
+        "ACME_EMAIL": "operator@example.com",
+        "ACME_DIR": str(tmp_path / "acme"),
+        "HTTP_REDIRECT_LISTEN": "127.0.0.1:1",
+    }
+    assert forks.run("portcullis", "acme", "prepare", environment=acme).returncode == 0
+    assert json.loads((tmp_path / "acme" / "client-authorities.json").read_text()) == wanted
 
 
 def test_authorities_that_are_no_certificates_change_nothing(authority: Authority, tmp_path: Path) -> None:
