@@ -1,4 +1,4 @@
-"""Which client is calling an endpoint that clients authenticate at."""
+"""Authenticates the client at the endpoints that require it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool = False) -> Client:
-    """The client that proved to be calling (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it.
+    """The authenticated client of this request (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it.
 
-    A request that `only_gives_back` rights is served also when Redis has no memory left to count it: an
-    attacker who fills Redis must not keep a stolen token alive.
+    A request that `only_gives_back` rights is served even when Redis has no memory left to count it: an attacker
+    who fills Redis must not keep a stolen token active.
     """
     who = client_authentication.presented(one_header("Authorization"), form)
     await hold_back_failures(deps, who.client_id)
@@ -41,14 +41,14 @@ async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool =
         else:
             client = client_authentication.authenticate(client, who)
     except DisplayedError as error:
-        # The id is the caller's claim; its length is bounded by the form, its spelling by the log's JSON.
+        # The id is the caller's claim. The form limits its length, and the log's JSON escapes it.
         deps.audit.record(
             EventKind.CLIENT_AUTHENTICATION_FAILED, reason=error.description, client_id=who.client_id
         )
         if error.code is ErrorCode.INVALID_CLIENT:  # not when its keys could not be fetched
             await count_failure(deps, who.client_id)
         raise
-    # Anybody can call themselves a public client: who does so elsewhere must not use up its share.
+    # Any caller can name a public client, so a caller at another address must not use up that client's share.
     proven = client.token_endpoint_auth_method != "none"
     subject = client.client_id if proven else f"{client.client_id} {caller_address()}"
     with _unless(only_gives_back):
@@ -57,8 +57,8 @@ async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool =
 
 
 def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT001 - its only argument
-    """Let what Redis cannot note go unnoted when rights are given back. If Redis is away, giving back fails
-    itself.
+    """When rights are given back, ignore what a full Redis cannot store. If Redis is unavailable, giving back
+    fails anyway.
     """
     if not only_gives_back:
         return contextlib.nullcontext()
@@ -66,7 +66,7 @@ def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT
 
 
 async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_gives_back: bool) -> Client:
-    """The client, if it signed `assertion` and never used it before (RFC 7523). Raises `DisplayedError`."""
+    """The client, if it signed `assertion` and did not use it before (RFC 7523). Raises `DisplayedError`."""
     if client is None or client.token_endpoint_auth_method != "private_key_jwt":
         raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED)
     issuer = deps.settings.issuer
@@ -79,20 +79,20 @@ async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_giv
     )
     if isinstance(verdict, AssertionFault):
         raise refused(verdict.reason)
-    # Only now: a jti that anybody could use up would be a way to lock the client out.
+    # Only now: if any caller could use up a jti, an attacker could lock the client out.
     with _unless(only_gives_back):
         if not await deps.assertions.use(
             client.client_id, verdict.jti, until=verdict.until, now=deps.clock(), caller=caller_address()
         ):
             raise refused(AssertionFault.USED_BEFORE.reason)
     if client.jwks_uri is not None and await deps.clients.is_in_use(client.client_id):
-        # Not for any other client: a stranger can register one, and sign with its keys.
+        # Only for a client in use: anyone can register a client and sign with its keys.
         await deps.documents.keep_keys(client.jwks_uri)
     return client
 
 
 async def _keys(deps: Deps, client: Client, assertion: str) -> ClientKeys:
-    """The keys of `client`, which registered or published them by value or by address."""
+    """The keys of `client`: the registered key set, or the one at its registered address."""
     said = client_assertions.read(assertion)
     kid = said.kid if isinstance(said, Unchecked) else None
     try:

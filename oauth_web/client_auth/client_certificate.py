@@ -1,4 +1,4 @@
-"""The certificate that the caller of this request showed to Envoy, and whether its tokens are bound to it."""
+"""The client certificate that the caller presented to Envoy, and whether its tokens are bound to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _HEADER = "X-Forwarded-Client-Cert"
 def shown(settings: WebSettings) -> str | None:
     """The thumbprint of the caller's certificate; `None` without one, or where tokens are never bound.
 
-    Envoy writes the header and removes what a caller sent under its name. Whoever could forge it could only bind a
-    token of their own to a certificate that is not theirs.
+    Envoy writes the header and removes a caller's header of that name. A caller that could forge it could only
+    bind its own token to another party's certificate.
     """
     values = request.headers.getlist(_HEADER)
     if settings.certificate_bound_tokens == "off" or len(values) != 1:
@@ -29,9 +29,9 @@ def shown(settings: WebSettings) -> str | None:
 
 
 def to_bind(settings: WebSettings, client: Client) -> str | None:
-    """What tokens given to `client` now are bound to; `None` when to nothing (RFC 8705 section 3).
+    """The thumbprint to which new tokens of `client` are bound; `None` for unbound tokens (RFC 8705 section 3).
 
-    Raises `DisplayedError` when they must be bound and there is no certificate: never a weaker token instead.
+    Raises `DisplayedError` when they must be bound and there is no certificate: it never issues a weaker token.
     """
     if not client.certificate_bound and settings.certificate_bound_tokens != "required":
         return None

@@ -1,4 +1,4 @@
-"""The key that the caller of this token request proved to have (RFC 9449 section 5), to bind its tokens to."""
+"""The DPoP key that the caller of a token request proved to have (RFC 9449 section 5), to bind its tokens to."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 async def look_at_proof(deps: Deps, client: Client) -> None:
-    """Check the proof of this request, if it has one, and use it up; `shown` answers the key from then on.
+    """Check the proof of this request, if it has one, and use it up; afterwards `shown` returns the key.
 
-    Raises `DisplayedError`: for a proof that is not good, and for none where the client registered that its tokens
-    are always bound. Never a weaker token instead.
+    Raises `DisplayedError` for an invalid proof, and for a missing one where the client registered that its tokens
+    are always bound: it never issues a weaker token.
     """
     g.dpop_key = None
     proofs = request.headers.getlist(dpop.HEADER)
@@ -35,7 +35,7 @@ async def look_at_proof(deps: Deps, client: Client) -> None:
         case ProofFault():
             raise refused(proof.reason)
         case Proof(key, jti, until):
-            # No client has such a name, so that nobody's assertions are used up with it.
+            # No client has such an id, so this uses up no client's assertions.
             if not await deps.assertions.use(
                 f"dpop {key}", jti, until=until, now=deps.clock(), caller=caller_address()
             ):
@@ -44,16 +44,16 @@ async def look_at_proof(deps: Deps, client: Client) -> None:
 
 
 def shown() -> str | None:
-    """The thumbprint of the key that this request proved to have; `None` without a proof."""
+    """The thumbprint of the proven key of this request; `None` without a proof."""
     key: str | None = g.dpop_key
     return key
 
 
 def check_binding(grant: Grant, client: Client) -> None:
-    """Pass when the caller may refresh `grant` with the key it showed. Raises `DisplayedError` (section 5).
+    """Pass when the caller may refresh `grant` with its proven key. Raises `DisplayedError` (section 5).
 
-    A public client shows the key that the grant began with, for it proves nothing else. A confidential one may
-    have a new key, but not none.
+    A public client must prove the key with which the grant began, because it has no other credential. A
+    confidential client may use a new key, but must use one.
     """
     if grant.dpop_key is None or shown() == grant.dpop_key:
         return

@@ -1,6 +1,6 @@
-"""What a token is that a client presents at `/revoke` and `/introspect`: alive, of ours, and that client's own.
+"""The token that a client presents at `/revoke` and `/introspect`: is it ours, active, and that client's own?
 
-`token_type_hint` is not needed: the two kinds of token cannot be taken for one another.
+`token_type_hint` is not needed: the two kinds of token have different forms.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GivenAccess:
-    """A live access token."""
+    """An active access token."""
 
     claims: AccessClaims
 
 
 @dataclass(frozen=True)
 class GivenRefresh:
-    """A refresh token of a live grant. If it is not the current one, the current one replaced it."""
+    """A refresh token of an active grant. If it is not the current one, the current one replaced it."""
 
     grant: Grant
     is_current: bool
 
 
 async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | GivenRefresh | None:
-    """The live token that `text` is, or a refresh token that was spent lately; else `None`, for any reason.
+    """The active token with this `text`, or a refresh token that was used recently; `None` for any other text.
 
-    A spent one counts, since `/token` may still answer it.
+    A used refresh token counts, because `/token` may still answer it.
 
-    A token that was given neither to `client` nor to its sibling is `None` too.
+    A token that belongs neither to `client` nor to its sibling is `None` too.
     """
     refresh = refresh_tokens.parse(text)
     if refresh is not None:

@@ -1,4 +1,4 @@
-"""Who may register a client at all: anybody, who has an initial access token, or nobody (RFC 7591 section 3)."""
+"""Authorization to register a client: for all, with an initial access token, or for none (RFC 7591 section 3)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegistrationAuthorization:
-    """Somebody may register one client, whose registration token will carry `registration_permissions`.
+    """Authorizes one registration; its registration token will carry `registration_permissions`.
 
-    The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may ask to act as
-    itself within `machine_scopes`, and then lives until it is deleted. `by_operator` says that an operator made
-    the token, and not a person on the account page.
+    The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may request to act
+    as itself within `machine_scopes`; then it lives until it is deleted. `by_operator` is true if an operator made
+    the token, and false if a person made it on the account page.
     """
 
     registration_permissions: tuple[str, ...]
@@ -31,25 +31,25 @@ class RegistrationAuthorization:
     by_operator: bool = False
 
     async def use_up(self) -> None:
-        """Use the leave for one registration. Raises `DisplayedError` when others were faster.
+        """Use the token for one registration. Raises `DisplayedError` when other requests used it up first.
 
-        Called when the registration is known to be fit: a mistake in it does not cost a use.
+        Called when the registration is known to be valid: a mistake in it does not cost a use.
         """
         if self.token_id is not None and not await self._tokens.use(self.token_id):
             raise _not_good()
 
     @property
     def reason(self) -> str | None:
-        """For the audit log."""
+        """The reason for the audit log."""
         return None if self.token_id is None else f"by initial access token {self.token_id}"
 
 
 async def leave_to_register(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
-    """What lets this caller register. Raises `DisplayedError`: 401 without a good token, 403 when nobody may."""
+    """This caller's authorization. Raises `DisplayedError`: 401 without a good token, 403 if no client may."""
     mode = deps.settings.client_registration
     match mode:
         case "open":
-            # A token is not needed, and clients send what they have. Only one of an operator's allows more.
+            # A token is not needed, but clients may send one. Only an operator's token allows more.
             settings = deps.settings
             token = await _good_token(deps, authorization)
             if token is not None and (token.machine_scopes or token.issued_to is None):
@@ -70,7 +70,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Registrati
 
 async def _by_token(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
     if (authorization or "").partition(" ")[0].lower() != "bearer":
-        # RFC 6750 section 3.1: no error code for a caller who did not know.
+        # RFC 6750 section 3.1: no error code for a caller that sent no token.
         raise refused(OAuthReason.INVITATION_NEEDED)
     token = await _good_token(deps, authorization)
     if token is None:
@@ -79,7 +79,7 @@ async def _by_token(deps: Deps, authorization: str | None) -> RegistrationAuthor
 
 
 async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessToken | None:
-    """The initial access token that was sent, if it is one and counts."""
+    """The initial access token that the caller sent, if it is valid."""
     scheme, _, text = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -101,7 +101,7 @@ def _leave_by(deps: Deps, token: InitialAccessToken) -> RegistrationAuthorizatio
 
 
 async def _fell(deps: Deps, holder: User, issued_at: int) -> bool:
-    """Whether somebody lost what they had since: a token from their account page falls with them."""
+    """Whether the holder was blocked or revoked since: their tokens from the account page are void then."""
     blocked = await deps.users.block_of(holder.github_id) is not None
     return blocked or await deps.revocation.reached_person(holder.github_id, at=issued_at)
 

@@ -1,4 +1,4 @@
-"""A client that registered anew goes on with what its sibling was given (`oauth_core.clients.siblings`)."""
+"""A client that registered again continues the grants of its sibling (`oauth_core.clients.siblings`)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 async def may_act_for(clients: ClientStore, client: Client, owner_id: str) -> bool:
-    """Whether `client` may use what `owner_id` was given: it is that client, or its sibling. Both must exist."""
+    """Whether `client` may use the rights of `owner_id`: it is that client, or its sibling. Both must exist."""
     if owner_id == client.client_id:
         return True
     return siblings.may_act_for(client, await clients.look_at(owner_id))
 
 
 async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
-    """Let `client` live as long as `grant`, which it uses now, and let go of the sibling that used it before.
+    """Keep `client` as long as `grant`, which it uses now, and no longer keep the sibling that used it before.
 
-    So a client that registers at each start leaves one record, and the one before ends soon, unless it uses other
+    So a client that registers at each start leaves one record. The earlier record ends soon, unless it uses other
     grants.
     """
     before = await deps.grants.note_sibling(grant, client.client_id)
-    # Afterwards: a sibling that takes the grant over at this moment could remove a note that was made before.
+    # After that: a sibling that takes the grant over at this moment could remove an earlier note.
     await deps.clients.remember_use(client.client_id, grant)
     await deps.clients.keep_for(client.client_id, max(0, grant.expires_at - deps.clock()))
     if before == client.client_id:

@@ -1,4 +1,4 @@
-"""What requests and answers look like: JSON, redirects, cookies, errors, security headers, addresses.
+"""The form of requests and answers: JSON, redirects, cookies, errors, security headers, addresses.
 
 Imports nothing of `oauth_web`. Begin with `responses`.
 """

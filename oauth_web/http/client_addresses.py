@@ -1,4 +1,4 @@
-"""By which address a request is counted: the one that the proxy in front of us names."""
+"""The address under which a request is counted: the one in the header of the proxy in front of this server."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _missing = _MissingAddress()
 
 
 def named_address() -> str | None:
-    """The subject of the address that the proxy in front names for this request; `None` when it names none.
+    """The subject of the address that the proxy sets for this request; `None` without one.
 
-    Two headers count as none: one of them may be the caller's own.
+    With two such headers the result is `None` too: the caller may have sent one of them.
     """
     named = request.headers.getlist(_ADDRESS)
     return subject_of_address(named[0]) if len(named) == 1 and read_address(named[0]) else None
 
 
 def caller_address() -> str:
-    """The name under which this request's address is counted.
+    """The subject under which this request's address is counted.
 
     Envoy sets the address in a header, and removes the caller's own copy of that header. Where no proxy sets it,
     the peer of the connection is counted and an error is logged.
@@ -59,7 +59,7 @@ def caller_address() -> str:
 
 
 def named_or_peer_address() -> str | None:
-    """As `caller_address`, for the audit log: it reports nothing, and is `None` where no request is served."""
+    """`caller_address` for the audit log: it logs no error, and returns `None` outside a request."""
     if not has_request_context():
         return None
     return named_address() or subject_of_address(request.remote_addr)

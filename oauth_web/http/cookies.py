@@ -1,7 +1,7 @@
-"""The browser's cookies: one ties a consent form and GitHub's answer to who asked; the other is its session.
+"""The browser's cookies: one binds a consent form and GitHub's answer to the browser; the other is its session.
 
-Without the first, somebody could have a victim finish a sign-in that they began themselves, or the reverse.
-The second is who is signed in, and changes at every sign-in (`oauth_web.login.browser_session`).
+Without the first, an attacker could make a victim finish a sign-in that the attacker began, or the reverse. The
+second identifies the browser session, and changes at every sign-in (`oauth_web.login.browser_session`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _SECRET_LENGTH = len(new_secret())
 
 
 class SecretCookie:
-    """A secret in a cookie. `__Host-` wherever there is TLS; plain http is only ever loopback.
+    """A secret in a cookie. Its name begins with `__Host-` wherever there is TLS; plain http is only for loopback.
 
-    The prefix makes browsers refuse it from anybody but this very host, so that no neighbour below the same domain
-    can plant a value of theirs.
+    The prefix makes browsers accept the cookie from exactly this host only, so that another host below the same
+    domain cannot set its own value.
     """
 
     def __init__(self, settings: WebSettings, name: str, *, lifetime: int) -> None:
@@ -38,12 +38,12 @@ class SecretCookie:
         self._lifetime = lifetime
 
     def read(self) -> str | None:
-        """This browser's secret, if it sent what could be one."""
+        """The secret that this browser sent, if it has the right form."""
         found = request.cookies.get(self._name, "")
         return found if len(found) == _SECRET_LENGTH and found.isascii() else None
 
     def set_on(self, answer: Response, value: str) -> None:
-        """Give the browser its secret."""
+        """Set the browser's secret."""
         answer.set_cookie(
             self._name,
             value,
@@ -55,7 +55,7 @@ class SecretCookie:
         )
 
     def drop_on(self, answer: Response) -> None:
-        """Take the browser's secret away."""
+        """Delete the browser's secret."""
         answer.delete_cookie(self._name, path="/", secure=self._secure, httponly=True, samesite="Lax")
 
 
@@ -66,7 +66,7 @@ class BrowserCookie(SecretCookie):
         super().__init__(settings, "portcullis", lifetime=settings.session_timeout * 2)
 
     def value(self) -> str:
-        """This browser's secret, or a fresh one for a browser that has none."""
+        """This browser's secret, or a new one if it has none."""
         return self.read() or new_secret()
 
     def belongs_to(self, browser_hash: str) -> bool:
@@ -76,11 +76,11 @@ class BrowserCookie(SecretCookie):
 
 
 def comes_from_our_page(issuer: str, *, has_secret: bool = False) -> bool:
-    """Whether the form of this request was sent by a page of ours, as far as the browser says.
+    """Whether one of our own pages sent the form of this request, according to the browser.
 
-    A browser that keeps addresses to itself names the origin `null`, also with our own forms. Then it must say
-    that the request stays at one origin (`Sec-Fetch-Site`). An older one, which does not say that, is believed if
-    the form `has_secret`: one that only our page in this very browser can know.
+    A browser that hides addresses sends the origin `null`, also with our own forms. Then it must send that the
+    request stays at one origin (`Sec-Fetch-Site`). An older browser without such a header is believed if the
+    form `has_secret`: a secret that only our page in this browser can know.
     """
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     if origin != "null":
@@ -89,13 +89,13 @@ def comes_from_our_page(issuer: str, *, has_secret: bool = False) -> bool:
 
 
 def without_cookie(issuer: str) -> DisplayedError:
-    """The error for a browser that sent a form of ours, or came back from GitHub, and did not send our cookie."""
+    """The error for a browser that sent our form, or came back from GitHub, without our cookie."""
     host = urlsplit(issuer).hostname
     return refused(OAuthReason.NO_COOKIE, host=host)
 
 
 def is_page_load() -> bool:
-    """Whether the browser loads this as a page of its own, not in a frame or for a script, as far as it says."""
+    """Whether the browser loads this as a top-level page, not in a frame or for a script, by its own headers."""
     return (
         request.headers.get("Sec-Fetch-Dest", "document") == "document"
         and request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"

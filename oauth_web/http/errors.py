@@ -1,4 +1,4 @@
-"""What goes wrong, turned into answers, once: OAuth errors, Redis away, and whatever nobody expected."""
+"""Turns errors into answers, in one place: OAuth errors, an unavailable Redis, and unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BAD_REQUEST = 400
 _SERVER_ERROR = 500
 _log = structlog.get_logger(__name__)
 
-# What a person reads for the errors they can meet; everything else shows the description for the developer.
+# The page titles of errors that a person can meet; all other errors show the description for the developer.
 _TITLES = {
     ErrorCode.INVALID_CLIENT: "This app is not registered here",
     ErrorCode.INVALID_REDIRECT_URI: "This app asked to send you somewhere it did not register",
@@ -34,14 +34,14 @@ _TITLES = {
 
 
 def displayed_as_json(error: DisplayedError) -> Response:
-    """`error` in place, for programs (RFC 6749 section 5.2)."""
+    """`error` as JSON, for programs (RFC 6749 section 5.2)."""
     headers = {"WWW-Authenticate": error.challenge} if error.challenge else {}
     headers |= _when_to_come_again(error)
     return json_answer({"error": error.code, "error_description": error.error_description}, error.status, headers)
 
 
 async def as_answer(error: OAuthError, *, issuer: str) -> Response:
-    """`error` as people who visit meet it: a page, or a redirect to the client."""
+    """`error` for people with a browser: a page, or a redirect to the client."""
     if isinstance(error, DisplayedError):
         return await displayed_as_page(error)
     if not isinstance(error, RedirectedError):
@@ -54,7 +54,7 @@ async def as_answer(error: OAuthError, *, issuer: str) -> Response:
 
 
 async def displayed_as_page(error: DisplayedError) -> Response:
-    """`error` in place, for people."""
+    """`error` as a page, for people."""
     answer = await _page(error)
     answer.status_code = error.status
     answer.headers.update(_when_to_come_again(error))
@@ -62,7 +62,7 @@ async def displayed_as_page(error: DisplayedError) -> Response:
 
 
 async def _page(error: OAuthError, *, back: str | None = None, place: str | None = None) -> Response:
-    """A page with 400 that says what is wrong, with a link `back` to the app at `place` if there is one."""
+    """A page with status 400 that describes the error, with an optional link `back` to the app at `place`."""
     title = _TITLES.get(error.code, "This sign-in cannot go on")
     page = await render_template(
         "error.html", title=title, code=error.code, description=error.description, back=back, place=place
@@ -75,7 +75,7 @@ def _when_to_come_again(error: DisplayedError) -> dict[str, str]:
 
 
 def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
-    """Let the errors of `blueprint`, which people visit, be pages and redirects."""
+    """Answer the errors of `blueprint`, which people visit, with pages and redirects."""
 
     async def redirected(error: RedirectedError) -> Response:
         return await as_answer(error, issuer=issuer)
@@ -93,7 +93,7 @@ def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
 
 
 def show_as_json(app: Quart) -> None:
-    """Let all other errors be JSON."""
+    """Answer all other errors with JSON."""
 
     async def store_unavailable(error: StoreUnavailableError) -> Response:
         return displayed_as_json(_unavailable(error))
@@ -117,7 +117,7 @@ def show_as_json(app: Quart) -> None:
 def _unless_http(
     handler: Callable[[Exception], Awaitable[Response]],
 ) -> Callable[[Exception], Awaitable[Response]]:
-    """Leave 404, 405 and 413 to the handler that knows them."""
+    """Leave 404, 405 and 413 to their own handler."""
 
     async def handle(error: Exception) -> Response:
         if isinstance(error, HTTPException):
@@ -128,7 +128,7 @@ def _unless_http(
 
 
 def say_that_it_may_still_work(blueprint: Blueprint) -> None:
-    """Let a refusal of the store be JSON that says so: `blueprint` takes rights away, and did not."""
+    """If the store fails, answer with JSON that the token may still work: `blueprint` could not revoke it."""
 
     async def store_unavailable(error: StoreUnavailableError) -> Response:
         return displayed_as_json(_unavailable(error, OAuthReason.NOT_ENDED))
@@ -144,6 +144,6 @@ def _unavailable(
 
 
 def _unexpected(error: Exception) -> DisplayedError:
-    # The stack trace is for the log alone.
+    # Only the log contains the stack trace.
     _log.error("unexpected error", exc_info=error)
     return refused(OAuthReason.UNEXPECTED)

@@ -1,7 +1,7 @@
-"""How a process of several leaves unnoticed: it says that it goes, serves on until that was heard, and then stops.
+"""Graceful shutdown of one of several processes: it reports the shutdown, continues for a while, and then stops.
 
-Who deals requests out asks `/healthz` again and again and learns it there. Without the pause, a request could be
-on its way into a connection that is being closed, and nobody could tell whether it was worked on.
+The load balancer polls `/healthz` and reads the shutdown there. Without the pause, it could send a request into a
+connection that is being closed, and could not know whether the request was processed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ class GracefulShutdown:
     """Whether this process is about to stop."""
 
     def __init__(self, *, seconds: float) -> None:
-        """It serves on for `seconds`, unless nobody has asked for its health in as many: then nobody waits."""
+        """Continue for `seconds`, unless no health check arrived in the last `seconds`: then stop at once."""
         self._seconds = seconds
         self._asked_at: float | None = None
         self.has_begun = False
 
     def note_asked(self) -> None:
-        """Somebody asked how we are, so somebody must hear that we leave."""
+        """Record a health check: its sender must learn of a shutdown."""
         self._asked_at = time.monotonic()
 
     async def over(self, asked_to_stop: asyncio.Event, asked_again: asyncio.Event) -> None:
-        """Return when it is time to stop: a while after `asked_to_stop` is set, or as soon as `asked_again` is."""
+        """Return when it is time to stop: a while after `asked_to_stop` is set, or at once after `asked_again`."""
         await asked_to_stop.wait()
         self.has_begun = True
         if self._asked_at is None or time.monotonic() - self._asked_at > self._seconds:
@@ -42,7 +42,7 @@ class GracefulShutdown:
 
 
 def close_connections_at_shutdown(app: Quart, shutdown: GracefulShutdown) -> None:
-    """Have callers of `app` who keep a connection open use it no more, once we leave."""
+    """Make callers of `app` close their kept connections once the shutdown has begun."""
 
     @app.after_request
     async def close(answer: Response) -> Response:

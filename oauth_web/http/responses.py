@@ -1,4 +1,4 @@
-"""How answers are written: JSON that no cache keeps, redirects to clients, and what a request carried."""
+"""Writes answers (JSON without caching, redirects to clients) and reads the parameters of requests."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _SEE_OTHER = 303
 def json_answer(
     document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A JSON answer; not to be kept by caches unless `headers` say otherwise."""
+    """A JSON answer; caches must not store it unless `headers` permit it."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return Response(body, status, {**NO_STORE, **(headers or {})}, content_type="application/json")
 
 
 def client_location(redirect_uri: str, parameters: Mapping[str, str | None], *, issuer: str) -> str:
-    """A validated redirect URI with those of `parameters` that are set, and `iss` (RFC 9207)."""
+    """A validated redirect URI with the `parameters` that are not `None`, and `iss` (RFC 9207)."""
     given = {name: value for name, value in parameters.items() if value is not None}
     joint = "&" if "?" in redirect_uri else "?"
-    # The URI was checked to be ASCII without white space, so it goes out as it was registered.
+    # The URI was checked to be ASCII without white space, so it is sent as it was registered.
     return f"{redirect_uri}{joint}{urlencode({**given, 'iss': issuer})}"
 
 
 def redirect_to_client(redirect_uri: str, parameters: Mapping[str, str | None], *, issuer: str) -> Response:
-    """Send the browser to `client_location`.
+    """Redirect the browser to `client_location`.
 
-    After a form it is 303, by which no browser sends the form on (OAuth 2.1, section 7.5.4).
+    After a form the status is 303, with which no browser repeats the form (OAuth 2.1, section 7.5.4).
     """
     location = client_location(redirect_uri, parameters, issuer=issuer)
     status = _SEE_OTHER if request.method == "POST" else _FOUND
@@ -51,14 +51,14 @@ def query_parameters() -> Parameters:
 
 
 async def form_parameters() -> Parameters:
-    """The form of this request. Raises `DisplayedError`: 415 for anything but a form."""
+    """The form of this request. Raises `DisplayedError`: 415 for any other media type."""
     if request.mimetype != "application/x-www-form-urlencoded":
         raise refused(OAuthReason.NOT_A_FORM)
     return Parameters.decode(await body())
 
 
 async def body() -> bytes:
-    """The body of this request; Quart has bounded its size and the time it may take."""
+    """The body of this request; Quart limits its size and its duration."""
     raw = await request.get_data()
     return raw if isinstance(raw, bytes) else raw.encode()
 

@@ -1,7 +1,7 @@
-"""Headers on every answer. Pages may load nothing, run nothing and be framed by nobody.
+"""Security headers on every answer. Pages may load nothing, run nothing and appear in no frame.
 
 There is deliberately no `form-action`: Chrome applies it to the redirects after a form is sent, and consent
-ends in a redirect to whatever address the client registered.
+ends in a redirect to any address that the client registered.
 """
 
 from __future__ import annotations
