@@ -1,0 +1,97 @@
+"""Private files are whole or not there, for their owner only, and one process at a time holds a folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.process import file_lock, private_files
+from oauth_core.process.file_follower import FileFollower
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_private_file_is_for_its_owner_only_and_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(0o644)
+    private_files.write(path, "new")
+    assert (path.read_text(encoding="utf-8"), mode(path)) == ("new", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_not_finished_leaves_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    private_files.write(path, "old")
+
+    def fail_halfway() -> None:
+        with private_files.replacing(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_opened_to_append_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for text in (b"a", b"b"):
+        with os.fdopen(private_files.appending(path), "wb") as file:
+            file.write(text)
+    assert (path.read_bytes(), mode(path)) == (b"ab", 0o600)
+
+
+def test_a_lock_is_held_once_and_says_by_which_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not file_lock.is_held(path)
+    with file_lock.held(path):
+        assert file_lock.is_held(path)
+        with pytest.raises(file_lock.HeldError) as caught, file_lock.held(path):
+            pass
+        assert caught.value.holder == path.read_text(encoding="ascii").strip()
+    assert not file_lock.is_held(path)
+
+
+def test_a_followed_file_counts_as_changed_until_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    file = FileFollower(path)
+    assert file.has_changed()
+    assert file.has_settled_change()
+    file.note_reading()
+    assert not file.has_changed()
+    assert not file.has_settled_change()
+
+
+def test_a_change_settles_when_the_file_stays_the_same_from_one_look_to_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    file = FileFollower(path)
+    file.note_reading()
+    path.write_text("a", encoding="utf-8")
+    assert file.has_changed()
+    assert [file.has_settled_change(), file.has_settled_change()] == [False, True]
+    path.write_text("longer", encoding="utf-8")
+    assert [file.has_settled_change(), file.has_settled_change()] == [False, True]
+    file.note_reading()
+    assert not file.has_settled_change()
+
+
+def test_a_link_that_is_swapped_is_a_change(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).write_text("same", encoding="utf-8")
+    link = tmp_path / "link"
+    link.symlink_to("first")
+    file = FileFollower(link)
+    file.note_reading()
+    link.unlink()
+    link.symlink_to("second")
+    assert file.has_changed()
