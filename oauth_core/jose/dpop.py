@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from oauth_core.crypto.digests import jwk_thumbprint, sha256_base64url
 from oauth_core.jose import client_keys, external_jwts
 from oauth_core.jose.external_jwts import JwtFault
+from oauth_core.net.public_urls import DEFAULT_PORTS
 from oauth_core.refusals import OAuthReason
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ LIFE = 60
 
 _TYPES = frozenset({"dpop+jwt"})
 _LONGEST = 8192
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 # What may be in a JWK besides its numbers and does not change which key it is (RFC 7638 section 3.2).
 _NOT_THE_KEY = frozenset({"kid", "use", "key_ops", "alg"})
 
@@ -117,7 +117,7 @@ def _place(url: str) -> tuple[str, str, str] | None:
     """What of a URL must agree: all but query and fragment, however scheme, host and default port are spelled."""
     try:
         parts = urlsplit(url)
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
     if not parts.hostname or "@" in parts.netloc or not url.isascii():

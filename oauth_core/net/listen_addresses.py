@@ -27,7 +27,7 @@ class TcpAddress:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def is_ip(self) -> bool:
@@ -51,6 +51,11 @@ class UnixAddress:
 
 
 ListenAddress = TcpAddress | UnixAddress
+
+
+def bracketed(host: str) -> str:
+    """A host as it is written before a port: an IPv6 address is in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def parse(text: str) -> ListenAddress:

@@ -28,7 +28,9 @@ _ORIGIN_SCHEMES = frozenset(
 )
 """Schemes that pages have which send an `Origin` with a host: the web's, those of apps made of pages, and those of
 extensions of browsers. A page of another scheme (`file:`, `data:`) sends `null`."""
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The port of a URL that names none, by its scheme (RFC 9110 section 4.2)."""
+
 _LAST_PORT = 65_535
 
 
@@ -56,7 +58,7 @@ def read_origin(text: str) -> str:
     number = int(port) if port else None
     if number is not None and not 0 < number <= _LAST_PORT:
         raise ValueError("an origin has a port from 1 to 65535, or none")
-    return f"{scheme}://{_canonical(host)}{'' if number in {None, _DEFAULT_PORTS.get(scheme)} else f':{number}'}"
+    return f"{scheme}://{_canonical(host)}{'' if number in {None, DEFAULT_PORTS.get(scheme)} else f':{number}'}"
 
 
 def _canonical(host: str) -> str:
@@ -95,7 +97,7 @@ def is_http_url(text: str) -> bool:
     """Whether `text` is an http or https URL with a host. Unlike `urlsplit`, it raises no error with the text."""
     try:
         parts = urlsplit(text)
-        return parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        return parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
 
@@ -120,7 +122,7 @@ def check_public_url(url: str, *, what: str) -> str:
         raise ValueError(f"{what}{quoted(url)} must have a lower-case host and no user name")
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise ValueError(f"{what}{quoted(url)} must not have a query or a fragment")
-    if port == _DEFAULT_PORTS[parts.scheme]:
+    if port == DEFAULT_PORTS[parts.scheme]:
         raise ValueError(f"{what}{quoted(url)} must leave its default port out")
     segments = parts.path.split("/")[1:]
     if "%" in parts.path or "\\" in url or any(s in {"", ".", ".."} for s in segments):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from oauth_core.net.public_urls import well_known
+from oauth_core.net.public_urls import DEFAULT_PORTS, well_known
 from oauth_core.policy.permissions import implies, in_words
 from oauth_core.policy.scopes import of_service
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
 
 _METADATA = "oauth-protected-resource"
-_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 # Spellings of one path that a proxy and a service may read differently; Envoy normalises them before us, and
 # what still arrives was meant to confuse: empty and dotted segments; separators, dots, percent signs and control
 # characters that are escaped (%c0 and %c1 begin only overlong ones); and whatever no path may contain bare.
@@ -76,7 +75,7 @@ class ServiceIndex:
     def hosts_of(service: Service) -> tuple[str, ...]:
         """How `Host` may name the service: a default port may be written or left out."""
         parts = urlsplit(service.resource)
-        return (parts.netloc,) if parts.port else (parts.netloc, parts.netloc + _DEFAULT_PORTS[parts.scheme])
+        return (parts.netloc,) if parts.port else (parts.netloc, f"{parts.netloc}:{DEFAULT_PORTS[parts.scheme]}")
 
     def by_resource(self, resource: str) -> Service | None:
         """The service whose identifier `resource` is; a slash at the end is ignored."""

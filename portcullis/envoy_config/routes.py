@@ -30,7 +30,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 
-from oauth_core.net.public_urls import path_of, well_known
+from oauth_core.net.public_urls import DEFAULT_PORTS, path_of, well_known
 from oauth_core.tokens import service_assertions
 from portcullis.envoy_config import caller, replicas
 from portcullis.envoy_config.checks import checked
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from oauth_core.settings import EnvoySettings
     from portcullis.envoy_config.topology import Topology, Upstream
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 _WEB_SECONDS = 30
 _NOT_SENT = "connect-failure,refused-stream,reset-before-request"
 _STREAM_IDLE_SECONDS = 3600
@@ -136,7 +135,7 @@ def _domains(host: str, schemes: set[str]) -> list[str]:
     """A client may write the default port or leave it out (RFC 9110 section 4.2.3)."""
     if urlsplit(f"//{host}").port is not None:
         return [host]
-    return [host, *(f"{host}:{_DEFAULT_PORTS[scheme]}" for scheme in sorted(schemes))]
+    return [host, *(f"{host}:{DEFAULT_PORTS[scheme]}" for scheme in sorted(schemes))]
 
 
 def _issuer_routes(settings: EnvoySettings, topology: Topology) -> Iterator[Route]:

@@ -14,7 +14,15 @@ from urllib.parse import urlsplit
 
 from oauth_core.display_text import is_displayable
 from oauth_core.errors import SettingsError
-from oauth_core.net.listen_addresses import ListenAddress, TcpAddress, UnixAddress, parse, parse_socket_path
+from oauth_core.net.listen_addresses import (
+    ListenAddress,
+    TcpAddress,
+    UnixAddress,
+    bracketed,
+    parse,
+    parse_socket_path,
+)
+from oauth_core.net.public_urls import DEFAULT_PORTS
 from oauth_core.net.quoted_addresses import quoted
 
 if TYPE_CHECKING:
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
 
 _Read = TypeVar("_Read")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*|")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +80,13 @@ def parse_upstream(text: str) -> Upstream:
         port = parts.port
     except ValueError:
         raise ValueError(f"{quoted(text)} is not a URL".lstrip()) from None
-    if parts.scheme not in _DEFAULT_PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"{quoted(text)} is none of http://…, https://… and unix:/socket:/path".lstrip())
     if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
         raise ValueError(f"{quoted(text)} must have no user name, query or fragment".lstrip())
     name = parts.hostname or ""
-    place = parse(f"{_bracketed(name)}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
-    host = f"{_bracketed(name)}:{port}" if port else _bracketed(name)
+    place = parse(f"{bracketed(name)}:{DEFAULT_PORTS[parts.scheme] if port is None else port}")
+    host = f"{bracketed(name)}:{port}" if port else bracketed(name)
     return Upstream(place, host, _checked_path(parts.path), tls=parts.scheme == "https")
 
 
@@ -183,7 +190,3 @@ def _checked_path(path: str) -> str:
     if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")) or "//" in path:
         raise ValueError("its path is not plain")
     return path
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

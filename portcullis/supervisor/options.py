@@ -10,7 +10,8 @@ from pydantic import Field
 
 from ext_authz.process.cores import usable_cores
 from oauth_core.errors import SettingsError
-from oauth_core.net.listen_addresses import TcpAddress, UnixAddress
+from oauth_core.net.listen_addresses import TcpAddress, UnixAddress, bracketed
+from oauth_core.net.public_urls import DEFAULT_PORTS
 from oauth_core.process import ports
 from oauth_core.settings import CommaList, TlsSettings, load
 from portcullis.programs.serving import check_free, parse_address
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - Envoy with TLS is what the world is meant to reach
 
 
@@ -93,10 +93,10 @@ def _envoy_listen(settings: UpSettings, port: int | None) -> list[TcpAddress]:
         return addresses
     if not settings.is_local:
         if settings.terminates_tls:
-            return [TcpAddress(host=_EVERYWHERE, port=_DEFAULT_PORTS["https"])]
+            return [TcpAddress(host=_EVERYWHERE, port=DEFAULT_PORTS["https"])]
         return [TcpAddress(host="127.0.0.1", port=8080)]
     parts = urlsplit(settings.issuer)
-    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
     if parts.hostname != "localhost":
         return [TcpAddress(host=parts.hostname or "", port=port)]
     # Both, or another program could take the one that browsers try first.
@@ -112,5 +112,5 @@ def _tcp_address(text: str) -> TcpAddress:
 
 def _with_port(issuer: str, port: int) -> str:
     parts = urlsplit(issuer)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}{'' if port == _DEFAULT_PORTS[parts.scheme] else f':{port}'}{parts.path}"
+    host = bracketed(parts.hostname or "")
+    return f"{parts.scheme}://{host}{'' if port == DEFAULT_PORTS[parts.scheme] else f':{port}'}{parts.path}"

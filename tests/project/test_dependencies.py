@@ -9,7 +9,8 @@ import tomllib
 from functools import cache
 from importlib.metadata import files, requires
 
-from tests.project.source import PRODUCT, ROOT, imported_modules, sources
+from tests.project.source import PRODUCT, imported_modules, sources
+from tests.support.project import ROOT
 
 # Distributions that no code imports, each with the reason why it is declared.
 NOT_IMPORTED = {

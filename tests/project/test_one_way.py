@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.project.source import PRODUCT, sources, used_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,32 @@ WAYS = (
 def test_names_are_seen_however_they_are_imported() -> None:
     tree = ast.parse("import os\nimport a.b as c\nfrom d import e as f\nos.replace(x)\nc.g()\nf.h\nx.replace()\n")
     assert used_names(tree) == {"os.replace", "a.b.g", "d.e", "d.e.h"}
+
+
+def doublings(tree: ast.AST) -> int:
+    """How often `tree` doubles a wait up to a limit."""
+    return sum(
+        isinstance(node, ast.Call) and ast.unparse(node).startswith("min(") and " * 2," in ast.unparse(node)
+        for node in ast.walk(tree)
+    )
+
+
+def port_tables(tree: ast.AST) -> int:
+    """How many tables of the default ports of http and https `tree` has."""
+    return sum(
+        isinstance(node, ast.Dict)
+        and {ast.unparse(key) for key in node.keys if key is not None} == {"'http'", "'https'"}
+        and "443" in ast.unparse(node)
+        for node in ast.walk(tree)
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "module"),
+    [(doublings, "oauth_core.process.backoff"), (port_tables, "oauth_core.net.public_urls")],
+)
+def test_one_module_has(count: Callable[[ast.AST], int], module: str) -> None:
+    assert {source.name for package in PRODUCT for source in sources(package) if count(source.tree)} == {module}
 
 
 def ports_that_the_system_chooses(tree: ast.AST) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Never
 from redis.exceptions import RedisError
 
 from oauth_core.policy.decision import TokenStatus
+from oauth_core.process.backoff import Backoff
 from oauth_core.store import keyspace
 from oauth_core.store.client_cache.token_cache import TokenCache
 from oauth_core.store.client_cache.token_status import RedisTokenStatus
@@ -143,7 +144,7 @@ class ServerCache:
 
     async def keep(self) -> Never:
         """Keep a tracking connection, for ever. Without it every check asks Redis, so no failure here is fatal."""
-        pause = _RETRY_FIRST
+        backoff = Backoff(_RETRY_FIRST, _RETRY_LAST)
         is_unreported = True
         while True:
             connection = None
@@ -152,7 +153,8 @@ class ServerCache:
                 self._connection = connection
                 self.counts.links += 1
                 self._report(None)
-                is_unreported, pause = True, _RETRY_FIRST
+                is_unreported = True
+                backoff.reset()
                 # Changes while there was no connection were not announced.
                 self._changed(None)
                 await connection.run()
@@ -167,8 +169,8 @@ class ServerCache:
                 self._changed(None)
                 if connection is not None:
                     await connection.close()
-            await cancellable_sleep(pause)
-            pause = min(pause * 2, _RETRY_LAST)
+            await cancellable_sleep(backoff.delay)
+            backoff.grow()
 
     def answered(self, sent_at: float) -> None:
         """Called by the connection: a heartbeat was answered."""
