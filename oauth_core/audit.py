@@ -1,4 +1,4 @@
-"""What is told about security: stable event names, no secrets, one protocol for whoever keeps them."""
+"""Audit events: stable names, no secrets, and one protocol for the sinks that store them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Grant, User
 
 LONGEST_LOGGED = 256
-"""Characters of anything the caller chose that are kept in the audit log."""
+"""Characters of a caller's text that are kept in the audit log."""
 
 
 class EventKind(StrEnum):
-    """Stable names: dashboards and alert rules are written against them."""
+    """Stable names: dashboards and alert rules depend on them."""
 
     CLIENT_REGISTERED = "client.registered"
     CLIENT_REGISTRATION_REFUSED = "client.registration_refused"
@@ -82,7 +82,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One thing that happened. Fields that do not apply stay `None` and are left out of the record."""
+    """One event. Fields that do not apply stay `None` and are left out of the record."""
 
     kind: EventKind
     reason: str | None = None
@@ -102,24 +102,24 @@ class AuditEvent:
 
 
 class AuditSink(Protocol):
-    """Whoever keeps the record. It must not block and must not raise."""
+    """Stores audit events. It must not block and must not raise."""
 
     def record(self, event: AuditEvent) -> None:
-        """Keep `event`, with the time it came."""
+        """Store `event` with the present time."""
 
 
 def no_origin() -> str | None:
-    """No caller: events of programs that serve no requests of their own, such as commands."""
+    """Return no caller address: for programs that serve no requests, such as commands."""
     return None
 
 
 class AuditRecorder:
-    """Builds every audit event of a program, and hands it to `sink`.
+    """Builds every audit event of a program, and passes it to `sink`.
 
-    It is the one constructor of `AuditEvent`. What all events have in common is filled in here: the person, the
-    client and the grant, the caller's address, and the length at which text of a caller's choice is cut. `origin`
-    gives the address of the caller that is served at this moment. `counts` are the events of this process by kind,
-    for metrics.
+    It is the only caller of the constructor of `AuditEvent`. It fills in the values that all events share: the
+    person, the client and the grant, the caller's address, and the limit for the length of callers' texts.
+    `origin` returns the address of the present caller. `counts` are the events of this process by kind, for
+    metrics.
     """
 
     def __init__(self, sink: AuditSink, *, origin: Callable[[], str | None] = no_origin) -> None:
@@ -147,10 +147,10 @@ class AuditRecorder:
         source: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Record that `kind` happened. Raises what the sink raises.
+        """Record that `kind` happened. Raises the errors of the sink.
 
-        `grant` fills in its id, its client and its user, and `claims` those of an access token; what is given
-        besides outweighs them. Without `source` it is the address that `origin` gives.
+        `grant` provides its id, its client and its user, and `claims` those of an access token; explicit arguments
+        take precedence. Without `source` the address is that of `origin`.
         """
         login, user_id = (None, None) if claims is None else (claims.github_user, claims.github_id)
         if claims is not None:

@@ -1,40 +1,41 @@
-"""Text that somebody else wrote and that people read, such as the name of an app: which characters it may have.
+"""The characters allowed in text that another party wrote and that people read, such as the name of an app.
 
-Names are written in every script, so only what can hide text or turn it round is refused: control characters, line
-and paragraph separators, halves of characters, and characters that embed or override a direction of writing.
+Names exist in every script. So only characters that can hide text or change its direction are refused: control
+characters, line and paragraph separators, surrogates, and characters that embed or override a direction of
+writing.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-# Invisible, but part of how words are spelled: joiners (Persian, scripts of India, emoji), marks of direction, and
-# the tags that some flags are made of.
+# Invisible, but part of the spelling of words: joiners (Persian, scripts of India, emoji), direction marks, and
+# the tags that some flags consist of.
 _SPELLING = frozenset("\u200c\u200d\u200e\u200f\u061c") | frozenset(map(chr, range(0xE0020, 0xE0080)))
-# Format characters that are seen: the signs before numbers and verses of Arabic, Syriac and Kaithi.
+# Visible format characters: the signs before numbers and verses of Arabic, Syriac and Kaithi.
 _SIGNS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 _HIDDEN = frozenset("\u00ad\u180e\u200b\u2060\ufeff")
-"""Invisible, and of no effect but where a line may break: editors and web pages leave them in copied text."""
+"""Invisible, and with no effect except on line breaks: editors and web pages leave them in copied text."""
 _PLANE = 0x10000
 _LAST_TWO = 0xFFFE
 
 
 def is_displayable(text: str) -> bool:
-    """Whether every character of `text` may be shown to people."""
+    """Return whether every character of `text` may be shown to people."""
     # A caller chooses the length, so each character is looked up once.
     return text.isprintable() if text.isascii() else all(map(_may_be_shown, set(text)))
 
 
 def without_hidden(text: str) -> str:
-    """`text` without the characters that only say where a line may break.
+    """Return `text` without the characters that only affect line breaks.
 
-    Two names that differ in nothing but these look the same, so a name must not keep them.
+    Two names that differ only in these look the same, so a name must not keep them.
     """
     return text if text.isascii() else "".join(character for character in text if character not in _HIDDEN)
 
 
 def has_something_to_see(text: str) -> bool:
-    """Whether `text` has a letter, digit, sign or symbol. Spaces and joiners alone show nothing."""
+    """Return whether `text` has a letter, digit, sign or symbol. Spaces and joiners alone show no text."""
     return any(
         unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character) for character in set(text)
     )
@@ -44,14 +45,14 @@ def _may_be_shown(character: str) -> bool:
     category = unicodedata.category(character)
     if category == "Cn":
         return _is_unassigned(character)
-    # Spaces of every width: French and Japanese use others than ours.
+    # Spaces of every width: French and Japanese use other spaces.
     return category[0] not in "CZ" or category == "Zs" or character in _SPELLING or character in _SIGNS
 
 
 def _is_unassigned(character: str) -> bool:
-    """Whether a later Unicode than this Python's may give it a meaning, as it does with new emoji every year."""
+    """Return whether a later Unicode than this Python's may define it, as happens with new emoji every year."""
     code = ord(character)
     is_no_character = code % _PLANE >= _LAST_TWO or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - Unicode section 23.7
-    # Reserved for characters that show nothing (Default_Ignorable_Code_Point).
+    # Reserved for invisible characters (Default_Ignorable_Code_Point).
     is_ignorable = code == 0x2065 or 0xFFF0 <= code <= 0xFFF8 or 0xE0000 <= code <= 0xE0FFF  # noqa: PLR2004
     return unicodedata.category(character) == "Cn" and not is_no_character and not is_ignorable

@@ -1,8 +1,8 @@
-"""The closed set of errors an OAuth endpoint can answer with.
+"""The closed set of errors with which an OAuth endpoint can answer.
 
-Two families, and the type tells them apart: `DisplayedError` is shown where it happened and `RedirectedError`
-is sent back to the client's redirect URI. The second is made from the first by `redirected_to`, only with the
-redirect URI of a request that `oauth_core.flows.authorization` has validated. `oauth_core.refusals` has the texts.
+There are two types: a `DisplayedError` is shown at the endpoint, and a `RedirectedError` is sent to the client's
+redirect URI. `redirected_to` makes the second from the first, only with the redirect URI of a request that
+`oauth_core.flows.authorization` has validated. `oauth_core.refusals` has the texts.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-# What RFC 6749 lets an error_description contain is printable ASCII without these two (sections 4.1.2.1 and 5.2).
+# RFC 6749 allows printable ASCII without these two in an error_description (sections 4.1.2.1 and 5.2).
 _NOT_IN_DESCRIPTIONS = re.compile(r"[^\x20-\x7e]|\\")
 
 
 class ErrorCode(StrEnum):
     """Values of the `error` member: RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707.
 
-    And of RFC 9449 section 5, for proofs, of RFC 8628 section 3.5, for devices that poll, of RFC 6750 section 3.1,
-    for bearer tokens, and of OpenID Connect Core section 3.1.2.6, for `prompt=none`.
+    Also of RFC 9449 section 5, for proofs, of RFC 8628 section 3.5, for devices that poll, of RFC 6750 section
+    3.1, for bearer tokens, and of OpenID Connect Core section 3.1.2.6, for `prompt=none`.
     """
 
     INVALID_REQUEST = "invalid_request"
@@ -52,16 +52,16 @@ class ErrorCode(StrEnum):
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     SERVICE_ISOLATED = "service_isolated"
-    """The last four are ours: no specification has a name for them."""
+    """The last four are our own: no specification defines a name for them."""
 
 
-# Not frozen: a context manager that an error passes through sets its `__traceback__`, and must be able to.
+# Not frozen: a context manager that an error passes through must be able to set its `__traceback__`.
 @dataclass(eq=False)
 class OAuthError(Exception):
-    """Something the protocol has a name for.
+    """An error for which the protocol has a name.
 
-    `description` is written for the developer of the client and never repeats a secret. `reason` is the row of the
-    table that the error was made from (`oauth_core.refusals`).
+    `description` is for the developer of the client and never repeats a secret. `reason` is the row of the table
+    that the error was made from (`oauth_core.refusals`).
     """
 
     code: ErrorCode
@@ -73,11 +73,11 @@ class OAuthError(Exception):
 
     @property
     def error_description(self) -> str:
-        """`description` in the characters of the parameter; it may repeat what a caller sent."""
+        """`description` in the characters that the parameter allows; it may repeat text of the caller."""
         return _NOT_IN_DESCRIPTIONS.sub("?", self.description).replace('"', "'")
 
     def redirected_to(self, redirect_uri: str, state: str | None, *, on_page: bool = False) -> RedirectedError:
-        """The same error for the client at `redirect_uri`, which must have been validated."""
+        """Return the same error for the client at `redirect_uri`, which must have been validated."""
         return RedirectedError(
             self.code, self.description, redirect_uri, state, on_page=on_page, reason=self.reason
         )
@@ -85,10 +85,10 @@ class OAuthError(Exception):
 
 @dataclass(eq=False)
 class DisplayedError(OAuthError):
-    """Answered in place: JSON with an HTTP status, or a page for people at `/authorize`.
+    """An error that the endpoint returns itself: JSON with an HTTP status, or a page for people at `/authorize`.
 
-    `status` is the HTTP status. `challenge` is the value of `WWW-Authenticate`, when there is one, and
-    `retry_after` the seconds after which to come again.
+    `status` is the HTTP status. `challenge` is the value of `WWW-Authenticate`, if there is one, and `retry_after`
+    the seconds after which the caller may try again.
     """
 
     status: int = 400
@@ -98,9 +98,9 @@ class DisplayedError(OAuthError):
 
 @dataclass(eq=False)
 class RedirectedError(OAuthError):
-    """Answered by a redirect to a redirect URI that has been validated (RFC 6749 section 4.1.2.1).
+    """An error that is returned by a redirect to a validated redirect URI (RFC 6749 section 4.1.2.1).
 
-    With `on_page` a page of ours says what is wrong and has a link to there (RFC 9700 section 4.11.2).
+    With `on_page` a page of the gateway shows the error and a link to that URI (RFC 9700 section 4.11.2).
     """
 
     redirect_uri: str
@@ -109,7 +109,7 @@ class RedirectedError(OAuthError):
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `faults` lists every fault found, one readable line each."""
+    """The settings cannot be used. `faults` lists every fault, one readable line each."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("; ".join(faults))
@@ -117,4 +117,4 @@ class SettingsError(Exception):
 
 
 class StoreUnavailableError(Exception):
-    """Redis did not answer within its deadline, so nothing is known. The caller must refuse with 503."""
+    """Redis did not answer within its deadline, so the state is unknown. The caller must refuse with 503."""

@@ -1,4 +1,4 @@
-"""The nouns of the product, as frozen values. Nothing here does I/O or reads a clock.
+"""The domain model of the product, as frozen values. This module does no I/O and reads no clock.
 
 Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_core.crypto.credentials`.
 """
@@ -13,7 +13,7 @@ ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", 
 
 @dataclass(frozen=True, slots=True)
 class NameRule:
-    """Every permission in `permissions` is needed for the names that `pattern` (`*` for anything) describes."""
+    """Every permission in `permissions` is needed for the names that match `pattern` (`*` for any text)."""
 
     pattern: str
     permissions: tuple[str, ...]
@@ -21,9 +21,10 @@ class NameRule:
 
 @dataclass(frozen=True, slots=True)
 class ToolRules:
-    """What the methods of a service, and the names they use, need: see `oauth_core.policy.tool_rules`.
+    """The permissions that the methods of a service, and names used with them, need.
 
-    `otherwise` are the permissions for what no rule names; without them nobody may do it.
+    See `oauth_core.policy.tool_rules`. `otherwise` are the permissions for names without a rule; if it is empty,
+    these are forbidden.
     """
 
     methods: tuple[NameRule, ...] = ()
@@ -37,11 +38,12 @@ class ToolRules:
 class Service:
     """One MCP service behind the gateway.
 
-    `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728).
-    `upstream` is where Envoy finds it: `http://host:port/path`, or `unix:/socket:/path`.
-    `scope` is what clients ask for, to reach it; `named_permissions` are those it knows, if others, and people
-    read `permission_titles` for them. `rules` say what needs which: only then a body matters. With `assertion` it
-    is told who calls in a signed form. Without `subpaths` only `resource` itself is reachable, not paths below it.
+    `resource` is its public URL and, byte for byte, its resource identifier (RFC 8707, RFC 9728). `upstream` is
+    its address for Envoy: `http://host:port/path`, or `unix:/socket:/path`. `scope` is the scope that clients
+    request for it. `named_permissions` are its permissions, if others, and `permission_titles` are their
+    descriptions for people. `rules` define the permissions of its methods: only with rules a body matters. With
+    `assertion` it gets a signed identity of the caller. Without `subpaths` only `resource` itself is reachable,
+    not paths below it.
     """
 
     name: str
@@ -57,13 +59,13 @@ class Service:
 
     @property
     def permissions(self) -> tuple[str, ...]:
-        """The permissions that have to do with it: without rules all are needed, with rules it depends."""
+        """The permissions of the service: without rules all are needed, with rules it depends on the method."""
         return self.named_permissions or (self.scope,)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who signed in with GitHub. `github_id` never changes; `login` can."""
+    """A person who signed in with GitHub. `github_id` never changes; `login` can."""
 
     github_id: int
     login: str
@@ -72,7 +74,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class KnownUser:
-    """Somebody as they last signed in; with `is_vouched_for` an identity provider only said who they are."""
+    """A person at the last sign-in. With `is_vouched_for` the identity comes only from an identity provider."""
 
     user: User
     signed_in_at: int
@@ -81,7 +83,7 @@ class KnownUser:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """An operator shut somebody out at second `since`. `login` is what they were called, if known."""
+    """A block that an operator set at second `since`. `login` is the person's login then, if known."""
 
     github_id: int
     since: int
@@ -91,7 +93,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An OAuth client, registered (RFC 7591 section 2) or described by the document that its id is the URL of.
+    """An OAuth client, registered (RFC 7591 section 2) or described by the document at the URL that is its id.
 
     Both secrets are stored as hashes. `jwks` is a JWK set as JSON, with public keys only.
     """
@@ -115,26 +117,26 @@ class Client:
     software_id: str | None = None
     software_version: str | None = None
     machine_scopes: tuple[str, ...] = ()
-    """What the client may do as itself; only the operator's command sets it
+    """Scopes of the client as a machine client; only the operator's command sets them
     (`oauth_core.flows.client_credentials`).
     """
     jwks: str | None = None
     jwks_uri: str | None = None
     registration_permissions: tuple[str, ...] = ("registration.read", "registration.write", "registration.delete")
-    """What its registration token lets it do (`oauth_core.clients.registration_permissions`)."""
+    """The rights of its registration token (`oauth_core.clients.registration_permissions`)."""
     certificate_bound: bool = False
     dpop_bound: bool = False
-    """Whether its tokens are to count only with a certificate (RFC 8705 section 3.4), with a key (RFC 9449)."""
+    """Whether its tokens are valid only with a certificate (RFC 8705 section 3.4), or with a key (RFC 9449)."""
     invited: bool = False
-    """Whether it registered its redirect URIs with an initial access token that an operator made."""
+    """Whether it registered its redirect URIs with an initial access token of an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class InitialAccessToken:
-    """Leave to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
+    """The right to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
 
-    Clients that register with it have `registration_permissions`, and may ask to act as themselves within
-    `machine_scopes`. `issued_to` asked for it, if not the operator.
+    Clients that register with it have `registration_permissions`, and may request to be machine clients within
+    `machine_scopes`. `issued_to` is the person who asked for it, if not the operator.
     """
 
     token_id: str
@@ -150,7 +152,7 @@ class InitialAccessToken:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A validated request at `/authorize`: everything in it may be acted upon. Codes are bound to `dpop_key`."""
+    """A validated request at `/authorize`: all its values can be used. Its code is bound to `dpop_key`."""
 
     client_id: str
     redirect_uri: str
@@ -163,9 +165,9 @@ class AuthorizationRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRequest:
-    """What a device asks for, in the browser of the person who entered its user code.
+    """The request of a device, in the browser of the person who entered its user code.
 
-    `device_hash` is the hash of the device code: enough to decide about the device, not to be it.
+    `device_hash` is the hash of the device code: with it one can decide about the device, but not act as it.
     """
 
     device_hash: str
@@ -176,7 +178,7 @@ class DeviceRequest:
 
 @dataclass(frozen=True, slots=True)
 class AccountVisit:
-    """Somebody signs in to look at their own account; no client asks for anything."""
+    """A person signs in to see their own account; there is no request of a client."""
 
     page: Literal["/account"] = "/account"
 
@@ -186,8 +188,8 @@ class PendingAuthorization:
     """A request that waits for its user, bound to the browser that started it.
 
     `browser_hash` is the hash of that browser's cookie. `session_hash` names the session whose user the page
-    spoke to; without one the way leads through GitHub, to whose account picker if `picks_account`.
-    `client_fingerprint` is the client as the page showed it.
+    named; without one the user goes to GitHub, with `picks_account` to its account picker. `client_fingerprint` is
+    the client as the page showed it.
     """
 
     request: AuthorizationRequest | DeviceRequest | AccountVisit
@@ -199,9 +201,9 @@ class PendingAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A journey to GitHub under way: found again by GitHub's `state`, once.
+    """An open login redirect: found by GitHub's `state`, once.
 
-    With `remembers` the user wants not to be asked again.
+    With `remembers` the user wants the consent to be remembered.
     """
 
     pending: PendingAuthorization
@@ -210,9 +212,9 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode:
-    """What a code stands for. Its grant's id is chosen when the code is, so a replay can find the grant.
+    """The authorization behind a code. Its grant's id is chosen with the code, so a replay can find it.
 
-    `allowed_at` is the second at which its user was found to be who they are.
+    `allowed_at` is the second at which the user's identity was confirmed.
     """
 
     grant_id: str
@@ -225,7 +227,7 @@ class AuthorizationCode:
 
 @dataclass(frozen=True, slots=True)
 class DeviceAuthorization:
-    """What a device code stands for (RFC 8628 section 3.2). Its grant's id is chosen when the code is."""
+    """The request behind a device code (RFC 8628 section 3.2). The id of its grant is chosen with the code."""
 
     grant_id: str
     client_id: str
@@ -237,7 +239,7 @@ class DeviceAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class DevicePace:
-    """How fast a device may poll: `interval` seconds between polls, of which the last came at `polled_at`."""
+    """The allowed polling rate of a device: `interval` seconds between polls; the last came at `polled_at`."""
 
     interval: int
     polled_at: int | None = None
@@ -245,7 +247,7 @@ class DevicePace:
 
 @dataclass(frozen=True, slots=True)
 class DeviceDecision:
-    """What the person decided about a device: it acts as `user`, or not at all. The rest is as in a code."""
+    """The person's decision about a device: it acts as `user`, or is denied. The other fields are as in a code."""
 
     user: User | None = None
     sealed_github_token: str | None = None
@@ -255,11 +257,11 @@ class DeviceDecision:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user allowed a client: one sign-in, one family of refresh tokens.
+    """The rights that a user allowed a client: one sign-in, one family of refresh tokens.
 
-    Without a user it is what the operator allows a machine client, which has no refresh tokens.
-    `groups` are the organisations and teams (`organisation/team`), of those that matter here, that the user was an
-    active member of when GitHub was last asked; `sealed_github_token` is there if it was, to ask again.
+    Without a user it holds the rights that the operator allowed a machine client, which has no refresh tokens.
+    `groups` are the relevant organisations and teams (`organisation/team`) of which the user was an active member
+    at the last question to GitHub; `sealed_github_token` allows to ask again, if there are any.
     """
 
     grant_id: str
@@ -275,11 +277,11 @@ class Grant:
     dpop_key: str | None = None
     """The certificate and the key that its refresh token is bound to, if any (`oauth_core.jose.confirmation`)."""
     redirect_uri_hash: str | None = None
-    """The hash of the redirect URI that its code was sent to, unless that is on the person's own machine."""
+    """The hash of the redirect URI that received its code, unless that is on the person's own machine."""
 
     @property
     def subject(self) -> str:
-        """Whom its tokens speak for: the user's GitHub id, or the machine client itself."""
+        """The subject of its tokens: the user's GitHub id, or the machine client itself."""
         return self.client_id if self.user is None else str(self.user.github_id)
 
 
@@ -287,8 +289,8 @@ class Grant:
 class AccessClaims:
     """The claims of an access token (RFC 9068 section 2.2, and row R19 of the security model).
 
-    A machine client's token has neither `github_user` nor `github_id`, and its `sub` is its `client_id`.
-    `groups` (section 2.2.3.1) are those of its grant; it is bound to `certificate` and `dpop_key`, if any.
+    A machine client's token has neither `github_user` nor `github_id`, and its `sub` is its `client_id`. `groups`
+    (section 2.2.3.1) are those of its grant; the token is bound to `certificate` and `dpop_key`, if any.
     """
 
     iss: str

@@ -1,7 +1,7 @@
 """The parent: as many workers as configured, each replaced when it dies, hangs or is due for a restart.
 
 Except after a death, the replacement is ready before the old worker ends. The two share a TCP port for that
-moment. A Unix socket is bound under a name of its own and then renamed over the old one, so that there is a
+moment. A Unix socket is bound under another name and then renamed over the old one, so that there is a
 listening socket at every instant.
 """
 

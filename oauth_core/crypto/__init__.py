@@ -1,4 +1,4 @@
-"""Random values, digests, base64url, and encryption and authentication of what is stored.
+"""Random values, digests, base64url, and encryption and authentication of stored values.
 
-Imports nothing else of ours. Begin with `credentials`.
+Imports no other part of `oauth_core`. Begin with `credentials`.
 """

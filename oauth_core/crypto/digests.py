@@ -1,7 +1,7 @@
 """Digests: the only module that calls `hashlib`.
 
-SHA-256 (FIPS 180-4) serves wherever a protocol or the store names a digest. BLAKE2b (RFC 7693) serves in memory
-only, for the keys of caches.
+SHA-256 (FIPS 180-4) is used wherever a protocol or the store needs a digest. BLAKE2b (RFC 7693) is used only in
+memory, for the keys of caches.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ _CACHE_KEY_BYTES = 20
 
 
 def sha256(data: bytes) -> bytes:
-    """The SHA-256 of `data`: 32 bytes."""
+    """Return the SHA-256 of `data`: 32 bytes."""
     return _sha256(data).digest()
 
 
 def sha256_hex(data: bytes) -> str:
-    """The SHA-256 of `data` in hexadecimal: 64 characters."""
+    """Return the SHA-256 of `data` in hexadecimal: 64 characters."""
     return _sha256(data).hexdigest()
 
 
 def sha256_base64url(data: bytes) -> str:
-    """The SHA-256 of `data` in base64url without padding: 43 characters."""
+    """Return the SHA-256 of `data` in base64url without padding: 43 characters."""
     return base64url.encode(_sha256(data).digest())
 
 
 def hmac_sha256(key: bytes, message: bytes) -> str:
-    """The HMAC-SHA256 (RFC 2104) of `message` in base64url without padding: 43 characters."""
+    """Return the HMAC-SHA256 (RFC 2104) of `message` in base64url without padding: 43 characters."""
     return base64url.encode(hmac.digest(key, message, "sha256"))
 
 
 def jwk_thumbprint(members: Mapping[str, str]) -> str:
-    """The thumbprint of a public JWK of which `members` are just the required ones (RFC 7638 section 3)."""
+    """Return the thumbprint of a public JWK; `members` are only the required ones (RFC 7638 section 3)."""
     return sha256_base64url(json.dumps(dict(members), sort_keys=True, separators=(",", ":")).encode())
 
 
 def cache_key(text: str) -> bytes:
-    """The key under which a cache in memory keeps `text`: 20 bytes.
+    """Return the key of `text` in an in-memory cache: 20 bytes.
 
-    A second text with the same key cannot be found, so a caller cannot make one entry answer for another text.
+    A second text with the same key cannot be found, so a caller cannot use the entry of another text.
     """
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_CACHE_KEY_BYTES).digest()

@@ -1,12 +1,12 @@
-"""Authentication of records at rest: a message authentication code that only the authorization server can make.
+"""Authentication of stored records: a message authentication code that only the authorization server can make.
 
-Grants, codes, sessions, registrations and the other records that the authorization server believes are kept in
-Redis. Without a code on each, an attacker with write access to Redis could write a grant for anybody. The key is
-derived from the master key, so that Redis and its backups never contain it.
+Grants, codes, sessions, registrations and the other records that the authorization server trusts are stored in
+Redis. Without a code on each, an attacker with write access to Redis could write a grant for any person. The key
+is derived from the master key, so that Redis and its backups never contain it.
 
-The code covers the place of the record as well (its Redis key, and the field of a hash), so that a good record
+The code covers the place of the record as well (its Redis key, and the field of a hash), so that a valid record
 does not open at another place. It does not cover time: an attacker can still put back an older value of the same
-place, or remove one. `SECURITY.md` says what follows.
+place, or remove one. `SECURITY.md` describes the consequences.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class RecordKey:
         self._key = derive_key(master_key, purpose=_PURPOSE)
 
     def code_of(self, place: str, text: str) -> str:
-        """The code of `text` at `place`: 43 characters."""
-        # The length keeps a place and a text apart: no two pairs are the same message.
+        """Return the code of `text` at `place`: 43 characters."""
+        # The length separates place and text: no two pairs give the same message.
         message = f"{len(place)}:{place}{text}".encode("utf-8", "surrogatepass")
         return hmac_sha256(self._key, message)
 
     def sign(self, place: str, text: str) -> str:
-        """`text` behind its code, to be written at `place`."""
+        """Return `text` behind its code, to be written at `place`."""
         return f"{self.code_of(place, text)}.{text}"
 
     def open(self, place: str, signed: str) -> str:
-        """The text that `sign` was given for the same place. Raises `ForgedRecordError`."""
+        """Return the text that was given to `sign` for the same place. Raises `ForgedRecordError`."""
         code, dot, text = (
             signed[:_CODE_LENGTH],
             signed[_CODE_LENGTH : _CODE_LENGTH + 1],

@@ -1,7 +1,7 @@
-"""Authenticated encryption of something long, piece by piece: no piece can be changed, moved, left out or cut off.
+"""Authenticated encryption of long data in pieces: no piece can be changed, moved, left out or cut off.
 
-Each stream has a key of its own (HKDF over a fresh salt), so the number of a piece can be its nonce. The last
-piece is marked in its nonce: a stream that ends without one was cut off, and nothing can follow it (the STREAM
+Each stream has its own key (HKDF over a new salt), so the number of a piece can be its nonce. The last piece is
+marked in its nonce: a stream that ends without one was truncated, and no piece can follow it (the STREAM
 construction of Hoang, Reyhanitabar, Rogaway and Vizár). The header is bound to every piece as associated data.
 """
 
@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from oauth_core.crypto.sealing import UnsealError, derive_key
 
 OVERHEAD = 16
-"""Bytes that a sealed piece is longer than what it holds."""
+"""Bytes by which an encrypted piece is longer than its content."""
 
 _COUNTER_BYTES = 11
 
 
 class StreamCipher:
-    """Seals or opens the pieces of one stream, in order. One object does one of the two, once."""
+    """Encrypts or decrypts the pieces of one stream, in order. One object does one of the two, once."""
 
     def __init__(self, key: bytes, *, salt: bytes, header: bytes) -> None:
-        """`key` is of full strength; `salt` is fresh for each stream and stands in its header."""
+        """`key` has full strength; `salt` is new for each stream and is part of its header."""
         secret = base64.b64encode(key + salt).decode("ascii")
         self._cipher = AESGCM(derive_key(secret, purpose="portcullis sealed stream"))
         self._header = header
@@ -32,11 +32,11 @@ class StreamCipher:
         self._ended = False
 
     def seal(self, piece: bytes, *, last: bool) -> bytes:
-        """The next piece, sealed."""
+        """Return the next piece, encrypted."""
         return self._cipher.encrypt(self._nonce(last=last), piece, self._header)
 
     def open(self, sealed: bytes, *, last: bool) -> bytes:
-        """What the next piece holds. Raises `UnsealError` if it is not that piece of that stream."""
+        """Return the content of the next piece. Raises `UnsealError` if it is not that piece of that stream."""
         try:
             return self._cipher.decrypt(self._nonce(last=last), sealed, self._header)
         except (InvalidTag, ValueError):

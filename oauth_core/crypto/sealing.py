@@ -1,6 +1,6 @@
-"""Authenticated encryption of what must be read back: AES-256-GCM (NIST SP 800-38D), and keys derived for it.
+"""Authenticated encryption of values that must be read back: AES-256-GCM (NIST SP 800-38D), and its derived keys.
 
-The context is bound in as associated data, so that a sealed value moved to another place does not open.
+The context is bound as associated data, so that an encrypted value does not open at another place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NONCE_BYTES: Final = 12
 
 
 class UnsealError(Exception):
-    """The value was not sealed with this key for this context, or was changed since."""
+    """The value was not encrypted with this key for this context, or was changed since."""
 
 
 def seal(plain: bytes, key: bytes, *, context: str) -> bytes:
@@ -34,7 +34,7 @@ def seal(plain: bytes, key: bytes, *, context: str) -> bytes:
 
 
 def unseal(sealed: bytes, key: bytes, *, context: str) -> bytes:
-    """What `seal` was given. Raises `UnsealError`."""
+    """Decrypt the result of `seal`. Raises `UnsealError`."""
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
     except (InvalidTag, ValueError):
@@ -42,13 +42,13 @@ def unseal(sealed: bytes, key: bytes, *, context: str) -> bytes:
 
 
 def derive_key(secret: str | bytes, *, purpose: str) -> bytes:
-    """A 256-bit key for one purpose from a secret of full strength: HKDF-SHA256 (RFC 5869)."""
+    """Return a 256-bit key for one purpose from a secret of full strength: HKDF-SHA256 (RFC 5869)."""
     material = secret.encode() if isinstance(secret, str) else secret
     return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=purpose.encode()).derive(material)
 
 
 def read_key(text: str) -> bytes:
-    """A 256-bit key written in base64, of either alphabet. Raises `ValueError` that says how to make one."""
+    """Parse a 256-bit key in base64, of either alphabet. Raises `ValueError` that explains how to make one."""
     try:
         key = base64.b64decode(text, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

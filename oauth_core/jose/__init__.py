@@ -1,4 +1,4 @@
-"""Keys, key sets and signed JSON (JOSE), and what a token may be bound to.
+"""Keys, key sets and signed JSON (JOSE), and the binding of tokens.
 
-May import `crypto` and `net`. Begin with `signing_keys`; `external_jwts` reads what others signed.
+May import `crypto` and `net`. Begin with `signing_keys`; `external_jwts` reads JWTs that other parties signed.
 """

@@ -1,6 +1,6 @@
-"""Which certificate a caller showed, as RFC 8705 names one: the SHA-256 of it in base64url, its thumbprint.
+"""The thumbprint of the certificate that a caller presented: its SHA-256 in base64url (RFC 8705).
 
-A token that is bound to a certificate counts only with the key of that certificate: a stolen one is worth nothing.
+A token that is bound to a certificate is valid only with the key of that certificate: a stolen one is useless.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from oauth_core.crypto import base64url
 from oauth_core.crypto.digests import sha256_base64url
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----\n?\Z")
-# Our own Envoy writes the hash alone. Others may name more, but only one certificate: of a chain of proxies we
-# would not know which of them to believe.
+# The Envoy of this product writes only the hash. Others may write more, but only for one certificate: in a chain
+# of proxies it is not clear which entry to trust.
 _FORWARDED = re.compile(r'(?:By=[^;,="]*;)?Hash=([0-9a-f]{64})(?:;[^,]*)?\Z')
 
 
 def of_forwarded(header: str) -> str | None:
-    """The thumbprint in `x-forwarded-client-cert`, which Envoy writes; `None` when it does not name just one."""
+    """Return the thumbprint in `x-forwarded-client-cert` of Envoy; `None` unless it names exactly one."""
     found = _FORWARDED.match(header)
     return base64url.encode(bytes.fromhex(found[1])) if found else None
 
 
 @lru_cache(maxsize=4096)
 def of_escaped_pem(text: str) -> str | None:
-    """The thumbprint of a certificate in PEM, percent-encoded as Envoy sends it; `None` when it is not one."""
+    """Return the thumbprint of a certificate in percent-encoded PEM, as Envoy sends it; `None` for other text."""
     found = _PEM.match(unquote(text))
     if found is None:
         return None

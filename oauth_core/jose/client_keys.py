@@ -1,7 +1,7 @@
-"""A client's public keys: the JWK set it registered or published, to check its assertions with (RFC 7517).
+"""A client's public keys: the JWK set it registered or published, for checking its assertions (RFC 7517).
 
-The set was written by somebody we do not know. Keys of kinds we do not use are passed over, and so are weak and
-broken ones. Anything secret in the set is refused, because a private key that was published is everybody's.
+The author of the set is unknown. Keys of unsupported kinds are ignored, and so are weak and broken ones. A set
+with a secret key is refused, because any party may have a private key that was published.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from jwt import PyJWK
 
 ALGORITHMS = ("ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519")
-"""What a client may sign with: never `none`, and nothing symmetric."""
+"""The algorithms of clients: never `none`, and no symmetric one."""
 
 _CURVES = {("EC", "P-256"): "ES256", ("EC", "P-384"): "ES384", ("OKP", "Ed25519"): "EdDSA"}
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "RSA": ("n", "e")}
 _SECRET_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _RSA_BITS = range(2048, 8193)
 _MOST_EXPONENT_BITS = 32
-"""Of an RSA key's public exponent. The time of a signature's check grows with it: 65537 has 17, and a caller who
-chose one of 8,192 bits would make each check cost milliseconds."""
+"""The limit for the public exponent of an RSA key. The time of a signature check grows with it: 65537 has 17 bits,
+and an attacker with an exponent of 8,192 bits would make each check cost milliseconds.
+"""
 _MOST_KEYS = 20
 _LONGEST_KEY_ID = 256
 
@@ -44,7 +45,7 @@ class ClientKey:
     members: Mapping[str, str]
 
     def for_algorithm(self, algorithm: str) -> PyJWK:
-        """The key, bound to `algorithm`. Raises `ValueError` when its numbers are not a key."""
+        """Return the key, bound to `algorithm`. Raises `ValueError` when its numbers are not a key."""
         try:
             return public_key(self.members, algorithm)
         except (PyJWTError, ValueError, TypeError, KeyError) as error:
@@ -58,7 +59,7 @@ class ClientKeys:
     keys: tuple[ClientKey, ...]
 
     def find(self, kid: str | None, algorithm: str) -> ClientKey | None:
-        """The key an assertion means. Without a `kid` there must be only one that fits: we do not try keys out."""
+        """Return the key of an assertion. Without a `kid` exactly one key must fit: keys are not tried out."""
         wanted = general_name(algorithm)
         fitting = [
             key for key in self.keys if wanted in map(general_name, key.algorithms) and kid in {None, key.kid}
@@ -66,16 +67,16 @@ class ClientKeys:
         return fitting[0] if len(fitting) == 1 else None
 
     def has(self, kid: str | None) -> bool:
-        """Whether some key has this name; when not, the set may have been renewed since it was read."""
+        """Return whether a key has this name; if not, the set may have changed since it was read."""
         return any(key.kid == kid for key in self.keys)
 
     def document(self) -> dict[str, object]:
-        """The set again, with what we use of it."""
+        """Return the set with the members that are used here."""
         return {"keys": [_shown(key) for key in self.keys]}
 
 
 def parse(document: object) -> ClientKeys:
-    """The keys of a JWK set (RFC 7517 section 5) already read from JSON.
+    """Return the keys of a JWK set (RFC 7517 section 5) already parsed from JSON.
 
     A key that is weak, broken or not unique is left out. Raises `ValueError`, in words for the client's developer,
     unless there is a usable key and no secret one.
@@ -105,17 +106,17 @@ def parse(document: object) -> ClientKeys:
 
 
 def _names(key: ClientKey) -> tuple[tuple[str | None, str], ...]:
-    """What an assertion can say to mean this key."""
+    """Return the names by which an assertion can select this key."""
     return tuple((key.kid, name) for name in dict.fromkeys(map(general_name, key.algorithms)))
 
 
 def from_text(text: str) -> ClientKeys:
-    """The keys of a set that was stored by us. Raises `ValueError`."""
+    """Return the keys of a set that this gateway stored. Raises `ValueError`."""
     return parse(json.loads(text))
 
 
 def _usable(member: Mapping[str, object]) -> ClientKey | None:
-    """The key, or `None` for one we have no use for. Raises `ValueError` for one that is broken."""
+    """Return the key, or `None` for one that is not used here. Raises `ValueError` for one that is broken."""
     algorithms = _algorithms(member)
     operations = member.get("key_ops")
     meant_for_this = member.get("use") in (None, "sig") and (
@@ -141,7 +142,7 @@ def _usable(member: Mapping[str, object]) -> ClientKey | None:
 
 
 def _algorithms(member: Mapping[str, object]) -> tuple[str, ...]:
-    """What the key's kind allows, narrowed by what its owner says of it."""
+    """Return the algorithms of the key's kind, limited to the one that its owner names."""
     kind, curve, stated = member.get("kty"), member.get("crv"), member.get("alg")
     if kind == "RSA":
         possible: tuple[str, ...] = ("RS256", "PS256")
@@ -151,7 +152,7 @@ def _algorithms(member: Mapping[str, object]) -> tuple[str, ...]:
         possible = ()
     if stated is None:
         return possible
-    # By the name that its owner uses, so that a registration is answered as it was sent.
+    # The name that its owner uses, so that the answer to a registration repeats the request.
     return (stated,) if isinstance(stated, str) and general_name(stated) in possible else ()
 
 

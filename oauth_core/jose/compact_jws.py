@@ -1,7 +1,7 @@
-"""The compact form of a JWS (RFC 7515 section 7.1), read as strictly as possible and no slower than needed.
+"""The compact form of a JWS (RFC 7515 section 7.1), parsed as strictly as possible and no slower than needed.
 
-PyJWT's own reader looks at every character in Python, and at the whole token again for each question. That took
-half of what a token never seen costs. The cryptography stays PyJWT's; tests compare its answers and ours.
+PyJWT's parser handles each character in Python, and parses the whole token again for each question. That took half
+of the cost of a new token. PyJWT still does the cryptography; tests compare its results with these.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from oauth_core.crypto import base64url
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-# Three parts in base64url without padding. Every other spelling of a good token is refused, so that one token is
-# one string, to caches and to people who search logs.
+# Three parts in base64url without padding. Any other form of a valid token is refused, so that one token is one
+# string, for caches and for log searches.
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
-# Extensions that change what is signed or must be understood (RFC 7515 section 4.1.11, RFC 7797). We use none.
+# Extensions that change the signed data or must be understood (RFC 7515 section 4.1.11, RFC 7797). None is used.
 _EXTENSIONS = frozenset({"crit", "b64"})
 
 
 class Header(NamedTuple):
-    """What a header says of type, algorithm and key: whatever stands there, or `None`."""
+    """The type, algorithm and key in a header: any value, or `None`."""
 
     type: object
     algorithm: object
@@ -37,12 +37,12 @@ class BadSignatureError(Exception):
 
 
 def header_of(token: str) -> Header | None:
-    """What the header of `token` says, unverified; `None` when it is no token that we would read."""
+    """Return the header of `token`, unverified; `None` when it is not a token in the expected form."""
     return _header(token.partition(".")[0]) if _FORM.match(token) else None
 
 
 def payload_of(token: str, key: PyJWK) -> dict[str, Any] | None:
-    """The claims of a `token` whose header was read, signed with `key`; `None` when they are no JSON object.
+    """Return the claims of a `token` with a known header, signed with `key`; `None` if they are no JSON object.
 
     Raises `BadSignatureError`.
     """
@@ -57,7 +57,7 @@ def payload_of(token: str, key: PyJWK) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=64)
 def _header(segment: str) -> Header | None:
-    """A key's tokens have one header in common, so reading it again and again would be for nothing."""
+    """Cached, because all tokens of a key have the same header."""
     data = base64url.decode(segment)
     header = None if data is None else _object(data)
     if header is None or header.keys() & _EXTENSIONS:

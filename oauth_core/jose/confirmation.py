@@ -1,6 +1,6 @@
-"""What a token is bound to: a certificate (RFC 8705 section 3.1), a key (RFC 9449 section 6.1), both, or nothing.
+"""The binding of a token: to a certificate (RFC 8705 section 3.1), a key (RFC 9449 section 6.1), both, or neither.
 
-The claim `cnf` says so. Whoever has the token and not what it is bound to has nothing.
+The claim `cnf` contains it. A party that has only the token, and not the bound key, cannot use it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
 class Binding(NamedTuple):
-    """Thumbprints, `None` where it is bound to no such thing: see
-    `oauth_core.jose.certificate_thumbprints`, `oauth_core.jose.dpop`.
+    """Thumbprints, each `None` without such a binding.
+
+    See `oauth_core.jose.certificate_thumbprints` and `oauth_core.jose.dpop`.
     """
 
     certificate: str | None = None
@@ -22,16 +23,16 @@ class Binding(NamedTuple):
 
 
 def claims_payload(certificate: str | None, dpop_key: str | None) -> dict[str, dict[str, str]]:
-    """The claim `cnf` by its name; nothing for what is not bound."""
+    """Return the claim `cnf` by its name; an empty dictionary for an unbound token."""
     members = {_CERTIFICATE: certificate, _KEY: dpop_key}
     present = {name: value for name, value in members.items() if value is not None}
     return {"cnf": present} if present else {}
 
 
 def read(claim: object) -> Binding:
-    """What a claim `cnf` says; `None` is no claim.
+    """Return the binding in a claim `cnf`; `None` is no claim.
 
-    Raises `ValueError` for any other: a token bound in a way that we cannot check must not pass as unbound.
+    Raises `ValueError` for any other value: a token with an unknown binding must not pass as unbound.
     """
     if claim is None:
         return Binding()
@@ -43,5 +44,5 @@ def read(claim: object) -> Binding:
 
 
 def is_thumbprint(value: object) -> bool:
-    """Whether `value` is spelled like a SHA-256 in base64url."""
+    """Return whether `value` has the form of a SHA-256 in base64url."""
     return isinstance(value, str) and _THUMBPRINT.match(value) is not None

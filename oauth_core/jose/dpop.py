@@ -1,8 +1,8 @@
-"""DPoP proofs (RFC 9449): with each request a client shows that it has the key that its token is bound to.
+"""DPoP proofs (RFC 9449): with each request a client proves that it has the key that its token is bound to.
 
-A proof is a JWT with its own key inside, good for one request: its method, its address, about its second, and at a
-service for one access token. It says who holds the key, not who that is. Whether its `jti` came before is the
-caller's to ask, once it has been checked.
+A proof is a JWT that contains its own key. It is valid for one request: for its method, its URL, about its second,
+and at a service for one access token. It proves possession of the key, not an identity. After the check the caller
+of this module must check that the `jti` was not used before.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 HEADER = "DPoP"
 SCHEME = "DPoP"
-"""Of the header `Authorization`, and the `token_type` of a token that is bound to a key."""
+"""The scheme in the header `Authorization`, and the `token_type` of a token that is bound to a key."""
 
 LIFE = 60
-"""Seconds after it was made that a proof counts, besides what clocks may be off."""
+"""Seconds for which a proof is valid after it was made, plus the allowed clock difference."""
 
 _TYPES = frozenset({"dpop+jwt"})
 _LONGEST = 8192
-# What may be in a JWK besides its numbers and does not change which key it is (RFC 7638 section 3.2).
+# Members of a JWK that do not change which key it is (RFC 7638 section 3.2).
 _NOT_THE_KEY = frozenset({"kid", "use", "key_ops", "alg"})
 
 
@@ -61,7 +61,7 @@ class ProofFault(Enum):
 
 @dataclass(frozen=True)
 class Proof:
-    """A good proof. `key` is the thumbprint (RFC 7638) of who made it; `jti` may be forgotten after `until`."""
+    """A valid proof. `key` is the thumbprint (RFC 7638) of its key; `jti` may be forgotten after `until`."""
 
     key: str
     jti: str
@@ -71,7 +71,7 @@ class Proof:
 def check(text: str, *, method: str, url: str, now: int, access_token: str | None = None) -> Proof | ProofFault:
     """Check a proof for a request with `method` to `url` at second `now` (section 4.3).
 
-    With an `access_token` it must be for that very one.
+    With an `access_token` the proof must be for that token.
     """
     if len(text) > _LONGEST:
         return ProofFault.MALFORMED
@@ -82,7 +82,7 @@ def check(text: str, *, method: str, url: str, now: int, access_token: str | Non
     if found is None:
         return ProofFault.UNKNOWN_KEY
     keys, thumbprint = found
-    # There is only this one key, whatever the header calls it.
+    # There is only this one key, whatever name the header gives it.
     claims = external_jwts.proven_claims(text, dataclasses.replace(unchecked, kid=None), keys)
     if isinstance(claims, JwtFault):
         return ProofFault[claims.name]
@@ -93,7 +93,7 @@ def check(text: str, *, method: str, url: str, now: int, access_token: str | Non
     if not isinstance(jti, str) or not 0 < len(jti) <= external_jwts.LONGEST_ID:
         return ProofFault.NO_ID
     made: Any = claims.get("iat")
-    # `bool` is an `int` to Python, but no time; the comparison keeps NaN out.
+    # `bool` is an `int` to Python, but no time; the comparison excludes NaN.
     if type(made) not in {int, float} or not -LIFE - external_jwts.SKEW <= made - now <= external_jwts.SKEW:
         return ProofFault.BAD_TIMES
     return Proof(thumbprint, jti, int(made) + LIFE + external_jwts.SKEW + 1)
@@ -107,14 +107,14 @@ def _fault_of_request(
     place = claims.get("htu")
     if not isinstance(place, str) or _place(place) is None or _place(place) != _place(url):
         return ProofFault.WRONG_PLACE
-    # Without it a proof that was seen on the way could be used with another stolen token (section 7).
+    # Without it a proof that was seen in transit could be used with another stolen token (section 7).
     if access_token is not None and claims.get("ath") != sha256_base64url(access_token.encode("ascii", "replace")):
         return ProofFault.WRONG_TOKEN
     return None
 
 
 def _place(url: str) -> tuple[str, str, str] | None:
-    """What of a URL must agree: all but query and fragment, however scheme, host and default port are spelled."""
+    """Return the parts of a URL that must match: all but query and fragment, in one form."""
     try:
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORTS.get(parts.scheme)
@@ -126,7 +126,7 @@ def _place(url: str) -> tuple[str, str, str] | None:
 
 
 def _text_of(jwk: object) -> str | None:
-    """A JWK as a text that names it, without what its owner says of it; `None` for what cannot be one."""
+    """Return a JWK as a canonical text without its descriptive members; `None` for a value that is no JWK."""
     if not isinstance(jwk, dict):
         return None
     return json.dumps({name: value for name, value in jwk.items() if name not in _NOT_THE_KEY}, sort_keys=True)
@@ -134,7 +134,7 @@ def _text_of(jwk: object) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _key(text: str | None) -> tuple[ClientKeys, str] | None:
-    """The key that a JWK is, and its thumbprint; `None` for one that is not public or not used here."""
+    """Return the key of a JWK, and its thumbprint; `None` for one that is not public or not supported."""
     try:
         keys = client_keys.parse({"keys": [json.loads(text or "null")]})
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""JWTs that somebody else signed: looked into before there is a key, checked with one, weighed against the clock.
+"""External JWTs: parsed before the key is known, checked with a key, and checked against the clock.
 
-What an unchecked JWT says only chooses the key it is then checked with. What its claims must be is for the modules
-that know what kind of JWT it is.
+The content of an unchecked JWT only selects the key for its check. The modules for each kind of JWT check its
+claims.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from oauth_core.jose.client_keys import ClientKeys
 
 SKEW = 30
-"""Seconds that somebody else's clock may be off."""
+"""Seconds by which another party's clock may differ."""
 
 LONGEST_LIFE = 3600
-"""Seconds ahead that `exp` may lie: this long each used `jti` is remembered."""
+"""Seconds ahead that `exp` may lie: each used `jti` is recorded for this long."""
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 LONGEST_ID = 256
 """Characters of a `jti`."""
 _END_OF_TIME = 2**53
 
-# PyJWT would look at its own clock; the claims are checked by those who know what they mean.
+# PyJWT would use its own clock; the module for each kind of JWT checks the claims.
 _NO_CLAIM_CHECKS: Options = {
     "verify_exp": False,
     "verify_nbf": False,
@@ -48,7 +48,7 @@ _NO_CLAIM_CHECKS: Options = {
 
 
 class JwtFault(StrEnum):
-    """What is wrong with a JWT, whatever it is for."""
+    """The fault of a JWT of any kind."""
 
     MALFORMED = "malformed"
     WRONG_TYPE = "wrong type"
@@ -63,7 +63,7 @@ class JwtFault(StrEnum):
 
 @dataclass(frozen=True)
 class Unchecked:
-    """A JWT of a kind that was asked for. Nobody has proved any of `claims`. `key` is the one inside, if any."""
+    """A JWT of an expected kind. Its `claims` are not proved. `key` is the key inside, if any."""
 
     claims: Mapping[str, Any]
     kid: str | None
@@ -72,7 +72,7 @@ class Unchecked:
 
 
 def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Unchecked | JwtFault:
-    """Look into a JWT whose `typ` is one of `types`; one that has none counts as `untyped`."""
+    """Parse a JWT whose `typ` is one of `types`; one without a `typ` counts as `untyped`."""
     if not _FORM.match(token):
         return JwtFault.MALFORMED
     try:
@@ -81,7 +81,7 @@ def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Un
         return JwtFault.MALFORMED
     header = unchecked["header"]
     kind = header.get("typ", untyped)
-    # RFC 7515 section 4.1.11: an extension that must be understood and is not makes the whole invalid.
+    # RFC 7515 section 4.1.11: an extension that must be understood and is not makes the JWT invalid.
     if not isinstance(kind, str) or kind.lower() not in types or "crit" in header or "b64" in header:
         return JwtFault.WRONG_TYPE
     algorithm, kid = header.get("alg"), header.get("kid")
@@ -93,7 +93,7 @@ def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Un
 
 
 def proven_claims(token: str, unchecked: Unchecked, keys: ClientKeys) -> dict[str, Any] | JwtFault:
-    """The claims of `token`, if one of `keys` signed them."""
+    """Return the claims of `token`, if one of `keys` signed them."""
     key = keys.find(unchecked.kid, unchecked.algorithm)
     if key is None:
         return JwtFault.UNKNOWN_KEY
@@ -111,17 +111,17 @@ def proven_claims(token: str, unchecked: Unchecked, keys: ClientKeys) -> dict[st
 
 
 def is_name(value: object) -> bool:
-    """Whether `value` can be a subject or an issuer: text that people can read in a log."""
+    """Return whether `value` can be a subject or an issuer: text that people can read in a log."""
     return isinstance(value, str) and is_displayable(value) and has_something_to_see(value)
 
 
 def check_id_and_times(claims: Mapping[str, Any], *, now: int) -> int | JwtFault:
-    """The second until which the `jti` has to be remembered, if there is one and second `now` is in its time."""
+    """Return the second until which the `jti` must be recorded, if there is one and `now` is within the times."""
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_ID:
         return JwtFault.NO_ID
     # A NumericDate may have a fraction (RFC 7519 section 2); `bool` is an `int` to Python, but no time. The range
-    # keeps out NaN, and integers too large to reckon with.
+    # excludes NaN, and integers that are too large for arithmetic.
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if "exp" not in times or not all(map(_is_time, times.values())):
         return JwtFault.BAD_TIMES
@@ -130,7 +130,7 @@ def check_id_and_times(claims: Mapping[str, Any], *, now: int) -> int | JwtFault
         return JwtFault.BAD_TIMES
     if now >= exp + SKEW:
         return JwtFault.EXPIRED
-    # One that was made long ago and is still good for long would live longer than it may.
+    # A JWT that was made long ago and is valid for long would exceed the longest lifetime.
     if "iat" in times and exp - times["iat"] > LONGEST_LIFE + SKEW:
         return JwtFault.BAD_TIMES
     if any(times[name] > now + SKEW for name in ("iat", "nbf") if name in times):

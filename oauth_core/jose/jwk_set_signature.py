@@ -1,8 +1,8 @@
-"""The signature on the key set that the authorization server publishes in Redis for the check service.
+"""The signature of the key set that the authorization server publishes in Redis for the check service.
 
 A check service trusts every key of the published set. Without a signature, an attacker with write access to Redis
-could publish a key of their own and sign tokens for anybody. The signing key (Ed25519, RFC 8032) is derived from
-the master key, so there is nothing more to keep. The public half is a setting of the check service.
+could publish their own key and sign tokens for any person. The signing key (Ed25519, RFC 8032) is derived from the
+master key, so no further secret must be stored. The public half is a setting of the check service.
 
 The published value is a compact JWS (RFC 7515 section 7.1). Its payload is the JWK set with a `version` beside
 `keys`. The version only grows, so that a running check service refuses an older set with a retired key.
@@ -33,12 +33,12 @@ _ALGORITHM: Final = "EdDSA"
 
 
 class UnsignedKeySetError(ValueError):
-    """The document was not signed with the key that this process trusts, or is no key set of ours."""
+    """The document was not signed with the key that this process trusts, or is no key set of this product."""
 
 
 @dataclass(frozen=True)
 class PublishedKeys:
-    """A key set whose signature is good. `version` grows with each change."""
+    """A key set with a valid signature. `version` grows with each change."""
 
     keys: VerifyingKeys
     version: int
@@ -57,11 +57,11 @@ class KeySetSigner:
 
     @property
     def verifier(self) -> KeySetVerifier:
-        """Opens what this signs."""
+        """A verifier for the documents of this signer."""
         return KeySetVerifier(self.verification_key)
 
     def sign(self, jwks: str, *, version: int) -> str:
-        """The document to publish for a JWK set (RFC 7517 section 5)."""
+        """Return the document to publish for a JWK set (RFC 7517 section 5)."""
         payload = {**json.loads(jwks), "version": version}
         return jwt.encode(payload, self._key, algorithm=_ALGORITHM, headers={"typ": _TYPE})
 
@@ -70,7 +70,7 @@ class KeySetVerifier:
     """Opens documents that the holder of one key signed."""
 
     def __init__(self, verification_key: str) -> None:
-        """`verification_key` is what `KeySetSigner.verification_key` answers. Raises `ValueError`."""
+        """`verification_key` is the value of `KeySetSigner.verification_key`. Raises `ValueError`."""
         try:
             raw = base64.b64decode(verification_key.rstrip("=") + "=", altchars=b"-_", validate=True)
             self._key = Ed25519PublicKey.from_public_bytes(raw)
@@ -80,7 +80,7 @@ class KeySetVerifier:
             ) from None
 
     def open(self, document: str | bytes) -> PublishedKeys:
-        """The key set in `document`. Raises `UnsignedKeySetError`."""
+        """Return the key set in `document`. Raises `UnsignedKeySetError`."""
         try:
             read = jwt.decode_complete(document, self._key, algorithms=[_ALGORITHM])
         except jwt.PyJWTError as error:
@@ -92,14 +92,12 @@ class KeySetVerifier:
 
 
 def newest(documents: Iterable[str | bytes | None]) -> str | bytes | None:
-    """Of several copies the one that claims the highest version. Whether its signature is good is not looked
-    at.
-    """
+    """Return the copy that claims the highest version. Its signature is not checked."""
     return max((document for document in documents if document is not None), key=_claimed_version, default=None)
 
 
 def _claimed_version(document: str | bytes) -> int:
-    """-1 for what is no such document."""
+    """Return the version; -1 for a text that is no such document."""
     try:
         version = jwt.decode(document, options={"verify_signature": False}).get("version")
     except jwt.PyJWTError:

@@ -1,7 +1,7 @@
-"""The key ring as a value: which key signs, which are still believed, and what rotating and retiring mean.
+"""The key ring as a value: which key signs, which keys are published, and the rules for rotating and retiring.
 
 A new key is published before it signs. Every check service reads the public set again within seconds, and at once
-when a token names a key it does not know; the pause only makes sure that it never has to.
+for a token with an unknown key; because of the pause this is normally not needed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from oauth_core.jose.signing_keys import SigningKey
 
 PUBLISHED_FIRST = 5
-"""Seconds between the moment a key is published and the first token it signs."""
+"""Seconds between the publication of a key and the first token it signs."""
 
 FOLLOWED_WITHIN = 2
-"""Seconds within which every authorization server has read a ring that changed."""
+"""Seconds within which every authorization server has read a changed ring."""
 
 JWKS_MAX_AGE = 2
-"""Seconds for which a copy of the published set may be used. Such a copy is as old as this and `FOLLOWED_WITHIN`
-together, which is less than `PUBLISHED_FIRST`: a copy that may be used has every key that signs."""
+"""Seconds for which a copy of the published set may be used. Such a copy is at most as old as this and
+`FOLLOWED_WITHIN` together, which is less than `PUBLISHED_FIRST`: a copy that may be used has every key that signs.
+"""
 
 
 class RetireError(Exception):
-    """The key must stay. The message says why, for the operator."""
+    """The key must stay. The message contains the reason, for the operator."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,23 @@ class KeyRing:
 
     @cached_property
     def verifying(self) -> VerifyingKeys:
-        """The public halves, to check our own tokens with."""
+        """The public halves, for checking tokens of this gateway."""
         return VerifyingKeys.from_jwks(self.jwks)
 
     def signing_key(self, now: int) -> SigningKey:
-        """The newest key that everybody has had time to learn of; the oldest when there is only news."""
+        """Return the newest key that has been published for long enough; the oldest when all are too new."""
         ripe = (key for key in self.keys if now - key.created_at >= PUBLISHED_FIRST)
         return next(ripe, self.keys[-1])
 
     def with_new(self, key: SigningKey) -> KeyRing:
-        """The ring with `key` in front."""
+        """Return the ring with `key` in front."""
         return KeyRing((key, *self.keys))
 
     def without(self, kid: str, *, now: int, token_lifetime: int, force: bool = False) -> KeyRing:
-        """The ring without the key `kid`. Raises `RetireError` when tokens it signed may still be alive.
+        """Return the ring without the key `kid`. Raises `RetireError` when its tokens may still be active.
 
-        `token_lifetime` is that of access tokens, in seconds. `force` retires a key that leaked: its tokens
-        are refused from then on. The last key and, without `force`, the signing key always stay.
+        `token_lifetime` is that of access tokens, in seconds. `force` retires a key that leaked: its tokens are
+        refused from then on. The last key and, without `force`, the signing key always stay.
         """
         going = next((key for key in self.keys if key.kid == kid), None)
         if going is None:

@@ -1,7 +1,7 @@
-"""Keys that sign access tokens, and keys that check them. A public key's id is its thumbprint (RFC 7638).
+"""Keys that sign access tokens, and keys that verify them. The id of a public key is its thumbprint (RFC 7638).
 
-`Ed25519` (RFC 9864) and `EdDSA` (RFC 8037) are two names of one algorithm here, since there are no keys on other
-curves for it. A token has the name that its key has.
+`Ed25519` (RFC 9864) and `EdDSA` (RFC 8037) are two names of one algorithm here, since other curves are not
+supported for it. A token has the name that its key has.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ ALGORITHMS: frozenset[str] = frozenset(get_args(Algorithm))
 _RSA_BITS = 4096
 _THUMBPRINT_MEMBERS = frozenset({"crv", "e", "kty", "n", "x", "y"})
 
-register_algorithm("Ed25519", OKPAlgorithm())  # PyJWT knows only the older name
+register_algorithm("Ed25519", OKPAlgorithm())  # PyJWT has only the older name
 
 
 def general_name(algorithm: str) -> str:
-    """`algorithm`, by the older name if it has two."""
+    """Return `algorithm`, by the older name if it has two."""
     return "EdDSA" if algorithm == "Ed25519" else algorithm
 
 
 def public_key(members: Mapping[str, object], algorithm: str) -> PyJWK:
-    """The key that a JWK is, bound to one `algorithm`, by that name. Raises `PyJWTError`, and as `PyJWK` does."""
+    """Return the key of a JWK, bound to `algorithm`, by that name. Raises `PyJWTError`, and as `PyJWK` does."""
     key = PyJWK(dict(members), algorithm=general_name(algorithm))
     key.algorithm_name = algorithm
     return key
@@ -57,24 +57,24 @@ class SigningKey:
         return f"SigningKey(kid={self.kid!r}, algorithm={self.algorithm!r})"
 
     def public_jwk(self) -> dict[str, str]:
-        """The public half as a JWK (RFC 7517 section 4)."""
+        """Return the public half as a JWK (RFC 7517 section 4)."""
         return _public_jwk(self.private_key.public_key(), self.algorithm)
 
     def to_pem(self) -> bytes:
-        """The private half, PKCS #8. Whoever calls this seals it before it goes anywhere."""
+        """Return the private half, PKCS #8. The caller must encrypt it before it is stored or sent."""
         return self.private_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
     def public_pem(self) -> bytes:
-        """The public half (SubjectPublicKeyInfo)."""
+        """Return the public half (SubjectPublicKeyInfo)."""
         return self.private_key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
 
     @classmethod
     def from_pem(cls, pem: bytes, algorithm: Algorithm | None, created_at: int) -> SigningKey:
-        """The key that `to_pem` or `openssl genpkey` wrote; without an `algorithm`, for the one it fits.
+        """Return the key that `to_pem` or `openssl genpkey` wrote; without `algorithm`, for the one it fits.
 
         Raises `ValueError` when it is not of a supported kind, or not for `algorithm`.
         """
@@ -90,7 +90,7 @@ class SigningKey:
 
 
 def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
-    """A fresh key: P-256, P-384, RSA of 4096 bits, or Ed25519."""
+    """Return a new key: P-256, P-384, RSA of 4096 bits, or Ed25519."""
     private_key: PrivateKey
     match algorithm:
         case "ES256":
@@ -105,12 +105,12 @@ def generate_key(algorithm: Algorithm, *, now: int) -> SigningKey:
 
 
 def public_jwks(keys: Iterable[SigningKey]) -> str:
-    """The JWK set (RFC 7517 section 5) to publish for `keys`: public halves only."""
+    """Return the JWK set (RFC 7517 section 5) to publish for `keys`: public halves only."""
     return _jwk_set(key.public_jwk() for key in keys)
 
 
 def jwk_set_of_pem(pems: Iterable[bytes]) -> str:
-    """The JWK set of public keys that are each in PEM.
+    """Return the JWK set of public keys that are each in PEM.
 
     Raises `ValueError` for one that is not of a supported kind.
     """
@@ -118,16 +118,16 @@ def jwk_set_of_pem(pems: Iterable[bytes]) -> str:
 
 
 class VerifyingKeys:
-    """Public keys by id. The algorithm belongs to the key, so that a token cannot choose its own."""
+    """Public keys by id. The algorithm belongs to the key, so that a token cannot choose it."""
 
     def __init__(self, keys: Mapping[str, PyJWK]) -> None:
         self._keys = dict(keys)
 
     @classmethod
     def from_jwks(cls, document: str | bytes) -> VerifyingKeys:
-        """The keys of a JWK set.
+        """Return the keys of a JWK set.
 
-        Raises `ValueError` unless every key is usable, public, named as no other, and of our algorithms.
+        Raises `ValueError` unless every key is usable and public, and has a unique name and a supported algorithm.
         """
         try:
             members = json.loads(document)["keys"]
@@ -137,7 +137,7 @@ class VerifyingKeys:
 
     @classmethod
     def from_members(cls, members: object) -> VerifyingKeys:
-        """The keys of the `keys` member of a JWK set. Raises `ValueError` as `from_jwks` does."""
+        """Return the keys of the `keys` member of a JWK set. Raises `ValueError` as `from_jwks` does."""
         if not isinstance(members, list):
             raise ValueError("the keys of a JWK set are a list")  # noqa: TRY004 - a bad value, not a bad call
         try:
@@ -150,7 +150,7 @@ class VerifyingKeys:
         return cls(keys)
 
     def get(self, kid: str) -> PyJWK | None:
-        """The key named `kid`, if it is still in the ring."""
+        """Return the key `kid`, if it is still in the ring."""
         return self._keys.get(kid)
 
     def __len__(self) -> int:
@@ -158,14 +158,14 @@ class VerifyingKeys:
 
 
 def _verifying_key(member: dict[str, object]) -> tuple[str, PyJWK]:
-    """A key of a JWK set and its name. Nothing is guessed: its algorithm must be said and fit its kind."""
+    """Return a key of a JWK set and its name. Its algorithm must be stated and fit its kind."""
     if not isinstance(member, dict):
         raise ValueError("a JWK is an object")  # noqa: TRY004 - a bad value, not a bad call
     kid, algorithm = member.get("kid"), member.get("alg")
     if not isinstance(kid, str) or not kid or not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError("a JWK set of ours has a kid and a supported alg in every key")
     if "d" in member:
-        # Whoever reads the set only verifies, and must hold nothing that could sign.
+        # A reader of the set only verifies, and must not hold a key that signs.
         raise ValueError("a JWK set of ours has public keys only")
     key = public_key(member, algorithm)
     if _algorithm_of(key.key) != general_name(algorithm):
@@ -174,7 +174,7 @@ def _verifying_key(member: dict[str, object]) -> tuple[str, PyJWK]:
 
 
 def _algorithm_of(key: object) -> Algorithm | None:
-    """The algorithm of ours that `key`, private or public, is for, by its older name; `None` if there is none."""
+    """Return the supported algorithm of `key`, private or public, by its older name; `None` if there is none."""
     match key:
         case ec.EllipticCurvePrivateKey() | ec.EllipticCurvePublicKey():
             return "ES256" if key.curve.name == "secp256r1" else "ES384" if key.curve.name == "secp384r1" else None

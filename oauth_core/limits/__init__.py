@@ -1,4 +1,4 @@
-"""How often something may be done, and how much of Redis strangers may fill.
+"""Rate limits, and quotas on the part of Redis that unknown callers may fill.
 
-Imports nothing of ours but `oauth_core.errors`.
+Imports no other part of `oauth_core` but `oauth_core.errors`.
 """

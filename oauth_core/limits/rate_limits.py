@@ -1,8 +1,8 @@
-"""What is counted, and against whom: the limits that all replicas of the authorization server share.
+"""The rate limits that all replicas of the authorization server share, and the subjects they apply to.
 
-An address may be a whole company's, or that of a hosted client which acts for everybody who uses it. So what one
-address may do is bounded generously, failures apart, and only who a request speaks for, a client, a person or a
-grant, is bounded more closely.
+An address may belong to a whole company, or to a hosted client that acts for all its users. So the limits of an
+address are generous, with a separate one for failures. Only the subject of a request, a client, a person or a
+grant, has a closer limit.
 """
 
 from __future__ import annotations
@@ -25,38 +25,39 @@ _WITH_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[0-9.]+))(?::
 
 
 class Limit(StrEnum):
-    """Each is the name of its setting."""
+    """Each value is the name of its setting."""
 
     REGISTRATIONS_PER_ADDRESS = "registrations_per_address"
     REGISTRATIONS_PER_ADDRESS_A_DAY = "registrations_per_address_a_day"
     REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY = "registration_kilobytes_per_address_a_day"
     AUTHORIZATIONS_PER_ADDRESS = "authorizations_per_address"
     FAILURES_PER_ADDRESS = "failures_per_address"
-    """Failed client authentications, of one client from one address: nobody can lock a client out elsewhere."""
+    """Failed client authentications, of one client from one address: a caller cannot lock a client out elsewhere.
+    """
     REQUESTS_PER_CLIENT = "requests_per_client"
     SIGN_INS_PER_USER = "sign_ins_per_user"
     TOKENS_PER_GRANT = "tokens_per_grant"
     DOCUMENT_FETCHES_PER_ADDRESS = "document_fetches_per_address"
     """Fetches of clients' documents and key sets that requests from one address cause."""
     USER_CODES_PER_ADDRESS = "user_codes_per_address"
-    """User codes are short. The limit that everybody shares must not be one that a single address can use up."""
+    """User codes are short. A single address must not be able to use up the limit that all addresses share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`count` in `seconds`, at any speed; then as one becomes free."""
+    """`count` in `seconds`, at any speed; then one whenever one becomes free."""
 
     count: int
     seconds: int
 
 
 def too_many_requests(wait: int) -> DisplayedError:
-    """The answer to a caller that may try again in `wait` seconds (RFC 6585 section 4)."""
+    """Return the answer to a caller that may try again in `wait` seconds (RFC 6585 section 4)."""
     return refused(OAuthReason.TOO_MANY_REQUESTS, wait=wait, retry_after=wait)
 
 
 def read_address(text: str | None) -> IPv4Address | IPv6Address | None:
-    """The IP address in `text`, as proxies write it: alone, in brackets, with a port or with a zone.
+    """Return the IP address in `text`, as proxies write it: alone, in brackets, with a port or with a zone.
 
     An IPv4 address that is mapped into IPv6 (RFC 4291 section 2.5.5.2) is returned as IPv4; `None` for other text.
     """
@@ -71,10 +72,10 @@ def read_address(text: str | None) -> IPv4Address | IPv6Address | None:
 
 
 def subject_of_address(address: str | None) -> str:
-    """The name under which a caller at `address` is counted: its IPv4 address, or its /64 network of IPv6.
+    """Return the subject for a caller at `address`: its IPv4 address, or its /64 network of IPv6.
 
-    A single host usually has a whole /64, so addresses inside it cannot be told apart. Callers without a readable
-    address, on a Unix socket for example, share one name.
+    A single host usually has a whole /64, so addresses inside it cannot be distinguished. Callers without a
+    readable address, on a Unix socket for example, share one subject.
     """
     match read_address(address):
         case IPv4Address() as known:

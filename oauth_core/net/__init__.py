@@ -1,4 +1,5 @@
-"""URLs and addresses: parsed strictly, in one spelling, and classified.
+"""URLs and addresses: parsed strictly, in one form, and classified.
 
-Imports nothing else of ours. Begin with `public_urls`; `quoted_addresses` keeps secrets out of error messages.
+Imports no other part of `oauth_core`. Begin with `public_urls`; `quoted_addresses` keeps secrets out of error
+messages.
 """

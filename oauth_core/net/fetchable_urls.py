@@ -1,4 +1,4 @@
-"""URLs that strangers give us to fetch: one spelling, nothing that two readers could take for different places."""
+"""URLs of unknown callers that the gateway fetches: one form, without parts that two parsers read differently."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _LONGEST = 2048
 _HOST = r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?"
 _PLAIN = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
 _URL = re.compile(rf"https?://{_HOST}(?P<path>/{_PLAIN}+)(?:\?(?:{_PLAIN}|\?)*)?\Z")
-# An escaped dot, slash, backslash or control character is one thing to us and another to some server on the way.
+# Servers differ in how they read an escaped dot, slash, backslash or control character.
 _AMBIGUOUS = re.compile(r"%(?:2[eEfF]|5[cC]|[01][0-9A-Fa-f]|7[fF])")
 
 
 def check(url: str, *, what: str, loopback: bool) -> str:
-    """Return `url` when it is https, has a path, and is fit to be compared byte for byte and fetched.
+    """Return `url` when it is https, has a path, and can be compared byte for byte and fetched.
 
-    `loopback` lets http on this machine pass. Raises `ValueError` in words for the client's developer, where the
-    URL is called `what`.
+    `loopback` allows http on this machine. Raises `ValueError` in words for the client's developer, where the URL
+    is called `what`.
     """
     if len(url) > _LONGEST:
         raise ValueError(f"{what} may have at most {_LONGEST} characters")
@@ -32,7 +32,7 @@ def check(url: str, *, what: str, loopback: bool) -> str:
     path = found["path"]
     if _AMBIGUOUS.search(path) or {".", ".."} & set(path.split("/")) or "//" in path:
         raise ValueError(f"the path of {what} must not have dot segments, empty segments or escaped slashes")
-    # With or without the mark the same document is fetched, so it would be one more spelling of the same thing.
+    # The same document is fetched with and without the mark, so it would be a second form of the same URL.
     if url.endswith("?"):
         raise ValueError(f"{what} must not end in an empty query")
     try:

@@ -1,4 +1,4 @@
-"""Addresses where programs listen: `host:port`, `[ipv6]:port` and `unix:/path`, read in one way by all of them."""
+"""Listen addresses of programs: `host:port`, `[ipv6]:port` and `unix:/path`, parsed in one way by all of them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class TcpAddress:
 
     @property
     def is_ip(self) -> bool:
-        """Whether `host` is an IP address, which needs no look-up."""
+        """Whether `host` is an IP address, which needs no lookup."""
         return is_ip(self.host)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is of this machine only: a loopback address, or `localhost`."""
+        """Whether only this machine can reach it: a loopback address, or `localhost`."""
         return self.host == "localhost" or is_loopback(self.host)
 
 
@@ -59,14 +59,14 @@ def bracketed(host: str) -> str:
 
 
 def parse(text: str) -> ListenAddress:
-    """Read an address. Raises `ValueError`; its message is to stand behind the name of a setting."""
+    """Parse an address. Raises `ValueError`; its message continues the name of a setting."""
     if text.startswith(_UNIX):
         return parse_socket_path(text.removeprefix(_UNIX))
     return parse_tcp(text)
 
 
 def parse_tcp(text: str) -> TcpAddress:
-    """Read `host:port` or `[ipv6]:port`. Raises `ValueError`, as `parse` does."""
+    """Parse `host:port` or `[ipv6]:port`. Raises `ValueError`, as `parse` does."""
     found = _TCP.fullmatch(text)
     if found is None:
         raise _no_address(text)
@@ -77,7 +77,7 @@ def parse_tcp(text: str) -> TcpAddress:
 
 
 def parse_socket_path(path: str) -> UnixAddress:
-    """Read the absolute path of a Unix socket. Raises `ValueError`, as `parse` does."""
+    """Parse the absolute path of a Unix socket. Raises `ValueError`, as `parse` does."""
     if not path.startswith("/") or path == "/" or "\0" in path or len(path.encode()) > _LONGEST_SOCKET_PATH:
         raise ValueError(f"is not an absolute path of at most {_LONGEST_SOCKET_PATH} bytes")
     return UnixAddress(Path(path))

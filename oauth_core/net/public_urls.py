@@ -1,4 +1,4 @@
-"""URLs of the settings that identify something for ever, in the one spelling that all compare."""
+"""URLs in the settings that are permanent identifiers, in the one form that is compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from oauth_core.net.quoted_addresses import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A name or address that DNS and browsers read alike, a port in its shortest form, and a path of plain characters.
+# A name or address that DNS and browsers read in the same way, a port in its shortest form, and a path of plain
+# characters.
 _ONE_SPELLING = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[1-9][0-9]*)?(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*\Z"
 )
@@ -26,8 +27,9 @@ _ORIGIN_SCHEMES = frozenset(
     {"http", "https", "app", "capacitor", "ionic", "tauri", "vscode-webview"}
     | {"chrome-extension", "moz-extension", "safari-web-extension"}
 )
-"""Schemes that pages have which send an `Origin` with a host: the web's, those of apps made of pages, and those of
-extensions of browsers. A page of another scheme (`file:`, `data:`) sends `null`."""
+"""Schemes of pages that send an `Origin` with a host: those of the web, of apps made of pages, and of browser
+extensions. A page of another scheme (`file:`, `data:`) sends `null`.
+"""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of a URL that names none, by its scheme (RFC 9110 section 4.2)."""
 
@@ -35,16 +37,16 @@ _LAST_PORT = 65_535
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of `url`, in the spelling of the header `Origin` if it is a URL of the settings."""
+    """Return scheme, host and port of `url`, in the form of the header `Origin` if it is a URL of the settings."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def read_origin(text: str) -> str:
-    """`text` in the one spelling that browsers send as `Origin` (RFC 6454 section 6.1). Raises `ValueError`.
+    """Return `text` in the one form that browsers send as `Origin` (RFC 6454 section 6.1). Raises `ValueError`.
 
-    Capitals, a default port and a single slash at the end are put right. What no browser ever sends is refused.
-    The message does not repeat the text.
+    Upper case, a default port and a single slash at the end are corrected. A value that no browser sends is
+    refused. The message does not repeat the text.
     """
     found = _ORIGIN.fullmatch(text)
     if found is None:
@@ -62,11 +64,11 @@ def read_origin(text: str) -> str:
 
 
 def _canonical(host: str) -> str:
-    """A host as browsers spell it. Raises `ValueError` for an address in another notation than the usual one."""
+    """Return a host as browsers write it. Raises `ValueError` for an address in an unusual notation."""
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host.strip('[]')).compressed}]"
-        # A last label of digits makes a browser read the whole as an IPv4 address, whatever the notation.
+        # With a numeric last label a browser parses the whole host as an IPv4 address, in any notation.
         if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rstrip(".").rpartition(".")[2]):
             return str(IPv4Address(host))
     except ValueError:
@@ -75,17 +77,17 @@ def _canonical(host: str) -> str:
 
 
 def path_of(url: str) -> str:
-    """The path of `url`: empty, or beginning with a slash and not ending in one if it is a URL of the settings."""
+    """Return the path of `url`: for a URL of the settings, empty or with a slash only at the start."""
     return urlsplit(url).path
 
 
 def well_known(url: str, name: str) -> str:
-    """Where document `name` about `url` is: the well-known part goes before the path (RFC 8414 section 3.1)."""
+    """Return the URL of document `name` about `url`: the path comes last (RFC 8414 section 3.1)."""
     return f"{origin_of(url)}/.well-known/{name}{path_of(url)}"
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the host of `url` names this machine only (RFC 8252 section 7.3, and `localhost`)."""
+    """Return whether the host of `url` names this machine only (RFC 8252 section 7.3, and `localhost`)."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
@@ -94,7 +96,7 @@ def is_loopback(url: str) -> bool:
 
 
 def is_http_url(text: str) -> bool:
-    """Whether `text` is an http or https URL with a host. Unlike `urlsplit`, it raises no error with the text."""
+    """Return whether `text` is an http or https URL with a host. Never raises an error that contains the text."""
     try:
         parts = urlsplit(text)
         return parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -103,11 +105,11 @@ def is_http_url(text: str) -> bool:
 
 
 def check_public_url(url: str, *, what: str) -> str:
-    """Return `url` when it is fit to identify something for ever; raise `ValueError` saying why not.
+    """Return `url` when it can be a permanent identifier; else raise `ValueError` with the reason.
 
-    It must already be in the one spelling that everybody will compare byte for byte: https (http on loopback),
-    a lower-case host, no user info, query, fragment, default port, dot segment or escape. The message quotes no
-    more of `url` than `quoted` does.
+    It must already be in the one form that is compared byte for byte: https (http on loopback), a lower-case host,
+    no user info, query, fragment, default port, dot segment or escape. The message quotes no more of `url` than
+    `quoted` does.
     """
     try:
         parts = urlsplit(url)
@@ -135,7 +137,7 @@ def check_public_url(url: str, *, what: str) -> str:
 
 
 def faults_of(url: str, *, what: str) -> Iterator[str]:
-    """What `check_public_url` would raise, as a line; nothing when the URL is fit."""
+    """Yield the error of `check_public_url` as a line, if there is one."""
     try:
         check_public_url(url, what=what)
     except ValueError as error:

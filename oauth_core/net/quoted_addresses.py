@@ -1,7 +1,7 @@
-"""How an error message quotes an address of the settings, so that it never prints a secret.
+"""Quotes addresses of the settings in error messages without secrets.
 
 An operator can put a secret into the wrong variable, or a password into a URL, and error messages go into logs. So
-they quote a value only where it is an address with a host, and only the part of it that cannot be a secret.
+they quote a value only if it is an address with a host, and only the part of it that cannot be a secret.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}|\*")
 
 
 def quoted(text: str) -> str:
-    """A space and `text` in quotes, to stand behind the name of a setting; empty unless it is an address.
+    """Return a space and `text` in quotes, to follow the name of a setting; "" unless it is an address.
 
-    An address is `scheme://host` or `host:port`. A host is `localhost`, an IP address, or a name with a dot: what
-    has no dot may be a secret. User name, password, path, query and fragment are left out.
+    An address is `scheme://host` or `host:port`. A host is `localhost`, an IP address, or a name with a dot: a
+    text without a dot may be a secret. User name, password, path, query and fragment are left out.
     """
     scheme, mark, rest = text.partition("://")
     if not mark:

@@ -1,12 +1,12 @@
-"""Addresses of Redis as the settings write them: one server, servers that Sentinels watch over, or a cluster.
+"""Addresses of Redis in the settings: one server, servers with Sentinels, or a cluster.
 
-| form | what is there |
+| form | topology |
 |---|---|
 | `redis://host:port/0`, `rediss://…`, `unix:///path` | one server |
-| `redis+sentinel://host:port,host:port,…/service/0` | Sentinels, and the name under which they watch the servers |
+| `redis+sentinel://host:port,host:port,…/service/0` | Sentinels, and their name for the servers |
 | `redis+cluster://host:port,host:port,…` | some nodes of a Redis Cluster |
 
-`rediss+sentinel` and `rediss+cluster` speak TLS, to Sentinels too. User, password and `?options` are the servers'.
+`rediss+sentinel` and `rediss+cluster` use TLS, also for Sentinels. User, password and `?options` are the servers'.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WITH_PORT = re.compile(r":[0-9]+\Z")
 
 
 class Topology(Enum):
-    """How many servers there are, and who says which of them counts."""
+    """How many servers there are, and which parties determine the one that counts."""
 
     ONE = "one"
     SENTINEL = "sentinel"
@@ -34,9 +34,9 @@ class Topology(Enum):
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """Where Redis is. `url` is that of one server, with everything that is not a place: scheme, user, options.
+    """The location of Redis. `url` is that of one server, with all other parts: scheme, user, options.
 
-    `hosts` are the Sentinels, or nodes of the cluster; `service` is what the Sentinels call the servers.
+    `hosts` are the Sentinels, or nodes of the cluster; `service` is the Sentinels' name for the servers.
     """
 
     topology: Topology
@@ -46,7 +46,7 @@ class RedisAddress:
 
 
 def read_redis_url(url: str) -> RedisAddress:
-    """What `url` says. Raises `ValueError` without repeating it, because it may hold a password."""
+    """Parse `url`. Raises `ValueError` without repeating it, because it may contain a password."""
     try:
         address = _read(url)
     except ValueError:
@@ -60,7 +60,7 @@ def read_redis_url(url: str) -> RedisAddress:
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Whether every server, Sentinel and node that `url` names is on this machine. The url was read before."""
+    """Return whether every server, Sentinel and node in the valid `url` is on this machine."""
     address = read_redis_url(url)
     if address.topology is Topology.ONE:
         return urlsplit(url).scheme == "unix" or is_loopback(url)
@@ -98,7 +98,7 @@ def _several(url: str, scheme: str, topology: Topology) -> RedisAddress | None:
         return None
     if topology is Topology.CLUSTER and database not in {"", "0"}:
         return None  # a cluster has one database
-    # The place is never used; what stands around it is.
+    # The host is never used; the other parts are.
     one = f"{scheme}://{user}{at}redis.invalid/{database or 0}" + (f"?{parts.query}" if parts.query else "")
     return RedisAddress(topology, one, hosts, service)
 

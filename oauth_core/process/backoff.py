@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: twice as long after each one, up to a limit."""
+"""The wait before the next attempt: twice as long after each one, up to a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Backoff:
-    """Seconds. `delay` is the next wait."""
+    """Times in seconds. `delay` is the next wait."""
 
     first: float
     longest: float
@@ -17,9 +17,9 @@ class Backoff:
         self.delay = self.first
 
     def grow(self) -> None:
-        """Note that `delay` was waited for."""
+        """Double `delay` after a wait."""
         self.delay = min(self.delay * 2, self.longest)
 
     def reset(self) -> None:
-        """Begin again with the first wait: an attempt has succeeded for long enough."""
+        """Start again with the first wait: an attempt has succeeded for long enough."""
         self.delay = self.first

@@ -1,7 +1,7 @@
 """Starts programs: the one place where this project makes a process.
 
-A program that is started to stay has a session of its own, so a signal to our process group does not reach it, and
-it is killed when this process dies (`oauth_core.process.launch`). It reads nothing.
+A long-running program gets its own session, so that a signal to our process group does not reach it. It is killed
+when this process dies (`oauth_core.process.launch`). It reads no input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ChildProcess:
-    """A started program. `ended` has its exit code once it is gone; a negative one is the number of a signal."""
+    """A started program. `ended` has its exit code once it has ended; a negative one is the number of a signal."""
 
     def __init__(self, process: asyncio.subprocess.Process, patience: float) -> None:
         self.pid = process.pid
@@ -41,8 +41,8 @@ class ChildProcess:
 
         Call it in the main thread: the kernel kills the program when the thread that started it ends. `output` is
         the descriptor for its standard output and error, by default ours; it keeps `descriptors` open under their
-        numbers. A command that does not exist is an exit code of 127 and a line on standard error. `end` waits for
-        `patience` seconds.
+        numbers. A command that does not exist results in exit code 127 and a line on standard error. `end` waits
+        for `patience` seconds.
         """
         process = await asyncio.create_subprocess_exec(
             *wrap(list(command)),
@@ -56,14 +56,14 @@ class ChildProcess:
         return cls(process, patience)
 
     async def end(self) -> None:
-        """Ask its process group to end, and kill what is still there after the time that it was given."""
+        """Ask its process group to end, and kill the remaining processes after `patience` seconds."""
         if not self.ended.done():
             _signal_group(self.pid, signal.SIGTERM)
             await asyncio.wait((self.ended,), timeout=self._patience)
         await self.kill()
 
     async def kill(self) -> None:
-        """End it and all that is left of its process group at once."""
+        """Kill it and the rest of its process group at once."""
         _signal_group(self.pid, signal.SIGKILL)
         await asyncio.wait((self.ended,))
 
@@ -76,7 +76,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 def start_for_thread(
     command: Sequence[str], environment: Mapping[str, str], *, errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """As `ChildProcess.start`, for code without an event loop. What the program prints is thrown away."""
+    """Start a program as `ChildProcess.start` does, for code without an event loop. Its output is discarded."""
     return subprocess.Popen(  # noqa: S603 - no shell, and the commands are ours
         wrap(list(command)),
         env=dict(environment),

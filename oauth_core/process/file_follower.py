@@ -1,6 +1,6 @@
-"""Follows a file by its name: says when the file that stands there differs from the one that was read.
+"""Watches a file by its name: detects when the present file differs from the one that was read.
 
-A file is known by its inode, its time of change and its size. Links are followed, so a swap of the links that
+A file is identified by its inode, its time of change and its size. Links are followed, so a swap of the links that
 Kubernetes and certbot make counts as a change.
 """
 
@@ -16,7 +16,7 @@ _Fingerprint = tuple[int, int, int]
 
 
 class FileFollower:
-    """One file. Until `note_reading` is called it counts as changed, whether it is there or not."""
+    """One file. Until `note_reading` is called it counts as changed, whether it exists or not."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,16 +25,16 @@ class FileFollower:
         self._seen = self._fingerprint()
 
     def note_reading(self) -> None:
-        """Call this before each reading: what comes after the call is a change."""
+        """Call this before each reading: a later change of the file counts as a change."""
         self._read = self._fingerprint()
         self._noted = True
 
     def has_changed(self) -> bool:
-        """Whether the file is another one than at the last reading."""
+        """Return whether the file differs from that of the last reading."""
         return not self._noted or self._fingerprint() != self._read
 
     def has_settled_change(self) -> bool:
-        """Whether the file has changed, and has stayed the same since the last call of this method.
+        """Return whether the file has changed, and has stayed the same since the last call of this method.
 
         A file that another program is still writing changes from call to call.
         """
@@ -42,7 +42,7 @@ class FileFollower:
         return self._seen == before and (not self._noted or self._seen != self._read)
 
     def _fingerprint(self) -> _Fingerprint | None:
-        """What changes when the file does; `None` for a file that cannot be looked at."""
+        """Return values that change with the file; `None` for a file whose status cannot be read."""
         try:
             status = os.stat(self.path)  # noqa: PTH116 - as short
         except OSError:

@@ -24,9 +24,9 @@ class HeldError(Exception):
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`, which is made if need be, until the block ends.
+    """Hold the lock file at `path`, which is created if needed, until the block ends.
 
-    The kernel drops the lock when this process ends in any way, so a crash never leaves one behind. Raises
+    The kernel releases the lock when this process ends in any way, so a crash never leaves one behind. Raises
     `HeldError` and `OSError`.
     """
     lock = private_files.descriptor(path, os.O_RDWR | os.O_CREAT)
@@ -43,7 +43,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file at `path` now."""
+    """Return whether a process holds the lock file at `path` now."""
     try:
         lock = private_files.descriptor(path, os.O_RDONLY)
     except OSError:

@@ -1,8 +1,8 @@
 """Runs a command that dies with its parent: `launch.py PARENT COMMAND ...`, started by file name.
 
-A small program of its own, because the kernel's parent-death signal must be asked for by the child itself, and
-code between fork and exec in a process with threads is not safe. It imports nothing but the standard library,
-so that Python starts it in a few milliseconds with `-I -S`.
+It is a separate small program, because the child itself must ask for the kernel's parent-death signal, and code
+between fork and exec in a process with threads is not safe. It imports only the standard library, so that Python
+starts it in a few milliseconds with `-I -S`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOT_FOUND = 127
 
 
 def wrap(command: list[str]) -> list[str]:
-    """The arguments that run `command` so that it is killed when this process dies, however it dies.
+    """Return the arguments that run `command` so that it is killed when this process dies, however it dies.
 
     Must be spawned from the main thread: the kernel watches the thread that made the child.
     """
@@ -26,13 +26,13 @@ def wrap(command: list[str]) -> list[str]:
 
 
 def adopt_orphans() -> None:
-    """From now on processes below this one that lose their parent become children of this one (Linux only)."""
+    """Make orphans below this process its children from now on (Linux only)."""
     if sys.platform == "linux":
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def kill_children() -> None:
-    """Kill every child of this process and, once adopted, theirs: whatever slipped out of its process group."""
+    """Kill every child of this process and, once adopted, theirs, also outside of its process group."""
     while pids := _children():
         for pid in pids:
             try:
@@ -55,12 +55,12 @@ def _prctl(option: int, value: int) -> None:
 
 
 def main(parent: int, command: list[str]) -> None:
-    """Ask for the signal, check that it was not too late, and become `command`."""
+    """Ask for the signal, check that the parent still lives, and become `command`."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
-    # Python ignores this one; a child that was not made by Python expects the default.
+    # Python ignores this signal; a child that is no Python program expects the default.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - that there is no shell is the point

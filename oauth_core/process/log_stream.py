@@ -1,12 +1,12 @@
-"""Writes log lines to standard output or to a file, so that a reader that stands still holds up no caller.
+"""Writes log lines to standard output or to a file, so that a stalled reader delays no caller.
 
-A regular file is written to at once: it never blocks for long, and a full disk is an error there and then.
-Anything else (a pipe, a socket, a terminal) has a reader that may stop reading. There a thread writes, and at most
+A regular file is written to at once: it never blocks for long, and a full disk is an immediate error. Any other
+output (a pipe, a socket, a terminal) has a reader that may stop reading. There a thread writes, and at most
 `MOST_WAITING` bytes wait for it, for at most `STALLED_SECONDS`; after that each further line is refused, until the
-reader goes on. A line that was accepted is written unless the process is killed first.
+reader continues. An accepted line is written unless the process is killed first.
 
 A file may be renamed at any time. The next line then goes to a new file of the old name, as do standard output and
-standard error, so that nothing is written to a file that was put aside.
+standard error, so that no output goes to the renamed file.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MOST_WAITING = 8 * 1024 * 1024
 """Bytes."""
 
 STALLED_SECONDS = 1.0
-"""How long the oldest line may wait for the reader before further lines are refused."""
+"""Seconds that the oldest line may wait for the reader before further lines are refused."""
 
 _LAST_SECONDS = 5.0
-"""How long `close` waits for the reader."""
+"""Seconds that `close` waits for the reader."""
 
 _LOOK_SECONDS = 0.5
-"""How often a file is looked for under its name."""
+"""Seconds between two checks that the file still has its name."""
 
 _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
@@ -78,10 +78,10 @@ class LogStream:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back, so there is nothing to do."""
+        """Do nothing: no data is buffered."""
 
     def close(self) -> None:
-        """Wait for the reader of a pipe to have taken every line, for at most five seconds."""
+        """Wait until the reader of a pipe has read every line, for at most five seconds."""
         if self._pipe is not None:
             self._pipe.close()
 
@@ -98,7 +98,7 @@ class LogStream:
             while written < len(data):
                 written += os.write(self._descriptor, memoryview(data)[written:])
         except OSError as error:
-            # What was begun is finished first when there is room, so that no line is torn or written twice.
+            # The begun line is finished first when there is room, so that no line is torn or written twice.
             end = data.find(b"\n", written - 1) + 1 if written else 0
             self._unfinished = data[written:end]
             raise PartlyWrittenError(data.count(b"\n", 0, end), error) from None
@@ -113,7 +113,7 @@ class LogStream:
             pass
         except OSError:
             return
-        with suppress(OSError):  # the file that was put aside goes on, until a new one can be made
+        with suppress(OSError):  # the renamed file stays in use until a new one can be made
             self._open(path)
 
     def _open(self, path: Path) -> None:
@@ -126,7 +126,7 @@ class LogStream:
 
 
 class _Pipe:
-    """A descriptor whose reader may stand still, written to by a thread."""
+    """A descriptor whose reader may stall, written to by a thread."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -185,7 +185,7 @@ class _Pipe:
 
 
 def _parts(data: bytes) -> list[bytes]:
-    """`data` cut after newlines into parts that a pipe takes whole, though several processes write to it."""
+    """Split `data` after newlines into parts that a pipe accepts whole, though several processes write to it."""
     parts, begin = [], 0
     while begin < len(data):
         end = data.rfind(b"\n", begin, begin + select.PIPE_BUF) + 1
@@ -198,12 +198,12 @@ def _parts(data: bytes) -> list[bytes]:
 
 def _is_regular(descriptor: int) -> bool:
     mode = os.fstat(descriptor).st_mode
-    # /dev/null takes everything, as a file does.
+    # /dev/null accepts everything, as a file does.
     return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
 
 
 def standard_output() -> int | None:
-    """The file descriptor of standard output, or `None` where something else stands in its place."""
+    """Return the file descriptor of standard output, or `None` if it was replaced by another object."""
     with suppress(OSError, ValueError):
         if sys.stdout is sys.__stdout__ and sys.stdout is not None:
             return sys.stdout.fileno()

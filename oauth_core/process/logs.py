@@ -1,4 +1,4 @@
-"""Structured logs, and the audit sink that writes there: one JSON object a line."""
+"""Structured logs, and the audit sink that writes to them: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 class Stream(Protocol):
-    """What log lines are written to."""
+    """The destination of log lines."""
 
     def write(self, text: str, /) -> int:
         """Write `text`. Raises `OSError`, or `ValueError` when it is closed."""
 
     def flush(self) -> None:
-        """Keep nothing back. Raises as `write` does."""
+        """Write all buffered data. Raises the same errors as `write`."""
 
 
 def configure(program: str, level: str, *, stream: TextIO | None = None, file: Path | None = None) -> None:
-    """Write everything that this process logs as JSON, from `level` (`debug` … `error`) up.
+    """Write all log events of this process as JSON, from `level` (`debug` … `error`) up.
 
-    It goes to `stream`, or else to `file`, or else to standard output. The latter two never block
-    (`oauth_core.process.log_stream`). What cannot be written is dropped, except for the audit record
-    (`LogAuditSink`). Libraries that use the standard `logging` come out in the same form. Raises `SettingsError`
-    when `file` cannot be opened.
+    They go to `stream`, or else to `file`, or else to standard output. The latter two never block
+    (`oauth_core.process.log_stream`). Events that cannot be written are dropped, except for the audit record
+    (`LogAuditSink`). Events of libraries that use the standard `logging` have the same form. Raises
+    `SettingsError` when `file` cannot be opened.
     """
     global _audit_stream  # noqa: PLW0603 - as global as structlog's own configuration
     _audit_stream = stream or _own_stream(file)
@@ -75,7 +75,7 @@ def configure(program: str, level: str, *, stream: TextIO | None = None, file: P
 
 
 def audit_stream() -> Stream:
-    """What the audit record is written to: standard output until `configure` says otherwise."""
+    """Return the stream of the audit record: standard output unless `configure` sets another."""
     return _audit_stream or sys.stdout
 
 
@@ -95,7 +95,7 @@ def _own_stream(file: Path | None) -> Stream:
 
 
 class _Dropping:
-    """Writes to another stream, and drops what it does not take: a log that is full ends no program."""
+    """Writes to another stream, and drops data that it refuses: a full log ends no program."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -111,7 +111,7 @@ class _Dropping:
 
 
 class _AuditLogger:
-    """What structlog hands finished lines of the audit record to."""
+    """Receives finished lines of the audit record from structlog."""
 
     def info(self, line: str) -> None:
         stream = audit_stream()
@@ -126,10 +126,10 @@ def _named(program: str, _logger: WrappedLogger, _method: str, event: EventDict)
 
 
 class LogAuditSink:
-    """Keeps audit events in the log, marked `audit: true`. Fields that do not apply are left out.
+    """Writes audit events to the log, marked `audit: true`. Fields that do not apply are left out.
 
-    They are written whatever the level: asking for less noise must not end the record. `record` raises `OSError`
-    when the line cannot be written, so that nothing happens without a record.
+    They are written at every log level: less noise must not end the record. `record` raises `OSError` when the
+    line cannot be written, so that no action happens without a record.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Files for their owner only: written whole or not at all, and opened.
 
-Secrets, logs and backups are in such files. The mode is set when a file is made, so that at no moment another user
-of the machine can open it.
+Secrets, logs and backups are in such files. The mode is set when a file is created, so that at no time another
+user of the machine can open it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MODE = 0o600
 
 
 def write(path: Path, text: str) -> Path:
-    """Replace the file at `path` by one with `text`. Raises `OSError`; what was there then stays."""
+    """Replace the file at `path` by one with `text`. Raises `OSError`; the old file then stays."""
     with replacing(path) as file:
         file.write(text.encode())
     return path
@@ -27,10 +27,10 @@ def write(path: Path, text: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of the one at `path` when the block ends without an error.
+    """Yield a file that replaces the one at `path` when the block ends without an error.
 
-    It is written beside its place, flushed to the disk and renamed. A reader sees the old file or the whole new
-    one, also after a crash, and what was there stays when the disk is full. Raises `OSError`.
+    It is written beside the old file, flushed to the disk and renamed. A reader sees the old file or the whole new
+    one, also after a crash, and the old file stays when the disk is full. Raises `OSError`.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     unfinished = Path(name)
@@ -46,10 +46,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def descriptor(path: Path | str, flags: int) -> int:
-    """Open a file, made for its owner only if `flags` have it made; the `opener` of `open`. Raises `OSError`."""
+    """Open a file, created for its owner only if `flags` create it; the `opener` of `open`. Raises `OSError`."""
     return os.open(path, flags | os.O_CLOEXEC, _MODE)
 
 
 def appending(path: Path) -> int:
-    """A descriptor that appends to the file at `path`, which is made if need be. Raises `OSError`."""
+    """Return a descriptor that appends to the file at `path`, which is created if needed. Raises `OSError`."""
     return descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

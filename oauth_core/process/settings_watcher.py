@@ -1,8 +1,8 @@
-"""Follows the settings file while a program runs: who may do what changes without a restart, all of it or nothing.
+"""Watches the settings file while a program runs: rights change without a restart, completely or not at all.
 
-A file that cannot be used is refused and told, and what was in use stays. So is one that takes away the last role:
-without roles everybody may use everything, and half of a file that somebody is just writing looks like that. Only
-services and roles are taken over; the rest of the settings waits for a restart.
+A file that cannot be used is refused and reported, and the present settings stay. A file without the last role is
+refused too: without roles every person may use everything, and a half-written file looks like that. Only services
+and roles are applied; other settings need a restart.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from oauth_core.audit import AuditRecorder
 
 LOOK_EVERY = 0.5
-"""Seconds. A change counts once the file has stayed the same from one look to the next."""
+"""Seconds. A change is applied once the file has stayed the same from one check to the next."""
 
 Settings = TypeVar("Settings", bound=GatewaySettings)
 
 
 class SettingsWatcher(Generic[Settings]):
-    """The settings file of one program, which began with the settings `used`."""
+    """The settings file of one program, which started with the settings `used`."""
 
     def __init__(
         self, kind: type[Settings], environ: Mapping[str, str], used: Settings, audit: AuditRecorder
@@ -45,15 +45,15 @@ class SettingsWatcher(Generic[Settings]):
         self._path = Path(named) if named else None
 
     def look_now(self) -> None:
-        """Read the file again, changed or not: somebody asked for it."""
+        """Read the file again, changed or not, on request."""
         self._hurry.set()
 
     async def follow(self, apply: Callable[[Settings], None]) -> Never:
-        """Hand every new policy to `apply`, until cancelled. Without a file there never is one."""
+        """Pass every new policy to `apply`, until cancelled. Without a file there never is one."""
         if self._path is None:
             never: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
             await never
-        # What was read when the program started may be older than this: the first look reads in any case.
+        # The file may have changed after the program read it at its start, so the first check always reads.
         file = FileFollower(self._path)
         while True:
             asked = await self._wait()
@@ -62,7 +62,7 @@ class SettingsWatcher(Generic[Settings]):
                 self._read(apply)
 
     async def _wait(self) -> bool:
-        """Whether somebody asked, within the time until the next look."""
+        """Return whether a reading was requested before the next check."""
         try:
             await asyncio.wait_for(self._hurry.wait(), LOOK_EVERY)
         except TimeoutError:

@@ -1,8 +1,8 @@
-"""Keeps programs running: starts them, starts them again after they end, replaces them, and ends them for good.
+"""Keeps programs running: starts them, restarts them after they end, replaces them, and ends them for good.
 
-A `Keeper` is the life of one program. A subclass says how the program is started, when it is ready and what is
+A `Keeper` keeps one program running. A subclass defines how the program is started, when it is ready and what is
 reported: there is one for workers of the check service and one for children of `portcullis up`. A `Watch` notices
-when a task that must not end does.
+when a task ends that must not end.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class Program(Protocol):
 
     @property
     def ended(self) -> asyncio.Task[int]:
-        """Its exit code, once it is gone."""
+        """Its exit code, once it has ended."""
 
     async def end(self) -> None:
-        """End it, at first with time to finish; it is gone afterwards. May be called again."""
+        """End it, at first with time to finish; it has ended afterwards. May be called again."""
 
 
 P = TypeVar("P", bound=Program)
 
 
 class NotStartedError(Exception):
-    """A start that came to nothing. Nothing of the program is left."""
+    """A start failed. No process of the program is left."""
 
 
 class SupervisionError(Exception):
-    """A task that keeps a program running has ended. The service must not go on without it."""
+    """A task that keeps a program running has ended. The service must not continue without it."""
 
     def __init__(self, name: str, cause: BaseException | None) -> None:
         why = f"{type(cause).__name__}: {cause}" if cause is not None else "no error"
@@ -58,18 +58,18 @@ class Watch:
         task.add_done_callback(note_end)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if not self.broken.cancel():
-            self.broken.exception()  # so that it counts as seen
+            self.broken.exception()  # marks the exception as retrieved
 
 
 class Keeper(ABC, Generic[P]):
     """Keeps one program running. Belongs to one event loop."""
 
     def __init__(self, backoff: Backoff, *, calm: float) -> None:
-        """A program that ran for `calm` seconds is started again after the shortest wait of `backoff`."""
+        """After `calm` seconds of running, a program is restarted with the shortest wait of `backoff`."""
         self.program: P | None = None
-        """The one that is ready, if any."""
+        """The program that is ready, if any."""
         self._backoff = backoff
         self._calm = calm
         self._leaving: set[P] = set()
@@ -79,22 +79,22 @@ class Keeper(ABC, Generic[P]):
     async def launch(self) -> P:
         """Start a program and wait until it is ready. Raises `NotStartedError`.
 
-        Whatever it raises, also when it is cancelled, it leaves no process behind.
+        If it raises, also when it is cancelled, it leaves no process behind.
         """
 
     @abstractmethod
     def report_end(self, program: P, code: int, delay: float) -> None:
-        """The program ended with `code`, and is started again in `delay` seconds."""
+        """Report that the program ended with `code`, and is restarted in `delay` seconds."""
 
     @abstractmethod
     def report_failure(self, error: NotStartedError, delay: float) -> None:
-        """The program did not start, and is tried again in `delay` seconds."""
+        """Report that the program did not start, and is tried again in `delay` seconds."""
 
     def report_start(self) -> None:
-        """The program is ready."""
+        """Report that the program is ready."""
 
     async def launch_first(self) -> None:
-        """Start the program once, for the first time. Raises `NotStartedError`."""
+        """Start the program for the first time. Raises `NotStartedError`."""
         self.program = await self.launch()
 
     async def keep(self) -> None:
@@ -125,24 +125,24 @@ class Keeper(ABC, Generic[P]):
             await self.wait()
 
     async def wait(self) -> None:
-        """Wait before the next start, which the start after that waits twice as long for."""
+        """Wait before the next start, and double the wait of the start after that."""
         await asyncio.sleep(self._backoff.delay)
         self._backoff.grow()
 
     async def replace(self) -> None:
-        """Have `keep` put a fresh program in the place of the one that runs, and return when that is over."""
+        """Ask `keep` to replace the running program by a new one, and return when that is done."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._requests.put_nowait(done)
         await done
 
     async def end(self) -> None:
-        """End the program, and what a replacement has left. `keep` must have been cancelled before."""
+        """End the program, and the rest of a replacement. `keep` must have been cancelled before."""
         programs = {*self._leaving, *(() if self.program is None else (self.program,))}
         self.program = None
         await asyncio.gather(*(program.end() for program in programs))
 
     async def _end_or_request(self, program: P) -> asyncio.Future[None] | None:
-        """Wait until the program ends, or until a replacement is asked for and the program runs."""
+        """Wait until the program ends, or until a replacement is requested for the running program."""
         requested = asyncio.create_task(self._requests.get())
         try:
             await asyncio.wait((program.ended, requested), return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +165,7 @@ class Keeper(ABC, Generic[P]):
         return True
 
     def report_not_replaced(self, error: NotStartedError) -> None:
-        """The program that runs stays, because a fresh one did not start."""
+        """Report that the running program stays, because a new one did not start."""
 
     async def hand_over(self) -> None:
-        """Wait until the program before a replacement has no new work."""
+        """Wait until the program before a replacement gets no new work."""

@@ -1,4 +1,4 @@
-"""What the gateway issues: access tokens, refresh tokens and assertions for services.
+"""The tokens that the gateway issues: access tokens, refresh tokens and service assertions.
 
-May import `jose` and what is below it. Begin with `access_tokens`.
+May import `jose` and the folders below it. Begin with `access_tokens`.
 """

@@ -1,7 +1,6 @@
-"""The access token: the only place that says what it looks like (RFC 9068), how it is made and how checked.
+"""The access token: the only module that defines its format (RFC 9068), and makes and checks it.
 
-`verify` answers for the token alone. Whether it is meant for this service is `oauth_core.policy.decision`'s to
-say, and whether it is still alive only Redis knows.
+`verify` checks the token alone. `oauth_core.policy.decision` checks its audience, and Redis has its status.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
 TYPE = "at+jwt"
 LONGEST = 8192
-"""Characters. Ours are about a tenth of this; a longer one is not worth a signature check."""
+"""Characters. Our tokens have about a tenth of this; a longer one is not worth a signature check."""
 
 _SKEW = 5
-"""Seconds that the clock of another machine of ours may be ahead when it issues."""
+"""Seconds that the clock of an issuing machine may be ahead."""
 
 
 class TokenFault(StrEnum):
-    """Why a token was rejected, for the audit log. Callers only ever learn `invalid_token`."""
+    """Why a token was rejected, for the audit log. Callers only get `invalid_token`."""
 
     MALFORMED = "malformed"
     WRONG_TYPE = "wrong_type"
@@ -44,14 +43,14 @@ class TokenFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The token is one of ours and within its time."""
+    """The token is genuine and within its time."""
 
     claims: AccessClaims
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The token is not to be believed."""
+    """The token is not valid."""
 
     fault: TokenFault
 
@@ -64,7 +63,7 @@ def mint(claims: AccessClaims, key: SigningKey) -> str:
 
 
 def claims_payload(claims: AccessClaims) -> dict[str, Any]:
-    """`claims` by their names in a token. A single audience is a string, several are an array."""
+    """Return `claims` by their names in a token. A single audience is a string, several are an array."""
     payload: dict[str, Any] = {
         "iss": claims.iss,
         "sub": claims.sub,
@@ -83,7 +82,7 @@ def claims_payload(claims: AccessClaims) -> dict[str, Any]:
 
 
 def type_of(claims: AccessClaims) -> str:
-    """The `token_type`: how the token is to be sent (RFC 6750, RFC 9449 section 5)."""
+    """Return the `token_type`: how the client sends the token (RFC 6750, RFC 9449 section 5)."""
     return "Bearer" if claims.dpop_key is None else dpop.SCHEME
 
 
@@ -111,7 +110,7 @@ def verify(token: str, keys: VerifyingKeys, *, issuer: str, now: int) -> Verifie
 
 
 def key_for(token: str, keys: VerifyingKeys) -> PyJWK | Rejected:
-    """The key that the signature of `token` must be checked with, or what is wrong with it to anybody's eye."""
+    """Return the key for the signature check of `token`, or a fault that is visible without a check."""
     header = None if len(token) > LONGEST else compact_jws.header_of(token)
     if header is None:
         return Rejected(TokenFault.MALFORMED)
@@ -126,7 +125,7 @@ def key_for(token: str, keys: VerifyingKeys) -> PyJWK | Rejected:
 
 
 def fault_of_time(claims: AccessClaims, now: int) -> TokenFault | None:
-    """What second `now` has against genuine `claims`: the one part of `verify` whose answer changes."""
+    """Return the fault of genuine `claims` at second `now`: the one part of `verify` whose result changes."""
     if now >= claims.exp:
         return TokenFault.EXPIRED
     if claims.iat > now + _SKEW:
@@ -135,7 +134,7 @@ def fault_of_time(claims: AccessClaims, now: int) -> TokenFault | None:
 
 
 def _claims(payload: dict[str, Any]) -> AccessClaims | None:
-    """The claims, if every one is there and of its type. `bool` is an `int` to Python, but not to us."""
+    """Return the claims, if all are present with the right type. `bool` is an `int` to Python, but not here."""
     aud = payload.get("aud")
     audience = (aud,) if isinstance(aud, str) else tuple(aud) if isinstance(aud, list) else ()
     texts = [payload.get(name) for name in ("iss", "sub", "jti", "client_id", "scope")]
@@ -171,11 +170,11 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
 
 
 def _is_person(payload: dict[str, Any]) -> bool:
-    """Whether the token speaks for somebody who signed in."""
+    """Return whether the token is for a person who signed in."""
     return isinstance(payload.get("github_user"), str) and type(payload.get("github_id")) is int
 
 
 def _is_machine(payload: dict[str, Any]) -> bool:
-    """Whether the token speaks for a client itself: it names no person at all, not even half of one."""
+    """Return whether the token is for a machine client: it has none of the claims about a person."""
     of_people = {"github_user", "github_id", "groups"}
     return payload.keys().isdisjoint(of_people) and payload["sub"] == payload["client_id"]

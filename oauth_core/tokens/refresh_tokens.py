@@ -1,12 +1,12 @@
-"""How a refresh token is written, and how its successor waits for a client that asks twice.
+"""The format of a refresh token, and the encrypted successor for a client that repeats a request.
 
 A token is `<grant id>.<family>.<secret>`. The family part stays the same through all rotations and is stored
-hashed: a token with the right family but a spent secret was once ours, so its reuse ends the family, while a
-guess that merely knows a grant's id ends nothing.
+hashed. A token with the right family but a used secret was once valid, so its reuse ends the family. A guess with
+only a grant's id has no effect.
 
-After a rotation the successor is kept sealed under a key that only the spent token can derive. So a client that
-lost the answer, or of which several processes refresh, gets the same successor again, and an older token leads to
-the current one step by step. The content of Redis alone opens none of them.
+After a rotation the successor is stored, encrypted with a key that can only be derived from the used token. So a
+client that lost the answer, or in which several processes refresh, gets the same successor again, and an older
+token leads to the current one step by step. The content of Redis alone decrypts none of them.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ class RefreshToken:
 
     @property
     def family_hash(self) -> str:
-        """How the family is stored."""
+        """The stored form of the family."""
         return hash_secret(self.family)
 
     @property
     def secret_hash(self) -> str:
-        """How the secret is stored."""
+        """The stored form of the secret."""
         return hash_secret(self.secret)
 
     def successor(self) -> RefreshToken:
-        """A fresh token of the same family."""
+        """Return a new token of the same family."""
         return RefreshToken(self.grant_id, self.family, new_secret())
 
     def seal_successor(self, successor: RefreshToken) -> str:
-        """`successor`, readable only with this token."""
+        """Return `successor`, encrypted so that only this token decrypts it."""
         key = derive_key(self.secret, purpose=_PURPOSE)
         return base64.b64encode(seal(successor.secret.encode(), key, context=self.grant_id)).decode()
 
     def unseal_successor(self, sealed: str) -> RefreshToken:
-        """What `seal_successor` sealed. Raises `oauth_core.crypto.sealing.UnsealError`."""
+        """Decrypt the result of `seal_successor`. Raises `oauth_core.crypto.sealing.UnsealError`."""
         key = derive_key(self.secret, purpose=_PURPOSE)
         try:
             box = base64.b64decode(sealed, validate=True)
@@ -72,16 +72,16 @@ class RefreshToken:
         return RefreshToken(self.grant_id, self.family, secret)
 
     def unseal_successors(self, sealed: Iterable[str]) -> RefreshToken:
-        """The last of several successors, of which each is sealed with the one before. Raises `UnsealError`."""
+        """Return the last of several successors, each encrypted with the one before. Raises `UnsealError`."""
         return reduce(RefreshToken.unseal_successor, sealed, self)
 
 
 def first(grant_id: str) -> RefreshToken:
-    """The first token of a new family."""
+    """Return the first token of a new family."""
     return RefreshToken(grant_id, new_identifier(), new_secret())
 
 
 def parse(text: str) -> RefreshToken | None:
-    """The parts of `text`, or `None` when it never was a refresh token of ours."""
+    """Return the parts of `text`, or `None` when it has not the form of a refresh token."""
     found = _FORM.match(text)
     return RefreshToken(found[1], found[2], found[3]) if found else None

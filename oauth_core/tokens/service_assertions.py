@@ -1,8 +1,8 @@
-"""Service assertions: who is calling, in a form that a service can verify without trusting the network (RFC 7519).
+"""Service assertions: the caller's identity in a form that a service can verify without trust in the network.
 
-The check service signs one for each token and service, with a key of its own that signs nothing else. It lives two
-minutes and is replaced after one. It is no access token: type, key, audience and JWK set are others, so neither
-can ever be taken for the other, and one service cannot use at another what it was told.
+They are JWTs (RFC 7519). The check service signs one for each token and service, with a key that signs nothing
+else. It is valid for two minutes and is replaced after one. It is no access token: type, key, audience and JWK set
+differ. So neither can be mistaken for the other, and one service cannot use its assertion at another.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ if TYPE_CHECKING:
 
 TYPE = "service-assertion+jwt"
 LIFETIME = 120
-"""Seconds after which a service should believe an assertion no longer."""
+"""Seconds after which a service should no longer accept an assertion."""
 
 RENEWED_AFTER = 60
-"""Seconds for which one is sent again. Who is sent it last has as many left, or as many as the token has."""
+"""Seconds for which an assertion is sent again. After the last time it is valid for as many, or until the token
+expires.
+"""
 
 PATH = "/.well-known/service-assertion-jwks.json"
-"""Below the issuer: the public keys."""
+"""The path of the public keys, below the issuer."""
 
 _SLOW = frozenset({"RS256"})
 _BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\s*", re.DOTALL)
 
 
 class Signed(NamedTuple):
-    """An assertion, and the second from which a fresh one is to be sent instead."""
+    """An assertion, and the second from which a new one is sent instead."""
 
     text: str
     until: int
 
 
 class AssertionSigner:
-    """Signs what services are told, in the name of `issuer`."""
+    """Signs assertions for services, in the name of `issuer`."""
 
     def __init__(self, key: SigningKey, *, issuer: str) -> None:
         self._key = key
@@ -47,9 +49,9 @@ class AssertionSigner:
 
     @classmethod
     def from_pem(cls, pem: bytes, *, issuer: str) -> AssertionSigner:
-        """Sign with the private key in `pem`: P-256, P-384 or Ed25519.
+        """Return a signer with the private key in `pem`: P-256, P-384 or Ed25519.
 
-        Raises `ValueError` when it is none; the message does not repeat it.
+        Raises `ValueError` when it is no such key; the message does not repeat it.
         """
         try:
             key = SigningKey.from_pem(pem, None, 0)
@@ -60,7 +62,9 @@ class AssertionSigner:
         return cls(key, issuer=issuer)
 
     def sign(self, claims: AccessClaims, service: Service, now: int) -> Signed:
-        """Tell `service` at second `now` of the one `claims` describe. Never outlives the token."""
+        """Sign an assertion for `service` at second `now` about the caller of `claims`. It never outlives the
+        token.
+        """
         payload = _payload(claims, service) | {
             "iss": self._issuer,
             "iat": now,
@@ -72,14 +76,14 @@ class AssertionSigner:
 
 
 def audience(service: str) -> str:
-    """Whom an assertion for the service of this name is meant for: no resource of any token reads like it."""
+    """Return the audience of assertions for the service of this name: no token's resource has this form."""
     return f"service:{service}"
 
 
 def published(pems: bytes) -> str:
-    """The JWK set (RFC 7517 section 5) of the public keys in `pems`, one PEM block after the other.
+    """Return the JWK set (RFC 7517 section 5) of the public keys in `pems`, one PEM block after the other.
 
-    Raises `ValueError` when anything else is in there, a private key above all.
+    Raises `ValueError` for any other content, above all a private key.
     """
     blocks = [match[0] for match in _BLOCK.finditer(pems)]
     if not blocks or b"".join(blocks).strip() != pems.strip():

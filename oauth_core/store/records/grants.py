@@ -247,7 +247,7 @@ class GrantStore:
         long as that has not been used; it is never shorter than the grace. `source` names the caller's address.
         """
         key = keyspace.grant(presented.grant_id)
-        came_from = self._key.code_of(f"{key} rotated_from", source)  # an address is nobody's to read in Redis
+        came_from = self._key.code_of(f"{key} rotated_from", source)  # no address in Redis
         sealed = presented.seal_successor(successor)
         windows = [self._grace, max(self._grace, retry_window), MOST_ANCESTORS]
         async with guarded():

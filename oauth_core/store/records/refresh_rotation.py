@@ -58,7 +58,7 @@ class Repeated:
     """The presented token was used already and may still be answered, with the current token.
 
     `sealed` leads to it: the presented token decrypts the first member, and each result decrypts the next.
-    `is_elsewhere` says that the last rotation came from another source.
+    `is_elsewhere` means that the last rotation came from another source.
     """
 
     sealed: tuple[str, ...]
