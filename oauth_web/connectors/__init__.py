@@ -1,4 +1,4 @@
-"""Where people sign in. Each connector says who somebody is, and in which groups.
+"""Connectors to identity providers. Each one returns the identity of a person and their groups.
 
 Imports nothing of `oauth_web`.
 """

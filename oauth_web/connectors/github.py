@@ -1,10 +1,10 @@
-"""Signing in with GitHub: authorization code flow with our own `state` and PKCE; Authlib writes the requests.
+"""Sign-in with GitHub: authorization code flow with our own `state` and PKCE; Authlib writes the requests.
 
-The user's GitHub token is used to ask who signed in, and kept, sealed, only where membership of an organisation
-or a team let somebody in: then it is asked again whether that still holds.
+The gateway uses the user's GitHub token to identify them. It stores the token, sealed, only if the person's
+eligibility depends on an organisation or a team, to check the membership again later.
 
-GitHub may be slow, away, or answer with whatever stands before it. Nothing here waits longer than `deadline` in
-all, however slowly bytes come, and what is no proper answer means "unavailable", never "refused".
+GitHub may be slow or unavailable, or a proxy may answer in its place. No call here takes longer than `deadline` in
+total, however slowly bytes arrive. An improper answer means "unavailable", never "refused".
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "20
 
 
 class GitHubRefusedError(Exception):
-    """GitHub says no: the code is bad or spent, or our credentials are wrong."""
+    """GitHub refused: the code is invalid or used, or our credentials are wrong."""
 
 
 class MissingScopeError(GitHubRefusedError):
-    """The token may not see what we must ask. The message is fit for the user."""
+    """The token lacks the scope for our request. The message may be shown to the user."""
 
 
 class GitHubUnavailableError(Exception):
-    """GitHub did not give a usable answer in time. Trying again later may help."""
+    """GitHub did not give a usable answer in time. A later attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Somebody who signed in, and the token that GitHub gave us for them. `repr` does not show it."""
+    """A person who signed in, and the GitHub token for them. `repr` does not show it."""
 
     user: User
     token: str = field(repr=False)
@@ -64,9 +64,9 @@ class SignedIn:
 class GitHub:
     """A GitHub app at github.com or an Enterprise Server.
 
-    `url` is what browsers use, `backchannel_url` how we reach the same place, `api_url` the REST API. Every
-    request goes through `http`: a client for each step would read the bundle of authorities each time, and that
-    takes tens of milliseconds during which the process serves nothing else.
+    `url` is the address for browsers, `backchannel_url` the address of the same server for this process, and
+    `api_url` the REST API. All requests use `http`: a client for each step would read the bundle of authorities
+    each time, which blocks the process for tens of milliseconds.
     """
 
     client_id: str
@@ -80,7 +80,7 @@ class GitHub:
 
     @classmethod
     def from_settings(cls, settings: WebSettings, tls: ssl.SSLContext) -> GitHub:
-        """The app that the settings name, reached by TLS as `tls` says."""
+        """The app in the settings, with `tls` for its connections."""
         return cls(
             client_id=settings.github_client_id,
             client_secret=settings.github_client_secret.get_secret_value(),
@@ -102,9 +102,9 @@ class GitHub:
     def sign_in_url(
         self, *, state: str, code_verifier: str, with_groups: bool, picks_account: bool = False
     ) -> str:
-        """Where to send the browser; `with_groups` when we shall ask which groups the user is in.
+        """The URL for the browser; `with_groups` requests the scope to read the user's groups.
 
-        Without `picks_account` GitHub takes whoever is signed in there.
+        Without `picks_account` GitHub uses the account that is signed in there.
         """
         url: str = prepare_grant_uri(
             f"{self.url}/login/oauth/authorize",
@@ -120,7 +120,7 @@ class GitHub:
         return url
 
     async def sign_in(self, *, code: str, code_verifier: str) -> SignedIn:
-        """Who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
+        """The person who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
         async with self._in_time():
             access_token = await self._redeem(code, code_verifier)
             return SignedIn(await self._who(access_token), access_token)
@@ -128,15 +128,15 @@ class GitHub:
     async def groups(
         self, token: str, user: User, names_for: Callable[[User], Collection[str]]
     ) -> tuple[User, frozenset[str]]:
-        """Who `user` is now, and of which organisations and teams they are an active member.
+        """The current `user`, and the organisations and teams of which they are an active member.
 
-        `names_for` says which ones to ask about, of the person as they are called now: an account can be renamed.
-        Raises `GitHubRefusedError` when the token is no longer good or may not see memberships: without
-        `read:org` GitHub says "not found" of a private membership, which must not pass for "not a member".
+        `names_for` returns the groups to ask about for the person's current login: an account can be renamed.
+        Raises `GitHubRefusedError` when the token is no longer valid or may not see memberships: without
+        `read:org` GitHub answers "not found" for a private membership, which must not pass for "not a member".
         Raises `GitHubUnavailableError`.
         """
         async with self._in_time():
-            # Teams are asked about by login, and an old login may be another person's by now.
+            # GitHub finds a team member by login, and an old login may belong to another person now.
             current = await self._who(token)
             if current.github_id != user.github_id:
                 raise GitHubRefusedError("the token is another person's")
@@ -164,7 +164,7 @@ class GitHub:
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        """Bound the whole of what is asked: a timeout for each read would let GitHub send a byte at a time."""
+        """Limit the total time: with a timeout for each read, GitHub could send one byte at a time."""
         try:
             async with asyncio.timeout(self.deadline):
                 yield
@@ -172,7 +172,7 @@ class GitHub:
             raise GitHubUnavailableError(f"no answer within {self.deadline:g} seconds") from None
 
     async def _redeem(self, code: str, code_verifier: str) -> str:
-        """The token that GitHub gives for `code`. Asked once: a code that was sent may have been used up."""
+        """The token for `code`. It does not retry: a code that was sent may have been used up."""
         form = prepare_token_request(
             "authorization_code",
             redirect_uri=self.redirect_uri,
@@ -217,7 +217,7 @@ class GitHub:
         return state == "active"
 
     async def _get(self, path: str, token: str) -> httpx2.Response:
-        """Ask the API, once more if the first try got no answer of its own. Raises `GitHubUnavailableError`."""
+        """Call the API; retry once if the first answer is not GitHub's own. Raises `GitHubUnavailableError`."""
         headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
         for last in (False, True):
             try:
@@ -239,10 +239,10 @@ def _check_not_refused(answer: httpx2.Response) -> None:
 
 
 def _is_githubs_own(answer: httpx2.Response) -> bool:
-    """Whether an error is GitHub's word: those are JSON objects with a message, and say where to read about it.
+    """Whether GitHub itself sent an error: its errors are JSON objects with a message and a documentation URL.
 
-    A proxy on the way answers 401, 403 and 404 too, and so does what stands in for an Enterprise Server under
-    repair. Taken for GitHub's, "not found" would mean that everybody left.
+    A proxy may answer 401, 403 and 404 too, and so may the maintenance page of an Enterprise Server. If that
+    counted as GitHub's, "not found" would mean that all people left.
     """
     try:
         document = answer.json()
@@ -252,7 +252,7 @@ def _is_githubs_own(answer: httpx2.Response) -> bool:
 
 
 def _is_rate_limit(answer: httpx2.Response) -> bool:
-    """Whether a refusal means "not now": GitHub answers 403 too when its limits are met."""
+    """Whether a refusal means "not now": GitHub also answers 403 when a rate limit is reached."""
     return answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
 
 
@@ -265,7 +265,7 @@ def _json(answer: httpx2.Response) -> object:
 
 
 def _user(document: object) -> User:
-    """The user of GitHub's `GET /user`. Raises `GitHubUnavailableError` when it does not look like one."""
+    """The user in the answer to `GET /user`. Raises `GitHubUnavailableError` when it is not well-formed."""
     if not isinstance(document, dict):
         raise GitHubUnavailableError("the user is not an object")
     github_id, login, name = document.get("id"), document.get("login"), document.get("name")

@@ -1,4 +1,4 @@
-"""`grant_type=authorization_code`: a code becomes a grant, once (OAuth 2.1 section 4.1.3)."""
+"""`grant_type=authorization_code`: redeems a code for a grant, once (OAuth 2.1 section 4.1.3)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Redemption:
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
         """Redeem a code: validate the request, then consume the code in one atomic step.
 
-        If the code is replayed at the same moment, nothing that it gave stays alive. Raises `DisplayedError`.
+        If the code is replayed at the same moment, its grant and tokens end. Raises `DisplayedError`.
         """
         found = await self.codes.find(form.require("code"))
         if found is None:
@@ -49,14 +49,14 @@ class _Redemption:
         owner = await self.clients.look_at(found.code.request.client_id)
         token_requests.check_redemption(found.code, client, form, self.services, owner=owner)
         if found.code.request.dpop_key not in {None, dpop_proof.shown()}:
-            # Before the code is used up: a thief without the key must not cost the owner the sign-in.
+            # Before the code is used up: a thief without the key must not make the owner sign in again.
             raise refused(OAuthReason.CODE_OF_OTHER_KEY)
         match await self.codes.consume(found):
             case Consumption.CONSUMED:
                 pass
             case Consumption.ALREADY_USED:
                 # Verifier and client are right, so two parties hold the owner's copy of the code. The grant of the
-                # first redemption ends (RFC 6749 section 4.1.2). If it does not exist yet, its maker ends it.
+                # first redemption ends (RFC 6749 section 4.1.2). If it does not exist yet, `issuing` ends it.
                 self.audit.record(
                     EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id
                 )

@@ -1,4 +1,4 @@
-"""Every grant type that there is, in one list: the token endpoint, registration and metadata follow it.
+"""The list of all grant types: the token endpoint, registration and metadata depend on it.
 
 A new grant type is one module with its `GRANT_TYPE`, and one line here. Metadata and registrations name the grant
 types in this order.

@@ -1,4 +1,4 @@
-"""The client credentials grant: a machine client gets a token that speaks for itself (OAuth 2.1 section 4.2)."""
+"""The client credentials grant: a machine client gets a token to act as itself (OAuth 2.1 section 4.2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _MachineRequest:
     clock: RedisClock
 
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
-        """Allow what the operator allowed this client. Raises `DisplayedError`."""
+        """Grant the rights that the operator gave this client. Raises `DisplayedError`."""
         grant = client_credentials.grant_for(client, self.services, now=self.clock())
         scope, audience = client_credentials.narrowed(grant, form, self.services)
         return NewGrant(grant, audience, scope, allowed_at=grant.created_at)
@@ -31,8 +31,8 @@ class _MachineRequest:
 GRANT_TYPE = TokenGrant(
     name=CLIENT_CREDENTIALS,
     registrable=Registrable.BY_OPERATOR,
-    # No refresh token: the client can always ask again (section 4.2.2).
+    # No refresh token: the client can always request a new token (section 4.2.2).
     gives_refresh_token=False,
-    rule=anybody,  # `client_credentials.grant_for` looks at what the operator allowed
+    rule=anybody,  # `client_credentials.grant_for` checks what the operator allowed
     handler=lambda deps: _MachineRequest(deps.services, deps.clock),
 )

@@ -1,4 +1,4 @@
-"""The device grant: a device polls until its person has decided, then gets tokens once (RFC 8628 section 3.4)."""
+"""The device grant: a device polls until its person decides, then gets tokens once (RFC 8628 section 3.4)."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class _Poll:
     """Seconds that a grant lives."""
 
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
-        """Answer a device. Raises `DisplayedError`, of which `authorization_pending` is the ordinary one."""
+        """Answer a poll. Raises `DisplayedError`; `authorization_pending` is the usual one."""
         device_code = form.require("device_code")
         for _ in range(_MOST_TRIES):
             found = await self.devices.by_device_code(device_code)
-            # The code of another client says nothing to this one, and costs its owner nothing.
+            # A client that presents another client's code learns nothing and costs its owner nothing.
             if found is None or not await may_act_for(self.clients, client, found.device.client_id):
                 raise refused(OAuthReason.DEVICE_CODE_UNKNOWN)
             match device.poll(found.device, found.decision, found.pace, now=self.clock()):
@@ -55,11 +55,11 @@ class _Poll:
                         break
                 case unforeseen:
                     assert_never(unforeseen)
-        # Also when other polls kept coming between: then there were too many by any measure.
+        # Also reached when other polls always came in between: then there were too many polls.
         raise refused(OAuthReason.DEVICE_TOO_FAST)
 
     async def _redeem(self, form: Parameters, found: FoundDevice, approved: device.Approved) -> NewGrant:
-        # Looked at before the code is used up, so that a wrong resource does not cost the sign-in.
+        # Checked before the code is used up, so that a wrong resource does not cost the sign-in.
         audience = token_requests.narrow_resources(found.device.resources, form, self.services)
         if not await self.devices.use_up(found):
             raise refused(OAuthReason.DEVICE_CODE_UNKNOWN)
@@ -73,7 +73,7 @@ def _handler(deps: Deps) -> _Poll:
 
 
 def _metadata(issuer: str) -> dict[str, object]:
-    """Where a device starts (RFC 8628 section 4)."""
+    """The endpoint at which a device starts (RFC 8628 section 4)."""
     return {"device_authorization_endpoint": f"{issuer}/device_authorization"}
 
 

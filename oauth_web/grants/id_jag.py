@@ -1,8 +1,9 @@
-"""The grant of an identity assertion (ID-JAG): an identity provider vouches for a person, and nobody signs in.
+"""The ID-JAG grant: an identity provider vouches for a person, who does not sign in here.
 
-Whoever can prove to be the client and has the assertion acts as that person. So only clients that prove who they
-are may, each assertion is good once, and admission, blocks and revocations count as at a sign-in. There is no
-refresh token: the client asks the provider again, who may then say no (draft section 4.4.3).
+A caller that authenticates as the client and has the assertion acts as that person. So only clients that
+authenticate may use the grant, each assertion is valid once, and eligibility, blocks and revocations apply as at a
+sign-in. There is no refresh token: the client asks the provider again, which may then refuse (draft section
+4.4.3).
 """
 
 from __future__ import annotations
@@ -55,19 +56,19 @@ class _Exchange:
     update_everything: Callable[[Member], Awaitable[int]]
 
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
-        """Allow what the assertion says of the person whom it names. Raises `DisplayedError`."""
+        """Grant the rights that the assertion gives for its person. Raises `DisplayedError`."""
         trusted, asserted = await self._checked(client, form.require("assertion"))
         user = id_jag.user_of(asserted, trusted)
         if user is None:
             raise refused(OAuthReason.ASSERTION_WITHOUT_ACCOUNT)
         scope, audience = id_jag.narrowed(asserted, form, self.services)
-        # What GitHub said when they signed in here outweighs what somebody else says they are called.
+        # The login from a sign-in at GitHub takes precedence over the login in the assertion.
         known = await self.users.get(user.github_id)
         user = user if known is None else known.user
         member = await self._eligible_member(client, user)
         user = member.user
-        # Only now: what fails for another reason may be tried again with the same assertion.
-        # No client_id has a space, so a client's own assertions are other names.
+        # Only now: a request that failed for another reason may be repeated with the same assertion.
+        # No client_id contains a space, so this name cannot collide with a client's own assertions.
         if not await self.assertions.use(
             f"id-jag {trusted.issuer}",
             asserted.jti,
@@ -96,11 +97,11 @@ class _Exchange:
             user=user,
             grant_id=grant.grant_id,
         )
-        # What was vouched for before somebody was cut off is as void as a code that they had not redeemed.
+        # A later revocation voids an earlier assertion, as it voids a code that was not redeemed.
         return NewGrant(grant, audience, scope, allowed_at=min(asserted.issued_at, now))
 
     async def _checked(self, client: Client, assertion: str) -> tuple[TrustedIssuer, Asserted]:
-        """The assertion, if it is genuine and for this client, and who made it. Raises `DisplayedError`."""
+        """The assertion and its issuer, if it is genuine and for this client. Raises `DisplayedError`."""
         said = id_jag.read(assertion)
         if isinstance(said, IdentityFault):
             raise refused(said.reason)
@@ -124,7 +125,7 @@ class _Exchange:
         return trusted, verdict
 
     async def _eligible_member(self, client: Client, user: User) -> Member:
-        """`user` and their groups, if they may be here. Raises `DisplayedError`, and audits it."""
+        """`user` and their groups, if they are eligible. Raises `DisplayedError`, and audits it."""
         try:
             member = await self.look_again(user, None)
         except NotEligibleError as error:
@@ -150,7 +151,7 @@ def _handler(deps: Deps) -> _Exchange:
 
 
 def _proves_itself(_name: str, client: Client) -> None:
-    """Pass when the client proves who it is. Whoever has an assertion could be a client that does not."""
+    """Pass when the client authenticates. A public client could be any caller that has an assertion."""
     if client.token_endpoint_auth_method == "none":
         raise refused(OAuthReason.ASSERTION_BY_PUBLIC_CLIENT)
 

@@ -1,11 +1,11 @@
-"""What every grant type ends in: the grant is stored, its access token is issued, and overtaking is checked.
+"""The last steps of every grant type: store the grant, issue its access token, and check for overtaking.
 
 A handler decides and returns a `NewGrant` or a `ContinuedGrant`. Only this module stores grants and issues tokens,
-so the order lives here and no grant type can leave out a step:
+so the order is defined here and no grant type can leave out a step:
 
-1. Note the grant in the grant index, so that a revocation finds it.
+1. Add the grant to the grant index, so that a revocation finds it.
 2. Create the grant.
-3. Lengthen the life of the client's record.
+3. Extend the lifetime of the client's record.
 4. Issue the access token.
 5. Check that no revocation, block, deletion or replay overtook the grant; if one did, end the grant.
 6. Keep the number of the person's grants within its limit.
@@ -48,7 +48,7 @@ _MOST_TRIES = 3
 
 @dataclass(frozen=True)
 class Issuing:
-    """Issues tokens under grants. It has what that needs and no more of `Deps`."""
+    """Issues tokens under grants. It has only the parts of `Deps` that it needs."""
 
     settings: WebSettings
     clients: ClientDirectory
@@ -74,7 +74,7 @@ class Issuing:
         )
 
     async def issue_grant(self, grant_type: TokenGrant, client: Client, new: NewGrant) -> Response:
-        """Store a new grant and answer its first tokens. Raises `DisplayedError` when the grant was overtaken."""
+        """Store a new grant and answer with its first tokens. Raises `DisplayedError` when it was overtaken."""
         grant, certificate = new.grant, to_bind(self.settings, client)
         token = None
         if grant_type.gives_refresh_token:
@@ -84,7 +84,7 @@ class Issuing:
         # Before the grant exists: a revocation that starts now finds the grant in the index.
         await self.clients.remember_grant(grant)
         await self.grants.create(grant, token)
-        # The grant is that of the client that was allowed it, of which `client` may be a sibling.
+        # The grant belongs to the client that the person allowed; `client` may be its sibling.
         await self.clients.keep_for(grant.client_id, grant.expires_at - grant.created_at)
         answer = await self._issue(
             grant, token, new.audience, new.scope, kind=EventKind.TOKEN_ISSUED, certificate=certificate
@@ -94,7 +94,7 @@ class Issuing:
         return answer
 
     async def continue_grant(self, continued: ContinuedGrant) -> Response:
-        """Answer the next tokens of a grant. Raises `DisplayedError` when the grant has ended meanwhile."""
+        """Answer with the next tokens of a grant. Raises `DisplayedError` when the grant has ended meanwhile."""
         return await self._issue(
             continued.grant,
             continued.refresh_token,
@@ -105,10 +105,10 @@ class Issuing:
         )
 
     async def _check_not_overtaken(self, client: Client, grant: Grant, new: NewGrant) -> None:
-        """Pass when nothing happened while `grant` was being made that must end it; else end it, and raise.
+        """Pass unless an event during the creation of `grant` must end it; else end it, and raise.
 
-        Asked after the grant exists: a deletion, a revocation or a block is written first and looks for grants
-        afterwards. So either it finds this grant, or this check sees what was written.
+        The check runs after the grant exists: a deletion, a revocation or a block is written first and looks for
+        grants afterwards. So either it finds this grant, or this check sees what was written.
         """
         allowed_at = new.allowed_at
         if not await self.clients.exists(grant.client_id):
@@ -130,9 +130,9 @@ class Issuing:
         await end_grant(self.grants, self.audit, grant.grant_id, client, reason)
 
     async def _make_room(self, newest: Grant) -> None:
-        """Keep the grants of a person to `tokens.grants_per_user`.
+        """Limit the grants of a person to `grants_per_user`.
 
-        Otherwise one account could fill Redis where everybody with a GitHub account may come in.
+        Otherwise one account could fill Redis where every GitHub user is eligible.
         """
         for grant_id in await self.grants.too_many_of_user(newest, most=self.settings.grants_per_user):
             old = await self.grants.get(grant_id)
@@ -149,7 +149,7 @@ class Issuing:
         kind: EventKind,
         certificate: str | None,
     ) -> Response:
-        """Mint an access token, bring it to life, and answer it (RFC 6749 section 5.1).
+        """Create an access token, make it active, and return it (RFC 6749 section 5.1).
 
         It is bound to `certificate`, and to the key that this request proved to have.
         """
@@ -171,7 +171,7 @@ class Issuing:
             current = await self.grants.get(grant.grant_id)
             if current is None:
                 raise refused(OAuthReason.GRANT_ENDED)
-            grant = current  # its user's groups changed at this very moment
+            grant = current  # its user's groups changed during this step
         else:
             raise refused(OAuthReason.GRANT_CHANGES_TOO_FAST)
         self.audit.record(kind, grant=grant, jti=claims.jti, scope=claims.scope)
@@ -187,7 +187,7 @@ class Issuing:
 
 
 async def end_grant(grants: GrantStore, audit: AuditRecorder, grant_id: str, client: Client, reason: str) -> None:
-    """End a grant and all its tokens. The audit log says why, if there was something to end."""
+    """End a grant and all its tokens. If the grant was active, the audit log gets the reason."""
     if not await grants.end(grant_id):
         return
     audit.record(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)

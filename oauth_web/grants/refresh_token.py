@@ -1,7 +1,6 @@
 """`grant_type=refresh_token`: the token rotates, and an old one ends its family (OAuth 2.1 section 4.3).
 
-`oauth_core.store.records.grants` decides, in one atomic step, whether a token that was used before is a retry or
-theft.
+`oauth_core.store.records.grants` decides, in one atomic step, whether a repeated token is a retry or theft.
 """
 
 from __future__ import annotations
@@ -69,13 +68,13 @@ class _Refresh:
         if not await may_act_for(self.clients, client, grant.client_id):
             raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         if await self.revocation.is_revoked(grant, allowed_at=grant.created_at):
-            # A restored backup may bring back what was revoked after it was made.
+            # A restored backup may contain a grant that was revoked after the backup was made.
             await end_grant(self.grants, self.audit, grant.grant_id, client, "revoked before")
             raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         await self.hold_back(Limit.TOKENS_PER_GRANT, grant.grant_id)
         certificate = grant.certificate or to_bind(self.settings, client)
         if grant.certificate is not None and grant.certificate != shown(self.settings):
-            # Also of a client that proves itself otherwise: a grant is bound to one key for as long as it lives.
+            # This applies to clients with other authentication too: a grant is bound to one key for its lifetime.
             raise refused(OAuthReason.OTHER_CERTIFICATE)
         dpop_proof.check_binding(grant, client)
         audience = token_requests.narrow_resources(grant.resources, form, self.services)
@@ -88,9 +87,9 @@ class _Refresh:
         return ContinuedGrant(grant, successor, audience, scope, certificate)
 
     async def _checked_membership(self, grant: Grant, presented: RefreshToken) -> Grant:
-        """The grant with the groups its user is in now. If they may not be here any more, all their grants end.
+        """The grant with the user's current groups. If the user is no longer eligible, all their grants end.
 
-        GitHub is not asked for an older token: it is refused, or its successor was used and checked a moment ago.
+        GitHub is not asked for an older token: it is refused, or its successor was used and checked just before.
         """
         asked_for = {RefreshState.CURRENT, RefreshState.PREVIOUS}
         if grant.user is None or await self.grants.state_of(presented) not in asked_for:
@@ -163,6 +162,6 @@ def _handler(deps: Deps) -> _Refresh:
 GRANT_TYPE = TokenGrant(
     name=REFRESH_TOKEN,
     registrable=Registrable.WITH_OTHERS,
-    rule=anybody,  # the refresh token names its grant, and the grant its client
+    rule=anybody,  # the refresh token names its grant, and the grant names its client
     handler=_handler,
 )

@@ -1,6 +1,6 @@
-"""The descriptor of a grant type, and what its handler may return.
+"""The descriptor of a grant type, and the results of its handler.
 
-`oauth_core.grant_types` has what registration and metadata need of the descriptor; here the handler is added.
+`oauth_core.grant_types` has the part that registration and metadata need; this module adds the handler.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ async def _never() -> bool:
 class NewGrant:
     """A grant that is allowed and does not exist yet, with scope and audience of its first access token.
 
-    `allowed_at` is the second at which the person, the operator or an issuer allowed it; a revocation after that
-    voids it. `was_replayed` says whether what allowed the grant was presented twice, up to this moment.
+    `allowed_at` is the second at which the person, the operator or an issuer allowed it; a later revocation
+    voids it. `was_replayed` returns whether the code or other credential was presented twice, up to this moment.
     """
 
     grant: Grant
@@ -40,7 +40,7 @@ class NewGrant:
 
 @dataclass(frozen=True)
 class ContinuedGrant:
-    """A grant that exists, the next refresh token of its family, and scope and audience of its next access token.
+    """An existing grant, the next refresh token of its family, and scope and audience of its next access token.
 
     The access token is bound to the thumbprint `certificate`, if there is one.
     """
@@ -53,21 +53,21 @@ class ContinuedGrant:
 
 
 class Handler(Protocol):
-    """Decides on a token request of an authenticated client. It stores no grant and issues no token."""
+    """Decides about a token request of an authenticated client. It stores no grant and issues no token."""
 
     async def __call__(self, client: Client, form: Parameters, /) -> NewGrant | ContinuedGrant:
-        """What to issue. Raises `DisplayedError`."""
+        """The grant to issue tokens for. Raises `DisplayedError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenGrant(GrantType):
-    """A grant type with its handler. `handler` picks from `Deps` the few things that the handler works with."""
+    """A grant type with its handler. `handler` builds it from the parts of `Deps` that it needs."""
 
     handler: Callable[[Deps], Handler]
 
 
 def offered_by(deps: Deps) -> Iterator[TokenGrant]:
-    """The grant types that this gateway offers. Raises `TypeError` for one that has no handler."""
+    """The grant types that this gateway offers. Raises `TypeError` for a grant type without a handler."""
     for grant_type in deps.grant_types:
         if not isinstance(grant_type, TokenGrant):
             raise TypeError(f"no handler answers {grant_type.name}")

@@ -1,4 +1,4 @@
-"""What an endpoint asks before it works: rate limits, pauses of sign-ins, requests sent twice.
+"""The checks before an endpoint works: rate limits, the pause of sign-ins, repeated requests.
 
 May import `runtime` and what is below it.
 """

@@ -1,4 +1,4 @@
-"""Holds back who asks too often: 429 with `Retry-After`, and a line in the audit log."""
+"""Refuses callers that exceed a rate limit: 429 with `Retry-After`, and an audit event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def hold_back(deps: Deps, limit: Limit, subject: str, *, cost: int = 1) -> None:
-    """Count `cost` for `subject`. Raises `DisplayedError` when it has had its share."""
+    """Count `cost` for `subject`. Raises `DisplayedError` when its limit is reached."""
     _refuse(deps, limit, await deps.rates.take(limit, deps.settings.rate_of(limit), subject, cost=cost))
 
 
@@ -23,13 +23,13 @@ async def hold_back_address(deps: Deps, limit: Limit, *, cost: int = 1) -> None:
 
 
 async def hold_back_failures(deps: Deps, client_id: str) -> None:
-    """Raises `DisplayedError` when this address failed too often to prove that it is `client_id`."""
+    """Raises `DisplayedError` when this address failed too often to authenticate as `client_id`."""
     limit = Limit.FAILURES_PER_ADDRESS
     _refuse(deps, limit, await deps.rates.wait_of(limit, deps.settings.rate_of(limit), _pair(client_id)))
 
 
 async def count_failure(deps: Deps, client_id: str) -> None:
-    """Somebody at this address failed to prove that they are `client_id`."""
+    """Count a failed authentication as `client_id` from this address."""
     limit = Limit.FAILURES_PER_ADDRESS
     await deps.rates.take(limit, deps.settings.rate_of(limit), _pair(client_id))
 

@@ -1,7 +1,9 @@
-"""One answer to what a browser sends twice: a double click on Allow, Cancel after Allow, a reload of the callback.
+"""One answer to a request that a browser repeats: a double click on Allow, Cancel after Allow, a reloaded
+callback.
 
-A browser that sends a form again drops the answer to the first one. It must get that same answer, without a second
-code, and the first button that was pressed counts. Both are refused to another browser, and after some seconds.
+A browser that sends a form again drops the answer to the first request. It must get that same answer, without a
+second code, and the first button that was pressed counts. Another browser gets no answer, and after some seconds
+no browser does.
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ _being_made: set[asyncio.Task[Response]] = set()
 async def first_or_same(
     deps: Deps, secret: str, browser: str | None, make: Callable[[], Awaitable[Response]]
 ) -> Response | None:
-    """What `make` answers to the first request with `secret`, and the same to later ones.
+    """The answer of `make` to the first request with `secret`, and the same answer to later ones.
 
-    `secret` is what the request proves itself with, and `browser` the secret of its cookie. Answers `None` when
-    there is no answer for this browser. `make` is carried on when the browser gives up waiting for it, because the
-    browser does so when it sends the form again. Raises `StoreUnavailableError` and what `make` raises, but for
-    OAuth errors, which are answers.
+    `secret` authenticates the request, and `browser` is the secret of its cookie. Returns `None` when there is no
+    answer for this browser. `make` continues when the browser disconnects, because a browser disconnects when it
+    sends the form again. Raises `StoreUnavailableError` and what `make` raises, except OAuth errors, which are
+    answers.
     """
     if browser is None:
         return None
@@ -65,13 +67,13 @@ async def first_or_same(
 
 
 async def same(deps: Deps, secret: str, browser: str | None) -> Response | None:
-    """The answer that this browser got, or is about to get, to an earlier request with `secret`, if any."""
+    """The answer to an earlier request of this browser with `secret`, if any; waits until it is ready."""
     if browser is None:
         return None
     looks = (deps.settings.github_timeout + _LONGER_THAN_GITHUB_SECONDS) / _LOOK_AGAIN_SECONDS
     for _ in range(round(looks)):
         found = await deps.answers.find(secret)
-        # The hashes are those of 256-bit secrets, so comparing them in constant time would hide nothing.
+        # The hashes are those of 256-bit secrets, so a comparison in constant time would hide nothing.
         if found is None or found.browser_hash != hash_secret(browser):
             return None
         if found.sealed_answer is not None:
@@ -81,7 +83,7 @@ async def same(deps: Deps, secret: str, browser: str | None) -> Response | None:
 
 
 def _key(secret: str, browser: str) -> bytes:
-    """Redis has neither of the two, so nobody reads a code or a cookie there."""
+    """The key that seals the answer. Redis has neither secret, so no reader of Redis sees a code or a cookie."""
     return derive_key(f"{secret} {browser}", purpose=_CONTEXT)
 
 

@@ -1,6 +1,6 @@
-"""Endpoints that make records answer 503 while sign-ins are paused (`portcullis pause`, or a restore).
+"""Makes endpoints that write records answer 503 while sign-ins are paused (`portcullis pause`, or a restore).
 
-Revoking, introspection, metadata and the account page go on: taking rights away always works.
+Revocation, introspection, metadata and the account page continue: revoking rights always works.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_to(blueprint: Blueprint, deps: Deps) -> None:
-    """Let the endpoints of `blueprint` be paused."""
+    """Make the endpoints of `blueprint` refuse requests during a pause."""
 
     @blueprint.before_request
     async def refuse_while_paused() -> None:

@@ -1,4 +1,4 @@
-"""What a running process holds: its stores, keys and policy, followed while it runs.
+"""The state of a running process: its stores, keys and policy, which it keeps current.
 
 May import `client_documents`, `connectors` and `http`. Begin with `deps`.
 """

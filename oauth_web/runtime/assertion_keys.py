@@ -1,4 +1,4 @@
-"""The public keys by which services verify what the check service tells them, from the operator's file."""
+"""The public keys with which services verify service assertions, from the operator's file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = structlog.get_logger("assertion_keys")
 
 
 class AssertionKeys:
-    """Follows the file, so that a key can be added without a restart. One that cannot be used is told once."""
+    """Follows the file, so that a key can be added without a restart. An unusable file is logged once."""
 
     def __init__(self, path: Path) -> None:
         """Raises `SettingsError` when the file cannot be used."""
@@ -30,7 +30,7 @@ class AssertionKeys:
 
     @classmethod
     def from_file(cls, path: Path | None) -> AssertionKeys | None:
-        """The keys in the file, where there is one. Raises `SettingsError`."""
+        """The keys in the file, if there is one. Raises `SettingsError`."""
         return None if path is None else cls(path)
 
     @property

@@ -1,4 +1,4 @@
-"""Everything a handler needs, made in one place and handed to it."""
+"""Builds all dependencies of the handlers in one place."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Deps:
-    """What the endpoints work with. `clock` answers whole seconds since the epoch, the same for every process."""
+    """The dependencies of the endpoints. `clock` returns whole seconds since the epoch, equal in all processes."""
 
     settings: WebSettings
     redis: Redis
     services: ServiceIndex
     grant_types: tuple[GrantType, ...]
-    """Those that this gateway offers."""
+    """The grant types that this gateway offers."""
     policy: LivePolicy
     clients: ClientDirectory
     documents: ClientDocuments
@@ -92,7 +92,7 @@ class Deps:
     shutdown: GracefulShutdown
 
     async def aclose(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self.keys.stop()
         await self.clock.stop()
         await self.github.aclose()
@@ -111,7 +111,7 @@ def _tell_of_memory() -> None:
 
 
 async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
-    """Connect everything. `grant_types` are all that there are (`oauth_web.grants.catalog`).
+    """Build the dependencies. `grant_types` are all existing ones (`oauth_web.grants.catalog`).
 
     Raises `SettingsError`, `StoreUnavailableError`, `oauth_core.store.records.key_ring.KeyRingError` and
     `oauth_core.store.maintenance.schema.SchemaError`.
@@ -120,7 +120,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
     clock = RedisClock(redis, differs=_tell_of_clock)
     leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, settings.record_key, lifetime=settings.unused_client_lifetime)
-    # One for the process: reading the bundle of authorities takes tens of milliseconds each time.
+    # One context for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
     rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_tell_of_memory)
     audit = AuditRecorder(LogAuditSink(), origin=named_or_peer_address)

@@ -1,4 +1,4 @@
-"""The audit events of grants that an `oauth_core.store.records.revocation.Revocation` ends."""
+"""Records the audit events of grants that an `oauth_core.store.records.revocation.Revocation` ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def recorded(deps: Deps, ending: Awaitable[tuple[Grant, ...]], *, reason: str) -> tuple[Grant, ...]:
-    """Do `ending`, record every grant that it ended, and answer these grants.
+    """Await `ending`, record every grant that it ended, and return these grants.
 
     Raises `IncompleteError` when it could not end everything; the grants that did end are recorded first.
     """

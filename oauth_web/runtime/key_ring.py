@@ -1,6 +1,6 @@
-"""The key ring as this process knows it, followed while it runs: a rotation reaches it within two seconds.
+"""The copy of the key ring in this process, kept current: a rotation reaches it within two seconds.
 
-What Redis has lost of it is written again.
+It also writes the parts of the key ring that Redis has lost again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = structlog.get_logger("keys")
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What is looked after together with the key ring."""
+    """The stores that are maintained together with the key ring."""
 
     pauses: SignInPauseStore
     schema: SchemaStore
@@ -37,7 +37,7 @@ class Upkeep:
 
 
 class FollowedKeyRing:
-    """What endpoints sign and check with."""
+    """The keys with which endpoints sign and verify."""
 
     def __init__(self, store: KeyRingStore, ring: KeyRing, upkeep: Upkeep) -> None:
         self._store = store
@@ -47,7 +47,7 @@ class FollowedKeyRing:
 
     @property
     def verifying(self) -> VerifyingKeys:
-        """The public keys, to check our own tokens with."""
+        """The public keys, to verify our own tokens with."""
         return self._ring.verifying
 
     @property
@@ -60,11 +60,11 @@ class FollowedKeyRing:
         return self._ring.signing_key(now)
 
     async def start(self) -> None:
-        """Begin to follow the ring."""
+        """Start to follow the key ring."""
         self._following = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Follow it no longer."""
+        """Stop following the key ring."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -74,7 +74,7 @@ class FollowedKeyRing:
         return await self._store.is_published()
 
     async def _follow(self) -> None:
-        """Read the ring again and again. When that fails, the last one stays in use."""
+        """Read the ring at intervals. When that fails, the last one stays in use."""
         failing = False
         while True:
             await asyncio.sleep(FOLLOWED_WITHIN)
@@ -90,13 +90,14 @@ class FollowedKeyRing:
             failing, self._ring = False, ring
 
     async def _look(self) -> KeyRing:
-        """The ring of this moment. What Redis has lost is written again: a Redis that lost everything has no keys,
-        and nobody could be answered. Not while a backup is being restored, which brings a ring of its own.
+        """The present ring. If Redis lost it, this writes it again: without keys no request could be answered.
+
+        It does not do so while a backup is being restored, which contains its own ring.
         """
         if await self._upkeep.pauses.reason() is not None:
             return await self._store.read()
         if not await self._store.exists():
-            await self._upkeep.schema.version()  # an empty Redis is given one
+            await self._upkeep.schema.version()  # writes the version into an empty Redis
             if await self._store.put_back(self._ring):
                 _log.warning("Redis had lost the key ring; it is kept again")
         ring = await self._store.read()

@@ -1,4 +1,4 @@
-"""Who may do what, as the settings file says it at this moment."""
+"""The RBAC policy of the present settings file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class LivePolicy:
-    """The policy in use. Ask for `current` each time: it changes without a restart."""
+    """The policy in use. Read `current` each time: it changes without a restart."""
 
     def __init__(self, policy: RbacPolicy, services: ServiceIndex) -> None:
-        """`services` are changed with the policy, so that scopes of new permissions can be asked for."""
+        """`services` change with the policy, so that clients can request the scopes of new permissions."""
         self.current = policy
         self._services = services
 
     def use(self, settings: WebSettings) -> None:
-        """From now on what these settings say counts."""
+        """Use the services and the policy of `settings` from now on."""
         self._services.become(ServiceIndex(settings.resolved_services))
         self.current = settings.policy
