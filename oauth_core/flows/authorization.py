@@ -1,7 +1,7 @@
-"""`/authorize`: from parameters to an `AuthorizationRequest` that may be acted upon, or the right error.
+"""`/authorize`: turns parameters into a valid `AuthorizationRequest`, or raises the right error.
 
-The order is the security argument: until the redirect URI has been found to be the client's, errors are shown
-in place; only after that are they sent there (RFC 6749 section 4.1.2.1).
+The order matters for security: until the redirect URI is known to be the client's, errors are shown in place; only
+afterwards are they sent to that URI (RFC 6749 section 4.1.2.1).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def validate(
 ) -> AuthorizationRequest:
     """Check a request of `client`. Raises `DisplayedError` or `RedirectedError`, see above.
 
-    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`).
+    `app_schemes` are the app schemes that redirect URIs may have (`oauth_core.clients.redirect_uris`).
     """
-    # Checked here too: an older version, or other settings, may have let the client register it.
+    # Checked here too: the client may have registered it with an older version or other settings.
     redirect_uri = redirect_uris.check(_redirect_uri(parameters, client), app_schemes)
-    # A state that was sent twice cannot be echoed faithfully, so it is not echoed at all.
+    # A repeated state cannot be returned faithfully, so it is not returned at all.
     state: str | None = None
     try:
         state = parameters.get("state")
@@ -74,7 +74,7 @@ def _redirect_uri(parameters: Parameters, client: Client) -> str:
 
 
 def _code_challenge(parameters: Parameters) -> str:
-    """Response type and PKCE: `code` and S256, nothing else (OAuth 2.1 sections 4.1.1 and 7.5.2)."""
+    """Check the response type and PKCE: only `code` and S256 (OAuth 2.1 sections 4.1.1 and 7.5.2)."""
     if parameters.require("response_type") != "code":
         raise refused(OAuthReason.RESPONSE_TYPE_NOT_CODE)
     if parameters.get("response_mode") not in {None, "query"}:
@@ -93,7 +93,7 @@ def _code_challenge(parameters: Parameters) -> str:
 
 
 def _dpop_key(parameters: Parameters) -> str | None:
-    """The key that whoever redeems the code must have, if the client says so (RFC 9449 section 10)."""
+    """The DPoP key that the redemption of the code must prove, if the client names one (RFC 9449 section 10)."""
     key = parameters.get("dpop_jkt")
     if key is not None and not confirmation.is_thumbprint(key):
         raise refused(OAuthReason.DPOP_JKT_MALFORMED)
@@ -103,12 +103,12 @@ def _dpop_key(parameters: Parameters) -> str | None:
 def scope_and_audience(
     parameters: Parameters, services: ServiceIndex, default_scopes: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """What is asked for and where it is meant to be used (RFC 6749 section 3.3, RFC 8707 section 2).
+    """The requested scopes, and the resources they are for (RFC 6749 section 3.3, RFC 8707 section 2).
 
-    Scopes are not capped by the registration: step-up asks for more than was registered. Those of no service are
-    left out, and where resources are named, those of other services too: people are asked about what the client
-    means to use. If no scope exists here, the named resources say what is meant. The token answer says what was
-    granted.
+    The registration does not limit scopes: step-up requests more than was registered. Scopes of no service are
+    left out. If resources are named, scopes of other services are left out too, so that the person is asked only
+    about what the client will use. If no requested scope exists here, the named resources decide. The token
+    response contains the granted scopes.
     """
     targets = []
     for resource in parameters.all("resource"):

@@ -1,9 +1,9 @@
 """Machine clients: programs that act as themselves, with no person behind them (OAuth 2.1 section 4.2).
 
-Anybody may register a client, so registering gives a program no rights of its own. These are clients that the
-operator made by command, or that registered with an initial access token which the operator made for this, always
-with scopes that the operator chose. Nothing else that arrives over HTTP sets `Client.machine_scopes`, and an
-update over HTTP drops them.
+Anyone may register a client, so a registration alone gives a program no rights of its own. A machine client is one
+that the operator made by command, or that registered with an initial access token which the operator made for this
+purpose; the operator always chooses its scopes. No other HTTP request sets `Client.machine_scopes`, and an update
+over HTTP drops them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 
 Method = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
-"""How a machine client that the operator makes proves itself."""
+"""The authentication methods of a machine client that the operator makes."""
 
 _GRANT_LIFETIME = 86_400
-"""Seconds; as long as any access token may live, so that the grant still knows each that can be alive."""
+"""Seconds; the longest lifetime of an access token, so that the grant still knows each token that can be active.
+"""
 
 
 def create(
@@ -40,11 +41,11 @@ def create(
     jwks: str | None = None,
     jwks_uri: str | None = None,
 ) -> Registered:
-    """A new machine client and its secret. No registration token fits it: only the operator manages it.
+    """A new machine client and its secret. It has no registration token: only the operator manages it.
 
     With `private_key_jwt` it has no secret but keys, by value or by address, as in `Client`. With
-    `identity_assertions` it is meant to act for people whom an identity provider vouches for, and with no scopes
-    for them alone.
+    `identity_assertions` it acts for people whom an identity provider vouches for; without scopes it acts for them
+    only.
     """
     grant_types = (CLIENT_CREDENTIALS,) if scopes else ()
     if identity_assertions:
@@ -68,14 +69,14 @@ def create(
 
 
 def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
-    """What the operator allows `client` at this moment. Raises `DisplayedError`, `unauthorized_client`.
+    """The rights that the operator allows `client` now. Raises `DisplayedError`, `unauthorized_client`.
 
-    The grant has the client's own id: all tokens of one machine client hang on one grant, and end with it. A
-    scope of a service that has left the settings opens nothing and is left out.
+    The grant has the client's own id: all tokens of one machine client belong to one grant, and end with it. A
+    scope of a service that is no longer in the settings has no effect and is left out.
     """
     scopes = tuple(scope for scope in client.machine_scopes if scope in services.scopes)
     reached = services.reached_by(scopes)
-    # A public client proves nothing, so anybody who knows its id would be it.
+    # A public client has no credential, so any caller that knows its id could act as it.
     if not reached or client.token_endpoint_auth_method == "none" or CLIENT_CREDENTIALS not in client.grant_types:
         raise refused(OAuthReason.NO_MACHINE)
     return Grant(
@@ -89,7 +90,7 @@ def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:
 
 
 def narrowed(grant: Grant, form: Parameters, services: ServiceIndex) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Scopes and audience of a token under `grant`, each no wider than the other or than was asked for.
+    """Scopes and audience of a token under `grant`; neither exceeds the other or the request.
 
     Raises `DisplayedError`: `invalid_scope` or `invalid_target`.
     """

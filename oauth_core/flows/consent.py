@@ -1,9 +1,9 @@
-"""When somebody need not be asked again: what they allowed a client, and what of it may be remembered.
+"""Remembered consent: the rights that a person allowed a client, and when the consent page may be skipped.
 
-A remembered consent lets a client have a code without a person pressing anything. That is safe only where the
-answer reaches nobody but that client: at an https redirect URI, which its owner alone can serve. A loopback port
-or an app's own scheme can be taken by any program on the machine that knows the client's id, so there the person
-is asked each time (RFC 8252 section 8.6, RFC 6749 section 10.2).
+With a remembered consent a client gets a code without an action of the person. That is safe only if no other
+program can receive the answer: at an https redirect URI, which only its owner can serve. Any program on the
+machine that knows the client's id can take a loopback port or an app's own scheme, so there the person is asked
+each time (RFC 8252 section 8.6, RFC 6749 section 10.2).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RememberedConsent:
-    """What a user allowed a client and wants not to be asked again, until the client changes or time runs out."""
+    """The rights that a user allowed a client for later requests too, until the client changes or time ends."""
 
     client_id: str
     client_fingerprint: str
@@ -34,7 +34,7 @@ class RememberedConsent:
 
 
 def fingerprint(client: Client) -> str:
-    """The client as a person agreed to it: when its registration changes, so does this."""
+    """A hash of the client as the person consented to it: it changes when the registration changes."""
     identity = (
         client.client_id,
         client.client_name,
@@ -48,7 +48,7 @@ def fingerprint(client: Client) -> str:
 
 
 def may_be_remembered(asked: AuthorizationRequest | DeviceRequest | AccountVisit) -> bool:
-    """Whether the answer to `asked` can only reach the client itself. A device's person is always asked."""
+    """Whether only the client can receive the answer to `asked`. For a device the answer is always no."""
     return isinstance(asked, AuthorizationRequest) and redirect_uris.is_https(asked.redirect_uri)
 
 
@@ -60,7 +60,7 @@ def remember(
     now: int,
     lifetime: int,
 ) -> RememberedConsent:
-    """What to keep after a person allowed `asked`; with what is `known`, if that is of the same client."""
+    """The consent to store after a person allowed `asked`; includes `known`, if that is of the same client."""
     fresh = RememberedConsent(
         client_id=asked.client_id,
         client_fingerprint=client_fingerprint,
@@ -82,7 +82,7 @@ def remember(
 def covers(
     known: RememberedConsent | None, asked: AuthorizationRequest, client_fingerprint: str, *, now: int
 ) -> bool:
-    """Whether `asked` is within what was allowed, of the same client, at the same address."""
+    """Whether `known` allows all of `asked`, for the same client at the same address."""
     return (
         known is not None
         and now < known.expires_at

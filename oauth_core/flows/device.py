@@ -1,7 +1,7 @@
-"""The device flow's rules (RFC 8628), pure: how a user code reads, and what a device that polls is told.
+"""The rules of the device flow (RFC 8628), pure: the form of a user code, and the answer to a poll.
 
-A user code is eight consonants, `BCDF-GHJK`: no vowels, so it never spells a word, and nothing that looks like
-a digit (RFC 8628 section 6.1). 20^8 is 34 bits: few enough to type, and safe only because attempts are counted
+A user code is eight consonants, `BCDF-GHJK`: no vowels, so it never spells a word, and no letter that looks like a
+digit (RFC 8628 section 6.1). 20^8 is 34 bits: few enough to type, and safe only because attempts are counted
 (`oauth_core.store.records.devices`) and codes are short-lived.
 """
 
@@ -24,23 +24,23 @@ LENGTH = 8
 """Letters in a user code."""
 
 INTERVAL = 5
-"""Seconds between polls, to begin with (the default of RFC 8628 section 3.2)."""
+"""Seconds between polls at first (the default of RFC 8628 section 3.2)."""
 
 _TOLERANCE = 1
-"""Seconds that a poll may come early: times are whole seconds, and a timer may fire a moment before its time."""
+"""Seconds that a poll may be early: times are whole seconds, and a timer may fire slightly early."""
 
 SLOWER = 5
-"""Seconds that polling too fast adds to the interval (RFC 8628 section 3.5)."""
+"""Seconds that a poll that is too early adds to the interval (RFC 8628 section 3.5)."""
 
-# People type what they see, and some see a dash and some a space. Only ASCII: `\s` and letters of other scripts
-# would let two spellings of one code look alike.
+# People type what they see: some see a dash and some a space. Only ASCII: with `\s` and letters of other scripts,
+# different codes could look the same.
 _PUNCTUATION = re.compile(r"[ \t._-]")
 _USER_CODE = re.compile(rf"[{ALPHABET}]{{{LENGTH}}}\Z")
 _LONGEST_TYPED = 32
 
 
 def read_user_code(typed: str) -> str | None:
-    """The code that a person meant, or `None` when it cannot be one. Case, dashes and spaces do not matter."""
+    """The code that a person typed; `None` when it is not well-formed. Case, dashes and spaces do not matter."""
     if len(typed) > _LONGEST_TYPED or not typed.isascii():
         return None
     code = _PUNCTUATION.sub("", typed).upper()
@@ -48,37 +48,37 @@ def read_user_code(typed: str) -> str | None:
 
 
 def show_user_code(code: str) -> str:
-    """`code` as people read it best: in two halves."""
+    """`code` in two halves, which people read best."""
     return f"{code[: LENGTH // 2]}-{code[LENGTH // 2 :]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Nobody has decided yet. `pace` is to be kept for the next poll."""
+    """The person has not decided yet. Keep `pace` for the next poll."""
 
     pace: DevicePace
 
 
 @dataclass(frozen=True, slots=True)
 class TooFast:
-    """Nobody has decided yet, and the device did not wait for the interval. `pace` is to be kept."""
+    """The person has not decided yet, and the device polled before the interval ended. Keep `pace`."""
 
     pace: DevicePace
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The person said no, or may not use this gateway."""
+    """The person declined, or is not eligible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """Nobody decided in time."""
+    """The person did not decide in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """The person said yes and is `user`. Whoever now uses the device code up may have tokens."""
+    """The person, `user`, allowed it. The caller that uses the device code up may have tokens."""
 
     user: User
     sealed_github_token: str | None = None
@@ -90,10 +90,10 @@ Verdict = Pending | TooFast | Denied | Expired | Approved
 
 
 def poll(device: DeviceAuthorization, decision: DeviceDecision | None, pace: DevicePace, *, now: int) -> Verdict:
-    """What a device is told that polls at second `now` (RFC 8628 section 3.5).
+    """The answer to a device that polls at second `now` (RFC 8628 section 3.5).
 
-    A decision outweighs haste, since there is nothing left to wait for. Time outweighs a decision: a device code
-    that was found later must be worth nothing.
+    A decision takes precedence over `TooFast`, since there is nothing more to wait for. Expiry takes precedence
+    over a decision: a device code that an attacker finds later must be worthless.
     """
     if now >= device.expires_at:
         return Expired()
@@ -105,8 +105,8 @@ def poll(device: DeviceAuthorization, decision: DeviceDecision | None, pace: Dev
     if waited is None or waited >= pace.interval - _TOLERANCE:
         return Pending(replace(pace, polled_at=now))
     if waited >= INTERVAL - _TOLERANCE:
-        # It goes on at the first interval. The next poll is measured from the same moment: otherwise such a device
-        # would be told to slow down for ever.
+        # The device keeps to the first interval. The next poll is measured from the same moment: otherwise such a
+        # device would get `slow_down` forever.
         return TooFast(pace)
     longest = device.expires_at - device.created_at
     return TooFast(DevicePace(interval=min(pace.interval + SLOWER, longest), polled_at=now))
@@ -118,7 +118,7 @@ def is_open(device: DeviceAuthorization, decision: DeviceDecision | None, *, now
 
 
 def grant_from(device: DeviceAuthorization, approved: Approved, *, now: int, lifetime: int) -> Grant:
-    """The grant that an approved device becomes; `lifetime` is in seconds."""
+    """The grant for an approved device; `lifetime` is in seconds."""
     return Grant(
         grant_id=device.grant_id,
         client_id=device.client_id,

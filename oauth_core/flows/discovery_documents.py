@@ -1,6 +1,6 @@
-"""The documents that clients discover us by: RFC 8414 for the authorization server, RFC 9728 for each service.
+"""The discovery documents for clients: RFC 8414 for the authorization server, RFC 9728 for each service.
 
-Built from the settings alone, never from a request's `Host`.
+They are built from the settings only, never from a request's `Host`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def authorization_server(
     """Authorization server metadata (RFC 8414 section 2).
 
     `grant_types` are those that this gateway offers. Without `registration`, `client_documents` or `bound_tokens`
-    (RFC 8705) the document does not name a way that would only refuse.
+    (RFC 8705) the document leaves out the features that would only refuse.
     """
     return {
         "issuer": issuer,
@@ -39,7 +39,7 @@ def authorization_server(
         "revocation_endpoint": f"{issuer}/revoke",
         "introspection_endpoint": f"{issuer}/introspect",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
-        # RFC 9728 section 4: what this server guards, so that a visitor need not be told.
+        # RFC 9728 section 4: the resources that this server protects.
         "protected_resources": [service.resource for service in services],
         "scopes_supported": sorted({service.scope for service in services}),
         "response_types_supported": [each.response_type for each in grant_types if each.response_type],
@@ -61,10 +61,10 @@ def authorization_server(
 
 
 def openid_configuration(server: dict[str, object], signing_algorithm: str) -> dict[str, object]:
-    """The same as `server`, with the further members that OpenID Connect Discovery 1.0 requires (section 3).
+    """The document `server` with the additional members that OpenID Connect Discovery 1.0 requires (section 3).
 
-    Clients that look for this document check that they are there. The server gives no ID tokens. The document
-    names the algorithm that it signs with, and RS256, which the specification requires in every list.
+    Clients that look for this document check these members. The server issues no ID tokens. The document contains
+    the algorithm that it signs with, and RS256, which the specification requires in every list.
     """
     return {
         **server,
@@ -74,7 +74,7 @@ def openid_configuration(server: dict[str, object], signing_algorithm: str) -> d
 
 
 def protected_resource(service: Service, issuer: str) -> dict[str, object]:
-    """Metadata of one service (RFC 9728 section 2). Its scopes are the fewest that open it."""
+    """Metadata of one service (RFC 9728 section 2). Its scopes are the minimum for access."""
     return {
         "resource": service.resource,
         "resource_name": service.title,

@@ -1,9 +1,9 @@
-"""Identity assertions (ID-JAG): an identity provider vouches for a person, to one client, for us alone.
+"""Identity assertions (ID-JAG): an identity provider vouches for a person, to one client, for this server only.
 
 The grant of draft-ietf-oauth-identity-assertion-authz-grant, in MCP's profile of it: enterprise-managed
-authorization. Nobody signs in here and nobody is asked, so whom an operator trusts, for which clients and for
-whom, is all in the settings; what an assertion says is weighed here. Whether it was used before only the store
-can know.
+authorization. The person neither signs in here nor sees a consent page. So the settings define which issuers an
+operator trusts, for which clients and for which people. This module checks the claims of an assertion; only the
+store can know whether it was used before.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _TYPES = frozenset({"oauth-id-jag+jwt"})
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 _GITHUB_ID = re.compile(r"[1-9][0-9]{0,17}\Z")
 
-# Each narrows what the assertion is good for in a way that we cannot keep to, so that it is good for nothing:
-# proof of possession (draft section 9.6), and access in finer words than scopes (RFC 9396).
+# Each of these restricts the assertion in a way that we cannot enforce, so an assertion with one is refused: proof
+# of possession (draft section 9.6), and access in finer terms than scopes (RFC 9396).
 _NOT_UNDERSTOOD = ("cnf", "authorization_details")
 
 
@@ -63,16 +63,17 @@ class IdentityFault(Enum):
 
     @property
     def reason(self) -> OAuthReason:
-        """Its row of the table of refusals."""
+        """The row of this fault in the table of refusals."""
         return self.value
 
 
 @dataclass(frozen=True)
 class TrustedIssuer:
-    """An identity provider that the operator trusts to say who somebody is, to `clients` and to no others.
+    """An identity provider that the operator trusts to identify people, to `clients` and to no others.
 
-    `users` says who a subject is; for the others the two claims do, if they are named. With `tenant` only that
-    tenant of the issuer is meant, without it assertions that name one are refused: subjects are a tenant's own.
+    `users` maps subjects to people; for other subjects the two claims do, if they are named. With `tenant` only
+    that tenant of the issuer is trusted; without it, assertions with a tenant are refused: a subject is unique
+    only within its tenant.
     """
 
     issuer: str
@@ -87,7 +88,7 @@ class TrustedIssuer:
 
 @dataclass(frozen=True)
 class Unchecked:
-    """What an assertion says of itself. Nobody has proved any of it."""
+    """Claims of an assertion before any check. None of them is proven."""
 
     issuer: str
     kid: str | None
@@ -95,9 +96,9 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class Asserted:
-    """The assertion is genuine, for us and for its client. Its `jti` may be used once, until second `until`.
+    """A genuine assertion, for this server and for its client. Its `jti` may be used once, until second `until`.
 
-    `scopes` and `resources` are the most it allows; `None` where it does not say.
+    `scopes` and `resources` are the most it allows; `None` where it has no such claim.
     """
 
     subject: str
@@ -110,7 +111,7 @@ class Asserted:
 
 
 def read(assertion: str) -> Unchecked | IdentityFault:
-    """Look into an assertion before it is known whose keys it is to be checked with."""
+    """Read an assertion before its check, to find the issuer whose keys verify it."""
     found = external_jwts.read(assertion, _TYPES)
     if isinstance(found, JwtFault):
         return IdentityFault[found.name]
@@ -121,7 +122,7 @@ def read(assertion: str) -> Unchecked | IdentityFault:
 def check(
     assertion: str, keys: ClientKeys, trusted: TrustedIssuer, *, client_id: str, audience: str, now: int
 ) -> Asserted | IdentityFault:
-    """Check that `trusted` made `assertion` for `client_id` and for `audience`, which is us (section 4.4.1)."""
+    """Check that `trusted` made `assertion` for `client_id` and for `audience`, this server (section 4.4.1)."""
     unchecked = external_jwts.read(assertion, _TYPES)
     claims = (
         unchecked if isinstance(unchecked, JwtFault) else external_jwts.proven_claims(assertion, unchecked, keys)
@@ -144,14 +145,14 @@ def check(
 
 
 def user_of(asserted: Asserted, trusted: TrustedIssuer) -> User | None:
-    """Whose GitHub account is meant; `None` when neither the settings nor the assertion say so in full."""
+    """The GitHub account of the subject; `None` when neither the settings nor the assertion name it in full."""
     if (known := trusted.users.get(asserted.subject)) is not None:
         return known
     if trusted.github_id_claim is None or trusted.github_user_claim is None:
         return None
     number = asserted.claims.get(trusted.github_id_claim)
     login = asserted.claims.get(trusted.github_user_claim)
-    # Many providers can only assert text. `bool` is an `int` to Python, but nobody's number.
+    # Many providers can only assert text. In Python `bool` is an `int`, but it is not a valid id.
     text = number if isinstance(number, str) else str(number) if type(number) is int else ""
     if not _GITHUB_ID.match(text) or not isinstance(login, str) or not _LOGIN.match(login):
         return None
@@ -161,7 +162,7 @@ def user_of(asserted: Asserted, trusted: TrustedIssuer) -> User | None:
 def narrowed(
     asserted: Asserted, form: Parameters, services: ServiceIndex
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Scopes and audience of a token: no wider than the assertion, than what is asked for, or than each other.
+    """Scopes and audience of a token: they exceed neither the assertion, nor the request, nor each other.
 
     Scopes are the intersection of both (profile section 7.2.1). Raises `DisplayedError`: `invalid_scope` or
     `invalid_target`.
@@ -186,7 +187,7 @@ def narrowed(
 
 
 def _targets(asserted: Asserted, form: Parameters, services: ServiceIndex) -> tuple[Any, ...]:
-    """The services the assertion is for, of which the request may ask for some (RFC 8707 section 2.2)."""
+    """The services of the assertion, or the part of them that the request names (RFC 8707 section 2.2)."""
     named = services.services
     if asserted.resources is not None:
         found = [services.by_resource(resource) for resource in asserted.resources]
@@ -209,7 +210,7 @@ def _fault_of_parties(
         return IdentityFault.WRONG_ISSUER
     if claims.get("tenant") != trusted.tenant:
         return IdentityFault.WRONG_TENANT
-    # One that is good elsewhere too could be taken from there and used here. An array may have us in it, alone.
+    # Another server could replay here an assertion that is valid there too. An array must contain only us.
     if claims.get("aud") not in (audience, [audience]):
         return IdentityFault.WRONG_AUDIENCE
     if claims.get("client_id") != client_id:

@@ -1,6 +1,6 @@
-"""What a client may ask of the sign-in with `prompt` (OpenID Connect Core section 3.1.2.1).
+"""The `prompt` parameter of an authorization request (OpenID Connect Core section 3.1.2.1).
 
-Clients send it although we are no OpenID provider. Values that we do not know are left aside.
+Clients send it although this server is no OpenID provider. Unknown values are ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Prompt(StrEnum):
-    """One wish about what the user is to be asked."""
+    """One value of `prompt`."""
 
     NONE = "none"
     LOGIN = "login"
@@ -28,7 +28,7 @@ _KNOWN = frozenset(Prompt)
 
 
 def read(parameters: Parameters, asked: AuthorizationRequest) -> frozenset[Prompt]:
-    """The wishes of this request. Raises `RedirectedError` for `none` together with another one."""
+    """The known values in this request. Raises `RedirectedError` for `none` together with another value."""
     words = frozenset((parameters.get("prompt") or "").split())
     if Prompt.NONE in words and len(words) > 1:
         raise refused(OAuthReason.PROMPT_CONTRADICTS).redirected_to(asked.redirect_uri, asked.state)

@@ -1,4 +1,4 @@
-"""A browser's session, as it is kept."""
+"""The stored form of a browser session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oauth_core.model import User  # noqa: TC001 - the codec reads the types of 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who signed in with GitHub, in one browser, until `expires_at` at the latest.
+    """The session of a person who signed in with GitHub, in one browser, until `expires_at` at the latest.
 
     `groups` and `sealed_github_token` are as in `Grant`.
     """

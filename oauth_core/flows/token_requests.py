@@ -1,6 +1,6 @@
-"""What the token endpoint decides, as pure functions: may this code be redeemed, what may this refresh give.
+"""The decisions of the token endpoint, as pure functions: may a code be redeemed, and what may a refresh give?
 
-Whether a code or a refresh token was used before is not decided here: only the store can know that, in the same
+They do not decide whether a code or a refresh token was used before: only the store can know that, in the same
 step that uses it up (`oauth_core.store.records.authorization_codes`, `oauth_core.store.records.grants`).
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oauth_core.parameters import Parameters
     from oauth_core.policy.resources import ServiceIndex
 
-# unreserved characters, 43 to 128 of them (RFC 7636 section 4.1)
+# 43 to 128 unreserved characters (RFC 7636 section 4.1)
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
 
 
@@ -33,11 +33,11 @@ def check_redemption(
     *,
     owner: Client | None = None,
 ) -> None:
-    """Pass when `client` may redeem `code` with what it sent; else raise `DisplayedError`.
+    """Pass when `client` may redeem `code` with the form that it sent; else raise `DisplayedError`.
 
-    `owner` is the client that the code was given to, if it is another: its sibling may redeem it.
+    `owner` is the client to which the code was issued, if it is another: its sibling may redeem the code.
 
-    Nothing is used up before this passes, so whoever finds a code cannot burn it without the verifier.
+    The code is used up only after this check, so a caller that finds a code cannot void it without the verifier.
     """
     request = code.request
     owner = owner or client
@@ -56,7 +56,7 @@ def check_redemption(
 
 
 def narrow_resources(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
-    """The audience of the token: what `resource` asks for, within what was granted (RFC 8707 section 2.2)."""
+    """The audience of the token: the requested `resource` values, if all were granted (RFC 8707 section 2.2)."""
     asked = []
     for resource in form.all("resource"):
         service = services.by_resource(resource)
@@ -69,10 +69,10 @@ def narrow_resources(granted: tuple[str, ...], form: Parameters, services: Servi
 def narrow_scopes(
     granted: tuple[str, ...], form: Parameters, services: ServiceIndex, *, ignores_unknown: bool = False
 ) -> tuple[str, ...]:
-    """The scopes of a refreshed token: no more than was granted (RFC 6749 section 6).
+    """The scopes of a refreshed token: at most those that were granted (RFC 6749 section 6).
 
-    Of a bundle that was granted, a part may be asked for. With `ignores_unknown` scopes that do not exist here are
-    left out, as they are at `/authorize`: clients repeat what they asked for there.
+    A request may name a part of a granted bundle. With `ignores_unknown`, scopes that do not exist here are left
+    out, as at `/authorize`: clients repeat the scopes that they requested there.
     """
     asked = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
     if ignores_unknown:
@@ -84,9 +84,9 @@ def narrow_scopes(
 
 
 def scopes_at(granted: tuple[str, ...], audience: tuple[str, ...], services: ServiceIndex) -> tuple[str, ...]:
-    """Those of the `granted` scopes that have to do with a service in `audience`; all if none has.
+    """The `granted` scopes of the services in `audience`; all if there is none.
 
-    A token for one service must not carry, and tell that service, what its user may do elsewhere.
+    A token for one service must not reveal to that service the user's rights at other services.
     """
     useful = frozenset(
         scope
@@ -98,7 +98,7 @@ def scopes_at(granted: tuple[str, ...], audience: tuple[str, ...], services: Ser
 
 
 def grant_from(code: AuthorizationCode, *, now: int, lifetime: int) -> Grant:
-    """The grant that a redeemed `code` becomes; `lifetime` is in seconds."""
+    """The grant for a redeemed `code`; `lifetime` is in seconds."""
     return Grant(
         grant_id=code.grant_id,
         client_id=code.request.client_id,
@@ -129,7 +129,7 @@ def claims_for(
 ) -> AccessClaims:
     """The claims of an access token under `grant`, bound to `certificate` and `dpop_key`.
 
-    It never outlives the grant.
+    The token never outlives the grant.
     """
     return AccessClaims(
         iss=issuer,
