@@ -1,7 +1,7 @@
-"""The entry point: finds the subcommand, turns expected faults into one readable line and an exit code.
+"""The entry point: finds the subcommand, and prints expected faults as one line, with an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings. Subcommands are imported when they are asked for, so
-that `portcullis --help` is quick and a container needs only the packages of the command that it runs.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings. A subcommand is imported only when it runs, so that
+`portcullis --help` is fast and a container needs only the packages of its command.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from oauth_core.process import standard_streams
 _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
     "envoy": "Render the Envoy configuration.",
-    "config": "Show every setting, where it came from, and what is unsafe.",
+    "config": "Show every setting, its source, and what is unsafe.",
     "acme": "Get the certificate from an ACME authority, and keep it renewed.",
     "keys": "List, rotate and retire signing keys.",
     "clients": "Make machine clients, invite others; list, show, revoke and delete clients.",
-    "users": "List people, end what they hold, block them.",
-    "grants": "Show who allowed what to which client; end one of these.",
-    "tokens": "Show which access tokens live; end one, or everybody's.",
+    "users": "List people, revoke all they hold, block them.",
+    "grants": "List what people allowed to clients; revoke a grant.",
+    "tokens": "List active access tokens; revoke one, or all.",
     "services": "List services, disable and enable them.",
-    "policy": "Check, explain and test who may do what.",
+    "policy": "Check, explain and test roles and permissions.",
     "backup": "Write clients, sign-ins and keys into one encrypted file.",
-    "restore": "Put such a file into Redis.",
-    "pause": "Let nobody sign in for a while.",
-    "resume": "Let people sign in again.",
-    "migrate": "Bring the records in Redis to this version.",
-    "doctor": "Check a running gateway from outside, attacks included.",
-    "bench": "Measure how fast the check path is, beside others.",
+    "restore": "Write such a file into Redis.",
+    "pause": "Pause sign-ins.",
+    "resume": "Resume sign-ins.",
+    "migrate": "Migrate the records in Redis to this version.",
+    "doctor": "Check a running gateway from outside, with attacks.",
+    "bench": "Measure the speed of the check path, beside other services.",
     "bridge": "Serve a stdio MCP server over streamable HTTP.",
-    "example-server": "Run the example MCP server, which shows who the gateway says you are.",
+    "example-server": "Run the example MCP server, which shows the identity that the gateway sends.",
     "github-standin": "Run the local stand-in for GitHub (loopback only).",
 }
 

@@ -1,4 +1,4 @@
-"""What an operator's own commands work with: the environment, or a gateway that `portcullis up` runs."""
+"""The settings of operators' commands: from the environment, or from a gateway of `portcullis up`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str, str]) -> BackupSettings:
-    """What reaches the gateway's Redis and opens its key ring. Raises `SettingsError`.
+    """The settings that reach the gateway's Redis and decrypt its key ring. Raises `SettingsError`.
 
-    Without a master key in the environment, the state folder of `portcullis up` counts. With one, the state folder
-    says only where Redis is, if the environment does not. These commands sign nobody in, so GitHub's part of the
-    settings does not matter and need not be there.
+    Without a master key in the environment, they come from the state folder of `portcullis up`. With one, the
+    state folder gives only the address of Redis, if the environment does not. These commands sign no person in, so
+    they need no GitHub settings.
     """
     given = operator_environment.beside(state_dir, environ)
     given.pop("GITHUB_CLIENT_SECRET_FILE", None)
@@ -27,5 +27,5 @@ def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str
 
 
 def master_key_place(state_dir: Path, environ: Mapping[str, str]) -> str:
-    """Where these commands read the master key, for people."""
+    """The place of the master key of these commands, for people."""
     return operator_environment.beside(state_dir, environ).get("MASTER_KEY_FILE") or "the variable MASTER_KEY"

@@ -1,4 +1,4 @@
-"""Words for the kinds of records in Redis, for what commands print."""
+"""Words for the kinds of records in Redis, for the output of commands."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _WORDS = {
     "consents": ("person's consents", "people's consents"),
     "initial-access-token": ("invitation", "invitations"),
     "block": ("block", "blocks"),
-    "cut": ("revocation of many", "revocations of many"),
-    "ended": ("note of what was ended", "notes of what was ended"),
+    "cut": ("revocation cutoff", "revocation cutoffs"),
+    "ended": ("note of an ended record", "notes of ended records"),
     "assertion": ("used assertion", "used assertions"),
     "keyring": ("key ring", "key rings"),
     "isolated-services": ("list of isolated services", "lists of isolated services"),
     "session": ("session", "sessions"),
-    "pending": ("sign-in that waits", "sign-ins that wait"),
-    "signin": ("journey to GitHub", "journeys to GitHub"),
+    "pending": ("waiting sign-in", "waiting sign-ins"),
+    "signin": ("redirect to GitHub", "redirects to GitHub"),
     "code": ("authorization code", "authorization codes"),
     "device": ("device code", "device codes"),
     "device-code": ("user code", "user codes"),

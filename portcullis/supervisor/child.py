@@ -1,4 +1,4 @@
-"""One child process: started, asked whether it is ready, started again when it dies, and stopped for good."""
+"""One child process: started, probed until it is ready, restarted when it dies, and stopped at the end."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _WRONG_SETTINGS = 2
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What a child is: its name, command, whole environment, and how to see that it is ready.
+    """The description of a child: its name, command, complete environment, and readiness probe.
 
-    The gateway cannot be without an `essential` child; another one that fails only takes its service away.
+    The gateway needs each `essential` child; without another one, only its service is missing.
     `sockets` are removed before each start: a process that died cannot do it. `follows_log`: it opens its log file
-    anew when that was renamed.
+    again after a rename.
     """
 
     name: str
@@ -45,23 +45,23 @@ class ChildSpec:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How patient we are, in seconds. Tests are less patient."""
+    """Timeouts and intervals, in seconds. Tests use shorter ones."""
 
     start: float = 30.0
     slow_start: float = 300.0
-    """As `start`, for a child that is not essential: a first run of `npx` downloads what it runs."""
+    """As `start`, for a child that is not essential: a first run of `npx` downloads its program."""
     wait: float = 15.0
     """How long the others wait for a child that is not essential."""
     probe_again: float = 0.1
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
     calm: float = 60.0
-    """A child that lived this long has earned a quick restart again."""
+    """After this time without an end, the next restart uses `first_backoff` again."""
     stop: float = 8.0
 
 
 class Event(Enum):
-    """What a child's life tells. The text that comes with it says the rest."""
+    """The kinds of reports about a child. Each report has a text too."""
 
     STARTING = "starting"
     READY = "ready"
@@ -72,7 +72,7 @@ class Event(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A start that came to nothing. `wrong_settings` is the child's own word for it (exit code 2)."""
+    """A failed start. `wrong_settings` means that the child ended with exit code 2."""
 
     why: str
     last_lines: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Failure:
 
 
 class _StartFailedError(NotStartedError):
-    """`failure` says why."""
+    """A start failed; `failure` has the reason."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.why)
@@ -88,7 +88,7 @@ class _StartFailedError(NotStartedError):
 
 
 class Child(Keeper[ChildProcess]):
-    """The life of one child, from `start` to `stop`."""
+    """The supervisor of one child, from `start` to `stop`."""
 
     def __init__(
         self, spec: ChildSpec, log: Path, report: Callable[[str, Event, str], None], timing: Timing
@@ -101,7 +101,7 @@ class Child(Keeper[ChildProcess]):
         self._process: ChildProcess | None = None
         self._log_start = 0
         self.life: asyncio.Task[None] | None = None
-        """Keeps it alive, once started. It ends by itself only when an essential child did not start."""
+        """The task that restarts the child. It ends by itself only if an essential child did not start."""
         self._late = False
 
     @property
@@ -110,10 +110,10 @@ class Child(Keeper[ChildProcess]):
         return None if self._process is None or self._process.ended.done() else self._process.pid
 
     async def start(self) -> Failure | None:
-        """Start it and wait until it is ready; from then on it is kept alive.
+        """Start the child and wait until it is ready; from then on it is restarted when it ends.
 
-        A child that is not essential is kept trying in the background even when the first start fails, and
-        is not waited for very long.
+        A child that is not essential is tried again in the background if the first start fails, and the wait
+        for it is short.
         """
         attempt = asyncio.create_task(self._attempt())
         self.life = asyncio.create_task(self._live(attempt), name=self.spec.name)
@@ -124,7 +124,7 @@ class Child(Keeper[ChildProcess]):
         return Failure("still starting", self.last_lines())
 
     async def stop(self) -> None:
-        """End it: SIGTERM to its whole process group, a deadline, then SIGKILL."""
+        """End the child: SIGTERM to its process group, and SIGKILL after a deadline."""
         if self.life is not None:
             self.life.cancel()
             await asyncio.gather(self.life, return_exceptions=True)
@@ -183,7 +183,7 @@ class Child(Keeper[ChildProcess]):
         await self.keep()
 
     async def _missing(self, process: ChildProcess, deadline: float) -> str | None:
-        """What is missing when the process ends or the deadline passes; `None` once the process is ready."""
+        """What is missing when the process ends or the deadline passes; `None` if the process is ready."""
         missing: str | None = "nothing yet"
         while asyncio.get_running_loop().time() < deadline:
             probing = asyncio.create_task(self._probe())
@@ -195,7 +195,7 @@ class Child(Keeper[ChildProcess]):
                     await asyncio.gather(probing, return_exceptions=True)
             if process.ended.done():
                 return "it has ended"
-            # A probe that fails in its own way has not seen that the child is ready.
+            # A probe that raises has not seen that the child is ready.
             fault = probing.exception()
             missing = probing.result() if fault is None else f"{type(fault).__name__}: {fault}"
             if missing is None:
@@ -215,7 +215,7 @@ class Child(Keeper[ChildProcess]):
         log = private_files.appending(self._log)
         try:
             self._log_start = os.fstat(log).st_size
-            # In a session of its own Ctrl-C in the terminal reaches us alone, and we decide the order.
+            # In a separate session: so Ctrl-C in the terminal reaches `up` alone, which stops children in order.
             return await ChildProcess.start(
                 self.spec.command, self.spec.environment, patience=self._timing.stop, output=log
             )
@@ -223,11 +223,11 @@ class Child(Keeper[ChildProcess]):
             os.close(log)
 
     def last_lines(self) -> tuple[str, ...]:
-        """The end of what the child has written since it was last started."""
+        """The last lines that the child has written since its last start."""
         try:
             with self._log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                # A file that is shorter than before was begun anew.
+                # A file that is shorter than before was rotated.
                 begin = self._log_start if self._log_start <= size else 0
                 file.seek(max(begin, size - _LAST_BYTES))
                 text = file.read().decode("utf-8", "replace")

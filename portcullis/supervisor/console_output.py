@@ -1,4 +1,4 @@
-"""What `portcullis up` says: progress, the line that begins with `ready`, and what to type next."""
+"""The messages of `portcullis up`: progress, the line that begins with `ready`, and commands to type next."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def progress(console: Console, name: str, event: Event, text: str) -> None:
-    """One line about one child. Troubles go to standard error."""
+    """One line about one child. Failures go to standard error."""
     console.say(f"  {name:<16} {text}", err=event in {Event.DIED, Event.FAILED, Event.NOTED})
 
 
 def opening(console: Console, options: UpOptions, root: Path) -> None:
-    """What is about to happen, and with which settings that one may not expect."""
+    """The first lines: the gateway that starts, and settings that an operator may not expect."""
     console.say(f"Starting the gateway {options.settings.issuer}; state and logs in {root}")
     if options.standin:
         console.say(
-            "Sign-in goes to the local stand-in, since GITHUB_CLIENT_ID is not set: "
-            "whoever reaches this machine's loopback can be anybody."
+            "People sign in at the local stand-in, because GITHUB_CLIENT_ID is not set: "
+            "a caller on this machine's loopback can sign in as any user."
         )
     if options.admits_everybody:
-        console.say("ALLOWED_GITHUB_USERS is not set: everybody at the stand-in may sign in.")
+        console.say("ALLOWED_GITHUB_USERS is not set: every user of the stand-in may sign in.")
 
 
 def outdated(console: Console, lines: Iterable[str]) -> None:
@@ -42,12 +42,12 @@ def outdated(console: Console, lines: Iterable[str]) -> None:
 
 
 def kept_key(console: Console, path: Path) -> None:
-    """Where the master key is that `up` made: with that machine it would be lost, and every backup with it."""
+    """The place of the master key that `up` made: without a copy, a lost machine makes every backup useless."""
     console.say(f"Master key: {path} - keep a copy elsewhere; without it no backup can be restored.")
 
 
 def ready(console: Console, options: UpOptions) -> None:
-    """The line that scripts wait for, then the exact lines that people type next."""
+    """The line that scripts wait for, then the exact commands that people type next."""
     services = options.settings.resolved_services
     first = services[0]
     code = json.dumps({"name": first.name, "type": "http", "url": first.resource})
@@ -72,12 +72,12 @@ def ready(console: Console, options: UpOptions) -> None:
 
 
 def stopped(console: Console) -> None:
-    """The last word after a signal."""
+    """The last line after a signal."""
     console.say("Stopped.")
 
 
 def failed(console: Console, error: StartFailedError, logs: Path) -> None:
-    """Why the gateway did not start: one line, then the end of what the child said."""
+    """Why the gateway did not start: one line, then the last lines of the child."""
     console.say(f"portcullis: {error.name} did not start: {error.failure.why}", err=True)
     for line in error.failure.last_lines:
         console.say(f"  {line}", err=True)
@@ -86,5 +86,5 @@ def failed(console: Console, error: StartFailedError, logs: Path) -> None:
 
 
 def broken(console: Console, error: SupervisionError) -> None:
-    """Why the gateway stops although no signal came."""
+    """Why the gateway stops without a signal."""
     console.say(f"portcullis: {error}; everything is stopped", err=True)

@@ -1,4 +1,4 @@
-"""Which child is given which variables. Each gets what it reads, and nobody else's secrets."""
+"""The environment variables of each child: those that it reads, and no secret of another child."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _OUTSIDE = (
 
 
 def search_path(environ: Mapping[str, str]) -> str:
-    """`PATH` with the folder of this Python first: our own commands stand there, activated or not."""
+    """`PATH` with the folder of this Python first: it has our commands, with an activated venv or without."""
     return os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
 
 
 def plain(environ: Mapping[str, str]) -> dict[str, str]:
-    """What any program needs: where things are, which language and time zone."""
+    """The variables that every program needs: paths, language and time zone."""
     kept = {name: environ[name] for name in _EVERYBODY if name in environ}
     return kept | {"PATH": search_path(environ), "PYTHONUNBUFFERED": "1"}
 
 
 def outside(environ: Mapping[str, str]) -> dict[str, str]:
-    """How to reach the outside world: proxies and certificates."""
+    """The variables for connections to the internet: proxies and certificate authorities."""
     return {name: environ[name] for name in _OUTSIDE if name in environ}
 
 
 def trust(environ: Mapping[str, str]) -> dict[str, str]:
-    """Whose certificates to believe, which may be the operator's own authority's."""
+    """The variables that name certificate authorities, which may be the operator's own."""
     return {name: environ[name] for name in _TRUST if name in environ}
 
 
 def settings_of(
     kind: type[GatewaySettings], environ: Mapping[str, str], config: Path, **ours: str | None
 ) -> dict[str, str]:
-    """The variables of one program's settings, as the operator gave them, with `ours` on top.
+    """The variables of one program's settings, as the operator set them, overridden by `ours`.
 
     A variable of ours replaces the operator's; a secret given by `NAME_FILE` replaces `NAME` too.
     """

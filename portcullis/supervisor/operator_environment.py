@@ -1,6 +1,6 @@
-"""What an operator's own commands need to reach a gateway that `portcullis up` runs, kept in its state folder.
+"""The file in the state folder with which operators' commands reach a gateway of `portcullis up`.
 
-The file names secrets by their files and holds none itself, so it may be looked at:
+The file names secrets by their files and holds none itself, so a person may read it:
 `set -a; . .portcullis/operator.env; set +a`.
 """
 
@@ -32,10 +32,9 @@ _OF_STANDIN = (
 
 
 def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> str:
-    """The file for this gateway: lines that a shell can read. Secrets that the operator
-    brought are not repeated.
+    """The file for this gateway: lines that a shell can read. It does not repeat the operator's own secrets.
 
-    `web` is the environment of the authorization server, of which the stand-in's part is taken.
+    `web` is the environment of the authorization server; the file takes the stand-in's variables from it.
     """
     values = {"PORTCULLIS_CONFIG": str(paths.config), "ISSUER": options.settings.issuer}
     if paths.redis is not None:
@@ -44,7 +43,7 @@ def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> s
     if paths.master_key_file is not None:
         values["MASTER_KEY_FILE"] = str(paths.master_key_file)
     elif brought := paths.environ.get("MASTER_KEY_FILE"):
-        # So that `backup` and `restore` read the same key as `up`, whatever shell they are typed in.
+        # So that `backup` and `restore` read the same key as `up`, in any shell.
         values["MASTER_KEY_FILE"] = str(Path(brought).absolute())
     if paths.assertion_key_file is not None:
         values["ASSERTION_KEY_FILE"] = str(paths.assertion_key_file)
@@ -57,12 +56,12 @@ def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> s
 
 
 def path(state_dir: Path) -> Path:
-    """Where the file of a state folder is."""
+    """The path of the file of a state folder."""
     return state_dir / _NAME
 
 
 def read(state_dir: Path) -> dict[str, str]:
-    """The variables of a state folder's file; empty when there is none that can be read."""
+    """The variables of a state folder's file; empty if it cannot be read."""
     try:
         words = shlex.split(path(state_dir).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -71,10 +70,10 @@ def read(state_dir: Path) -> dict[str, str]:
 
 
 def beside(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ`, with what `up` chose for the gateway of this state folder.
+    """`environ`, with the variables of the gateway of this state folder.
 
-    Without a master key in `environ` the folder counts. With one, the folder says only where Redis is, if
-    `environ` does not.
+    Without a master key in `environ`, all variables of the folder count. With one, only the address of Redis does,
+    if `environ` has none.
     """
     kept = read(state_dir)
     if not environ.get("MASTER_KEY") and not environ.get("MASTER_KEY_FILE"):

@@ -1,4 +1,4 @@
-"""What an operator chose for one machine, and what follows from it: issuer, ports, Redis, sign-in."""
+"""The operator's options for one machine, and what follows from them: issuer, ports, Redis, sign-in."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - Envoy with TLS is what the world is meant to reach
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - Envoy with TLS is public
 
 
 class UpSettings(TlsSettings):
-    """What `portcullis up` itself must know; each program reads the rest for itself."""
+    """The settings of `portcullis up` itself; each program reads the others."""
 
     redis_url: str | None = None
     github_client_id: str | None = None
@@ -35,36 +35,36 @@ class UpSettings(TlsSettings):
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """The settings with a port settled, and where Envoy will listen."""
+    """The settings with the final port, and Envoy's listen addresses."""
 
     settings: UpSettings
     envoy_listen: tuple[str, ...]
 
     @property
     def own_redis(self) -> bool:
-        """Whether we run Redis: nobody named another."""
+        """Whether `up` runs Redis: the settings name no other."""
         return not self.settings.redis_url
 
     @property
     def standin(self) -> bool:
-        """Whether sign-in goes to the local stand-in: there is no GitHub app, and only this machine is served."""
+        """Whether people sign in at the local stand-in: no GitHub app, and an issuer on this machine."""
         return not self.settings.github_client_id and self.settings.is_local
 
     @property
     def authz_workers(self) -> int:
-        """How many processes the check service has."""
+        """The number of processes of the check service."""
         return self.settings.authz_workers or usable_cores()
 
     @property
     def admits_everybody(self) -> bool:
-        """Whether everybody at the stand-in may sign in, since nobody said who may."""
+        """Whether every user of the stand-in may sign in, because the settings list none."""
         return self.standin and self.settings.allowed_github_users is None
 
 
 def read_options(config: Path, environ: Mapping[str, str], port: int | None) -> UpOptions:
-    """Read the settings and settle the port. 0 picks a free one; `None` keeps what the settings say.
+    """Read the settings and determine the port. 0 picks a free one; `None` keeps that of the settings.
 
-    Raises `SettingsError`, also when something listens on one of the ports already.
+    Raises `SettingsError`, also if another program listens on one of the ports.
     """
     settings = load(UpSettings, config, environ)
     if port is not None:
@@ -85,7 +85,7 @@ def read_options(config: Path, environ: Mapping[str, str], port: int | None) -> 
 
 
 def _envoy_listen(settings: UpSettings, port: int | None) -> list[TcpAddress]:
-    """Where the settings say, else where a loopback issuer points, else Envoy's own default."""
+    """Envoy's addresses: those of the settings, else that of a loopback issuer, else a default."""
     if settings.envoy_listen:
         addresses = [_tcp_address(text) for text in settings.envoy_listen]
         if port is not None:
@@ -99,7 +99,7 @@ def _envoy_listen(settings: UpSettings, port: int | None) -> list[TcpAddress]:
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     if parts.hostname != "localhost":
         return [TcpAddress(host=parts.hostname or "", port=port)]
-    # Both, or another program could take the one that browsers try first.
+    # Both addresses: otherwise another program could take the one that browsers try first.
     return [TcpAddress(host=host, port=port) for host in ("127.0.0.1", *(("::1",) if ports.has_ipv6() else ()))]
 
 

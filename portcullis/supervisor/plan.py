@@ -1,4 +1,4 @@
-"""Which children there are, in which order: from the operator's options to descriptions, with no other effect."""
+"""Makes the descriptions of all children, in their order, from the operator's options. It has no other effect."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from portcullis.supervisor.runtime_paths import RuntimePaths
 
 _STANDIN_CLIENT = "portcullis-local"
-# Without -P Python would import modules from the folder that one happens to stand in.
+# Without -P Python would import modules from the current folder.
 _PYTHON = (sys.executable, "-P", "-m")
 
 _AUTHZ_TLS = ("AUTHZ_TLS_CERT", "AUTHZ_TLS_KEY", "AUTHZ_TLS_CLIENT_CA")
 _UPSTREAM_TLS = ("AUTHZ_UPSTREAM_CA", "AUTHZ_UPSTREAM_NAME", "AUTHZ_UPSTREAM_CERT", "AUTHZ_UPSTREAM_KEY")
-# Between machines. Here Envoy and the check service speak over sockets in a folder that only this user can enter.
+# For several machines. Here Envoy and the check service use sockets in a folder of this user only.
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Children by stage: those of one stage start together, once the stage before is ready."""
+    """Children by stage: those of one stage start together, after the stage before is ready."""
 
     stages: tuple[tuple[ChildSpec, ...], ...]
     challenges: tuple[ChallengeProbe, ...]
 
 
 def socket_names(options: UpOptions) -> list[str]:
-    """The files that will stand in the run folder, to see whether its path is short enough."""
+    """The files of the run folder, to check that its path is short enough."""
     services = [options.settings.service_socket(s.name).name for s in options.settings.services if s.command]
     return ["envoy-admin.sock", *services]
 
@@ -55,7 +55,7 @@ def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
             *(_service(s, s.command, options, paths) for s in options.settings.services if s.command),
         ),
         (_envoy(paths),),
-        # The authority asks its questions through Envoy.
+        # The authority sends its challenges through Envoy.
         (_acme(options, paths),) if options.settings.uses_acme else (),
     )
     challenges = tuple(
@@ -71,12 +71,12 @@ def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
 
 
 def web_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
-    """What `oauth_web` is given. It alone has the master key and the GitHub app's secret."""
+    """The environment of `oauth_web`. It alone has the master key and the GitHub app's secret."""
     github: dict[str, str | None] = {}
     outside = environment.outside(paths.environ)
     if options.standin:
-        # Reached through Envoy, as by browsers, by TLS where there is any; no proxy has a part in talking to this
-        # machine.
+        # `oauth_web` reaches the stand-in through Envoy, as browsers do, with TLS if Envoy has it, and never by a
+        # proxy, because it is on this machine.
         outside = environment.trust(paths.environ)
         url = f"{origin_of(options.settings.issuer)}{PREFIX}"
         github = {
@@ -106,9 +106,9 @@ def web_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
 
 
 def authz_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
-    """What `ext_authz` is given: neither the master key nor a GitHub secret, and a Redis user that only reads.
+    """The environment of `ext_authz`: no master key and no GitHub secret, and a Redis user that only reads.
 
-    It alone has the key that signs what services are told.
+    It alone has the key that signs assertions for services.
     """
     return environment.plain(paths.environ) | environment.settings_of(
         AuthzSettings,
@@ -126,7 +126,7 @@ def authz_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]
 
 
 def envoy_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
-    """The settings that the Envoy configuration is rendered from."""
+    """The settings from which the Envoy configuration is rendered."""
     return environment.settings_of(
         EnvoySettings,
         paths.environ,
@@ -145,7 +145,7 @@ def envoy_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]
 
 
 def acme_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
-    """What `portcullis acme` is given: the settings of the edge, and how to reach the outside."""
+    """The environment of `portcullis acme`: the settings of the edge, and those for the internet."""
     return (
         environment.plain(paths.environ)
         | environment.outside(paths.environ)
@@ -186,7 +186,7 @@ def _web(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
 
 
 def _authz_sockets(options: UpOptions, paths: RuntimePaths) -> tuple[Path, ...]:
-    """One for each worker, so that Envoy can give them even shares."""
+    """A socket for each worker, so that Envoy can balance between them."""
     addresses = distinct([f"unix:{paths.authz_socket}"], options.authz_workers)
     return tuple(Path(address.removeprefix("unix:")) for address in addresses)
 
@@ -261,7 +261,7 @@ def _acme(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
         command=(*_PYTHON, "portcullis", "acme", "run"),
         environment=acme_environment(options, paths),
         probe=CertificateProbe(paths.acme_dir, options.settings.certificate_names),
-        essential=False,  # with the authority away, a certificate that is still good goes on serving
+        essential=False,  # without the authority, a certificate that is still valid stays in use
         sockets=(paths.acme_socket,),
         follows_log=True,
     )

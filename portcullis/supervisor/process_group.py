@@ -1,4 +1,4 @@
-"""All children together: started stage by stage, stopped in reverse, and the whole ended by a signal."""
+"""All children together: started stage by stage, and stopped in reverse order by a signal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class StartFailedError(Exception):
-    """The gateway cannot be without this child, and it did not start."""
+    """An essential child did not start."""
 
     name: str
     failure: Failure
@@ -40,10 +40,10 @@ class ProcessGroup:
         chores: Mapping[str, Callable[[], list[str]]] | None = None,
         once_ready: Mapping[str, Callable[[], Awaitable[str | None]]] | None = None,
     ) -> None:
-        """`chores` are done every second, as that of `logs` is; each returns what to say, or raises `OSError`.
+        """`chores` run every second, besides that of `logs`; each returns messages, or raises `OSError`.
 
-        `once_ready` has, by the name of a child, what is done once it is ready and before the next stage. It
-        answers what to say, or raises `StartFailedError`.
+        `once_ready` has, by the name of a child, the step after it is ready and before the next stage. It
+        returns a message, or raises `StartFailedError`.
         """
         self._logs = logs
         self._report = report
@@ -56,15 +56,15 @@ class ProcessGroup:
     async def run(
         self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe], when_ready: Callable[[], None]
     ) -> None:
-        """Start everything, say so, and keep it alive until a signal; then stop everything.
+        """Start all children, call `when_ready`, and keep them alive until a signal; then stop all of them.
 
-        Raises `StartFailedError` when an essential child, or the last check, fails, and `SupervisionError` when a
-        task that looks after a child ends by itself. Whatever happens, no child is left when this returns.
+        Raises `StartFailedError` if an essential child, or the last check, fails, and `SupervisionError` if a
+        task that supervises a child ends by itself. In every case, no child is left when this returns.
         """
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            # `nohup` has a hang-up ignored, and it stays so.
+            # Under `nohup` SIGHUP is ignored, and stays so.
             if signal.getsignal(number) is not signal.SIG_IGN or number is not signal.SIGHUP:
                 loop.add_signal_handler(number, stopping.set)
         watch = self._watch = Watch()

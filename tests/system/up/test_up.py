@@ -76,7 +76,7 @@ def test_it_shows_progress_then_one_ready_line_then_what_to_type_next(up: Gatewa
 
 def test_it_says_that_sign_in_is_a_stand_in_and_who_may_use_it(up: Gateway) -> None:
     assert "local stand-in" in up.output
-    assert "everybody at the stand-in may sign in" in up.output
+    assert "every user of the stand-in may sign in" in up.output
 
 
 def test_the_curl_line_shows_the_401(up: Gateway) -> None:
