@@ -1,8 +1,8 @@
-"""What an answer is worth. Only one that lets the right caller through counts as an answer.
+"""Judges answers. Only an answer that lets the right caller through counts.
 
-A server that refuses quickly, or says OK for somebody else, must not look fast. So every answer is read: its
-gRPC status, the status inside the message, and whose identity it carries. Few answers are distinct, so each
-distinct one is decoded once.
+A server that refuses quickly, or lets a caller through as another person, must not look fast. So every answer is
+read: its gRPC status, the status inside the message, and the identity that it carries. Few answers are distinct,
+so each distinct one is decoded once.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MOST_REMEMBERED = 65_536
 
 
 class Judge(Protocol):
-    """Tells an answer that counts from one that does not."""
+    """Decides whether an answer counts."""
 
     def __call__(self, block: bytes, data: bytes, subject: bytes) -> str:
         """`ALLOWED`, or what was wrong in a few words.
 
-        `block` is the last header block of the answer, `data` its body, `subject` who asked.
+        `block` is the last header block of the answer, `data` its body, `subject` the caller of the request.
         """
 
 
 def make(kind: Kind, *, identity: bool) -> Judge:
-    """The judge of a kind of question; `identity` says whether the answer must name the one who asked."""
+    """The judge of a kind of question; `identity` says whether the answer must name the caller."""
     return CheckJudge(identity=identity) if kind == "check" else HttpJudge(identity=identity)
 
 
@@ -60,7 +60,7 @@ class CheckJudge:
             answer = _remember(self._answers, data, _check_answer(data))
         verdict, user = answer
         if self._identity and verdict == ALLOWED and user != subject.decode():
-            return "allowed as somebody else"
+            return "allowed as another person"
         return verdict
 
 
@@ -81,7 +81,7 @@ class HttpJudge:
             answer = _remember(self._blocks, block, (verdict, headers.get(REFLECTED_USER, "")))
         verdict, user = answer
         if self._identity and verdict == ALLOWED and user != subject.decode():
-            return "allowed as somebody else"
+            return "allowed as another person"
         return verdict
 
 

@@ -1,8 +1,8 @@
-"""When the requests of an open loop are meant to be sent: at a fixed rate, whatever the server does.
+"""The moments at which an open loop sends its requests: at a fixed rate, whatever the server does.
 
 A closed loop waits for a slow answer before it asks again, so a stall of a second costs it one slow sample and
 hides the thousand requests that would have come meanwhile. Here every request has its moment beforehand, and
-its latency counts from that moment, so the stall is seen by all whom it would have kept waiting.
+its latency counts from that moment, so every request that the stall would have delayed shows it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Arrivals:
     def before(self, moment: float) -> int:
         """How many of its requests are due before `moment`."""
         index = max(0, int(((moment - self.start) * self.rate - self.number) / self.processes))
-        # The division may round either way; `due` is the truth.
+        # The division may round either way; `due` decides.
         while index > 0 and self.due(index - 1) >= moment:
             index -= 1
         while self.due(index) < moment:

@@ -60,7 +60,7 @@ def running(
 
 
 def listens(address: str) -> bool:
-    """Whether somebody takes connections at `address`."""
+    """Whether a server accepts connections at `address`."""
     with contextlib.suppress(GeneratorError):
         connect(address).close()
         return True

@@ -1,7 +1,7 @@
-"""One HTTP/2 connection as a client sees it, without the socket: what to send, and what came of it.
+"""One HTTP/2 connection as a client sees it, without the socket: what to send, and the answers.
 
-The owner calls `ask` while `room` says there is any, sends `outgoing()`, and feeds what arrives. Answers come
-out judged. Nothing waits in here: what the server's limits do not allow yet, the owner holds back.
+The owner calls `ask` while `room` is true, sends `outgoing()`, and feeds what arrives. Answers are returned with
+their verdict. Nothing is queued in here: the owner keeps back what the server's limits do not allow yet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REPLENISH = 2**24
 
 
 class Answer(NamedTuple):
-    """What became of one request. `asked` is the moment given to `ask`."""
+    """The result of one request. `asked` is the moment given to `ask`."""
 
     asked: float
     verdict: str
@@ -165,7 +165,7 @@ class Connection:
         self.is_settled = True
 
     def _refused(self, last: int) -> Iterator[Answer]:
-        """The server is leaving and never looked at streams after `last` (section 6.8)."""
+        """The server closes the connection and has not processed streams after `last` (section 6.8)."""
         for stream in [stream for stream in self._waiting if stream > last]:
             answer = self._finish(stream, "refused by a server that is going away")
             if answer is not None:

@@ -1,7 +1,7 @@
-"""Load generators of others, for a closed loop: h2load (of nghttp2) and ghz, when they are on PATH.
+"""Load generators of other projects, for a closed loop: h2load (of nghttp2) and ghz, when they are on PATH.
 
-They ask with one token only, and h2load does not look into answers. So our own generator asks the same thing
-for a moment before each measurement, with every answer read, and what it finds wrong counts.
+They use one token only, and h2load does not read answers. So our own generator sends the same request for a moment
+before each measurement and reads every answer. Wrong answers that it finds count.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def choose(name: str, *, possible: bool) -> External | None:
 
 @dataclass(frozen=True)
 class External:
-    """A program of others, and where it is."""
+    """A program of another project, and its path."""
 
     name: str
     program: str

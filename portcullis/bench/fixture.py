@@ -1,7 +1,7 @@
-"""A fixture of its own for a run: Redis, keys, tokens and settings in a folder that is gone afterwards.
+"""The fixture of a run: Redis, keys, tokens and settings in a folder that is deleted afterwards.
 
-Redis listens on a Unix socket that only this user can reach, keeps nothing on disk, and holds what the
-authorization server would have put there, under the names that the store gives.
+Redis listens on a Unix socket that only this user can reach and keeps nothing on disk. It has the records that the
+authorization server would have written, under the keys of the store.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ otherwise = "mcp.{SERVICE}.write"
 
 @dataclass(frozen=True)
 class BenchFixture:
-    """Where everything is. `redis_pid` is for the accounts of processor time."""
+    """The addresses and files of the fixture. `redis_pid` is for measuring processor time."""
 
     folder: Path
     config: Path
@@ -83,7 +83,7 @@ class BenchFixture:
 
 
 @contextmanager
-def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> Iterator[BenchFixture]:
+def made(*, tokens: int, algorithm: Algorithm, progress: Callable[[str], None]) -> Iterator[BenchFixture]:
     """A fixture with this many live tokens. Raises `BenchFixtureError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-bench-")))
@@ -91,14 +91,16 @@ def made(*, tokens: int, algorithm: Algorithm, tell: Callable[[str], None]) -> I
         config.write_text(CONFIG, encoding="utf-8")
         redis_url = f"unix://{folder}/redis.sock"
         redis_pid = stack.enter_context(_redis(folder, redis_url))
-        # The public half where the check service reads it. The private half stays in memory: nobody rotates here.
+        # The public half, for the check service. The private half stays in memory: there is no rotation here.
         key = generate_key(algorithm, now=int(time.time()))
         jwks, signer = public_jwks((key,)), KeySetSigner(new_key())
         with Redis.from_url(redis_url) as redis:
             redis.set(keyspace.JWKS, signer.sign(jwks, version=1))
         mint = minting.Mint(ISSUER, RESOURCE, SCOPE, algorithm, key.to_pem(), redis_url)
-        tell(f"minting {tokens:,} tokens")
-        minting.fill(mint, tokens, folder / "tokens", lambda made: tell(f"minted {made:,} of {tokens:,} tokens"))
+        progress(f"minting {tokens:,} tokens")
+        minting.fill(
+            mint, tokens, folder / "tokens", lambda made: progress(f"minted {made:,} of {tokens:,} tokens")
+        )
         yield BenchFixture(
             folder=folder,
             config=config,

@@ -1,8 +1,8 @@
-"""What valid callers feel while others send rubbish: the same open loop, without and with a flood beside it.
+"""The effect of a flood on valid callers: the same open loop, without and with a flood beside it.
 
-Forged tokens have our key's name and a signature that is wrong, each another one, so that every one costs a check
-of it. Distinct ones are good, and were never seen. Huge headers carry credentials of twelve kilobytes. The flood's
-generator gives way to everybody else on this machine: in earnest it would be on another.
+Forged tokens name our key and have a wrong signature, each a different one, so the server must verify every one.
+Distinct tokens are valid and were never seen. Huge headers carry credentials of twelve kilobytes. The generator of
+the flood has a lower priority than all other processes: a real flood comes from another machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KINDS = ("garbage", "distinct", "headers")
 TOKENS = 40_000
-"""Distinct tokens of a flood; what has been sent is sent again after that many."""
+"""Distinct tokens of a flood; after that many they are sent again."""
 
 _REFUSED = ("refused with 401", "HTTP status 401")
 _BUSY = ("refused with 503", "HTTP status 503")
@@ -41,14 +41,14 @@ _HUGE_BYTES = 9000
 _FEW = 200
 _P99 = PERCENTILES["p99"]
 _AHEAD = 0.5
-"""Seconds by which the flood is there before the measurement, and stays after it."""
+"""Seconds by which the flood begins before the measurement and ends after it."""
 
 _NICE = 10
 
 
 @dataclass
 class Flooded:
-    """The measurements of valid callers, and what became of the flood."""
+    """The measurements of valid callers, and the answers to the flood."""
 
     kind: str
     rate: float
@@ -58,7 +58,7 @@ class Flooded:
 
     @property
     def is_sound(self) -> bool:
-        """Whether valid callers were let through all the time, and only tokens that are good besides."""
+        """Whether every valid caller was let through, and no forged token."""
         expected = {ALLOWED, *_BUSY} if self.kind == "distinct" else {*_REFUSED, *_BUSY}
         return (
             not any(tally.wrong for tally in (*self.quiet, *self.flooded))
@@ -101,7 +101,7 @@ def measure(
     service: MeasuredService,
     place: BenchFixture,
     plan: RunPlan,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> Flooded:
     """Measure valid callers at the rate of `plan`, in turns without and with a flood.
 
@@ -114,8 +114,8 @@ def measure(
     for number in range(plan.rounds):
         # Every other round goes backwards, as those of services do.
         for is_flooded in (number % 2 == 1, number % 2 == 0):
-            told = "flooded" if is_flooded else "quiet"
-            tell(f"flood of {kind}, round {number + 1} of {plan.rounds}: {told}")
+            state = "flooded" if is_flooded else "quiet"
+            progress(f"flood of {kind}, round {number + 1} of {plan.rounds}: {state}")
             if not is_flooded:
                 seen.quiet.append(process_group.run(callers))
                 continue
@@ -128,7 +128,7 @@ def measure(
 
 
 class _Flood:
-    """A load in a thread. Returns from its making when it is there."""
+    """A load in a thread. The constructor returns once the load runs."""
 
     def __init__(self, share: Load) -> None:
         self._result: Tally | GeneratorError | None = None
@@ -146,7 +146,7 @@ class _Flood:
             begun.set()
 
     def result(self) -> Tally:
-        """Wait for its end; what it counted. Raises `GeneratorError`."""
+        """Wait for its end and return its counts. Raises `GeneratorError`."""
         self._thread.join()
         if self._result is None or isinstance(self._result, GeneratorError):
             raise self._result or GeneratorError("the flood did not run")
@@ -154,7 +154,7 @@ class _Flood:
 
 
 def _load(kind: str, service: MeasuredService, place: BenchFixture, plan: RunPlan) -> Load:
-    """The flood as it is in every round: always as much under way as the callers' connections could carry."""
+    """The load of the flood: always as many requests under way as the callers' connections allow."""
     pool, first, last = service.pool, plan.tokens, plan.tokens + TOKENS
     if kind != "distinct":
         pool, first, last = place.folder / f"flood-{kind}", 0, TOKENS if kind == "garbage" else _FEW
@@ -173,7 +173,7 @@ def _share(flood: Load, number: int, rounds: int) -> Load:
 
 
 def _forged(pool: Path, count: int) -> Iterator[Entry]:
-    """A good token's first two parts, each time with another signature that is none."""
+    """The first two parts of a valid token, each time with another random signature."""
     known = Pool(pool)
     head, payload, _ = known[0].token.split(b".")
     known.close()
@@ -188,8 +188,8 @@ def _huge(count: int) -> Iterator[Entry]:
 
 
 def _latency(tallies: list[Tally]) -> dict[str, float | None]:
-    told: dict[str, float | None] = {}
+    medians: dict[str, float | None] = {}
     for name, share in PERCENTILES.items():
         values = [value for tally in tallies if (value := tally.latency.percentile(share)) is not None]
-        told[name] = median(values) if values else None
-    return told
+        medians[name] = median(values) if values else None
+    return medians

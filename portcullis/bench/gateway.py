@@ -1,8 +1,8 @@
-"""The whole chain: the product's own Envoy configuration, with one service that Envoy answers for by itself.
+"""The whole chain: the product's own Envoy configuration, with one service whose answers Envoy makes by itself.
 
-Nothing else is changed: header cleaning, CORS, the origin rule, the check, the buffer, the access log are as an
-operator gets them. The answer repeats the `x-user-id` that the service behind would have got, so that every one
-can be checked. `jwt_authn` takes the check's place where that is asked for.
+Nothing else is changed: header cleaning, CORS, the origin rule, the check, the buffer and the access log are as an
+operator gets them. The answer repeats the `x-user-id` that the service would have received, so every answer can be
+checked. With the peer `jwt_authn`, that filter takes the place of the check.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def configuration(fixture: BenchFixture, authz: str) -> dict[str, Any]:
 
 
 def without_later_checks(config: dict[str, Any]) -> None:
-    """Let Envoy ask once for each request: only our own check service says when it need not be asked again."""
+    """Let Envoy ask once for each request: only our own check service allows it to skip a second question."""
     from portcullis.envoy_config.checks import CHECKS  # noqa: PLC0415 - as above
 
     drop_filters(config, [name for name in CHECKS if name != CHECK_FILTER])
@@ -101,7 +101,7 @@ def drop_filters(config: dict[str, Any], names: Collection[str]) -> None:
 def manager(config: dict[str, Any]) -> dict[str, Any]:
     """The HTTP connection manager in a bootstrap."""
     filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
-    found: dict[str, Any] = filters[-1]["typed_config"]  # what stands before it looks at connections
+    found: dict[str, Any] = filters[-1]["typed_config"]  # the filters before it look at connections
     return found
 
 

@@ -1,8 +1,8 @@
-"""One process of the load generator: sockets, moments, and the loop that keeps them fed.
+"""One process of the load generator: sockets, moments, and the loop that sends and receives.
 
-A single thread with non-blocking sockets. Frames are written by `connection`; here is only when to send and
-when to stop. Between two moments it sleeps in `select`, which wakes to the microsecond where `epoll` alone
-would to the millisecond, and it never spins: the server needs the processor more than we do.
+A single thread with non-blocking sockets. `connection` writes the frames; this module decides when to send and
+when to stop. Between two moments it sleeps in `select`, which wakes with a precision of microseconds where `epoll`
+has milliseconds. It never spins, because that would take processor time from the server.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Wire:
         """Whether we wait for the server to read."""
 
     def flush(self) -> bool:
-        """Send what there is to send; answers whether all of it went."""
+        """Send what there is to send; returns whether all of it was sent."""
         self.unsent += self.state.outgoing()
         if self.unsent:
             try:
@@ -106,7 +106,7 @@ def connect(address: str) -> socket.socket:
 def stride(count: int) -> int:
     """A step that visits every one of `count` tokens before any again, far from the last each time.
 
-    Walking in order would flatter a server that remembers its latest callers and a processor's caches alike.
+    A walk in order would favour a server that remembers its latest callers, and the processor's caches.
     """
     step = max(1, int(count * _GOLDEN))
     while gcd(step, count) != 1:
@@ -203,7 +203,7 @@ class Generator:
         return tally
 
     def _entries(self) -> Iterator[Entry]:
-        """The tokens to ask with, in the order to ask; for ever, unless each is for once."""
+        """The tokens in the order of their use; without an end, unless each is used once."""
         first, count = self._load.first, self._load.last - self._load.first
         if self._load.mode == "once":
             yield from (self._pool[number] for number in range(first, self._load.last))

@@ -1,7 +1,7 @@
 """The goals of the check path beside what was measured, as a table in Markdown; `make bench` ends with it.
 
 Each goal is a ratio or a bound that carries over to other machines. It is read from the documents of one set of
-runs; what a run did not measure, or measured unsoundly, is said to be missing and never guessed.
+runs. A figure that no run measured, or only a run with wrong answers, is shown as missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Goal:
     """`value` finds the figure in the documents of a set, and raises `LookupError` where it is not.
 
-    The figure should be `least` or more, or `most` or less; with neither it is told for information.
+    The figure should be `least` or more, or `most` or less; with neither it is for information.
     """
 
     what: str

@@ -1,7 +1,7 @@
-"""What the machine says: processor time of a tree of processes, and what kind of machine it is.
+"""Figures of the machine: processor time of a tree of processes, and the kind of machine.
 
-Times per request on a busy or throttled machine say little; the processor time that a check costs says more,
-because waiting for one's turn does not count. Linux tells it in /proc; elsewhere it stays unknown.
+On a busy or throttled machine the time of a request says little. The processor time of a check says more, because
+it does not include waiting. Linux has it in /proc; on other systems it is unknown.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _RESIDENT = 21
 
 
 def cpu_seconds(roots: Iterable[int]) -> float | None:
-    """Processor time that the processes `roots` and all below them used so far; `None` where nobody tells.
+    """Processor time that the processes `roots` and all below them used so far; `None` where it is unknown.
 
-    The time of a child that ended is in its parent's figures once that has seen it end.
+    The time of a child that ended is in its parent's figures once the parent has waited for it.
     """
     if not (_PROC / "self" / "stat").exists():
         return None
@@ -45,7 +45,7 @@ def resident_bytes(roots: Iterable[int]) -> int | None:
 
 
 def describe() -> dict[str, str | int]:
-    """The machine in a few words: system, processor, how many of them we may use, and whose Python this is."""
+    """The machine in a few words: system, processor, how many of them we may use, and the Python."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),

@@ -29,7 +29,7 @@ LIFETIME = 6 * 3600
 """Seconds: longer than any run."""
 
 USERS = 64
-"""People that the tokens belong to, in turns, so that an answer for the wrong one is noticed."""
+"""Users that the tokens belong to, in turns, so that an answer for the wrong user is noticed."""
 
 _FIRST_USER = 583_231
 _BATCH = 1000
@@ -37,7 +37,7 @@ _BATCH = 1000
 
 @dataclass(frozen=True)
 class Mint:
-    """What it takes to make a token. `pem` is the private key; it goes from process to process in memory only."""
+    """The values that a token is made of. `pem` is the private key, which is passed on in memory only."""
 
     issuer: str
     resource: str
@@ -47,8 +47,8 @@ class Mint:
     redis_url: str
 
 
-def fill(mint: Mint, count: int, path: Path, tell: Callable[[int], None]) -> None:
-    """Bring `count` tokens to life and write them to a pool. `tell` hears how many there are so far."""
+def fill(mint: Mint, count: int, path: Path, progress: Callable[[int], None]) -> None:
+    """Issue `count` tokens and write them to a pool. `progress` is called with the number of tokens so far."""
     batches = [(mint, first, min(_BATCH, count - first)) for first in range(0, count, _BATCH)]
     workers = min(len(batches), os.cpu_count() or 1)
     made = 0
@@ -61,7 +61,7 @@ def fill(mint: Mint, count: int, path: Path, tell: Callable[[int], None]) -> Non
             for lines in processes.map(_make, batches):
                 file.write(lines)
                 made = min(count, made + _BATCH)
-                tell(made)
+                progress(made)
 
 
 def _make(batch: tuple[Mint, int, int]) -> bytes:

@@ -1,4 +1,4 @@
-"""What one generator process is told to do, and what it tells afterwards."""
+"""The load that one generator process makes, and the counts that it returns."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Load:
 class Tally:
     """What was counted between the first and the last moment of the measurement.
 
-    `verdicts` counts answers by what they were worth. `missed` are requests of an open loop that had no answer
+    `verdicts` counts answers by their verdict. `missed` are requests of an open loop that had no answer
     when the time for it was over; `latency` holds them with the time they had waited, which is the least it was.
     """
 

@@ -20,7 +20,7 @@ LARGEST = 1_000_000
 
 
 class Entry(NamedTuple):
-    """One token, whose it is (`sub`), and its id (`jti`)."""
+    """One token, its subject (`sub`) and its id (`jti`)."""
 
     token: bytes
     subject: bytes
@@ -28,12 +28,12 @@ class Entry(NamedTuple):
 
 
 def line(entry: Entry) -> bytes:
-    """How an entry stands in the file."""
+    """An entry as a line of the file."""
     return b" ".join(entry) + b"\n"
 
 
 def write(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a pool that nobody else on this machine can read."""
+    """Write a pool that no other user of this machine can read."""
     with open(path, "wb", opener=private_files.descriptor) as file:
         file.writelines(line(entry) for entry in entries)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STARTING_SECONDS = 30.0
 _SPARE_SECONDS = 0.05
-"""Between the word to begin and the first request, so that every process has heard it."""
+"""Between the message to begin and the first request, so that every process has received it."""
 
 
 def run(load: Load, *, begun: Callable[[], None] | None = None, ended: Callable[[], None] | None = None) -> Tally:
@@ -93,7 +93,7 @@ def _at(moment: float, call: Callable[[], None] | None) -> None:
 
 
 def _receive(pipe: Connection[object, object], seconds: float) -> Tally:
-    """What a process has to say: that it is ready (an empty tally), or what it counted."""
+    """The next message of a process: that it is ready (an empty tally), or its counts."""
     try:
         said = pipe.recv() if pipe.poll(seconds) else GeneratorError("a generator process does not answer")
     except EOFError:

@@ -1,4 +1,4 @@
-"""What is asked: one request with one token, as HTTP/2 frames, with everything but the token written beforehand.
+"""One request with one token, as HTTP/2 frames, with everything but the token encoded beforehand.
 
 A check is the `CheckRequest` that Envoy sends for a real client's call: 1.1 KB with a token of ours. Through
 Envoy it is that call itself. The call's body is there where tool rules need it.

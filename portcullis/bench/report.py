@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 
 _MANY = 10_000
-"""With fewer tokens the growth of memory says more about the allocator than about them."""
+"""With fewer tokens the growth of memory depends more on the allocator than on the tokens."""
 
 
 def document(
@@ -135,10 +135,10 @@ def _revocation(summary: dict[str, Any]) -> list[str]:
 
 
 def _flood(summary: dict[str, Any]) -> list[str]:
-    who = f"valid callers at {summary['rate']:,.0f} requests/s"
+    callers = f"valid callers at {summary['rate']:,.0f} requests/s"
     beside = f"a flood of {summary['kind']} ({summary['flood_rate']:,.0f} answers/s)"
     return [
-        f"{who}, without and with {beside}:",
+        f"{callers}, without and with {beside}:",
         f"  quiet:    {_figures(summary['quiet_ms'])}",
         f"  flooded:  {_figures(summary['flooded_ms'])}",
         f"  p99 {summary['p99_ratio']:.2f}x; {summary['missed']} without an answer in time",

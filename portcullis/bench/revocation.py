@@ -1,9 +1,9 @@
-"""How soon a revocation holds: `DEL token:<jti>` by a plain Redis client, until the check refuses, under load.
+"""How soon a revocation takes effect under load: from `DEL token:<jti>` until the check refuses.
 
-While a load of other tokens runs beside it, one token at a time is asked with again and again. At a moment a
-plain client deletes its key. Two times count from just before that command. *Holds*: until the first of those
-requests was sent that were refused, so that whatever is sent from then on is refused too; that is the command and
-the news on its way. *First refused*: until that answer has arrived, which is the check itself besides.
+While a load of other tokens runs, requests with one token are sent again and again, and a plain client deletes the
+key of that token. Two times count from just before that command. *Holds*: until the first refused request was
+sent, so that every later request is refused too; this is the command and the invalidation. *First refused*: until
+the answer to it has arrived, which includes the check.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _STREAMS = 2
 
 @dataclass
 class Propagation:
-    """What was seen. `allowed_after_refused` counts answers that let a token through that had been refused."""
+    """The measured times. `allowed_after_refused` counts answers that let a refused token through again."""
 
     holds: Histogram = field(default_factory=Histogram)
     first_refused: Histogram = field(default_factory=Histogram)
@@ -81,7 +81,7 @@ class Propagation:
         }
 
 
-def measure(load: Load, spare: tuple[int, int], redis: Redis, tell: Callable[[str], None]) -> Propagation:
+def measure(load: Load, spare: tuple[int, int], redis: Redis, progress: Callable[[str], None]) -> Propagation:
     """Revoke tokens `spare` (first, after the last) one by one while `load`, of other tokens, runs beside it.
 
     Goes on until the time of `load` is over or all are revoked. Raises `GeneratorError`.
@@ -96,14 +96,14 @@ def measure(load: Load, spare: tuple[int, int], redis: Redis, tell: Callable[[st
                     break
                 prober.revoke(pool[number], redis, seen)
                 if done % _TOLD_EVERY == 0:
-                    tell(f"revoked {done:,}")
+                    progress(f"revoked {done:,}")
     finally:
         seen.background = busy.result()
     return seen
 
 
 class _Background:
-    """A load in a thread, while this one revokes. Returns from its making when the load is there."""
+    """A load in a thread, while this thread revokes. The constructor returns once the load runs."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -115,7 +115,7 @@ class _Background:
         self._begun.wait()
 
     def result(self) -> Tally | None:
-        """Wait for its end; what it counted. Raises `GeneratorError`."""
+        """Wait for its end and return its counts. Raises `GeneratorError`."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -168,7 +168,7 @@ class _Prober:
         self._wire.state.ask(entry, time.monotonic())
 
     def _next(self, entry: Entry) -> Answer:
-        """One more answer. While one is awaited another is under way, so that no moment goes unwatched."""
+        """One more answer. While one is awaited another request is under way, so that no moment is missed."""
         while not self._answers:
             while self._wire.state.waiting < _STREAMS:
                 self._ask(entry)
@@ -176,7 +176,7 @@ class _Prober:
         return self._answers.popleft()
 
     def _drain(self) -> None:
-        """Take in what is under way, so that the next token's answers are its own."""
+        """Receive what is under way, so that the answers for the next token are its own."""
         while self._wire.state.waiting:
             self._take_in()
         self._answers.clear()

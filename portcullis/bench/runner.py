@@ -1,6 +1,6 @@
-"""One run: every service measured in turns, round after round, so that a noisy minute hits all of them alike.
+"""One run: every service is measured in turns, round after round, so that a noisy minute affects all of them.
 
-What is told of a service is the median of its rounds. A ratio is the median of each round's own, between
+The figure of a service is the median of its rounds. A ratio is the median of each round's own, between
 measurements that are seconds apart; ratios carry over to other machines where the figures themselves do not.
 """
 
@@ -109,33 +109,33 @@ class Result:
 def measure(
     services: Sequence[MeasuredService],
     plan: RunPlan,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
     *,
     throughput: Callable[[MeasuredService, Load], Round] | None = None,
 ) -> list[Result]:
     """Measure every service in every round. `throughput` is another generator to use in place of our own.
 
-    Every other round goes backwards, so that nobody comes first, or after the same one, all the time.
+    Every other round goes backwards, so that no service is always the first, or always after the same one.
     Raises `GeneratorError`.
     """
     results = [Result(service.name) for service in services]
     if not plan.is_cold:
         for service, result in zip(services, results, strict=True):
-            tell(f"{service.name}: asking once with each of {plan.tokens:,} tokens")
+            progress(f"{service.name}: asking once with each of {plan.tokens:,} tokens")
             result.grown = _visit(service, plan)
     for number in range(plan.rounds):
         order = list(zip(services, results, strict=True))
         for service, result in reversed(order) if number % 2 else order:
-            tell(f"round {number + 1} of {plan.rounds}: {service.name}")
+            progress(f"round {number + 1} of {plan.rounds}: {service.name}")
             share = load(service, plan, part=number)
             result.rounds.append(throughput(service, share) if throughput else one(service, share))
     return results
 
 
 def _visit(service: MeasuredService, plan: RunPlan) -> int | None:
-    """Ask with every token once, so that all are known; answers how much the service grew by that."""
+    """Use every token once, so that all are known; returns by how many bytes the service grew."""
     pids = [pid for role, pid in service.processes.items() if role == "service"]
-    # What a process needs to answer at all, it has after a few.
+    # After a few answers a process has allocated what it needs to answer at all.
     process_group.run(
         replace(load(service, plan, mode="once", seconds=_VISIT_SECONDS), last=min(plan.tokens, _FEW))
     )
@@ -188,11 +188,11 @@ class Meter:
         self._after: dict[str, float | None] = {}
 
     def begin(self) -> None:
-        """Now it counts."""
+        """Start counting."""
         self._before = self._read()
 
     def end(self) -> None:
-        """From now on it does not."""
+        """Stop counting."""
         self._after = self._read()
 
     def per_answer(self, answers: int) -> dict[str, float]:
@@ -209,7 +209,7 @@ class Meter:
 
 
 def as_round(tally: Tally, cpu: dict[str, float]) -> Round:
-    """What a tally says of a round."""
+    """The figures of a round, from its tally."""
     return Round(
         rate=tally.allowed / tally.seconds if tally.seconds else 0.0,
         latency={name: tally.latency.percentile(share) for name, share in PERCENTILES.items()},
@@ -223,7 +223,7 @@ def as_round(tally: Tally, cpu: dict[str, float]) -> Round:
 def ratios(results: Sequence[Result]) -> dict[str, dict[str, float]]:
     """How the first result stands to each of the others: its figure divided by theirs, round by round.
 
-    Whoever gave wrong answers, the first included, has no figure to compare with.
+    A service with wrong answers, also the first one, has no figure to compare with.
     """
     ours, *others = results
     return {
@@ -238,10 +238,10 @@ def _ratios(ours: Result, other: Result) -> dict[str, float]:
         "p99": lambda entry: entry.latency["p99"],
         "service_cpu": lambda entry: entry.cpu.get("service"),
     }
-    told = {}
+    ratios = {}
     for name, figure in figures.items():
         pairs = [(figure(mine), figure(theirs)) for mine, theirs in zip(ours.rounds, other.rounds, strict=True)]
         values = [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
         if values:
-            told[name] = median(values)
-    return told
+            ratios[name] = median(values)
+    return ratios

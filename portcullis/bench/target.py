@@ -1,4 +1,4 @@
-"""What is measured: something that answers, its processes, and how Portcullis itself is started as one."""
+"""The measured services: their address and processes, and how Portcullis itself is started as one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIANTS = {
     "metrics": "with metrics",
     "second-worker": "with a second worker",
 }
-"""What our own service can be measured with besides, and what it is called then."""
+"""Variants of our own service, and the name of each in the report."""
 
 _HEALTH_SECONDS = 2.0
 _REMEMBERED = 100_000
@@ -46,7 +46,7 @@ class MeasuredService:
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """How to start the check service; what is `None` is left to its own default."""
+    """Options of the check service; `None` leaves the default."""
 
     transport: str | None = None
     workers: int | None = None

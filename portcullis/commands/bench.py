@@ -1,4 +1,4 @@
-"""`portcullis bench check`: how fast the check path is here, beside others if they are at hand."""
+"""`portcullis bench check`: measure the check path here, beside other products that are installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command() -> None:
     type=click.IntRange(1, 50),
     default=3,
     show_default=True,
-    help="How often each subject is measured, in turns. Medians are told.",
+    help="How often each subject is measured, in turns. The report has medians.",
 )
 @click.option("--connections", type=click.IntRange(1, 512), default=4, show_default=True)
 @click.option(
@@ -108,14 +108,14 @@ def command() -> None:
 @click.option(
     "--revocation",
     is_flag=True,
-    help="Also revoke tokens under load, one after another, and tell how soon each was refused.",
+    help="Also revoke tokens under load, one after another, and measure how soon each is refused.",
 )
 @click.option(
     "--flood",
     "floods",
     multiple=True,
     type=click.Choice(flood.KINDS),
-    help="Also tell what valid callers feel while others send forged tokens, tokens never seen, or huge headers.",
+    help="Also measure valid callers during a flood of forged tokens, of tokens never seen, or of huge headers.",
 )
 @click.option(
     "--address", metavar="ADDRESS", help="Measure the check service that runs there (host:port or unix:/path)."
@@ -127,8 +127,8 @@ def command() -> None:
 def check(**options: object) -> None:
     """Measure the check path: throughput, latency, processor time, revocation.
 
-    Starts a fixture of its own on loopback unless --address says what to measure. Every answer is checked: the
-    exit code is 1 when one of them was not the right one.
+    Starts a fixture of its own on loopback unless --address names a service. Every answer is checked: the exit
+    code is 1 if one of them was wrong.
     """
     json_file, plot_file = options.pop("json_file"), options.pop("plot_file")
     rate, share = _pace(options.pop("pace"))
@@ -151,7 +151,7 @@ def check(**options: object) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default="bench-results")
 @click.option("--markdown", "file", type=_FILE, help="Write the table there too.")
 def show_goals(folder: Path, file: Path | None) -> None:
-    """Set the goals beside what the runs in FOLDER (`make bench`) measured, as Markdown."""
+    """Print the goals beside the figures of the runs in FOLDER (`make bench`), as Markdown."""
     try:
         text = goals.markdown(goals.read(folder))
     except (OSError, ValueError, LookupError) as error:

@@ -131,7 +131,7 @@ def test_an_identity_given_to_the_wrong_caller_is_noticed(tokens: Path) -> None:
 
     with serving(answer) as server:
         tally = process_group.run(load(server.address, tokens, "once", seconds=30.0))
-    assert tally.wrong == {"allowed as somebody else": 1}
+    assert tally.wrong == {"allowed as another person": 1}
 
 
 def test_nobody_listening_and_no_http2_are_one_readable_line(tokens: Path) -> None:

@@ -125,8 +125,8 @@ def test_a_token_too_long_for_a_frame_is_refused_with_a_reason() -> None:
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
-        (grpc_answer(allowed("somebody-else")), "allowed as somebody else"),
-        (grpc_answer(pb.CheckResponse()), "allowed as somebody else"),
+        (grpc_answer(allowed("somebody-else")), "allowed as another person"),
+        (grpc_answer(pb.CheckResponse()), "allowed as another person"),
         (grpc_answer(refused(pb.Forbidden)), "refused with 403"),
         (grpc_answer(refused(pb.ServiceUnavailable)), "refused with 503"),
         (grpc_answer(allowed("583231"), status="14"), "gRPC status 14"),
@@ -154,8 +154,8 @@ def test_an_answer_that_lets_nobody_or_somebody_else_through_is_wrong(answer: by
     ("headers", "verdict"),
     [
         ([(":status", "200"), ("x-bench-user", "583231")], ALLOWED),
-        ([(":status", "200"), ("x-bench-user", "1")], "allowed as somebody else"),
-        ([(":status", "200")], "allowed as somebody else"),
+        ([(":status", "200"), ("x-bench-user", "1")], "allowed as another person"),
+        ([(":status", "200")], "allowed as another person"),
         ([(":status", "401")], "HTTP status 401"),
     ],
 )

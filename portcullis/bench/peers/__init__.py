@@ -1,4 +1,4 @@
-"""What others use for the same purpose, set up to do the same work with the same token; see `docs/peers.md`."""
+"""Other products for the same purpose, set up to do the same work with the same token; see `docs/peers.md`."""
 
 from __future__ import annotations
 

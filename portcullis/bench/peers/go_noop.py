@@ -34,6 +34,6 @@ def running(fixture: BenchFixture, url: str) -> Iterator[MeasuredService]:
     with children.running(
         "go-noop", command, plain(os.environ), fixture.folder, lambda: children.listens(address)
     ) as pid:
-        # It cannot know who is asking, so its answers are not held against it.
+        # It does not know the caller, so its answers need not name one.
         target = Target(address, "check", url, identity=False)
         yield MeasuredService("go-noop", target, fixture.pool, {"service": pid})

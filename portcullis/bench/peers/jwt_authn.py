@@ -1,6 +1,6 @@
 """Envoy checking the token by itself: `jwt_authn` with its cache, and a rule for the scope.
 
-The fastest way there is, and without revocation: a token is good until it expires, whatever Redis says.
+The fastest way, and without revocation: a token is valid until it expires, whatever is in Redis.
 """
 
 from __future__ import annotations

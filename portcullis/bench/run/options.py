@@ -1,4 +1,4 @@
-"""What the user asked for, and which of it does not go together."""
+"""The options of a run, and which of them exclude each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WARM_UP = 1.0
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What the user asked for; the command line says what each means."""
+    """The options of the command line, whose help says what each means."""
 
     seconds: float = 5.0
     rounds: int = 3
@@ -70,7 +70,7 @@ class BenchOptions:
         return self.tokens == 1 and not (self.cold or self.is_open or self.through_envoy or self.address)
 
     def faults(self) -> Iterator[str]:
-        """What does not go together, each in a line."""
+        """The faults in the options, each in a line."""
         yield from self._faults_of_elsewhere()
         if "jwt_authn" in self.names and not self.through_envoy:
             yield "jwt_authn is a part of Envoy: give --through-envoy too"
@@ -122,7 +122,7 @@ class BenchOptions:
 
 
 def is_near(address: str) -> bool:
-    """Whether an address is on this machine, so that loading it troubles nobody else. Names of peers are."""
+    """Whether an address is on this machine, so that load on it disturbs no other system. Names of peers are."""
     if not peers.is_address(address):
         return True
     place = parse(address)

@@ -29,8 +29,8 @@ _REVOCATION_SECONDS = 60.0
 _REVOCATIONS = 2000
 
 
-def run(options: BenchOptions, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Measure, and answer the report. Raises `BenchFixtureError` and `GeneratorError`."""
+def run(options: BenchOptions, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Measure, and return the report. Raises `BenchFixtureError` and `GeneratorError`."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
         if options.address is not None:
@@ -40,24 +40,25 @@ def run(options: BenchOptions, tell: Callable[[str], None]) -> dict[str, Any]:
         else:
             spare = max(_REVOCATIONS * options.revocation, flood.TOKENS * ("distinct" in options.floods))
             place = stack.enter_context(
-                fixture.made(tokens=options.tokens + spare, algorithm=options.algorithm, tell=tell)
+                fixture.made(tokens=options.tokens + spare, algorithm=options.algorithm, progress=progress)
             )
             count = options.tokens
-            services = _here(options, place, stack, tell)
+            services = _here(options, place, stack, progress)
         rate = options.rate or 0.0
         if options.share is not None:
-            rate = options.share * _throughput(services[0], options.plan(count, 0.0), tell)
+            rate = options.share * _throughput(services[0], options.plan(count, 0.0), progress)
         plan = options.plan(count, rate)
         by = external.choose(options.generator, possible=options.fits_external)
-        results = runner.measure(services, plan, tell, throughput=None if by is None else by.measure)
+        results = runner.measure(services, plan, progress, throughput=None if by is None else by.measure)
         seen = None
         if options.revocation and place is not None:
-            seen = _revoke(services[0], place, plan, results[0].rate, tell)
+            seen = _revoke(services[0], place, plan, results[0].rate, progress)
         floods = []
         if options.floods and place is not None:
             quiet = plan.rate or max(1.0, results[0].rate * _FLOOD_SHARE)
             floods = [
-                flood.measure(kind, services[0], place, replace(plan, rate=quiet), tell) for kind in options.floods
+                flood.measure(kind, services[0], place, replace(plan, rate=quiet), progress)
+                for kind in options.floods
             ]
         return report.document(plan, results, seen, floods, setting=_setting(options), started_at=started_at)
 
@@ -70,10 +71,10 @@ def is_sound(document: dict[str, Any]) -> bool:
 
 
 def _here(
-    options: BenchOptions, place: BenchFixture, stack: ExitStack, tell: Callable[[str], None]
+    options: BenchOptions, place: BenchFixture, stack: ExitStack, progress: Callable[[str], None]
 ) -> list[MeasuredService]:
     """Our own service first, its variants, then the peers; each behind an Envoy, if the chain is asked for."""
-    tell("starting what is measured")
+    progress("starting what is measured")
     services = []
     for variant in (None, *options.variants):
         where = place.with_tool_rules() if variant == "tool-rules" else place
@@ -128,26 +129,26 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
     return entry, str(audience)
 
 
-def _throughput(who: MeasuredService, plan: RunPlan, tell: Callable[[str], None]) -> float:
+def _throughput(service: MeasuredService, plan: RunPlan, progress: Callable[[str], None]) -> float:
     """What a service can do in a closed loop, to send it a share of that. Raises `BenchFixtureError` if
     nothing.
     """
-    (result,) = runner.measure([who], replace(plan, rounds=1), tell)
+    (result,) = runner.measure([service], replace(plan, rounds=1), progress)
     if not result.is_sound or not result.rate:
-        raise BenchFixtureError(f"{who.name} gives no right answers to take a share of: {result.wrong}")
+        raise BenchFixtureError(f"{service.name} gives no right answers to take a share of: {result.wrong}")
     return result.rate
 
 
 def _revoke(
-    who: MeasuredService, place: BenchFixture, plan: RunPlan, rate: float, tell: Callable[[str], None]
+    service: MeasuredService, place: BenchFixture, plan: RunPlan, rate: float, progress: Callable[[str], None]
 ) -> revocation.Propagation:
     """Revoke under a third of what the service can do, or at the rate that was asked for."""
     quiet = plan.rate or max(1.0, rate * _REVOCATION_SHARE)
     seconds = min(plan.seconds * plan.rounds, _REVOCATION_SECONDS)
-    share = replace(runner.load(who, plan, mode="open", seconds=seconds), rate=quiet)
-    tell(f"revoking under a load of {quiet:,.0f} requests/s")
+    share = replace(runner.load(service, plan, mode="open", seconds=seconds), rate=quiet)
+    progress(f"revoking under a load of {quiet:,.0f} requests/s")
     with place.redis() as redis:
-        return revocation.measure(share, (plan.tokens, place.tokens), redis, tell)
+        return revocation.measure(share, (plan.tokens, place.tokens), redis, progress)
 
 
 def _setting(options: BenchOptions) -> dict[str, Any]:

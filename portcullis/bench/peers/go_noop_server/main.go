@@ -1,4 +1,4 @@
-// A server of Envoy's external authorization that does nothing: it says OK to everybody. It shows what gRPC in Go
+// A server of Envoy's external authorization that does nothing: it answers OK to every caller. It shows what gRPC in Go
 // costs by itself, which is what a check service is measured against.
 package main
 
