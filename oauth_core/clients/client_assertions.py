@@ -1,7 +1,7 @@
-"""`private_key_jwt`: a client proves who it is with a JWT that it signed (RFC 7523 sections 2.2 and 3).
+"""`private_key_jwt`: a client authenticates with a JWT that it signed (RFC 7523 sections 2.2 and 3).
 
-Reading and checking are apart: what an unchecked assertion says only chooses the keys it is then checked with.
-Whether it was used before is the caller's to ask, once it has been checked.
+Reading and checking are separate: an unchecked assertion only selects the keys with which it is then checked.
+After the check, the caller must ask the store whether the assertion was used before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from oauth_core.jose.client_keys import ClientKeys
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-"""The only `client_assertion_type` there is here."""
+"""The only `client_assertion_type` that is accepted."""
 
 _TYPES = frozenset({"jwt", "client-authentication+jwt"})
 
@@ -43,13 +43,13 @@ class AssertionFault(Enum):
 
     @property
     def reason(self) -> OAuthReason:
-        """Its row of the table of refusals."""
+        """The row of this fault in the table of refusals."""
         return self.value
 
 
 @dataclass(frozen=True)
 class Unchecked:
-    """What an assertion says of itself. Nobody has proved any of it."""
+    """Claims of an assertion before any check. None of them is proven."""
 
     client_id: str
     kid: str | None
@@ -58,14 +58,14 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class Proven:
-    """The assertion is the client's. `jti` may be used once, and need not be remembered after `until`."""
+    """A genuine assertion of the client. `jti` may be used once, and need not be remembered after `until`."""
 
     jti: str
     until: int
 
 
 def read(assertion: str) -> Unchecked | AssertionFault:
-    """Look into an assertion before there is a key to check it with."""
+    """Read an assertion before its check, to find the key that verifies it."""
     found = external_jwts.read(assertion, _TYPES, untyped="jwt")
     if isinstance(found, JwtFault):
         return AssertionFault[found.name]
@@ -78,7 +78,7 @@ def read(assertion: str) -> Unchecked | AssertionFault:
 def check(
     assertion: str, keys: ClientKeys, *, client_id: str, audiences: Collection[str], now: int
 ) -> Proven | AssertionFault:
-    """Check that `client_id` signed this `assertion` for one of `audiences` and that it is in its time."""
+    """Check that `client_id` signed `assertion` for one of `audiences` and that it is valid at second `now`."""
     unchecked = external_jwts.read(assertion, _TYPES, untyped="jwt")
     claims = (
         unchecked if isinstance(unchecked, JwtFault) else external_jwts.proven_claims(assertion, unchecked, keys)
@@ -91,12 +91,12 @@ def check(
 def _check_claims(
     claims: Mapping[str, Any], *, client_id: str, audiences: Collection[str], now: int
 ) -> Proven | AssertionFault:
-    """RFC 7523 section 3, stricter where the RFC leaves room: `jti` is required, and `exp` is bounded."""
+    """Check the claims by RFC 7523 section 3, and more strictly: `jti` is required, and `exp` is bounded."""
     if claims.get("iss") != client_id or claims.get("sub") != client_id:
         return AssertionFault.WRONG_CLIENT
     audience = claims.get("aud")
     named = audience if isinstance(audience, list) else [audience]
-    # An assertion that is good elsewhere too could be taken from there and used here.
+    # Another server could replay here an assertion that is valid there too.
     if not named or not all(isinstance(name, str) and name in audiences for name in named):
         return AssertionFault.WRONG_AUDIENCE
     until = external_jwts.check_id_and_times(claims, now=now)

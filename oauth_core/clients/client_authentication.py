@@ -1,6 +1,6 @@
-"""Who is calling the token endpoint: RFC 6749 section 2.3, with what real clients do.
+"""Client authentication by RFC 6749 section 2.3, with the deviations of real clients.
 
-The id may come in the Basic header, in the form, in a signed assertion (RFC 7523), or in several when they agree.
+The id may be in the Basic header, in the form, in a signed assertion (RFC 7523), or in several when they agree.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 4096
-"""Characters of a Basic header; as much as a parameter of the form may have."""
+"""Characters of a Basic header; the same limit as for a parameter of the form."""
 
 
 @dataclass(frozen=True)
 class PresentedCredentials:
-    """What a caller says of itself. `repr` must not show the secret or the assertion.
+    """The id and credentials that a caller sent. `repr` must not show the secret or the assertion.
 
-    `fault` is what is wrong with its credentials; it counts only against a client that has to prove itself.
+    `fault` describes bad credentials; it counts only against a client that has to authenticate.
     """
 
     client_id: str
@@ -46,13 +46,13 @@ class PresentedCredentials:
 def presented(authorization: str | None, form: Parameters) -> PresentedCredentials:
     """Read the caller's credentials.
 
-    Raises `DisplayedError` when they name no client. Other faults are for `authenticate` to judge.
+    Raises `DisplayedError` when they name no client. `authenticate` judges other faults.
     """
     form_id, form_secret = form.get("client_id"), form.get("client_secret")
     if form.get("client_assertion") or form.get("client_assertion_type"):
         try:
             if authorization is not None or form_secret is not None:
-                # RFC 6749 section 2.3: one method, or it is not clear which of them was believed.
+                # RFC 6749 section 2.3: only one method; otherwise it is unclear which one counted.
                 raise refused(OAuthReason.SEVERAL_CLIENT_AUTHENTICATIONS)
             return _by_assertion(form)
         except DisplayedError as wrong:
@@ -71,18 +71,19 @@ def presented(authorization: str | None, form: Parameters) -> PresentedCredentia
         return PresentedCredentials(form_id, None, by_header=True, fault=malformed)
     contradiction = refused(OAuthReason.BASIC_NAMES_ANOTHER)
     if form_id is not None and form_id != client_id:
-        # A public client proves nothing, so a header that real clients send beside the form does not matter.
+        # A public client does not authenticate, so a header that real clients send beside the form does not
+        # matter.
         return PresentedCredentials(form_id, None, by_header=True, fault=contradiction)
     fault = contradiction if form_secret not in {None, secret} else None
     return PresentedCredentials(client_id, secret or None, by_header=True, fault=fault)
 
 
 def authenticate(client: Client | None, who: PresentedCredentials) -> Client:
-    """Return the client when `who` proved to be it, by its secret or by needing none.
+    """Return the client when `who` authenticated as it, by its secret or because it needs none.
 
-    A public client proves nothing by what it sends, so dummy secrets and assertions, a header of a former token
-    and the like are ignored: refusing them makes real clients throw their registration away. The assertion of any
-    other client is no proof here: the calling code checks it with the client's keys.
+    For a public client all credentials are ignored, such as dummy secrets, assertions, or a header of an earlier
+    token: if they are refused, real clients discard their registration. For any other client an assertion does not
+    authenticate here: the calling code checks it with the client's keys.
     An unknown client and a wrong secret get the same answer. Raises `DisplayedError`, mostly 401 `invalid_client`:
     clients that see it register again.
     """
@@ -104,7 +105,7 @@ def authenticate(client: Client | None, who: PresentedCredentials) -> Client:
 
 
 def is_public(client: Client) -> bool:
-    """Whether `client` has nothing to prove itself with (OAuth 2.1 section 2.1): not even a secret from before."""
+    """Whether `client` has no credential (OAuth 2.1 section 2.1), not even a secret from before an update."""
     return client.token_endpoint_auth_method == "none" and client.secret_hash is None
 
 
@@ -122,9 +123,9 @@ def _by_assertion(form: Parameters) -> PresentedCredentials:
 
 
 def _basic(authorization: str) -> tuple[str, str]:
-    """Id and secret of a Basic header. Both are form-encoded first (RFC 6749 section 2.3.1).
+    """Id and secret of a Basic header. Clients form-encode both first (RFC 6749 section 2.3.1).
 
-    Clients that skip that step are understood too: our ids and secrets have nothing to encode.
+    Clients that skip that step are understood too: our ids and secrets contain nothing to encode.
     """
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
@@ -136,7 +137,7 @@ def _basic(authorization: str) -> tuple[str, str]:
     except (binascii.Error, ValueError):
         raise refused(OAuthReason.BASIC_MALFORMED, by_header=True) from None
     client_id, colon, secret = (unquote_plus(part) for part in pair.partition(":"))
-    # NUL is looked for after decoding, or `%00` would bring in what the form refuses.
+    # NUL is checked after decoding, or `%00` would pass, which the form refuses.
     if not colon or not client_id or "\x00" in client_id + secret:
         raise refused(OAuthReason.BASIC_MALFORMED, by_header=True)
     return client_id, secret

@@ -1,7 +1,7 @@
 """Clients whose id is the URL of a document that describes them (draft-ietf-oauth-client-id-metadata-document).
 
-What is proven is who controls that URL, so its host is what people are shown. Everything else in the document is
-the client's own word, and goes through the rules that a registration does.
+Only the control of that URL is proven, so people are shown its host. Everything else in the document is the
+client's own claim, and is checked by the rules for a registration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oauth_core.grant_types import GrantType
 
 METHODS = ("none", "private_key_jwt")
-"""How such a client may authenticate: there is nobody to share a secret with."""
+"""The authentication methods of such a client: it shares no secret with this server."""
 
 _METHOD_MEMBERS = ("token_endpoint_auth_method", "token_endpoint_auth_methods_supported")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
@@ -31,17 +31,17 @@ _HOST = re.compile(rf"(?:\*\.{_LABEL}(?:\.{_LABEL})*|{_LABEL}(?:\.{_LABEL})*(?::
 
 
 def is_url(client_id: str) -> bool:
-    """Whether `client_id` means to be a URL, fit or not; ids that we give out never look like one."""
+    """Whether `client_id` is meant as a URL, valid or not; ids that this server issues never look like one."""
     return client_id.startswith(("https://", "http://"))
 
 
 def check_url(client_id: str, *, loopback: bool) -> str:
-    """Return `client_id` when it is fit to be fetched and to name a client for ever. Raises `ValueError`."""
+    """Return `client_id` when it may be fetched and is a lasting name for a client. Raises `ValueError`."""
     return fetchable_urls.check(client_id, what="a client_id that is a URL", loopback=loopback)
 
 
 def host_of(client_id: str) -> str | None:
-    """The host, and the port if there is one, that vouches for this client; `None` when it was registered here."""
+    """The host (with its port, if any) that vouches for this client; `None` when the client registered here."""
     return urlsplit(client_id).netloc if is_url(client_id) else None
 
 
@@ -52,15 +52,15 @@ def parse(
     grant_types: Sequence[GrantType],
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
 ) -> Client:
-    """The client that the document `body`, found at `url`, describes. Raises `ValueError` in words for people.
+    """The client that the document `body` at `url` describes. Raises `ValueError` with a message for people.
 
-    `grant_types` are those that there are, offered or not.
-    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`).
+    `grant_types` are all existing ones, offered or not.
+    `app_schemes` are the app schemes that redirect URIs may have (`oauth_core.clients.redirect_uris`).
     """
     document = strict_json.parse(body)
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - a bad value, not a bad call
-    # Byte for byte: otherwise whoever can place a file on a host could speak for another of its clients.
+    # Byte for byte: otherwise a person who can place a file on a host could act for another client of that host.
     if document.get("client_id") != url:
         raise ValueError("its client_id is not the URL it was found at")
     if not isinstance(document.get("client_name"), str) or not document["client_name"].strip():
@@ -78,7 +78,7 @@ def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     """
     found = tuple(hosts)
     if not all(_HOST.fullmatch(host) for host in found):
-        # Without what was given: a secret in the wrong variable must not end in a log.
+        # The message leaves out the value: a secret in the wrong variable must not appear in a log.
         raise ValueError("must be lower-case host names without a scheme or a path, like app.example or *.example")
     return found
 
@@ -92,11 +92,11 @@ def is_accepted(url: str, hosts: Collection[str]) -> bool:
 
 
 def _methods(document: Mapping[str, object]) -> tuple[str, ...]:
-    """The ways to authenticate that the document offers and that are possible here, the best one first.
+    """The authentication methods that the document offers and that are possible here, the best one first.
 
-    `token_endpoint_auth_method` (RFC 7591 section 2) comes first. Some documents list what they can do beside it
-    (`token_endpoint_auth_methods_supported`); of those no proof is preferred, because a client that offers it may
-    come without one. Raises `ValueError` when there is none.
+    `token_endpoint_auth_method` (RFC 7591 section 2) comes first. Some documents list more methods
+    (`token_endpoint_auth_methods_supported`); of those `none` is preferred, because a client that offers it may
+    send no credentials. Raises `ValueError` when no method is possible.
     """
     stated, listed = (_texts(document, name) for name in _METHOD_MEMBERS)
     if not stated and not listed:
@@ -121,9 +121,9 @@ def _chosen(
     grant_types: Sequence[GrantType],
     app_schemes: Collection[str],
 ) -> dict[str, Any]:
-    """The members with the first of `methods` that the rest of the document fits: keys may be missing for one."""
+    """The members with the first of `methods` that suits the rest of the document: keys may be missing for one."""
     method, *others = methods
-    # Nothing depends on the scopes of a document.
+    # The scopes of a document have no effect.
     members = {**document, "token_endpoint_auth_method": method, "scope": None}
     try:
         return chosen_members(
@@ -131,7 +131,7 @@ def _chosen(
             grant_types=grant_types,
             app_schemes=app_schemes,
             may_be_vouched_for=True,
-            drops_unfit_redirects=True,  # one document is for all authorization servers
+            drops_unfit_redirects=True,  # one document serves all authorization servers
         )
     except DisplayedError as error:
         if others:

@@ -1,9 +1,8 @@
-"""The metadata that a client says of itself (RFC 7591 section 2), in a registration or in its own document.
+"""The metadata that a client sends about itself (RFC 7591 section 2), in a registration or in its own document.
 
-Lenient in what is accepted: members that we do not know are left out, and so are optional ones that are not fit,
-and grants and scopes that we do not offer. RFC 7591 sections 2 and 3.2.1 allow that, and the answer has what was
-kept. What the safety of the client depends on is refused when it is not fit: redirect URIs, how it authenticates,
-its keys, and what its tokens are bound to.
+It accepts much: it leaves out unknown members, unfit optional members, and grants and scopes that are not offered.
+RFC 7591 sections 2 and 3.2.1 allow that, and the answer contains what was kept. It refuses unfit values on which
+the safety of the client depends: redirect URIs, authentication, keys, and the binding of tokens.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ AUTH_METHODS: tuple[ClientAuthMethod, ...] = (
     "private_key_jwt",
 )
 LARGEST = 4096
-"""Bytes of a record, as JSON: what one registration may cost. The longest honest ones have some 1,500."""
+"""Maximum bytes of a record as JSON. The longest honest records have some 1,500."""
 _MOST_REDIRECT_URIS = 20
 _MOST_CONTACTS = 10
 _LONGEST_TEXT = 512
 UNUSED_URIS = ("logo_uri", "policy_uri", "tos_uri")
 UNUSED_TEXTS = ("application_type", "software_id", "software_version")
-"""Members that are kept and answered, and that nothing depends on."""
+"""Members that are stored and returned, but have no effect."""
 CERTIFICATE_BOUND = "tls_client_certificate_bound_access_tokens"
 DPOP_BOUND = "dpop_bound_access_tokens"
 
@@ -58,15 +57,16 @@ def chosen_members(
     machine_scopes: tuple[str, ...] = (),
     drops_unfit_redirects: bool = False,
 ) -> dict[str, Any]:
-    """The members of a `Client` that its owner chooses; `kept_method` is meant where none is named.
+    """The members of a `Client` that its owner chooses; `kept_method` applies where no method is named.
 
-    `grant_types` are those that there are (`oauth_web.grants.catalog`).
-    `app_schemes` are the schemes of apps that redirect URIs may have (`oauth_core.clients.redirect_uris`). Scopes
-    that are not among `known_scopes` are left out; `None` keeps all. With `may_be_vouched_for` it may also be a
-    client that only presents identity assertions. Such a grant is not kept: whether a client may use it is for the
-    settings to say (`trusted_issuers`). With `machine_scopes` the operator lets it act as itself, within these, if
-    it asks for `client_credentials`. With `drops_unfit_redirects` a redirect URI that is not fit is left out, as
-    long as one is left; otherwise it refuses the whole, so that whoever registers learns of it.
+    `grant_types` are all existing ones (`oauth_web.grants.catalog`).
+    `app_schemes` are the app schemes that redirect URIs may have (`oauth_core.clients.redirect_uris`). Scopes that
+    are not among `known_scopes` are left out; `None` keeps all. With `may_be_vouched_for`, a client that only
+    presents identity assertions is accepted too. That grant type is not stored: the settings (`trusted_issuers`)
+    define which clients may use it. With `machine_scopes`, the operator lets the client act as itself, within
+    these scopes, if it asks for `client_credentials`. With `drops_unfit_redirects`, an unfit redirect URI is left
+    out as long as one is left; otherwise one unfit URI refuses the whole, so that the registering client learns of
+    it.
 
     Raises `DisplayedError`.
     """
@@ -80,7 +80,7 @@ def chosen_members(
     response_types = _texts(document, "response_types")
     if response_types and (missing := [each for each in redirects if each not in response_types]):
         raise refused(OAuthReason.RESPONSE_TYPE_MISSING, missing=" and ".join(missing))
-    # A device is sent nowhere, and need not say where (RFC 7591 section 2).
+    # A device has no redirect and needs no redirect URI (RFC 7591 section 2).
     read = _fit_redirect_uris if drops_unfit_redirects else _redirect_uris
     uris = read(document, app_schemes) if redirects or document.get("redirect_uris") else ()
     asked_scopes, contacts = _scopes(document), document.get("contacts")
@@ -90,7 +90,7 @@ def chosen_members(
     if method not in AUTH_METHODS:
         raise refused(OAuthReason.UNKNOWN_AUTH_METHOD, methods=", ".join(AUTH_METHODS))
     if machine and method == "none":
-        # Anybody who knows the id of a public client would be it.
+        # Any caller that knows the id of a public client could act as it.
         raise refused(OAuthReason.MACHINE_MUST_PROVE_ITSELF, grant_types=" or ".join(machine))
     return {
         "token_endpoint_auth_method": cast("ClientAuthMethod", method),
@@ -111,9 +111,9 @@ def chosen_members(
 
 
 def fitted(client: Client) -> Client:
-    """`client`, without what nothing depends on where it would make the record too large.
+    """`client`, without the members that have no effect if the record would be too large.
 
-    The scopes do not count: they are among our own. Raises `DisplayedError` for what is still too large.
+    The scopes do not count: they are among our own. Raises `DisplayedError` if the record is still too large.
     """
     if size_of(replace(client, scope=None)) > LARGEST:
         left_out: dict[str, Any] = dict.fromkeys((*UNUSED_TEXTS, *UNUSED_URIS))
@@ -130,17 +130,17 @@ def size_of(client: Client) -> int:
 
 
 def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
-    """What a client that names no method is registered with.
+    """The authentication method of a client that names none.
 
-    RFC 7591 section 2 means `client_secret_basic`, and section 3.2.1 lets us answer otherwise. A program on its
-    user's own machine has no better place for a secret than for its tokens, so it is a public client (RFC 8252
-    section 8.4).
+    The default of RFC 7591 section 2 is `client_secret_basic`, and section 3.2.1 lets us answer otherwise. A
+    program on its user's own machine can store a secret no better than its tokens, so it is a public client (RFC
+    8252 section 8.4).
     """
     return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 
 
 def _within(allowed: tuple[str, ...], asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    """What of the scopes that a machine asks for it may have; all that it may have if it asks for none."""
+    """The requested scopes that a machine client may have; all allowed ones if it requests none."""
     chosen = tuple(scope for scope in allowed if asked is None or scope in asked)
     if not chosen:
         raise refused(OAuthReason.SCOPE_NOT_ALLOWED, allowed=" ".join(allowed))
@@ -154,7 +154,7 @@ def _grant_types(
     may_be_vouched_for: bool,
     may_be_machine: bool,
 ) -> tuple[GrantType, ...]:
-    """The grant types that the client may use; `authorization_code` is meant where none is named."""
+    """The grant types that the client may use; the default is `authorization_code`."""
     asked = _texts(document, "grant_types") or (AUTHORIZATION_CODE,)
     chosen = registered(asked, known, may_be_vouched_for=may_be_vouched_for, may_be_machine=may_be_machine)
     if chosen is None:
@@ -187,7 +187,7 @@ def _redirect_uris(document: Mapping[str, object], app_schemes: Collection[str])
 
 
 def _fit_redirect_uris(document: Mapping[str, object], app_schemes: Collection[str]) -> tuple[str, ...]:
-    """The first of those that are fit. Raises `DisplayedError`, for the first one, when none is."""
+    """The fit redirect URIs, up to the maximum. If none is fit, raises `DisplayedError` for the first one."""
     value = document.get("redirect_uris")
     if isinstance(value, str) and value:
         value = [value]
@@ -208,12 +208,12 @@ def _scopes(document: Mapping[str, object]) -> tuple[str, ...] | None:
     if value is None or value in ("", []):
         return None
     texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-    # However long it is: our own list may be long, and the size of the body is bounded.
+    # Without a length limit: our own list may be long, and the size of the body is bounded.
     return scopes.fit(" ".join(texts))
 
 
 def _known(asked: tuple[str, ...] | None, known: Collection[str] | None) -> str | None:
-    """The scopes among those that there are; an unknown one in the answer would be asked for, and refused."""
+    """The scopes that exist here: a client would request an unknown scope from the answer, and be refused."""
     words = (word for word in asked or () if known is None or word in {*known, scopes.OFFLINE_ACCESS})
     return scopes.join(words) or None
 
@@ -229,13 +229,13 @@ def _text(document: Mapping[str, object], name: str) -> str | None:
 
 
 def _fit(value: object) -> str | None:
-    """`value` if it is a text that people may be shown: not too long, with no control character; else `None`."""
+    """`value` if it is a text that people may see: not too long, without control characters; else `None`."""
     is_fit = isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and is_displayable(value)
     return cast("str", value) if is_fit else None
 
 
 def _flag(document: Mapping[str, object], name: str) -> bool:
-    """Whether tokens are to be bound. An unfit value is refused: without it they would be bound to nothing."""
+    """Whether tokens are to be bound. An unfit value is refused: if it were ignored, tokens would not be bound."""
     value = document.get(name)
     if value is None or value == "":
         return False
@@ -245,7 +245,7 @@ def _flag(document: Mapping[str, object], name: str) -> bool:
 
 
 def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
-    """The fit texts of an array. Some clients send one text where an array is wanted."""
+    """The fit texts of an array. Some clients send a single text instead of an array."""
     value = document.get(name)
     values = value if isinstance(value, list) else [value]
     return tuple(text for each in values if (text := _fit(each)) is not None)
@@ -253,5 +253,5 @@ def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
 
 def _uri(document: Mapping[str, object], name: str) -> str | None:
     value = _text(document, name)
-    # These end up as links on the consent page, where a javascript: URI would run.
+    # These become links on the consent page, where a javascript: URI would run.
     return value if value is not None and is_http_url(value) else None

@@ -1,4 +1,4 @@
-"""Initial access tokens: leave to register a client where not everybody has it (RFC 7591 section 3).
+"""Initial access tokens: they authorize a registration where it is not open to all (RFC 7591 section 3).
 
 A token is its id, a dot, and a secret. The id finds and revokes it and may be shown; the secret is stored hashed.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oauth_core.model import User
 
 LONGEST_LIFE = 31_536_000
-"""Seconds; a year. Leave to register is for a while, not for ever."""
+"""Seconds; a year. The authorization to register must end at some time."""
 MOST_USES = 10_000
 
 _FORM = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})\Z")
@@ -25,7 +25,7 @@ _NOBODY = hash_secret("")
 
 @dataclass(frozen=True)
 class Issued:
-    """A new token, and its text, which is shown this once. `repr` leaves it out."""
+    """A new token and its text, which is shown only once. `repr` leaves the text out."""
 
     token: InitialAccessToken
     text: str = field(repr=False)
@@ -62,13 +62,13 @@ def make(
 
 
 def id_of(text: str) -> str | None:
-    """The id in what somebody presented, or `None` when it cannot be one of our tokens."""
+    """The id in a presented text, or `None` when it cannot be one of our tokens."""
     found = _FORM.match(text)
     return found[1] if found else None
 
 
 def proves(text: str, token: InitialAccessToken | None, *, now: int) -> bool:
-    """Whether `text` is `token`, in its time. The comparison is made for an unknown token too."""
+    """Whether `text` is `token` and is valid at `now`. Unknown tokens are compared too, in the same time."""
     found = _FORM.match(text)
     right = secret_matches(found[2] if found else "", token.secret_hash if token else _NOBODY)
     return right and found is not None and token is not None and now < token.expires_at

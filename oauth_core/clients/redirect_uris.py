@@ -1,10 +1,10 @@
-"""Which redirect URIs may be registered, and when a requested one is the registered one.
+"""Which redirect URIs may be registered, and when a requested URI equals a registered one.
 
-Exact comparison, except that a native app on loopback gets its port from the operating system each time, so
-there any port matches (RFC 8252 section 7.3); host and path stay exact.
+The comparison is exact, with one exception: a native app on loopback gets its port from the operating system each
+time, so there any port matches (RFC 8252 section 7.3); host and path stay exact.
 
-Schemes are allowed by a list, not denied by one: an operating system gives hundreds of schemes to programs of its
-own (`ms-msdt:`, `search-ms:`), and some of those act on what the rest of the URI says.
+A list names the allowed schemes, not the forbidden ones: an operating system has hundreds of schemes for its own
+programs (`ms-msdt:`, `search-ms:`), and some of those act on the rest of the URI.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LONGEST = 2048
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?(?=[/?]|\Z)")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
-# A scheme that an app derived from a domain of its own (RFC 8252 section 7.1), such as `com.example.app`.
+# A scheme that an app derived from its own domain (RFC 8252 section 7.1), such as `com.example.app`.
 _REVERSED_DOMAIN = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+\Z")
 # Windows and macOS give their own programs schemes with a dot that begin like this.
 _SYSTEM = frozenset({"explorer", "ie", "microsoft", "shell", "windows", "x-apple"})
-# Schemes that no operator can mean: a browser or an operating system would act on what the caller wrote.
+# Schemes that no operator may add: a browser or an operating system would act on the caller's text.
 _NEVER = frozenset(
     {
         "about",
@@ -44,7 +44,7 @@ _NEVER = frozenset(
         "javascript",
     }
     | {"mailto", "resource", "search", "search-ms", "vbscript", "view-source", "ws", "wss", "x-javascript"}
-    # Not a scheme but a host whose scheme was forgotten.
+    # Not a scheme, but a host without its scheme.
     | {"localhost"}
 )
 
@@ -52,7 +52,7 @@ APP_SCHEMES = frozenset(
     {"antigravity", "claude", "cursor", "goose", "grokbot", "kiro", "raycast", "trae", "vscode", "vscode-insiders"}
     | {"vscodium", "warp", "windsurf", "windsurf-next", "zed"}
 )
-"""Schemes without a dot that MCP clients in wide use register for themselves."""
+"""Schemes without a dot that widely used MCP clients register for themselves."""
 
 
 def check_app_scheme(scheme: str) -> str:
@@ -65,7 +65,7 @@ def check_app_scheme(scheme: str) -> str:
 
 
 def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
-    """Return `uri` when it may be registered. Raises `DisplayedError` that names it and says what is wrong.
+    """Return `uri` when it may be registered. Raises `DisplayedError`, which contains the URI and its fault.
 
     Allowed are https, http on loopback, schemes that are a reversed domain name (`com.example.app`), and
     `app_schemes`.
@@ -74,7 +74,7 @@ def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
         raise refused(OAuthReason.REDIRECT_URI_NOT_TEXT, uri=repr(uri)[:100])
     if len(uri) > _LONGEST:
         raise refused(OAuthReason.REDIRECT_URI_TOO_LONG, uri=f"{uri[:100]}...", longest=_LONGEST)
-    # Browsers and parsers differ on white space, backslashes and user info: that is how hosts get confused.
+    # Browsers and parsers differ on white space, backslashes and user info, so they could read different hosts.
     if not uri.isascii() or re.search(r"[\x00-\x20\x7f\\<>\"`{}|^]", uri):
         raise refused(OAuthReason.REDIRECT_URI_CHARACTERS, uri=uri)
     if "#" in uri:
@@ -92,7 +92,7 @@ def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
         raise refused(OAuthReason.REDIRECT_URI_USER, uri=uri)
     if parts.scheme in {"http", "https"} and not parts.hostname:
         raise refused(OAuthReason.REDIRECT_URI_NO_HOST, uri=uri)
-    # An escaped or exotic host is spelled one way here and another way in the browser's address bar.
+    # This server and the browser's address bar write an escaped or exotic host differently.
     if parts.scheme in {"http", "https"} and not _HOST.match(parts.netloc):
         raise refused(OAuthReason.REDIRECT_URI_ODD_HOST, uri=uri)
     if parts.scheme == "http" and not _LOOPBACK.match(uri):
@@ -112,12 +112,12 @@ def matches(registered: Iterable[str], requested: str) -> bool:
 
 
 def for_any_port(uri: str) -> str:
-    """`uri` as it is compared: on loopback without its port."""
+    """`uri` in the form for comparison: on loopback without its port."""
     return _without_port(uri) or uri
 
 
 def host_of(uri: str) -> str:
-    """What to show a person as the place they will be sent to: the host, or the scheme of an app."""
+    """The destination to show a person: the host, or the scheme of an app."""
     parts = urlsplit(uri)
     return parts.netloc if parts.scheme in {"http", "https"} else f"{parts.scheme}: (an app on this device)"
 
@@ -128,12 +128,12 @@ def is_loopback(uri: str) -> bool:
 
 
 def is_https(uri: str) -> bool:
-    """Whether only whoever serves a web address gets what is sent to `uri`: never on the user's own machine."""
+    """Whether only the owner of a web address receives a redirect to `uri`: never on the user's own machine."""
     return uri.startswith("https://") and not is_this_machine(uri)
 
 
 def is_on_this_machine(uri: str) -> bool:
-    """Whether a browser that is sent to `uri` asks a web server on the user's own machine, by http or https."""
+    """Whether `uri` leads a browser to a web server on the user's own machine, by http or https."""
     return urlsplit(uri).scheme in {"http", "https"} and is_this_machine(uri)
 
 

@@ -1,7 +1,7 @@
-"""Client registration (RFC 7591) and management (RFC 7592): from what a client sent to a `Client`, and back.
+"""Client registration (RFC 7591) and management (RFC 7592): from a client's request to a `Client`, and back.
 
-`oauth_core.clients.client_metadata` reads what the client says of itself. Strict in what is answered: unset
-members are left out, never null.
+`oauth_core.clients.client_metadata` reads the client's metadata. The answer is strict: unset members are left out,
+never null.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post"})
 
 @dataclass(frozen=True)
 class Registered:
-    """A new or changed client, with the secrets that are shown this once. `None`: unchanged, or none needed.
+    """A new or changed client, with secrets that are shown only once. `None`: unchanged, or none needed.
 
     `repr` leaves the secrets out.
     """
@@ -57,8 +57,8 @@ def register(
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
     `grant_types` are those that this gateway offers.
-    `permissions` are what its registration token will carry, `machine_scopes` what it may do as itself. Scopes not
-    among `known_scopes` are left out. `invited` says that an operator's initial access token was sent.
+    `permissions` are those of its registration token; `machine_scopes` limit what it may do as itself. Scopes not
+    among `known_scopes` are left out. `invited` is true if an operator's initial access token was sent.
     Raises `DisplayedError` with `invalid_client_metadata` or `invalid_redirect_uri`.
     """
     members = chosen_members(
@@ -92,9 +92,9 @@ def update(
 ) -> Registered:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
-    The id and, when given, the secret must be the client's own. Becoming confidential makes a secret, becoming
-    public forgets it; who has a secret and does not speak of the method keeps both. What an operator allowed the
-    client to do as itself does not survive. Raises `DisplayedError`.
+    The id and, if given, the secret must be the client's own. A client that becomes confidential gets a secret;
+    one that becomes public loses it; one that has a secret and names no method keeps both. The rights that an
+    operator gave it to act as itself are dropped. Raises `DisplayedError`.
     """
     if not isinstance(document, dict) or document.get("client_id") != client.client_id:
         raise refused(OAuthReason.UPDATE_OF_ANOTHER)
@@ -129,7 +129,7 @@ def update(
         registration_token_hash=client.registration_token_hash,
         secret_hash=secret_hash,
         registration_permissions=client.registration_permissions,
-        # The operator's word is for the addresses that were registered with it.
+        # The operator's invitation covers only the addresses that were registered with it.
         invited=client.invited and set(members["redirect_uris"]) <= set(client.redirect_uris),
         **members,
     )

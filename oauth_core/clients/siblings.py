@@ -1,10 +1,10 @@
-"""Which registered clients are siblings: public clients that registered the very same metadata.
+"""Sibling clients: public clients that registered exactly the same metadata.
 
-Real clients register anew at each start and go on with the refresh token that they stored. The new record is a
+Real clients register again at each start and continue with the refresh token that they stored. The new record is a
 sibling of the old one, and a sibling may use what the other was given: codes, refresh tokens and device codes.
-This gives no right to a stranger. A public client proves nothing (OAuth 2.1 section 2.1), so anybody who holds
-such a token can use it with the `client_id` it was given to, which is no secret. The token still belongs to that
-client: revoking or deleting that client ends it, and deleting the sibling does not.
+This gives an attacker no new right. A public client does not authenticate (OAuth 2.1 section 2.1), so any holder
+of such a token can use it with the `client_id` it was issued to, which is no secret. The token still belongs to
+that client: revoking or deleting that client ends it, and deleting the sibling does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOT_METADATA = frozenset(
 
 
 def may_act_for(client: Client, owner: Client | None) -> bool:
-    """Whether `client` may use what `owner` was given: it is that client, or its sibling."""
+    """Whether `client` may use the rights of `owner`: it is that client, or its sibling."""
     if owner is None:
         return False
     return client.client_id == owner.client_id or are_siblings(client, owner)
@@ -33,13 +33,13 @@ def may_act_for(client: Client, owner: Client | None) -> bool:
 def are_siblings(one: Client, other: Client) -> bool:
     """Whether both are public, registered themselves, and registered the same metadata.
 
-    The ports of loopback redirect URIs make no difference: the system chooses them (RFC 8252 section 7.3).
+    The ports of loopback redirect URIs do not count: the system chooses them (RFC 8252 section 7.3).
     """
     return _may_have_siblings(one) and _may_have_siblings(other) and _metadata(one) == _metadata(other)
 
 
 def _may_have_siblings(client: Client) -> bool:
-    # A client with a secret or a key proves who it is, and nobody else may pass for it.
+    # A client with a secret or a key authenticates, and no other client may act for it.
     is_public = client.token_endpoint_auth_method == "none" and client.secret_hash is None
     return is_public and not client.machine_scopes and not is_url(client.client_id)
 
