@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 def command() -> None:
     """Get the gateway's certificate from an ACME authority (Let's Encrypt), and keep it renewed.
 
-    `portcullis up` does this by itself when acme_email is set.
+    `portcullis up` does this by itself when acme.email is set.
     """
 
 
 @command.command()
 @config_option
 def run(config: Path | None) -> None:
-    """Keep a good certificate in acme.dir until stopped.
+    """Keep a valid certificate in acme.dir until stopped.
 
-    Envoy finds it in acme_dir/secret.json and must pass /.well-known/acme-challenge/ on from port 80, as the
-    rendered configuration does. Before the first certificate a self-signed one stands there, so that Envoy can
-    start. A certificate is renewed when two thirds of its life are over, or when its authority asks for it.
+    Envoy reads it from secret.json in that folder, and must forward /.well-known/acme-challenge/ from port 80, as
+    the rendered configuration does. Before the first certificate there is a self-signed one, so that Envoy can
+    start. A certificate is renewed after two thirds of its lifetime, or when its authority suggests it.
     """
     settings = _settings(config)
     folder, challenges = CertificateFolder(settings.acme_dir), Challenges()
@@ -74,7 +74,7 @@ def run(config: Path | None) -> None:
 @command.command()
 @config_option
 def prepare(config: Path | None) -> None:
-    """Put a self-signed certificate in acme.dir unless there is one, so that Envoy can start."""
+    """Write a self-signed certificate into acme.dir unless it has one, so that Envoy can start."""
     settings = _settings(config)
     folder = CertificateFolder(settings.acme_dir)
     try:
@@ -90,9 +90,9 @@ def prepare(config: Path | None) -> None:
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
-    """Show the certificate in use. Exits with 1 unless there is one that is good now and has every name.
+    """Show the certificate in use. Exits with 1 unless it is valid now and has every name.
 
-    Of a gateway that `portcullis up` runs it is the one in its state folder.
+    For a gateway of `portcullis up` this is the certificate in its state folder.
     """
     environ = operator_environment.beside(state_dir, os.environ)
     settings = _settings(settings_file(config, environ), environ)
@@ -114,7 +114,7 @@ def status(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(shown))
     else:
-        click.echo(f"{' '.join(sorted(certificate.names))}: good from {shown['begins']} to {shown['ends']}")
+        click.echo(f"{' '.join(sorted(certificate.names))}: valid from {shown['begins']} to {shown['ends']}")
         if missing:
             click.echo(f"It lacks: {' '.join(missing)}")
     sys.exit(0 if good else 1)

@@ -1,4 +1,4 @@
-"""`portcullis clients invite` and its like: who may register a client, and what clients may do with that."""
+"""`portcullis clients invite` and similar: initial access tokens, and permissions of registration tokens."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _permission = click.option(
     "permissions",
     multiple=True,
     type=click.Choice(ALL),
-    help="What its registration token carries. Repeat for more.",
+    help="A permission of its registration token. Repeat for more.",
 )
-_none = click.option("--no-permissions", is_flag=True, help="Its registration token carries nothing.")
+_none = click.option("--no-permissions", is_flag=True, help="Give its registration token no permission.")
 
 
 @click.command()
@@ -51,12 +51,12 @@ _none = click.option("--no-permissions", is_flag=True, help="Its registration to
 @click.option(
     "--days", type=click.IntRange(1, initial_access_tokens.LONGEST_LIFE // _DAY), default=7, show_default=True
 )
-@click.option("--note", help="For whom or what; appears in lists.")
+@click.option("--note", help="The purpose, shown in lists.")
 @click.option(
     "--machine-scope",
     "machine_scopes",
     multiple=True,
-    help="Clients that ask for client_credentials may act as themselves within these. Repeat for more.",
+    help="A scope for clients that ask for client_credentials, as themselves. Repeat for more.",
 )
 @_permission
 @_none
@@ -73,7 +73,7 @@ def invite(
     no_permissions: bool,
     as_json: bool,
 ) -> None:
-    """Make an initial access token, which lets its holder register clients. It is printed now and never again."""
+    """Make an initial access token, with which its holder can register clients. It is printed only once."""
     if note is not None and (not is_displayable(note) or len(note) > _LONGEST_NOTE):
         raise click.UsageError(f"--note must be at most {_LONGEST_NOTE} printable characters")
     issued = initial_access_tokens.make(
@@ -95,7 +95,9 @@ def invite(
     )
     counts = settings.client_registration == "token" or (machine_scopes and settings.client_registration == "open")
     if not counts:
-        click.echo(f"clients.registration is {settings.client_registration!r}: tokens do not count now.", err=True)
+        click.echo(
+            f"clients.registration is {settings.client_registration!r}: the token has no effect now.", err=True
+        )
     shown = _shown(StoredToken(issued.token, uses))
     if as_json:
         click.echo(json.dumps({**shown, "initial_access_token": issued.text}))
@@ -109,7 +111,7 @@ def invite(
 @as_json
 @click.pass_obj
 def invites(settings: WebSettings, *, as_json: bool) -> None:
-    """Show the initial access tokens that are still good, oldest first."""
+    """Show the valid initial access tokens, oldest first."""
     rows = [
         _shown(row)
         for row in with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).all())
@@ -140,7 +142,7 @@ def invites(settings: WebSettings, *, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, as_json: bool) -> None:
-    """End the initial access token TOKEN_ID. Clients that registered with it stay."""
+    """Revoke the initial access token TOKEN_ID. Clients that registered with it stay."""
     if not with_redis(
         settings,
         lambda redis: InitialAccessTokenStore(redis, settings.record_key).revoke(token_id),
@@ -162,7 +164,7 @@ def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, a
 def permissions(
     settings: WebSettings, client_id: str, permissions: tuple[str, ...], *, no_permissions: bool, as_json: bool
 ) -> None:
-    """Set what the registration token of CLIENT_ID carries, from now on. Without options, show it."""
+    """Set the permissions of the registration token of CLIENT_ID. Without options, show them."""
 
     async def run(redis: Redis) -> Client | None:
         clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
@@ -172,10 +174,10 @@ def permissions(
         chosen = _chosen(permissions, none=no_permissions, default=())
         changed = dataclasses.replace(client, registration_permissions=chosen)
         if not await clients.swap(client, changed):
-            raise click.ClickException("the client changed at this very moment; try again")
+            raise click.ClickException("the client changed at the same moment; try again")
         return changed
 
-    # What narrows must work in a Redis that refuses writes.
+    # Narrowed permissions must also work in a Redis that refuses writes.
     client = with_redis(settings, run, must_last=permissions != () or no_permissions)
     if client is None:
         raise click.ClickException("there is no such client")
@@ -189,11 +191,11 @@ def permissions(
 
 
 COMMANDS = (invite, invites, revoke_invite, permissions)
-"""What `portcullis clients` has besides its own."""
+"""The subcommands that `portcullis clients` adds to its own."""
 
 
 def known_scopes(settings: WebSettings, scopes: tuple[str, ...]) -> tuple[str, ...]:
-    """The distinct `scopes`, all of which some service has. Raises `UsageError`."""
+    """The distinct `scopes`. Raises `UsageError` if no service has one of them."""
     known = ServiceIndex(settings.resolved_services).scopes
     if unknown := [scope for scope in scopes if scope not in known]:
         raise click.UsageError(
@@ -209,7 +211,7 @@ def _chosen(named: tuple[str, ...], *, none: bool, default: tuple[str, ...]) -> 
 
 
 def _shown(stored: StoredToken) -> dict[str, str | int | None]:
-    """A token without anything secret, its hash included."""
+    """A token without its secret and its hash."""
     token = stored.token
     return {
         "token_id": token.token_id,

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """List, rotate and retire the keys that sign access tokens.
 
-    A rotation needs no restart: the new key is published at once and signs a few seconds later, and tokens of
-    the old one stay good until they expire. Retire the old one when they have.
+    A rotation needs no restart: the new key is published at once and signs a few seconds later. Tokens of
+    the old key stay valid until they expire; retire the old key after that.
     """
 
 
@@ -53,7 +53,7 @@ def list_keys(settings: WebSettings, *, as_json: bool) -> None:
 @click.option(
     "--algorithm",
     type=click.Choice(get_args(Algorithm)),
-    help="Of the new key. Default: tokens.signing_algorithm.",
+    help="The algorithm of the new key. Default: tokens.signing_algorithm.",
 )
 @as_json
 @click.pass_obj
@@ -75,12 +75,12 @@ def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool)
 @command.command(context_settings=ANY_ID)
 @click.argument("kid")
 @click.option(
-    "--force", is_flag=True, help="Even if its tokens may still be alive: they are refused from then on."
+    "--force", is_flag=True, help="Retire it even if it has active tokens: they are refused from then on."
 )
 @as_json
 @click.pass_obj
 def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> None:
-    """Take the key KID out of the ring, once its tokens have expired."""
+    """Remove the key KID from the ring, after its tokens have expired."""
     lifetime = settings.access_token_lifetime
     try:
         ring, now = _with_ring(
@@ -103,7 +103,7 @@ def verification_key(settings: WebSettings, *, as_json: bool) -> None:
     """Print the public key that the check service needs (JWKS_VERIFICATION_KEY).
 
     It belongs to MASTER_KEY and is no secret. The check service trusts only key sets that the authorization server
-    signed, so that write access to Redis is not enough to publish a key. Redis is not asked.
+    signed, so that write access to Redis is not enough to publish a key. This command does not need Redis.
     """
     key = KeySetSigner(settings.master_key_bytes).verification_key
     click.echo(json.dumps({"jwks_verification_key": key}) if as_json else key)
@@ -115,7 +115,7 @@ def _with_ring(
     *,
     must_last: bool = False,
 ) -> tuple[KeyRing, int]:
-    """What `use` makes of the ring at this second, and the second: Redis', by which keys begin to sign."""
+    """Run `use` at the present second of Redis' clock; return the ring, and that second."""
 
     async def run(redis: Redis) -> tuple[KeyRing, int]:
         now = int(await clock.seconds(redis))

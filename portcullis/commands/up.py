@@ -58,7 +58,7 @@ _MEBIBYTE = 1024 * 1024
     type=click.Path(path_type=Path),
     default=Path(".portcullis"),
     show_default=True,
-    help="Where Redis' data, secrets made for you, sockets and logs are kept.",
+    help="The folder of Redis' data, generated secrets, sockets and logs.",
 )
 @click.option(
     "--port",
@@ -68,8 +68,8 @@ _MEBIBYTE = 1024 * 1024
 def command(config: Path, state_dir: Path, port: int | None) -> None:
     """Run the whole gateway on this machine until Ctrl-C.
 
-    Starts Redis (unless REDIS_URL names one), the authorization server, the check service, the services that
-    the settings give a command for, and Envoy. Without GITHUB_CLIENT_ID, sign-in goes to a local stand-in.
+    Starts Redis (unless REDIS_URL names one), the authorization server, the check service, the services with a
+    command in the settings, and Envoy. Without GITHUB_CLIENT_ID, people sign in at a local stand-in.
     """
     config = config.absolute()
     options = read_options(config, os.environ, port)
@@ -85,7 +85,7 @@ def command(config: Path, state_dir: Path, port: int | None) -> None:
 
 
 def _run(options: UpOptions, paths: RuntimePaths, children: plan.Plan, console: Console, state: StateDir) -> None:
-    """Run the children until a signal. Exits the program with 1 or 2 when the gateway did not start or broke."""
+    """Run the children until a signal. Exits with 1 or 2 if the gateway did not start, or stopped by a fault."""
     console_output.opening(console, options, state.root)
     console_output.outdated(console, outdated_names(paths.config, paths.environ))
     if paths.master_key_file is not None:
@@ -125,7 +125,7 @@ async def _adopt_once(options: UpOptions, paths: RuntimePaths, state: StateDir) 
 
 
 def _chores(options: UpOptions, paths: RuntimePaths) -> dict[str, Callable[[], list[str]]]:
-    """What keeps Envoy's copies of the operator's certificate and of the clients' authorities."""
+    """The chores that update Envoy's copies of the operator's certificate and of the clients' authorities."""
     settings = options.settings
     chores: dict[str, Callable[[], list[str]]] = {}
     if settings.tls_cert and settings.tls_key:
@@ -138,7 +138,7 @@ def _chores(options: UpOptions, paths: RuntimePaths) -> dict[str, Callable[[], l
 
 
 def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
-    """Make what the plan stands on: secrets and configuration files. Every program's settings are checked."""
+    """Create the secrets and configuration files that the plan uses, and check every program's settings."""
     environ = os.environ
     paths = RuntimePaths(
         config=config,
@@ -147,10 +147,10 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         logs=state.logs,
         redis=_own_redis(state) if options.own_redis else None,
         master_key_file=None if _brought(environ, "MASTER_KEY") else state.master_key(),
-        # Made in any case: a service may want assertions one day, and that then needs no restart.
+        # Always created, so that a service can get assertions later without a restart.
         assertion_key_file=None if _brought(environ, "ASSERTION_KEY") else state.assertion_key(),
         standin_secret_file=state.password("github-standin-secret") if options.standin else None,
-        jwks_verification_key=None,  # known below, once the master key is
+        jwks_verification_key=None,  # set below, from the master key
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         redis_server=_redis_server(environ) if options.own_redis else "",
         envoy=_envoy(),
@@ -162,7 +162,7 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         private_files.write(paths.assertion_public_file, key.public_pem().decode("ascii"))
     if paths.redis is not None:
         private_files.write(paths.redis_file, redis_config.render(paths.redis))
-    # Imported here: the typed configuration takes a second to load, and a wrong setting should not.
+    # Imported here: the typed configuration takes a second to load, and a wrong setting must fail faster.
     from portcullis.envoy_config import render  # noqa: PLC0415
 
     private_files.write(
@@ -178,7 +178,7 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
 
 
 def _brought(environ: Mapping[str, str], name: str) -> bool:
-    """Whether the operator brings the secret called `name`."""
+    """Whether the operator provides the secret called `name`."""
     return bool(environ.get(name) or environ.get(f"{name}_FILE"))
 
 
@@ -191,7 +191,7 @@ def _own_redis(state: StateDir) -> OwnRedis:
 
 
 def _verification_key(options: UpOptions, paths: RuntimePaths) -> str | None:
-    """The public key of the published key set; `None` when the authorization server's settings have a fault."""
+    """The public key of the published key set; `None` if the authorization server's settings have a fault."""
     try:
         settings = load(WebSettings, paths.config, plan.web_environment(options, paths))
     except SettingsError:
@@ -200,7 +200,7 @@ def _verification_key(options: UpOptions, paths: RuntimePaths) -> str | None:
 
 
 def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
-    """Load each program's settings as it will, so that every fault of all of them is told at once."""
+    """Load each program's settings as the program does, and report all faults together."""
     faults: list[str] = []
     envoy = None
     try:
@@ -214,7 +214,7 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
         try:
             load(kind, paths.config, environ)
         except SettingsError as error:
-            # Without a usable master key there is no verification key either. The first fault says it all.
+            # Without a usable master key there is no verification key either: report the first fault only.
             unset = "check.jwks_verification_key is not set"
             faults += [fault for fault in error.faults if not fault.startswith(unset)]
     faults += faults_of_files(options.settings)
@@ -224,7 +224,7 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
 
 
 def _check_commands(options: UpOptions) -> None:
-    """A misspelt command, and a variable that nobody set, are told before anything starts."""
+    """Report a missing command, and a variable that is not set, before any child starts."""
     path = search_path(os.environ)
     missing = [
         f"service {service.name}: command {service.command[0]!r} is not on PATH"
