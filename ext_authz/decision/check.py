@@ -1,5 +1,6 @@
-"""One check, from bytes to bytes: decode, resolve, decide, encode, record. It contains no transport and no
-lookups.
+"""One check, from bytes to bytes: decode, resolve, decide, encode, record.
+
+This module contains no transport and no lookups.
 """
 
 from __future__ import annotations

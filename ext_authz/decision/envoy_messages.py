@@ -317,9 +317,7 @@ def _source(
 
 
 def _header_text(value: str) -> str:
-    """Return `value` as it can stand in a header. Other characters are percent-encoded, so no two values look
-    alike.
-    """
+    """Return `value` as a header value. Other characters are percent-encoded, so no two values look alike."""
     return quote(value, safe=_PLAIN)
 
 

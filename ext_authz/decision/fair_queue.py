@@ -63,9 +63,7 @@ class FairQueue:
         return await turn
 
     def _make_room(self, own: int) -> bool:
-        """Reject the newest caller of the source with the most waiting, for a source that has `own`, which is
-        fewer.
-        """
+        """Reject the newest caller of the source with the most waiting, for a source with fewer, `own`."""
         most = max(self._by_length, default=0)
         if most <= own + 1:
             return False

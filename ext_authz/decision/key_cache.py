@@ -35,8 +35,9 @@ class KeysSource(Protocol):
     """The source of the published JWK set."""
 
     async def read(self) -> str | bytes | None:
-        """Return the JWK set as JSON, or `None`. Raises `StoreUnavailableError`, or `ValueError` if it is not
-        text.
+        """Return the JWK set as JSON, or `None`.
+
+        Raises `StoreUnavailableError`, or `ValueError` if it is not text.
         """
 
 

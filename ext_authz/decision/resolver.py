@@ -103,9 +103,7 @@ class ContextResolver:
         self._services, self._policy = services, policy
 
     def count_hit(self) -> None:
-        """Count a request with a cached token that was allowed at once: signatures must leave time for such
-        checks.
-        """
+        """Count a cached token that was allowed at once: signatures must leave time for such checks."""
         self._hits += 1
 
     def resolve_now(self, request: IncomingRequest) -> tuple[DecisionContext, CachedVerdict | None] | None:

@@ -77,9 +77,7 @@ class HeaderBlocks:
         self._decode(block)
 
     def read_trailers(self, block: bytes) -> Sequence[tuple[bytes, bytes]]:
-        """Return the fields of a block that follows data, for `check_trailers`. Raises
-        `http2_codec.ProtocolError`.
-        """
+        """Return the fields of a block after data, for `check_trailers`. Raises `http2_codec.ProtocolError`."""
         return self._decode(block)[0]
 
     def _decode(self, block: bytes) -> tuple[Sequence[tuple[bytes, bytes]], bool]:

@@ -144,8 +144,9 @@ class Streams:
         self._slow = coming - self._slow
 
     def abandon(self) -> None:
-        """End all calls, because no peer waits for answers. Must be the last call: it drops the reference back
-        here.
+        """End all calls, because no peer waits for answers.
+
+        Must be the last call of this object: it drops the reference back to it.
         """
         for stream in [*self._open]:
             self._close(stream)

@@ -1,4 +1,4 @@
-"""One worker from the view of its parent: a process that becomes ready, sends heartbeats, and ends."""
+"""One worker in its parent process: it becomes ready, sends heartbeats, and ends."""
 
 from __future__ import annotations
 
@@ -109,8 +109,9 @@ class WorkerProcess:
                     self.figures = json.loads(lines[-1][len(HEARTBEAT) :])
 
     async def _watch(self, hang_seconds: float) -> None:
-        """Kill it when it is silent. Silence counts in ticks of this process, so that a sleep of the machine is no
-        hang.
+        """Kill it when it is silent.
+
+        Silence counts in ticks of this process, so that a sleep of the machine is no hang.
         """
         while self._silent_ticks * HEARTBEAT_SECONDS <= hang_seconds:
             await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -104,7 +104,7 @@ async def assembled(
     )
     verifier = KeySetVerifier(settings.jwks_verification_key)
     keys = KeyCache(client_cache.published_keys, verifier, changed=client_cache.published_keys.changed)
-    isolated = DisabledServices(client_cache.isolated_services, bound=settings.revocation_bound)
+    disabled_services = DisabledServices(client_cache.isolated_services, bound=settings.revocation_bound)
     tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.remembered_tokens)
     fair_queue = FairQueue(MOST_WAITING)
     resolver = ContextResolver(
@@ -113,7 +113,7 @@ async def assembled(
         keys=keys,
         tokens=tokens,
         token_status=client_cache,
-        service_status=isolated,
+        service_status=disabled_services,
         clock=lambda: int(time.time()),
         fair_queue=fair_queue,
     )
@@ -132,15 +132,15 @@ async def assembled(
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
 
     policy_file = SettingsWatcher(AuthzSettings, environ, settings, AuditRecorder(audit))
-    # These tasks never end: if one fails, old data would be trusted for ever.
 
     async def report_state(are_keys_fresh: bool) -> None:  # noqa: FBT001 - its only argument
         # Until this is read too, every service is unknown.
-        if are_keys_fresh and not isolated.is_known:
-            await isolated.read()
-        await report(are_keys_fresh and isolated.is_known)
+        if are_keys_fresh and not disabled_services.is_known:
+            await disabled_services.read()
+        await report(are_keys_fresh and disabled_services.is_known)
 
-    forever = (client_cache.keep(), keys.watch(report_state), isolated.watch(), policy_file.follow(use))
+    # These tasks never end: if one fails, old data would be trusted for ever.
+    forever = (client_cache.keep(), keys.watch(report_state), disabled_services.watch(), policy_file.follow(use))
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:

@@ -68,9 +68,7 @@ class Health:
         await self._reported.wait()
 
     async def follow(self) -> AsyncGenerator[bool, None]:
-        """Yield every state from the present one on, until it drains. A state that lasts only a moment may be
-        missing.
-        """
+        """Yield every state from the present one on, until it drains. A very short state may be missing."""
         last: bool | None = None
         while True:
             if last != (last := self.is_serving):

@@ -62,8 +62,9 @@ class AssertionSigner:
         return cls(key, issuer=issuer)
 
     def sign(self, claims: AccessClaims, service: Service, now: int) -> Signed:
-        """Sign an assertion for `service` at second `now` about the caller of `claims`. It never outlives the
-        token.
+        """Sign an assertion for `service` about the caller of `claims` at second `now`.
+
+        It never outlives the token.
         """
         payload = _payload(claims, service) | {
             "iss": self._issuer,

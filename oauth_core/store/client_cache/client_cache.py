@@ -105,8 +105,9 @@ class ClientCache:
         return None if node is None else node.known(jti, now)
 
     async def of(self, jti: str) -> TokenStatus:
-        """Return the status of the token `jti`. Never raises for a failure of Redis: without an answer it is
-        UNKNOWN.
+        """Return the status of the token `jti`.
+
+        Never raises for a failure of Redis: without an answer the status is UNKNOWN.
         """
         key = keyspace.token(jti)
         address, until = self._topology.owner(key)

@@ -123,8 +123,9 @@ class ServerCache:
         self._cache.invalidate_all()
 
     async def of(self, jti: str) -> TokenStatus:
-        """Return the status of the token `jti`. Never raises for a failure of Redis: without an answer it is
-        UNKNOWN.
+        """Return the status of the token `jti`.
+
+        Never raises for a failure of Redis: without an answer the status is UNKNOWN.
         """
         if self._connection is not None and self._connection.has_unread:
             await asyncio.sleep(0)  # the connection reads its data first

@@ -49,7 +49,7 @@ that was partitioned and replaced still answers heartbeats, still reports the pr
 revocations that its successor received. So other voters are asked at the pace of the heartbeat: every Sentinel for
 the primary, or every primary of the cluster for the owners of the slots. A server counts until `bound` after the
 time at which a majority of *all* voters, and the server itself, were last asked and confirmed it. (The server
-itself, because a majority may not yet have the news of a slot that it gave away, or of an operator's `REPLICAOF`.)
+itself, because a majority may not yet know about a slot that it gave away, or of an operator's `REPLICAOF`.)
 Two majorities share a voter, so a successor that a majority agrees on is noticed within `bound`. Writers find the
 server in the same way, through a majority of the Sentinels or the cluster's own redirections. Without that
 certainty no server is asked: the status is unknown. When the answer of any voter changes, the caches are cleared,

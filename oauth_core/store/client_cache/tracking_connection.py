@@ -48,8 +48,9 @@ class _Invalidated(NamedTuple):
 
 
 class TrackingConnection:
-    """An open connection. `open_tracking_connection` makes one, `run` reads it until it is lost, `send` asks on
-    it.
+    """An open tracking connection.
+
+    `open_tracking_connection` makes one, `run` reads it until it is lost, and `send` asks on it.
     """
 
     def __init__(
@@ -75,8 +76,9 @@ class TrackingConnection:
         return bool(self._received._buffer)  # noqa: SLF001
 
     def send(self, *command: str, on_answer: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
-        """Send a command. One callback is called once: `on_answer` with the answer, which may be a
-        `ResponseError`, or `on_lost` because there will be no answer.
+        """Send a command, and call one callback once.
+
+        `on_answer` gets the answer, which may be a `ResponseError`; `on_lost` means that there will be no answer.
         """
         if self._is_over:
             on_lost()

@@ -1,5 +1,6 @@
-"""Registered clients. `oauth_core.store.records.client_lifetimes` defines how long the record of a used client is
-kept.
+"""Registered clients.
+
+`oauth_core.store.records.client_lifetimes` defines how long the record of a used client is kept.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class ClientStore:
             return bool(await self._swap([key], [text, _CLIENT.dump(new, self._key, key)]))
 
     async def get(self, client_id: str) -> Client | None:
-        """Return the client, if it is registered. A lookup does not extend its lifetime: any caller can look it
-        up.
+        """Return the client, if it is registered.
+
+        A lookup does not extend its lifetime, because any caller can look it up.
         """
         return await self.look_at(client_id)
 

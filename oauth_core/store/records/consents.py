@@ -30,8 +30,9 @@ return 1
 
 
 class ConsentStore:
-    """Stores consents. `oauth_core.flows.consent` decides whether one still counts. Raises
-    `StoreUnavailableError`.
+    """Stores consents. Every method raises `StoreUnavailableError`.
+
+    `oauth_core.flows.consent` decides whether a consent still counts.
     """
 
     def __init__(self, redis: Redis, key: RecordKey) -> None:

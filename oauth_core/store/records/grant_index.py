@@ -1,5 +1,6 @@
-"""The sets of the grants of a person or a client. A grant is added before it exists, so that a revocation finds
-it.
+"""The sets of the grants of a person or a client.
+
+A grant is added before it exists, so that a revocation finds it.
 """
 
 from __future__ import annotations

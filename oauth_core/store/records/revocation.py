@@ -36,8 +36,9 @@ _MOST_SHOWN = 5
 
 
 class IncompleteError(StoreUnavailableError):
-    """Some rights could not be ended. `ended` and `count` describe the grants that ended, `missing` the failed
-    steps.
+    """Some rights could not be ended.
+
+    `ended` and `count` describe the grants that ended, `missing` the failed steps.
     """
 
     def __init__(self, missing: tuple[str, ...], ended: tuple[Grant, ...], count: int) -> None:
