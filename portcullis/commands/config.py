@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everyb
 from portcullis.certificates.pair import faults_of_files_here
 from portcullis.cli.operator_commands import state_option
 from portcullis.cli.settings_file import beside_option, settings_file
+from portcullis.config_check.certificates import look_at_certificates
 from portcullis.config_check.files import look_at_files
 from portcullis.config_check.redis import look_at_redis
 from portcullis.config_check.survey import Survey, survey
@@ -98,6 +100,8 @@ def _advice(config: Path | None, found: Survey, environ: Mapping[str, str]) -> I
                 seen.add(item)
                 yield item
     yield from look_at_files(config, environ, found.loaded)
+    if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
+        yield from look_at_certificates(tls, time.time())
 
 
 def _of(settings: GatewaySettings) -> Iterator[Advice]:

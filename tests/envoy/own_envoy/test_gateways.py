@@ -209,6 +209,23 @@ def test_tool_rules_are_decided_from_the_body(envoy_with_rules: AuthzEnvoy, bear
     assert envoy_with_rules.post("/mcp", reader, host=TIME, body=call("anything")).status == 200
 
 
+def test_parameters_of_the_media_type_and_references_of_an_unknown_kind_are_for_the_service(
+    envoy_with_rules: AuthzEnvoy, bearer: Issue
+) -> None:
+    def status(body: bytes, kind: str = "application/json", scope: str = "mcp.memory") -> int:
+        headers = [bearer(scope=scope), ("Content-Type", kind)]
+        return envoy_with_rules.post("/memory/mcp", headers, host=AUTH, body=body).status
+
+    assert status(call("get_note"), 'Application/JSON; profile="a;b"') == 200
+    assert status(call("get_note"), "application/json; charset=utf-7") == 415
+    for params in (None, {}, {"ref": None}, {"ref": {"type": "ref/x"}}):
+        asked = json.dumps(CALL | {"method": "completion/complete", "params": params}).encode()
+        assert status(asked, scope="mcp.memory.read") == 200, params
+    named = {"ref": {"type": "ref/x", "name": "a"}}
+    asked = json.dumps(CALL | {"method": "completion/complete", "params": named}).encode()
+    assert status(asked, scope="mcp.memory.read") == 403
+
+
 @pytest.mark.parametrize("manager", [{"bodies": False}, {"bodies": True, "as_bytes": False}], ids=["none", "text"])
 def test_a_body_that_does_not_come_or_comes_as_text_opens_nothing(
     authz_with_rules: AuthzProcess, bearer: Issue, tmp_path: Path, manager: dict[str, bool]

@@ -14,8 +14,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from oauth_core.settings import EnvoySettings
+from oauth_core.settings.services import ServiceSettings
 from portcullis.certificates import secret
-from portcullis.certificates.pair import AuthoritiesFollower
+from portcullis.certificates.pair import Authorities, AuthoritiesFollower
+from portcullis.config_check.certificates import look_at_certificates
 from tests.envoy.check_service import GOOD
 from tests.envoy.tls.edge import HOST, Edge, edge
 from tests.support import forks
@@ -128,6 +131,27 @@ def test_envoy_counts_the_days_until_the_first_certificate_ends(optional: Edge) 
         page = admin.get("/stats/prometheus?filter=days_until_first_cert_expiring").text
     (days,) = re.findall(r"^envoy_server_days_until_first_cert_expiring\{\} (\d+)$", page, re.MULTILINE)
     assert int(days) < 4000, "Envoy found no certificate that ends"
+
+
+def test_the_check_of_settings_notes_a_certificate_that_ends_soon(
+    authority: Authority, callers: Authority
+) -> None:
+    identity = authority.identity(HOST)
+    settings = EnvoySettings(
+        issuer=f"https://{HOST}",
+        services=(ServiceSettings(name="time", upstream="http://127.0.0.1:1/mcp"),),
+        tls_cert=identity.cert,
+        tls_key=identity.key,
+        tls_client_ca=callers.cert,
+    )
+    first = min(Authorities.read(file).ends for file in (identity.cert, callers.cert))
+    last = max(Authorities.read(file).ends for file in (identity.cert, callers.cert))
+    day = 86_400
+    assert list(look_at_certificates(settings, first - 15 * day)) == []
+    for now, word in ((last - 13 * day, "ends at"), (last + 1, "ended at")):
+        notes = list(look_at_certificates(settings, now))
+        assert [note.setting for note in notes] == ["tls.cert", "tls.client_ca"]
+        assert all(word in note.text for note in notes)
 
 
 def test_the_commands_write_the_file_from_which_envoy_reads_the_authorities(

@@ -1,0 +1,37 @@
+"""Whether a certificate in the files that the settings name has ended, or ends soon."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from oauth_core.settings import DEFINITIONS
+from oauth_core.settings.production import Advice
+from portcullis.certificates.pair import Authorities, Pair, PairError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oauth_core.settings import TlsSettings
+
+_SOON = 14 * 86_400
+"""Seconds, as in the alert rule of `docs/prometheus-rules.yaml`."""
+
+
+def look_at_certificates(settings: TlsSettings, now: float) -> Iterator[Advice]:
+    """What to do about certificates that end, at second `now`. Files that cannot be used are faults elsewhere."""
+    for name, ends in _ends(settings):
+        if ends < now + _SOON:
+            when = datetime.fromtimestamp(ends, UTC).isoformat(timespec="minutes")
+            says = "ended" if ends <= now else "ends"
+            yield Advice("note", DEFINITIONS[name].key, f"has a certificate that {says} at {when}: renew it")
+
+
+def _ends(settings: TlsSettings) -> Iterator[tuple[str, float]]:
+    with suppress(PairError):
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            yield "tls_cert", Pair.read(settings.tls_cert, settings.tls_key).ends
+    with suppress(PairError):
+        if settings.tls_client_ca is not None:
+            yield "tls_client_ca", Authorities.read(settings.tls_client_ca).ends
