@@ -1,7 +1,7 @@
-"""Whether a genuine token gives the right to what a request asks: the policy's permissions and the token's scopes.
+"""Whether a genuine token permits what a request asks: by the policy's permissions and by the token's scopes.
 
-Both must say yes, at every check. The answer tells a caller that could get the right by a new consent from one
-that cannot, and for the first what to ask for.
+Both must permit it, at every check. For a refusal, the answer tells apart a caller that could get the right by a
+new consent and one that cannot; the first learns which scopes to request.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What one token may do under one policy."""
+    """The rights of one token under one policy."""
 
     scopes: frozenset[str]
     permissions: Permissions
 
 
 class Judgement(Enum):
-    """A yes, or the no that no consent can change."""
+    """The request is allowed, or refused in a way that no consent can change."""
 
     GRANTED = "granted"
     FORBIDDEN = "forbidden"
@@ -41,7 +41,7 @@ class Judgement(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """The policy allows it and the token does not: `scopes` are what a new one must have, old ones included."""
+    """The policy allows it and the token does not: a new token needs these `scopes`, old ones included."""
 
     scopes: tuple[str, ...]
 
@@ -57,7 +57,7 @@ def rights_of(policy: RbacPolicy, claims: AccessClaims) -> Rights:
 
 
 def judge_entry(service: Service, rights: Rights) -> Judgement | Lacking:
-    """Whether `rights` are enough at `service` where no rule speaks of the request.
+    """Whether `rights` are enough at `service` for a request that no rule matches.
 
     Where the service has rules: whether they are enough for any request there.
     """
@@ -71,15 +71,15 @@ def judge(
     *,
     entry: Judgement | Lacking | None = None,
 ) -> Judgement | Lacking | CallFault:
-    """Whether `rights` are enough at `service` for what is `asked`, which matters only where the service has
+    """Whether `rights` are enough at `service` for the request `asked`, which matters only if the service has
     rules.
 
-    `entry` is what `judge_entry` says of the two, where that is known already.
+    `entry` is the result of `judge_entry` for the two, if it is known already.
     """
     if service.rules is None:
         return entry or judge_entry(service, rights)
     if asked is None or isinstance(asked, CallFault):
-        # What a better body cannot mend is said first, as where the headers are checked before it.
+        # A fault that a better body cannot repair comes first, as in a check of the headers before the body.
         entry = entry or judge_entry(service, rights)
         return (asked or CallFault.MISSING) if entry is Judgement.GRANTED else entry
     return _weigh(need_of(service, asked), service, rights)
@@ -93,7 +93,7 @@ def _weigh(need: Need, service: Service, rights: Rights) -> Judgement | Lacking:
     if len(consented) == len(allowed) or (need.any_is_enough and consented):
         return Judgement.GRANTED
     if need.any_is_enough:
-        # What the service's metadata names is asked for, where that will do for this user.
+        # Request the scope in the service's metadata, if it is enough for this user.
         usual = frozenset({service.scope})
         enough = service.scope if any(implies(usual, name) for name in allowed) else allowed[0]
         return Lacking(_kept(service, rights, (enough,)))
@@ -101,9 +101,9 @@ def _weigh(need: Need, service: Service, rights: Rights) -> Judgement | Lacking:
 
 
 def _kept(service: Service, rights: Rights, missing: tuple[str, ...]) -> tuple[str, ...]:
-    """`missing` and the scopes of this service that the token has: clients ask for exactly what they are told."""
+    """`missing` and the scopes of this service that the token has: clients request exactly what they receive."""
     has = [scope for scope in of_service(service) if scope in rights.scopes]
-    # A bundle that is missing stands for those below it, so that these need not be asked for again.
+    # A missing bundle implies those below it, so that these need not be requested again.
     return tuple(
         scope
         for scope in dict.fromkeys((*has, *missing))

@@ -1,11 +1,10 @@
-"""The decision: may this request pass? Total and pure; the answer is no unless everything says yes.
+"""The decision: may this request pass? Total and pure; it denies unless every condition allows.
 
-The decision has two halves. The static half, `judge_token`, depends on the token, the service and the policy
-alone, and its verdict may be remembered. The dynamic half, `decide`, depends on the verdict, the clock, the status
-of token and service, and the request; it runs for every request. What the two look at is in their input types.
+The decision has two halves. The static half, `judge_token`, depends only on the token, the service and the policy,
+and its verdict may be cached. The dynamic half, `decide`, depends on the verdict, the clock, the status of token
+and service, and the request; it runs for every request. The input types contain all that the two halves use.
 
-The input is looked up first. What could not be found out is a value, never an exception, and it lets no request
-pass.
+The input is looked up first. A failed look-up is a value, never an exception, and it lets no request pass.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Unverified(Enum):
-    """Why there is no verdict on a token. Each member is a fact about the request, or about us."""
+    """Why there is no verdict on a token. Each member is a fact about the request, or about the check service."""
 
     MISSING = "missing"
     """No bearer token, or credentials of another scheme."""
@@ -35,13 +34,13 @@ class Unverified(Enum):
     IN_QUERY = "in_query"
     """A token in the URL, where logs and other services see it (RFC 9700 section 4.3.2)."""
     BUSY = "busy"
-    """So many tokens wait to be verified that one more would only make all of them late."""
+    """So many tokens wait for verification that one more would only delay all of them."""
     NO_KEYS = "no_keys"
-    """We have no keys yet, so nothing can be said about any token."""
+    """The check service has no keys yet, so it cannot verify any token."""
 
 
 class TokenStatus(Enum):
-    """What Redis says about a token that is otherwise good."""
+    """The status in Redis of a token that is otherwise good."""
 
     ACTIVE = "active"
     REVOKED = "revoked"
@@ -54,22 +53,22 @@ class ServiceStatus(Enum):
 
     OPEN = "open"
     UNKNOWN = "unknown"
-    """Redis did not say in time whether the service is isolated."""
+    """Redis did not answer in time whether the service is disabled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """An operator took the service out at second `since`. `reason` is told to callers."""
+    """An operator disabled the service at second `since`. Callers receive the `reason`."""
 
     reason: str
     since: int
 
 
 class StaticInput(NamedTuple):
-    """All that the static half of the decision may look at.
+    """The complete input of the static half of the decision.
 
-    It has no clock, no status and no request. So its verdict stays right for as long as these three are the same,
-    and a rule that needs anything else can be written in the dynamic half only.
+    It has no clock, no status and no request. So its verdict stays right as long as these three are the same, and
+    a rule that needs anything else can be written only in the dynamic half.
     """
 
     claims: AccessClaims
@@ -78,7 +77,7 @@ class StaticInput(NamedTuple):
 
 
 class Verdict:
-    """What the static half found out about a genuine token at one service, under one policy. Never changed."""
+    """The result of the static half for a genuine token at one service, under one policy. Never changed."""
 
     __slots__ = ("claims", "entry", "is_for_service", "rights", "service")
 
@@ -91,9 +90,9 @@ class Verdict:
         *,
         is_for_service: bool,
     ) -> None:
-        """`entry` is the judgement where no rule speaks of the request, or where only its headers are known.
+        """`entry` is the judgement for a request that no rule matches, or of which only the headers are known.
 
-        `is_for_service` says that the token's audience has the service.
+        `is_for_service` is whether the token's audience contains the service.
         """
         self.claims = claims
         self.service = service
@@ -103,15 +102,15 @@ class Verdict:
 
 
 class DecisionContext(NamedTuple):
-    """All that the dynamic half looks at. It is made for every request, also where the verdict was remembered.
+    """The complete input of the dynamic half. It is made for every request, also for a cached verdict.
 
-    `service` is the one that host and path name; `routed_as` is the name that Envoy's route gave it, if it gave
-    one. `token` is the verdict on a genuine token at that service, or what is wrong with the token. `now` is the
-    second at which the decision is taken, after everything was looked up. `asked` is what the request asks to do;
-    it is read only where the service has tool rules. `certificate` is the thumbprint of the caller's certificate,
-    and `proof` that of the key which the caller proved to have for this very request; each is looked at only where
-    the token is bound to one. `as_dpop` says that the token came under the scheme DPoP. `by_headers` says that a
-    second check follows, which has the body: so far only the headers count.
+    `service` is the one for the host and the path; `routed_as` is the name in Envoy's route, if there is one.
+    `token` is the verdict on a genuine token at that service, or the fault of the token. `now` is the second of
+    the decision, after all look-ups. `asked` is what the request asks for; it is read only where the service has
+    tool rules. `certificate` is the thumbprint of the caller's certificate, and `proof` that of the key which the
+    caller proved to have for this request; each is used only where the token is bound to one. `as_dpop` is true
+    for a token under the scheme DPoP. `by_headers` is true if a second check follows, with the body: so far only
+    the headers count.
     """
 
     service: Service | None
@@ -133,17 +132,17 @@ class DecisionContext(NamedTuple):
 
 
 class Allow(NamedTuple):
-    """Let the request through, as the one these claims describe."""
+    """Let the request pass, as the caller that these claims describe."""
 
     claims: AccessClaims
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refuse the request. `claims` are those of its token when that was genuine, for the audit log.
+    """Refuse the request. `claims` are those of its genuine token, for the audit log.
 
-    `told` is what the caller is told besides, where there is something. `scopes` are what a token must have that
-    would have been let in, where a new consent could give such a one.
+    `told` is an additional text for the caller, if there is one. `scopes` are those that a token needs for this
+    request, if a new consent could give such a token.
     """
 
     reason: DenyReason
@@ -156,9 +155,7 @@ _NO_RIGHTS = Rights(frozenset(), Permissions())
 
 
 def judge_token(given: StaticInput) -> Verdict:
-    """The static half: what a genuine token is worth at a service. Its result may be remembered under its
-    input.
-    """
+    """The static half: the rights of a genuine token at a service. Its result may be cached under its input."""
     claims, service, policy = given
     if service.resource not in claims.aud:
         return Verdict(claims, service, _NO_RIGHTS, Judgement.FORBIDDEN, is_for_service=False)
@@ -167,15 +164,15 @@ def judge_token(given: StaticInput) -> Verdict:
 
 
 def decide(context: DecisionContext) -> Allow | Deny:
-    """The dynamic half: the decision on a request that could be read. The first thing wrong is the reason."""
+    """The dynamic half: the decision on a readable request. The first fault found is the reason."""
     service = context.service
     if service is None:
         return Deny(DenyReason.UNKNOWN_SERVICE)
     if context.routed_as is not None and context.routed_as != service.name:
-        # The route leads to one service and the URL names another: a token for the one would open the other.
+        # The route leads to one service and the URL names another: a token for one would give access to the other.
         return Deny(DenyReason.ROUTE_MISMATCH)
     if isinstance(context.service_status, Isolated):
-        # Before the token is looked at: no request gets through, and no client should throw a good token away.
+        # Before the token is checked: no request passes, and no client should discard a good token.
         return Deny(DenyReason.SERVICE_ISOLATED, told=context.service_status.reason)
     token = context.token
     if isinstance(token, Verdict):
@@ -196,22 +193,22 @@ def decide(context: DecisionContext) -> Allow | Deny:
 
 
 def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> Allow | Deny:
-    """The decision on a genuine token. What no retry can mend is said before what an outage hides."""
+    """The decision on a genuine token. A fault that no retry can repair comes before one that an outage causes."""
     claims = verdict.claims
     fault = fault_of_time(claims, context.now)
     if fault is not None:
-        # The token may have expired while Redis was asked, or since it was verified.
+        # The token may have expired during the look-up in Redis, or since it was verified.
         return Deny(_fault_reason(fault), claims)
     if not verdict.is_for_service or verdict.service is not service:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
     if claims.certificate is not None and claims.certificate != context.certificate:
-        # A caller that does not hold the key presents the token (RFC 8705 section 3).
+        # The caller presents a token without the key it is bound to (RFC 8705 section 3).
         return Deny(DenyReason.WRONG_CERTIFICATE, claims)
     if context.as_dpop != (claims.dpop_key is not None) or (
         claims.dpop_key != context.proof and not context.by_headers
     ):
-        # The same for a token that is bound to a key; and a token means what its scheme says (RFC 9449 section 7).
-        # The check that has the body looks at the proof, which is used up by that.
+        # The same for a token that is bound to a DPoP key; the scheme must match the token (RFC 9449 section 7).
+        # Only the check with the body checks the proof, because that uses the proof up.
         return Deny(DenyReason.WRONG_PROOF, claims)
     status = context.token_status
     if status is not TokenStatus.ACTIVE:

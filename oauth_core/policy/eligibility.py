@@ -1,11 +1,11 @@
-"""Eligibility to sign in: none, unless the operator allows it by login, by organisation or by team.
+"""Eligibility to sign in: no person is eligible, unless the operator lists their login, organisation or team.
 
 Organisations and teams are groups here: a team is written `organisation/team`, by its slug. Names are compared
 without case, as GitHub itself does; they are ASCII.
 
 A person is listed by login (`alice`) or by account (`alice#111`). GitHub gives a login that became free to the
-next account that asks for it, so a login alone means the account that was seen first under it
-(`oauth_core.store.records.users`). Beside an id the login is only for readers.
+next account that asks for it, so a login alone means the first account that was seen under it
+(`oauth_core.store.records.users`). If an id is given, the login is only for readers.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ def check_users(users: tuple[str, ...]) -> tuple[str, ...]:
     """Return `users` when each is a login, `login#id` or `*`; else raise `ValueError`."""
     for number, name in enumerate(users, 1):
         if _LISTED.fullmatch(name) is None:
-            # Without the name: a secret in the wrong variable must not end in a log.
+            # The message leaves out the name: a secret in the wrong variable must not appear in a log.
             which = f"number {number}" if len(users) > 1 else "it"
             raise ValueError(f"{which} is neither a GitHub login nor login#id, where id is the account's number")
     return users
 
 
 def check_user(user: str) -> str:
-    """The same for one name, which may not be `*`."""
+    """Check one name like `check_users`; it may not be `*`."""
     if user == ANYBODY:
         raise ValueError("a user is one person")
     return check_users((user,))[0]
 
 
 def listed_as(name: str) -> str:
-    """How a name in a list of users is compared: `#111` for an account, else the login in lower case."""
+    """The form in which a listed user is compared: `#111` for an account, else the login in lower case."""
     login, mark, github_id = name.partition("#")
     return f"#{github_id}" if mark else login.lower()
 
 
 def names_of(login: str, github_id: int | None) -> tuple[str, ...]:
-    """Under which names a person may be listed, in the form of `listed_as`."""
+    """The names under which a person may be listed, in the form of `listed_as`."""
     return (login.lower(),) if github_id is None else (login.lower(), f"#{github_id}")
 
 
@@ -57,7 +57,7 @@ def logins_among(listed: Iterable[str]) -> frozenset[str]:
 
 
 def check_organizations(organizations: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `organizations` when none could be taken for a team; else raise `ValueError`."""
+    """Return `organizations` when none looks like a team; else raise `ValueError`."""
     if any(not re.fullmatch(r"[^/\s]+", organization) for organization in organizations):
         raise ValueError(
             "an organisation is one name; teams are written organisation/team and have their own list"
@@ -74,7 +74,7 @@ def check_teams(teams: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Eligibility:
-    """The operator's rule: a login, an account or a group that is listed admits; `*` among the users admits all.
+    """The operator's rule: a listed login, account or group is eligible; `*` among the users makes all eligible.
 
     `users` are in the form of `listed_as`.
     """
@@ -84,7 +84,7 @@ class Eligibility:
 
     @classmethod
     def of(cls, users: Iterable[str], organizations: Iterable[str], teams: Iterable[str]) -> Eligibility:
-        """The rule that these lists spell."""
+        """The rule for these lists."""
         groups = (*organizations, *teams)
         return cls(frozenset(map(listed_as, users)), frozenset(name.lower() for name in groups))
 

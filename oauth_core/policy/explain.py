@@ -1,4 +1,4 @@
-"""Explains why a person may do something or may not: the judgement of a check, with its reasons in words."""
+"""Explains why a person has or lacks a right: the judgement of a check, with its reasons in words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Whether it is allowed, and the reasons, one a line."""
+    """Whether the request is allowed, and the reasons, one for each line."""
 
     allowed: bool
     reasons: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Errors of JSON-RPC 2.0 as the gateway writes them, and the id of a request that is refused.
+"""JSON-RPC 2.0 errors of the gateway, and the id of a refused request.
 
-MCP clients show the text of such an error to their user and go on. Of another body they show nothing, and some
-end their session.
+MCP clients show the text of such an error to their user and continue. They show no other body, and some then end
+their session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DECODER = json.JSONDecoder()
 
 
 def error_body(code: int, error: str, message: str, request_id: RequestId | None = None) -> str:
-    """An error response. `error` is a code of OAuth (RFC 6750 section 3.1), for programs; `message` is for people.
+    """An error response. `error` is an OAuth code (RFC 6750 section 3.1), for programs; `message` is for people.
 
     The id is null when it is not known (JSON-RPC 2.0 section 5).
     """
@@ -27,21 +27,21 @@ def error_body(code: int, error: str, message: str, request_id: RequestId | None
 
 
 def id_text(request_id: RequestId) -> str:
-    """`request_id` as it stands in JSON: ASCII, with every quote and control character escaped.
+    """`request_id` in its JSON form: ASCII, with every quote and control character escaped.
 
-    An id that `id_of` found takes 3 KiB at most.
+    An id from `id_of` takes 3 KiB at most.
     """
     return json.dumps(request_id)
 
 
 def id_of(body: bytes) -> RequestId | None:
-    """The id of the request in `body`, which may be faulty or cut off; `None` when none can be found.
+    """The id of the request in `body`, which may be faulty or truncated; `None` when there is none.
 
-    Only good to answer with: nothing is decided by it.
+    It is used only in the answer, not in any decision.
     """
     try:
         return _id_in(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):  # cut off, or not JSON
+    except (ValueError, RecursionError):  # truncated, or not JSON
         return None
 
 
@@ -72,6 +72,6 @@ def _after_blanks(text: str, place: int) -> int:
 
 def _is_id(value: object) -> bool:
     if isinstance(value, str):
-        # Half of a surrogate pair cannot be written again.
+        # Half of a surrogate pair cannot be encoded again.
         return len(value) <= _LONGEST_ID and not any("\ud800" <= char <= "\udfff" for char in value)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_ID

@@ -1,9 +1,9 @@
-"""What an MCP request asks to do, read from its body so that no program behind us can read something else.
+"""Reads what an MCP request asks for, from its body, so that no service can read it in another way.
 
-Whatever two JSON readers could take differently is refused here: a service may be written in any language, and
-some are lenient about repeated members, the case of names, stray bytes or what follows the value. The headers
-`Mcp-Method` and `Mcp-Name` are believed in nothing, but must agree with the body where they are there, because
-programs on the way may act on them.
+Two JSON readers can read some texts differently, and those texts are refused here: a service may be written in any
+language, and some readers are lenient about repeated members, the case of names, stray bytes or data after the
+value. The headers `Mcp-Method` and `Mcp-Name` are not trusted, but if present they must agree with the body,
+because programs between may act on them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _UTF_8 = frozenset({"utf-8", '"utf-8"'})
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 _LONGEST_NAME = 2048
 _MOST_URIS = 100
-"""Resources in one subscription. Each is weighed, so the number bounds the work of one request."""
+"""Resources in one subscription. Each is judged, so this limits the work for one request."""
 
 LISTEN = "subscriptions/listen"
 """Opens a stream of notifications with a POST (revision 2026-07-28)."""
 
 
 class NameKind(Enum):
-    """What the name in a request is the name of."""
+    """The kind of the name in a request."""
 
     TOOL = "tool"
     PROMPT = "prompt"
@@ -50,7 +50,7 @@ class NameKind(Enum):
 
 
 class CallFault(StrEnum):
-    """Why it cannot be said what a request asks to do."""
+    """Why a request cannot be read."""
 
     MISSING = "body_missing"
     """The caller sent no body."""
@@ -59,20 +59,20 @@ class CallFault(StrEnum):
     PARTIAL = "body_partial"
     ENCODED = "body_encoded"
     NOT_JSON = "body_not_json"
-    """Its `Content-Type` says that it is something else."""
+    """Its `Content-Type` is another type."""
     UNREADABLE = "body_unreadable"
     """Not JSON with one meaning."""
     BATCH = "body_batch"
     NOT_A_MESSAGE = "body_not_a_message"
-    """JSON, but no message of JSON-RPC 2.0 as MCP has them."""
+    """JSON, but no JSON-RPC 2.0 message as MCP defines it."""
     AMBIGUOUS_NAME = "ambiguous_name"
-    """A name that a program could take for another than we do."""
+    """A name that a service could read as another name."""
     HEADER_MISMATCH = "header_mismatch"
     WRONG_METHOD = "wrong_http_method"
 
 
 class Session(Enum):
-    """Requests that call nothing: for the stream of a session, for its end, and answers to the server."""
+    """Requests that call no method: for the stream of a session, for its end, and answers to the server."""
 
     STREAM = "stream"
     END = "end"
@@ -82,9 +82,9 @@ class Session(Enum):
 class Call(NamedTuple):
     """A request or notification: its method, and the names that it uses.
 
-    `kind` is set where the method takes a name; `name` is `None` there when the request leaves it out, which is an
-    error that the service answers. `uris` are the resources that a `subscriptions/listen` names, or a reference of
-    an unknown kind. `names_more` says that it names something else besides, which no rule is for.
+    `kind` is set where the method takes a name; there `name` is `None` when the request leaves it out, an error
+    that the service answers. `uris` are the resources in a `subscriptions/listen`, or in a reference of an unknown
+    kind. `names_more` is true if it contains another name, for which no rule exists.
     """
 
     method: str
@@ -96,7 +96,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the check was given of an HTTP request. Header names are lower case; `body` is what was sent."""
+    """The HTTP request as the check received it. Header names are lower case; `body` is what was sent."""
 
     http_method: str
     headers: Mapping[str, str]
@@ -105,11 +105,11 @@ class Message:
 
 
 def read(message: Message) -> Session | Call | CallFault:
-    """What `message` asks to do."""
+    """The session request or call in `message`."""
     headers = message.headers
     match message.http_method:
         case "GET" | "HEAD" | "DELETE":
-            # A server that reads a body here too would read what we do not.
+            # A service that reads a body here too would read data that the check does not.
             if message.body or message.is_partial or headers.get("content-length", "0") != "0":
                 return CallFault.WRONG_METHOD
             return Session.END if message.http_method == "DELETE" else Session.STREAM
@@ -136,8 +136,8 @@ def _fault_of_form(message: Message) -> CallFault | None:
 def _is_json(content_type: str) -> bool:
     """Whether a body of this type is JSON in UTF-8 (RFC 9110 section 8.3.1, RFC 8259 section 8.1).
 
-    Other parameters mean nothing to JSON. Nothing in them may look like another `charset` to a program that cuts
-    the value at each semicolon: it would read the same bytes as other text.
+    Other parameters mean nothing to JSON. None may look like another `charset` to a program that splits the value
+    at each semicolon: it would decode the same bytes to another text.
     """
     found = _MEDIA_TYPE.match(content_type)
     if found is None:
@@ -182,7 +182,7 @@ def _read_answer(value: dict[str, object], headers: Mapping[str, str]) -> Sessio
 
 def _read_call(value: dict[str, object]) -> Call | CallFault:
     method, params = value["method"], value.get("params")
-    params = {} if params is None else params  # as when it is left out: nothing is named
+    params = {} if params is None else params  # the same as when it is left out: it contains no name
     if not isinstance(method, str) or not _METHOD.match(method) or not isinstance(params, dict):
         return CallFault.NOT_A_MESSAGE
     match method:
@@ -201,7 +201,7 @@ def _read_call(value: dict[str, object]) -> Call | CallFault:
 
 
 def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
-    """What a completion is for: a prompt or a (template of a) resource."""
+    """The subject of a completion: a prompt or a (template of a) resource."""
     reference = params.get("ref")
     if not _is_spelled_once(params, "ref"):
         return CallFault.NOT_A_MESSAGE
@@ -221,10 +221,10 @@ def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
 
 
 def _of_unknown_kind(method: str, reference: dict[str, object]) -> Call | CallFault:
-    """A reference of no kind that MCP has, which is an error that the service answers.
+    """A reference of a kind that MCP does not define, an error that the service answers.
 
-    A lenient service may use its name or its URI all the same, so each is weighed as if it were of its kind. For
-    whatever else it names there is no rule.
+    A lenient service may use its name or its URI anyway, so each is judged as if it were of its kind. For other
+    members there is no rule.
     """
     prompt = _named(method, NameKind.PROMPT, reference, "name")
     resource = _named(method, NameKind.RESOURCE, reference, "uri")
@@ -240,7 +240,7 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
         return CallFault.NOT_A_MESSAGE
     if member not in members:
         return Call(method, kind)
-    if not isinstance(name, str):  # some languages make text of a list or a number
+    if not isinstance(name, str):  # some languages convert a list or a number to text
         return CallFault.NOT_A_MESSAGE
     if not 0 < len(name) <= _LONGEST_NAME or not _is_plain(kind, name):
         return CallFault.AMBIGUOUS_NAME
@@ -248,7 +248,7 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
 
 
 def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFault:
-    """What a stream of notifications is for. Extensions add members, and these may name things too."""
+    """The subject of a stream of notifications. Extensions add members, and these may contain names too."""
     wanted = params.get("notifications")
     wanted = {} if wanted is None else wanted
     if not _is_spelled_once(params, "notifications") or not isinstance(wanted, dict):
@@ -267,7 +267,7 @@ def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFau
 
 
 def _is_spelled_once(members: dict[str, object], member: str) -> bool:
-    """Whether no other member could be taken for `member`: Go ignores case, and C stops at a NUL."""
+    """Whether no other member could be read as `member`: Go ignores case, and C stops at a NUL."""
     wanted = member.lower()
     return not any(name != member and _folded(name.partition("\0")[0]).strip() == wanted for name in members)
 
@@ -284,7 +284,7 @@ def _is_plain(kind: NameKind, name: str) -> bool:
 
 
 def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) -> bool:
-    """Whether the headers that repeat method and name say the same as the body."""
+    """Whether the headers with method and name agree with the body."""
     if headers.get("mcp-method", call.method) != call.method:
         return False
     told = headers.get("mcp-name")
@@ -299,7 +299,7 @@ def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) ->
 
 
 def _decoded(header: str) -> str | None:
-    """The text of `Mcp-Name`, which is base64 between `=?base64?` and `?=` where it is not plain ASCII."""
+    """The text of `Mcp-Name`, which is base64 between `=?base64?` and `?=` when it is not plain ASCII."""
     encoded = _ENCODED_WORD.match(header)
     if encoded is None:
         return header

@@ -1,8 +1,8 @@
-"""Permissions: names of what may be done, and which names stand for which others.
+"""Permissions: their names, and which names imply others.
 
-A name is parts joined by dots: `mcp.fetch.read`. A name of two or more parts stands for itself and for everything
-below it, in scopes and in roles alike, so that `mcp.fetch` is a bundle of `mcp.fetch.read` and `mcp.fetch.write`.
-The first part alone stands for nothing but itself: a scope `mcp` would open every service there will ever be.
+A name is parts joined by dots: `mcp.fetch.read`. A name of two or more parts implies itself and everything below
+it, in scopes and in roles alike, so `mcp.fetch` is a bundle of `mcp.fetch.read` and `mcp.fetch.write`. A first
+part alone implies only itself: a scope `mcp` would give access to every future service.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CLIENT_REGISTER = "client.register"
-"""To make clients by other ways than the public registration. No service has to do with it."""
+"""The right to make clients in other ways than by the public registration. It belongs to no service."""
 
 OWN = (CLIENT_REGISTER,)
 """Permissions of the authorization server itself."""
 
 RESERVED = ("client", "registration")
-"""First parts that no service's permission may have: they speak of clients."""
+"""First parts that no service's permission may have: they belong to clients."""
 
 EVERYTHING = "*"
 
@@ -35,18 +35,18 @@ _PATTERN = re.compile(rf"(?:\*|[a-z][a-z0-9_:-]*(?:\.{_PART})*(?:\.\*)?)\Z")
 
 @lru_cache(maxsize=4096)
 def implied_by(permission: str) -> tuple[str, ...]:
-    """The names that stand for `permission`: itself, and each above it that is a bundle."""
+    """The names that imply `permission`: itself, and each bundle above it."""
     parts = permission.split(".")
     return (permission, *(".".join(parts[:length]) for length in range(len(parts) - 1, 1, -1)))
 
 
 def implies(scopes: frozenset[str], permission: str) -> bool:
-    """Whether one of `scopes` stands for `permission`."""
+    """Whether one of `scopes` implies `permission`."""
     return permission in scopes or any(name in scopes for name in implied_by(permission))
 
 
 def in_words(permission: str, *, service: str) -> str:
-    """`permission` for people who are told apart from it which `service` it is for: `mcp.fetch.read` is "read"."""
+    """`permission` in words, for people who see its `service` separately: `mcp.fetch.read` is "read"."""
     rest = permission.removeprefix("mcp.").removeprefix(f"{service}.")
     return re.sub(r"[._:-]+", " ", rest).strip()
 
@@ -60,9 +60,9 @@ def check_pattern(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What a person may do, as the patterns of their roles: `forbidden` outweighs `granted`.
+    """The rights of a person, as the patterns of their roles: `forbidden` outweighs `granted`.
 
-    A pattern is a name with all it stands for, `NAME.*` (the same, and for a name of one part all below it), or
+    A pattern is a name with all it implies, `NAME.*` (the same, and for a name of one part all below it), or
     `*`.
     """
 
@@ -70,17 +70,17 @@ class Permissions:
     forbidden: frozenset[str] = frozenset()
 
     def allows(self, permission: str) -> bool:
-        """Whether `permission` is among them. What no pattern names is not."""
+        """Whether a pattern grants `permission` and none forbids it."""
         return matches(self.granted, permission) and not (self.forbidden and matches(self.forbidden, permission))
 
 
 def matches(patterns: frozenset[str], permission: str) -> bool:
-    """Whether one of `patterns` speaks of `permission`."""
+    """Whether one of `patterns` covers `permission`."""
     if EVERYTHING in patterns:
         return True
     if any(name in patterns or f"{name}.*" in patterns for name in implied_by(permission)):
         return True
-    # `mcp.*` is written on purpose, where `mcp` alone would stand for nothing.
+    # An operator writes `mcp.*` on purpose; `mcp` alone would imply nothing more.
     return f"{permission.partition('.')[0]}.*" in patterns
 
 

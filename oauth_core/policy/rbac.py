@@ -1,8 +1,9 @@
-"""Roles: sets of permissions that are given to users, organisations, teams or everybody.
+"""Roles: sets of permissions that are given to users, organisations, teams or everyone.
 
-Without any roles, everybody who was admitted may use every service, and nothing else. As soon as there is one
-role, only roles count. What one role forbids, no other gives back. Names are lower case, as GitHub ignores case.
-Users are listed by login or by account, in the form of `oauth_core.policy.eligibility.listed_as`.
+Without any roles, every eligible person may use every service, and has no other right. As soon as there is one
+role, only roles count. If one role forbids a permission, no other role gives it back. Names are lower case, as
+GitHub ignores case. Users are listed by login or by account, in the form of
+`oauth_core.policy.eligibility.listed_as`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Role:
     everyone: bool = False
 
     def given_by(self, names: Iterable[str], groups: Iterable[str]) -> str | None:
-        """Why a person with these `names` (`oauth_core.policy.eligibility.names_of`) has this role; `None`
-        when not.
+        """The reason why a person with these `names` (`oauth_core.policy.eligibility.names_of`) has this role;
+        `None` if they do not have it.
         """
         if listed := sorted(self.users.intersection(names)):
             return f"user {listed[0]}"
@@ -49,14 +50,14 @@ class Role:
 
 @dataclass(frozen=True)
 class RbacPolicy:
-    """The operator's rule. `is_default` tells that it was not written but stands in for missing roles."""
+    """The operator's rules. `is_default` is true if the settings define no roles."""
 
     roles: tuple[Role, ...]
     is_default: bool = False
 
     @classmethod
     def of(cls, roles: Iterable[Role], services: Iterable[Service]) -> RbacPolicy:
-        """The policy that `roles` make; without any, the one that gives everybody the services."""
+        """The policy of `roles`; without any, the one that gives everyone the services."""
         written = tuple(roles)
         if written:
             return cls(written)
@@ -65,27 +66,27 @@ class RbacPolicy:
 
     @property
     def groups_mentioned(self) -> frozenset[str]:
-        """The organisations and teams worth asking GitHub about."""
+        """The organisations and teams that roles name."""
         return frozenset(group for role in self.roles for group in role.groups)
 
     @property
     def logins_mentioned(self) -> frozenset[str]:
-        """The logins that roles are given to without saying which account is meant."""
+        """The logins that roles name without the id of the account."""
         return logins_among(name for role in self.roles for name in role.users)
 
     def roles_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> tuple[Role, ...]:
-        """The roles of a person, in the order of the settings. `groups` in lower case, as in tokens."""
+        """The roles of a person, in the order of the settings. `groups` are in lower case, as in tokens."""
         names, member = names_of(login, github_id), tuple(groups)
         return tuple(role for role in self.roles if role.given_by(names, member))
 
     def permissions_of(self, login: str, github_id: int | None, groups: Iterable[str]) -> Permissions:
-        """What a person may do. A person without a role may do nothing."""
+        """The permissions of a person. A person without a role has none."""
         return _together(self.roles_of(login, github_id, groups))
 
 
 @lru_cache(maxsize=4096)
 def _together(roles: tuple[Role, ...]) -> Permissions:
-    """What several roles allow. Remembered, so that people of the same roles share one object."""
+    """The permissions of several roles. Cached, so that people with the same roles share one object."""
     return Permissions(
         frozenset().union(*(role.permissions.granted for role in roles)),
         frozenset().union(*(role.permissions.forbidden for role in roles)),

@@ -1,9 +1,9 @@
 """The refusals of the check as HTTP answers: a row of `oauth_core.refusals` becomes status, headers and body.
 
-The body is an error of JSON-RPC, since the callers are MCP clients: `oauth_core.policy.jsonrpc_errors` says why.
+The body is a JSON-RPC error, since the callers are MCP clients: see `oauth_core.policy.jsonrpc_errors`.
 
-The challenge tells a client where to find the authorization server and what to ask for (RFC 6750 section 3,
-RFC 9728 section 5.1). It never tells which check failed: that is for the audit log.
+The challenge contains the address of the authorization server and the scopes to request (RFC 6750 section 3,
+RFC 9728 section 5.1). It never contains which check failed: only the audit log does.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Refusal:
     """An HTTP answer. Header names are lower-case.
 
-    `code` is that of JSON-RPC, `error` that of OAuth; `description` is for people. `request_id` is that of the
-    request which is refused, if it is known.
+    `code` is the JSON-RPC code, `error` the OAuth code; `description` is for people. `request_id` is that of the
+    refused request, if it is known.
     """
 
     status: int
@@ -42,17 +42,17 @@ class Refusal:
         return jsonrpc_errors.error_body(self.code, self.error, self.description, self.request_id)
 
     def answering(self, request_id: jsonrpc_errors.RequestId | None) -> Refusal:
-        """The same for the request with this id."""
+        """The same refusal for the request with this id."""
         return replace(self, request_id=request_id)
 
 
 def refusal(
     reason: DenyReason, service: Service | None, told: str | None = None, scopes: tuple[str, ...] = ()
 ) -> Refusal:
-    """How a request that was refused for `reason` is answered.
+    """The answer to a request that was refused for `reason`.
 
-    `service` is the one it was for; without it there is nowhere to send the client, and so no challenge. `told` is
-    what an operator wants callers to know. `scopes` are what to ask for, when that is not just the service's own.
+    `service` is the one it was for; without it there is no authorization server to name, and so no challenge.
+    `told` is an operator's text for callers. `scopes` are those to request, if not only the service's own.
     """
     row = reason.row
     description = row.description.format(told=f": {told}" if told else ".")
@@ -66,7 +66,7 @@ def refusal(
     return Refusal(
         status=row.status,
         headers=tuple((name, value) for name, value in headers.items() if value is not None),
-        # Where JSON-RPC and MCP have no code, the HTTP status is the code: that range is free.
+        # Where JSON-RPC and MCP define no code, the HTTP status is the code: that range is free.
         code=row.status if row.code is None else row.code,
         error=row.error,
         description=description,
@@ -74,7 +74,7 @@ def refusal(
 
 
 def _challenge(row: Row, service: Service | None, description: str, scopes: tuple[str, ...]) -> str | None:
-    """The value of `WWW-Authenticate`, if `row` has one and there is a service to say it of."""
+    """The value of `WWW-Authenticate`, if `row` has a challenge and there is a service."""
     kind, scheme = row.challenge, "Bearer "
     if kind is Challenge.NONE:
         return None

@@ -1,9 +1,9 @@
 """Resource URIs for rules: the canonical form that a rule is compared with, and other forms of the same resource.
 
 Clients, SDKs and servers read a URI with different parsers (RFC 3986, the WHATWG URL standard, or plain text
-functions), and these make one resource of several texts: `file:/a`, `file://localhost/a` and `file:///a`, or
-`%40` and `@`. A rule that is compared with the text alone is passed with another spelling. So each URI is brought
-into one form first. A URI that programs could still read differently has none, and is refused.
+functions), which read several texts as one resource: `file:/a`, `file://localhost/a` and `file:///a`, or `%40` and
+`@`. With a comparison of the text alone, another spelling would bypass a rule. So each URI is first converted to
+one form. A URI that programs could still read differently has no such form, and is refused.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ _HOST = re.compile(
     r"(?P<host>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?\Z"
 )
 _EMPTY_PARTS = re.compile(r"//:?@|:@|:(?:0[0-9]*)?\Z")
-"""Of an authority: no user, no password or no port where the sign for one is. Parsers drop these, and zeros."""
+"""In an authority: an empty user, password or port after its separator. Parsers drop these, and leading zeros."""
 _AFTER_HOST = re.compile(r"(?<=\])[^\]]*\Z|(?<!\[):[^\[\]]*\Z")
-"""From the first colon behind a host, or behind the brackets of an IPv6 address."""
+"""From the first colon after a host, or after the brackets of an IPv6 address."""
 _SAME_IN_ALL_FORMS = re.compile(r"[\x21-\x7e]*?(?=[%?#;]|[^\x21-\x7e]|\Z)")
 _CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
-"""Of a template, as `completion/complete` names them."""
+"""An expression of a URI template, which `completion/complete` uses."""
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
 _DOTS = re.compile(r"(?:\A|/)\s*\.\.?\s*(?:[/;?#]|%3B|%3F|%23|\Z)")
-"""A segment of dots, as programs find it."""
+"""A segment of dots, as programs recognise it."""
 _DRIVE = re.compile(r"(?<=file:///)[a-z](?=:)")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TWICE = re.compile(r"%25(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
-"""In a form: an escape whose own percent sign was escaped. Some programs decode twice."""
+"""In a canonical form: an escape whose own percent sign was escaped. Some programs decode twice."""
 _SEPARATORS = frozenset("/\\")
 _KEPT = {"%": "%25", "?": "%3F", "#": "%23", ";": "%3B"}
-"""Characters that part a URI into pieces, so that they mean something else once they are escaped."""
+"""Characters that separate the parts of a URI; escaped, they have another meaning."""
 _KEPT_IN_QUERY = _KEPT | {"&": "%26", "=": "%3D", "+": "%2B"}
 _RELEASED = {escape: char for char, escape in _KEPT_IN_QUERY.items() if char != "%"}
 _ANY_KEPT = re.compile("|".join(_RELEASED))
 _WILDCARD = "{}"
-"""Stands for `*` while a pattern is read as a URI: no other template expression is empty."""
+"""Replaces `*` while a pattern is read as a URI: no other template expression is empty."""
 
 
 def canonical(uri: str) -> str | None:
     """The form of `uri` that rules are compared with; `None` when programs could read `uri` differently.
 
     Escapes are decoded where they mean the same as the character (RFC 3986 section 6.2.2), so a blank or a letter
-    of any script has one form, escaped or not; what parts a URI (`%23`, `%3F`, `%25`) stays escaped. `file:` has
-    three slashes and no host, an empty path of the web's schemes is `/`, and text is in Unicode's form NFC. The
-    form is for comparison: it is no URI.
+    of any script has one form, escaped or not; separators (`%23`, `%3F`, `%25`) stay escaped. `file:` has three
+    slashes and no host, an empty path of the web's schemes is `/`, and text is in Unicode's form NFC. The form is
+    only for comparison and is no URI.
     """
     scheme, colon, rest = uri.partition(":")
     if not colon or len(uri) > _LONGEST or not _SCHEME.match(scheme) or not _is_text(uri):
@@ -77,10 +77,10 @@ def canonical(uri: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def readings_of_host(form: str) -> tuple[str, ...]:
-    """Canonical forms of what a server takes `form` for if it ignores a part of what stands before the path.
+    """Canonical forms of the resource that a server may find for `form` if it ignores a part before the path.
 
     Where the scheme has no host that every parser knows, a server may ignore a user name, a password, a port and
-    the dots at the end of a name: `note://me:x@private.:80/a` is `note://private/a` to it.
+    the dots at the end of a name: it may read `note://me:x@private.:80/a` as `note://private/a`.
     """
     scheme, _, rest = form.partition(":")
     if scheme == "file" or scheme in _WEB_PORTS or not rest.startswith("//"):
@@ -96,7 +96,7 @@ def readings_of_host(form: str) -> tuple[str, ...]:
 
 
 def names_host(pattern: str, form: str) -> bool:
-    """Whether a rule's `pattern` has the host and the port of `form` in full, and anything for the user."""
+    """Whether a rule's `pattern` contains the full host and port of `form`, with any user."""
     scheme, _, rest = form.partition(":")
     if not pattern.startswith(f"{scheme}://") or not rest.startswith("//"):
         return False
@@ -105,18 +105,18 @@ def names_host(pattern: str, form: str) -> bool:
 
 
 def _parted(rest: str) -> tuple[str, str]:
-    """What stands between `//` and the path, and all that follows."""
+    """The text between `//` and the path, and the rest."""
     authority = re.split("[/?#]", rest[2:], maxsplit=1)[0]
     return authority, rest[2 + len(authority) :]
 
 
 def other_forms(form: str) -> tuple[str, ...]:
-    """Other canonical forms of what some programs take for the same resource as `form`.
+    """Other canonical forms that some programs read as the same resource as `form`.
 
     Without the fragment, without the query, with and without the slash at the end; with `?`, `#` and the like as
-    part of a name, or with their escapes as the characters themselves; with `+` for a blank in the query. And
-    where the scheme has no host that every parser knows, with any number of slashes before the rest, and in small
-    letters.
+    part of a name, or with their escapes as the characters themselves; with `+` for a blank in the query. Where
+    the scheme has no host that every parser knows, also with any number of slashes before the rest, and in lower
+    case.
     """
     scheme = form.partition(":")[0]
     path, mark, query = form.partition("?")
@@ -175,7 +175,7 @@ def canonical_pattern(pattern: str) -> str:
     start = pattern.partition("*")[0]
     scheme, colon, rest = start.partition(":")
     if "*" in pattern and (not colon or not rest.strip("/")):
-        # It begins in the scheme or before the host or path, so there is nothing to bring into one form.
+        # The `*` is in the scheme or before the host or path, so there is no URI to convert to one form.
         found = _decoded(pattern) if _is_text(pattern) and (not colon or _SCHEME.match(scheme)) else None
     else:
         found = canonical(pattern.replace("*", _WILDCARD))
@@ -189,7 +189,7 @@ def canonical_pattern(pattern: str) -> str:
 
 
 def _is_text(uri: str) -> bool:
-    """Whether `uri` has only characters that every parser leaves in it.
+    """Whether `uri` has only characters that every parser keeps.
 
     Parsers drop blanks at the ends and control characters, and those of the web read a backslash as a slash.
     """
@@ -197,7 +197,7 @@ def _is_text(uri: str) -> bool:
 
 
 def _after_file(rest: str) -> str | None:
-    # Many servers drop a host and open the path, so a host would be one more spelling (RFC 8089 appendix B).
+    # Many servers drop a host and open the path, so a host would be another spelling (RFC 8089 appendix B).
     match = _FILE.match(rest)
     return f"//{match['path']}" if match is not None and _has_plain_segments(match["path"]) else None
 
@@ -223,16 +223,16 @@ def _after_other(rest: str) -> str | None:
     authority = match["authority"] or ""
     if _CAPITALS.search(authority) or authority in {"//.", "//.."} or _EMPTY_PARTS.search(authority):
         return None
-    if authority.count("@") > 1:  # some take what stands before the first for the user name, some before the last
+    if authority.count("@") > 1:  # for some parsers the user name ends at the first one, for others at the last
         return None
-    # Parsers that look a host up compare it in this form.
+    # Parsers that resolve a host compare it in this form.
     if unicodedata.normalize("NFKC", authority) != authority:
         return None
     return rest if _has_plain_segments(match["path"]) else None
 
 
 def _is_plain_host(authority: str, default_port: str) -> bool:
-    """Whether `authority` is a host, perhaps with a port, in the only spelling that a parser leaves as it is."""
+    """Whether `authority` is a host, perhaps with a port, in the only spelling that every parser keeps."""
     match = _HOST.match(authority)
     if match is None or match["port"] == default_port:
         return False
@@ -250,8 +250,9 @@ def _is_plain_host(authority: str, default_port: str) -> bool:
 def _has_plain_segments(rest: str) -> bool:
     """Whether `rest`, a path and what follows it, has no segments that programs remove.
 
-    Some take a query for part of the path: `a?/../../b` must not be a name below `a`. Some cut parameters (`..;x`)
-    or blanks off a segment before they compare it with the dots, and some fold wide dots and slashes into these.
+    Some read a query as part of the path: `a?/../../b` must not be a name below `a`. Some remove parameters
+    (`..;x`) or blanks from a segment before they compare it with the dots, and some fold wide dots and slashes
+    into these.
     """
     path = re.split(r"[?#]", rest, maxsplit=1)[0]
     folded = rest if rest.isascii() else unicodedata.normalize("NFKC", rest)
@@ -261,7 +262,7 @@ def _has_plain_segments(rest: str) -> bool:
 
 
 def _decoded(text: str) -> str | None:
-    """`text` with its escapes decoded; `None` if one is for a separator or a control character, or is not text."""
+    """`text` with its escapes decoded; `None` if one is a separator or a control character, or is not text."""
     if _BARE_PERCENT.search(text):
         return None
     path, mark, query = text.partition("?")
@@ -277,7 +278,7 @@ def _upper(found: re.Match[str]) -> str:
 
 
 def _decode_all(text: str, kept: dict[str, str]) -> str:
-    """`text` with its escapes decoded but for those in `kept`; raise `ValueError` for one that is not allowed."""
+    """`text` with its escapes decoded except those in `kept`. Raises `ValueError` for one that is not allowed."""
 
     def decode(run: re.Match[str]) -> str:
         characters = bytes.fromhex(run[0].replace("%", "")).decode("utf-8")

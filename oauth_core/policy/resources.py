@@ -1,7 +1,7 @@
-"""Which service is meant: by resource identifier (RFC 8707), or by a request's host and path.
+"""Finds the service of a request: by resource identifier (RFC 8707), or by host and path.
 
-Both look-ups are exact but for what a client may spell either way, and answer `None` to anything odd: a
-request that cannot be placed belongs to no service and is refused.
+Both look-ups are exact, except for spellings that a client may choose, and return `None` for anything unusual: a
+request that matches no service is refused.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
 
 _METADATA = "oauth-protected-resource"
-# Spellings of one path that a proxy and a service may read differently; Envoy normalises them before us, and
-# what still arrives was meant to confuse: empty and dotted segments; separators, dots, percent signs and control
-# characters that are escaped (%c0 and %c1 begin only overlong ones); and whatever no path may contain bare.
+# Spellings of one path that a proxy and a service may read differently. Envoy normalises paths before the check,
+# so such a path is an attack: empty and dotted segments; escaped separators, dots, percent signs and control
+# characters (%c0 and %c1 begin only overlong ones); and characters that no path may contain unescaped.
 _AMBIGUOUS_PATH = re.compile(
     r"//|/\.{1,2}(?:/|$)|%(?:[01][0-9a-f]|2[5ef]|5c|7f|c[01])|[^\x21-\x7e]|[\\;?#]", re.IGNORECASE
 )
 
-# Services have few addresses, and callers ask for the same ones again and again.
+# Services have few addresses, and callers request the same ones repeatedly.
 _MOST_REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
 
 
 def metadata_url(resource: str) -> str:
-    """Where the metadata of `resource` is: the well-known part goes before the path (RFC 9728 section 3.1)."""
+    """The URL of the metadata of `resource`: the well-known part precedes the path (RFC 9728 section 3.1)."""
     return well_known(resource, _METADATA)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What scopes open at one service, for people: its title, which of them are for it, and what may be done.
+    """The rights that scopes give at one service, for people: its title, its scopes, and the permissions.
 
-    `permissions` is empty where all there is to say is the title: everything needs the one scope.
+    `permissions` is empty where the title is enough: everything needs the one scope.
     """
 
     title: str
@@ -51,7 +51,7 @@ class Opened:
 
 
 class ServiceIndex:
-    """The services of a gateway, found by the names that requests use for them."""
+    """The services of a gateway, found by the names in requests."""
 
     def __init__(self, services: Iterable[Service]) -> None:
         self.services = tuple(services)
@@ -68,21 +68,21 @@ class ServiceIndex:
             places.sort(key=lambda place: len(place[0]), reverse=True)
 
     def become(self, other: ServiceIndex) -> None:
-        """Take over the services of `other`, for all holders of this index."""
+        """Replace the services by those of `other`, for all holders of this index."""
         self.__dict__.update(other.__dict__)
 
     @staticmethod
     def hosts_of(service: Service) -> tuple[str, ...]:
-        """How `Host` may name the service: a default port may be written or left out."""
+        """The values of `Host` for the service: a default port may be written or left out."""
         parts = urlsplit(service.resource)
         return (parts.netloc,) if parts.port else (parts.netloc, f"{parts.netloc}:{DEFAULT_PORTS[parts.scheme]}")
 
     def by_resource(self, resource: str) -> Service | None:
-        """The service whose identifier `resource` is; a slash at the end is ignored."""
+        """The service with the identifier `resource`; a slash at the end is ignored."""
         return self._by_resource.get(resource) or self._by_resource.get(resource.removesuffix("/"))
 
     def by_name(self, name: str) -> Service | None:
-        """The service an operator calls `name`."""
+        """The service with this `name` in the settings."""
         return self._by_name.get(name)
 
     def by_request(self, host: str, path: str) -> Service | None:
@@ -98,7 +98,7 @@ class ServiceIndex:
         return found
 
     def _look_up(self, host: str, path: str) -> Service | None:
-        # Only ASCII: there are letters outside it whose lower case is a letter of somebody's host.
+        # Only ASCII: outside it there are letters whose lower case is an ASCII letter of another host.
         if _AMBIGUOUS_PATH.search(path) or not host.isascii():
             return None
         for prefix, service in self._by_host.get(host.lower(), ()):
@@ -109,12 +109,12 @@ class ServiceIndex:
         return None
 
     def described(self, scopes: Iterable[str]) -> tuple[Opened, ...]:
-        """What `scopes` open, for people."""
+        """The rights that `scopes` give, for people."""
         asked = tuple(scopes)
         return tuple(_opened(service, asked) for service in self.reached_by(asked))
 
     def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
-        """The services that `scopes` open, in the order of the settings: those they have a permission for."""
+        """The services for which `scopes` give at least one permission, in the order of the settings."""
         granted = frozenset(scopes)
         return tuple(
             service for service in self.services if any(implies(granted, name) for name in service.permissions)

@@ -1,4 +1,4 @@
-"""Scopes as the protocol writes them: one string, words parted by spaces (RFC 6749 section 3.3)."""
+"""Scopes in the form of the protocol: one string of words, separated by spaces (RFC 6749 section 3.3)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LONGEST = 4096
 _TOKEN_CHARACTERS = frozenset(map(chr, (0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F))))
 
 OFFLINE_ACCESS = "offline_access"
-"""Clients ask for it to get a refresh token (OpenID Connect Core section 11). They get one anyway."""
+"""Clients request it to get a refresh token (OpenID Connect Core section 11). They get one anyway."""
 
 
 def parse(text: str | None) -> tuple[str, ...]:
-    """The distinct scopes of `text`, in the order asked; empty when there is none.
+    """The distinct scopes of `text`, in their order; empty when there is none.
 
     Raises `DisplayedError` (`invalid_scope`) for a text that is too long, or a character no scope may contain.
     """
@@ -35,7 +35,7 @@ def parse(text: str | None) -> tuple[str, ...]:
 
 
 def fit(text: str) -> tuple[str, ...]:
-    """The distinct words of `text` that can be scopes, in order, however long it is."""
+    """The distinct words of `text` that can be scopes, in order, for a text of any length."""
     words = dict.fromkeys(word for word in text.split(" ") if word)
     return tuple(word for word in words if _TOKEN_CHARACTERS.issuperset(word))
 
@@ -46,6 +46,6 @@ def join(scopes: Iterable[str]) -> str:
 
 
 def of_service(service: Service) -> tuple[str, ...]:
-    """The scopes that have to do with `service`: its own, its permissions, and the bundles that these are in."""
+    """The scopes that concern `service`: its own, its permissions, and the bundles that contain these."""
     bundles = (name for permission in service.named_permissions for name in implied_by(permission))
     return tuple(dict.fromkeys((service.scope, *bundles)))

@@ -1,9 +1,9 @@
 """Tool rules: which permissions a request to a service needs, by its method and by the name it uses.
 
-Of the rules for one kind of name that match, the most exact decides: a rule gives way to a more exact one that
-lies wholly within it, as `get_*` to `get_time`. Rules of which neither lies within the other, as `get_*` and
-`*_secret`, count together. What no rule names needs what `otherwise` says, and without that nobody may do it. A
-request that only opens, keeps or ends a session, or asks what there is, needs any one permission of the service.
+Of the matching rules for one kind of name, the most exact decides: a more exact rule replaces a rule that fully
+contains it, as `get_time` replaces `get_*`. If neither contains the other, as with `get_*` and `*_secret`, both
+count. A name without a rule needs the permissions in `otherwise`; without `otherwise` it is refused. A request
+that only opens, keeps or ends a session, or lists what exists, needs any one permission of the service.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _OPEN = frozenset(
         "resources/list",
         "resources/templates/list",
         "logging/setLevel",
-        # Besides what its URIs need, each of which is weighed.
+        # In addition to the permissions for its URIs, each of which is judged.
         LISTEN,
     }
 )
 _OPEN_PREFIX = "notifications/"
 _OF_NAMES = re.compile(r"(?:tools|prompts|resources|completion)/")
-"""Methods that MCP defines, or may define one day, for the things that rules name."""
+"""Methods that MCP defines, or may define later, for the things that rules name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Permissions that a request needs: all of them, or (`any_is_enough`) one. None at all is never enough."""
+    """The permissions that a request needs: all, or (`any_is_enough`) one. An empty need is never satisfied."""
 
     permissions: tuple[str, ...]
     any_is_enough: bool = False
@@ -58,12 +58,12 @@ NOBODY = Need(())
 
 
 def entry_of(service: Service) -> Need:
-    """What every request to `service` needs, whatever it asks."""
+    """The need of every request to `service`, independent of its content."""
     return Need(service.permissions, any_is_enough=service.rules is not None)
 
 
 def need_of(service: Service, asked: Session | Call) -> Need:
-    """What `asked` needs at `service`, which has rules."""
+    """The need of `asked` at `service`, which has rules."""
     rules = service.rules
     if rules is None or isinstance(asked, Session):
         return Need(service.permissions, any_is_enough=True)
@@ -73,7 +73,7 @@ def need_of(service: Service, asked: Session | Call) -> Need:
         decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=bool(of_method))
     elif asked.kind is None and not of_method and not _is_open(asked.method):
         if not rules.otherwise and not _OF_NAMES.match(asked.method):
-            # No rule is meant for it, so the service answers, if the caller may do everything there.
+            # No rule covers it, so the service answers, if the caller has all permissions there.
             return Need(service.permissions)
         decided.append(rules.otherwise)
     for uri in asked.uris:
@@ -86,10 +86,10 @@ def need_of(service: Service, asked: Session | Call) -> Need:
 
 
 def _needs_of_name(rules: ToolRules, kind: NameKind, name: str, *, has_method_rule: bool) -> list[tuple[str, ...]]:
-    """What the rules for a kind of name say that `name` needs; an empty tuple in it means that nobody may."""
+    """The needs of `name` by the rules for its kind; an empty tuple in the list means that it is refused."""
     of_kind = _rules_for(rules, kind)
     if not of_kind:
-        # A rule for the method speaks for all its names where there is none for names.
+        # Without rules for names, a rule for the method covers all its names.
         return [] if has_method_rule else [rules.otherwise]
     if kind is not NameKind.RESOURCE:
         return [_all_of(_deciding(of_kind, name)) or rules.otherwise]
@@ -98,10 +98,10 @@ def _needs_of_name(rules: ToolRules, kind: NameKind, name: str, *, has_method_ru
 
 
 def _needs_of_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
-    """What the rules say that the resource with this canonical form needs, whatever program reads its URI."""
+    """The needs of the resource with this canonical form, for every way in which a program may read its URI."""
     deciding = _with_other_forms(rules.resources, form)
     needs = [_all_of(deciding) or rules.otherwise]
-    # A rule that has the host in full was written for it. What is wider than such a rule stays without effect.
+    # A rule with the full host was written for it. A wider rule then has no effect.
     is_named = any(names_host(rule.pattern, form) for rule in deciding)
     readings = readings_of_host(form)
     for reading in readings:
@@ -109,10 +109,10 @@ def _needs_of_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
         if is_named:
             needs += [rule.permissions for rule in found if not glob_matches(rule.pattern, form)]
         else:
-            # However exact the rule for `form` is: a glob in the place of the host must not open another host.
+            # Also if the rule for `form` is exact: a glob in the place of the host must not give another host.
             needs.append(_all_of(found) or rules.otherwise)
     if not is_named:
-        # And what a server takes a rule's own host for: `note://private:80/*` guards `note://private/a` too.
+        # Also the readings of a rule's own host: `note://private:80/*` guards `note://private/a` too.
         hosts = ((rule, pattern) for rule in rules.resources for pattern in readings_of_host(rule.pattern))
         needs += [
             rule.permissions for rule, host in hosts if any(glob_matches(host, text) for text in (form, *readings))
@@ -121,7 +121,7 @@ def _needs_of_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
 
 
 def _with_other_forms(rules: Sequence[NameRule], form: str) -> list[NameRule]:
-    """The rules that decide for `form`, and more exact ones for what some program takes for the same resource."""
+    """The rules that decide for `form`, and more exact ones for other forms of the same resource."""
     deciding = _deciding(rules, form)
     least = max((exactness(rule.pattern) for rule in deciding), default=_LEAST_EXACT)
     # A caller can choose a URI with hundreds of forms, and a hundred such URIs: few of the rules matter to them.
@@ -138,9 +138,9 @@ def _is_open(method: str) -> bool:
 
 
 def glob_matches(pattern: str, text: str) -> bool:
-    """Whether `text` is what `pattern` describes, in which `*` stands for any characters, also none.
+    """Whether `text` matches `pattern`, in which `*` stands for any number of characters, also none.
 
-    In time that grows with the length of the text: it is the caller who chose it.
+    The time is linear in the length of the text, because the caller chooses it.
     """
     first, *others = pattern.split("*")
     if not others:
@@ -164,7 +164,7 @@ _LEAST_EXACT = (False, -1)
 
 
 def _deciding(rules: Sequence[NameRule], name: str) -> list[NameRule]:
-    """Those of `rules` for `name` that give way to no other one; empty when none is for it."""
+    """The matching rules for `name` that no more exact rule replaces; empty when none matches."""
     matching = [rule for rule in rules if glob_matches(rule.pattern, name)]
     return [rule for rule in matching if not any(is_within(other.pattern, rule.pattern) for other in matching)]
 
@@ -179,5 +179,5 @@ def is_within(narrow: str, wide: str) -> bool:
 
 
 def exactness(pattern: str) -> tuple[bool, int]:
-    """How exact a rule with `pattern` is: a name in full before a glob, more characters before fewer."""
+    """The exactness of a rule with `pattern`: a full name before a glob, more characters before fewer."""
     return "*" not in pattern, len(pattern.replace("*", ""))
