@@ -29,11 +29,12 @@ async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
     before = await deps.grants.note_sibling(grant, client.client_id)
     # After that: a sibling that takes the grant over at this moment could remove an earlier note.
     await deps.clients.remember_use(client.client_id, grant)
-    await deps.clients.keep_for(client.client_id, max(0, grant.expires_at - deps.clock()))
+    lifetime = deps.settings.client_lifetime
+    await deps.clients.keep_for(client.client_id, max(0, grant.expires_at - deps.clock()), lifetime=lifetime)
     if before == client.client_id:
         return
     if before is not None:
-        await deps.clients.forget_use(before, grant)
+        await deps.clients.forget_use(before, grant, lifetime=lifetime)
     deps.audit.record(
         EventKind.GRANT_CONTINUED, reason=f"by {client.client_id}, which registered the same metadata", grant=grant
     )

@@ -21,9 +21,8 @@ _DAY = 86_400
 class ClientDirectory(ClientStore):
     """Finds registered clients in the store, and clients with a URL as id by their document."""
 
-    def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments, *, lifetime: int) -> None:
-        super().__init__(redis, key, lifetime=lifetime)
-        self._document_lifetime = lifetime or _DAY
+    def __init__(self, redis: Redis, key: RecordKey, documents: ClientDocuments) -> None:
+        super().__init__(redis, key)
         self._documents = documents
 
     async def get(self, client_id: str) -> Client | None:
@@ -34,12 +33,12 @@ class ClientDirectory(ClientStore):
         """Whether the client is known at this moment."""
         return await (self._documents.exists(client_id) if is_url(client_id) else super().exists(client_id))
 
-    async def keep_for(self, client_id: str, seconds: int) -> None:
+    async def keep_for(self, client_id: str, seconds: int, *, lifetime: int) -> None:
         """Keep the client's record or document longer than a grant that ends `seconds` from now."""
         await (
-            self._documents.keep_for(client_id, seconds + self._document_lifetime)
+            self._documents.keep_for(client_id, seconds + (lifetime or _DAY))
             if is_url(client_id)
-            else super().keep_for(client_id, seconds)
+            else super().keep_for(client_id, seconds, lifetime=lifetime)
         )
 
     async def delete(self, client_id: str) -> int:

@@ -85,7 +85,9 @@ class Issuing:
         await self.clients.remember_grant(grant)
         await self.grants.create(grant, token)
         # The grant belongs to the client that the person allowed; `client` may be its sibling.
-        await self.clients.keep_for(grant.client_id, grant.expires_at - grant.created_at)
+        await self.clients.keep_for(
+            grant.client_id, grant.expires_at - grant.created_at, lifetime=self.settings.client_lifetime
+        )
         answer = await self._issue(
             grant, token, new.audience, new.scope, kind=EventKind.TOKEN_ISSUED, certificate=certificate
         )

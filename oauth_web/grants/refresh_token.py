@@ -110,7 +110,14 @@ class _Refresh:
         fresh = presented.successor()
         window = self.settings.refresh_retry_window
         source = caller_address()
-        match await self.grants.rotate(presented, fresh, now=self.clock(), retry_window=window, source=source):
+        match await self.grants.rotate(
+            presented,
+            fresh,
+            now=self.clock(),
+            grace=self.settings.refresh_grace,
+            retry_window=window,
+            source=source,
+        ):
             case Rotated():
                 return fresh
             case Repeated(sealed, is_elsewhere):

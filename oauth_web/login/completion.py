@@ -51,7 +51,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibilit
     await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
     if (client_id := client_of(asked)) is not None:
         # An eligible person has consented: the registration is in use from now on.
-        await deps.clients.keep_for(client_id, 0)
+        await deps.clients.keep_for(client_id, 0, lifetime=deps.settings.client_lifetime)
     match asked:
         case AuthorizationRequest():
             code = await deps.codes.add(

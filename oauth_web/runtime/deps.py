@@ -147,7 +147,6 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
     grants = GrantStore(
         redis,
         settings.record_key,
-        grace=settings.refresh_grace,
         client_lifetime=settings.client_lifetime,
         backup_days=settings.backup_days,
     )
@@ -159,7 +158,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
         services=services,
         grant_types=tuple(each for each in grant_types if each.is_offered(settings)),
         policy=LivePolicy(settings.policy, services),
-        clients=ClientDirectory(redis, settings.record_key, documents, lifetime=settings.client_lifetime),
+        clients=ClientDirectory(redis, settings.record_key, documents),
         documents=documents,
         identity_providers=identity_providers,
         assertion_keys=assertion_keys,

@@ -265,7 +265,7 @@ async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before:
     Delete also clients, initial access tokens and consents that were ended during the restore. Older tombstones
     (`noted_before`) kept their records out already; a record that exists beside one is newer than it.
     """
-    grants = GrantStore(redis, ring.record_key, grace=0, client_lifetime=0)  # 0: leave the clients as they are
+    grants = GrantStore(redis, ring.record_key, client_lifetime=0)  # 0: leave the clients as they are
     made, ended = await revocation_cutoffs.every(redis), 0
     shut_out = await Snapshot(redis).shut_out_now()
     async for grant_id in grants.all_ids():

@@ -122,7 +122,6 @@ def grant_store(redis: Redis, settings: WebSettings) -> GrantStore:
     return GrantStore(
         redis,
         settings.record_key,
-        grace=settings.refresh_grace,
         client_lifetime=settings.client_lifetime,
         backup_days=settings.backup_days,
     )

@@ -167,7 +167,7 @@ def permissions(
     """Set the permissions of the registration token of CLIENT_ID. Without options, show them."""
 
     async def run(redis: Redis) -> Client | None:
-        clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
+        clients = ClientStore(redis, settings.record_key)
         client = await clients.look_at(client_id)
         if client is None or not (permissions or no_permissions):
             return client

@@ -165,7 +165,7 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Delete the client CLIENT_ID, and revoke all its tokens."""
 
     async def run(redis: Redis) -> tuple[bool, Ended]:
-        clients = ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime)
+        clients = ClientStore(redis, settings.record_key)
         grants = grant_store(redis, settings)
         existed = True  # unless Redis shows otherwise: the cluster node with the record may be away
         with suppress(StoreUnavailableError):
@@ -200,7 +200,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
     """Revoke everything of the client CLIENT_ID, and keep its registration: its users have to sign in again."""
 
     async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
-        clients = ClientStore(redis, settings.record_key, lifetime=0)
+        clients = ClientStore(redis, settings.record_key)
         grants = grant_store(redis, settings)
         of_client = Revocation(redis, grants).of_client
         ended = await as_far_as_possible(of_client(client_id))
@@ -258,9 +258,7 @@ def _keys(method: client_credentials.Method, jwks: str | None) -> dict[str, str]
 
 
 def _with_clients(settings: WebSettings, use: Callable[[ClientStore], Awaitable[T]]) -> T:
-    return with_redis(
-        settings, lambda redis: use(ClientStore(redis, settings.record_key, lifetime=settings.client_lifetime))
-    )
+    return with_redis(settings, lambda redis: use(ClientStore(redis, settings.record_key)))
 
 
 def _shown(client: Client) -> dict[str, str | list[str] | None]:

@@ -60,7 +60,7 @@ class SchemaError(Exception):
 
 async def index_grants(redis: Redis, key: RecordKey) -> int:
     """Make the indexes of grants agree with the existing grants; returns the number of these."""
-    grants, clients = GrantStore(redis, key, grace=0), ClientStore(redis, key, lifetime=0)
+    grants, clients = GrantStore(redis, key), ClientStore(redis, key)
     count = 0
     async for grant_id in grants.all_ids():
         grant = await grants.get(grant_id)
@@ -91,7 +91,7 @@ async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Conta
 
     Otherwise a caller that registered the metadata of a popular client could now add a redirect URI for its users.
     """
-    clients = ClientStore(redis, key, lifetime=0)
+    clients = ClientStore(redis, key)
     async with guarded():
         async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
             record = _opened(key, str(name), await redis.get(name))

@@ -46,26 +46,25 @@ return last[2] or '0'
 class ClientLifetimes:
     """Sets lifetimes. `lifetime`: seconds to keep a record after the client's last grant; 0 for ever."""
 
-    def __init__(self, redis: Redis, *, lifetime: int) -> None:
-        self._lifetime = lifetime
+    def __init__(self, redis: Redis) -> None:
         self._lengthen = redis.register_script(_LENGTHEN)
         self._shorten = redis.register_script(_SHORTEN)
         self._last_end = redis.register_script(_LAST_END)
 
-    async def keep_for(self, client_id: str, seconds: int) -> None:
+    async def keep_for(self, client_id: str, seconds: int, *, lifetime: int) -> None:
         """Keep the record longer than a grant that ends in `seconds`. Raises `StoreUnavailableError`."""
-        lengthened = 0 if self._lifetime == 0 else seconds + self._lifetime
+        lengthened = 0 if lifetime == 0 else seconds + lifetime
         async with guarded():
             await self._lengthen([keyspace.client(client_id)], [lengthened])
 
-    async def settle(self, client_id: str, *, ended: str = "") -> None:
+    async def settle(self, client_id: str, *, lifetime: int, ended: str = "") -> None:
         """Let the record end with the last grant that the client has or uses; `ended` no longer counts."""
-        if self._lifetime == 0:
+        if lifetime == 0:
             return
         last_end, known = await self._ends_at(client_id, ended), -1
         while last_end > known:
             async with guarded():
-                await self._shorten([keyspace.client(client_id)], [last_end, self._lifetime])
+                await self._shorten([keyspace.client(client_id)], [last_end, lifetime])
             last_end, known = await self._ends_at(client_id, ""), last_end
 
     async def _ends_at(self, client_id: str, ended: str) -> int:

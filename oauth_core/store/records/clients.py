@@ -40,10 +40,10 @@ return 1
 class ClientStore:
     """Stores clients. `lifetime`: seconds to keep a client after its last grant; 0 keeps it for ever."""
 
-    def __init__(self, redis: Redis, key: RecordKey, *, lifetime: int) -> None:
+    def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
         self._key = key
-        self._lives = ClientLifetimes(redis, lifetime=lifetime)
+        self._lives = ClientLifetimes(redis)
         self._swap = redis.register_script(_SWAP)
         self._note_grant = redis.register_script(NOTE_GRANT)
 
@@ -96,18 +96,18 @@ class ClientStore:
         async with guarded():
             return bool(await self._redis.exists(keyspace.client(client_id)))
 
-    async def keep_for(self, client_id: str, seconds: int) -> None:
+    async def keep_for(self, client_id: str, seconds: int, *, lifetime: int) -> None:
         """Keep the client longer than a grant that ends in `seconds`; 0 when a person has just consented."""
-        await self._lives.keep_for(client_id, seconds)
+        await self._lives.keep_for(client_id, seconds, lifetime=lifetime)
 
     async def is_in_use(self, client_id: str) -> bool:
         """Return whether the client holds a grant, or held one a moment ago."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
-    async def forget_use(self, client_id: str, grant: Grant) -> None:
+    async def forget_use(self, client_id: str, grant: Grant, *, lifetime: int) -> None:
         """Let the client expire without regard to `grant`, which another client uses from now on."""
-        await self._lives.settle(client_id, ended=grant.grant_id)
+        await self._lives.settle(client_id, lifetime=lifetime, ended=grant.grant_id)
 
     async def remember_use(self, client_id: str, grant: Grant) -> None:
         """Record that the client uses `grant` of a sibling: this only keeps the client registered."""

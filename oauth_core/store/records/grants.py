@@ -91,18 +91,17 @@ return before
 
 
 class GrantStore:
-    """Stores grants. `grace`: seconds after the use of its successor in which a refresh token is still answered.
+    """Stores grants.
 
     `client_lifetime` is the seconds that a client is kept after its last grant; 0 keeps it for ever. `backup_days`
     is the days for which a backup may be restored over the contents of Redis.
     """
 
     def __init__(
-        self, redis: Redis, key: RecordKey, *, grace: int, client_lifetime: int = 86_400, backup_days: int = 30
+        self, redis: Redis, key: RecordKey, *, client_lifetime: int = 86_400, backup_days: int = 30
     ) -> None:
         self._redis = redis
         self._key = key
-        self._grace = grace
         self.notes_live = backup_days * 86_400_000
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(ROTATE)
@@ -111,7 +110,8 @@ class GrantStore:
         self._note_for_user = redis.register_script(NOTE_GRANT)
         self._end = redis.register_script(_END)
         self._note_sibling = redis.register_script(_NOTE_SIBLING)
-        self._client_lives = ClientLifetimes(redis, lifetime=client_lifetime)
+        self._client_lifetime = client_lifetime
+        self._client_lives = ClientLifetimes(redis)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:
         """Store a grant, with the first refresh token of its family if it is to have any.
@@ -239,17 +239,25 @@ class GrantStore:
         return RefreshState.OLDER if is_older else RefreshState.OTHER
 
     async def rotate(
-        self, presented: RefreshToken, successor: RefreshToken, *, now: int, retry_window: int, source: str
+        self,
+        presented: RefreshToken,
+        successor: RefreshToken,
+        *,
+        now: int,
+        grace: int,
+        retry_window: int,
+        source: str,
     ) -> Rotation:
         """Replace `presented` by `successor`, if it is the current token; returns the outcome.
 
+        `grace` is the seconds after the use of its successor in which a refresh token is still answered.
         `retry_window` is the seconds in which the token that was replaced last is answered with its successor, as
         long as that has not been used; it is never shorter than the grace. `source` names the caller's address.
         """
         key = keyspace.grant(presented.grant_id)
         came_from = self._key.code_of(f"{key} rotated_from", source)  # no address in Redis
         sealed = presented.seal_successor(successor)
-        windows = [self._grace, max(self._grace, retry_window), MOST_ANCESTORS]
+        windows = [grace, max(grace, retry_window), MOST_ANCESTORS]
         async with guarded():
             reply = await self._rotate(
                 [key], [*self._stored(presented), self._stored(successor)[1], sealed, now, *windows, came_from]
@@ -339,9 +347,9 @@ class GrantStore:
         # All rights have ended by now. A client record that is kept too long does no harm.
         with suppress(StoreUnavailableError):
             if grant is not None:
-                await self._client_lives.settle(grant.client_id, ended=grant_id)
+                await self._client_lives.settle(grant.client_id, lifetime=self._client_lifetime, ended=grant_id)
             if sibling is not None:
-                await self._client_lives.settle(sibling, ended=grant_id)
+                await self._client_lives.settle(sibling, lifetime=self._client_lifetime, ended=grant_id)
         return bool(existed)
 
     async def note_sibling(self, grant: Grant, client_id: str) -> str | None:

@@ -57,16 +57,20 @@ def grant_of(user: int) -> Grant:
 
 async def test_a_grant_and_all_its_steps(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
-        grants = GrantStore(redis, RECORD_KEY, grace=0)
+        grants = GrantStore(redis, RECORD_KEY)
         grant = grant_of(7)
         token = RefreshToken(grant.grant_id, new_identifier(), new_secret())
         await grants.create(grant, token)
         assert isinstance(
-            await grants.rotate(token, token.successor(), now=grant.created_at, retry_window=0, source="x"),
+            await grants.rotate(
+                token, token.successor(), now=grant.created_at, grace=0, retry_window=0, source="x"
+            ),
             Rotated,
         )
         assert isinstance(
-            await grants.rotate(token, token.successor(), now=grant.created_at + 9, retry_window=0, source="x"),
+            await grants.rotate(
+                token, token.successor(), now=grant.created_at + 9, grace=0, retry_window=0, source="x"
+            ),
             Reused,
         )
         for number in range(5):
@@ -95,9 +99,9 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
 ) -> None:
     async with connected(group) as redis:
         grants, users, clients = (
-            GrantStore(redis, RECORD_KEY, grace=0),
+            GrantStore(redis, RECORD_KEY),
             UserStore(redis, RECORD_KEY, lifetime=600),
-            ClientStore(redis, RECORD_KEY, lifetime=600),
+            ClientStore(redis, RECORD_KEY),
         )
         made = [grant_of(100 + number) for number in range(20)]
         for number, grant in enumerate(made):
@@ -138,7 +142,7 @@ async def test_a_service_is_isolated_and_comes_back(group: SentinelGroup | Clust
 async def test_writers_follow_a_failover() -> None:
     with running_sentinels(password=ADMIN_PASSWORD) as group:
         async with connected(group) as redis:
-            grants, grant = GrantStore(redis, RECORD_KEY, grace=0), grant_of(7)
+            grants, grant = GrantStore(redis, RECORD_KEY), grant_of(7)
             await grants.create(grant, None)
             old = group.primary()
             with old.client() as client:

@@ -333,7 +333,7 @@ async def test_everybody_is_ended_only_when_it_is_meant(web: WebServer, client: 
 async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
-    users, grants = UserStore(redis, RECORD_KEY, lifetime=600), GrantStore(redis, RECORD_KEY, grace=10)
+    users, grants = UserStore(redis, RECORD_KEY, lifetime=600), GrantStore(redis, RECORD_KEY)
     client_id, tokens = await signed_in(client, "racer")
     github_id = claims_of(tokens["access_token"])["github_id"]
     for pause in (0.0, 0.002, 0.005, 0.01, 0.02):

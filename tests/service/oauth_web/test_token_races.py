@@ -80,11 +80,11 @@ def claims_of(grant: Grant) -> AccessClaims:
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_no_token_with_groups_of_yesterday_is_left_whenever_they_change(redis: Redis, step: str) -> None:
-    store, grant = GrantStore(redis, RECORD_KEY, grace=10), grant_for(step)
+    store, grant = GrantStore(redis, RECORD_KEY), grant_for(step)
     await store.create(grant, None)
     claims = claims_of(grant)
     interrupted: Any = Interrupted(redis, step, lambda: store.regroup(grant, ()))
-    came_to_life = await GrantStore(interrupted, RECORD_KEY, grace=10).add_token(grant, claims)
+    came_to_life = await GrantStore(interrupted, RECORD_KEY).add_token(grant, claims)
     assert came_to_life is (step == "afterwards")
     if step == "afterwards":
         await store.regroup(grant, ())
@@ -98,11 +98,11 @@ async def test_no_token_with_groups_of_yesterday_is_left_whenever_they_change(re
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_no_token_outlives_a_grant_whenever_that_ends(redis: Redis, step: str) -> None:
-    store, grant = GrantStore(redis, RECORD_KEY, grace=10), grant_for(step)
+    store, grant = GrantStore(redis, RECORD_KEY), grant_for(step)
     await store.create(grant, None)
     claims = claims_of(grant)
     interrupted: Any = Interrupted(redis, step, lambda: store.end(grant.grant_id))
-    came_to_life = await GrantStore(interrupted, RECORD_KEY, grace=10).add_token(grant, claims)
+    came_to_life = await GrantStore(interrupted, RECORD_KEY).add_token(grant, claims)
     assert came_to_life is (step == "afterwards")
     if step == "afterwards":
         await store.end(grant.grant_id)

@@ -40,7 +40,7 @@ async def test_a_sign_in_is_found_by_who_signed_in_until_it_ends(
 ) -> None:
     registration = await client.register()
     await client.tokens(registration.client_id)
-    store = GrantStore(redis, RECORD_KEY, grace=10)
+    store = GrantStore(redis, RECORD_KEY)
     with web.redis.client() as blocking:
         keys = blocking.keys("user-grants:*")
     found = [grant for key in keys for grant in await store.of_user(int(str(key).rpartition(":")[2]))]
@@ -53,7 +53,7 @@ async def test_a_sign_in_is_found_by_who_signed_in_until_it_ends(
 
 
 async def test_people_and_machines_are_kept_apart(redis: Redis) -> None:
-    store = GrantStore(redis, RECORD_KEY, grace=10)
+    store = GrantStore(redis, RECORD_KEY)
     younger, older = _grant("a1", _ANNA, created_at=20), _grant("a2", _ANNA, created_at=10)
     other, machine = _grant("b1", _BERT, created_at=10), _grant("m1", None, created_at=10)
     for grant in (younger, older, other, machine):
@@ -66,7 +66,7 @@ async def test_people_and_machines_are_kept_apart(redis: Redis) -> None:
 
 
 async def test_the_index_lives_as_long_as_its_longest_grant_and_forgets_the_expired(redis: Redis) -> None:
-    store = GrantStore(redis, RECORD_KEY, grace=10)
+    store = GrantStore(redis, RECORD_KEY)
     await store.create(_grant("long", _ANNA, created_at=10), None)
     await store.create(_grant("short", _ANNA, created_at=10, expires_at=_LATER - 1000), None)
     key = keyspace.user_grants(_ANNA.github_id)

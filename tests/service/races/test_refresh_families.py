@@ -55,7 +55,9 @@ class Family:
     def refresh(self, token: RefreshToken) -> RefreshToken | None:
         """What the token endpoint answers: the current token, or nothing and the end of the family."""
         fresh = token.successor()
-        outcome = self.loop.run(self.store.rotate(token, fresh, now=self.now, retry_window=WINDOW, source="x"))
+        outcome = self.loop.run(
+            self.store.rotate(token, fresh, now=self.now, grace=GRACE, retry_window=WINDOW, source="x")
+        )
         match outcome:
             case Rotated():
                 return fresh
@@ -74,7 +76,7 @@ class Family:
 def store() -> Iterator[tuple[asyncio.Runner, GrantStore]]:
     with running_redis() as server, asyncio.Runner() as runner:
         redis = Redis(unix_socket_path=str(server.socket), decode_responses=True)
-        yield runner, GrantStore(redis, RECORD_KEY, grace=GRACE)
+        yield runner, GrantStore(redis, RECORD_KEY)
         runner.run(redis.aclose())
 
 

@@ -50,7 +50,7 @@ def populate(server: RedisServer) -> None:
 
 async def _populate(server: RedisServer) -> None:
     async with AsyncRedis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
-        clients, grants = ClientStore(redis, RECORD_KEY, lifetime=5000), GrantStore(redis, RECORD_KEY, grace=10)
+        clients, grants = ClientStore(redis, RECORD_KEY), GrantStore(redis, RECORD_KEY)
         await clients.add(CLIENT)
         await clients.remember_grant(GRANT)
         await grants.create(GRANT, None)

@@ -76,10 +76,10 @@ async def older(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
 
 
 async def is_signed_in(redis: Redis) -> bool:
-    grants = GrantStore(redis, RECORD_KEY, grace=0)
+    grants = GrantStore(redis, RECORD_KEY)
     if await grants.get(GRANT.grant_id) is None:
         return False
-    assert await ClientStore(redis, RECORD_KEY, lifetime=0).get(CLIENT.client_id) == CLIENT
+    assert await ClientStore(redis, RECORD_KEY).get(CLIENT.client_id) == CLIENT
     assert await grants.state_of(TOKEN) is RefreshState.PREVIOUS
     ((ancestor, *_),) = json.loads(str(await redis.hget(keyspace.grant(GRANT.grant_id), "ancestors")))
     assert ancestor == await redis.hget(keyspace.grant(GRANT.grant_id), "previous")
@@ -253,7 +253,7 @@ async def test_a_backup_of_an_older_version_is_adopted_from_the_file_by_the_oper
     done = forks.run("portcullis", "restore", "--force", "--adopt-records", str(file), environment=environment)
     assert done.returncode == 0, done.stderr
     assert "1 grant, 1 client" in done.stdout
-    assert await GrantStore(older, RECORD_KEY, grace=0).get(GRANT.grant_id) == GRANT
+    assert await GrantStore(older, RECORD_KEY).get(GRANT.grant_id) == GRANT
     assert await older.get(keyspace.SCHEMA) == str(schema.VERSION)
     assert bool(await older.exists(keyspace.KEYRING)) is not retired
     assert not await older.exists(keyspace.grant(forged))

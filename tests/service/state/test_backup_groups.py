@@ -60,7 +60,7 @@ def environment_of(group: Group, folder: Path) -> dict[str, str]:
 
 async def populate(redis: AsyncRedis, master_key: str) -> None:
     """What a gateway would have after some hundred sign-ins."""
-    clients, grants = ClientStore(redis, RECORD_KEY, lifetime=5000), GrantStore(redis, RECORD_KEY, grace=10)
+    clients, grants = ClientStore(redis, RECORD_KEY), GrantStore(redis, RECORD_KEY)
     await KeyRingStore(redis, master_key=base64.b64decode(master_key)).open("ES256", now=NOW)
     await redis.set(keyspace.SCHEMA, VERSION)
     await clients.add(CLIENT)

@@ -56,7 +56,7 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
         *(SchemaStore(redis).migrate(LeaseStore(redis, holder=str(number)), ring(redis)) for number in range(8))
     )
     assert sorted(version for left in migrated for version in left) == list(range(VERSION))
-    assert await GrantStore(redis, RECORD_KEY, grace=0).of_user(GRANT.user.github_id) == (GRANT,)
+    assert await GrantStore(redis, RECORD_KEY).of_user(GRANT.user.github_id) == (GRANT,)
     for index in (keyspace.user_grants(GRANT.user.github_id), keyspace.client_grants(GRANT.client_id)):
         assert await redis.zrange(index, 0, -1) == [GRANT.grant_id]
         assert 0 < await redis.ttl(index) <= 86_400
@@ -68,7 +68,7 @@ async def test_an_index_that_is_made_again_has_the_grants_that_a_client_uses_of_
 ) -> None:
     await asyncio.to_thread(populate, server)
     sibling = "s" * 22
-    await GrantStore(redis, RECORD_KEY, grace=0).note_sibling(GRANT, sibling)
+    await GrantStore(redis, RECORD_KEY).note_sibling(GRANT, sibling)
     assert await index_grants(redis, RECORD_KEY) == 1
     assert await redis.zrange(keyspace.sibling_grants(sibling), 0, -1) == [GRANT.grant_id]
 
@@ -95,7 +95,7 @@ async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_r
         await redis.set("registration:of-the-same", CLIENT.client_id)
         await redis.set(keyspace.SCHEMA, "1")
         await SchemaStore(redis).migrate(LeaseStore(redis, holder="one"), ring(redis))
-        client = await ClientStore(redis, RECORD_KEY, lifetime=0).get(CLIENT.client_id)
+        client = await ClientStore(redis, RECORD_KEY).get(CLIENT.client_id)
         assert client is not None
         only_reads = client.registration_permissions == ("registration.read",)
         assert only_reads is (sharing == "shared")
