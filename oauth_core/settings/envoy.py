@@ -1,4 +1,4 @@
-"""The settings of the rendered Envoy configuration."""
+"""What the rendered Envoy configuration needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oauth_core.settings.tls import TlsSettings
 
 
 class EnvoySettings(TlsSettings):
-    """The settings of the rendered Envoy configuration. Addresses are `host:port` or `unix:/path`."""
+    """What the rendered Envoy configuration needs. Addresses are `host:port` or `unix:/path`."""
 
     envoy_listen: Annotated[
         CommaList,

@@ -1,4 +1,4 @@
-"""The token that a client presents at `/revoke` and `/introspect`, and the check that it belongs to the client.
+"""Whether a token that a client presents at `/revoke` and `/introspect` is ours, active, and of that client.
 
 `token_type_hint` is not needed: the two kinds of token have different forms.
 """
