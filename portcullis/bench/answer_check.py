@@ -20,7 +20,7 @@ T = TypeVar("T")
 ALLOWED = "allowed"
 USER_HEADER = "x-user-id"
 REFLECTED_USER = "x-bench-user"
-"""Response header in which Envoy hands back the `x-user-id` that a service behind it would have got."""
+"""Response header in which Envoy returns the `x-user-id` that a service behind it would have received."""
 
 _MOST_REMEMBERED = 65_536
 
@@ -36,7 +36,7 @@ class Judge(Protocol):
 
 
 def make(kind: Kind, *, identity: bool) -> Judge:
-    """The judge of a kind of question; `identity` says whether the answer must name the caller."""
+    """The judge of a kind of question; with `identity` the answer must name the caller."""
     return CheckJudge(identity=identity) if kind == "check" else HttpJudge(identity=identity)
 
 

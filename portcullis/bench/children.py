@@ -34,9 +34,9 @@ def running(
     folder: Path,
     is_ready: Callable[[], bool],
 ) -> Iterator[int]:
-    """A program until the block ends; gives its process id once `is_ready` says so. Raises `BenchFixtureError`.
+    """Run a program until the block ends; yields its process id once `is_ready`. Raises `BenchFixtureError`.
 
-    Its standard output is thrown away, as writing it to a disk would be measured too; errors are kept.
+    Its standard output is discarded, because writing it to a disk would be measured too; errors are kept.
     """
     errors = folder / f"{name}.err"
     with errors.open("wb") as file:

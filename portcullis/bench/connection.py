@@ -1,7 +1,8 @@
-"""One HTTP/2 connection as a client sees it, without the socket: what to send, and the answers.
+"""One HTTP/2 connection of a client, without the socket: the bytes to send, and the answers.
 
 The owner calls `ask` while `room` is true, sends `outgoing()`, and feeds what arrives. Answers are returned with
-their verdict. Nothing is queued in here: the owner keeps back what the server's limits do not allow yet.
+their verdict. The connection has no queue: the owner waits with requests that the server's limits do not allow
+yet.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _LAST_STREAM = 2**31 - 3
 _REPLENISH = 2**24
-"""Bytes of answers after which the server gets as much room back (RFC 9113 section 5.2)."""
+"""Bytes of answers after which the server gets the same window back (RFC 9113 section 5.2)."""
 
 
 class Answer(NamedTuple):
@@ -58,9 +59,9 @@ class Connection:
         self._taken = 0
         self._unfinished: tuple[Frame, bytes] | None = None
         self.is_settled = False
-        """Whether the server's settings came, so that its limits are known."""
+        """Whether the server's settings have arrived, so that its limits are known."""
         self.is_leaving = False
-        """Whether the server said that this connection takes no more requests."""
+        """Whether the server announced that this connection takes no more requests."""
 
     @property
     def waiting(self) -> int:
@@ -85,13 +86,13 @@ class Connection:
             self.is_leaving = True
 
     def outgoing(self) -> bytes:
-        """What is to be sent now; each byte is handed out once."""
+        """The bytes to send now; each byte is returned once."""
         out = b"".join(self._out)
         self._out.clear()
         return out
 
     def lose(self, why: str) -> list[Answer]:
-        """The connection broke: every request under way gets that for an answer."""
+        """Answer every request under way with `why`, because the connection broke."""
         lost = [Answer(waiting.asked, why) for waiting in self._waiting.values()]
         self._waiting.clear()
         self.is_leaving = True
@@ -139,7 +140,7 @@ class Connection:
         return None
 
     def _whole_block(self, frame: Frame) -> tuple[Frame, bytes]:
-        """A header block that several frames carry is put together (section 6.10)."""
+        """The complete header block, also when several frames contain it (section 6.10)."""
         if frame.kind == http2_codec.CONTINUATION:
             if self._unfinished is None or self._unfinished[0].stream != frame.stream:
                 raise http2_codec.ProtocolError("a CONTINUATION frame continues nothing")

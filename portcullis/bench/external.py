@@ -36,7 +36,7 @@ _PROGRAMS = ("h2load", "ghz")
 
 
 def choose(name: str, *, possible: bool) -> External | None:
-    """The generator to use in place of ours, if any. Raises `BenchFixtureError` when that program is missing."""
+    """The generator to use instead of ours, if any. Raises `BenchFixtureError` when that program is missing."""
     if name == "builtin" or (name == "auto" and not possible):
         return None
     for program in _PROGRAMS if name == "auto" else (name,):
@@ -73,7 +73,7 @@ class External:
         return replace(as_round(tally, meter.per_answer(tally.answers)), generator=self.name)
 
     def _seconds(self, load: Load) -> float:
-        """How long it really runs: h2load knows whole seconds only."""
+        """The real duration of the run: h2load accepts whole seconds only."""
         return max(1.0, round(load.seconds)) if self.name == "h2load" else load.seconds
 
     def _command(self, load: Load, folder: Path) -> list[str]:

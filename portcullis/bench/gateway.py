@@ -1,6 +1,6 @@
 """The whole chain: the product's own Envoy configuration, with one service whose answers Envoy makes by itself.
 
-Nothing else is changed: header cleaning, CORS, the origin rule, the check, the buffer and the access log are as an
+The rest is unchanged: header cleaning, CORS, the origin rule, the check, the buffer and the access log are as an
 operator gets them. The answer repeats the `x-user-id` that the service would have received, so every answer can be
 checked. With the peer `jwt_authn`, that filter takes the place of the check.
 """

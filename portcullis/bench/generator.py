@@ -115,7 +115,7 @@ def stride(count: int) -> int:
 
 
 class Generator:
-    """Connects when made, then runs once. Close it afterwards."""
+    """Connects in the constructor, then runs once. Close it afterwards."""
 
     def __init__(self, load: Load) -> None:
         """Raises `GeneratorError` when the server cannot be reached or does not speak HTTP/2."""
@@ -214,7 +214,7 @@ class Generator:
             at = (at + step) % count
 
     def _free(self, entry: Entry) -> Wire | None:
-        """A connection with room, in turns."""
+        """The next connection with room; connections alternate."""
         for _ in self._wires:
             self._wires.append(self._wires.pop(0))
             if self._wires[-1].state.room(entry):
@@ -222,7 +222,7 @@ class Generator:
         return None
 
     def _turn(self, until: float) -> None:
-        """Send what is to be sent, and take in what arrives, waiting for that until a moment at most."""
+        """Send pending bytes and process arriving ones; wait for these until a moment at most."""
         for wire in self._wires:
             stuck = not wire.flush()
             if stuck != wire.is_stuck:
@@ -240,7 +240,7 @@ class Generator:
         self._replace()
 
     def _replace(self) -> None:
-        """A new connection for each that is broken, or that the server asked us to leave and that is idle."""
+        """Replace each broken connection, and each idle one that the server asked us to close."""
         for wire in list(self._wires):
             if wire.is_broken or (wire.state.is_leaving and not wire.state.waiting):
                 now = time.monotonic()

@@ -1,7 +1,7 @@
-"""What a client of HTTP/2 (RFC 9113) needs beside what it shares with our server: an opening, and a reader.
+"""The client side of HTTP/2 (RFC 9113), beside the code shared with our server: an opening, and a reader.
 
-We announce a header table of size zero, so the server's blocks carry no state: a block means the same wherever it
-comes, and each distinct one is decoded once.
+The client announces a header table of size zero, so the server's blocks carry no state: equal blocks have equal
+meanings, and each distinct one is decoded once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Frame(NamedTuple):
-    """One frame as it came. `payload` still has its padding."""
+    """One frame as received. `payload` still has its padding."""
 
     kind: int
     flags: int
@@ -24,12 +24,12 @@ class Frame(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """What a DATA or HEADERS frame carries. Raises `http2.ProtocolError`."""
+        """The content of a DATA or HEADERS frame. Raises `http2.ProtocolError`."""
         return http2_codec.content(self.kind, self.flags, self.payload)
 
 
 def opening() -> bytes:
-    """What a client says first: no header table, no pushes, and more room for answers than we will ever need."""
+    """The first bytes of a client: no header table, no pushes, and a larger window than the answers need."""
     settings = http2_codec.settings_frame(
         (
             (http2_codec.HEADER_TABLE_SIZE, 0),
@@ -45,7 +45,7 @@ def opening() -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -1,6 +1,6 @@
 """Latencies as a histogram: bounded memory, mergeable, and percentiles true to one part in a thousand.
 
-Values are whole microseconds. Up to 2,047 µs each has a bucket of its own; above, each doubling is cut into
+Values are whole microseconds. Up to 2,047 µs each value has its own bucket; above, each doubling is divided into
 1,024 buckets, so that a bucket is never wider than a thousandth of the values in it.
 """
 
@@ -24,16 +24,16 @@ def bucket(microseconds: int) -> int:
 
 
 def highest(number: int) -> int:
-    """The biggest value of a bucket, in microseconds: what a percentile answers, so that it never flatters."""
+    """The largest value of a bucket, in microseconds. A percentile returns it, so that it never flatters."""
     shift = max(0, number // _PER_DOUBLING - 1)
     return ((number - shift * _PER_DOUBLING + 1) << shift) - 1
 
 
 class Histogram:
-    """How many answers took how long."""
+    """Counts of answers by their latency."""
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        """`counts` maps numbers of buckets to how many fell into each."""
+        """`counts` maps numbers of buckets to their counts."""
         self.counts: Counter[int] = Counter(counts or {})
 
     def record(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Figures of the machine: processor time of a tree of processes, and the kind of machine.
 
-On a busy or throttled machine the time of a request says little. The processor time of a check says more, because
-it does not include waiting. Linux has it in /proc; on other systems it is unknown.
+On a busy or throttled machine the duration of a request depends on other load. The processor time of a check is a
+better figure, because it does not include waiting. Linux has it in /proc; on other systems it is unknown.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ Mode = Literal["closed", "open", "once"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked, and how: a check service (`check`) or the Envoy before it (`http`).
+    """The server under load: a check service (`check`) or the Envoy before it (`http`).
 
-    `address` is `host:port` or `unix:/path`, `url` the public URL of the MCP service in question. `identity`
-    says whether answers must name the caller, `with_body` whether the call's body goes along.
+    `address` is `host:port` or `unix:/path`, `url` the public URL of the MCP service in question. With `identity`
+    answers must name the caller; with `with_body` requests contain the call's body.
     """
 
     address: str
@@ -58,7 +58,7 @@ class Load:
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted between the first and the last moment of the measurement.
+    """The counts between the first and the last moment of the measurement.
 
     `verdicts` counts answers by their verdict. `missed` are requests of an open loop that had no answer
     when the time for it was over; `latency` holds them with the time they had waited, which is the least it was.

@@ -1,7 +1,7 @@
 """One request with one token, as HTTP/2 frames, with everything but the token encoded beforehand.
 
-A check is the `CheckRequest` that Envoy sends for a real client's call: 1.1 KB with a token of ours. Through
-Envoy it is that call itself. The call's body is there where tool rules need it.
+A check is the `CheckRequest` that Envoy sends for a real client's call: 1.1 KB with one of our tokens. Through
+Envoy it is that call itself. The call's body is present where tool rules need it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _SCHEME = b"Bearer "
 
 
 class Question(Protocol):
-    """How to ask with a token."""
+    """Builds requests for tokens."""
 
     def frames(self, stream: int, entry: Entry) -> bytes:
         """Everything to send for one request on `stream`. Raises `ValueError` if it does not fit a frame."""
 
     def weight(self, entry: Entry) -> int:
-        """How many bytes of that count against the windows of flow control."""
+        """The bytes of the request that count against the windows of flow control."""
 
 
 def make(kind: Kind, url: str, *, with_body: bool = False) -> Question:
@@ -94,7 +94,7 @@ class CheckQuestion:
         return len(before) + len(entry.token) + len(after)
 
     def _parts(self, token_length: int) -> tuple[bytes, bytes]:
-        """What stands before and after a token of this length; the lengths inside depend on it."""
+        """The bytes before and after a token of this length; the lengths inside depend on it."""
         if token_length not in self._around:
             blank = b"\x01" * token_length
             message = _check_request(self._url, blank.decode(), self._body)

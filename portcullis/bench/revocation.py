@@ -84,7 +84,7 @@ class Propagation:
 def measure(load: Load, spare: tuple[int, int], redis: Redis, progress: Callable[[str], None]) -> Propagation:
     """Revoke tokens `spare` (first, after the last) one by one while `load`, of other tokens, runs beside it.
 
-    Goes on until the time of `load` is over or all are revoked. Raises `GeneratorError`.
+    Continues until the time of `load` is over or all are revoked. Raises `GeneratorError`.
     """
     seen = Propagation()
     busy = _Background(load)
@@ -131,7 +131,7 @@ class _Background:
 
 
 class _Prober:
-    """Asks with one token at a time, over a connection of its own."""
+    """Sends requests with one token at a time, over its own connection."""
 
     def __init__(self, load: Load) -> None:
         self._wire = Wire(replace(load, streams=_STREAMS))
@@ -144,7 +144,7 @@ class _Prober:
         self._wire.socket.close()
 
     def revoke(self, entry: Entry, redis: Redis, seen: Propagation) -> None:
-        """See that the token passes, revoke it, and wait until it does not."""
+        """Check that the token passes, revoke it, and wait until it does not."""
         for _ in range(_ASKED_BEFORE):
             verdict = self._next(entry).verdict
             if verdict != ALLOWED:

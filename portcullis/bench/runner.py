@@ -65,7 +65,7 @@ class Result:
     name: str
     rounds: list[Round] = field(default_factory=list)
     grown: int | None = None
-    """Bytes by which the service's processes grew while every token was asked with once."""
+    """Bytes by which the service's processes grew while every token was used once."""
 
     @property
     def is_sound(self) -> bool:
@@ -153,7 +153,7 @@ def load(
     seconds: float | None = None,
     part: int = 0,
 ) -> Load:
-    """The load of one measurement. On a cold plan each `part` has tokens of its own."""
+    """The load of one measurement. On a cold plan each `part` has its own tokens."""
     first, last = 0, plan.tokens
     if plan.is_cold:
         first, last = (plan.tokens * step // plan.rounds for step in (part, part + 1))
@@ -196,7 +196,7 @@ class Meter:
         self._after = self._read()
 
     def per_answer(self, answers: int) -> dict[str, float]:
-        """Microseconds an answer, by role; roles of which nothing is known are left out."""
+        """Microseconds an answer, by role; roles without figures are left out."""
         known = {}
         for role, before in self._before.items():
             after = self._after.get(role)
@@ -221,7 +221,7 @@ def as_round(tally: Tally, cpu: dict[str, float]) -> Round:
 
 
 def ratios(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """How the first result stands to each of the others: its figure divided by theirs, round by round.
+    """The ratio of the first result to each of the others: its figure divided by theirs, round by round.
 
     A service with wrong answers, also the first one, has no figure to compare with.
     """

@@ -85,7 +85,7 @@ def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iter
 
 
 def is_serving(address: str) -> bool:
-    """Whether `grpc.health.v1` says SERVING there."""
+    """Whether `grpc.health.v1` reports SERVING there."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",

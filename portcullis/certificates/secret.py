@@ -11,8 +11,8 @@ NAME = "gateway"
 """The name under which Envoy asks for the certificate."""
 
 AUTHORITIES = "client_authorities"
-"""The name under which Envoy asks for the authorities of client certificates. They have a file of their own, since
-Envoy takes one secret from a file."""
+"""The name under which Envoy asks for the authorities of client certificates. They are in a separate file,
+because Envoy takes one secret from a file."""
 
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 

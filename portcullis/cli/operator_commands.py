@@ -175,7 +175,7 @@ def with_redis(
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command ended, and, if a part could not be done, what is missing."""
+    """The grants that a command ended, and the missing part if it is incomplete."""
 
     grants: tuple[Grant, ...]
     count: int

@@ -1,1 +1,1 @@
-"""One module per subcommand; `portcullis.cli.main` says which there are."""
+"""One module per subcommand; `portcullis.cli.main` lists them."""

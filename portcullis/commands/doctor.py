@@ -85,7 +85,7 @@ def command(
 
 
 def _means(config: Path | None, state_dir: Path) -> Forger | None:
-    """What makes an expired token, if the gateway's own settings are available."""
+    """The maker of expired tokens, if the gateway's own settings are available."""
     try:
         return Forger(operator_settings(config, state_dir, os.environ))
     except SettingsError:

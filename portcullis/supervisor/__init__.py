@@ -1,1 +1,1 @@
-"""Runs the whole gateway on one machine: which children there are, how each lives, and what is said about it."""
+"""Runs the whole gateway on one machine: defines its child processes, runs them and reports their state."""

@@ -183,7 +183,7 @@ class Child(Keeper[ChildProcess]):
         await self.keep()
 
     async def _missing(self, process: ChildProcess, deadline: float) -> str | None:
-        """What is missing when the process ends or the deadline passes; `None` if the process is ready."""
+        """The missing part when the process ends or the deadline passes; `None` if the process is ready."""
         missing: str | None = "nothing yet"
         while asyncio.get_running_loop().time() < deadline:
             probing = asyncio.create_task(self._probe())

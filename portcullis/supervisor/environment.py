@@ -49,7 +49,7 @@ def settings_of(
 ) -> dict[str, str]:
     """The variables of one program's settings, as the operator set them, overridden by `ours`.
 
-    A variable of ours replaces the operator's; a secret given by `NAME_FILE` replaces `NAME` too.
+    A variable in `ours` replaces the operator's; a secret given by `NAME_FILE` replaces `NAME` too.
     """
     definitions = [DEFINITIONS[name] for name in kind.model_fields]
     names = {definition.variable for definition in definitions}

@@ -20,7 +20,7 @@ _WARM_UP = 1.0
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """The options of the command line, whose help says what each means."""
+    """The options of the command line, whose help describes each."""
 
     seconds: float = 5.0
     rounds: int = 3

@@ -118,7 +118,7 @@ def _elsewhere(options: BenchOptions, stack: ExitStack) -> MeasuredService:
 
 
 def _entry(token: str) -> tuple[pool.Entry, str]:
-    """A token of the user's, and the service that it is for, as it says itself."""
+    """A token of the user, and the service in its audience."""
     try:
         part = token.split(".")[1]
         claims = json.loads(base64url.decode_leniently(part))
@@ -130,8 +130,8 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
 
 
 def _throughput(service: MeasuredService, plan: RunPlan, progress: Callable[[str], None]) -> float:
-    """What a service can do in a closed loop, to send it a share of that. Raises `BenchFixtureError` if
-    nothing.
+    """The rate of a service in a closed loop, to send it a share of that. Raises `BenchFixtureError` if it is
+    zero.
     """
     (result,) = runner.measure([service], replace(plan, rounds=1), progress)
     if not result.is_sound or not result.rate:
