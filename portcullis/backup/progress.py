@@ -16,7 +16,7 @@ class Progress:
         self._done = done
         self._begun = self._told = time.monotonic()
 
-    def tell(self, count: int) -> None:
+    def report(self, count: int) -> None:
         """Print that `count` records are done, unless the last line was printed less than five seconds ago."""
         now = time.monotonic()
         if now - self._told >= _EVERY:

@@ -39,7 +39,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
 
     async def run(redis: Redis) -> Counter[str]:
         with writing(file) as output:
-            return await back_up(redis, output, key, issuer=settings.issuer, progress=Progress("Written").tell)
+            return await back_up(redis, output, key, issuer=settings.issuer, progress=Progress("Written").report)
 
     try:
         count = with_redis(settings, run)

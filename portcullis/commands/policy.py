@@ -117,9 +117,9 @@ def check(config: Path | None, *, as_json: bool) -> None:
         click.echo(json.dumps({"good": True, "faults": []}))
         return
     roles = len(settings.roles)
-    told = f"{roles} role{'s' if roles > 1 else ''}" if roles else "no roles, so everybody may use every service"
+    rules = f"{roles} role{'s' if roles > 1 else ''}" if roles else "no roles, so all people may use every service"
     click.echo(
-        f"{config} is good: {len(settings.services)} service{'s' if len(settings.services) > 1 else ''}, {told}."
+        f"{config} is good: {len(settings.services)} service{'s' if len(settings.services) > 1 else ''}, {rules}."
     )
 
 

@@ -109,7 +109,7 @@ def command(
             await check_version(redis, examined, ring)
             await check_room(redis, examined)
             async with paused(redis):
-                done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").tell)
+                done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").report)
         return done, examined.header.created_at, was_empty
 
     try:

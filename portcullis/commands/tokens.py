@@ -114,16 +114,16 @@ def show(settings: WebSettings, token: str, *, as_json: bool) -> None:
 
 @command.command(context_settings=ANY_ID)
 @click.argument("token", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Revoke all tokens and grants: all people sign in again.")
+@click.option("--all", "all_tokens", is_flag=True, help="Revoke all tokens and grants: all people sign in again.")
 @yes
 @why
 @as_json
 @click.pass_obj
 def revoke(
-    settings: WebSettings, token: str | None, reason: str | None, *, everybody: bool, yes: bool, as_json: bool
+    settings: WebSettings, token: str | None, reason: str | None, *, all_tokens: bool, yes: bool, as_json: bool
 ) -> None:
     """Revoke TOKEN. With --all, revoke all tokens and grants of all people and clients."""
-    if everybody == (token is not None):
+    if all_tokens == (token is not None):
         raise click.UsageError("name a token, or --all")
     if token is None:
         _revoke_everybody(settings, reason, yes=yes, as_json=as_json)

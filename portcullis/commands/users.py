@@ -119,12 +119,12 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
 
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
-        who = await _as_user(users, await find_person(users, user))
-        block = Block(who.github_id, now, who.login or None, reason)
-        return who, await as_far_as_possible(Revocation(redis, grants).block(block))
+        person = await _as_user(users, await find_person(users, user))
+        block = Block(person.github_id, now, person.login or None, reason)
+        return person, await as_far_as_possible(Revocation(redis, grants).block(block))
 
-    who, ended = with_redis(settings, run, must_last=True)
-    _conclude(EventKind.USER_BLOCKED, who, ended, reason, as_json=as_json)
+    person, ended = with_redis(settings, run, must_last=True)
+    _conclude(EventKind.USER_BLOCKED, person, ended, reason, as_json=as_json)
 
 
 @command.command()
@@ -137,13 +137,13 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
 
     async def run(redis: Redis) -> tuple[User, bool]:
         users, _ = _stores(redis, settings)
-        who = await _as_user(users, await find_person(users, user))
-        return who, await users.unblock(who.github_id)
+        person = await _as_user(users, await find_person(users, user))
+        return person, await users.unblock(person.github_id)
 
-    who, was_blocked = with_redis(settings, run)
+    person, was_blocked = with_redis(settings, run)
     if not was_blocked:
         raise click.ClickException("that user is not blocked")
-    _conclude(EventKind.USER_UNBLOCKED, who, Ended((), 0), reason, as_json=as_json)
+    _conclude(EventKind.USER_UNBLOCKED, person, Ended((), 0), reason, as_json=as_json)
 
 
 @command.command()
@@ -156,11 +156,11 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
 
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
-        who = await _as_user(users, await find_person(users, user))
-        return who, await as_far_as_possible(Revocation(redis, grants).of_user(who.github_id))
+        person = await _as_user(users, await find_person(users, user))
+        return person, await as_far_as_possible(Revocation(redis, grants).of_user(person.github_id))
 
-    who, ended = with_redis(settings, run, must_last=True)
-    _conclude(EventKind.USER_REVOKED, who, ended, reason, as_json=as_json)
+    person, ended = with_redis(settings, run, must_last=True)
+    _conclude(EventKind.USER_REVOKED, person, ended, reason, as_json=as_json)
 
 
 @command.command()
@@ -185,17 +185,17 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
 
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
-        who, ended = User(github_id, login), Ended((), 0)
+        person, ended = User(github_id, login), Ended((), 0)
         before = await users.account_of(login.lower(), first_seen=None)
         if before not in {None, github_id}:
             ended = await as_far_as_possible(Revocation(redis, grants).of_user(before or 0))
             if ended.missing is not None:
-                return who, ended
+                return person, ended
         await users.accept_account(login.lower(), github_id)
-        return who, ended
+        return person, ended
 
-    who, ended = with_redis(settings, run, must_last=True)
-    _conclude(EventKind.LOGIN_ACCEPTED, who, ended, reason, as_json=as_json)
+    person, ended = with_redis(settings, run, must_last=True)
+    _conclude(EventKind.LOGIN_ACCEPTED, person, ended, reason, as_json=as_json)
 
 
 def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:
@@ -233,14 +233,16 @@ async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str
     }
 
 
-def _conclude(kind: EventKind, who: User, ended: Ended, reason: str | None, *, as_json: bool) -> None:
+def _conclude(kind: EventKind, person: User, ended: Ended, reason: str | None, *, as_json: bool) -> None:
     """Record and print what was done. Raises `ClickException` if a part could not be done."""
-    operator_audit().record(kind, reason=by_operator(reason), user=who)
+    operator_audit().record(kind, reason=by_operator(reason), user=person)
     for grant in ended.grants:
         operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
     ended.check()
     if as_json:
-        click.echo(json.dumps({"id": who.github_id, "login": who.login or None, "grants_ended": ended.count}))
+        click.echo(
+            json.dumps({"id": person.github_id, "login": person.login or None, "grants_ended": ended.count})
+        )
     else:
         done = kind.value.partition(".")[2]
-        click.echo(f"{who.login or '(login unknown)'} ({who.github_id}) {done}; {ended.count} grants ended.")
+        click.echo(f"{person.login or '(login unknown)'} ({person.github_id}) {done}; {ended.count} grants ended.")

@@ -125,17 +125,17 @@ async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) ->
         try:
             if "whoami" not in (await sign_in(resource, wallet, browser)).tools:
                 continue
-            told = await call_whoami(resource, wallet, browser, _FORGED) or {}
+            received = await call_whoami(resource, wallet, browser, _FORGED) or {}
         except Exception as error:  # noqa: BLE001 - as above
             return Finding(claim, Outcome.BROKEN, _innermost(error))
         finally:
             await _forget(gateway, wallet)
-        arrived = [f"{name}: {value}" for name, value in told.items() if value in _FORGED.values()]
-        if told.get("authorization_arrived"):
+        arrived = [f"{name}: {value}" for name, value in received.items() if value in _FORGED.values()]
+        if received.get("authorization_arrived"):
             arrived.append("the caller's token")
-        if not told.get("user_name"):
+        if not received.get("user_name"):
             arrived.append("no user at all")
-        return finding(claim, not arrived, ", ".join(arrived) or f"the service received {told['user_name']}")
+        return finding(claim, not arrived, ", ".join(arrived) or f"the service received {received['user_name']}")
     return Finding(claim, Outcome.UNTRIED, "no service here has the example server's whoami tool")
 
 

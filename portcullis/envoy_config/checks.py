@@ -78,12 +78,12 @@ def check_filters(settings: EnvoySettings) -> list[HttpFilter]:
 
 def checked(service: Service, settings: EnvoySettings) -> dict[str, Any]:
     """The configuration of a route to `service`: it gives each check the service and its step."""
-    told = {_SERVICE: service.name}
+    context = {_SERVICE: service.name}
     if service.rules is not None:
-        told[_BODY_BYTES] = str(settings.max_checked_bytes)
+        context[_BODY_BYTES] = str(settings.max_checked_bytes)
     return {
-        CHECK: _on_route({**told, _STEP: "headers"}),
-        REFUSALS: _on_route({**told, _STEP: "refusal"}),
+        CHECK: _on_route({**context, _STEP: "headers"}),
+        REFUSALS: _on_route({**context, _STEP: "refusal"}),
         # The filter exists only if a service has rules.
         **({BODIES: _on_route({_SERVICE: service.name})} if service.rules is not None else {}),
     }
@@ -112,8 +112,8 @@ def _filter(name: str, config: ExtAuthz) -> HttpFilter:
     return HttpFilter(name=name, typed_config=packed(config))
 
 
-def _on_route(told: dict[str, str]) -> Any:
-    return packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=told)))
+def _on_route(context: dict[str, str]) -> Any:
+    return packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=context)))
 
 
 def _check(settings: EnvoySettings, *, body: BufferSettings | None = None, unless: str | None = None) -> ExtAuthz:

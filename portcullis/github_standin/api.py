@@ -63,7 +63,7 @@ def blueprint(name: str, memory: Memory, changes: Changes) -> Blueprint:
 
     @routes.get("/user/emails")
     async def emails() -> Response:
-        _accept("user", "user:email", told=False)
+        _accept("user", "user:email", is_explained=False)
         person = _token().person
         visibility = "public" if person.public_email else "private"
         own = {"email": person.email, "primary": True, "verified": person.email_verified, "visibility": visibility}
@@ -127,15 +127,15 @@ def _has(*scopes: str) -> bool:
     return bool(held & set(scopes))
 
 
-def _accept(*scopes: str, told: bool = True) -> None:
+def _accept(*scopes: str, is_explained: bool = True) -> None:
     """Set the accepted scopes of this call; refuse a token that has none of them.
 
-    `told` decides whether the refusal names them, or is 404 as GitHub's is for the addresses.
+    `is_explained` decides whether the refusal names them, or is 404 as GitHub's is for the addresses.
     """
     g.accepted = scopes
     if scopes and not _has(*scopes):
         needed = f"This call needs one of: {', '.join(scopes)}"
-        raise _RefusalError(403, needed) if told else _RefusalError(404, "Not Found")
+        raise _RefusalError(403, needed) if is_explained else _RefusalError(404, "Not Found")
 
 
 def _active(person: Person) -> list[Membership]:
