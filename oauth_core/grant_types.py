@@ -1,6 +1,6 @@
-"""What a grant type is to the pure rules: its name, which clients may use it, and what metadata says of it.
+"""The descriptor of a grant type for the pure rules: its name, its clients, and its part of the metadata.
 
-The descriptors are made where their handlers are, in `oauth_web.grants`: one module for each grant type, and
+The descriptors are defined beside their handlers, in `oauth_web.grants`: one module for each grant type, and
 `oauth_web.grants.catalog` lists them. Registration, discovery and the token endpoint get that list.
 """
 
@@ -28,13 +28,13 @@ class Registrable(Enum):
     """Which clients may register for a grant type over HTTP (RFC 7591 section 2)."""
 
     BY_ANYBODY = "by_anybody"
-    """A person is asked in each case, so any client may."""
+    """A person consents in each case, so any client may."""
     WITH_OTHERS = "with_others"
-    """It comes with each grant type that gives refresh tokens, even if the client does not ask for it."""
+    """It comes with each grant type that gives refresh tokens, even if the client does not request it."""
     BY_OPERATOR = "by_operator"
-    """Only a client to which the operator gave scopes of its own. Such a client must prove who it is."""
+    """Only a client to which the operator gave its own scopes. Such a client must authenticate."""
     NEVER = "never"
-    """The settings say which clients may use it, so no registration keeps it. A client ID document may name it."""
+    """The settings name its clients, so no registration stores it. A client ID document may contain it."""
 
 
 def nothing(_issuer: str) -> Mapping[str, object]:
@@ -49,7 +49,7 @@ def must_have_registered(name: str, client: Client) -> None:
 
 
 def anybody(_name: str, _client: Client) -> None:
-    """Pass: a rule of the handler, or the endpoint at which the grant began, says which client may."""
+    """Pass: a rule of the handler, or the endpoint at which the grant began, checks the client."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,9 @@ class GrantType:
     """One grant type of the token endpoint, without its handler.
 
     `name` is the value of `grant_type`. `rule` raises `DisplayedError` for a client that may not use it; by
-    default a client must have registered for it. `response_type` is what `/authorize` must be asked for, if the
-    grant type begins there. `setting` is the name of the setting without which it is not offered. `metadata` gives
-    the members that the authorization server metadata has because of it, for an issuer.
+    default a client must have registered for it. `response_type` is the value for `/authorize`, if the grant type
+    begins there. `setting` is the name of the setting without which it is not offered. `metadata` returns the
+    additional members of the authorization server metadata, for an issuer.
     """
 
     name: str
@@ -78,10 +78,10 @@ class GrantType:
 def registered(
     asked: Iterable[str], known: Iterable[GrantType], *, may_be_machine: bool, may_be_vouched_for: bool
 ) -> tuple[GrantType, ...] | None:
-    """Those of the `known` grant types that a client gets if it asks for these; `None` if none of them fits.
+    """The grant types among `known` that a client gets if it requests `asked`; `None` if none of them fits.
 
-    Anybody may register, so a client gets those in which a person is asked, and others only by the operator's word
-    (`may_be_machine`). With `may_be_vouched_for` a client may also ask only for one that is never kept.
+    Any client may register, so it gets the grant types with a person's consent; others need the operator's
+    permission (`may_be_machine`). With `may_be_vouched_for`, it may request only one that is never stored.
     """
     asked, known = frozenset(asked), tuple(known)
     wanted = {
@@ -90,7 +90,7 @@ def registered(
     chosen = wanted[Registrable.BY_ANYBODY] + (wanted[Registrable.BY_OPERATOR] if may_be_machine else [])
     if not chosen:
         return () if may_be_vouched_for and wanted[Registrable.NEVER] else None
-    # Refresh tokens are given even to clients that did not know to ask for them.
+    # Clients that did not request refresh tokens get them too.
     is_refreshable = any(each.gives_refresh_token for each in chosen)
     return tuple(
         each

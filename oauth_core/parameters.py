@@ -1,6 +1,6 @@
 """Request parameters as the protocol defines them: each at most once, and an empty one counts as absent.
 
-RFC 6749 sections 3.1 and 3.2 say both. `resource` alone may repeat (RFC 8707 section 2).
+Both rules are in RFC 6749 sections 3.1 and 3.2. Only `resource` may repeat (RFC 8707 section 2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _REPEATABLE = frozenset({"resource"})
 _LONGEST = 4096
 _LONGEST_OF = {"client_assertion": 16_384, "assertion": 16_384, "token": 16_384}
-"""Characters of what may be a JWT with certificates, groups or the claims of an identity provider in it."""
+"""Maximum characters of parameters that may be a JWT with certificates, groups or an issuer's claims in it."""
 _MOST_RESOURCES = 20
 _MOST_FIELDS = 100
 _ORDINARY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -55,7 +55,7 @@ class Parameters:
         return values[0]
 
     def require(self, name: str) -> str:
-        """The value of `name`. Raises `DisplayedError` when it is missing, too."""
+        """The value of `name`. Raises `DisplayedError`, also when it is missing."""
         value = self.get(name)
         if value is None:
             raise refused(OAuthReason.PARAMETER_MISSING, name=name)
@@ -75,5 +75,5 @@ class Parameters:
 
 
 def _shown(name: str) -> str:
-    """`name` as a description may repeat it: the caller made it up, and some characters are not allowed there."""
+    """`name` in a form for a description: the caller chose it, and some characters are not allowed there."""
     return name if _ORDINARY_NAME.match(name) else "a parameter"

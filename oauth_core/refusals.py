@@ -4,9 +4,9 @@ A reason is a member of `DenyReason` (the check) or of `OAuthReason` (the author
 its line of the table. A new refusal is one line here. The check turns rows into responses in
 `oauth_core.policy.refusals`; the endpoints raise `refused(reason)`, and `oauth_web.http.errors` answers with it.
 
-A description of the check never says which check of a token failed: that is for the audit log. `{name}` in a
-description is filled in where the refusal is raised. `{fault}` is the text of a parser, which says the same on the
-command line.
+A description of the check never contains which check of a token failed: only the audit log does. `{name}` in a
+description is filled in where the refusal is raised. `{fault}` is the text of a parser, the same as on the command
+line.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from oauth_core.errors import OAuthError
 
 RETRY_AFTER_SECONDS = 2
-"""For outages, which mostly end soon."""
+"""For outages, most of which end soon."""
 RETRY_ISOLATED_AFTER_SECONDS = 60
-"""An operator brings the service back, which takes longer than an outage of Redis may."""
+"""An operator enables the service again, which takes longer than a usual outage of Redis."""
 RETRY_PAUSED_AFTER_SECONDS = 10
-"""An operator ends the pause, or the restore of a backup is done."""
+"""An operator ends the pause, or the restore of a backup ends."""
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -40,11 +40,11 @@ class Challenge(Enum):
 
     NONE = ""
     WHERE = "Bearer, resource_metadata, scope"
-    """Where to get a token, without an error: the client did nothing wrong yet (RFC 6750 section 3.1)."""
+    """The place to get a token, without an error: the client made no mistake yet (RFC 6750 section 3.1)."""
     TOKEN = "Bearer, error, error_description, resource_metadata, scope"
     PROOF = "DPoP, algs, error, error_description, resource_metadata, scope"
     FORBIDDEN = "Bearer, error, error_description"
-    """No scope and no place to get a token: no new token would help, so no client must ask its user for one."""
+    """No scope and no place to get a token: a new token would not help, so no client may ask its user for one."""
     BASIC = 'Basic realm="token", charset="UTF-8"'
     REGISTER = 'Bearer realm="register"'
     REGISTER_TOKEN = 'Bearer realm="register", error="invalid_token"'
@@ -53,12 +53,12 @@ class Challenge(Enum):
 
 
 class Audit(Enum):
-    """How a refusal without an event of its own gets into the audit log."""
+    """How the audit log records a refusal that has no own event."""
 
     BY_ENDPOINT = "by_endpoint"
     """The endpoint records it under its own event, such as `token.refused`, with the error as the reason."""
     NOTHING = "nothing"
-    """It is not recorded: it is an ordinary answer, or says nothing about the caller."""
+    """It is not recorded: it is an ordinary answer, or does not concern the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Row:
     """One line of the table.
 
     `status` is that of HTTP, `error` the code of OAuth, `description` for developers or people. `audit` is the
-    event that records the refusal. `retry_after` is in seconds. `code` is that of JSON-RPC, where it has one.
+    event that records the refusal. `retry_after` is in seconds. `code` is that of JSON-RPC, if there is one.
     """
 
     status: int
@@ -80,7 +80,7 @@ class Row:
 
 
 class Reason(StrEnum):
-    """Why something is refused: a stable name, with its row of the table."""
+    """The reason of a refusal: a stable name, with its row of the table."""
 
     row: Row
 
@@ -93,7 +93,7 @@ class Reason(StrEnum):
 
     @property
     def event(self) -> EventKind:
-        """The event by which this refusal is recorded. Raises `ValueError` for one without an event of its own."""
+        """The event that records this refusal. Raises `ValueError` for a reason without its own event."""
         if isinstance(self.row.audit, Audit):
             raise ValueError(f"{self} has no event of its own")  # noqa: TRY004 - the value, not the type, is wrong
         return self.row.audit
@@ -120,7 +120,7 @@ _NOT_PLAIN = _checked(
 _NOT_JSON = _checked(
     415, ErrorCode.INVALID_REQUEST, "The body must be application/json, as it is and not compressed."
 )
-# Never 401: clients throw good tokens away on it, and an outage would sign everybody out.
+# Never 401: clients discard good tokens after it, so an outage would sign all people out.
 _UNKNOWN = _checked(
     503,
     ErrorCode.TEMPORARILY_UNAVAILABLE,
@@ -130,7 +130,7 @@ _UNKNOWN = _checked(
 
 
 class DenyReason(Reason):
-    """Why the check refuses a request, for the audit log and the metrics. Its row says what the caller gets."""
+    """Why the check refuses a request, for the audit log and the metrics. Its row defines the answer."""
 
     MALFORMED_REQUEST = (
         "malformed_request",
@@ -138,7 +138,7 @@ class DenyReason(Reason):
     )
     UNKNOWN_SERVICE = "unknown_service", _NO_SERVICE
     ROUTE_MISMATCH = "route_mismatch", _NO_SERVICE
-    # Not 401: the tokens are good, and are wanted again when the service is back.
+    # Not 401: the tokens are good, and clients need them again when the service is back.
     SERVICE_ISOLATED = (
         "service_isolated",
         _checked(
@@ -192,7 +192,7 @@ class DenyReason(Reason):
         _checked(403, ErrorCode.ACCESS_DENIED, "You may not do this here.", Challenge.FORBIDDEN),
     )
     BODY_MISSING = "body_missing", _NOT_PLAIN
-    # Not the caller's fault, so not 400: the operator's Envoy lacks `with_request_body`.
+    # Not the caller's fault, so not 400: the operator's Envoy configuration lacks `with_request_body`.
     BODY_NOT_SENT = (
         "body_not_sent",
         _checked(
@@ -282,7 +282,7 @@ def _later(
     return Row(503, ErrorCode.TEMPORARILY_UNAVAILABLE, description, audit=audit, retry_after=retry_after)
 
 
-# Why it could not be fetched is for the log: answered to strangers, it would make a port scanner of us.
+# Only the log contains why a fetch failed: in the answer, it would let callers use the server as a port scanner.
 _NOT_FETCHED = (
     "could not be fetched. Please try again in a moment. If that does not help, the gateway may have no way out "
     "to the internet: the setting clients.documents is the remedy, for the people who run it."
@@ -357,7 +357,7 @@ class OAuthReason(Reason):
         ),
     )
 
-    # Client authentication (RFC 6749 section 2.3, RFC 7523). The challenge is sent where Basic was tried.
+    # Client authentication (RFC 6749 section 2.3, RFC 7523). The challenge is sent if the client tried Basic.
     NO_CLIENT_AUTHENTICATION = "no_client_authentication", _client("no client authentication was sent")
     CLIENT_AUTHENTICATION_FAILED = "client_authentication_failed", _client("client authentication failed")
     SEVERAL_CLIENT_AUTHENTICATIONS = (
@@ -422,7 +422,7 @@ class OAuthReason(Reason):
         _client("the client assertion was used before"),
     )
 
-    # What tokens are bound to (RFC 8705, RFC 9449).
+    # The certificate or key to which tokens are bound (RFC 8705, RFC 9449).
     NO_CERTIFICATE = (
         "no_certificate",
         _request("tokens of this client are bound to its certificate, and it showed none (RFC 8705 section 3)"),
@@ -465,7 +465,7 @@ class OAuthReason(Reason):
         "registration_closed",
         Row(403, ErrorCode.ACCESS_DENIED, "clients cannot be registered here"),
     )
-    # RFC 6750 section 3.1: no error code for a caller who did not know.
+    # RFC 6750 section 3.1: no error code for a caller that sent no token.
     INVITATION_NEEDED = (
         "invitation_needed",
         Row(
@@ -592,7 +592,7 @@ class OAuthReason(Reason):
         _later(f"The key set of the app {_NOT_FETCHED}", retry_after=RETRY_AFTER_SECONDS),
     )
 
-    # Authorization requests, and what scopes and resources may be asked for.
+    # Authorization requests, and the scopes and resources in them.
     NOT_REGISTERED_FOR = "not_registered_for", _unauthorized("the client did not register for {grant_type}")
     REDIRECT_URI_AMBIGUOUS = (
         "redirect_uri_ambiguous",
@@ -666,7 +666,7 @@ class OAuthReason(Reason):
     DEVICE_CODE_UNKNOWN = "device_code_unknown", _grant("the device code is unknown or was used")
     DEVICE_DENIED = "device_denied", Row(400, ErrorCode.ACCESS_DENIED, "the user did not allow it")
     DEVICE_EXPIRED = ("device_expired", Row(400, ErrorCode.EXPIRED_TOKEN, "nobody decided in time; start again"))
-    # A waiting device gets these every few seconds: nothing was refused, and the audit log would drown in them.
+    # A waiting device gets these every few seconds: nothing was refused, and they would fill the audit log.
     DEVICE_PENDING = (
         "device_pending",
         Row(400, ErrorCode.AUTHORIZATION_PENDING, "the user has not decided yet", audit=Audit.NOTHING),
@@ -864,8 +864,8 @@ def refused(
 ) -> DisplayedError:
     """The error for `reason`, with `details` in its description.
 
-    `by_header` says that the client tried Basic, which RFC 6749 section 5.2 answers with a challenge. `status` and
-    `retry_after` are for reasons whose row leaves them open.
+    `by_header` is true if the client tried Basic, which RFC 6749 section 5.2 answers with a challenge. `status`
+    and `retry_after` are for reasons whose row leaves them open.
     """
     row = reason.row
     challenge = Challenge.BASIC if by_header and row.error is ErrorCode.INVALID_CLIENT else row.challenge

@@ -1,4 +1,4 @@
-"""`python -m oauth_web` serves the authorization server with Hypercorn until it is told to stop."""
+"""`python -m oauth_web` serves the authorization server with Hypercorn until a signal stops it."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ async def _serve(settings: WebSettings) -> None:
     deps = await _wire_patiently(settings, stopping)
     if deps is None:
         return
-    # Who may do what is read again when the file changes, or on SIGHUP.
+    # The RBAC policy is read again when the file changes, or on SIGHUP.
     policy_file = SettingsWatcher(WebSettings, os.environ, settings, deps.audit)
     loop.add_signal_handler(signal.SIGHUP, policy_file.look_now)
     following = asyncio.create_task(policy_file.follow(deps.policy.use))
     config = _config(settings.web_listen)
-    # Nothing takes longer than asking GitHub, and what was begun is finished.
+    # A request to GitHub takes longest, and requests that have begun are finished.
     config.graceful_timeout = settings.github_timeout + 2
     config.h11_max_incomplete_size = 64 * 1024
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
@@ -62,7 +62,7 @@ async def _serve(settings: WebSettings) -> None:
 
 
 def _config(listen: str) -> Config:
-    """How to serve at `listen`."""
+    """The Hypercorn configuration to serve at `listen`."""
     config = Config()
     config.bind = [listen]
     config.umask = 0o177  # a Unix socket is for this user alone
@@ -73,7 +73,7 @@ def _config(listen: str) -> Config:
 
 @asynccontextmanager
 async def _metrics(settings: WebSettings, deps: Deps) -> AsyncIterator[None]:
-    """Serve the metrics inside the block, if they are wanted."""
+    """Serve the metrics inside the block, if the settings ask for it."""
     if settings.web_metrics_listen is None:
         yield
         return
@@ -87,7 +87,7 @@ async def _metrics(settings: WebSettings, deps: Deps) -> AsyncIterator[None]:
 
 
 async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Deps | None:
-    """Wait for Redis as long as it takes: everything may be starting at the same time."""
+    """Wait for Redis without a time limit: all programs may be starting at the same time."""
     while not stopping.is_set():
         try:
             return await wire(settings, GRANT_TYPES)
@@ -101,7 +101,7 @@ async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Dep
 
 
 def main() -> None:
-    """Read the settings and serve. Exits with 2 when they cannot be used, each fault on a line of its own."""
+    """Read the settings and serve. Exits with 2 when they cannot be used, with one line for each fault."""
     standard_streams.open_closed_ones()
     try:
         settings = load(WebSettings, None, os.environ)

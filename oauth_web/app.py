@@ -1,4 +1,4 @@
-"""Puts the authorization server together."""
+"""Builds the application of the authorization server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LARGEST_BODY = 64 * 1024
 
 
 def create_app(deps: Deps) -> Quart:
-    """The application, serving with `deps` until it shuts down."""
+    """The application, which uses `deps` until it shuts down."""
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.config["BODY_TIMEOUT"] = 10

@@ -130,7 +130,7 @@ def _entry(token: str) -> tuple[pool.Entry, str]:
 
 
 def _throughput(service: MeasuredService, plan: RunPlan, progress: Callable[[str], None]) -> float:
-    """The rate of a service in a closed loop, to send it a share of that. Raises `BenchFixtureError` if it is
+    """The rate of a service in a closed loop, to take a share of it. Raises `BenchFixtureError` if it is
     zero.
     """
     (result,) = runner.measure([service], replace(plan, rounds=1), progress)
