@@ -41,7 +41,9 @@ def test_an_address_of_redis_that_is_none_is_a_line_and_exit_2_and_not_repeated(
         assert "secret" not in authz.log_text()
 
 
-@pytest.mark.parametrize("address", ["nonsense", "unix:relative", "127.0.0.1", "127.0.0.1:port", ":9001", "a b:1"])
+@pytest.mark.parametrize(
+    "address", ["nonsense", "unix:relative", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:70000", ":9001", "a b:1"]
+)
 def test_an_address_that_is_none_is_a_line_and_exit_2(address: str) -> None:
     with running_authz({"AUTHZ_LISTEN": address}) as authz:
         assert_refuses_to_start(authz, "check.listen")
@@ -54,7 +56,7 @@ def test_a_port_in_use_is_a_line_and_exit_2() -> None:
             assert_refuses_to_start(authz, f"cannot listen on {address}")
 
 
-@pytest.mark.parametrize("address", ["unix:/no/such/folder/x.sock", "203.0.113.1:9001", "127.0.0.1:70000"])
+@pytest.mark.parametrize("address", ["unix:/no/such/folder/x.sock", "203.0.113.1:9001"])
 def test_an_address_of_somewhere_else_is_a_line_and_exit_2(address: str) -> None:
     with running_authz({"AUTHZ_LISTEN": address}) as authz:
         assert_refuses_to_start(authz, f"cannot listen on {address}")
