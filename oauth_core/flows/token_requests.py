@@ -1,4 +1,4 @@
-"""The decisions of the token endpoint, as pure functions: whether a code may be redeemed, what a refresh may give.
+"""The decisions of the token endpoint, as pure functions: redeeming a code, and the scope of a refresh.
 
 They do not decide whether a code or a refresh token was used before: only the store can know that, in the same
 step that uses it up (`oauth_core.store.records.authorization_codes`, `oauth_core.store.records.grants`).

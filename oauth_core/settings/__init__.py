@@ -1,11 +1,11 @@
-"""What an operator can set: one file for what is public, the environment for secrets, read once.
+"""The settings: one file for the public ones, the environment for secrets; read once.
 
 `load` merges, weakest first: defaults, `portcullis.toml`, the environment (`NAME`, the field's name in capitals)
-and, for secrets and keys, files named by `NAME_FILE`; `sources` says how each is found. All faults are reported
-together, so that a tired operator mends them in one go. The environment is an argument: nothing here looks around
-by itself. A setting is one field with a `Setting` (`definitions`); the pages and the JSON Schema follow from it.
+and, for secrets and keys, files named by `NAME_FILE`; `sources` finds each setting. All faults are reported
+together, so that an operator can repair them in one step. The environment is an argument: nothing here reads it by
+itself. A setting is one field with a `Setting` (`definitions`); the pages and the JSON Schema follow from it.
 
-May import `flows` and what is below it. Begin with `gateway`, which has what every program needs.
+May import `flows` and what is below it. Begin with `gateway`, which has the settings of every program.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, Envoy
 DEFINITIONS = definitions(KINDS)
 """Every setting, by the name of its field."""
 SECRETS = frozenset(name for name, definition in DEFINITIONS.items() if definition.is_secret)
-"""Those that only the environment or a mounted file may carry, never the settings file or a command line."""
+"""The settings that only the environment or a mounted file may contain, never the settings file or a command line.
+"""
 
 
 def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, str]) -> SettingsType:
@@ -69,13 +70,13 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     values = dict(written.values)
     given = from_environment((DEFINITIONS[name] for name in kind.model_fields), environ, faults)
     if given.get("base_domain") and "issuer" not in given:
-        # Whoever names another domain means the issuer that goes with it.
+        # An environment with another domain means the issuer of that domain.
         values.pop("issuer", None)
     values |= given
-    # A path that the environment has as empty is not set, whatever the file says.
+    # A path that is empty in the environment is not set, even if the file sets it.
     values = {name: value for name, value in values.items() if not (name in given and value is None)}
-    # What every program needs is looked at by itself first: pydantic compares values with each other only when
-    # each is well-formed, and a missing secret must not hide a bad address.
+    # The settings of every program are validated separately first: pydantic compares values with each other only
+    # when each is well-formed, and a missing secret must not hide a bad address.
     found = Given(values, DEFINITIONS, written.places, given.keys())
     validated(GatewaySettings, found, faults)
     settings = validated(kind, found, faults)
@@ -87,7 +88,7 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
 
 
 def outdated_names(config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """A line for each setting that the file has under its flat name of former versions, with how to write it now.
+    """A line for each setting under its flat name of former versions in the file, with the way to write it now.
 
     This version still reads such names. The file is found as `load` finds it.
     Raises `SettingsError` for a file that cannot be read.

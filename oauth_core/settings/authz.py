@@ -1,4 +1,4 @@
-"""What the check service needs."""
+"""The settings of the check service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oauth_core.tokens.service_assertions import AssertionSigner
 
 
 class AuthzSettings(RedisSettings):
-    """What the check service needs: no private key, no GitHub secret, no writing to Redis."""
+    """The settings of the check service: no private key, no GitHub secret, no write access to Redis."""
 
     jwks_verification_key: Annotated[
         str,
@@ -181,7 +181,7 @@ class AuthzSettings(RedisSettings):
 
     @property
     def assertion_signer(self) -> AssertionSigner | None:
-        """Who signs what services are told; `None` without a key, and then no service wants it."""
+        """The signer of service assertions; `None` without a key, and then no service needs it."""
         return None if self.assertion_key is None else self._signer(self.assertion_key)
 
     def _signer(self, key: SecretStr) -> AssertionSigner:

@@ -1,4 +1,4 @@
-"""What `portcullis backup` and `restore` need beside the settings of the authorization server."""
+"""The settings of `portcullis backup` and `restore`, in addition to those of the authorization server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oauth_core.settings.web import WebSettings, check_key
 
 
 class BackupSettings(WebSettings):
-    """Without a `backup_key`, backups are sealed under the master key."""
+    """The settings for backups. Without a `backup_key`, backups are sealed under the master key."""
 
     backup_key: Annotated[
         Annotated[SecretStr, BeforeValidator(check_key)] | None,

@@ -1,4 +1,4 @@
-"""What a setting is: what stands beside its field, and where an operator sets it.
+"""The definition of a setting: the `Setting` of its field, and where an operator sets it.
 
 A setting is defined once: as a field of a settings class, with a `Setting` in its annotation. The loader,
 `docs/settings.md`, the JSON Schema of the settings file and `portcullis config check` derive the rest from it.
@@ -34,19 +34,19 @@ TABLES = {
     "tls": "TLS between callers and Envoy.",
     "acme": "Certificates from an ACME authority.",
 }
-"""The tables of the settings file that group settings, and what each is about."""
+"""The tables of the settings file that group settings, and the subject of each."""
 
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What stands in the annotation of a field.
+    """The part of a setting's definition in the annotation of its field.
 
-    `meaning` is one paragraph of Markdown, with links as `docs/settings.md` has them. `key` is where the settings
-    file has the setting, as in `redis.url`; without one it is the name of the field. `unit` is that of a number.
-    `standard` is the section that defines the setting. `shown` is the default in words, where it is not a value.
-    A `mounted` setting may come from a file that `NAME_FILE` names, as every secret may.
+    `meaning` is one paragraph of Markdown, with links as in `docs/settings.md`. `key` is the setting's place in
+    the settings file, such as `redis.url`; without one it is the name of the field. `unit` is that of a number.
+    `standard` is the section that defines the setting. `shown` is the default in words, where it is not a value. A
+    `mounted` setting may come from a file that `NAME_FILE` names, as every secret may.
     """
 
     meaning: str
@@ -66,7 +66,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A field with its `Setting`: one setting as an operator knows it."""
+    """A field with its `Setting`: one setting as operators use it."""
 
     name: str
     field: FieldInfo
@@ -74,7 +74,7 @@ class Definition:
 
     @property
     def key(self) -> str:
-        """Where the settings file has it: `table.name`, or `name` at the top."""
+        """Its place in the settings file: `table.name`, or `name` at the top."""
         return self.setting.key or self.name
 
     @property
@@ -89,7 +89,7 @@ class Definition:
 
     @property
     def is_secret(self) -> bool:
-        """Whether only the environment or a mounted file may carry it, never the settings file."""
+        """Whether only the environment or a mounted file may contain it, never the settings file."""
         return _holds(self.field.annotation, SecretStr)
 
     @property
@@ -104,7 +104,7 @@ class Definition:
 
     @property
     def has_variable(self) -> bool:
-        """Whether the environment may have it; several tables fit into no variable, one may have a text form."""
+        """Whether the environment may set it; several tables fit into no variable, one may have a text form."""
         return not self.is_table or isinstance(self.field.annotation, type)
 
 
@@ -117,7 +117,7 @@ def definitions(kinds: Iterable[type[BaseModel]]) -> dict[str, Definition]:
 
 
 def spelled(definition: Definition) -> str:
-    """How to write a setting in the settings file, in words."""
+    """The place of a setting in the settings file, in words."""
     table, _, name = definition.key.rpartition(".")
     return f"{name} in the table [{table}]" if table else f"{name} at the top of the file, above all tables"
 
@@ -130,7 +130,7 @@ def _definition(name: str, field: FieldInfo) -> Definition:
 
 
 def _holds(annotation: object, kind: type) -> bool:
-    """Whether `annotation` is `kind`, or is made of it."""
+    """Whether `annotation` is `kind`, or contains it."""
     if isinstance(annotation, type) and not get_args(annotation):
         return issubclass(annotation, kind)
     return any(_holds(part, kind) for part in get_args(annotation))

@@ -1,4 +1,4 @@
-"""What the rendered Envoy configuration needs."""
+"""The settings of the rendered Envoy configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oauth_core.settings.tls import TlsSettings
 
 
 class EnvoySettings(TlsSettings):
-    """What the rendered Envoy configuration needs. Addresses are `host:port` or `unix:/path`."""
+    """The settings of the rendered Envoy configuration. Addresses are `host:port` or `unix:/path`."""
 
     envoy_listen: Annotated[
         CommaList,

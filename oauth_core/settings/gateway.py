@@ -1,4 +1,4 @@
-"""What every program must know, and how those that use it reach Redis."""
+"""The settings of every program, and those for the connection to Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOST_PATHS = ("/.well-known", "/_github", "/healthz")
-"""Paths at the root of the issuer's host that belong to the authorization server, whatever path the issuer has."""
+"""Paths at the root of the issuer's host that belong to the authorization server, for an issuer with any path."""
 
 WEB_PATHS = (
     "/account",
@@ -40,23 +40,24 @@ WEB_PATHS = (
     "/callback",
     *HOST_PATHS,
 )
-"""Those of an issuer without a path, so no service may claim them. Below a path everything is the issuer's."""
+"""Paths of an issuer without a path, so no service may use them. Below an issuer's path all belongs to the issuer.
+"""
 
 
 def _comma_list(value: object) -> object:
-    """`a, b` from the environment, or a list from the file."""
+    """Read `a, b` from the environment, or a list from the file."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
 def _lower_case(value: object) -> object:
-    """`INFO`, as other programs have it, is `info`."""
+    """Read `INFO`, the spelling of other programs, as `info`."""
     return value.lower() if isinstance(value, str) else value
 
 
 def check_metrics_listen(value: str | None) -> str | None:
-    """An address where metrics are read, which must be on this machine. Raises `ValueError`."""
+    """Check the address of the metrics, which must be on this machine. Raises `ValueError`."""
     if value and not value.startswith("unix:/") and not is_loopback(f"http://{value}"):
         raise ValueError("must be a loopback address or unix:/path")
     return value or None
@@ -69,7 +70,7 @@ _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0
 
 
 def _check_domain(value: str | None) -> str | None:
-    """A domain that issuer and services are below. Raises `ValueError`."""
+    """Check a domain that contains the issuer and the services. Raises `ValueError`."""
     if value and not _DOMAIN.fullmatch(value):
         raise ValueError("must be a domain name in lower case, such as example.com")
     return value
@@ -86,7 +87,7 @@ def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class GatewaySettings(BaseModel):
-    """What every program must know: who the issuer is and which services there are."""
+    """The settings of every program: the issuer and the services."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -211,7 +212,7 @@ class GatewaySettings(BaseModel):
         return self
 
     def _faults(self) -> Iterator[str]:
-        """What is wrong with values that are each well-formed, one line a fault."""
+        """The faults of values that are each well-formed, one line a fault."""
         issuer_faults = list(faults_of(self.issuer, what="issuer"))
         if not issuer_faults and _is_at_or_below(path_of(self.issuer), HOST_PATHS):
             issuer_faults.append(f"issuer{quoted(self.issuer)} must not lie at or below {' '.join(HOST_PATHS)}")
@@ -230,7 +231,7 @@ class GatewaySettings(BaseModel):
                     yield f"services {seen[key]} and {service.name} are both {what}"
                 seen[key] = service.name
             if issuer_faults and service.resource.startswith(origin_of(self.issuer)):
-                continue  # said already
+                continue  # reported already
             faults = list(faults_of(service.resource, what=f"url of service {service.name}"))
             yield from faults
             if not faults and not issuer_faults:
@@ -240,7 +241,7 @@ class GatewaySettings(BaseModel):
         known = {scope for service in self.resolved_services for scope in of_service(service)}
         for number, scope in enumerate(self.default_scopes, 1):
             if scope not in known:
-                # Without the word: a secret in the wrong variable must not end in a log.
+                # The message leaves out the word: a secret in the wrong variable must not appear in a log.
                 nearest = ", ".join(get_close_matches(scope, sorted(known), cutoff=0))
                 fault = f"number {number} is the scope of no service; the most similar are {nearest}"
                 yield f"tokens.default_scopes: {fault}"
@@ -249,7 +250,7 @@ class GatewaySettings(BaseModel):
         url, issuer = urlsplit(service.resource), urlsplit(self.issuer)
         taken = not url.path or _is_at_or_below(url.path, WEB_PATHS)
         if issuer.path:
-            # Neither below the issuer nor around it: what is not the one's must not become the other's.
+            # Neither below the issuer nor above it: no path may belong to both.
             apart = not _is_at_or_below(url.path, (issuer.path,)) and not _is_at_or_below(issuer.path, (url.path,))
             taken = not url.path or not apart or _is_at_or_below(url.path, HOST_PATHS)
         if url.netloc == issuer.netloc and taken:
@@ -257,12 +258,12 @@ class GatewaySettings(BaseModel):
 
     @property
     def policy(self) -> RbacPolicy:
-        """Who may do what."""
+        """The RBAC policy."""
         return RbacPolicy.of((role.named(name) for name, role in self.roles.items()), self.resolved_services)
 
     @property
     def is_local(self) -> bool:
-        """Whether this gateway serves this machine only, so that http and the local sign-in are fit for it."""
+        """Whether this gateway serves only this machine, so that http and the local sign-in are safe for it."""
         return is_loopback(self.issuer)
 
     @property
@@ -282,7 +283,7 @@ class GatewaySettings(BaseModel):
         return Service(
             name=service.name,
             title=service.title or service.name,
-            # At the issuer's host but not below its path, where everything is the authorization server's.
+            # At the issuer's host but not below its path, which belongs to the authorization server.
             resource=f"{origin_of(self.issuer)}{url}" if url.startswith("/") else url,
             upstream=service.upstream or f"unix:{self.service_socket(service.name)}:/mcp",
             scope=service.scope or f"mcp.{service.name}",
@@ -290,7 +291,7 @@ class GatewaySettings(BaseModel):
             rules=rules,
             permission_titles=tuple(service.permission_titles.items()),
             assertion=service.assertion,
-            # Rules are for MCP messages, which go to the endpoint: what is below it they do not speak of.
+            # Rules cover MCP messages, which go to the endpoint; they do not cover the paths below it.
             subpaths=rules is None if service.subpaths is None else service.subpaths,
         )
 
@@ -300,7 +301,7 @@ def _is_at_or_below(path: str, places: tuple[str, ...]) -> bool:
 
 
 class RedisSettings(GatewaySettings):
-    """How to reach Redis (`oauth_core.net.redis_address`)."""
+    """The settings for the connection to Redis (`oauth_core.net.redis_address`)."""
 
     redis_url: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""Under which header names a service learns who is calling, and which names may never be used for it."""
+"""The names of the identity headers, and the header names that must never be used for them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 64
 
-# What routes, frames, authenticates or negotiates a request: written over, each would mean something else to the
-# service, to Envoy, or to the next check.
+# Headers that route, frame, authenticate or negotiate a request: overwritten, each would mean something else to
+# the service, to Envoy, or to the next check.
 _TAKEN = frozenset(
     {"accept", "authorization", "connection", "cookie", "date", "expect", "forwarded", "host", "keep-alive"}
     | {"age", "allow", "baggage", "cache-control", "dpop", "location", "pragma", "range", "server", "set-cookie"}
@@ -32,7 +32,7 @@ _TAKEN_FAMILIES = (
 
 
 class IdentityHeaders(BaseModel):
-    """The `identity_headers` table. Names are lower-case; an empty one leaves that fact out."""
+    """The `identity_headers` table. Names are lower-case; an empty name leaves that header out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,19 +83,19 @@ class IdentityHeaders(BaseModel):
 
     @property
     def guarded(self) -> tuple[str, ...]:
-        """Every name that no caller may use: those in use, and those a service may expect by our defaults."""
+        """Every name that no caller may send: those in use, and the defaults, which a service may expect."""
         in_use = [name for _, name in self if name]
         return tuple(dict.fromkeys([*in_use, *(field.default for field in type(self).model_fields.values())]))
 
 
 def read_identity_headers(value: object) -> object:
-    """`user_id=x-a, scope=` from the environment, or a table from the file."""
+    """Read `user_id=x-a, scope=` from the environment, or a table from the file."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     named = {name.strip(): header.strip() for name, _, header in pairs}
     if not named.keys() <= IdentityHeaders.model_fields.keys():
-        # Without the value: a secret in the wrong variable must not end in a log.
+        # The message leaves out the value: a secret in the wrong variable must not appear in a log.
         raise ValueError(
             f"must be like user_id=x-user, with names among {', '.join(IdentityHeaders.model_fields)}"
         )

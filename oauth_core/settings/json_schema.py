@@ -1,6 +1,6 @@
 """The JSON Schema (draft 2020-12) of the settings file, with which editors complete and check it.
 
-It has the names of today only, and no secret: the file may not hold one.
+It contains only the present names, and no secret: the file must not contain one.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def _closed(properties: Schema, description: str) -> Schema:
 
 
 def _as_in_toml(schema: Any) -> Any:
-    """`schema` without what TOML does not have (null), and without pydantic's titles."""
+    """`schema` without null, which TOML does not have, and without pydantic's titles."""
     if isinstance(schema, list):
         return [_as_in_toml(part) for part in schema if part != {"type": "null"}]
     if not isinstance(schema, dict):
         return schema
-    # A property may be called `title` too: then its value is a schema.
+    # A property may also be called `title`: then its value is a schema.
     kept = {name: part for name, part in schema.items() if not (name == "title" and isinstance(part, str))}
     if kept.get("default", "") is None:
         del kept["default"]

@@ -1,4 +1,4 @@
-"""What is wrong with roles and permissions that are each well-formed, and where in the file it stands."""
+"""Finds faults in roles and permissions that are each well-formed, with their places in the file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from oauth_core.settings.roles import RoleSettings
 
 Place = tuple[str | int, ...]
-"""Where something stands in the settings, as pydantic says it: `("services", 1, "permissions", "tools")`."""
+"""A place in the settings, in pydantic's form: `("services", 1, "permissions", "tools")`."""
 
 
 class PlacedError(ValueError):
-    """Faults that know their places. The message has one a line."""
+    """Faults with their places. The message has one for each line."""
 
     def __init__(self, faults: Sequence[tuple[Place, str]]) -> None:
         super().__init__("\n".join(f"{dotted(place)}: {message}" for place, message in faults))
@@ -29,7 +29,7 @@ class PlacedError(ValueError):
 
 
 def dotted(place: Place) -> str:
-    """A place in words."""
+    """A place as text."""
     return ".".join(str(part) for part in place)
 
 
@@ -44,7 +44,7 @@ def policy_faults(services: Sequence[Service], roles: Mapping[str, RoleSettings]
     for name, role in roles.items():
         for field in ("permissions", "forbids"):
             for pattern in getattr(role, field):
-                # Else a misspelt name would give nothing, or worse, forbid nothing, without a word.
+                # Otherwise a misspelt name would silently give nothing, or worse, forbid nothing.
                 if not any(matches(frozenset({pattern}), permission) for permission in known):
                     yield ("roles", name, field), f"{pattern!r} is no permission of any service, nor of ours"
 
@@ -53,25 +53,25 @@ def _service_faults(number: int, service: Service) -> Iterator[tuple[Place, str]
     if service.scope.split(".", maxsplit=1)[0] in RESERVED:
         yield ("services", number, "scope"), f"{service.scope} is not for services: it would speak of clients"
     if not any(implies(frozenset({service.scope}), name) for name in service.permissions):
-        # Clients ask for the scope first, and would be refused with every token they get.
+        # Clients request the scope first, and would be refused with every token they get.
         yield (
             ("services", number, "permissions"),
             f"the scope {service.scope} of service {service.name} stands for none of its permissions",
         )
     for name, _ in service.permission_titles:
         if name not in service.permissions:
-            # Nobody would ever read it: the name is misspelt, or is that of a bundle.
+            # No page would show it: the name is misspelt, or is that of a bundle.
             yield ("services", number, "permission_titles"), f"{name!r} is no permission of service {service.name}"
 
 
 def _weak_rule_faults(
     number: int, name: str, rules: ToolRules, roles: Sequence[Permissions]
 ) -> Iterator[tuple[Place, str]]:
-    """Rules that need less than a more exact one among the names that they match.
+    """Rules that need less than a more exact rule among the names that they match.
 
-    A name in a spelling that the more exact rule does not match is decided by the other, so that one must be the
-    stronger. A URI has many spellings: there a rule must need all that each more exact one within it needs, and so
-    must `otherwise`. A rule for tools, prompts or methods is at fault when it is clearly the weaker, and so is
+    If the more exact rule does not match a spelling of its name, the wider rule decides, so that one must be the
+    stronger. A URI has many spellings: there a rule must need all that each more exact rule within it needs, and
+    so must `otherwise`. A rule for tools, prompts or methods is faulty if it is clearly the weaker; so is
     `otherwise` for their names. Without `otherwise` everything else is refused, which is the strongest.
     """
     tables = {
@@ -100,7 +100,7 @@ def _weak_rule_faults(
 
 
 def _covers(needs: Sequence[str], permission: str) -> bool:
-    """Whether those who have all of `needs` have `permission`."""
+    """Whether a person with all of `needs` has `permission`."""
     return implies(frozenset(needs), permission)
 
 
@@ -109,7 +109,9 @@ def _missing(wide: Sequence[str], narrow: Sequence[str]) -> list[str]:
 
 
 def _clearly_missing(wide: Sequence[str], narrow: Sequence[str], roles: Sequence[Permissions]) -> list[str]:
-    """What `wide` lacks of `narrow`, where all who reach the one reach the other, and not the other way round."""
+    """The permissions of `narrow` that `wide` lacks, if all roles that reach `narrow` reach `wide`, but not the
+    reverse.
+    """
     missing = _missing(wide, narrow)
     if not wide or not missing:
         return []

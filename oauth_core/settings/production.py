@@ -1,6 +1,6 @@
-"""What to look at before others rely on a gateway: settings that work, and that an operator should not leave so.
+"""Advice before a gateway goes into production: settings that work, but that an operator should change or review.
 
-Pure: what files and Redis say is for `portcullis.config_check` to look up.
+The functions are pure: `portcullis.config_check` looks up what files and Redis contain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONG_GRACE = 60
 
 @dataclass(frozen=True)
 class Advice:
-    """Something about one setting. `unsafe` should not go into production, `note` says who must see to what."""
+    """Advice about one setting. `unsafe` must not go into production; `note` names a task for the operator."""
 
     kind: Literal["unsafe", "note"]
     setting: str
@@ -36,7 +36,7 @@ class Advice:
 
 
 def of_everybody(settings: GatewaySettings) -> Iterator[Advice]:
-    """About what all programs share."""
+    """Advice about the settings of all programs."""
     if settings.is_local:
         yield Advice("unsafe", "issuer", "is on a loopback address: this gateway serves this machine only")
     if settings.log_level == "debug":
@@ -55,7 +55,7 @@ def of_everybody(settings: GatewaySettings) -> Iterator[Advice]:
 
 
 def of_redis(settings: RedisSettings) -> Iterator[Advice]:
-    """About how Redis is reached."""
+    """Advice about the connection to Redis."""
     parts = urlsplit(settings.redis_url)
     if parts.scheme == "unix":
         return
@@ -68,7 +68,7 @@ def of_redis(settings: RedisSettings) -> Iterator[Advice]:
 
 
 def of_web(settings: WebSettings) -> Iterator[Advice]:
-    """About the authorization server."""
+    """Advice about the authorization server."""
     if settings.uses_standin:
         yield Advice("unsafe", "github.url", "is the local stand-in for GitHub: anybody can be anybody there")
     elif "*" in settings.allowed_github_users:
@@ -103,7 +103,7 @@ def of_web(settings: WebSettings) -> Iterator[Advice]:
 
 
 def of_authz(settings: AuthzSettings) -> Iterator[Advice]:
-    """About the check service."""
+    """Advice about the check service."""
     if settings.audit_allowed == "none":
         yield Advice("unsafe", "check.audit_allowed", "none: nobody can tell afterwards who called what")
     if settings.revocation_bound > _LONG_BOUND:
@@ -118,7 +118,7 @@ def of_authz(settings: AuthzSettings) -> Iterator[Advice]:
 
 
 def of_envoy(settings: EnvoySettings) -> Iterator[Advice]:
-    """About the edge."""
+    """Advice about Envoy."""
     if not settings.terminates_tls and not settings.is_local:
         yield Advice(
             "note",

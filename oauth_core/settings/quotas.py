@@ -1,4 +1,4 @@
-"""How much of Redis strangers can make us fill, kind by kind, and how much of it stays free of them."""
+"""The quotas: how much of Redis unauthenticated callers can fill, by kind, and how much stays free of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often clients, people and addresses may ask the authorization server for something, across all replicas."""
+"""The rate limits of clients, people and addresses at the authorization server, across all replicas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPANS = {
 
 
 class RateSettings(BaseModel):
-    """Per minute, unless the name says a day; user codes per ten minutes. A span's worth may come at once."""
+    """Per minute, unless the name contains a day; user codes per ten minutes. A burst may use the whole rate."""
 
     registrations_per_address: Annotated[
         int,
@@ -108,5 +108,5 @@ class RateSettings(BaseModel):
     ] = Field(default=60, ge=1, le=_MOST)
 
     def rate_of(self, limit: Limit) -> Rate:
-        """How much `limit` lets through."""
+        """The rate that `limit` permits."""
         return Rate(getattr(self, limit), _SPANS.get(limit, _MINUTE))

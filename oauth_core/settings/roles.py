@@ -1,4 +1,4 @@
-"""How an operator says who may do what: roles, and the permissions that a service's methods and names need."""
+"""The settings of roles, and of the permissions that a service's methods and names need."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _canonical(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The table with each URI in the form that rules are compared in; two spellings of one are one rule."""
+    """The table with each URI in its canonical form; two spellings of one URI are one rule."""
     found: dict[str, tuple[str, ...]] = {}
     for pattern, needs in table.items():
         form = canonical_pattern(pattern)
@@ -67,7 +67,7 @@ Globs = dict[Text, Needs]
 
 
 class PermissionSettings(BaseModel):
-    """What a service's methods and names need. Keys are names or globs, values one permission or several."""
+    """The permissions that a service's methods and names need. Keys are names or globs, values permissions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -95,20 +95,20 @@ class PermissionSettings(BaseModel):
 
     @property
     def rules(self) -> ToolRules | None:
-        """The rules; `None` when everything needs the same, so that nobody has to read what is asked."""
+        """The rules; `None` when everything needs the same, so that the check need not read requests."""
         tables = {kind: _rules(getattr(self, kind)) for kind in ("methods", "tools", "prompts", "resources")}
         return ToolRules(**tables, otherwise=self.otherwise or ()) if any(tables.values()) else None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every permission that is mentioned."""
+        """Every permission in these rules."""
         tables = (self.methods, self.tools, self.prompts, self.resources)
         needed = [name for table in tables for needs in table.values() for name in needs]
         return tuple(dict.fromkeys((*needed, *(self.otherwise or ()))))
 
 
 def _the_same_for_everything(value: object) -> object:
-    """`permissions = "mcp.time.read"` says that everything there needs that."""
+    """Read `permissions = "mcp.time.read"`: everything at the service needs that permission."""
     return {"otherwise": value} if isinstance(value, str | list | tuple) else value
 
 
@@ -119,7 +119,7 @@ ServicePermissions = Annotated[
 
 
 class RoleSettings(BaseModel):
-    """One `[roles.NAME]` table: permissions, and who has them."""
+    """One `[roles.NAME]` table: permissions, and the people who have them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -153,7 +153,7 @@ class RoleSettings(BaseModel):
     ] = False
 
     def named(self, name: str) -> Role:
-        """The role that this describes."""
+        """The role of this table."""
         return Role(
             name=name,
             permissions=Permissions(frozenset(self.permissions), frozenset(self.forbids)),

@@ -1,4 +1,4 @@
-"""How an operator describes one MCP service behind the gateway."""
+"""The settings of one MCP service behind the gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oauth_core.settings.roles import Name, ServicePermissions, Title
 
 
 class ServiceSettings(BaseModel):
-    """One `[[services]]` table. Exactly one of `upstream` and `command` says where the service is.
+    """One `[[services]]` table. Exactly one of `upstream` and `command` defines where the service is.
 
     `portcullis up` runs a `command`: a stdio server is bridged to HTTP; with `transport = "http"` the command
     serves streamable HTTP itself, at path `/mcp` of the Unix socket that replaces `{socket}` in its arguments. Of

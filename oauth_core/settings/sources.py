@@ -1,8 +1,8 @@
-"""Where a setting is found, and how a fault in it is said in words.
+"""Finds the value of a setting, and describes a fault in it.
 
-The settings file has it in its table, or at the top under the flat name of former versions. The environment has it
-under the name of its field in capitals (`NAME`), or in a file that `NAME_FILE` names. The environment is stronger.
-No message repeats a value that may be a secret.
+In the settings file the value is in the setting's table, or at the top under the flat name of former versions. In
+the environment it is under the name of its field in capitals (`NAME`), or in a file that `NAME_FILE` names. The
+environment takes precedence. No message repeats a value that may be a secret.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Fault(str):
-    """A fault in words, with the place in the settings that it speaks of; empty when it speaks of them all."""
+    """The description of a fault, with its place in the settings; the place is empty if it concerns them all."""
 
     __slots__ = ("place",)
     place: tuple[str | int, ...]
@@ -43,26 +43,26 @@ class Fault(str):
 
 @dataclass
 class FileSettings:
-    """What the settings file sets, by the names of the fields, and where in the file each stands."""
+    """The values in the settings file, by the names of the fields, and the place of each in the file."""
 
     values: dict[str, object] = field(default_factory=dict)
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
-    """For each flat name of former versions, the name of today."""
+    """For each flat name of former versions, the present name."""
 
 
 def from_file(config: Path, known: Mapping[str, Definition], faults: list[str]) -> FileSettings:
-    """What the file sets of the `known` settings. Adds to `faults`.
+    """The values of the `known` settings in the file. Adds to `faults`.
 
     A setting with the key `redis.url` is `url` in the table `[redis]`. At the top of the file, the name of its
-    field (`redis_url`) is read too, as former versions had it.
+    field (`redis_url`) is read too, as in former versions.
 
     Raises `SettingsError` for a file that cannot be read.
     """
     try:
         document: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        # Without the name, if it may be a secret in the wrong variable.
+        # The message leaves out the file's name if it may be a secret in the wrong variable.
         name = config if config.suffix == ".toml" or _is_in_a_folder(config) else "the settings file"
         raise SettingsError([f"{name}: {error.strerror or 'it cannot be read'}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -79,7 +79,7 @@ def from_file(config: Path, known: Mapping[str, Definition], faults: list[str]) 
 def _faults_of_file(
     document: Mapping[str, object], tables: Collection[str], known: Mapping[str, Definition], found: FileSettings
 ) -> Iterator[Fault]:
-    """Put what `document` sets into `found`, and yield what is wrong."""
+    """Copy the values in `document` to `found`, and yield the faults."""
     by_key = {definition.key: definition for definition in known.values()}
     flat: list[Definition] = []
     for name, value in document.items():
@@ -123,9 +123,9 @@ def _taken(definition: Definition, value: object, place: tuple[str, ...], found:
 def from_environment(
     known: Iterable[Definition], environ: Mapping[str, str], faults: list[str]
 ) -> dict[str, object]:
-    """What the environment and the files that it names set of the `known` settings. Adds to `faults`.
+    """The values of the `known` settings in the environment and in the files that it names. Adds to `faults`.
 
-    `None` stands for a path that is empty, as scripts write one that is not set: it is not the current folder.
+    `None` is the value of an empty path, which scripts write for an unset one: it is not the current folder.
     """
     values: dict[str, object] = {}
     for definition in known:
@@ -139,7 +139,7 @@ def from_environment(
             try:
                 values[name] = Path(file).read_text(encoding="utf-8-sig").strip()
             except (OSError, ValueError) as error:
-                # Without the path, if it may be the secret itself in the place of the path.
+                # The message leaves out the path if it may be the secret itself in the place of the path.
                 path = f"{file}: " if _is_in_a_folder(Path(file)) else ""
                 reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None)
                 faults.append(f"{variable}_FILE: {path}{reason or 'it cannot be read'}")
@@ -147,7 +147,7 @@ def from_environment(
 
 
 def _is_in_a_folder(path: Path) -> bool:
-    """Whether `path` names a folder that exists, and something in it."""
+    """Whether `path` names an existing folder, and a file in it."""
     try:
         return len(path.parts) > 2 and path.parent.is_dir()  # noqa: PLR2004 - a root, a folder and a name
     except (OSError, ValueError):
@@ -160,24 +160,24 @@ def _is_path(field: FieldInfo) -> bool:
 
 @dataclass(frozen=True)
 class Given:
-    """Values of settings by the names of their fields, and where each comes from."""
+    """Values of settings by the names of their fields, and the source of each."""
 
     values: Mapping[str, object]
     known: Mapping[str, Definition]
     places: Mapping[str, tuple[str, ...]]
-    """Where the file has those that it sets."""
+    """The place in the file of each setting that the file sets."""
     variables: Collection[str]
-    """The names of those that the environment sets."""
+    """The names of the settings that the environment sets."""
 
     def spelled(self, place: tuple[str | int, ...]) -> str:
-        """The setting at `place` as the settings file spells it, with its variable if it comes from that."""
+        """The setting at `place` as the settings file writes it, with its variable if that sets it."""
         name = str(place[0])
         definition = self.known.get(name)
         text = dotted((definition.key if definition else name, *place[1:]))
         return f"{text} ({definition.variable})" if definition and name in self.variables else text
 
     def place(self, place: tuple[str | int, ...]) -> tuple[str | int, ...]:
-        """Where that stands in the settings file, or would stand."""
+        """The place of the setting in the settings file, also if the file does not set it."""
         name = str(place[0]) if place else ""
         if name not in self.known:
             return place
@@ -185,7 +185,7 @@ class Given:
 
 
 def validated(kind: type[Model], given: Given, faults: list[str]) -> Model | None:
-    """The settings that the given values make, or `None`. Adds to `faults`."""
+    """The settings object with the given values, or `None`. Adds to `faults`."""
     try:
         return kind.model_validate(given.values)
     except ValidationError as error:
@@ -202,7 +202,7 @@ def _in_words(error: ValidationError, kind: type[BaseModel], given: Given) -> li
             lines += [Fault(f"{dotted(place)}: {message}", place) for place, message in cause.faults]
             continue
         if not loc:
-            # A validator that looks at everything gives several faults at once, one a line.
+            # A validator of the whole model reports several faults at once, one for each line.
             lines += [Fault(message) for message in detail["msg"].removeprefix("Value error, ").split("\n")]
             continue
         where = given.spelled(loc)
@@ -217,7 +217,7 @@ def _in_words(error: ValidationError, kind: type[BaseModel], given: Given) -> li
 
 
 def _missing(where: str, place: tuple[str | int, ...], known: Mapping[str, Definition]) -> str:
-    """That the value at `place` is not set, and every place that may carry it."""
+    """The fault of a missing value at `place`, with every place that may contain it."""
     definition = known.get(str(place[0])) if len(place) == 1 else None
     places = [] if definition and definition.is_secret else ["put it in the settings file"]
     if definition and definition.has_variable:

@@ -1,4 +1,4 @@
-"""TLS at Envoy's edge: where the certificate comes from, which versions, and whose client certificates count."""
+"""The settings of TLS at Envoy: the source of the certificate, the versions, and the client certificates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_spki_pin(pin: str) -> bool:
 
 
 class TlsSettings(GatewaySettings):
-    """How Envoy speaks TLS to callers. Without `tls.cert` and `acme.email` it speaks plain HTTP."""
+    """The settings of TLS between callers and Envoy. Without `tls.cert` and `acme.email` Envoy uses plain HTTP."""
 
     tls_cert: Annotated[
         Path | None,
@@ -162,7 +162,7 @@ class TlsSettings(GatewaySettings):
 
     @property
     def terminates_tls(self) -> bool:
-        """Whether Envoy itself speaks TLS to callers."""
+        """Whether Envoy itself terminates the callers' TLS."""
         return self.tls_cert is not None or self.uses_acme
 
     @property
@@ -172,22 +172,22 @@ class TlsSettings(GatewaySettings):
 
     @property
     def turns_strangers_away(self) -> bool:
-        """Whether Envoy ends the connection of a caller that shows no certificate; with pins it always does."""
+        """Whether Envoy ends the connection of a caller without a certificate; with pins it always does."""
         return self.tls_client_required or bool(self.tls_client_pins)
 
     @property
     def secret_path(self) -> Path:
-        """The file in which Envoy finds the certificate, by SDS."""
+        """The file from which Envoy reads the certificate, by SDS."""
         return self.acme_dir / "secret.json" if self.uses_acme else self.tls_secret
 
     @property
     def client_authorities_path(self) -> Path:
-        """The file in which Envoy finds the authorities of client certificates, by SDS: beside the certificate."""
+        """The file from which Envoy reads the authorities of client certificates, by SDS; beside `secret_path`."""
         return self.secret_path.with_name("client-authorities.json")
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
-        """Every host name that a certificate must carry: the issuer's and each service's that https reaches."""
+        """Every host name that a certificate must contain: the issuer's and that of each service with https."""
         urls = (self.issuer, *(service.resource for service in self.resolved_services))
         hosts = (urlsplit(url).hostname or "" for url in urls if url.startswith("https://"))
         return tuple(dict.fromkeys(hosts))

@@ -1,4 +1,4 @@
-"""On which line of a settings file something stands, found by reading the file statement by statement."""
+"""Finds the line of a setting in a settings file. It parses the file statement by statement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Place = tuple[str | int, ...]
 def lines_of(text: str) -> dict[Place, int]:
     """The line, from 1, of every table and key in `text`; as far as it can be read."""
     found: dict[Place, int] = {}
-    tables: dict[Place, int] = {}  # how many tables of an array there were so far, less one
+    tables: dict[Place, int] = {}  # the number of tables of an array so far, minus one
     current: Place = ()
     for number, statement, value in _statements(text):
         if statement.startswith("["):
@@ -27,12 +27,12 @@ def lines_of(text: str) -> dict[Place, int]:
 
 
 def line_of(lines: dict[Place, int], place: Place) -> int | None:
-    """The line of `place`, or of the nearest thing around it."""
+    """The line of `place`, or of the nearest table or key around it."""
     return next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), None)
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, object]]]:
-    """Every header and assignment: its first line, its text, and what it says by itself."""
+    """Every header and assignment: its first line, its text, and its own parsed value."""
     begun, statement = 0, ""
     for number, line in enumerate(text.splitlines(), start=1):
         begun = begun if statement else number
@@ -40,7 +40,7 @@ def _statements(text: str) -> Iterator[tuple[int, str, dict[str, object]]]:
         try:
             value = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
-            continue  # an array or a text that goes on
+            continue  # an array or a text that continues on the next line
         if value:
             yield begun, statement.lstrip(), value
         statement = ""

@@ -1,4 +1,4 @@
-"""How an operator says which identity providers may vouch for people, to which clients, and for whom."""
+"""The settings of trusted issuers: which identity providers vouch for which people, to which clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Text = Annotated[str, Field(min_length=1, max_length=_LONGEST)]
 
 
 class AssertedUser(BaseModel):
-    """Who a subject of an identity provider is at GitHub."""
+    """The GitHub account of a subject of an identity provider."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,7 +84,7 @@ class TrustedIssuerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _usable(self) -> TrustedIssuerSettings:
-        # Not the one spelling that our own URLs have: others end theirs in a slash, and all compare byte for byte.
+        # Our own URLs have one spelling. Other issuers may end theirs in a slash, and all compare byte for byte.
         parts = urlsplit(self.issuer)
         if not parts.hostname or parts.query or parts.fragment or not self.issuer.isprintable():
             raise ValueError("issuer must be a URL without query and fragment")
@@ -102,7 +102,7 @@ class TrustedIssuerSettings(BaseModel):
 
     @property
     def resolved(self) -> TrustedIssuer:
-        """The issuer that this describes."""
+        """The issuer of this table."""
         return TrustedIssuer(
             issuer=self.issuer,
             clients=frozenset(self.clients),

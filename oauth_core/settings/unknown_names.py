@@ -1,4 +1,4 @@
-"""What an operator probably meant by a name that no setting has."""
+"""Suggests the setting that an operator probably meant by an unknown name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unknown_setting(name: str, table: str, known: Mapping[str, Definition]) -> s
 
 
 def unknown_table(name: str, known: Mapping[str, Definition]) -> str:
-    """The fault of a table that there is not."""
+    """The fault of an unknown table."""
     tables = {definition.table: f"[{definition.table}]" for definition in known.values() if definition.table}
     for definition in known.values():
         if definition.is_table:
@@ -44,7 +44,7 @@ def unknown_table(name: str, known: Mapping[str, Definition]) -> str:
 
 
 def unknown_key(kind: type[BaseModel], place: tuple[str | int, ...]) -> str:
-    """The fault of a key of a structure (a service, a role), which stands at `place` in settings of `kind`."""
+    """The fault of an unknown key in a structure (a service, a role), at `place` in settings of `kind`."""
     *way, name = place
     model = _model_at(kind, way)
     near = _near(str(name), model.model_fields if model else ())

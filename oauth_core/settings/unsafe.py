@@ -1,7 +1,7 @@
-"""What no gateway that others can reach may be set to: programs refuse to start with it, each with the reason.
+"""Settings with which programs refuse to start if others can reach the gateway, each with the reason.
 
-Here stands only what cannot be meant. What can be meant, but should be looked at before others rely on the
-gateway, is `oauth_core.settings.production`.
+This module contains only settings that no operator can intend. `oauth_core.settings.production` has those that can
+be intended, but need a review before others rely on the gateway.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def refusals(settings: GatewaySettings, secrets: Collection[str]) -> list[str]:
-    """Why `settings` are not to be used, one line each; `secrets` are the names of the fields that are secret."""
+    """The reasons to refuse `settings`, one line each; `secrets` are the names of the secret fields."""
     faults = list(_secrets_of_services(settings, secrets))
     if settings.is_local:
         return faults
@@ -44,7 +44,7 @@ def _secrets_of_services(settings: GatewaySettings, secrets: Collection[str]) ->
 
 
 def is_open_redis(settings: RedisSettings) -> bool:
-    """Whether Redis is on another machine and asks for no password."""
+    """Whether Redis is on another machine and requires no password."""
     if is_on_this_machine(settings.redis_url):
         return False
     return not urlsplit(settings.redis_url).password and settings.redis_password is None

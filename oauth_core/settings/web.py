@@ -1,4 +1,4 @@
-"""What the authorization server needs: secrets, GitHub, who may come in, and how long things live."""
+"""The settings of the authorization server: secrets, GitHub, eligible people, and lifetimes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 SHORTEST_ACCESS_TOKEN = 300
 
 STANDIN_PATH = "/_github"
-"""Where the local stand-in for GitHub is served; anybody can sign in there as anybody."""
+"""The path of the local stand-in for GitHub, where anyone can sign in as any person."""
 
 
 def check_key(value: object) -> object:
-    """A text that must be a 256-bit key, as it stands. Raises `ValueError`."""
+    """Check that a text is a 256-bit key, and return it unchanged. Raises `ValueError`."""
     if isinstance(value, str):
         read_key(value)
     return value
@@ -60,7 +60,7 @@ def _check_github_backchannel(url: str | None) -> str | None:
 
 
 class WebSettings(RedisSettings, RateSettings, QuotaSettings):
-    """What the authorization server needs. Lifetimes are seconds."""
+    """The settings of the authorization server. Lifetimes are seconds."""
 
     web_listen: Annotated[
         str,
@@ -431,7 +431,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     @field_validator("access_token_lifetime")
     @classmethod
     def _access_tokens_outlive_refreshing(cls, value: int, info: ValidationInfo) -> int:
-        # Clients refresh a minute early, so a very short token would make them refresh all the time.
+        # Clients refresh a minute early, so with a very short token they would refresh all the time.
         if value < SHORTEST_ACCESS_TOKEN and not info.data.get("allow_short_access_tokens"):
             raise ValueError("is under 300 seconds; set tokens.allow_short_access_tokens to mean it")
         return value
@@ -439,7 +439,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     @field_validator("allow_loopback_client_documents")
     @classmethod
     def _loopback_is_for_loopback(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's form
-        # In public this would let anybody make the server ask its own machine.
+        # In public, any caller could make the server send requests to its own machine.
         if value and not is_loopback(str(info.data.get("issuer"))):
             raise ValueError("is only for an issuer on a loopback address")
         return value
@@ -449,7 +449,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         names = [one.issuer for one in self.trusted_issuers]
         if len(set(names)) != len(names):
             raise ValueError("trusted_issuers names an issuer twice")
-        # Who vouches for people to itself would turn any token it gives into all that they may do.
+        # An issuer that vouches for people to itself would turn any token into all rights of its person.
         if self.issuer in names:
             raise ValueError("trusted_issuers names the issuer of this gateway itself")
         return self
@@ -466,7 +466,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
 
     @property
     def admission(self) -> Eligibility:
-        """Who may sign in. Nobody, where nothing is set; but everybody at the local stand-in for GitHub."""
+        """The rule of eligibility. Without settings no person is eligible; at the local stand-in all are."""
         users, orgs, teams = self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams
         if not (users or orgs or teams) and self.uses_standin:
             users = (ANYBODY,)
@@ -476,7 +476,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     def uses_standin(self) -> bool:
         """Whether people sign in at the local stand-in for GitHub, for an issuer on a loopback address.
 
-        Each address of GitHub must be the stand-in's: a mixture of both is not the stand-in.
+        Each address of GitHub must be the stand-in's: a mixture of both does not count.
         """
         addresses = (self.github_url, self.github_api_url, self.github_backchannel_url or self.github_url)
         return self.is_local and all(urlsplit(url).path.startswith(STANDIN_PATH) for url in addresses)

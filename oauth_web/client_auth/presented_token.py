@@ -1,4 +1,4 @@
-"""Whether a token that a client presents at `/revoke` and `/introspect` is ours, active, and of that client.
+"""The token that a client presents at `/revoke` and `/introspect`, and the check that it belongs to the client.
 
 `token_type_hint` is not needed: the two kinds of token have different forms.
 """

@@ -1,1 +1,1 @@
-"""`portcullis config check`: every setting with its origin, and what is unsafe about it."""
+"""`portcullis config check`: every setting with its origin, and unsafe settings."""

@@ -1,4 +1,4 @@
-"""Whether files with secrets, and the settings themselves, are open to others on this machine."""
+"""Checks whether other users of this machine can read files with secrets, or write the settings."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ _KEY_FILES = ("tls_key", "authz_tls_key", "authz_upstream_key")
 def look_at_files(
     config: Path | None, environ: Mapping[str, str], loaded: Mapping[str, GatewaySettings]
 ) -> Iterator[Advice]:
-    """What the permissions of files say."""
+    """Advice about the permissions of files."""
     secrets = {name: environ.get(f"{name.upper()}_FILE") for name in sorted(SECRETS)}
     for settings in loaded.values():
         secrets |= {name: getattr(settings, name) for name in _KEY_FILES if getattr(settings, name, None)}
     for name, file in secrets.items():
         if file and _mode(Path(file)) & stat.S_IROTH:
             yield Advice(
-                "unsafe", DEFINITIONS[name].key, f"{file} can be read by everybody on this machine: chmod 600"
+                "unsafe", DEFINITIONS[name].key, f"{file} can be read by every user of this machine: chmod 600"
             )
     for name in sorted(SECRETS):
         if environ.get(name.upper()):
             text = f"stands in the environment, which whoever looks at the process sees; use {name.upper()}_FILE"
             yield Advice("note", DEFINITIONS[name].key, text)
     if config is not None and _mode(config) & (stat.S_IWOTH | stat.S_IWGRP):
-        yield Advice("unsafe", "", f"{config} can be changed by others, and says who may do what: chmod go-w")
+        yield Advice(
+            "unsafe", "", f"{config} can be changed by other users, and it defines permissions: chmod go-w"
+        )
 
 
 def _mode(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What Redis says of itself that matters to records which must not be lost: writing them down, room, eviction."""
+"""Checks of Redis, so that no record is lost: persistence, memory, eviction."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 _SETTING = "redis.url"
 _NEARLY_FULL = 0.8
 _MEGABYTE = 1_048_576
-_MAY_NOT_ASK = "this user may not ask Redis about itself (INFO); ask with another"
-_NO_FILE = "has no append-only file: make sure that it is persistent otherwise"
+_MAY_NOT_ASK = "this Redis user may not use INFO; use another user"
+_NO_FILE = "has no append-only file: make sure that it is persistent in another way"
 
 UNSAID = frozenset({_MAY_NOT_ASK, _NO_FILE})
-"""Advice that leaves open whether records outlive a restart."""
+"""Advice that does not show whether records survive a restart."""
 
 
 async def look_at_redis(settings: RedisSettings) -> list[Advice]:
-    """Ask the Redis of `settings`. Raises `StoreUnavailableError`."""
+    """Check the Redis of `settings`. Raises `StoreUnavailableError`."""
     redis = connect(settings)
     try:
         async with guarded():
@@ -42,7 +42,7 @@ async def look_at_redis(settings: RedisSettings) -> list[Advice]:
             try:
                 saves: str | None = (await redis.config_get("save")).get("save")
             except ResponseError:
-                saves = None  # managed ones do not say
+                saves = None  # a managed Redis refuses CONFIG
         quotas = sum(settings.quotas.values()) if isinstance(settings, QuotaSettings) else 0
         return [*advice(about, saves, quotas=quotas), *await _clocks(redis)]
     finally:
@@ -50,11 +50,11 @@ async def look_at_redis(settings: RedisSettings) -> list[Advice]:
 
 
 async def _clocks(redis: Redis) -> list[Advice]:
-    """Whether this machine and Redis disagree about the time."""
+    """Compare the clocks of this machine and Redis."""
     try:
         ahead = time.time() - await clock.seconds(redis)
     except StoreUnavailableError:
-        return []  # this user may not ask
+        return []  # this Redis user may not use TIME
     if abs(ahead) < clock.NOTICEABLE:
         return []
     text = f"its clock and this machine's differ by {abs(ahead):.0f} s: keep them in step (NTP)"
@@ -62,16 +62,16 @@ async def _clocks(redis: Redis) -> list[Advice]:
 
 
 def advice(about: Mapping[str, Any], saves: str | None, *, quotas: int = 0) -> Iterator[Advice]:
-    """What `INFO` says that an operator should know, and `CONFIG GET save`: `None` when Redis will not say.
+    """Advice from `about`, the answer to `INFO`, and `saves`, that to `CONFIG GET save` (`None` if refused).
 
-    `quotas` are the bytes that strangers may fill (`oauth_core.limits.quotas`).
+    `quotas` are the bytes that unauthenticated callers may fill (`oauth_core.limits.quotas`).
     """
     if not about.get("aof_enabled"):
         if saves:
-            text = "writes records down only now and then (save): set appendonly yes, or a crash loses sign-ins"
+            text = "writes records to disk only at intervals (save): set appendonly yes, or a crash loses sign-ins"
             yield Advice("unsafe", _SETTING, text)
         elif saves is not None:
-            text = "keeps records in memory only: set appendonly yes, or a restart signs everybody out"
+            text = "keeps records in memory only: set appendonly yes, or a restart signs all people out"
             yield Advice("unsafe", _SETTING, text)
         else:
             yield Advice("note", _SETTING, _NO_FILE)
@@ -84,11 +84,12 @@ def advice(about: Mapping[str, Any], saves: str | None, *, quotas: int = 0) -> I
     if most == 0:
         yield Advice("note", _SETTING, "has no maxmemory: the kernel may end it when the machine runs out")
     elif int(about.get("used_memory", 0)) > most * _NEARLY_FULL:
-        yield Advice("unsafe", _SETTING, "is nearly full: soon nobody can sign in; raise maxmemory")
+        yield Advice("unsafe", _SETTING, "is nearly full: sign-ins will fail soon; raise maxmemory")
     if 0 < most < 2 * quotas:
         yield Advice(
             "unsafe",
             _SETTING,
-            f"has a maxmemory of {most // _MEGABYTE} MB, and strangers may fill {quotas // _MEGABYTE} MB of it: "
-            "raise it to twice that, or lower the quotas (quotas.registrations_megabytes and its like)",
+            f"has a maxmemory of {most // _MEGABYTE} MB, and unauthenticated callers may fill "
+            f"{quotas // _MEGABYTE} MB of it: raise it to twice that, or lower the "
+            "quotas (quotas.registrations_megabytes and similar)",
         )

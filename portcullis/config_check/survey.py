@@ -1,4 +1,4 @@
-"""Every setting of every program: its value, with secrets masked, and where it came from."""
+"""Every setting of every program: its value, with secrets masked, and its origin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*@")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as a program would see it."""
+    """One setting as its program reads it."""
 
     name: str
     value: str
@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Survey:
-    """Programs' settings by their kind, each setting once, and what keeps programs from starting."""
+    """The programs' settings by kind, each setting once, and the faults that keep programs from starting."""
 
     loaded: Mapping[str, GatewaySettings]
     settings: tuple[Setting, ...]
@@ -54,7 +54,7 @@ class Survey:
 
 
 def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
-    """Look at the settings of all programs."""
+    """Load the settings of all programs."""
     if config is None and environ.get(CONFIG_VARIABLE):
         config = Path(environ[CONFIG_VARIABLE])
     try:
@@ -104,7 +104,7 @@ def _with_verification_key(
 
 
 class Origins:
-    """Where the value of a setting comes from."""
+    """Finds the origin of the value of a setting."""
 
     def __init__(self, config: Path | None, environ: Mapping[str, str]) -> None:
         self._config = config
@@ -115,7 +115,7 @@ class Origins:
             self._lines = {}
 
     def of(self, definition: Definition) -> str:
-        """In words: a variable, a file and its line, or `default`."""
+        """The origin in words: a variable, a file and its line, or `default`."""
         variable = definition.variable
         if definition.is_mounted and self._environ.get(f"{variable}_FILE"):
             return f"{variable}_FILE: {self._environ[f'{variable}_FILE']}"
@@ -138,7 +138,7 @@ class Origins:
 
 
 def shown(value: object) -> str:
-    """A value for people, without what is secret in it."""
+    """A value for people, with secrets masked."""
     if isinstance(value, SecretStr):
         return _MASK
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Registered clients.
+"""The records of registered clients.
 
 `oauth_core.store.records.client_lifetimes` defines how long the record of a used client is kept.
 """

@@ -139,7 +139,7 @@ async def test_without_the_gateways_keys_what_needs_them_is_untried_and_the_rest
 @pytest.mark.parametrize(
     ("setting", "bad", "good", "seen"),
     [
-        ("appendonly", "no", "yes", "set appendonly yes, or a restart signs everybody out"),
+        ("appendonly", "no", "yes", "set appendonly yes, or a restart signs all people out"),
         ("maxmemory-policy", "allkeys-lru", "noeviction", "evicts records when memory runs out"),
     ],
 )
