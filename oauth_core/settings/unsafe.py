@@ -31,7 +31,7 @@ def refusals(settings: GatewaySettings, secrets: Collection[str]) -> list[str]:
         faults += _github(settings)
     if isinstance(settings, EnvoySettings) and settings.standin_upstream:
         faults.append(
-            "envoy.standin_upstream lets anybody sign in as anybody: "
+            "envoy.standin_upstream lets anyone sign in as any person: "
             "it is only for an issuer on a loopback address"
         )
     return faults
@@ -53,8 +53,8 @@ def is_open_redis(settings: RedisSettings) -> bool:
 def _redis(settings: RedisSettings) -> Iterator[str]:
     if is_open_redis(settings):
         yield (
-            "redis.url names another machine and there is no password: whoever reaches that Redis "
-            "can make tokens live; set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)"
+            "redis.url names another machine and there is no password: any program that reaches "
+            "that Redis can make tokens active; set REDIS_PASSWORD (or REDIS_PASSWORD_FILE)"
         )
 
 
@@ -67,6 +67,6 @@ def _github(settings: WebSettings) -> Iterator[str]:
         if url is None:
             continue
         if url.startswith("http://"):
-            yield f"{name} must use https: who signs in, and the app's secret, would be open on the way"
+            yield f"{name} must use https: plain HTTP exposes the app's secret and the people who sign in"
         if urlsplit(url).path.startswith(STANDIN_PATH):
-            yield f"{name} is the local stand-in, where anybody can sign in as anybody"
+            yield f"{name} is the local stand-in, where anyone can sign in as any person"

@@ -308,7 +308,7 @@ def test_at_a_real_github_an_empty_list_is_nobody(
 
 def test_the_stand_in_is_unsafe_for_production_and_an_empty_list_at_github_too(config: Path) -> None:
     advice = {item.setting: item.text for item in of_web(web(config, **STANDIN)) if item.kind == "unsafe"}
-    assert "anybody can be anybody" in advice["github.url"]
+    assert "anyone can sign in as any person" in advice["github.url"]
     assert "github.allowed_users" not in advice
     advice = {item.setting: item.text for item in of_web(web(config)) if item.kind == "unsafe"}
-    assert "nobody may sign in" in advice["github.allowed_users"]
+    assert "no person may sign in" in advice["github.allowed_users"]
