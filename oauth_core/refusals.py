@@ -144,7 +144,7 @@ class DenyReason(Reason):
         _checked(
             503,
             ErrorCode.SERVICE_ISOLATED,
-            "The service was taken out of use{told}",
+            "The service is disabled{told}",
             retry_after=RETRY_ISOLATED_AFTER_SECONDS,
         ),
     )
@@ -425,7 +425,7 @@ class OAuthReason(Reason):
     # The certificate or key to which tokens are bound (RFC 8705, RFC 9449).
     NO_CERTIFICATE = (
         "no_certificate",
-        _request("tokens of this client are bound to its certificate, and it showed none (RFC 8705 section 3)"),
+        _request("tokens of this client are bound to its certificate, and it presented none (RFC 8705 section 3)"),
     )
     NO_PROOF = "no_proof", _proof("tokens of this client are bound to a key, and it sent no DPoP proof")
     SEVERAL_PROOFS = "several_proofs", _proof("more than one DPoP proof came")
@@ -624,8 +624,8 @@ class OAuthReason(Reason):
     )
     SCOPE_TOO_LONG = "scope_too_long", _scope("scope is too long")
     SCOPE_CHARACTERS = "scope_characters", _scope("scope has a character that no scope may contain")
-    LOGIN_REQUIRED = "login_required", Row(400, ErrorCode.LOGIN_REQUIRED, "nobody is signed in")
-    CONSENT_REQUIRED = "consent_required", Row(400, ErrorCode.CONSENT_REQUIRED, "the user has to be asked")
+    LOGIN_REQUIRED = "login_required", Row(400, ErrorCode.LOGIN_REQUIRED, "the user is not signed in")
+    CONSENT_REQUIRED = "consent_required", Row(400, ErrorCode.CONSENT_REQUIRED, "the user must consent first")
 
     # Token requests.
     GRANT_TYPE_NOT_OFFERED = (
@@ -643,8 +643,8 @@ class OAuthReason(Reason):
         _grant("code_verifier is missing or not 43 to 128 unreserved characters"),
     )
     CODE_VERIFIER_WRONG = "code_verifier_wrong", _grant("code_verifier does not match the code_challenge")
-    CODE_USED_BEFORE = ("code_used_before", _grant("the code was used before; what it gave has been revoked"))
-    CODE_REPLAYED = ("code_replayed", _grant("the code was used more than once; what it gave has been revoked"))
+    CODE_USED_BEFORE = ("code_used_before", _grant("the code was used before; its grant has been revoked"))
+    CODE_REPLAYED = ("code_replayed", _grant("the code was used more than once; its grant has been revoked"))
     RESOURCE_NOT_GRANTED = "resource_not_granted", _target("resource is not among those granted")
     SCOPE_NOT_GRANTED = "scope_not_granted", _scope("scope asks for more than was granted")
     REFRESH_TOKEN_NOT_VALID = "refresh_token_not_valid", _grant("the refresh token is not valid")
@@ -657,7 +657,7 @@ class OAuthReason(Reason):
     USER_NO_LONGER_ELIGIBLE = ("user_no_longer_eligible", _grant("the user may no longer use this gateway"))
     USER_NOT_ELIGIBLE = "user_not_eligible", _grant("the user may not use this gateway")
     GRANT_ENDED = "grant_ended", _grant("the grant has ended")
-    GRANT_REVOKED = "grant_revoked", _grant("what was allowed has been revoked; sign in again")
+    GRANT_REVOKED = "grant_revoked", _grant("the grant has been revoked; sign in again")
     GRANT_CHANGES_TOO_FAST = (
         "grant_changes_too_fast",
         _later("try again in a moment", retry_after=RETRY_AFTER_SECONDS),
@@ -665,7 +665,10 @@ class OAuthReason(Reason):
     NO_MACHINE = "no_machine", _unauthorized("the operator has not allowed this client to act as itself")
     DEVICE_CODE_UNKNOWN = "device_code_unknown", _grant("the device code is unknown or was used")
     DEVICE_DENIED = "device_denied", Row(400, ErrorCode.ACCESS_DENIED, "the user did not allow it")
-    DEVICE_EXPIRED = ("device_expired", Row(400, ErrorCode.EXPIRED_TOKEN, "nobody decided in time; start again"))
+    DEVICE_EXPIRED = (
+        "device_expired",
+        Row(400, ErrorCode.EXPIRED_TOKEN, "the user did not decide in time; start again"),
+    )
     # A waiting device gets these every few seconds: nothing was refused, and they would fill the audit log.
     DEVICE_PENDING = (
         "device_pending",
@@ -679,7 +682,7 @@ class OAuthReason(Reason):
     # Identity assertions (ID-JAG).
     ASSERTION_BY_PUBLIC_CLIENT = (
         "assertion_by_public_client",
-        _unauthorized("only clients that prove who they are may present an assertion"),
+        _unauthorized("only clients that authenticate may present an assertion"),
     )
     ASSERTION_WITHOUT_ACCOUNT = (
         "assertion_without_account",
@@ -850,7 +853,12 @@ class OAuthReason(Reason):
     NO_SUCH_RESOURCE = ("no_such_resource", Row(404, ErrorCode.NOT_FOUND, "no such resource", audit=Audit.NOTHING))
     NO_SERVICE_ASSERTIONS = (
         "no_service_assertions",
-        Row(404, ErrorCode.NOT_FOUND, "no service is told who is calling in a signed form", audit=Audit.NOTHING),
+        Row(
+            404,
+            ErrorCode.NOT_FOUND,
+            "no service receives signed assertions about its callers",
+            audit=Audit.NOTHING,
+        ),
     )
 
 

@@ -81,7 +81,7 @@ def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_to
     for replica in replicas:
         answer = wait_for(replica, 503, token=token)
         assert answer.error == "service_isolated"
-        assert answer.json["error"]["message"] == "The service was taken out of use: Repairs."
+        assert answer.json["error"]["message"] == "The service is disabled: Repairs."
         assert int(answer.headers["retry-after"]) > 0
         assert "www-authenticate" not in answer.headers
         assert ask(replica).status == 503, "nobody is sent to sign in for nothing"

@@ -217,7 +217,7 @@ async def test_prompt_none_is_answered_without_a_page(client: OAuthClient) -> No
     url = client.authorize_url(registration.client_id, CHALLENGE, prompt="none")
     answer = await client.http.get(url)
     assert answered(answer.headers["Location"]) == {
-        "error": "login_required", "error_description": "nobody is signed in",
+        "error": "login_required", "error_description": "the user is not signed in",
         "state": "state-of-the-client", "iss": client.issuer,
     }  # fmt: skip
     await signed_in(client)
