@@ -35,7 +35,10 @@ _values = attrgetter(*_NAMES)
 
 
 class AccessLog:
-    """Writes allowed and refused requests to `stream`, and passes other events to `others` at once, in order."""
+    """Writes allowed and refused requests to `stream`, in batches.
+
+    Other events go to `others` at once, after the requests that were recorded before them.
+    """
 
     def __init__(self, others: AuditSink, stream: Stream, *, program: str) -> None:
         self._others = others

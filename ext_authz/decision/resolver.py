@@ -99,7 +99,7 @@ class ContextResolver:
         self._busy_until = 0.0
 
     def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
-        """Use these services and this policy from the next decision on, and no verdict of others."""
+        """Use these services and this policy from the next decision on; ignore verdicts cached under others."""
         self._services, self._policy = services, policy
 
     def count_hit(self) -> None:

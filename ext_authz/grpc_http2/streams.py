@@ -146,7 +146,7 @@ class Streams:
     def abandon(self) -> None:
         """End all calls, because no peer waits for answers.
 
-        Must be the last call of this object: it drops the reference back to it.
+        Do not use this object afterwards: the call drops its reference to the connection, which refers back to it.
         """
         for stream in [*self._open]:
             self._close(stream)

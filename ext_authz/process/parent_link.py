@@ -36,7 +36,7 @@ class ParentConnection:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ParentConnection:
-        """Take the end that the parent left open."""
+        """The worker's end of the socket pair, which it inherits from its parent; `environ` has its descriptor."""
         return cls(socket.socket(fileno=int(environ[LINK_VARIABLE])))
 
     async def ready(self) -> None:

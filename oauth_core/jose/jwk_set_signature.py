@@ -97,7 +97,7 @@ def newest(documents: Iterable[str | bytes | None]) -> str | bytes | None:
 
 
 def _claimed_version(document: str | bytes) -> int:
-    """Return the version; -1 for a text that is no such document."""
+    """The version that a signed key set claims, not verified; -1 if `document` is not a signed key set."""
     try:
         version = jwt.decode(document, options={"verify_signature": False}).get("version")
     except jwt.PyJWTError:

@@ -96,7 +96,7 @@ def readings_of_host(form: str) -> tuple[str, ...]:
 
 
 def names_host(pattern: str, form: str) -> bool:
-    """Whether a rule's `pattern` contains the full host and port of `form`, with any user."""
+    """Whether a rule's `pattern` names exactly the host and port of the URI `form`; user names may differ."""
     scheme, _, rest = form.partition(":")
     if not pattern.startswith(f"{scheme}://") or not rest.startswith("//"):
         return False

@@ -5,7 +5,10 @@ and, for secrets and keys, files named by `NAME_FILE`; `sources` finds each sett
 together, so that an operator can repair them in one step. The environment is an argument: nothing here reads it by
 itself. A setting is one field with a `Setting` (`definitions`); the pages and the JSON Schema follow from it.
 
-May import `flows` and what is below it. Begin with `gateway`, which has the settings of every program.
+A new setting goes into the class of its program: `gateway` for all programs, `web` for the authorization server
+(lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`.
+
+May import `flows` and what is below it. Begin with `definitions`.
 """
 
 from __future__ import annotations

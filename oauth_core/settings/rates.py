@@ -21,7 +21,10 @@ _SPANS = {
 
 
 class RateSettings(BaseModel):
-    """Per minute, unless the name contains a day; user codes per ten minutes. A burst may use the whole rate."""
+    """The rate limits: requests in a minute, in a day where the name has one, user codes in ten minutes.
+
+    A caller may use the whole limit of a period at once.
+    """
 
     registrations_per_address: Annotated[
         int,

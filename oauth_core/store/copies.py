@@ -31,7 +31,7 @@ class NotEverywhereError(StoreUnavailableError):
 
 @cache
 def places(key: str) -> tuple[str, ...]:
-    """Return the keys of the document `key` in a cluster."""
+    """The keys under which a cluster keeps copies of the document `key`, each on another share of the slots."""
     share = REDIS_CLUSTER_HASH_SLOTS // _COPIES
     names = (
         next(name for number in count() if key_slot((name := f"{key}-copy:{number}").encode()) // share == part)

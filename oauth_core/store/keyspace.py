@@ -316,12 +316,12 @@ def rate(limit: str, subject_hash: str) -> str:
 
 
 def stored(kind: str) -> str:
-    """Key of the bytes of one kind that unauthenticated callers cause."""
+    """Key of the counter of bytes: how much unauthenticated callers store of one kind of record."""
     return f"stored:{{{kind}}}"
 
 
 def stored_by(kind: str, caller_hash: str) -> str:
-    """Key of the same for one caller. It has the hash tag of `stored`."""
+    """Key of the same counter for one caller. It has the hash tag of `stored`."""
     return f"stored:{{{kind}}}:{caller_hash}"
 
 

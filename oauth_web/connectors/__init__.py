@@ -1,4 +1,4 @@
-"""Connectors to identity providers. Each one returns the identity of a person and their groups.
+"""The connector to GitHub: it returns the identity of a person and their groups.
 
 Imports nothing of `oauth_web`.
 """

@@ -42,8 +42,8 @@ async def current_eligibility(
 ) -> Eligibility:
     """The current eligibility of the user of the session.
 
-    Raises `NotEligibleError` when they are not eligible, after all their grants and sessions have ended, and
-    `DisplayedError` (503) when GitHub cannot be asked.
+    Raises `NotEligibleError` if the user is not eligible any more; before that, it ends all their grants and
+    sessions. Raises `DisplayedError` (503) if GitHub does not answer.
     """
     user, kept = browser.user, browser.session.sealed_github_token
     try:

@@ -39,7 +39,7 @@ class LocalBrowser:
         self._reach = reach or Reach()
 
     async def visit(self, url: str, redirect_uri: str) -> str:
-        """See `Browser.visit`."""
+        """Print `url` for a person, and wait on loopback until their browser comes to `redirect_uri`."""
         async with self._reach.client(timeout=15.0) as http:
             answer = await http.get(url)
             for _ in range(_MOST_STEPS):

@@ -211,7 +211,7 @@ class KeyRingStore:
         return True
 
     async def is_published(self) -> bool:
-        """Return whether check services find a public set at any place. Raises `StoreUnavailableError`."""
+        """Whether Redis holds at least one copy of the public key set. Raises `StoreUnavailableError`."""
         return any(document is not None for document in await self._published())
 
     async def _publish(self, ring: KeyRing) -> None:
