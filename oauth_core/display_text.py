@@ -16,6 +16,8 @@ _SPELLING = frozenset("\u200c\u200d\u200e\u200f\u061c") | frozenset(map(chr, ran
 _SIGNS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 _HIDDEN = frozenset("\u00ad\u180e\u200b\u2060\ufeff")
 """Invisible, and with no effect except on line breaks: editors and web pages leave them in copied text."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a symbol that show nothing: the fillers of Hangul, and the pattern of Braille without dots."""
 _PLANE = 0x10000
 _LAST_TWO = 0xFFFE
 
@@ -37,7 +39,8 @@ def without_hidden(text: str) -> str:
 def has_something_to_see(text: str) -> bool:
     """Return whether `text` has a letter, digit, sign or symbol. Spaces and joiners alone show no text."""
     return any(
-        unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character) for character in set(text)
+        unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character)
+        for character in set(text) - _BLANK
     )
 
 

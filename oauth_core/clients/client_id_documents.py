@@ -110,9 +110,10 @@ def _methods(document: Mapping[str, object]) -> tuple[str, ...]:
 def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
     value = document.get(name)
     values = value if isinstance(value, list) else [] if value is None or value == "" else [value]
-    if not all(isinstance(each, str) for each in values):
+    found = tuple(each for each in values if isinstance(each, str))
+    if values and not found:
         raise ValueError(f"its {name} is not text")
-    return tuple(values)
+    return found
 
 
 def _chosen(

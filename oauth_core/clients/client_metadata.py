@@ -181,9 +181,10 @@ def _redirect_uris(document: Mapping[str, object], app_schemes: Collection[str])
     uris = document.get("redirect_uris")
     if not isinstance(uris, list) or not uris:
         raise refused(OAuthReason.NO_REDIRECT_URIS)
-    if len(uris) > _MOST_REDIRECT_URIS:
+    found = tuple(dict.fromkeys(redirect_uris.check(uri, app_schemes) for uri in uris))
+    if len(found) > _MOST_REDIRECT_URIS:
         raise refused(OAuthReason.TOO_MANY_REDIRECT_URIS, most=_MOST_REDIRECT_URIS)
-    return tuple(dict.fromkeys(redirect_uris.check(uri, app_schemes) for uri in uris))
+    return found
 
 
 def _fit_redirect_uris(document: Mapping[str, object], app_schemes: Collection[str]) -> tuple[str, ...]:
@@ -220,7 +221,7 @@ def _known(asked: tuple[str, ...] | None, known: Collection[str] | None) -> str 
 
 def _name(document: Mapping[str, object]) -> str | None:
     value = document.get("client_name")
-    name = _fit(without_hidden(value) if isinstance(value, str) else value)
+    name = _fit(without_hidden(value).strip() if isinstance(value, str) else value)
     return name if name is not None and has_something_to_see(name) else None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from oauth_core.net.public_urls import is_loopback as is_this_machine
+from oauth_core.net.public_urls import read_origin
 from oauth_core.refusals import OAuthReason, refused
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 _LONGEST = 2048
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?(?=[/?]|\Z)")
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
+# A host and its port without a scheme, such as `www.example.com:8443/callback`.
+_HOST_ALONE = re.compile(r"[a-z0-9.-]+:[0-9]{1,5}(?:[/?]|\Z)")
+_PORT = re.compile(r":[0-9]+\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 # A scheme that an app derived from its own domain (RFC 8252 section 7.1), such as `com.example.app`.
 _REVERSED_DOMAIN = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+\Z")
@@ -36,14 +39,21 @@ _NEVER = frozenset(
         "data",
         "file",
         "filesystem",
+        "explorer",
         "ftp",
+        "help",
         "http",
         "https",
         "intent",
+        "itms-services",
         "jar",
         "javascript",
+        "ldap",
+        "mhtml",
+        "microsoft-edge",
     }
-    | {"mailto", "resource", "search", "search-ms", "vbscript", "view-source", "ws", "wss", "x-javascript"}
+    | {"mailto", "res", "resource", "search", "search-ms", "shell", "sms", "tel", "vbscript", "view-source"}
+    | {"ws", "wss", "x-javascript"}
     # Not a scheme, but a host without its scheme.
     | {"localhost"}
 )
@@ -84,7 +94,7 @@ def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
         _ = parts.port
     except ValueError:
         raise refused(OAuthReason.REDIRECT_URI_MALFORMED, uri=uri) from None
-    if not _SCHEME.match(uri.partition(":")[0]) or not parts.scheme:
+    if not _SCHEME.match(uri.partition(":")[0]) or not parts.scheme or _HOST_ALONE.match(uri):
         raise refused(OAuthReason.REDIRECT_URI_RELATIVE, uri=uri)
     if not _is_allowed_scheme(parts.scheme, app_schemes):
         raise refused(OAuthReason.REDIRECT_URI_SCHEME, uri=uri, scheme=parts.scheme)
@@ -92,11 +102,11 @@ def check(uri: object, app_schemes: Collection[str] = APP_SCHEMES) -> str:
         raise refused(OAuthReason.REDIRECT_URI_USER, uri=uri)
     if parts.scheme in {"http", "https"} and not parts.hostname:
         raise refused(OAuthReason.REDIRECT_URI_NO_HOST, uri=uri)
-    # This server and the browser's address bar write an escaped or exotic host differently.
-    if parts.scheme in {"http", "https"} and not _HOST.match(parts.netloc):
-        raise refused(OAuthReason.REDIRECT_URI_ODD_HOST, uri=uri)
     if parts.scheme == "http" and not _LOOPBACK.match(uri):
         raise refused(OAuthReason.REDIRECT_URI_HTTP, uri=uri)
+    # This server and the browser's address bar write an escaped or exotic host differently.
+    if parts.scheme == "https" and not _is_plain_host(parts.netloc):
+        raise refused(OAuthReason.REDIRECT_URI_ODD_HOST, uri=uri)
     if not parts.netloc and not parts.path:
         raise refused(OAuthReason.REDIRECT_URI_EMPTY, uri=uri)
     return uri
@@ -135,6 +145,15 @@ def is_https(uri: str) -> bool:
 def is_on_this_machine(uri: str) -> bool:
     """Whether `uri` leads a browser to a web server on the user's own machine, by http or https."""
     return urlsplit(uri).scheme in {"http", "https"} and is_this_machine(uri)
+
+
+def _is_plain_host(authority: str) -> bool:
+    """Whether browsers read `authority` as it is written: `2130706433` and `0x7f.1` mean 127.0.0.1 to them."""
+    try:
+        read_origin(f"https://{_PORT.sub('', authority)}")
+    except ValueError:
+        return False
+    return True
 
 
 def _is_allowed_scheme(scheme: str, app_schemes: Collection[str]) -> bool:

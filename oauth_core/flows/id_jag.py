@@ -171,7 +171,8 @@ def narrowed(
     allowed = asserted.scopes
     if allowed is None:
         allowed = tuple(service.scope for service in targets)
-    asked = tuple(scope for scope in scopes.parse(form.get("scope")) if scope != scopes.OFFLINE_ACCESS) or allowed
+    # Clients add scopes of other servers (`openid email`): those are left out, as at the other grants.
+    asked = tuple(scope for scope in scopes.parse(form.get("scope")) if scope in services.scopes) or allowed
     granted = frozenset(allowed)
     useful = tuple(
         scope

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_METHOD = re.compile(r"[A-Za-z0-9_$./-]{1,128}\Z")
+_METHOD = re.compile(r"[!#-\[\]-~]{1,128}\Z")
+"""Visible ASCII: some programs trim blanks or fold other letters, and would read the name of another method."""
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
 _PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?+")
 """A parameter of a media type (RFC 9110 section 5.6.6), which may be empty."""
 
 _MEDIA_TYPE = re.compile(rf"(application/json)((?:{_PARAMETER.pattern})*+)[ \t]*+\Z", re.IGNORECASE)
-_UTF_8 = frozenset({"utf-8", '"utf-8"'})
+_UTF_8 = frozenset({"utf-8", '"utf-8"', "utf8", '"utf8"'})
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 _LONGEST_NAME = 2048
 _MOST_URIS = 100

@@ -34,8 +34,10 @@ _CAPITALS = re.compile(r"[A-Z]")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
 """An expression of a URI template, which `completion/complete` uses."""
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
-_DOTS = re.compile(r"(?:\A|/)\s*\.\.?\s*(?:[/;?#]|%3B|%3F|%23|\Z)")
-"""A segment of dots, as programs recognise it."""
+_DOTS = re.compile(r"(?:\A|/)\s*\.\.?\s*(?:[/;?#]|%3B|%3F|%23|\Z)|/\s*(?:;|%3B)")
+"""A segment of dots, as programs recognise it, or one of parameters only, which they remove with its slash."""
+_PARAMETERS = re.compile(r";[^/?#]*")
+"""The parameters of a path segment (RFC 3986 section 3.3)."""
 _DRIVE = re.compile(r"(?<=file:///)[a-z](?=:)")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -113,14 +115,14 @@ def _parted(rest: str) -> tuple[str, str]:
 def other_forms(form: str) -> tuple[str, ...]:
     """Other canonical forms that some programs read as the same resource as `form`.
 
-    Without the fragment, without the query, with and without the slash at the end; with `?`, `#` and the like as
-    part of a name, or with their escapes as the characters themselves; with `+` for a blank in the query. Where
-    the scheme has no host that every parser knows, also with any number of slashes before the rest, and in lower
-    case.
+    Without the fragment, the query or the parameters of segments, with and without the slash at the end; with `?`,
+    `#` and the like as part of a name, or with their escapes as the characters themselves; with `+` for a blank in
+    the query. Where the scheme has no host that every parser knows, also with any number of slashes before the
+    rest, and in lower case.
     """
     scheme = form.partition(":")[0]
     path, mark, query = form.partition("?")
-    read = (
+    read: tuple[str, ...] = (
         form,
         _ANY_KEPT.sub(lambda found: _RELEASED[found[0]], form),
         form.replace("?", "%3F").replace("#", "%23").replace(";", "%3B"),
@@ -131,6 +133,7 @@ def other_forms(form: str) -> tuple[str, ...]:
         form.replace("%3B", ";"),
         form.replace(";", "%3B"),
     )
+    read += tuple(_PARAMETERS.sub("", text) for text in read)
     ends = [end for text in dict.fromkeys(read) for end in _ends(text)]
     if scheme == "file" or scheme in _WEB_PORTS:
         found = dict.fromkeys(ends)
@@ -173,10 +176,10 @@ def canonical_pattern(pattern: str) -> str:
     if "%2A" in pattern.upper() or _WILDCARD in pattern:
         raise ValueError(f"{pattern!r} has an escaped * or an empty template expression, which no rule can name")
     start = pattern.partition("*")[0]
-    scheme, colon, rest = start.partition(":")
+    _, colon, rest = start.partition(":")
     if "*" in pattern and (not colon or not rest.strip("/")):
         # The `*` is in the scheme or before the host or path, so there is no URI to convert to one form.
-        found = _decoded(pattern) if _is_text(pattern) and (not colon or _SCHEME.match(scheme)) else None
+        found = _decoded(pattern) if _is_text(pattern) and _may_match_a_form(pattern) else None
     else:
         found = canonical(pattern.replace("*", _WILDCARD))
         found = found and found.replace(_WILDCARD, "*")
@@ -186,6 +189,20 @@ def canonical_pattern(pattern: str) -> str:
             "file: without a host, no default port, no user name, no dot segments and no escaped slashes"
         )
     return found
+
+
+_STARTS = ("", "x", "/x", "//x", "///x", "file", "https", "note", "file:///x", "https://x", "note:x")
+"""What the first `*` of a pattern may stand for if it comes before the path: an example for each kind of URI."""
+
+
+def _may_match_a_form(pattern: str) -> bool:
+    """Whether some canonical form may match `pattern`: `https://*.Example.com/a` or `*/../a` match none."""
+    first, _, rest = pattern.partition("*")
+    return any(
+        canonical(f"{first}{start}{rest.replace('*', other)}") is not None
+        for start in _STARTS
+        for other in ("x", "1", "")
+    )
 
 
 def _is_text(uri: str) -> bool:
@@ -221,7 +238,12 @@ def _after_other(rest: str) -> str | None:
     if match is None:
         return None
     authority = match["authority"] or ""
-    if _CAPITALS.search(authority) or authority in {"//.", "//.."} or _EMPTY_PARTS.search(authority):
+    # An expression of a template, as in `user://{userId}/profile`, is a name: its case means something.
+    if (
+        _CAPITALS.search(_EXPRESSION.sub("", authority))
+        or authority in {"//.", "//.."}
+        or _EMPTY_PARTS.search(authority)
+    ):
         return None
     if authority.count("@") > 1:  # for some parsers the user name ends at the first one, for others at the last
         return None

@@ -121,12 +121,18 @@ def _needs_of_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
 
 
 def _with_other_forms(rules: Sequence[NameRule], form: str) -> list[NameRule]:
-    """The rules that decide for `form`, and more exact ones for other forms of the same resource."""
+    """The rules that decide for `form`, and those for other forms that none of these replaces.
+
+    If `/public/*` decides, a rule `*.key` counts for `/public/a.key?` too: a program may drop the `?`.
+    """
     deciding = _deciding(rules, form)
-    least = max((exactness(rule.pattern) for rule in deciding), default=_LEAST_EXACT)
     # A caller can choose a URI with hundreds of forms, and a hundred such URIs: few of the rules matter to them.
     others = [
-        rule for rule in rules if exactness(rule.pattern) > least and may_match_a_form_of(rule.pattern, form)
+        rule
+        for rule in rules
+        if may_match_a_form_of(rule.pattern, form)
+        and rule not in deciding
+        and not any(is_within(other.pattern, rule.pattern) for other in deciding)
     ]
     if others:
         deciding += [rule for other in other_forms(form) for rule in _deciding(others, other)]
@@ -158,9 +164,6 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 def _rules_for(rules: ToolRules, kind: NameKind) -> Sequence[NameRule]:
     return {NameKind.TOOL: rules.tools, NameKind.PROMPT: rules.prompts, NameKind.RESOURCE: rules.resources}[kind]
-
-
-_LEAST_EXACT = (False, -1)
 
 
 def _deciding(rules: Sequence[NameRule], name: str) -> list[NameRule]:

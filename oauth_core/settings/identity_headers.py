@@ -94,9 +94,11 @@ def read_identity_headers(value: object) -> object:
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     named = {name.strip(): header.strip() for name, _, header in pairs}
-    if not named.keys() <= IdentityHeaders.model_fields.keys():
+    # Without its `=`, a name would switch its header off; named twice, one of them would be lost.
+    is_complete = all(sign for _, sign, _ in pairs) and len(named) == len(pairs)
+    if not is_complete or not named.keys() <= IdentityHeaders.model_fields.keys():
         # The message leaves out the value: a secret in the wrong variable must not appear in a log.
         raise ValueError(
-            f"must be like user_id=x-user, with names among {', '.join(IdentityHeaders.model_fields)}"
+            f"must be like user_id=x-user, with different names among {', '.join(IdentityHeaders.model_fields)}"
         )
     return named

@@ -1,6 +1,7 @@
 """Makes endpoints that write records answer 503 while sign-ins are paused (`portcullis pause`, or a restore).
 
-Revocation, introspection, metadata and the account page continue: revoking rights always works.
+Revocation, introspection, metadata and the account page continue: revoking rights always works. Only the two forms
+of the account page that start something, signing in and an invitation for a client, are refused too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ def add_to(blueprint: Blueprint, deps: Deps) -> None:
 
     @blueprint.before_request
     async def refuse_while_paused() -> None:
-        reason = await deps.pauses.reason()
-        if reason is not None:
-            raise refused(OAuthReason.SIGN_INS_PAUSED, told=f": {reason}" if reason else "")
+        await check(deps)
+
+
+async def check(deps: Deps) -> None:
+    """Pass unless sign-ins are paused. Raises `DisplayedError` (503)."""
+    reason = await deps.pauses.reason()
+    if reason is not None:
+        raise refused(OAuthReason.SIGN_INS_PAUSED, told=f": {reason}" if reason else "")

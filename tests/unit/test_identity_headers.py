@@ -87,6 +87,14 @@ def test_the_environment_can_say_it_too(tmp_path: Path) -> None:
     assert (headers.user_id, headers.user_name, headers.scope) == ("x-auth-user", "x-user-name", "")
 
 
+@pytest.mark.parametrize("text", ["user_id", "user_id=x-a,scope", "user_id=x-a,user_id=x-b", "other=x-a"])
+def test_what_the_environment_leaves_open_is_a_fault(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "portcullis.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    with pytest.raises(SettingsError, match="must be like"):
+        load(EnvoySettings, config, {"IDENTITY_HEADERS": text})
+
+
 def test_every_fault_is_told_at_once_and_where_it_is(tmp_path: Path) -> None:
     config = tmp_path / "portcullis.toml"
     config.write_text(f'{CONFIG}\n[identity_headers]\nuser_id = "host"\nuser_name = "X"\n', encoding="utf-8")

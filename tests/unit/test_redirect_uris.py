@@ -91,6 +91,15 @@ def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
         ("https://client.example%2f.evil.example/", "plain name"),
         ("https://client.example&.evil.example/", "plain name"),
         ("https://client.example:/", "plain name"),
+        ("https://2130706433/cb", "plain name"),
+        ("https://0x7f.1/cb", "plain name"),
+        ("https://127.1/cb", "plain name"),
+        ("https://1.2.3.4.5/", "plain name"),
+        ("https://a..example/cb", "plain name"),
+        ("https://.example/cb", "plain name"),
+        ("www.client.example:443/login", "absolute"),
+        ("client.example:8080", "absolute"),
+        ("client.example:1?x", "absolute"),
         ("https://[fe80::1%25eth0]/", "plain name"),
         ("https://client.example:99999/", "not a URI"),
         ("https://[::1/", "not a URI"),
@@ -142,6 +151,7 @@ def test_an_operator_adds_the_scheme_of_an_app() -> None:
         "data",
         "ms-msdt",
         "search-ms",
+        *("explorer", "help", "itms-services", "ldap", "mhtml", "microsoft-edge", "res", "shell", "sms", "tel"),
     ],
 )
 def test_an_operator_cannot_add_what_is_no_scheme_of_one_app(scheme: str) -> None:

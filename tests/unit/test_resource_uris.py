@@ -14,7 +14,7 @@ from pydantic import AnyUrl, ValidationError
 from oauth_core.model import NameRule, Service, ToolRules
 from oauth_core.policy.mcp_request import Call, NameKind
 from oauth_core.policy.resource_uris import canonical, canonical_pattern, may_match_a_form_of, other_forms
-from oauth_core.policy.tool_rules import NOBODY, glob_matches, need_of
+from oauth_core.policy.tool_rules import NOBODY, glob_matches, is_within, need_of
 
 READ, SECRET = "mcp.files.read", "mcp.files.secret"
 FILES = Service(
@@ -132,6 +132,9 @@ def test_what_parsers_fold_into_a_guarded_uri_is_guarded_or_refused(pattern: str
         ),
         ("file:///{path}", "file:///{path}"),
         ("https://{host}/x", "https://{host}/x"),
+        ("https://{hostName}/x", "https://{hostName}/x"),
+        ("user://{userId}/profile", "user://{userId}/profile"),
+        ("db://{tableName}", "db://{tableName}"),
         ("urn:isbn:1", "urn:isbn:1"),
         ("file:///My%20Documents/a", "file:///My Documents/a"),
         ("file:///My Documents/a", "file:///My Documents/a"),
@@ -207,6 +210,20 @@ def test_what_programs_read_differently_or_what_hides_text_is_refused(uri: str) 
         ("file:///a%20b*", "file:///a b*"),
         ("file:///a%23b/*", "file:///a%23b/*"),
         ("*/secret", "*/secret"),
+        ("*:*", "*:*"),
+        ("*.key", "*.key"),
+        ("*://example.com/*", "*://example.com/*"),
+        ("file:///*", "file:///*"),
+        ("file:///*/key", "file:///*/key"),
+        ("https:*", "https:*"),
+        ("https://*", "https://*"),
+        ("https://*:8443/*", "https://*:8443/*"),
+        ("https://*:*/a", "https://*:*/a"),
+        ("https://*/admin/*", "https://*/admin/*"),
+        ("note://*secret", "note://*secret"),
+        ("note:*", "note:*"),
+        ("note://*@private/*", "note://*@private/*"),
+        ("user://{userId}/profile", "user://{userId}/profile"),
     ],
 )
 def test_a_pattern_is_brought_into_the_same_form(pattern: str, form: str) -> None:
@@ -230,6 +247,15 @@ def test_a_pattern_is_brought_into_the_same_form(pattern: str, form: str) -> Non
         "file:///a{}",
         "file:///a\\b",
         "private",
+        "https://*.Example.com/private/*",
+        "https://*:443/private/*",
+        "https://*/a/../b",
+        "https://*/a//b",
+        "https://*@x/*",
+        "https://*.",
+        "note://*/..",
+        "*://*.Example.com/*",
+        "*/../a",
     ],
 )
 def test_a_pattern_that_could_match_nothing_is_a_fault(pattern: str) -> None:
@@ -346,6 +372,9 @@ def test_no_escape_makes_a_guarded_uri_need_less(uri: str, choices: list[int]) -
         ("note:///a%3Fb", "note:///a?b"),
         ("note:///a;b", "note:///a%3Bb"),
         ("note:///a%3Bb", "note:///a;b"),
+        ("note:///a", "note:///a;b"),
+        ("note:///a/*", "note:///a;b/c"),
+        ("note:///a/b", "note:///a%3Bx/b;y?z"),
         ("db://t?a=x y", "db://t?a=x+y"),
         ("db://t?a=x+y", "db://t?a=x%20y"),
         ("db://t?a=1&b=2", "db://t?a=1%26b=2"),
@@ -357,6 +386,27 @@ def test_what_some_program_reads_as_a_guarded_uri_needs_what_that_needs(pattern:
     found = needs(uri, **{"*": READ, pattern: SECRET})
     assert found is not None
     assert SECRET in found
+
+
+_TAILS = ("", "?", "#", "/", "?x", "#x", ";x", "%3Fx", "%23x", "%3bx", "?v=1", "/?x", "/#")
+
+
+@pytest.mark.parametrize("tail", _TAILS)
+@pytest.mark.parametrize(
+    ("opens", "guards", "uri"),
+    [
+        ("file:///public/*", "*.key", "file:///public/a.key"),
+        ("file:///public/*", "file:///*/key", "file:///public/key"),
+        ("note://public/*", "note://*/secret", "note://public/secret"),
+        ("note:public/notes/*", "note://*secret", "note:public/notes/secret"),
+        ("https://docs.example.com/*", "https://*/admin/config", "https://docs.example.com/admin/config"),
+    ],
+)
+def test_a_rule_that_overlaps_another_counts_in_every_spelling(
+    opens: str, guards: str, uri: str, tail: str
+) -> None:
+    found = needs(f"{uri}{tail}", **{opens: READ, guards: SECRET})
+    assert found is None or SECRET in found
 
 
 @pytest.mark.parametrize(
@@ -464,6 +514,39 @@ def test_every_spelling_of_a_host_needs_what_every_reading_of_it_needs(
         reading = needs(f"note://{host}/x", **table)
         assert reading is not None, host
         assert set(reading) <= set(found), host
+
+
+_PATHS = ("a", "b", "a/b", "ab", "a/*", "*/b", "*b", "a*", "*", "a/*b", "*.k", "a.k")
+_overlaps = st.dictionaries(
+    st.builds(
+        "{}{}".format, st.sampled_from(["file:///", "note://", "note:", "https://h/"]), st.sampled_from(_PATHS)
+    )
+    | st.sampled_from(["*", "*b", "*.k", "note:*"]),
+    st.sampled_from(["mcp.files.p0", "mcp.files.p1", "mcp.files.p2", "mcp.files.p3"]),
+    min_size=1,
+    max_size=5,
+)
+_spelled = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["file:///", "note://", "note:", "note:///", "https://h/"]),
+    st.sampled_from(["a", "b", "a/b", "ab", "a.k", "a/a.k", "a/bb"]),
+    st.sampled_from(_TAILS),
+)
+
+
+@given(_overlaps, _spelled)
+@example({"note://a/*": "mcp.files.p0", "note://*.k": "mcp.files.p1"}, "note:///a/a.k?")
+def test_every_form_of_a_uri_needs_what_no_more_exact_rule_replaces(table: dict[str, str], uri: str) -> None:
+    form, found = canonical(uri), needs(uri, **table)
+    if form is None or found is None:
+        return
+    rules = {canonical_pattern(pattern): need for pattern, need in table.items()}
+    for other in (form, *other_forms(form)):
+        matching = [rule for rule in rules if glob_matches(rule, other)]
+        for rule in matching:
+            replaced_by = [other for other in rules if is_within(other, rule)]
+            if not any(glob_matches(narrow, text) for narrow in replaced_by for text in (form, other)):
+                assert rules[rule] in found, (rule, other)
 
 
 _patterns = st.builds("{}{}".format, _uris, st.sampled_from(["", "*", "/*", "*x"])) | _uris.map(

@@ -276,6 +276,12 @@ async def test_a_registration_token_is_for_who_may_register_is_good_once_and_fal
                 assert found[1] not in await account(holder)
             assert [await registers(server, tokens[0]) for _ in range(2)] == [201, 401]
             with server.redis.client() as redis:
+                redis.set(keyspace.PAUSED, "A restore is running.")
+                for browser, form in ((holder, "registration-token"), (other, "sign-in")):
+                    paused = await send(browser, form, mine)
+                    assert paused.status_code == 503, "a form that writes a record waits"
+                    assert "A restore is running." in paused.text
+                redis.delete(keyspace.PAUSED)
                 for key in redis.keys("user:*"):
                     github_id = int(str(key).partition(":")[2])
                     redis.set(f"block:{github_id}", json.dumps({"github_id": github_id, "since": 1}))

@@ -128,6 +128,12 @@ async def test_an_assertion_gives_a_token_for_its_person_and_nothing_to_refresh(
     assert (told["user"], told["user_id"], told["client_id"]) == ("octocat", 583231, client_id)
 
 
+async def test_scopes_of_other_servers_are_left_out(client: OAuthClient, client_id: str) -> None:
+    for asked in ("openid email profile", "openid mcp.time offline_access"):
+        answer = await presented(client, client_id, asserted(client_id, client.issuer), scope=asked)
+        assert (answer.status_code, answer.json().get("scope")) == (200, "mcp.time"), answer.text
+
+
 async def test_keys_at_an_address_are_fetched_and_followed(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
