@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
 from oauth_core.display_text import has_something_to_see, is_displayable
-from oauth_core.policy.resource_uris import canonical
+from oauth_core.policy.resource_uris import MOST_WAYS, canonical, ways_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,8 @@ _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 _LONGEST_NAME = 2048
 _MOST_URIS = 100
 """Resources in one subscription. Each is judged, so this limits the work for one request."""
+_MOST_WAYS = 10 * MOST_WAYS
+"""Ways to read all the resources of one subscription together: a hundred plain URIs have fewer."""
 
 LISTEN = "subscriptions/listen"
 """Opens a stream of notifications with a POST (revision 2026-07-28)."""
@@ -259,7 +261,8 @@ def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFau
         return CallFault.NOT_A_MESSAGE
     if len(uris) > _MOST_URIS or not all(isinstance(uri, str) for uri in uris):
         return CallFault.NOT_A_MESSAGE
-    if not all(map(canonical, uris)):
+    forms = [canonical(uri) for uri in uris]
+    if sum(_MOST_WAYS if form is None else ways_to_read(form) for form in forms) > _MOST_WAYS or None in forms:
         return CallFault.AMBIGUOUS_NAME
     others = [value for name, value in wanted.items() if name != "resourceSubscriptions"]
     others += [value for name, value in params.items() if name not in {"notifications", "_meta"}]

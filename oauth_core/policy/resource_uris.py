@@ -49,6 +49,11 @@ _KEPT = {"%": "%25", "?": "%3F", "#": "%23", ";": "%3B"}
 _KEPT_IN_QUERY = _KEPT | {"&": "%26", "=": "%3D", "+": "%2B"}
 _RELEASED = {escape: char for char, escape in _KEPT_IN_QUERY.items() if char != "%"}
 _ANY_KEPT = re.compile("|".join(_RELEASED))
+_MARKS = ("?", "#", ";", "+", " ", "%3F", "%23", "%3B")
+_FOLDED_SCHEMES = ("file:", *(f"{scheme}:" for scheme in _WEB_PORTS))
+_SLASHES = ("", "/", "//", "///")
+MOST_WAYS = 250
+"""A URI with more ways to read it is refused. Otherwise a caller could make its comparison with rules slow."""
 _WILDCARD = "{}"
 """Replaces `*` while a pattern is read as a URI: no other template expression is empty."""
 
@@ -73,8 +78,19 @@ def canonical(uri: str) -> str | None:
         after = _after_web(scheme, rest, plain)
     else:
         after = _after_other(plain)
-    form = None if after is None else f"{scheme}:{after}"
-    return _DRIVE.sub(_upper, form, count=1) if form is not None and scheme == "file" else form
+    if after is None or ways_to_read(form := f"{scheme}:{after}") > MOST_WAYS:
+        return None
+    return _DRIVE.sub(_upper, form, count=1) if scheme == "file" else form
+
+
+def ways_to_read(form: str) -> int:
+    """An estimate of the number of forms that rules must be compared with for `form`.
+
+    It grows with the kinds of separators in it and with the parts of its host that a server may ignore.
+    """
+    marks = sum(mark in form for mark in _MARKS)
+    slashes = 1 if form.startswith(_FOLDED_SCHEMES) else len(_SLASHES) + 1
+    return (1 + len(readings_of_host(form))) * (1 + marks) * slashes
 
 
 @lru_cache(maxsize=4096)
@@ -163,9 +179,6 @@ def may_match_a_form_of(pattern: str, form: str) -> bool:
 def _ends(form: str) -> tuple[str, ...]:
     bare = re.split(r"[?#]", form, maxsplit=1)[0]
     return form, form.partition("#")[0], bare, bare.rstrip("/"), f"{bare.rstrip('/')}/"
-
-
-_SLASHES = ("", "/", "//", "///")
 
 
 def canonical_pattern(pattern: str) -> str:

@@ -247,6 +247,20 @@ def test_a_body_in_another_form_is_refused(headers: dict[str, str], fault: CallF
     assert sent(TOOL, **headers) is fault
 
 
+def test_a_uri_with_too_many_readings_is_refused_and_so_are_many_of_them_together() -> None:
+    def listened(uris: list[str]) -> object:
+        return sent(message("subscriptions/listen", notifications={"resourceSubscriptions": uris}))
+
+    plain = [f"db://table-{number}?a=1;b=2&c=x+y" for number in range(100)]
+    assert isinstance(listened(plain), Call)
+    many = "postgres://me:secret@host:5432/db?a=1&b=x+y#z"
+    assert isinstance(listened([many] * 5), Call)
+    assert isinstance(sent(message("resources/read", uri=many)), Call)
+    assert listened([f"{many}{number}" for number in range(100)]) is CallFault.AMBIGUOUS_NAME
+    most = "note://me:secret@host.:80/a;b?c+d e#f%3Bg%23h%3Fi"
+    assert sent(message("resources/read", uri=most)) is CallFault.AMBIGUOUS_NAME
+
+
 @pytest.mark.parametrize(
     "kind",
     [
