@@ -80,6 +80,7 @@ class DocumentCache:
         self._fetcher = fetcher
         self._clock = clock
         self._under_way: dict[str, _Fetch] = {}
+        self._stored = 0
 
     async def read(
         self, name: str, url: str, parse: Callable[[bytes], T], *, caller: str, newer_than: int = -1
@@ -90,14 +91,17 @@ class DocumentCache:
         the second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError`,
         `DocumentHeldBackError`, and `DisplayedError` when there is no room for a new document.
         """
+        stored = self._stored
         copy = await self.store.get(name)
         kept = _parsed(copy, parse)
         if copy is None or kept is None:
-            return parse((await self._fetched_once(name, url, parse, caller, known=False)).encode())
-        if self._clock() < copy.fresh_until and copy.fetched_at > newer_than:
+            body = await self._fetched_once(name, url, parse, caller, (stored, newer_than), known=False)
+            return parse(body.encode())
+        if self._is_fresh(copy, newer_than):
             return kept
         try:
-            return parse((await self._fetched_once(name, url, parse, caller, known=True)).encode())
+            body = await self._fetched_once(name, url, parse, caller, (stored, newer_than), known=True)
+            return parse(body.encode())
         except (
             DocumentUnavailableError,
             DocumentRefusedError,
@@ -123,13 +127,34 @@ class DocumentCache:
         if tasks:
             await asyncio.wait(tasks)
 
+    def _is_fresh(self, copy: Copy, newer_than: int) -> bool:
+        return self._clock() < copy.fresh_until and copy.fetched_at > newer_than
+
     async def _fetched_once(
-        self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool
+        self,
+        name: str,
+        url: str,
+        parse: Callable[[bytes], object],
+        caller: str,
+        looked: tuple[int, int],
+        *,
+        known: bool,
     ) -> str:
+        """The document, by a fetch that all callers share.
+
+        `looked` is the count of stored documents when this caller looked for a copy, and its `newer_than`.
+        """
         if name not in self._under_way:
             if (failure := await self.store.failure(name)) is not None:
                 raise _error(failure)
             await self._budgets.spend(caller, urlsplit(url).netloc, known=known)
+        stored, newer_than = looked
+        while name not in self._under_way and self._stored != stored:
+            # A fetch may have ended since this caller looked for a copy.
+            stored = self._stored
+            copy = await self.store.get(name)
+            if copy is not None and self._is_fresh(copy, newer_than):
+                return copy.body
         fetch = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
         fetch.sharers += 1
         try:
@@ -141,6 +166,7 @@ class DocumentCache:
                 if not fetch.is_kept:
                     await self._keep(name, came, caller, known=known)
                     fetch.is_kept = True
+                    self._stored += 1
             return came.body
         finally:
             fetch.sharers -= 1

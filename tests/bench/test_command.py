@@ -59,7 +59,7 @@ def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK)
     assert document["schema"] == report.SCHEMA == 2
     assert sorted(document) == [
-        *("plan", "floods", "machine", "ratios", "results", "revocation", "schema", "setting", "started_at")
+        *("floods", "machine", "plan", "ratios", "results", "revocation", "schema", "setting", "started_at")
     ]
     (result,) = document["results"]
     assert sorted(result) == [

@@ -68,6 +68,18 @@ class Budgets:
         pass
 
 
+class LateBudgets(Budgets):
+    """No limit of fetches. `late` gets its answer only when a test allows it."""
+
+    def __init__(self) -> None:
+        self.late_has_asked, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def spend(self, caller: str, *_: Any, **__: Any) -> None:
+        if caller == "late":
+            self.late_has_asked.set()
+            await self.may_go_on.wait()
+
+
 class Store(DocumentStore):
     """Says when three callers have found that there is no copy. From then on they wait for the fetch."""
 
@@ -112,3 +124,24 @@ async def test_a_caller_without_room_who_asks_first_is_refused_alone(store: Stor
     assert len(quotas.taken) == 1, "one of them has it, and it counts once"
     assert publisher.asked == 1
     assert await cache.read("name", URL, bytes.decode, caller="hostile") == "{}"
+
+
+async def test_a_caller_who_looked_before_the_document_came_and_asks_after_it_fetches_nothing(
+    store: Store,
+) -> None:
+    publisher, budgets = Publisher(), LateBudgets()
+    cache = DocumentCache(
+        cast("GuardedFetcher", publisher),
+        store,
+        cast("FetchBudgets", budgets),
+        cast("QuotaStore", Quotas()),
+        clock=lambda: 1000,
+        max_age=600,
+    )
+    late = asyncio.create_task(cache.read("name", URL, bytes.decode, caller="late"))
+    await budgets.late_has_asked.wait()
+    publisher.may_answer.set()
+    assert await cache.read("name", URL, bytes.decode, caller="a") == "{}"
+    budgets.may_go_on.set()
+    assert await late == "{}"
+    assert publisher.asked == 1

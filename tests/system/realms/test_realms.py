@@ -68,7 +68,16 @@ KEPT_FOR = {
 """Which credentials the keys in Redis are for."""
 
 NO_CREDENTIAL = {
-    *("client_grants", "user_grants", "grant_tokens", "user", "block", "cutoff_of_user", "cut_of_client", "lease"),
+    *(
+        "client_grants",
+        "user_grants",
+        "grant_tokens",
+        "user",
+        "block",
+        "cutoff_of_user",
+        "cutoff_of_client",
+        "lease",
+    ),
     *("lease_back_off", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
     *(
         "user_sessions",
