@@ -22,7 +22,7 @@ class Binding(NamedTuple):
     dpop_key: str | None = None
 
 
-def claims_payload(certificate: str | None, dpop_key: str | None) -> dict[str, dict[str, str]]:
+def cnf_claim(certificate: str | None, dpop_key: str | None) -> dict[str, dict[str, str]]:
     """Return the claim `cnf` by its name; an empty dictionary for an unbound token."""
     members = {_CERTIFICATE: certificate, _KEY: dpop_key}
     present = {name: value for name, value in members.items() if value is not None}

@@ -78,7 +78,7 @@ def claims_payload(claims: AccessClaims) -> dict[str, Any]:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
     if claims.groups:
         payload["groups"] = list(claims.groups)
-    return payload | confirmation.claims_payload(claims.certificate, claims.dpop_key)
+    return payload | confirmation.cnf_claim(claims.certificate, claims.dpop_key)
 
 
 def type_of(claims: AccessClaims) -> str:

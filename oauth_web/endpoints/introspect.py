@@ -56,7 +56,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         "scope": scopes.join(grant.scopes),
                         **({"username": grant.user.login} if grant.user else {}),
                         **({"groups": list(grant.groups)} if grant.groups else {}),
-                        **confirmation.claims_payload(grant.certificate, grant.dpop_key),
+                        **confirmation.cnf_claim(grant.certificate, grant.dpop_key),
                     }
                 )
             case _:

@@ -317,7 +317,7 @@ _characters = st.lists(
 _must_be_escaped = frozenset("%?#")
 
 
-def claims_payload(characters: list[str], choices: list[int]) -> str:
+def spelled(characters: list[str], choices: list[int]) -> str:
     """`characters` below `note:///x/`, each as it is or escaped in one of the ways in which programs escape."""
     ways = (str, quote_all, lambda text: quote_all(text).lower())
     written = [
@@ -337,7 +337,7 @@ _choices = st.lists(st.integers(0, 2), min_size=8, max_size=8)
 @given(_characters, _choices, _choices)
 def test_escaped_or_not_a_name_has_one_form(characters: list[str], first: list[int], second: list[int]) -> None:
     """Python's `urllib` and every reader that splits first and decodes then take the two for one resource."""
-    one, other = claims_payload(characters, first), claims_payload(characters, second)
+    one, other = spelled(characters, first), spelled(characters, second)
     assert unquote(urlsplit(one).path) == unquote(urlsplit(other).path)
     assert canonical(one) == canonical(other)
 
@@ -348,7 +348,7 @@ def test_every_plain_name_has_a_form(characters: list[str], choices: list[int]) 
     names = f"x/{text}y".split("/")
     hides = any(not name or re.fullmatch(r"\s*\.\.?\s*([;?#].*)?", name, re.DOTALL) for name in names)
     is_twice = re.search("%[0-9A-Fa-f]{2}", f"{text}y") is not None
-    assert (canonical(claims_payload(characters, choices)) is None) == (hides or is_twice)
+    assert (canonical(spelled(characters, choices)) is None) == (hides or is_twice)
 
 
 @given(_uris, st.lists(st.integers(0, 2), min_size=80, max_size=80))

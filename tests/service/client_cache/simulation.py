@@ -162,7 +162,7 @@ class Server(Place):
             noted.clear()
             self._push(wire, None)
 
-    def cutoff(self) -> None:
+    def cut(self) -> None:
         """Close every link from this end."""
         for wire in self.wires:
             wire.inbox.put_nowait(RedisConnectionError("closed"))
@@ -175,7 +175,7 @@ class Server(Place):
             self.has_swallowed = self.has_swallowed or bool(self.requests or self.answers)
         elif self.has_swallowed:
             self.has_swallowed = False
-            self.cutoff()
+            self.cut()
             return True
         return super().flow()
 

@@ -228,7 +228,7 @@ class FailOver(RuleBasedStateMachine):
 
     @rule(server=SERVERS)
     def links_are_cut(self, server: int) -> None:
-        self.servers[server].cutoff()
+        self.servers[server].cut()
         self.flow()
 
     # -- what the process does

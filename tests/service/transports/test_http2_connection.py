@@ -42,13 +42,13 @@ async def test_an_answer_is_headers_a_message_and_the_status() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 13, 1000])
 async def test_it_does_not_matter_how_bytes_are_cut(size: int) -> None:
-    whole, cutoff = Peer(), Peer(greet=False)
+    whole, cut = Peer(), Peer(greet=False)
     data = b"".join(call(stream, b"x" * stream) for stream in range(1, 40, 2))
     whole.send(data)
     everything = http2_codec.PREFACE + http2_codec.settings_frame([]) + data
     for at in range(0, len(everything), size):
-        cutoff.send(everything[at : at + size])
-    assert cutoff.answers() == whole.answers()
+        cut.send(everything[at : at + size])
+    assert cut.answers() == whole.answers()
 
 
 async def test_what_must_wait_is_answered_later_and_keeps_nobody_else() -> None:

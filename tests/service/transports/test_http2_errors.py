@@ -252,18 +252,18 @@ PIECES: list[Callable[[int], bytes]] = [
 @examples(300)
 @given(
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(0, 12)), max_size=30),
-    cutoff=st.integers(1, 200),
+    cut=st.integers(1, 200),
 )
 async def test_whatever_comes_what_we_send_is_http2(
-    pieces: list[tuple[Callable[[int], bytes], int]], cutoff: int
+    pieces: list[tuple[Callable[[int], bytes], int]], cut: int
 ) -> None:
     peer = Peer(greet=False)
     opening = peer.transport.written
     data = (
         http2_codec.PREFACE + http2_codec.settings_frame([]) + b"".join(piece(stream) for piece, stream in pieces)
     )
-    for at in range(0, len(data), cutoff):
-        peer.send(data[at : at + cutoff])
+    for at in range(0, len(data), cut):
+        peer.send(data[at : at + cut])
     # A client that has opened all streams reads it, and finds nothing that a server may not send.
     client = h2.connection.H2Connection(h2.config.H2Configuration(validate_inbound_headers=True))
     client.initiate_connection()

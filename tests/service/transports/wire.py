@@ -123,7 +123,7 @@ class Peer:
     def frames(self) -> list[Frame]:
         """What came since this was asked last."""
         data, self.transport.written = self.transport.written, b""
-        return list(cutoff(data))
+        return list(cut(data))
 
     def answers(self) -> dict[int, bytes]:
         """What came as DATA since this was asked last, by stream."""
@@ -142,7 +142,7 @@ class Peer:
         return codes[-1] if codes and self.transport.is_closed else None
 
 
-def cutoff(data: bytes) -> Iterable[Frame]:
+def cut(data: bytes) -> Iterable[Frame]:
     """`data`, which must be whole frames, as frames."""
     while data:
         high, low, kind, flags, stream = http2_codec.HEAD.unpack_from(data)
