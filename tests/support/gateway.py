@@ -139,9 +139,12 @@ def _ready(process: subprocess.Popen[bytes], output: Path) -> str:
         text = output.read_text(encoding="utf-8")
         for line in text.splitlines(keepends=True):
             if line.startswith("ready ") and line.endswith("\n"):
-                return line.split()[1]
+                # On a busy machine `up` does not wait for a slow service. It reports this, and calls get 503.
+                is_late = text.count("still starting; going on") > text.count("ready again")
+                if not is_late or time.monotonic() > deadline:
+                    return line.split()[1]
         assert process.poll() is None, text
-        assert time.monotonic() < deadline, text
+        assert "\nready " in text or time.monotonic() < deadline, text
         time.sleep(0.05)
 
 
