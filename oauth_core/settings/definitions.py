@@ -30,7 +30,7 @@ TABLES = {
     "clients": "OAuth clients: how they register, and their metadata documents.",
     "rates": "How often clients, people and addresses may ask the authorization server.",
     "check": "The check service, which Envoy asks about every request.",
-    "envoy": "What the rendered Envoy configuration needs beside TLS.",
+    "envoy": "The settings of the rendered Envoy configuration, except TLS.",
     "tls": "TLS between callers and Envoy.",
     "acme": "Certificates from an ACME authority.",
 }

@@ -73,24 +73,24 @@ class PermissionSettings(BaseModel):
 
     methods: Annotated[
         Globs,
-        Setting("What methods of MCP need: a name or a glob, and one permission or several."),
+        Setting("Permissions that methods of MCP need: a name or a glob, and one permission or several."),
     ] = Field(default_factory=dict)
     tools: Annotated[
         Globs,
-        Setting("What tools need: a name or a glob, and one permission or several."),
+        Setting("Permissions that tools need: a name or a glob, and one permission or several."),
     ] = Field(default_factory=dict)
     prompts: Annotated[
         Globs,
-        Setting("What prompts need: a name or a glob, and one permission or several."),
+        Setting("Permissions that prompts need: a name or a glob, and one permission or several."),
     ] = Field(default_factory=dict)
     resources: Annotated[
         Globs,
         AfterValidator(_canonical),
-        Setting("What resources need: a URI or a glob, and one permission or several."),
+        Setting("Permissions that resources need: a URI or a glob, and one permission or several."),
     ] = Field(default_factory=dict)
     otherwise: Annotated[
         Needs | None,
-        Setting("What everything else needs."),
+        Setting("Permissions that all other requests need."),
     ] = None
 
     @property
@@ -149,7 +149,7 @@ class RoleSettings(BaseModel):
     ] = ()
     everyone: Annotated[
         bool,
-        Setting("Everybody who may sign in has the role."),
+        Setting("Gives the role to every person who may sign in."),
     ] = False
 
     def named(self, name: str) -> Role:

@@ -27,7 +27,7 @@ class ServiceSettings(BaseModel):
     title: Annotated[
         str | None,
         Setting(
-            "What people read on the consent page.",
+            "The text for people on the consent page.",
             shown="the name",
         ),
     ] = None
@@ -70,7 +70,7 @@ class ServiceSettings(BaseModel):
     permissions: Annotated[
         ServicePermissions | None,
         Setting(
-            "What its methods, tools, prompts and resources need, see [permissions](permissions.md).",
+            "Permissions that its methods, tools, prompts and resources need, see [permissions](permissions.md).",
             shown="the scope",
         ),
     ] = None

@@ -215,6 +215,6 @@ class TlsSettings(GatewaySettings):
                 if value:
                     yield f"{name} needs tls.cert and tls.key, or acme.email"
         if self.certificate_bound_tokens != "off" and self.tls_client_ca is None:
-            yield "tokens.certificate_bound needs tls.client_ca: nobody could show a certificate"
+            yield "tokens.certificate_bound needs tls.client_ca: without it no client can present a certificate"
         if (self.tls_client_required or self.tls_client_pins) and self.tls_client_ca is None:
             yield "tls.client_required and tls.client_pins need tls.client_ca"

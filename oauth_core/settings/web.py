@@ -92,7 +92,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         BeforeValidator(check_key),
         Setting(
             "32 random bytes in base64 (`openssl rand -base64 32`), which encrypt the signing keys. "
-            "Without it everybody has to sign in again.",
+            "Without it all people must sign in again.",
             key="server.master_key",
         ),
     ]
@@ -139,12 +139,12 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         CommaList,
         AfterValidator(check_users),
         Setting(
-            "People who may sign in; `*` allows everybody. A login (`alice`) means the first account "
-            "that was seen under it; `alice#111` means account 111, whatever it is called. With no "
-            "name, organisation and team at all, nobody may sign in; at the local stand-in everybody "
-            "may. See [incidents](incidents.md#a-login-that-changed-hands).",
+            "People who may sign in; `*` allows every GitHub user. A login (`alice`) means the first account "
+            "that was seen under it; `alice#111` means account 111 under any login. If no person, "
+            "organisation and team is set, all sign-ins are refused; the local stand-in accepts all. "
+            "See [incidents](incidents.md#a-login-that-changed-hands).",
             key="github.allowed_users",
-            shown="nobody",
+            shown="no person",
         ),
     ] = ()
     allowed_github_orgs: Annotated[
@@ -200,7 +200,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     unused_client_lifetime: Annotated[
         int,
         Setting(
-            "How long a registration is kept to which no person has consented yet, where anybody may register.",
+            "How long a registration is kept before a person consents to it, where registration is open.",
             key="clients.unused_lifetime",
             unit="seconds",
         ),
@@ -244,7 +244,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         CommaList,
         AfterValidator(check_names),
         Setting(
-            "What a registration token lets a client do with its own registration: `registration.read`, "
+            "Operations on a client's own registration that a registration token allows: `registration.read`, "
             "`registration.write`, `registration.delete`.",
             key="clients.registration_permissions",
             standard="RFC 7592 section 2",
@@ -325,7 +325,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     refresh_reuse: Annotated[
         Literal["end", "refuse"],
         Setting(
-            "What later reuse of a refresh token does: `end` ends its sign-in with every token of it, "
+            "The effect of later reuse of a refresh token: `end` ends its sign-in with all its tokens, "
             "`refuse` only refuses. Both are audited as `refresh.reused` and counted in "
             "[`portcullis_audit_events_total`](metrics.md#the-authorization-server), with an alert "
             "rule.",
@@ -336,7 +336,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     membership_check_interval: Annotated[
         int,
         Setting(
-            "The time between two checks whether everybody who holds a grant is still admitted and in "
+            "The time between two checks whether all people with a grant are still allowed and in "
             "the same groups; 0 checks at refreshes only.",
             key="github.membership_check_interval",
             unit="seconds",
@@ -373,7 +373,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     known_client_documents: Annotated[
         Literal["fallback", "pinned", "off"],
         Setting(
-            "What the documents are for that ship with Portcullis (Claude Code, Visual Studio Code, "
+            "The use of the documents that ship with Portcullis (Claude Code, Visual Studio Code, "
             "Codex, opencode, Zed): `fallback`: used when a client's own document was never fetched and "
             "cannot be; `pinned`: used instead of fetching; `off`: not used.",
             key="clients.known_documents",

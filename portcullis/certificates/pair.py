@@ -113,7 +113,7 @@ class _Follower(ABC):
 
     @abstractmethod
     def _read(self) -> Pair | Authorities:
-        """What the operator's files hold. Raises `PairError`."""
+        """The certificate and key in the operator's files. Raises `PairError`."""
 
     @abstractmethod
     def _in_use(self, ends: str) -> str:

@@ -20,7 +20,7 @@ _SOON = 14 * 86_400
 
 
 def look_at_certificates(settings: TlsSettings, now: float) -> Iterator[Advice]:
-    """What to do about certificates that end, at second `now`. Files that cannot be used are faults elsewhere."""
+    """Advice about certificates that have ended or end soon, at `now`. Other checks report unusable files."""
     for name, ends in _ends(settings):
         if ends < now + _SOON:
             when = datetime.fromtimestamp(ends, UTC).isoformat(timespec="minutes")

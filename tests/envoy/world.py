@@ -36,7 +36,7 @@ class World:
 
     @property
     def received(self) -> list[Received]:
-        """What came through to any server behind Envoy, in no certain order."""
+        """The requests that reached a server behind Envoy, in any order."""
         return [request for upstream in self.upstreams for request in upstream.received]
 
     def only_received(self) -> Received:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OneWay:
-    """What is done, the names of the standard library that do it, and the modules that may use them.
+    """Each task, the names of the standard library for it, and the modules that may use them.
 
     A name that ends in `*` stands for all that begin so.
     """
@@ -113,7 +113,7 @@ def test_there_is_one_way_to_find_a_free_port() -> None:
     assert users == {"oauth_core.process.ports", "tests.envoy.test_failures", "tests.system.up.test_refusals"}
 
 
-# What keeps programs running, and the subclasses that say which.
+# The class that keeps programs running, and its subclasses.
 SUPERVISORS = {
     "oauth_core.process.supervision",
     "ext_authz.process.supervisor",

@@ -1,4 +1,4 @@
-"""What clients and identity providers sign: client assertions, identity assertions, and DPoP proofs.
+"""Texts that clients and identity providers sign: client assertions, identity assertions, and DPoP proofs.
 
 Each is right, but for what the test changes.
 """
@@ -113,7 +113,7 @@ def proof(
     headers: dict[str, Any] | None = None,
     **claims: Any,
 ) -> str:
-    """A DPoP proof (RFC 9449) for one request, and for `token` if given. What is given as `None` is left out."""
+    """A DPoP proof (RFC 9449) for one request, and for `token` if given. A claim that is `None` is left out."""
     signer = by or key(name="dpop")
     payload = {"htm": method, "htu": url, "iat": int(time.time()), "jti": secrets.token_urlsafe(16)}
     if token is not None:

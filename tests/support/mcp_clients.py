@@ -27,7 +27,7 @@ _TIMEOUT = 30.0
 
 
 class McpUser:
-    """One person, one client of the SDK, one service. What the client learnt stays when it connects again.
+    """One person, one client of the SDK, one service. Connections share its registration and tokens.
 
     `visits` are the URLs that the browser was sent to: one for each time the person had to sign in.
     """

@@ -491,7 +491,7 @@ _tables = st.dictionaries(
 
 
 def hosts_of(authority: str) -> set[str]:
-    """What a server may take for the host, if it ignores the user, the password, the port or the dot."""
+    """The hosts that a server may read, if it ignores the user, the password, the port or the dot."""
     user, at, place = authority.rpartition("@")
     host = place if place.startswith("[") and place.endswith("]") else re.sub(r"(?<=[\]a-z.]):.*", "", place)
     bare = host.rstrip(".")

@@ -98,7 +98,7 @@ VARIABLES = [
 
 
 def faults_of(kind: type[GatewaySettings], config: Path | None, environ: dict[str, str]) -> str:
-    """What a program says of its settings before it opens anything; empty when it would go on."""
+    """The faults that a program reports of its settings before it opens anything; empty if there are none."""
     try:
         settings = load(kind, config, environ)
         if isinstance(settings, EnvoySettings):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FakeProgram:
-    """A program that ends when it is told to."""
+    """A program that ends when `end` is called."""
 
     def __init__(self) -> None:
         self.end_now: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -34,7 +34,7 @@ XFCC = "x-forwarded-client-cert"
 
 @pytest.fixture(scope="module")
 def callers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs the certificates of callers."""
+    """The certificate authority of the callers."""
     return Authority(tmp_path_factory.mktemp("callers"), "callers")
 
 
@@ -52,7 +52,7 @@ def bob(callers: Authority) -> Identity:
 
 @pytest.fixture(scope="module")
 def mallory(tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    """Somebody with a certificate of her own making."""
+    """An attacker: her certificate has the name of `ada`, from an authority of her own."""
     return Authority(tmp_path_factory.mktemp("mallory"), "mallory").identity("ada.example.com")
 
 
@@ -74,7 +74,7 @@ def optional(authority: Authority, tmp_path_factory: pytest.TempPathFactory, cal
 
 
 def status_for(gateway: Edge, identity: Identity | None) -> int | None:
-    """What a caller with this certificate is answered; `None` when not even TLS comes about."""
+    """The status of the answer to a caller with this certificate; `None` if the TLS handshake fails."""
     context = gateway.context()
     if identity is not None:
         context.load_cert_chain(identity.cert, identity.key)

@@ -3,7 +3,7 @@
 The process under test is the real one (`tests/service/client_cache/simulation.py` says how). Around it, Sentinels
 do their own work and no more: when a majority agrees on a primary, a replica that followed it may be made the next
 one, of which one Sentinel knows first and the others sooner, later or never; none goes back to what it believed
-before. The old primary may go on answering as well as ever, and calls itself one until it is told.
+before. The old primary may continue to answer, and to call itself a primary, until it learns of the new one.
 
 The truth is what the server says that a majority of the Sentinels names: what is written there is acknowledged by
 the current primary. What that knew and its successor does not is lost, and counts from then on as never having

@@ -191,7 +191,7 @@ async def test_a_refresh_repeated_from_another_address_has_an_event_of_its_own(
     assert await events("2001:db8::1") == ["refresh.repeated_elsewhere", "token.refreshed"]
     with web.redis.client() as redis:
         grant = redis.hgetall(f"grant:{{{tokens['refresh_token'].partition('.')[0]}}}")
-    assert "198.51.100" not in str(grant), "where somebody was is not to be read in Redis"
+    assert "198.51.100" not in str(grant), "Redis does not hold the address of a person"
 
 
 @pytest.mark.requirement("complaints:claude-code-85236")

@@ -142,7 +142,7 @@ def test_with_acme_envoy_starts_with_a_stopgap_and_leads_the_authoritys_question
         folder,
         "compose.acme.yaml",
         ACME_EMAIL="ops@example.com",
-        ACME_DIRECTORY="https://127.0.0.1:1/directory",  # nobody: what issuing is like, `tests/envoy/tls` shows
+        ACME_DIRECTORY="https://127.0.0.1:1/directory",  # no server there; `tests/envoy/tls` tests issuing
     ) as front:
         assert NAME in str(
             front.certificate()

@@ -163,7 +163,7 @@ async def test_first_uses_beside_a_thousand() -> None:
     """At the queue alone: a real worker works it off meanwhile, so that what it holds depends on the machine."""
     (_, _, hostile), turns = COUNTS, FairQueue(MOST_WAITING)
     flood = [asyncio.create_task(turns.wait(f"hostile-{n % hostile}")) for n in range(3 * MOST_WAITING)]
-    # All of the flood is there before the first of the others, and before anybody has a turn.
+    # All of the flood is there before the first of the others, and before the first signature is checked.
     others = [asyncio.create_task(turns.wait(f"other-{number}")) for number in range(HONEST)]
     served = sum(await asyncio.gather(*others))
     await asyncio.gather(*flood)
