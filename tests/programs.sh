@@ -1,7 +1,23 @@
 #!/usr/bin/env bash
-# Chromium, pebble (a certificate authority for tests), nginx and HAProxy, which come from the system: installs what is
-# missing where that can be done, else says how. Never fails: tests whose program is not there are skipped and say so.
+# Chromium, pebble (a certificate authority for tests), nginx, HAProxy and promtool, which come from the system: installs
+# what is missing where that can be done, else prints how. Never fails: tests without their program are skipped, with
+# the reason.
 set -uo pipefail
+cd "$(dirname "$0")/.."
+
+# promtool alone, without the Prometheus server that its package would start: needs no root, and stays in .venv.
+if ! command -v promtool >/dev/null && [ ! -x .venv/bin/promtool ]; then
+  folder=$(mktemp -d)
+  fetch() { (cd "$folder" && timeout 300 apt-get download -qq prometheus) >/dev/null 2>&1; }
+  # A fresh machine has no list of packages; only root may fetch one.
+  if command -v apt-get >/dev/null && { fetch || { apt-get update -qq >/dev/null 2>&1 && fetch; }; } \
+    && dpkg-deb --extract "$folder"/prometheus_*.deb "$folder"; then
+    mv "$folder/usr/bin/promtool" .venv/bin/promtool
+  else
+    echo "Not here: promtool. Tests of the alert rules are skipped; put promtool (part of Prometheus) on PATH." >&2
+  fi
+  rm -rf "$folder"
+fi
 
 missing=()
 [ -n "${CHROMIUM:-}" ] || command -v chromium google-chrome >/dev/null || missing+=(chromium)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,13 +18,10 @@ from oauth_core.refusals import DenyReason
 from oauth_web.endpoints import metrics
 from tests.support.project import ROOT
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 DOCS = ROOT / "docs"
 OF_ENVOY = {"envoy_server_days_until_first_cert_expiring"}
 """Metrics of Envoy itself that rules ask for; `tests/envoy/tls` looks whether Envoy has them."""
-PROMTOOL = shutil.which("promtool")
+PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=Path(sys.executable).parent)
 RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))
 EXPRESSIONS = {
     rule.get("alert") or rule["record"]: str(rule["expr"]) for group in RULES["groups"] for rule in group["rules"]
@@ -69,7 +68,7 @@ tests:
 """
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="no promtool on PATH: it is part of Prometheus")
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool: tests/programs.sh unpacks it on Debian")
 @pytest.mark.parametrize(
     ("alert", "event", "severity", "label"),
     [
