@@ -205,7 +205,7 @@ def canonical_pattern(pattern: str) -> str:
 
 
 _STARTS = ("", "x", "/x", "//x", "///x", "file", "https", "note", "file:///x", "https://x", "note:x")
-"""What the first `*` of a pattern may stand for if it comes before the path: an example for each kind of URI."""
+"""Examples of the text for the first `*` of a pattern if it comes before the path: one for each kind of URI."""
 
 
 def _may_match_a_form(pattern: str) -> bool:

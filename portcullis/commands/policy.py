@@ -90,7 +90,7 @@ class _PolicyGroup(click.Group):
 def command(context: click.Context, config: Path | None) -> None:
     """Check roles and permissions in the settings file, explain a decision, test expectations.
 
-    Nothing that runs is asked, and nothing is changed.
+    The command contacts no running program, and changes nothing.
     """
     context.obj = config
 
