@@ -24,7 +24,7 @@ def _line_of(world: World, path: str) -> tuple[dict[str, Any], str]:
 
 
 def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
-    world.ask("/time/mcp/logged?code=SECRET-CODE", headers=GOOD | {"Cookie": "SECRET-COOKIE"})
+    world.gate.ask("/time/mcp/logged?code=SECRET-CODE", headers=GOOD | {"Cookie": "SECRET-COOKIE"})
     entry, text = _line_of(world, "/time/mcp/logged")
     assert (entry["method"], entry["status"], entry["route"]) == ("GET", 200, "time")
     assert entry["host"] == world.gate.host
@@ -35,7 +35,7 @@ def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
 
 
 def test_a_forged_identity_is_not_logged(world: World) -> None:
-    world.ask("/time/mcp/forged", headers={"X-User-Id": "FORGED"})
+    world.gate.ask("/time/mcp/forged", headers={"X-User-Id": "FORGED"})
     entry, text = _line_of(world, "/time/mcp/forged")
     assert (entry["status"], entry["user"], entry["user_id"]) == (401, None, None)
     assert (entry["decision"], entry["reason"], entry["service"]) == ("denied", "missing_token", "time")

@@ -43,7 +43,7 @@ def _names(value: str) -> set[str]:
 @pytest.mark.requirement("complaints:ai-gateway-2307")
 @pytest.mark.parametrize("path", CLIENT_PATHS)
 def test_a_preflight_is_answered_without_a_token(world: World, path: str) -> None:
-    answer = world.ask(path, method="OPTIONS", headers=_preflight(APP))
+    answer = world.gate.ask(path, method="OPTIONS", headers=_preflight(APP))
     assert answer.status == 200
     assert answer.headers["access-control-allow-origin"] == APP
     assert _names(answer.headers["access-control-allow-headers"]) >= NEEDED
@@ -58,7 +58,7 @@ def test_a_preflight_is_answered_without_a_token(world: World, path: str) -> Non
 def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
     world: World, headers: dict[str, str]
 ) -> None:
-    answer = world.ask("/time/mcp", headers=headers | {"Origin": APP})
+    answer = world.gate.ask("/time/mcp", headers=headers | {"Origin": APP})
     assert answer.status == (200 if headers else 401)
     assert answer.headers["access-control-allow-origin"] == APP
     assert _names(answer.headers["access-control-expose-headers"]) >= {"www-authenticate", "mcp-session-id"}
@@ -71,8 +71,8 @@ def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
 )
 def test_a_foreign_page_is_refused_with_or_without_a_preflight(world: World, path: str, origin: str) -> None:
     for answer in (
-        world.ask(path, method="OPTIONS", headers=_preflight(origin)),
-        world.ask(path, method="POST", headers=GOOD | {"Origin": origin}, body=b"{}"),
+        world.gate.ask(path, method="OPTIONS", headers=_preflight(origin)),
+        world.gate.ask(path, method="POST", headers=GOOD | {"Origin": origin}, body=b"{}"),
     ):
         assert answer.status == 403
         assert "access-control-allow-origin" not in answer.headers
@@ -87,12 +87,12 @@ def test_every_answer_where_pages_may_call_says_that_it_depends_on_the_origin(
     """A browser keeps answers. It must not give one that names the origin of one page to another page."""
     sent = {"Origin": origin} if origin else {}
     for answer in (
-        world.ask(path, headers=GOOD | sent),
-        world.ask(path, headers=sent),
-        world.ask(path, method="OPTIONS", headers=_preflight(origin or APP)),
-        world.ask(path, method="PATCH", headers=GOOD | sent),
-        world.ask(path, method="POST", headers=GOOD | sent, body=b"x" * (REQUEST_LIMIT + 1)),
-        world.ask(path, method="POST", headers=GOOD | sent | {"Content-Type": "text/plain"}, body=b"x"),
+        world.gate.ask(path, headers=GOOD | sent),
+        world.gate.ask(path, headers=sent),
+        world.gate.ask(path, method="OPTIONS", headers=_preflight(origin or APP)),
+        world.gate.ask(path, method="PATCH", headers=GOOD | sent),
+        world.gate.ask(path, method="POST", headers=GOOD | sent, body=b"x" * (REQUEST_LIMIT + 1)),
+        world.gate.ask(path, method="POST", headers=GOOD | sent | {"Content-Type": "text/plain"}, body=b"x"),
     ):
         assert "origin" in _names(answer.headers.get("vary", "")), answer
 
@@ -125,7 +125,7 @@ def test_what_a_service_says_about_its_answer_is_kept_and_not_repeated(
 def _parameters(world: World, asked: str, origin: str = APP) -> list[str]:
     """The names of parameters that the answer to a preflight allows."""
     sent = _preflight(origin) | {"Access-Control-Request-Headers": asked}
-    answer = world.ask("/time/mcp", method="OPTIONS", headers=sent)
+    answer = world.gate.ask("/time/mcp", method="OPTIONS", headers=sent)
     allowed = answer.headers.get("access-control-allow-headers", "")
     assert answer.status == 403 or _names(allowed) >= NEEDED
     return sorted(name for name in _names(allowed) if "param" in name)
@@ -146,7 +146,7 @@ def test_a_page_may_send_headers_that_a_server_names_for_parameters(world: World
 
 @pytest.mark.parametrize("path", ["/authorize", "/callback", "/"])
 def test_pages_for_people_do_not_depend_on_an_origin(world: World, path: str) -> None:
-    assert "vary" not in world.ask(path, headers={"Origin": APP}).headers
+    assert "vary" not in world.gate.ask(path, headers={"Origin": APP}).headers
 
 
 def test_two_origins_are_one_too_many(world: World) -> None:
@@ -164,15 +164,15 @@ def test_two_origins_are_one_too_many(world: World) -> None:
 def test_on_one_machine_pages_of_that_machine_may_call_from_any_port(
     world: World, local: World, origin: str
 ) -> None:
-    answer = local.ask("/time/mcp", method="OPTIONS", headers=_preflight(origin))
+    answer = local.gate.ask("/time/mcp", method="OPTIONS", headers=_preflight(origin))
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
-    assert local.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 200
-    assert world.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
+    assert local.gate.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 200
+    assert world.gate.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
 
 
 @pytest.mark.parametrize("origin", ["http://localhost.evil.example", "http://localhost:1@evil.example", FOREIGN])
 def test_on_one_machine_other_pages_may_not(local: World, origin: str) -> None:
-    assert local.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
+    assert local.gate.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
 
 
 @pytest.mark.requirement("oauth21:cors-authorize")
@@ -181,11 +181,11 @@ def test_on_one_machine_other_pages_may_not(local: World, origin: str) -> None:
 def test_no_script_reads_the_pages_for_people_but_their_forms_can_be_sent(
     world: World, path: str, origin: str
 ) -> None:
-    answer = world.ask(path, method="POST", headers={"Origin": origin}, body=b"a=b")
+    answer = world.gate.ask(path, method="POST", headers={"Origin": origin}, body=b"a=b")
     assert answer.json["upstream"] == "oauth_web"
     assert "access-control-allow-origin" not in answer.headers
 
 
 def test_an_options_request_that_is_no_preflight_needs_a_token(world: World) -> None:
-    assert world.ask("/time/mcp", method="OPTIONS").status == 401
-    assert world.ask("/time/mcp", method="OPTIONS", headers={"Origin": APP}).status == 401
+    assert world.gate.ask("/time/mcp", method="OPTIONS").status == 401
+    assert world.gate.ask("/time/mcp", method="OPTIONS", headers={"Origin": APP}).status == 401

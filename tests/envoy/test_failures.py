@@ -89,7 +89,7 @@ def test_a_check_service_that_fails_lets_nobody_in(world: World) -> None:
         raise RuntimeError
 
     world.checks.decide = fail
-    answer = world.ask("/time/mcp", headers=GOOD)
+    answer = world.gate.ask("/time/mcp", headers=GOOD)
     assert answer.status == 503
     assert int(answer.headers["retry-after"]) > 0
     assert world.received == []
@@ -97,7 +97,7 @@ def test_a_check_service_that_fails_lets_nobody_in(world: World) -> None:
 
 def test_an_empty_denial_lets_nobody_in(world: World) -> None:
     world.checks.decide = lambda _: CheckResponse(status=Status(code=16))
-    assert world.ask("/time/mcp", headers=GOOD).status == 403
+    assert world.gate.ask("/time/mcp", headers=GOOD).status == 403
     assert world.received == []
 
 

@@ -42,7 +42,7 @@ def shares() -> Iterator[World]:
 
 def _sent(world: World, address: str, times: int, path: str = "/token") -> list[int]:
     headers = {"X-Forwarded-For": address}
-    return [world.ask(path, method="POST", headers=headers, body=b"x").status for _ in range(times)]
+    return [world.gate.ask(path, method="POST", headers=headers, body=b"x").status for _ in range(times)]
 
 
 def test_an_address_within_its_share_is_served_whatever_twenty_others_send(shares: World) -> None:
@@ -105,7 +105,7 @@ def test_the_authorization_server_learns_the_address_that_the_trusted_proxy_name
     shares: World, named: str, address: str
 ) -> None:
     forged = {"X-Portcullis-Caller": "192.0.2.9", "X-Portcullis-Network": "192.0.2.9"}
-    shares.ask("/token", method="POST", headers={"X-Forwarded-For": named, **forged}, body=b"x")
+    shares.gate.ask("/token", method="POST", headers={"X-Forwarded-For": named, **forged}, body=b"x")
     headers = shares.only_received().headers
     assert headers["x-portcullis-address"] == [address]
     assert not {"x-portcullis-caller", "x-portcullis-network"} & headers.keys()
@@ -113,7 +113,7 @@ def test_the_authorization_server_learns_the_address_that_the_trusted_proxy_name
 
 @pytest.mark.parametrize("named", ["nonsense", "203.0.113.7:port", "[203.0.113.7", "a.b.c.d", ""])
 def test_a_proxy_that_names_no_address_is_counted_itself(shares: World, named: str) -> None:
-    shares.ask("/token", method="POST", headers={"X-Forwarded-For": named}, body=b"x")
+    shares.gate.ask("/token", method="POST", headers={"X-Forwarded-For": named}, body=b"x")
     (address,) = shares.only_received().headers["x-portcullis-address"]
     assert ip_address(address).version in {4, 6}
     assert address != "203.0.113.7"
@@ -133,7 +133,7 @@ def test_callers_with_ports_behind_a_proxy_have_shares_of_their_own(shares: Worl
 def test_the_mark_of_a_busy_address_is_the_gateways_own(shares: World) -> None:
     headers = {"X-Forwarded-For": "198.51.100.1", "X-Portcullis-Busy": "1"}
     for _ in range(RESERVED * BURST_SECONDS):
-        assert shares.ask("/token", method="POST", headers=headers, body=b"x").status == 200
+        assert shares.gate.ask("/token", method="POST", headers=headers, body=b"x").status == 200
     assert _sent(shares, "198.51.100.2", 1) == [200]
     assert not any("x-portcullis-busy" in request.headers for request in shares.received)
     # None of them was counted against what busy addresses share.
@@ -161,7 +161,7 @@ def test_idle_connections_end_before_nobody_else_can_connect(monkeypatch: pytest
             ended, _, _ = select.select(list(waiting), [], [], 60)
             assert ended, "idle connections end, though each by itself could be idle for minutes"
             waiting -= {connection for connection in ended if _received(connection) == b""}
-        assert world.ask("/healthz").status == 200
+        assert world.gate.ask("/healthz").status == 200
         busy.sendall(b"y")
         assert busy.recv(65536).startswith(b"HTTP/1.1 200 "), "one with a request under way does not end"
 

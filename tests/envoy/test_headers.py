@@ -19,7 +19,7 @@ IDENTITY_HEADERS = IdentityHeaders().guarded
 @pytest.mark.requirement("complaints:semantic-router-1445")
 @pytest.mark.parametrize("name", [*IDENTITY_HEADERS, *(name.title() for name in IDENTITY_HEADERS), "X-USER-ID"])
 def test_a_forged_identity_header_is_replaced_by_the_true_one(world: World, name: str) -> None:
-    world.ask("/time/mcp", headers=GOOD | {name: FORGED})
+    world.gate.ask("/time/mcp", headers=GOOD | {name: FORGED})
     true = IDENTITY.get(name.lower())
     assert world.only_received().headers.get(name.lower()) == ([true] if true else None)
     assert name.lower() not in world.only_asked().headers
@@ -27,9 +27,9 @@ def test_a_forged_identity_header_is_replaced_by_the_true_one(world: World, name
 
 @pytest.mark.parametrize("name", IDENTITY_HEADERS)
 def test_a_forged_identity_header_is_gone_before_the_check_and_on_every_route(world: World, name: str) -> None:
-    world.ask("/time/mcp", headers={name: FORGED})
+    world.gate.ask("/time/mcp", headers={name: FORGED})
     assert name not in world.only_asked().headers
-    world.ask("/token", headers={name: FORGED})
+    world.gate.ask("/token", headers={name: FORGED})
     assert name not in world.only_received().headers
 
 
@@ -43,7 +43,7 @@ def test_a_repeated_forged_header_is_gone_altogether(world: World) -> None:
     "name", [name.replace("-", "_") for name in IDENTITY_HEADERS] + ["X_User_Id", "x-user_id"]
 )
 def test_a_header_with_an_underscore_is_refused(world: World, name: str) -> None:
-    assert world.ask("/time/mcp", headers=GOOD | {name: FORGED}).status == 400
+    assert world.gate.ask("/time/mcp", headers=GOOD | {name: FORGED}).status == 400
     assert world.received == []
     assert world.checks.asked == []
 
@@ -53,14 +53,14 @@ def test_a_header_with_an_underscore_is_refused(world: World, name: str) -> None
 def test_a_name_that_a_service_could_read_as_ours_is_gone_on_every_route(
     world: World, name: str, path: str
 ) -> None:
-    assert world.ask(path, headers=GOOD | {name: FORGED}).status == 200
+    assert world.gate.ask(path, headers=GOOD | {name: FORGED}).status == 200
     assert name.lower() not in world.only_received().headers
 
 
 @pytest.mark.parametrize("name", ["X-User-Id", "X-User-Id, X-Client-Id", "Authorization", "close, x-user-id"])
 def test_the_true_identity_cannot_be_declared_a_header_of_the_connection(world: World, name: str) -> None:
     """RFC 9110 section 7.6.1 lets a sender list headers that the next hop must drop: ours must not be dropped."""
-    answer = world.ask("/time/mcp", headers=GOOD | {"Connection": name})
+    answer = world.gate.ask("/time/mcp", headers=GOOD | {"Connection": name})
     if answer.status == 200:
         headers = world.only_received().headers
         assert {name: headers[name] for name in IDENTITY} == {name: [value] for name, value in IDENTITY.items()}
@@ -70,10 +70,10 @@ def test_the_true_identity_cannot_be_declared_a_header_of_the_connection(world: 
 
 @pytest.mark.requirement("mcp:no-passthrough")
 def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_server(world: World) -> None:
-    world.ask("/time/mcp", headers=GOOD)
+    world.gate.ask("/time/mcp", headers=GOOD)
     assert "authorization" not in world.only_received().headers
     world.forget()
-    world.ask("/register/abc", headers=GOOD)
+    world.gate.ask("/register/abc", headers=GOOD)
     assert world.only_received().headers["authorization"] == [GOOD["authorization"]]
 
 
@@ -118,7 +118,7 @@ def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_s
 )
 @pytest.mark.parametrize("path", ["/time/mcp", "/token"])
 def test_what_only_a_proxy_may_say_is_not_believed_from_a_caller(world: World, name: str, path: str) -> None:
-    world.ask(path, headers=GOOD | {name: FORGED})
+    world.gate.ask(path, headers=GOOD | {name: FORGED})
     assert FORGED not in world.only_received().headers.get(name.lower(), [])
 
 
@@ -127,7 +127,7 @@ def test_what_only_a_proxy_may_say_is_not_believed_from_a_caller(world: World, n
 )
 @pytest.mark.parametrize("path", ["/time/mcp", "/token"])
 def test_what_only_a_proxy_may_say_is_refused_with_underscores(world: World, name: str, path: str) -> None:
-    assert world.ask(path, headers=GOOD | {name: FORGED}).status == 400
+    assert world.gate.ask(path, headers=GOOD | {name: FORGED}).status == 400
     assert world.received == []
 
 
@@ -147,12 +147,12 @@ def test_what_only_a_proxy_may_say_is_refused_with_underscores(world: World, nam
     ],
 )
 def test_a_header_that_no_proxy_sets_reaches_the_service(world: World, name: str) -> None:
-    world.ask("/time/mcp", headers=GOOD | {name: "value"})
+    world.gate.ask("/time/mcp", headers=GOOD | {name: "value"})
     assert world.only_received().headers[name.lower()] == ["value"]
 
 
 def test_the_callers_address_is_not_what_he_says(world: World) -> None:
-    world.ask("/time/mcp", headers=GOOD | {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"})
+    world.gate.ask("/time/mcp", headers=GOOD | {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"})
     (address,) = world.only_received().headers["x-forwarded-for"]
     assert "10.9.8.7" not in address
     assert world.only_asked().headers["x-forwarded-for"] == address
@@ -160,27 +160,27 @@ def test_the_callers_address_is_not_what_he_says(world: World) -> None:
 
 
 def test_a_request_id_is_made_here(world: World) -> None:
-    world.ask("/time/mcp", headers=GOOD | {"X-Request-Id": FORGED})
+    world.gate.ask("/time/mcp", headers=GOOD | {"X-Request-Id": FORGED})
     (request_id,) = world.only_received().headers["x-request-id"]
     assert request_id != FORGED
 
 
 def test_a_header_that_the_check_service_sets_overwrites_the_callers(world: World) -> None:
     world.checks.decide = lambda _: allow({"x-extra": "true one"})
-    world.ask("/time/mcp", headers=GOOD | {"X-Extra": FORGED})
+    world.gate.ask("/time/mcp", headers=GOOD | {"X-Extra": FORGED})
     assert world.only_received().headers["x-extra"] == ["true one"]
 
 
 def test_an_answer_of_the_check_service_that_would_split_a_header_lets_nobody_through(world: World) -> None:
     world.checks.decide = lambda _: allow({"x-extra": "a\r\nx-user-id: 2"})
-    assert world.ask("/time/mcp", headers=GOOD).status >= 500
+    assert world.gate.ask("/time/mcp", headers=GOOD).status >= 500
     assert world.received == []
 
 
 def test_a_cookie_of_the_sign_in_is_not_told_to_a_service_on_the_same_host(world: World) -> None:
     session = {"Cookie": "__Host-portcullis-session=secret; other=1"}
-    world.ask("/time/mcp", headers=GOOD | session)
+    world.gate.ask("/time/mcp", headers=GOOD | session)
     assert "cookie" not in world.only_received().headers
     world.forget()
-    world.ask("/account", headers=session)
+    world.gate.ask("/account", headers=session)
     assert "cookie" in world.only_received().headers

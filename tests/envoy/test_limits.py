@@ -27,7 +27,7 @@ def _pieces(size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize(("path", "limit"), [("/time/mcp", REQUEST_LIMIT), ("/register", WEB_LIMIT)])
 def test_a_body_up_to_the_limit_arrives_whole(world: World, path: str, limit: int, chunked: bool) -> None:
     body = _pieces(limit) if chunked else b"x" * limit
-    answer = world.ask(path, method="POST", headers=GOOD, body=body)
+    answer = world.gate.ask(path, method="POST", headers=GOOD, body=body)
     assert (answer.status, answer.json["size"]) == (200, limit)
 
 
@@ -37,17 +37,17 @@ def test_a_body_over_the_limit_is_413_and_reaches_nobody(
     world: World, path: str, limit: int, chunked: bool
 ) -> None:
     body = _pieces(limit + 1) if chunked else b"x" * (limit + 1)
-    assert world.ask(path, method="POST", headers=GOOD, body=body).status == 413
+    assert world.gate.ask(path, method="POST", headers=GOOD, body=body).status == 413
     assert world.received == []
 
 
 def test_what_envoy_refuses_by_itself_is_json_like_every_other_refusal(world: World) -> None:
     foreign = {"Origin": "https://evil.example"}
     for status, answer in {
-        403: world.ask("/token", method="POST", headers=foreign, body=b"{}"),
-        413: world.ask("/token", method="POST", body=b"x" * (WEB_LIMIT + 1)),
-        431: world.ask("/token", headers={"x-long": "x" * 33 * 1024}),
-        400: world.ask("/token", headers={"x_under": "score"}),
+        403: world.gate.ask("/token", method="POST", headers=foreign, body=b"{}"),
+        413: world.gate.ask("/token", method="POST", body=b"x" * (WEB_LIMIT + 1)),
+        431: world.gate.ask("/token", headers={"x-long": "x" * 33 * 1024}),
+        400: world.gate.ask("/token", headers={"x_under": "score"}),
     }.items():
         assert answer.status == status
         assert answer.headers["content-type"] == "application/json"
@@ -59,7 +59,7 @@ def test_what_envoy_refuses_by_itself_is_json_like_every_other_refusal(world: Wo
 @pytest.mark.parametrize("status", [400, 403, 413, 429])
 def test_a_refusal_of_the_check_keeps_its_own_words(world: World, status: int) -> None:
     world.checks.decide = lambda _: deny(StatusCode(status), {"x-own": "words"})
-    answer = world.ask("/time/mcp", headers=GOOD)
+    answer = world.gate.ask("/time/mcp", headers=GOOD)
     assert (answer.status, answer.headers["x-own"]) == (status, "words")
     assert "error_description" not in answer.json
 
@@ -71,12 +71,12 @@ def test_a_caller_without_a_token_is_refused_before_his_body_is_awaited(world: W
 
 
 def test_too_many_headers_are_refused(world: World) -> None:
-    assert world.ask("/time/mcp", headers=GOOD | {f"x-{n}": "1" for n in range(101)}).status == 431
+    assert world.gate.ask("/time/mcp", headers=GOOD | {f"x-{n}": "1" for n in range(101)}).status == 431
     assert world.checks.asked == []
 
 
 def test_headers_that_are_too_long_are_refused(world: World) -> None:
-    assert world.ask("/time/mcp", headers=GOOD | {"x-long": "x" * 33 * 1024}).status == 431
+    assert world.gate.ask("/time/mcp", headers=GOOD | {"x-long": "x" * 33 * 1024}).status == 431
     assert world.checks.asked == []
 
 
@@ -103,7 +103,7 @@ def test_a_request_that_two_programs_could_read_differently_is_refused(world: Wo
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "connect-udp"])
 def test_an_upgrade_is_not_forwarded(world: World, upgrade: str) -> None:
-    world.ask("/time/mcp", headers=GOOD | {"Connection": "Upgrade", "Upgrade": upgrade})
+    world.gate.ask("/time/mcp", headers=GOOD | {"Connection": "Upgrade", "Upgrade": upgrade})
     assert [request for request in world.received if "upgrade" in request.headers] == []
 
 

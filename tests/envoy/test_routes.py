@@ -33,7 +33,7 @@ WEB = [
 
 @pytest.mark.parametrize("path", WEB)
 def test_the_authorization_servers_paths_reach_it_without_a_token(world: World, path: str) -> None:
-    answer = world.ask(f"{path}?a=b")
+    answer = world.gate.ask(f"{path}?a=b")
     assert answer.json["upstream"] == "oauth_web"
     assert world.only_received().target == f"{path}?a=b"
     assert world.only_received().headers["host"] == [world.gate.host]
@@ -57,7 +57,7 @@ def test_the_authorization_servers_paths_reach_it_without_a_token(world: World, 
 def test_a_service_gets_its_path_and_what_is_below_it(
     world: World, host: str | None, path: str, service: str, upstream_path: str
 ) -> None:
-    answer = world.ask(f"{path}?q=1", host=host, headers=GOOD)
+    answer = world.gate.ask(f"{path}?q=1", host=host, headers=GOOD)
     assert answer.status == 200
     received = world.only_received()
     assert (received.upstream, received.target) == (service, f"{upstream_path}?q=1")
@@ -66,8 +66,8 @@ def test_a_service_gets_its_path_and_what_is_below_it(
 
 
 def test_a_service_sees_its_own_host_name_and_no_origin(world: World) -> None:
-    world.ask("/time/mcp", headers=GOOD | {"origin": "https://app.example.com"})
-    world.ask("/time/mcp/deep", headers=GOOD)
+    world.gate.ask("/time/mcp", headers=GOOD | {"origin": "https://app.example.com"})
+    world.gate.ask("/time/mcp/deep", headers=GOOD)
     by_name = {request.upstream: request for request in world.received}
     assert by_name["time"].headers["host"] == ["localhost"]
     assert "origin" not in by_name["time"].headers
@@ -78,7 +78,7 @@ def test_a_service_sees_its_own_host_name_and_no_origin(world: World) -> None:
     "path", ["/time/mcpx", "/time", "/time/mc", "/Time/mcp", "/TIME/MCP", "/unknown", "/tokens"]
 )
 def test_a_path_that_belongs_to_nobody_is_not_found(world: World, path: str) -> None:
-    answer = world.ask(path, headers=GOOD)
+    answer = world.gate.ask(path, headers=GOOD)
     assert (answer.status, answer.json) == (404, {"error": "not_found"})
     assert answer.headers["content-type"] == "application/json"
     assert world.received == []
@@ -87,8 +87,8 @@ def test_a_path_that_belongs_to_nobody_is_not_found(world: World, path: str) -> 
 
 @pytest.mark.parametrize("path", ["/_github", "/_github/login/oauth/authorize"])
 def test_the_stand_in_is_reached_only_where_there_is_one(world: World, local: World, path: str) -> None:
-    assert local.ask(path).json["upstream"] == "github_standin"
-    assert world.ask(path).status == 404
+    assert local.gate.ask(path).json["upstream"] == "github_standin"
+    assert world.gate.ask(path).status == 404
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_stand_in_is_reached_only_where_there_is_one(world: World, local: Wo
 )
 @pytest.mark.parametrize("path", ["/time/mcp", "/token", "/"])
 def test_an_unknown_host_is_refused(world: World, host: str, path: str) -> None:
-    answer = world.ask(path, host=host, headers=GOOD)
+    answer = world.gate.ask(path, host=host, headers=GOOD)
     assert answer.status == 421
     if path == "/time/mcp":
         assert answer.json["error"]["message"].endswith(f" {world.settings.issuer}{path}")
@@ -116,21 +116,21 @@ def test_an_unknown_host_is_refused(world: World, host: str, path: str) -> None:
 
 @pytest.mark.parametrize("host", ["gate.example.com:443", "GATE.example.com"])
 def test_a_host_may_be_spelled_with_its_default_port_and_in_any_case(world: World, host: str) -> None:
-    assert world.ask("/time/mcp", host=host, headers=GOOD).status == 200
+    assert world.gate.ask("/time/mcp", host=host, headers=GOOD).status == 200
 
 
 def test_a_services_own_host_serves_its_metadata_and_nothing_else_of_the_authorization_server(
     world: World,
 ) -> None:
-    assert world.ask("/.well-known/oauth-protected-resource", host=FILES).json["upstream"] == "oauth_web"
+    assert world.gate.ask("/.well-known/oauth-protected-resource", host=FILES).json["upstream"] == "oauth_web"
     assert world.checks.asked == []
     for path in ("/token", "/authorize", "/register", "/.well-known/jwks.json"):
-        assert world.ask(path, host=FILES).status == 401
+        assert world.gate.ask(path, host=FILES).status == 401
 
 
 def test_a_refusal_of_the_check_service_reaches_the_caller_and_the_request_reaches_nobody(world: World) -> None:
     world.checks.decide = lambda _: deny(StatusCode.Forbidden, {"www-authenticate": 'Bearer error="x"'})
-    answer = world.ask("/time/mcp", headers=GOOD, method="POST", body=b"{}")
+    answer = world.gate.ask("/time/mcp", headers=GOOD, method="POST", body=b"{}")
     assert (answer.status, answer.json) == (403, {"error": "refused"})
     assert answer.headers["www-authenticate"] == 'Bearer error="x"'
     assert world.received == []
@@ -139,7 +139,7 @@ def test_a_refusal_of_the_check_service_reaches_the_caller_and_the_request_reach
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
 @pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp/x", "/time/mcp/deep"])
 def test_no_method_reaches_a_service_without_a_token(world: World, method: str, path: str) -> None:
-    assert world.ask(path, method=method).status == 401
+    assert world.gate.ask(path, method=method).status == 401
     assert world.received == []
 
 
@@ -154,7 +154,7 @@ def test_http_2_is_understood_without_tls(world: World) -> None:
 
 def test_answers_do_not_say_which_programs_run_here(world: World) -> None:
     for path, headers in (("/time/mcp", GOOD), ("/time/mcp", {}), ("/token", {}), ("/unknown", {})):
-        answer = world.ask(path, headers=headers)
+        answer = world.gate.ask(path, headers=headers)
         revealing = [name for name in answer.headers if name in {"server", "x-powered-by"} or "envoy" in name]
         assert revealing == []
 
@@ -178,7 +178,7 @@ def test_answers_do_not_say_which_programs_run_here(world: World) -> None:
     ],
 )
 def test_no_redirect_of_a_service_names_an_upstream(world: World, said: str, public: str | None) -> None:
-    answer = world.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
+    answer = world.gate.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
     assert answer.status == 307
     wanted = None if public is None else f"https://{world.gate.host}{public}"
     assert answer.headers.get("location") == wanted
@@ -186,7 +186,7 @@ def test_no_redirect_of_a_service_names_an_upstream(world: World, said: str, pub
     world.forget()
     upstream = world.settings.services[1].upstream
     assert upstream is not None
-    answer = world.ask(f"/time/mcp/deep/redirect?to={quote(f'{upstream}x', safe='')}", headers=GOOD)
+    answer = world.gate.ask(f"/time/mcp/deep/redirect?to={quote(f'{upstream}x', safe='')}", headers=GOOD)
     assert answer.headers.get("location") == f"https://{world.gate.host}/time/mcp/deep/x"
 
 
@@ -194,7 +194,7 @@ def test_no_redirect_of_a_service_names_an_upstream(world: World, said: str, pub
     "said", ["https://accounts.example/login?x=1", "https://gate.example.com/time/mcp/x", "x", "?y"]
 )
 def test_a_redirect_to_the_outside_is_left_as_it_is(world: World, said: str) -> None:
-    answer = world.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
+    answer = world.gate.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
     assert answer.headers["location"] == said
 
 
@@ -213,7 +213,7 @@ OVERRIDES = (
 )
 def test_no_header_names_another_method_than_the_one_that_was_checked(world: World, name: str) -> None:
     told = {"mcp-method": "tools/call", "x-methodology": "agile"}
-    world.ask("/time/mcp", headers=GOOD | told | {name: "DELETE"})
+    world.gate.ask("/time/mcp", headers=GOOD | told | {name: "DELETE"})
     received = world.only_received()
     assert name.lower() not in received.headers
     assert told.items() <= {key: values[0] for key, values in received.headers.items()}.items()

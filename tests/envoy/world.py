@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import Check, CheckService, checking
-from tests.envoy.process import Answer, Change, Gate, running, unchanged
+from tests.envoy.process import Change, Gate, running, unchanged
 from tests.envoy.upstream import Received, Upstream, serving
 from tests.support.ports import free_port
 from tests.support.rates import OF_ENVOY
@@ -56,10 +56,6 @@ class World:
             upstream.more.clear()
         self.checks.asked.clear()
         self.checks.decide = self.checks.usual
-
-    def ask(self, path: str, **request: object) -> Answer:
-        """Send a request; see `Gate.ask`."""
-        return self.gate.ask(path, **request)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

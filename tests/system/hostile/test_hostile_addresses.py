@@ -134,7 +134,7 @@ def test_requests(hostile: int) -> None:
 
 
 def _asked(world: World, address: str) -> int:
-    return world.ask("/token", method="POST", headers={"X-Forwarded-For": address}, body=b"x").status
+    return world.gate.ask("/token", method="POST", headers={"X-Forwarded-For": address}, body=b"x").status
 
 
 @pytest.mark.parametrize("hostile", COUNTS[:2])

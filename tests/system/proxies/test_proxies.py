@@ -140,7 +140,7 @@ def test_host_path_body_and_token_arrive_as_sent(gateway: World, proxy: int) -> 
 
 @pytest.mark.parametrize("upgrade", ["TLS/1.2", "TLS/1.3, TLS/1.2", "h2c", "websocket"])
 def test_an_offer_to_upgrade_is_ignored(gateway: World, upgrade: str) -> None:
-    answer = gateway.ask("/time/mcp", headers={**GOOD, "Connection": "Upgrade", "Upgrade": upgrade})
+    answer = gateway.gate.ask("/time/mcp", headers={**GOOD, "Connection": "Upgrade", "Upgrade": upgrade})
     assert answer.status == 200
     assert "upgrade" not in gateway.only_received().headers
 
@@ -169,7 +169,7 @@ def test_haproxy_bounds_the_connections_of_one_address_and_not_those_of_another(
 
 @pytest.mark.parametrize("named", ["198.51.100.7:51234", "192.0.2.1:80, 198.51.100.7:443", "198.51.100.7"])
 def test_a_balancer_of_a_cloud_names_the_caller_with_a_port(gateway: World, named: str) -> None:
-    assert gateway.ask("/healthz", headers={"X-Forwarded-For": named}).status == 200
+    assert gateway.gate.ask("/healthz", headers={"X-Forwarded-For": named}).status == 200
     assert gateway.only_received().headers["x-portcullis-address"] == ["198.51.100.7"]
 
 
