@@ -9,6 +9,7 @@ from ext_authz.decision.check import Authorizer
 from ext_authz.decision.key_cache import KeyCache
 from ext_authz.decision.resolver import ContextResolver, TokenStatusSource
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
+from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
 from oauth_core.policy.decision import Isolated, ServiceStatus, TokenStatus
 from oauth_core.policy.rbac import RbacPolicy
@@ -17,13 +18,26 @@ from tests.support.master_key import SIGNER, published
 from tests.support.tokens import ISSUER, TIME
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from ext_authz.decision.fair_queue import FairQueue
-    from oauth_core.audit import AuditEvent
     from oauth_core.jose.signing_keys import SigningKey
 
 SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
+ALLOWED = AuditEvent(
+    kind=EventKind.ACCESS_ALLOWED,
+    client_id="client-1",
+    user="octocat",
+    user_id=583231,
+    service="time",
+    jti="jti-1",
+    method="POST",
+    path="/time/mcp",
+    source="203.0.113.7",
+    request_id="request-1",
+)
+"""What is recorded when the usual token opens `SERVICE` to the usual request."""
 
 
 class Recorder:
@@ -44,20 +58,34 @@ class BrokenRecorder:
 
 
 class Said:
-    """Knows one thing about every token, or breaks, and counts how often it was asked."""
+    """Knows one thing about every token, or breaks, and keeps a list of those it was asked for."""
 
     def __init__(self, answer: TokenStatus | Exception = TokenStatus.ACTIVE) -> None:
         self.answer = answer
-        self.asked = 0
+        self.asked: list[str] = []
 
     def known(self, jti: str) -> TokenStatus | None:
         """Nothing: it wants to be asked."""
 
-    async def of(self, jti: str) -> TokenStatus:  # noqa: ARG002
-        self.asked += 1
+    async def of(self, jti: str) -> TokenStatus:
+        self.asked.append(jti)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class Remembers(Said):
+    """Knows every token without being asked. While there is a `held`, it answers once that is set."""
+
+    held: asyncio.Event | None = None
+
+    def known(self, jti: str) -> TokenStatus | None:  # noqa: ARG002
+        return None if self.held else TokenStatus.ACTIVE
+
+    async def of(self, jti: str) -> TokenStatus:
+        if self.held:
+            await self.held.wait()
+        return await super().of(jti)
 
 
 class AllOpen:
@@ -86,14 +114,16 @@ async def authorizer(
     clock: Callable[[], int] = lambda: int(time.time()),
     isolated: AllOpen | None = None,
     *,
+    service: Service = SERVICE,
+    policy: RbacPolicy | None = None,
     fair_queue: FairQueue | None = None,
 ) -> Authorizer:
-    """An authorizer for `SERVICE`, which trusts `key` and records to `sink`."""
+    """An authorizer for `service`, which trusts `key` and records to `sink`."""
     keys = KeyCache(Published(key), SIGNER.verifier)
     await keys.read()
     resolver = ContextResolver(
-        services=ServiceIndex([SERVICE]),
-        policy=RbacPolicy.of((), [SERVICE]),
+        services=ServiceIndex([service]),
+        policy=policy or RbacPolicy.of((), [service]),
         keys=keys,
         tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
         token_status=liveness or Said(),
@@ -102,10 +132,3 @@ async def authorizer(
         fair_queue=fair_queue,
     )
     return Authorizer(resolver, sink)
-
-
-class Remembers(Said):
-    """Knows every token without being asked."""
-
-    def known(self, jti: str) -> TokenStatus:  # noqa: ARG002
-        return TokenStatus.ACTIVE

@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from ext_authz.decision.access_log import WRITE_EVERY, AccessLog
 from ext_authz.decision.envoy_messages import IncomingRequest
 from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
-from oauth_core.model import Service
 from oauth_core.process import logs
 from oauth_core.refusals import DenyReason
-from tests.support.tokens import TIME, claims
-
-SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
+from tests.service.ext_authz.authorizers import ALLOWED, SERVICE
+from tests.support.tokens import claims
 
 
 def request(**changes: Any) -> IncomingRequest:
@@ -76,20 +74,7 @@ async def test_a_line_says_what_the_usual_record_of_the_event_says() -> None:
     usual, made = io.StringIO(), io.StringIO()
     logs.configure("ext_authz", "info", stream=usual)
     try:
-        logs.LogAuditSink().record(
-            AuditEvent(
-                kind=EventKind.ACCESS_ALLOWED,
-                client_id="client-1",
-                user="octocat",
-                user_id=583231,
-                service="time",
-                jti="jti-1",
-                method="POST",
-                path="/time/mcp",
-                source="203.0.113.7",
-                request_id="request-1",
-            )
-        )
+        logs.LogAuditSink().record(ALLOWED)
     finally:
         logs.configure("tests", "info")
     log = AccessLog(Others(made), made, program="ext_authz")

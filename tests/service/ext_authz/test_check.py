@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.decision.fair_queue import FairQueue
-from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
+from oauth_core.audit import LONGEST_LOGGED
 from oauth_core.policy.decision import Isolated, ServiceStatus
 from oauth_core.refusals import DenyReason
 from tests.service.ext_authz.authorizers import (
+    ALLOWED,
     AllOpen,
     BrokenRecorder,
     Recorder,
@@ -29,20 +30,7 @@ async def test_a_good_token_is_allowed_and_recorded_with_what_it_says(key: Signi
     sink = Recorder()
     subject = await authorizer(key, sink)
     assert read_answer(await subject.check(check_request(token=mint(key)))).status == 200
-    assert sink.events == [
-        AuditEvent(
-            kind=EventKind.ACCESS_ALLOWED,
-            client_id="client-1",
-            user="octocat",
-            user_id=583231,
-            service="time",
-            jti="jti-1",
-            method="POST",
-            path="/time/mcp",
-            source="203.0.113.7",
-            request_id="request-1",
-        )
-    ]
+    assert sink.events == [ALLOWED]
 
 
 class Rests(FairQueue):
@@ -105,7 +93,7 @@ async def test_garbage_is_refused_without_asking_whether_it_lives(key: SigningKe
     liveness = Said()
     subject = await authorizer(key, Recorder(), liveness)
     assert read_answer(await subject.check(check_request(token=token))).status == 401
-    assert liveness.asked == 0
+    assert liveness.asked == []
 
 
 async def test_what_the_caller_chose_is_recorded_only_in_part_when_it_is_long(key: SigningKey) -> None:

@@ -22,7 +22,7 @@ from oauth_core.refusals import DenyReason
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
 from tests.service.ext_authz.authorizers import SERVICE, Recorder, Remembers, authorizer
-from tests.service.ext_authz.ruled_services import READ, RULED, Slow, policy_of
+from tests.service.ext_authz.ruled_services import READ, RULED, policy_of
 from tests.service.ext_authz.ruled_services import subject as ruled
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import mint
@@ -162,7 +162,7 @@ async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
 async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_while_its_check_waits(
     key: SigningKey,
 ) -> None:
-    status = Slow()
+    status = Remembers()
     status.held = asyncio.Event()
     authorizer, _ = await ruled(key, RULED, policy_of(READ), status)
     bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
@@ -192,7 +192,7 @@ async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis
 
 
 async def test_a_token_that_expires_while_its_check_waits_is_recorded_with_its_person(key: SigningKey) -> None:
-    status, now = Slow(), int(time.time())
+    status, now = Remembers(), int(time.time())
     sink, message = Recorder(), check_request(token=mint(key))
     subject = await authorizer(key, sink, status, clock=lambda: now)
     assert read_answer(await subject.check(message)).status == 200
