@@ -24,6 +24,8 @@ from tests.support.master_key import SIGNER, published
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from redis import Redis
+
     from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
 
@@ -66,12 +68,28 @@ def publish(redis: RedisServer, *keys: SigningKey) -> None:
     """Publish these keys and no others."""
     with redis.client() as client:
         client.set(keyspace.JWKS, published(*keys))
+        wait_for_news(client)
 
 
 def remember(redis: RedisServer, jti: str) -> None:
     """Make the token `jti` alive."""
     with redis.client() as client:
         client.set(keyspace.token(jti), "grant-1", ex=600)
+
+
+def end_token(client: Redis, jti: str) -> None:
+    """Delete the token `jti`, as an operator does."""
+    assert client.delete(keyspace.token(jti)) == 1
+    wait_for_news(client)
+
+
+def wait_for_news(client: Redis) -> None:
+    """Return once Redis has written to every check service what this client changed.
+
+    Redis may answer the client that changes a key before it writes to the connections that track the key. When it
+    answers the client's next command, it has written to all of them.
+    """
+    assert client.ping()
 
 
 def check_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:

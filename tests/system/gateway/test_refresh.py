@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.authz_process import end_token
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.mcp_clients import McpUser, claims_of, probe, whoami
 
@@ -58,7 +59,7 @@ async def test_a_client_that_comes_back_later_refreshes_what_it_kept(
     async with user.connected() as client:
         before = await whoami(client)
     first = user.access_token
-    redis.delete(f"token:{claims_of(first)['jti']}")
+    end_token(redis, claims_of(first)["jti"])
     user.provider.context.token_expiry_time = 1.0  # as a client that looks at its clock would find
     async with user.connected() as client:
         after = await whoami(client)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.authz_process import end_token, wait_for_news
 from tests.support.mcp_clients import McpUser, challenge, claims_of, probe, whoami
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ async def test_the_next_request_after_the_operator_deleted_the_token_is_refused(
     token = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
     assert (await probe(http, resource, token)).status_code == 200
 
-    assert redis.delete(f"token:{claims_of(token)['jti']}") == 1
+    end_token(redis, claims_of(token)["jti"])
 
     refused = await probe(http, resource, token)
     assert refused.status_code == 401
@@ -43,7 +44,7 @@ async def test_a_revoked_token_leaves_the_other_tokens_alone(
     revoked, kept = [
         (await oauth.tokens(registration.client_id, resource=resource))["access_token"] for _ in range(2)
     ]
-    redis.delete(f"token:{claims_of(revoked)['jti']}")
+    end_token(redis, claims_of(revoked)["jti"])
     assert (await probe(http, resource, revoked)).status_code == 401
     assert (await probe(http, resource, kept)).status_code == 200
 
@@ -54,7 +55,7 @@ async def test_the_sdks_client_signs_in_again_by_itself(gateway: RunningGateway,
     async with user.connected(mode) as client:
         before = await whoami(client)
         revoked = user.access_token
-        redis.delete(f"token:{claims_of(revoked)['jti']}")
+        end_token(redis, claims_of(revoked)["jti"])
         after = await whoami(client)
     assert after == before, "the same person, by the same registration"
     assert user.access_token != revoked
@@ -63,7 +64,7 @@ async def test_the_sdks_client_signs_in_again_by_itself(gateway: RunningGateway,
 
 @pytest.mark.requirement("rfc7592:delete-tokens")
 async def test_deleting_a_client_ends_its_tokens_at_once(
-    gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
+    gateway: RunningGateway, redis: Redis, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
     resource = gateway.resource("whoami")
     registration = await oauth.register()
@@ -72,6 +73,7 @@ async def test_deleting_a_client_ends_its_tokens_at_once(
 
     where = registration.document["registration_client_uri"]
     assert (await http.delete(where, headers=registration.management)).status_code == 204
+    wait_for_news(redis)
 
     assert (await probe(http, resource, tokens["access_token"])).status_code == 401
     refreshed = await oauth.refresh(registration.client_id, tokens["refresh_token"])
