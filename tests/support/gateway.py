@@ -29,6 +29,7 @@ from portcullis.supervisor import operator_environment
 from tests.support import forks
 from tests.support.ports import free_port
 from tests.support.processes import below, still_there
+from tests.support.programs import until
 from tests.support.project import ROOT
 from tests.support.rates import UNREACHABLE
 
@@ -84,10 +85,26 @@ class RunningGateway:
         """What every child has written so far, by name."""
         return {path.stem: path.read_text(encoding="utf-8") for path in (self.state_dir / "logs").glob("*.log")}
 
+    def entries(self, child: str) -> list[dict[str, Any]]:
+        """The lines of JSON that a child has written so far, without one of which only the beginning is there."""
+        whole = self.log(child).rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+
     def audit(self, child: str) -> list[dict[str, Any]]:
         """The audit events of `oauth_web` or `ext_authz`, oldest first."""
-        lines = (line for line in self.log(child).splitlines() if line.startswith("{"))
-        return [event for event in map(json.loads, lines) if event.get("audit")]
+        return [event for event in self.entries(child) if event.get("audit")]
+
+    def audited(self, child: str, *, after: int = 0, **fields: str) -> dict[str, Any]:
+        """The newest audit event of `child` with these fields, of those that follow the first `after`.
+
+        Waits for one: the check service writes allowed requests in batches, a moment after their answers.
+        """
+
+        def found() -> list[dict[str, Any]]:
+            return [event for event in self.audit(child)[after:] if fields.items() <= event.items()]
+
+        until(found, f"{child} records {fields}")
+        return found()[-1]
 
 
 @contextmanager

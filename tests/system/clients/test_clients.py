@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from oauth_core.store import keyspace
+from tests.support.authz_process import end_token, wait_for_news
 from tests.system.clients.lifetime import LIFETIME
 from tests.system.clients.programs import ClientFailedError, Kind
 
@@ -56,6 +57,7 @@ def _forget(gateway: RunningGateway, client_id: str, *, registration: bool) -> N
         keys.append(keyspace.client(client_id))
     with gateway.operator_redis() as redis:
         assert redis.delete(*keys) == len(keys)
+        wait_for_news(redis)
 
 
 def _time(event: dict[str, Any]) -> datetime:
@@ -63,7 +65,7 @@ def _time(event: dict[str, Any]) -> datetime:
 
 
 def _last_jti(gateway: RunningGateway, client_id: str) -> str:
-    return str(_events(gateway, client_id, "access.allowed")[-1]["jti"])
+    return str(gateway.audited("ext_authz", event="access.allowed", client_id=client_id)["jti"])
 
 
 async def test_a_client_finds_the_way_registers_signs_in_lists_and_calls(
@@ -148,7 +150,7 @@ async def test_a_client_goes_on_after_its_token_was_revoked(
         before = await client.call("whoami")
         client_id = _client_id(person)
         with gateway.operator_redis() as redis:
-            assert redis.delete(keyspace.token(_last_jti(gateway, client_id))) == 1
+            end_token(redis, _last_jti(gateway, client_id))
         assert await client.call("whoami") == before
     assert "revoked" in {event["reason"] for event in _events(gateway, client_id, "access.denied")}
     assert _client_id(person) == client_id, "by the same registration"

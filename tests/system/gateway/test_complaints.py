@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +76,7 @@ async def _logged(gateway: RunningGateway, path: str) -> None:
 
 
 def _access_log(gateway: RunningGateway) -> list[dict[str, Any]]:
-    text = gateway.log("envoy")
-    whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines() if line.startswith("{") and '"path"' in line]
+    return [entry for entry in gateway.entries("envoy") if "path" in entry]
 
 
 def _requests_to_github(gateway: RunningGateway) -> int:

@@ -11,7 +11,6 @@ import pytest
 from tests.support.mcp_clients import probe
 from tests.support.oauth_client import REDIRECT_URI, Pkce
 from tests.support.processes import below
-from tests.support.programs import until
 
 if TYPE_CHECKING:
     import httpx2
@@ -39,8 +38,7 @@ async def test_no_credential_that_passed_through_is_in_any_log(
     assert (await probe(http, resource, tokens["access_token"])).status_code == 200
     assert (await probe(http, f"{resource}?access_token={tokens['access_token']}")).status_code == 400
 
-    # Allowed requests are written in batches, a moment later.
-    until(lambda: client.client_id in gateway.log("ext_authz"), "the check service to log this round trip")
+    gateway.audited("ext_authz", event="access.allowed", client_id=client.client_id)
     logs = gateway.logs()
     assert client.client_id in logs["oauth_web"], "this round trip was logged"
     secrets = {
