@@ -7,7 +7,6 @@ environment takes precedence. No message repeats a value that may be a secret.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from oauth_core.errors import SettingsError
 from oauth_core.settings.definitions import spelled
 from oauth_core.settings.policy_faults import PlacedError, dotted
+from oauth_core.settings.toml_places import parsed
 from oauth_core.settings.unknown_names import unknown_key, unknown_setting, unknown_table
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def from_file(config: Path, known: Mapping[str, Definition], faults: list[str]) 
     Raises `SettingsError` for a file that cannot be read.
     """
     try:
-        document: dict[str, object] = tomllib.loads(config.read_text(encoding="utf-8-sig"))
+        document = parsed(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
         # The message leaves out the file's name if it may be a secret in the wrong variable.
         name = config if config.suffix == ".toml" or _is_in_a_folder(config) else "the settings file"
         raise SettingsError([f"{name}: {error.strerror or 'it cannot be read'}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, or no TOML
         raise SettingsError([f"{config}: {error}"]) from None
     tables = {definition.table for definition in known.values()} - {""}
     found = FileSettings()

@@ -1,4 +1,4 @@
-"""Finds the line of a setting in a settings file. It parses the file statement by statement."""
+"""Parses TOML, and finds the line of a setting in a settings file: it parses the file statement by statement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Place = tuple[str | int, ...]
+
+
+def parsed(text: str) -> dict[str, object]:
+    """The document in `text`. Raises `ValueError` for every text that cannot be read."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def lines_of(text: str) -> dict[Place, int]:
@@ -38,8 +46,8 @@ def _statements(text: str) -> Iterator[tuple[int, str, dict[str, object]]]:
         begun = begun if statement else number
         statement += f"{line}\n"
         try:
-            value = tomllib.loads(statement)
-        except tomllib.TOMLDecodeError:
+            value = parsed(statement)
+        except ValueError:
             continue  # an array or a text that continues on the next line
         if value:
             yield begun, statement.lstrip(), value
@@ -69,7 +77,10 @@ def _table(names: tuple[str, ...], tables: dict[Place, int], *, is_array: bool) 
 
 
 def _paths(value: object) -> Iterator[Place]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield (name,)
-            yield from ((name, *path) for path in _paths(inner))
+    waiting: list[tuple[Place, object]] = [((), value)]
+    while waiting:  # no recursion: `a.a.a.a = 1` may nest more deeply than Python calls
+        path, inner = waiting.pop()
+        if isinstance(inner, dict):
+            below = [((*path, name), part) for name, part in inner.items()]
+            yield from (place for place, _ in below)
+            waiting += below

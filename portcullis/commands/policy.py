@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,7 @@ from oauth_core.policy.resources import ServiceIndex
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 from oauth_core.settings.policy_faults import dotted
 from oauth_core.settings.sources import Fault
-from oauth_core.settings.toml_places import line_of, lines_of
+from oauth_core.settings.toml_places import line_of, lines_of, parsed
 from portcullis.cli.settings_file import DEFAULT, config_option
 
 if TYPE_CHECKING:
@@ -211,17 +210,17 @@ def _asked(service: Service, wanted: Expectation) -> Session | Call:
 
 def _read_expectations(file: Path) -> Expectations:
     try:
-        return Expectations.model_validate(tomllib.loads(file.read_text(encoding="utf-8-sig")))
+        return Expectations.model_validate(parsed(file.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise SettingsError([f"{file}: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{file}: {error}"]) from None
     except ValidationError as error:
         lines = lines_of(file.read_text(encoding="utf-8-sig"))
         found = [(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)]
         raise SettingsError(
             [f"{file}:{line_of(lines, place) or 1}: {dotted(place)}: {message}" for place, message in found]
         ) from None
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise SettingsError([f"{file}: {error}"]) from None
 
 
 def _word(allowed: bool) -> str:  # noqa: FBT001 - it is the whole question

@@ -22,6 +22,7 @@ from oauth_core.settings import (
 )
 from oauth_core.settings.production import of_web
 from oauth_core.settings.sources import Given, from_environment, from_file, validated
+from oauth_core.settings.toml_places import lines_of
 from tests.support.master_key import MASTER_KEY
 from tests.unit.small_settings import CHECK, ENVIRONMENT, LOCAL, ONE_SERVICE, faults, web
 
@@ -196,6 +197,17 @@ def test_bad_toml_is_reported_with_its_line(config: Path) -> None:
     (fault,) = faults(AuthzSettings, config, 'issuer = "http://localhost"\nservices = ?\n', CHECK)
     assert "line 2" in fault
     assert str(config) in fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"x = {'[' * 5000}{']' * 5000}", f"x = {'{a = ' * 5000}1{'}' * 5000}", f"x = {'9' * 5000}"],
+    ids=["deep lists", "deep tables", "a long number"],
+)
+def test_toml_beyond_what_the_parser_can_read_is_one_fault(text: str, config: Path) -> None:
+    (fault,) = faults(AuthzSettings, config, f"{LOCAL}\n{text}\n", CHECK)
+    assert fault.startswith(f"{config}: ")
+    assert lines_of(f"issuer = 1\n{text}\n") == {("issuer",): 1}
 
 
 def test_a_file_that_cannot_be_read_is_one_line(config: Path) -> None:

@@ -96,6 +96,7 @@ async def test_a_file_that_was_put_in_the_place_of_the_old_one_counts(file: Path
     ("text", "told"),
     [
         ("not toml [", "portcullis.toml"),
+        (f"x = {'[' * 5000}", "portcullis.toml"),
         (SERVICE + ROLE.format("x").replace("mcp.time", "mcp.tmie"), "mcp.tmie"),
         (SERVICE + ROLE.format("x").replace("users", "usrs"), "roles.r.usrs"),
         (SERVICE, "the last role is gone"),
