@@ -92,8 +92,8 @@ def _faults_of_file(
                     yield from _taken(definition, part, (name, inner), found)
                 else:
                     yield Fault(unknown_setting(inner, name, known), (name, inner))
-        elif definition := by_key.get(name):
-            yield from _taken(definition, value, (name,), found)
+        elif name in by_key and not by_key[name].table:  # not the quoted `"redis.url"`, a second spelling
+            yield from _taken(by_key[name], value, (name,), found)
         elif name in known:
             flat.append(known[name])
         else:

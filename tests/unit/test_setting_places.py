@@ -123,6 +123,7 @@ def test_no_key_repeats_the_name_of_its_table() -> None:
         ('isuer = "x"', "unknown setting 'isuer'; did you mean issuer at the top of the file, above all tables?"),
         ("[rediss]\nurl = 1", "unknown setting 'rediss'; did you mean the table [redis]?"),
         ("[[service]]\nname = 'x'", "unknown setting 'service'; did you mean the table [[services]]?"),
+        ('"redis.url" = "x"', "unknown setting 'redis.url'; did you mean url in the table [redis]?"),
         ("redis = 1", "redis must be a table: write [redis]"),
         ("[[redis]]\nurl = 1", "redis must be a table: write [redis]"),
         ("xyzzy = 1", "unknown setting 'xyzzy'"),
