@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -32,6 +33,7 @@ _LASTING = 5
 """Looks."""
 
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_WRONG_KIND = "is of a kind that Envoy does not accept; use RSA or ECDSA with P-256"
 
 
 class PairError(Exception):
@@ -67,12 +69,18 @@ class Pair:
             raise PairError(f"{key} is encrypted; Envoy needs a key without a passphrase") from None
         except ValueError:
             raise PairError(f"{key} has no private key in PEM form") from None
+        except UnsupportedAlgorithm:
+            raise PairError(f"{key} {_WRONG_KIND}") from None
         if isinstance(private, rsa.RSAPrivateKey):
             if private.key_size < _SMALLEST_RSA:
                 raise PairError(f"{key} is an RSA key of {private.key_size} bits; Envoy needs {_SMALLEST_RSA}")
         elif not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name not in _CURVES:
-            raise PairError(f"{key} is of a kind that Envoy does not accept; use RSA or ECDSA with P-256")
-        if private.public_key() != certificates[0].public_key():
+            raise PairError(f"{key} {_WRONG_KIND}")
+        try:
+            fits = private.public_key() == certificates[0].public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            fits = False
+        if not fits:
             raise PairError(f"{key} does not belong to the first certificate in {cert}")
         return cls(chain, private_text, certificates[0].not_valid_after_utc.timestamp())
 
@@ -135,7 +143,8 @@ class _Follower(ABC):
             return self._faulty(str(error))
         self._fault = ""
         document = found.document()
-        if self._target.exists() and self._target.read_text(encoding="utf-8") == document:
+        # Bytes: a damaged file of Envoy's may be no UTF-8, and is replaced.
+        if self._target.exists() and self._target.read_bytes() == document.encode():
             return []
         private_files.write(self._target, document)
         ends = datetime.fromtimestamp(found.ends, UTC).isoformat()

@@ -237,6 +237,15 @@ def pem(key: Any, password: bytes | None = None) -> bytes:
     return made
 
 
+def unknown_curve(text: bytes) -> bytes:
+    """The PEM `text`, which has a key on P-256, with the name of a curve that no library of ours knows."""
+    first, *body, last = text.splitlines()
+    der = base64.b64decode(b"".join(body))
+    p256, p239 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030106")
+    assert p256 in der
+    return b"\n".join((first, base64.b64encode(der.replace(p256, p239)), last, b""))
+
+
 @pytest.mark.parametrize(
     ("key", "why"),
     [
@@ -244,6 +253,7 @@ def pem(key: Any, password: bytes | None = None) -> bytes:
         (pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), "is encrypted"),
         (pem(rsa.generate_private_key(65537, 1024)), "RSA key of 1024 bits"),  # noqa: S505 - refused
         (pem(ed25519.Ed25519PrivateKey.generate()), "of a kind that Envoy does not accept"),
+        (unknown_curve(pem(ec.generate_private_key(ec.SECP256R1()))), "of a kind that Envoy does not accept"),
         (b"-----BEGIN PRIVATE KEY-----\n", "no private key in PEM form"),
         (b"\xff\xfe", "is not PEM text"),
         (None, "No such file or directory"),
@@ -280,6 +290,13 @@ def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
             assert why in done.stdout + done.stderr
 
 
+def test_a_certificate_whose_key_is_of_an_unknown_kind_does_not_fit(authority: Authority, tmp_path: Path) -> None:
+    identity, strange = authority.identity("localhost"), tmp_path / "strange.pem"
+    strange.write_bytes(unknown_curve(identity.cert.read_bytes()))
+    with pytest.raises(PairError, match="does not belong to the first certificate"):
+        Pair.read(strange, identity.key)
+
+
 def test_the_follower_says_a_lasting_fault_once_and_writes_only_what_is_new(
     authority: Authority, tmp_path: Path
 ) -> None:
@@ -298,6 +315,8 @@ def test_the_follower_says_a_lasting_fault_once_and_writes_only_what_is_new(
     assert "does not belong" in sentences[0]
     assert target.stat().st_ino == written
     shutil.copy(other.key, key)
+    assert len(follower.look()) == 1
+    target.write_bytes(b"\xff damaged")
     assert len(follower.look()) == 1
     (resource,) = json.loads(target.read_text())["resources"]
     assert resource["tls_certificate"]["certificate_chain"]["inline_string"] == other.cert.read_text()
