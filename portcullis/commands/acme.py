@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.errors import SettingsError
-from oauth_core.process import logs
+from oauth_core.process import logs, private_files
 from oauth_core.settings import EnvoySettings, TlsSettings, load
 from portcullis.certificates import secret
 from portcullis.certificates.authority import Authority
 from portcullis.certificates.challenges import Challenges, serving
 from portcullis.certificates.folder import CertificateFolder, FolderError
 from portcullis.certificates.keeper import Keeper
+from portcullis.certificates.pair import Authorities, PairError
 from portcullis.cli.operator_commands import state_option
 from portcullis.cli.settings_file import beside_option, config_option, settings_file
 from portcullis.programs.serving import parse_address
@@ -128,10 +130,20 @@ def _settings(config: Path | None, environ: Mapping[str, str] = os.environ) -> T
 
 
 def _show_client_authorities(settings: TlsSettings) -> None:
-    """Let Envoy know where the authorities of client certificates are, unless `up` keeps a copy of them there."""
+    """Write the file that refers Envoy to the authorities of client certificates.
+
+    A copy of the same authorities stays: `up` keeps one there. Everything else is replaced, so that authorities
+    which the settings no longer name are no longer accepted.
+    """
     path, authorities = settings.client_authorities_path, settings.tls_client_ca
-    if authorities is not None and not path.exists():
-        path.write_text(json.dumps(secret.of_authorities_file(authorities.absolute())), encoding="utf-8")
+    if authorities is None:
+        return
+    reference = json.dumps(secret.of_authorities_file(authorities.absolute()))
+    good = [reference]
+    with suppress(PairError):  # this program need not be able to read them
+        good.append(Authorities.read(authorities).document())
+    if not path.exists() or path.read_bytes() not in [text.encode() for text in good]:
+        private_files.write(path, reference)
 
 
 def _day(seconds: float) -> str:

@@ -173,7 +173,17 @@ def test_the_commands_write_the_file_from_which_envoy_reads_the_authorities(
         "HTTP_REDIRECT_LISTEN": "127.0.0.1:1",
     }
     assert forks.run("portcullis", "acme", "prepare", environment=acme).returncode == 0
-    assert json.loads((tmp_path / "acme" / "client-authorities.json").read_text()) == wanted
+    shown = tmp_path / "acme" / "client-authorities.json"
+    assert json.loads(shown.read_text()) == wanted
+    assert shown.stat().st_mode & 0o077 == 0
+    # `up` keeps a copy there, which stays as long as it is of the same authorities.
+    AuthoritiesFollower(callers.cert, shown).look()
+    copy = shown.read_text()
+    for named, kept in ((callers.cert, True), (authority.cert, False)):
+        changed = acme | {"TLS_CLIENT_CA": str(named)}
+        assert forks.run("portcullis", "acme", "prepare", environment=changed).returncode == 0
+        assert (shown.read_text() == copy) is kept
+    assert json.loads(shown.read_text()) == secret.of_authorities_file(authority.cert)
 
 
 def test_authorities_that_are_no_certificates_change_nothing(authority: Authority, tmp_path: Path) -> None:
