@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from ext_authz.net.listen_addresses import ListenError
-from ext_authz.process.parent_link import ParentConnection
+from ext_authz.process.parent_connection import ParentConnection
 from ext_authz.service.server import check_server
 from ext_authz.transports.choice import choose
 from oauth_core.errors import SettingsError

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ext_authz.process.parent_link import DRAIN, HEARTBEAT, HEARTBEAT_SECONDS, LINK_VARIABLE, READY
+from ext_authz.process.parent_connection import DRAIN, HEARTBEAT, HEARTBEAT_SECONDS, READY, SOCKET_VARIABLE
 from oauth_core.process.child_process import ChildProcess
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class WorkerProcess:
         try:
             process = await ChildProcess.start(
                 (sys.executable, "-P", "-m", "ext_authz.process.worker", str(address)),
-                {**environ, LINK_VARIABLE: str(theirs.fileno())},
+                {**environ, SOCKET_VARIABLE: str(theirs.fileno())},
                 descriptors=(theirs.fileno(),),
             )
         except BaseException:

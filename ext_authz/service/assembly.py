@@ -70,8 +70,8 @@ class Assembled:
             "portcullis_redis_questions_refused_total": counts.refused,
             "portcullis_redis_questions_waiting": self.client_cache.waiting,
             "portcullis_invalidations_total": counts.invalidations,
-            "portcullis_links_total": counts.links,
-            "portcullis_link_up": int(self.client_cache.is_linked),
+            "portcullis_links_total": counts.connections,
+            "portcullis_link_up": int(self.client_cache.is_connected),
             "portcullis_staleness_seconds": self.client_cache.staleness,
             "portcullis_keys_fresh": int(self.keys.is_fresh),
         }
@@ -98,13 +98,13 @@ async def assembled(
         servers,
         timeout=settings.redis_timeout,
         bound=settings.revocation_bound,
-        remembered=settings.remembered_tokens,
+        size=settings.remembered_tokens,
         concurrent=settings.concurrent_reads,
         report=_log_connection,
     )
     verifier = KeySetVerifier(settings.jwks_verification_key)
     keys = KeyCache(client_cache.published_keys, verifier, changed=client_cache.published_keys.changed)
-    disabled_services = DisabledServices(client_cache.isolated_services, bound=settings.revocation_bound)
+    disabled_services = DisabledServices(client_cache.disabled_services, bound=settings.revocation_bound)
     tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.remembered_tokens)
     fair_queue = FairQueue(MOST_WAITING)
     resolver = ContextResolver(

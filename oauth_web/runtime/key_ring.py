@@ -33,7 +33,7 @@ class Upkeep:
 
     pauses: SignInPauseStore
     schema: SchemaStore
-    isolation: DisabledServiceStore
+    disabled_services: DisabledServiceStore
 
 
 class FollowedKeyRing:
@@ -103,5 +103,5 @@ class FollowedKeyRing:
         ring = await self._store.read()
         if await self._store.publish_again(ring):
             _log.warning("published keys were missing; they are published again")
-        await self._upkeep.isolation.spread()
+        await self._upkeep.disabled_services.spread()
         return ring

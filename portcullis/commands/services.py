@@ -91,7 +91,7 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 
     async def run(redis: Redis) -> None:
         try:
-            await DisabledServiceStore(redis).isolate(name, isolated)
+            await DisabledServiceStore(redis).disable(name, isolated)
         except NotEverywhereError as error:
             missing.append(str(error))
 
@@ -114,7 +114,7 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 def enable(settings: WebSettings, name: str, *, as_json: bool) -> None:
     """Enable the service NAME again."""
     try:
-        was_disabled = with_redis(settings, lambda redis: DisabledServiceStore(redis).restore(name))
+        was_disabled = with_redis(settings, lambda redis: DisabledServiceStore(redis).enable(name))
     except NotEverywhereError as error:
         raise click.ClickException(f"{name} may still be disabled: {error}. Run the command again.") from None
     if not was_disabled:

@@ -41,17 +41,17 @@ class ClientCache:
         *,
         timeout: float,
         bound: float,
-        remembered: int,
-        remembered_dead: int = 10_000,
+        size: int,
+        dead_size: int = 10_000,
         concurrent: int = 1000,
         report: Callable[[str | None], None] = lambda _error: None,
         clock: Callable[[], float] = unsleeping_clock,
     ) -> None:
         """`timeout` is the longest wait of a caller in seconds.
 
-        `bound` is the longest, in seconds, that a change may go unnoticed. The other numbers are limits for each
-        server: cached active tokens, cached revoked tokens, and open questions. `report` is called when a
-        connection opens (`None`) and when none is left (the kind of error).
+        `bound` is the longest, in seconds, that a change may go unnoticed. For each server, `size` limits the
+        cached active tokens, `dead_size` the cached revoked ones, and `concurrent` the open questions. `report` is
+        called when a connection opens (`None`) and when none is left (the kind of error).
         """
         self.counts = CacheCounts()
         self._topology = topology
@@ -62,8 +62,8 @@ class ClientCache:
             ServerCache,
             timeout=timeout,
             bound=bound,
-            remembered=remembered,
-            remembered_dead=remembered_dead,
+            size=size,
+            dead_size=dead_size,
             concurrent=concurrent,
             counts=self.counts,
             report=report,
@@ -73,12 +73,12 @@ class ClientCache:
         self._nodes: dict[Address, ServerCache] = {}
         self._keeping: dict[Address, asyncio.Task[Never]] = {}
         self.published_keys = self._copies(keyspace.JWKS, newest)
-        self.isolated_services = self._copies(keyspace.ISOLATED_SERVICES, united)
+        self.disabled_services = self._copies(keyspace.ISOLATED_SERVICES, united)
         for address in topology.addresses:
             self._nodes[address] = self._make(topology.client(address))
 
     @property
-    def is_linked(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether cached statuses of all servers are valid now."""
         return self._clock() < self._trusted_until
 
@@ -158,7 +158,7 @@ class ClientCache:
         return address is not None and self._clock() < until and self._nodes.get(address) is node
 
     def _keys_changed(self, keys: list[bytes] | None) -> None:
-        for document in (self.published_keys, self.isolated_services):
+        for document in (self.published_keys, self.disabled_services):
             document.may_have_changed(keys)
 
     def _copies(self, key: str, combine: Callable[[Sequence[str | bytes | None]], str | bytes | None]) -> Copies:

@@ -46,7 +46,7 @@ class CacheCounts:
     refused: int = 0
     """Callers that got UNKNOWN because too many questions were open."""
     invalidations: int = 0
-    links: int = 0
+    connections: int = 0
     """Tracking connections that were opened; each but the first follows a loss."""
 
 
@@ -59,8 +59,8 @@ class ServerCache:
         *,
         timeout: float,
         bound: float,
-        remembered: int,
-        remembered_dead: int,
+        size: int,
+        dead_size: int,
         concurrent: int,
         counts: CacheCounts,
         report: Callable[[str | None], None],
@@ -79,7 +79,7 @@ class ServerCache:
         self._concurrent = concurrent
         self._clock = clock
         self._cache: TokenCache[asyncio.Future[TokenStatus | None]] = TokenCache(
-            bound=bound, size=remembered, dead_size=remembered_dead
+            bound=bound, size=size, dead_size=dead_size
         )
         self._connection: TrackingConnection | None = None
         self._under_way = 0
@@ -152,7 +152,7 @@ class ServerCache:
             try:
                 connection = await open_tracking_connection(self.redis, self, bound=self._bound, clock=self._clock)
                 self._connection = connection
-                self.counts.links += 1
+                self.counts.connections += 1
                 self._report(None)
                 is_unreported = True
                 backoff.reset()

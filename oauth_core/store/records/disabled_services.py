@@ -65,7 +65,7 @@ class DisabledServiceStore:
             raise failed
         return _union(found)
 
-    async def isolate(self, service: str, isolated: Isolated) -> None:
+    async def disable(self, service: str, isolated: Isolated) -> None:
         """Disable a service; a service that is disabled already gets the new reason.
 
         Raises `NotEverywhereError` when nodes of a cluster were unreachable: the service is disabled, but the
@@ -73,7 +73,7 @@ class DisabledServiceStore:
         """
         await everywhere(self._places, lambda key: self._change(key, lambda before: {**before, service: isolated}))
 
-    async def restore(self, service: str) -> bool:
+    async def enable(self, service: str) -> bool:
         """Enable a service. Returns whether it was disabled.
 
         Raises `NotEverywhereError` when nodes of a cluster were unreachable: it may stay disabled until a later
@@ -111,7 +111,7 @@ class DisabledServiceStore:
                 kept = _ISOLATED.dump(after) if after or len(self._places) > 1 else ""
                 if await self._replace([key], [text or "", kept]):
                     return
-        raise StoreUnavailableError("others keep changing which services are isolated; try again")
+        raise StoreUnavailableError("others keep changing which services are disabled; try again")
 
 
 def _union(documents: Iterable[str | bytes | None]) -> dict[str, Isolated]:

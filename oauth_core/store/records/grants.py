@@ -102,7 +102,7 @@ class GrantStore:
     ) -> None:
         self._redis = redis
         self._key = key
-        self.notes_live = backup_days * 86_400_000
+        self.tombstone_lifetime = backup_days * 86_400_000
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(ROTATE)
         self._note = redis.register_script(_NOTE)
@@ -328,7 +328,7 @@ class GrantStore:
         grant_tokens = keyspace.grant_tokens(grant_id)
         async with guarded():
             existed, tokens, record, sibling = await self._end(
-                [keyspace.grant(grant_id), grant_tokens, keyspace.ended_grant(grant_id)], [self.notes_live]
+                [keyspace.grant(grant_id), grant_tokens, keyspace.ended_grant(grant_id)], [self.tombstone_lifetime]
             )
         failed = None
         for jti in tokens:  # one by one: they are on different nodes of a cluster, and one may be unreachable

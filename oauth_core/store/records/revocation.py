@@ -170,7 +170,7 @@ class Revocation:
         # clients would leave tombstones for years.
         lives = left or (keyspace.CUTOFF_LIFETIME * 1000 if indexed or left is None else 0)
         if finish and is_identifier(client_id):
-            lives = lives or self._grants.notes_live
+            lives = lives or self._grants.tombstone_lifetime
         if lives:
             # A sibling could continue a grant that does not end now.
             cutoff = revocation_cutoffs.make(
@@ -180,7 +180,7 @@ class Revocation:
         ended = await self._end(indexed, steps)
         if lives and is_identifier(client_id):  # the client of a document may come again
             note = tombstones.note(
-                self._redis, keyspace.ended_client(client_id), lives=min(lives, self._grants.notes_live)
+                self._redis, keyspace.ended_client(client_id), lives=min(lives, self._grants.tombstone_lifetime)
             )
             await steps.take(_NOTE, note)
         if ended:

@@ -104,10 +104,10 @@ async def test_cut_off_from_the_one_server_that_counts_its_tokens_are_unknown_un
         revoke(group, jti)
         answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
         assert_never_passes_again(answers)
-        assert not view.is_linked
+        assert not view.is_connected
         proxy.is_swallowing = False
         assert TokenStatus.ACTIVE not in await answers_until(view, jti, TokenStatus.REVOKED)
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
 
 
 async def test_links_that_are_slow_but_within_the_bound_are_used(group: Group, jti: str) -> None:
@@ -138,7 +138,7 @@ async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_misse
     async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
         for turn in range(4):
             await learned(view, jti)
-            links = view.counts.links
+            before = view.counts.connections
             if turn % 2:
                 await proxies[port_of(group, jti)].stop()
             else:
@@ -148,7 +148,7 @@ async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_misse
                             client.client_kill_filter(_id=connection["id"])
             revoke(group, jti)
             assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
-            await eventually(lambda before=links: view.counts.links > before)  # type: ignore[misc]
+            await eventually(lambda before=before: view.counts.connections > before)  # type: ignore[misc]
             bring_to_life(group, jti)
 
 

@@ -47,7 +47,7 @@ class LateRoster:
 
 async def test_a_server_that_is_heard_of_at_the_end_gets_no_link() -> None:
     topology = LateRoster()
-    view = ClientCache(topology, timeout=1, bound=1, remembered=1)
+    view = ClientCache(topology, timeout=1, bound=1, size=1)
     keeping = asyncio.create_task(view.keep())
     await topology.has_begun.wait()
     keeping.cancel()

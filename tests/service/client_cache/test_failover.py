@@ -63,7 +63,7 @@ class FailOver(RuleBasedStateMachine):
             place.opinion = self.true_server.address
         self.truth = Lives()
         self.wrong: list[str] = []
-        self.view = ClientCache(topology, timeout=BOUND, bound=BOUND, remembered=2, clock=self.loop.time)
+        self.view = ClientCache(topology, timeout=BOUND, bound=BOUND, size=2, clock=self.loop.time)
         self.keeping = self.loop.create_task(self.view.keep())
         for jti in NAMES:
             self.write(self.true_server, jti, exists=True)
@@ -118,7 +118,7 @@ class FailOver(RuleBasedStateMachine):
                 wanted = TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED
                 assert told.result() is wanted, jti
                 assert self.view.known(jti) is wanted, "and it is remembered"
-            assert self.view.is_linked
+            assert self.view.is_connected
         finally:
             self.keeping.cancel()
             self.loop.run_until_complete(asyncio.gather(self.keeping, return_exceptions=True))

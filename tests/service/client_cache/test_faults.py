@@ -34,9 +34,9 @@ PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
 """For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
 
 
-async def another_link(view: ClientCache, links: int) -> None:
-    """Return once more than `links` were made."""
-    await eventually(lambda: view.counts.links > links)
+async def another_connection(view: ClientCache, before: int) -> None:
+    """Return once more than `before` were made."""
+    await eventually(lambda: view.counts.connections > before)
 
 
 async def test_a_redis_that_dies_is_unknown_and_one_that_comes_back_empty_has_revoked_everything(
@@ -141,15 +141,15 @@ async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_mean
 ) -> None:
     async with view_of(redis, **PATIENT) as view:
         await learned(view, "live")
-        links, asked = view.counts.links, commands(redis, "pttl")
+        before, asked = view.counts.connections, commands(redis, "pttl")
         if is_revoked:
             revoke(redis, "live")
         time.sleep(2 * PATIENT["bound"])  # noqa: ASYNC251 - the fault itself
         assert view.known("live") is None
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         assert view.known("live") is (None if is_revoked else TokenStatus.ACTIVE)
         assert await view.of("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
-        assert view.counts.links == links
+        assert view.counts.connections == before
         assert commands(redis, "pttl") - asked == is_revoked
 
 
@@ -162,7 +162,7 @@ async def test_a_link_that_is_slow_but_within_the_bound_is_used(redis: RedisServ
             assert_never_passes_again(
                 await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
             )
-            assert view.counts.links == 1
+            assert view.counts.connections == 1
 
 
 async def test_what_arrives_later_than_the_bound_is_not_believed(redis: RedisServer) -> None:
@@ -184,14 +184,14 @@ async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(
             jti = f"turn-{turn}"
             bring_to_life(redis, jti)
             await learned(view, jti)
-            links = view.counts.links
+            before = view.counts.connections
             with redis.client() as client:
                 for connection in client.client_list():
                     if connection["user"] == "check":
                         assert client.client_kill_filter(_id=connection["id"])
                 client.delete(f"token:{jti}")
             assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
-            await another_link(view, links)
+            await another_connection(view, before)
 
 
 async def test_a_token_that_was_revoked_while_there_was_no_link_is_refused_by_the_next(redis: RedisServer) -> None:
@@ -209,7 +209,7 @@ async def test_a_token_that_was_revoked_while_there_was_no_link_is_refused_by_th
 
 async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again(redis: RedisServer) -> None:
     async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket, timeout=60.0) as view:
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         for connection in proxy.connections:
             connection.to_redis.is_swallowing = True
         assert await view.of("never-seen") is TokenStatus.REVOKED

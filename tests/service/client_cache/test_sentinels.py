@@ -90,7 +90,7 @@ async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_abou
         try:
             await answers_until(view, "live", TokenStatus.UNKNOWN)
             assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
-            assert not view.is_linked
+            assert not view.is_connected
         finally:
             second.resume()
         await learned(view, "live")
@@ -159,14 +159,14 @@ async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_kille
     async with view_over(_url(group)) as view:
         for turn in range(3):
             await learned(view, "live")
-            links = view.counts.links
+            before = view.counts.connections
             with group.client() as client:
                 for connection in client.client_list():
                     if connection["user"] == "check":
                         client.client_kill_filter(_id=connection["id"])
                 client.flushall()
             assert_never_passes_again(await answers_until(view, "live", TokenStatus.REVOKED))
-            await eventually(lambda before=links: view.counts.links > before)  # type: ignore[misc]
+            await eventually(lambda before=before: view.counts.connections > before)  # type: ignore[misc]
             bring_to_life(group, "live", ex=600 + turn)
 
 

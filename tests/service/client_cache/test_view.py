@@ -37,7 +37,7 @@ async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> N
 
 async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         answers = await asyncio.gather(*(view.of("live") for _ in range(300)))
         assert set(answers) == {TokenStatus.ACTIVE}
         assert commands(redis, "pttl") == 1
@@ -46,14 +46,14 @@ async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> No
 
 async def test_a_token_that_does_not_exist_is_asked_for_once_for_a_while(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         assert {await view.of("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
         assert commands(redis, "pttl") == 1
 
 
 async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         assert await view.of("new") is TokenStatus.REVOKED
         bring_to_life(redis, "new")
         await answers_until(view, "new", TokenStatus.ACTIVE)
@@ -88,7 +88,7 @@ async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then
         for each in (view, other_process):
             await answers_until(each, "live", TokenStatus.REVOKED)
             assert {await each.of("live") for _ in range(50)} == {TokenStatus.REVOKED}
-            assert each.counts.links == 1, "and the link was good all the time"
+            assert each.counts.connections == 1, "and the link was good all the time"
 
 
 async def test_a_token_that_nobody_touches_ends_with_its_life(redis: RedisServer) -> None:
@@ -138,7 +138,7 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
 
 async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         for document in ("first", "second"):
             view.published_keys.changed.clear()
             await view.published_keys.read()
@@ -158,14 +158,14 @@ async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost
         with pytest.raises(ValueError, match="is not text"):
             await view.published_keys.read()
         assert view.known("live") is TokenStatus.ACTIVE
-        assert view.counts.links == 1
+        assert view.counts.connections == 1
 
 
 async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(redis: RedisServer) -> None:
     with redis.client() as client:
         client.mset({keyspace.token(f"t{number}"): "grant" for number in range(500)})
-    async with view_of(redis, **STEADY, remembered=50, remembered_dead=10) as view:
-        await eventually(lambda: view.is_linked)
+    async with view_of(redis, **STEADY, size=50, dead_size=10) as view:
+        await eventually(lambda: view.is_connected)
         assert {await view.of(f"t{number}") for number in range(500)} == {TokenStatus.ACTIVE}
         assert {await view.of(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
         assert len(view) <= 2 * (50 + 10)
@@ -193,13 +193,13 @@ async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis:
 
 async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_along(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         first, second = (asyncio.create_task(view.of("live")) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert await second is TokenStatus.ACTIVE
         assert commands(redis, "pttl") == 1
-        assert view.counts.links == 1
+        assert view.counts.connections == 1
 
 
 async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(redis: RedisServer) -> None:
@@ -208,16 +208,16 @@ async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(re
         assert view.known("live") is None, "but nothing is remembered"
         revoke(redis, "live")
         assert await view.of("live") is TokenStatus.REVOKED
-        assert view.counts.links == 0
+        assert view.counts.connections == 0
 
 
 async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_the_bound_without(
     redis: RedisServer,
 ) -> None:
     async with view_of(redis, bound=2.0, timeout=2.0) as view:
-        document = view.isolated_services
+        document = view.disabled_services
         await eventually(lambda: not document.is_current)  # it was never read
-        await eventually(lambda: view.is_linked)
+        await eventually(lambda: view.is_connected)
         assert await document.read() is None
         await asyncio.sleep(3)
         await eventually(lambda: document.is_current)  # nobody told of a change

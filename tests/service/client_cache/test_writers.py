@@ -133,9 +133,9 @@ async def test_a_limit_counts(group: SentinelGroup | ClusterGroup) -> None:
 async def test_a_service_is_isolated_and_comes_back(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
         store = DisabledServiceStore(redis)
-        await store.isolate("alpha", Isolated(since=1, reason="a test"))
+        await store.disable("alpha", Isolated(since=1, reason="a test"))
         assert list(await store.read()) == ["alpha"]
-        assert await store.restore("alpha")
+        assert await store.enable("alpha")
         assert not await store.read()
 
 

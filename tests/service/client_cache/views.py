@@ -69,7 +69,7 @@ async def view_of(
         socket_timeout=changes.get("timeout", BOUND),
         socket_connect_timeout=changes.get("timeout", BOUND),
     )
-    view = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    view = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:
         yield view
@@ -133,7 +133,7 @@ async def view_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
     """A view of several servers, from the settings on as the check service makes it."""
     settings = redis_settings(url, password=PASSWORD)
     servers = redis_topology(settings, bound=BOUND, clock=unsleeping_clock)
-    view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "remembered": 1000, **changes})
+    view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
     keeping = asyncio.create_task(view.keep())
     try:
         yield view

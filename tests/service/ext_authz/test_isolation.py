@@ -77,7 +77,7 @@ def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_to
     token = mint(key, **BOTH)
     for replica in replicas:
         assert ask(replica, token=token).status == 200
-    change(own_redis, "isolate", "time", REPAIRS)
+    change(own_redis, "disable", "time", REPAIRS)
     for replica in replicas:
         answer = wait_for(replica, 503, token=token)
         assert answer.error == "service_isolated"
@@ -86,17 +86,17 @@ def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_to
         assert "www-authenticate" not in answer.headers
         assert ask(replica).status == 503, "nobody is sent to sign in for nothing"
         assert ask(replica, token=token, path="/notes/mcp").status == 200
-    assert change(own_redis, "restore", "time") is True
+    assert change(own_redis, "enable", "time") is True
     for replica in replicas:
         wait_for(replica, 200, token=token)
-    assert change(own_redis, "restore", "time") is False
+    assert change(own_redis, "enable", "time") is False
 
 
 def test_a_check_service_that_starts_knows_at_once_and_an_outage_forgets_nothing(
     own_redis: RedisServer, key: SigningKey
 ) -> None:
     token = mint(key, **BOTH)
-    change(own_redis, "isolate", "time", REPAIRS)
+    change(own_redis, "disable", "time", REPAIRS)
     try:
         with running_authz(environ(own_redis, REDIS_TIMEOUT="0.3")) as late:
             late.wait_for_health("SERVING")
@@ -107,7 +107,7 @@ def test_a_check_service_that_starts_knows_at_once_and_an_outage_forgets_nothing
             while time.monotonic() < deadline:
                 assert ask(late, token=token).error == "service_isolated"
     finally:
-        change(own_redis, "restore", "time")
+        change(own_redis, "enable", "time")
 
 
 @pytest.mark.parametrize("document", ["", "[]", '{"time": 1}', '{"time": {"reason": "x"}}', b"\xff"])
@@ -132,9 +132,9 @@ async def test_operators_at_the_same_time_lose_none_of_each_others_changes(own_r
     ]
     try:
         stores = [DisabledServiceStore(client) for client in clients]
-        await asyncio.gather(*(store.isolate(f"s{n}", REPAIRS) for n, store in enumerate(stores)))
+        await asyncio.gather(*(store.disable(f"s{n}", REPAIRS) for n, store in enumerate(stores)))
         assert set(await stores[0].read()) == {"s0", "s1", "s2", "s3"}
-        await asyncio.gather(*(store.restore(f"s{n}") for n, store in enumerate(stores)))
+        await asyncio.gather(*(store.enable(f"s{n}") for n, store in enumerate(stores)))
         assert await stores[0].read() == {}
         assert await clients[0].exists(keyspace.ISOLATED_SERVICES) == 0
     finally:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ext_authz.metrics.families import Figures
 
-LINK_VARIABLE = "PORTCULLIS_WORKER_LINK"
+SOCKET_VARIABLE = "PORTCULLIS_WORKER_SOCKET"
 """The environment variable with the number of the worker's end of the socket."""
 
 READY = b"R"
@@ -37,7 +37,7 @@ class ParentConnection:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ParentConnection:
         """The worker's end of the socket pair, which it inherits from its parent; `environ` has its descriptor."""
-        return cls(socket.socket(fileno=int(environ[LINK_VARIABLE])))
+        return cls(socket.socket(fileno=int(environ[SOCKET_VARIABLE])))
 
     async def ready(self) -> None:
         """Report that this worker answers calls."""
