@@ -80,9 +80,12 @@ class FollowedKeyRing:
             await asyncio.sleep(FOLLOWED_WITHIN)
             try:
                 ring = await self._look()
-            except (StoreUnavailableError, KeyRingError, SchemaError) as error:
+            except Exception as error:  # noqa: BLE001 - a record in Redis can be broken in many ways
+                # If this task ended, a leaked key could not be retired in this process any more.
                 if not failing:
-                    _log.warning("key ring unreadable, keeping the last one", error=str(error))
+                    is_explained = isinstance(error, StoreUnavailableError | KeyRingError | SchemaError)
+                    reason = str(error) if is_explained else type(error).__name__
+                    _log.warning("key ring unreadable, keeping the last one", error=reason)
                 failing = True
                 continue
             if ring is not self._ring:

@@ -277,7 +277,7 @@ class KeyRingStore:
                         base64.b64decode(entry["sealed"]), self._master_key, context=f"{context} {entry['kid']}"
                     ),
                     entry["alg"],
-                    entry["created_at"],
+                    _time(entry["created_at"]),
                 )
                 for entry in json.loads(text)
             ]
@@ -287,8 +287,14 @@ class KeyRingStore:
                 "use that key again, or stop every oauth_web and delete the key 'keyring' in Redis; "
                 "then all people must sign in again"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise KeyRingError(f"the key ring in Redis is damaged: {error}") from None
         if not keys:
             raise KeyRingError("the key ring in Redis is empty; delete the key 'keyring' to have a new one made")
         return KeyRing(tuple(sorted(keys, key=lambda key: key.created_at, reverse=True)))
+
+
+def _time(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError("a key has no time at which it was made")
+    return value

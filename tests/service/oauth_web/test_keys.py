@@ -12,12 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from oauth_core.jose.key_ring import JWKS_MAX_AGE
+from oauth_core.store import keyspace
 from tests.support import forks
 from tests.support.oauth_client import Pkce
+from tests.support.programs import until
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.oauth_client import OAuthClient
 
@@ -137,6 +139,36 @@ async def test_a_key_may_have_the_newer_name_of_its_algorithm(web: WebServer, cl
     public.verify(urlsafe_b64decode(signature + "=="), signed.encode())
     introspected = await client.http.post(f"{web.issuer}/introspect", data={**proof, "token": token})
     assert introspected.json()["active"] is True
+
+
+def without_times(ring: str) -> str:
+    return json.dumps([{**entry, "created_at": "yesterday"} for entry in json.loads(ring)])
+
+
+BROKEN: dict[str, Callable[[str], str]] = {
+    "not JSON": lambda _: "{",
+    "nested too deeply": lambda _: "[" * 100_000,
+    "with keys of no time": without_times,
+}
+
+
+@pytest.mark.parametrize("break_ring", BROKEN.values(), ids=BROKEN)
+def test_a_server_goes_on_reading_the_key_ring_after_a_broken_one(
+    web: WebServer, break_ring: Callable[[str], str]
+) -> None:
+    """Otherwise a party that may write to Redis could keep a leaked key from being retired."""
+
+    def logged(text: str) -> int:
+        return web.log.read_text().count(text)
+
+    unreadable, kept_again = logged("key ring unreadable"), logged("it is kept again")
+    with web.redis.client() as redis:
+        redis.set(keyspace.KEYRING, break_ring(str(redis.get(keyspace.KEYRING))))
+        until(lambda: logged("key ring unreadable") > unreadable, "the broken ring was read")
+        assert "the key ring in Redis is damaged" in keys(web, "list", expect=1)
+        redis.delete(keyspace.KEYRING)
+        until(lambda: logged("it is kept again") > kept_again, "the ring was written again")
+    assert keys(web, "list", "--json")
 
 
 def test_a_wrong_master_key_is_one_readable_line(web: WebServer) -> None:
