@@ -144,7 +144,7 @@ class DenyReason(Reason):
         _checked(
             503,
             ErrorCode.SERVICE_ISOLATED,
-            "The service is disabled{told}",
+            "The service is disabled{detail}",
             retry_after=RETRY_ISOLATED_AFTER_SECONDS,
         ),
     )
@@ -343,7 +343,7 @@ class OAuthReason(Reason):
     SIGN_INS_PAUSED = (
         "sign_ins_paused",
         _later(
-            "sign-ins are paused{told}; try again later",
+            "sign-ins are paused{detail}; try again later",
             audit=Audit.NOTHING,
             retry_after=RETRY_PAUSED_AFTER_SECONDS,
         ),

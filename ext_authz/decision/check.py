@@ -193,12 +193,12 @@ class Authorizer:
         name = None if service is None else service.name
         service = _as_asked(service, request)
         # The required scopes may depend on the token; everything else is the same for all callers.
-        kind = (denial.reason, None if service is None else service.resource, denial.told)
+        kind = (denial.reason, None if service is None else service.resource, denial.detail)
         request_id = _id_of(request, context)
         is_common = not denial.scopes and request_id is None
         answer = self._refusals.get(kind) if is_common else None
         if answer is None:
-            refused = refusal(denial.reason, service, denial.told, denial.scopes)
+            refused = refusal(denial.reason, service, denial.detail, denial.scopes)
             answer = envoy_messages.encode_refused(refused.answering(request_id))
             if is_common:
                 self._refusals[kind] = answer

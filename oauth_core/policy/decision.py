@@ -141,13 +141,13 @@ class Allow(NamedTuple):
 class Deny:
     """Refuse the request. `claims` are those of its genuine token, for the audit log.
 
-    `told` is an additional text for the caller, if there is one. `scopes` are those that a token needs for this
+    `detail` is an additional text for the caller, if there is one. `scopes` are those that a token needs for this
     request, if a new consent could give such a token.
     """
 
     reason: DenyReason
     claims: AccessClaims | None = None
-    told: str | None = None
+    detail: str | None = None
     scopes: tuple[str, ...] = ()
 
 
@@ -173,7 +173,7 @@ def decide(context: DecisionContext) -> Allow | Deny:
         return Deny(DenyReason.ROUTE_MISMATCH)
     if isinstance(context.service_status, Isolated):
         # Before the token is checked: no request passes, and no client should discard a good token.
-        return Deny(DenyReason.SERVICE_ISOLATED, told=context.service_status.reason)
+        return Deny(DenyReason.SERVICE_ISOLATED, detail=context.service_status.reason)
     token = context.token
     if isinstance(token, Verdict):
         return _decide_on(token, service, context)

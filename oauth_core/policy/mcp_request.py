@@ -291,15 +291,15 @@ def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) ->
     """Whether the headers with method and name agree with the body."""
     if headers.get("mcp-method", call.method) != call.method:
         return False
-    told = headers.get("mcp-name")
-    if told is None:
+    header = headers.get("mcp-name")
+    if header is None:
         return True
     name = call.name
     params = value.get("params")
     if name is None and call.method.startswith("tasks/") and isinstance(params, dict):
         task = params.get("taskId")
         name = task if isinstance(task, str) and _is_spelled_once(params, "taskId") else None
-    return name is not None and _decoded(told) == name
+    return name is not None and _decoded(header) == name
 
 
 def _decoded(header: str) -> str | None:

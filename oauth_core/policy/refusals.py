@@ -47,15 +47,15 @@ class Refusal:
 
 
 def refusal(
-    reason: DenyReason, service: Service | None, told: str | None = None, scopes: tuple[str, ...] = ()
+    reason: DenyReason, service: Service | None, detail: str | None = None, scopes: tuple[str, ...] = ()
 ) -> Refusal:
     """The answer to a request that was refused for `reason`.
 
     `service` is the one it was for; without it there is no authorization server to name, and so no challenge.
-    `told` is an operator's text for callers. `scopes` are those to request, if not only the service's own.
+    `detail` is an operator's text for callers. `scopes` are those to request, if not only the service's own.
     """
     row = reason.row
-    description = row.description.format(told=f": {told}" if told else ".")
+    description = row.description.format(detail=f": {detail}" if detail else ".")
     headers = {
         "www-authenticate": _challenge(row, service, description, scopes),
         "retry-after": None if row.retry_after is None else str(row.retry_after),

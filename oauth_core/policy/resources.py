@@ -123,9 +123,11 @@ class ServiceIndex:
 
 def _opened(service: Service, asked: tuple[str, ...]) -> Opened:
     titles, granted = dict(service.permission_titles), frozenset(asked)
-    told = service.permissions if titles or service.permissions != (service.scope,) else ()
+    listed = service.permissions if titles or service.permissions != (service.scope,) else ()
     return Opened(
         service.title,
         " ".join(scope for scope in asked if scope in of_service(service)),
-        tuple(titles.get(name) or in_words(name, service=service.name) for name in told if implies(granted, name)),
+        tuple(
+            titles.get(name) or in_words(name, service=service.name) for name in listed if implies(granted, name)
+        ),
     )

@@ -28,4 +28,4 @@ async def check(deps: Deps) -> None:
     """Pass unless sign-ins are paused. Raises `DisplayedError` (503)."""
     reason = await deps.pauses.reason()
     if reason is not None:
-        raise refused(OAuthReason.SIGN_INS_PAUSED, told=f": {reason}" if reason else "")
+        raise refused(OAuthReason.SIGN_INS_PAUSED, detail=f": {reason}" if reason else "")

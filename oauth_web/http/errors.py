@@ -46,10 +46,10 @@ async def as_answer(error: OAuthError, *, issuer: str) -> Response:
         return await displayed_as_page(error)
     if not isinstance(error, RedirectedError):
         raise error
-    told = {"error": error.code, "error_description": error.error_description, "state": error.state}
+    parameters = {"error": error.code, "error_description": error.error_description, "state": error.state}
     if not error.on_page:
-        return redirect_to_client(error.redirect_uri, told, issuer=issuer)
-    back = client_location(error.redirect_uri, told, issuer=issuer)
+        return redirect_to_client(error.redirect_uri, parameters, issuer=issuer)
+    back = client_location(error.redirect_uri, parameters, issuer=issuer)
     return await _page(error, back=back, place=redirect_uris.host_of(error.redirect_uri))
 
 

@@ -198,6 +198,6 @@ def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their
     decision = decide(facts._replace(service_status=Isolated("repairs", NOW)))
     assert isinstance(decision, Deny)
     if decision.reason is DenyReason.SERVICE_ISOLATED:
-        assert decision.told == "repairs"
+        assert decision.detail == "repairs"
     else:
         assert decision.reason in {DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH}

@@ -138,9 +138,9 @@ class World:
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 return envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
-            case Deny(reason, whose, told, scopes):
+            case Deny(reason, whose, detail, scopes):
                 metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
-                return envoy_messages.encode_refused(refusal(reason, service, told, scopes)) + metadata
+                return envoy_messages.encode_refused(refusal(reason, service, detail, scopes)) + metadata
 
     # -- what happens between requests
 

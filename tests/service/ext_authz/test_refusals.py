@@ -37,7 +37,7 @@ async def test_a_refused_request_gets_its_row_and_the_audit_log_gets_the_reason(
     monkeypatch.setattr(check, "decide", lambda _context: Deny(reason))
     answer = read_answer(await subject.check(check_request(token=mint(key))))
     row = reason.row
-    description = row.description.format(told=".")
+    description = row.description.format(detail=".")
     assert answer.status == row.status
     error = json.loads(answer.body)["error"]
     assert error["data"] == {"error": row.error, "error_description": description}
