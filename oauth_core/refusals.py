@@ -2,7 +2,8 @@
 
 A reason is a member of `DenyReason` (the check) or of `OAuthReason` (the authorization server), and its `row` is
 its line of the table. A new refusal is one line here. The check turns rows into responses in
-`oauth_core.policy.refusals`; the endpoints raise `refused(reason)`, and `oauth_web.http.errors` answers with it.
+`oauth_core.policy.deny_response`; the endpoints raise `refused(reason)`, and `oauth_web.http.errors` makes the
+response.
 
 A description of the check never contains which check of a token failed: only the audit log does. `{name}` in a
 description is filled in where the refusal is raised. `{fault}` is the text of a parser, the same as on the command

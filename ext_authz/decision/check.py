@@ -17,9 +17,9 @@ from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.policy.decision import Deny, decide
+from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.jsonrpc_errors import id_of, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
-from oauth_core.policy.refusals import refusal
 from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Authorizer:
         self._log = structlog.get_logger("check")
         self._refusals: dict[tuple[DenyReason, str | None, str | None], bytes] = {}
         self._broken = envoy_messages.encode_refused(
-            refusal(DenyReason.INTERNAL_ERROR, None)
+            deny_response(DenyReason.INTERNAL_ERROR, None)
         ) + envoy_messages.encode_metadata(DenyReason.INTERNAL_ERROR, None, None)
 
     def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
@@ -198,7 +198,7 @@ class Authorizer:
         is_common = not denial.scopes and request_id is None
         answer = self._refusals.get(kind) if is_common else None
         if answer is None:
-            refused = refusal(denial.reason, service, denial.detail, denial.scopes)
+            refused = deny_response(denial.reason, service, denial.detail, denial.scopes)
             answer = envoy_messages.encode_refused(refused.answering(request_id))
             if is_common:
                 self._refusals[kind] = answer

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from oauth_core.model import AccessClaims
-    from oauth_core.policy.refusals import Refusal
+    from oauth_core.policy.deny_response import DenyResponse
 
 ROUTE_SERVICE = "portcullis.service"
 """Context extension with the service of a route."""
@@ -233,18 +233,18 @@ def encode_request_id(text: str) -> bytes:
     ).SerializeToString()
 
 
-def encode_refused(refusal: Refusal) -> bytes:
-    """Return a `CheckResponse` that makes Envoy answer the caller with `refusal`; `encode_metadata` may follow it.
+def encode_refused(response: DenyResponse) -> bytes:
+    """Return a `CheckResponse` that makes Envoy send `response` to the caller; `encode_metadata` may follow it.
 
     It is always a denial, also for failures of this service: Envoy can be configured to let an `error_response`
     through.
     """
     return pb.CheckResponse(
-        status=Status(code=_GRPC_CODES[refusal.status]),
+        status=Status(code=_GRPC_CODES[response.status]),
         denied_response=pb.DeniedHttpResponse(
-            status=pb.HttpStatus(code=pb.StatusCode.Name(refusal.status)),
-            headers=[_overwrite(name, value) for name, value in refusal.headers],
-            body=refusal.body,
+            status=pb.HttpStatus(code=pb.StatusCode.Name(response.status)),
+            headers=[_overwrite(name, value) for name, value in response.headers],
+            body=response.body,
         ),
     ).SerializeToString()
 

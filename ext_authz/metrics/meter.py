@@ -10,7 +10,7 @@ from http import HTTPStatus
 from time import perf_counter
 
 from ext_authz.metrics.families import Figures, labelled
-from oauth_core.policy.refusals import refusal
+from oauth_core.policy.deny_response import deny_response
 from oauth_core.refusals import DenyReason
 
 ALLOWED = "allowed"
@@ -27,7 +27,7 @@ thousand, and a deadline ends checks that take a second.
 """
 
 _UNAVAILABLE_REASONS = frozenset(
-    reason for reason in DenyReason if refusal(reason, None).status == HTTPStatus.SERVICE_UNAVAILABLE
+    reason for reason in DenyReason if deny_response(reason, None).status == HTTPStatus.SERVICE_UNAVAILABLE
 )
 
 

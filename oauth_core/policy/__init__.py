@@ -1,4 +1,4 @@
-"""Authorization: the decision on a request, roles and permissions, and the refusals of the check.
+"""Authorization: the decision on a request, roles and permissions, and the responses to denied requests.
 
 May import `tokens` and what is below it. Begin with `decision`.
 """

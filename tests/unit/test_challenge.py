@@ -1,4 +1,4 @@
-"""What a refused caller is told, header by header."""
+"""The response to a denied caller, header by header."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from oauth_core.model import Service
-from oauth_core.policy.refusals import Refusal, refusal
+from oauth_core.policy.deny_response import DenyResponse, deny_response
 from oauth_core.refusals import RETRY_AFTER_SECONDS, DenyReason
 
 TIME = Service("time", "Time", "https://mcp.example/time/mcp", "http://127.0.0.1:1/mcp", "mcp.time")
@@ -29,7 +29,7 @@ INVALID_TOKEN = {
 }
 
 
-def header(answer: Refusal, name: str) -> str | None:
+def header(answer: DenyResponse, name: str) -> str | None:
     values = [value for key, value in answer.headers if key == name]
     assert len(values) <= 1
     return values[0] if values else None
@@ -37,7 +37,7 @@ def header(answer: Refusal, name: str) -> str | None:
 
 @pytest.mark.requirement("mcp:challenge-scope", "rfc6750:no-error-without-token", "rfc9728:challenge")
 def test_without_a_token_the_challenge_says_where_to_go_and_what_to_ask_for_and_no_error() -> None:
-    answer = refusal(DenyReason.MISSING_TOKEN, TIME)
+    answer = deny_response(DenyReason.MISSING_TOKEN, TIME)
     assert answer.status == 401
     assert header(answer, "www-authenticate") == f'Bearer resource_metadata="{METADATA}", scope="mcp.time"'
 
@@ -45,18 +45,18 @@ def test_without_a_token_the_challenge_says_where_to_go_and_what_to_ask_for_and_
 @pytest.mark.requirement("mcp:error-status", "rfc6750:invalid-token")
 @pytest.mark.parametrize("reason", sorted(INVALID_TOKEN))
 def test_every_bad_token_is_401_invalid_token_and_looks_the_same(reason: DenyReason) -> None:
-    answer = refusal(reason, TIME)
+    answer = deny_response(reason, TIME)
     assert answer.status == 401
     challenge = header(answer, "www-authenticate")
     assert challenge is not None
     assert challenge.startswith('Bearer error="invalid_token", error_description="')
     assert challenge.endswith(f', resource_metadata="{METADATA}", scope="mcp.time"')
-    assert answer == refusal(DenyReason.REVOKED, TIME), "which check failed is nobody's business"
+    assert answer == deny_response(DenyReason.REVOKED, TIME), "which check failed is nobody's business"
 
 
 @pytest.mark.requirement("mcp:error-status", "mcp:insufficient-scope", "rfc6750:insufficient")
 def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
-    answer = refusal(DenyReason.INSUFFICIENT_SCOPE, TIME)
+    answer = deny_response(DenyReason.INSUFFICIENT_SCOPE, TIME)
     assert answer.status == 403
     challenge = header(answer, "www-authenticate")
     assert challenge is not None
@@ -65,7 +65,7 @@ def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
 
 
 def test_what_no_consent_can_mend_has_a_challenge_that_sends_no_client_for_one() -> None:
-    answer = refusal(DenyReason.FORBIDDEN_BY_POLICY, TIME)
+    answer = deny_response(DenyReason.FORBIDDEN_BY_POLICY, TIME)
     assert answer.status == 403
     challenge = header(answer, "www-authenticate")
     assert challenge == 'Bearer error="access_denied", error_description="You may not do this here."'
@@ -75,14 +75,14 @@ def test_what_no_consent_can_mend_has_a_challenge_that_sends_no_client_for_one()
     "reason", [DenyReason.TOKEN_STATE_UNKNOWN, DenyReason.SERVICE_STATE_UNKNOWN, DenyReason.INTERNAL_ERROR]
 )
 def test_what_is_unknown_is_503_with_retry_after_and_no_challenge(reason: DenyReason) -> None:
-    answer = refusal(reason, TIME)
+    answer = deny_response(reason, TIME)
     assert answer.status == 503
     assert header(answer, "retry-after") == str(RETRY_AFTER_SECONDS)
     assert header(answer, "www-authenticate") is None
 
 
 def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -> None:
-    answer = refusal(DenyReason.SERVICE_ISOLATED, TIME, 'Back at "six", Zoë')
+    answer = deny_response(DenyReason.SERVICE_ISOLATED, TIME, 'Back at "six", Zoë')
     assert answer.status == 503
     assert header(answer, "retry-after") == "60"
     assert header(answer, "www-authenticate") is None
@@ -92,14 +92,14 @@ def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -
 
 @pytest.mark.parametrize("reason", [DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH])
 def test_no_service_is_404_without_a_challenge(reason: DenyReason) -> None:
-    answer = refusal(reason, None)
+    answer = deny_response(reason, None)
     assert answer.status == 404
     assert header(answer, "www-authenticate") is None
 
 
 @pytest.mark.requirement("mcp:error-status", "rfc6750:invalid-request")
 def test_a_token_in_the_url_is_an_invalid_request() -> None:
-    answer = refusal(DenyReason.TOKEN_IN_QUERY, TIME)
+    answer = deny_response(DenyReason.TOKEN_IN_QUERY, TIME)
     assert answer.status == 400
     assert 'error="invalid_request"' in (header(answer, "www-authenticate") or "")
 
@@ -109,7 +109,7 @@ def test_a_token_in_the_url_is_an_invalid_request() -> None:
 def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
     reason: DenyReason, service: Service | None
 ) -> None:
-    answer = refusal(reason, service)
+    answer = deny_response(reason, service)
     assert 400 <= answer.status <= 503
     assert header(answer, "content-type") == "application/json"
     assert header(answer, "cache-control") == "no-store"
@@ -126,6 +126,6 @@ def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
 @pytest.mark.requirement("rfc6750:challenge-once")
 def test_a_quote_in_a_url_does_not_end_its_parameter() -> None:
     odd = Service("odd", "Odd", 'https://mcp.example/a"b\\c', "http://127.0.0.1:1/mcp", "mcp.odd")
-    challenge = header(refusal(DenyReason.MISSING_TOKEN, odd), "www-authenticate")
+    challenge = header(deny_response(DenyReason.MISSING_TOKEN, odd), "www-authenticate")
     assert challenge is not None
     assert 'resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/a\\"b\\\\c"' in challenge

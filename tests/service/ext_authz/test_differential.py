@@ -36,8 +36,8 @@ from oauth_core.policy.decision import (
     decide,
     judge_token,
 )
+from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.rbac import RbacPolicy
-from oauth_core.policy.refusals import refusal
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.refusals import DenyReason
 from oauth_core.tokens import access_tokens
@@ -119,7 +119,7 @@ class World:
         request = envoy_messages.decode(message)
         if request is None:
             metadata = envoy_messages.encode_metadata(DenyReason.MALFORMED_REQUEST, None, None)
-            return envoy_messages.encode_refused(refusal(DenyReason.MALFORMED_REQUEST, None)) + metadata
+            return envoy_messages.encode_refused(deny_response(DenyReason.MALFORMED_REQUEST, None)) + metadata
         service = SERVICES.by_request(request.host, request.path)
         token: Any = Unverified.MISSING if service is None else presented(request)
         if isinstance(token, str):
@@ -140,7 +140,7 @@ class World:
                 return envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
             case Deny(reason, whose, detail, scopes):
                 metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
-                return envoy_messages.encode_refused(refusal(reason, service, detail, scopes)) + metadata
+                return envoy_messages.encode_refused(deny_response(reason, service, detail, scopes)) + metadata
 
     # -- what happens between requests
 

@@ -9,7 +9,7 @@ import pytest
 
 from ext_authz.decision import check
 from oauth_core.audit import EventKind
-from oauth_core.policy import refusals
+from oauth_core.policy import deny_response
 from oauth_core.policy.decision import Deny
 from oauth_core.refusals import Challenge, DenyReason
 from tests.service.ext_authz.authorizers import Recorder, authorizer
@@ -57,13 +57,13 @@ async def test_a_refusal_is_encoded_once_for_each_reason_and_service(
 ) -> None:
     subject = await authorizer(key, Recorder())
     made: list[DenyReason] = []
-    encoder = refusals.refusal
+    encoder = deny_response.deny_response
 
-    def counted(reason: DenyReason, *arguments: object) -> refusals.Refusal:
+    def counted(reason: DenyReason, *arguments: object) -> deny_response.DenyResponse:
         made.append(reason)
         return encoder(reason, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(check, "refusal", counted)
+    monkeypatch.setattr(check, "deny_response", counted)
     for reason in (DenyReason.REVOKED, DenyReason.EXPIRED, DenyReason.REVOKED, DenyReason.EXPIRED):
         monkeypatch.setattr(check, "decide", lambda _context, reason=reason: Deny(reason))
         answer = read_answer(await subject.check(check_request(token=mint(key))))

@@ -12,7 +12,7 @@ from ext_authz.decision import envoy_messages
 from ext_authz.decision.resolver import presented
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.policy.decision import Unverified
-from oauth_core.policy.refusals import refusal
+from oauth_core.policy.deny_response import deny_response
 from oauth_core.refusals import DenyReason
 from oauth_core.settings.identity_headers import IdentityHeaders
 from tests.support.check_messages import Answer, check_request, read_answer
@@ -299,7 +299,7 @@ def test_an_answer_tells_the_access_log_who_and_what_for() -> None:
 
 
 def test_a_refusal_tells_the_access_log_why_and_no_more_than_is_known() -> None:
-    refused = envoy_messages.encode_refused(refusal(DenyReason.REVOKED, None))
+    refused = envoy_messages.encode_refused(deny_response(DenyReason.REVOKED, None))
     known = read_answer(refused + envoy_messages.encode_metadata("revoked", claims(), "time"))
     assert known.metadata.items() >= {"decision": "denied", "reason": "revoked", "user": "octocat"}.items()
     unknown = read_answer(refused + envoy_messages.encode_metadata("missing_token", None, None))
@@ -309,7 +309,7 @@ def test_a_refusal_tells_the_access_log_why_and_no_more_than_is_known() -> None:
 
 @pytest.mark.parametrize("reason", sorted(DenyReason))
 def test_every_refusal_can_be_written_and_read(reason: DenyReason) -> None:
-    refused = refusal(reason, None)
+    refused = deny_response(reason, None)
     answer = read_answer(envoy_messages.encode_refused(refused))
     assert answer.grpc_code != 0
     assert (answer.status, answer.headers, answer.body) == (refused.status, dict(refused.headers), refused.body)

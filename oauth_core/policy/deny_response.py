@@ -1,4 +1,4 @@
-"""The refusals of the check as HTTP answers: a row of `oauth_core.refusals` becomes status, headers and body.
+"""The HTTP response to a denied request: a row of `oauth_core.refusals` becomes status, headers and body.
 
 The body is a JSON-RPC error, since the callers are MCP clients: see `oauth_core.policy.jsonrpc_errors`.
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class DenyResponse:
     """An HTTP answer. Header names are lower-case.
 
     `code` is the JSON-RPC code, `error` the OAuth code; `description` is for people. `request_id` is that of the
@@ -41,14 +41,14 @@ class Refusal:
         """The body, as JSON."""
         return jsonrpc_errors.error_body(self.code, self.error, self.description, self.request_id)
 
-    def answering(self, request_id: jsonrpc_errors.RequestId | None) -> Refusal:
-        """The same refusal for the request with this id."""
+    def answering(self, request_id: jsonrpc_errors.RequestId | None) -> DenyResponse:
+        """The same response for the request with this id."""
         return replace(self, request_id=request_id)
 
 
-def refusal(
+def deny_response(
     reason: DenyReason, service: Service | None, detail: str | None = None, scopes: tuple[str, ...] = ()
-) -> Refusal:
+) -> DenyResponse:
     """The answer to a request that was refused for `reason`.
 
     `service` is the one it was for; without it there is no authorization server to name, and so no challenge.
@@ -63,7 +63,7 @@ def refusal(
         "content-type": "application/json",
         "cache-control": "no-store",
     }
-    return Refusal(
+    return DenyResponse(
         status=row.status,
         headers=tuple((name, value) for name, value in headers.items() if value is not None),
         # Where JSON-RPC and MCP define no code, the HTTP status is the code: that range is free.
