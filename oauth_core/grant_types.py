@@ -27,7 +27,7 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 class Registrable(Enum):
     """Which clients may register for a grant type over HTTP (RFC 7591 section 2)."""
 
-    BY_ANYBODY = "by_anybody"
+    BY_ANY_CLIENT = "by_any_client"
     """A person consents in each case, so any client may."""
     WITH_OTHERS = "with_others"
     """It comes with each grant type that gives refresh tokens, even if the client does not request it."""
@@ -48,8 +48,8 @@ def must_have_registered(name: str, client: Client) -> None:
         raise refused(OAuthReason.NOT_REGISTERED_FOR, grant_type=name)
 
 
-def anybody(_name: str, _client: Client) -> None:
-    """Pass: a rule of the handler, or the endpoint at which the grant began, checks the client."""
+def any_client(_name: str, _client: Client) -> None:
+    """Pass for every client: the handler, or the endpoint at which the grant began, checks it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def registered(
     wanted = {
         kind: [each for each in known if each.registrable is kind and each.name in asked] for kind in Registrable
     }
-    chosen = wanted[Registrable.BY_ANYBODY] + (wanted[Registrable.BY_OPERATOR] if may_be_machine else [])
+    chosen = wanted[Registrable.BY_ANY_CLIENT] + (wanted[Registrable.BY_OPERATOR] if may_be_machine else [])
     if not chosen:
         return () if may_be_vouched_for and wanted[Registrable.NEVER] else None
     # Clients that did not request refresh tokens get them too.

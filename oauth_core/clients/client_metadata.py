@@ -158,7 +158,7 @@ def _grant_types(
     asked = _texts(document, "grant_types") or (AUTHORIZATION_CODE,)
     chosen = registered(asked, known, may_be_vouched_for=may_be_vouched_for, may_be_machine=may_be_machine)
     if chosen is None:
-        possible = (each.name for each in known if each.registrable is Registrable.BY_ANYBODY)
+        possible = (each.name for each in known if each.registrable is Registrable.BY_ANY_CLIENT)
         raise refused(OAuthReason.GRANT_TYPE_MISSING, possible=" or ".join(possible))
     return chosen
 

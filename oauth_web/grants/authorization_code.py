@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
 from oauth_core.flows import token_requests
-from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, anybody
+from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, any_client
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.authorization_codes import Consumption
 from oauth_web.client_auth import dpop_proof
@@ -89,9 +89,9 @@ def _handler(deps: Deps) -> _Redemption:
 
 GRANT_TYPE = TokenGrant(
     name=AUTHORIZATION_CODE,
-    registrable=Registrable.BY_ANYBODY,
+    registrable=Registrable.BY_ANY_CLIENT,
     gives_refresh_token=True,
-    rule=anybody,  # `/authorize` gives codes only to clients that registered for them
+    rule=any_client,  # `/authorize` gives codes only to clients that registered for them
     response_type="code",
     handler=_handler,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oauth_core.flows import client_credentials
-from oauth_core.grant_types import CLIENT_CREDENTIALS, Registrable, anybody
+from oauth_core.grant_types import CLIENT_CREDENTIALS, Registrable, any_client
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
 
 if TYPE_CHECKING:
@@ -33,6 +33,6 @@ GRANT_TYPE = TokenGrant(
     registrable=Registrable.BY_OPERATOR,
     # No refresh token: the client can always request a new token (section 4.2.2).
     gives_refresh_token=False,
-    rule=anybody,  # `client_credentials.grant_for` checks what the operator allowed
+    rule=any_client,  # `client_credentials.grant_for` checks what the operator allowed
     handler=lambda deps: _MachineRequest(deps.services, deps.clock),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from oauth_core.flows import device, token_requests
-from oauth_core.grant_types import DEVICE_CODE, Registrable, anybody
+from oauth_core.grant_types import DEVICE_CODE, Registrable, any_client
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_auth.siblings import may_act_for
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
@@ -79,9 +79,9 @@ def _metadata(issuer: str) -> dict[str, object]:
 
 GRANT_TYPE = TokenGrant(
     name=DEVICE_CODE,
-    registrable=Registrable.BY_ANYBODY,
+    registrable=Registrable.BY_ANY_CLIENT,
     gives_refresh_token=True,
-    rule=anybody,  # `/device_authorization` gives codes only to clients that registered for them
+    rule=any_client,  # `/device_authorization` gives codes only to clients that registered for them
     metadata=_metadata,
     handler=_handler,
 )

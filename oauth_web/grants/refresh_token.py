@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from oauth_core.audit import EventKind
 from oauth_core.crypto.sealing import UnsealError
 from oauth_core.flows import token_requests
-from oauth_core.grant_types import REFRESH_TOKEN, Registrable, anybody
+from oauth_core.grant_types import REFRESH_TOKEN, Registrable, any_client
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.refresh_rotation import Gone, RefreshState, Repeated, Restored, Reused, Rotated
@@ -169,6 +169,6 @@ def _handler(deps: Deps) -> _Refresh:
 GRANT_TYPE = TokenGrant(
     name=REFRESH_TOKEN,
     registrable=Registrable.WITH_OTHERS,
-    rule=anybody,  # the refresh token names its grant, and the grant names its client
+    rule=any_client,  # the refresh token names its grant, and the grant names its client
     handler=_handler,
 )

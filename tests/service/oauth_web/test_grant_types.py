@@ -59,7 +59,7 @@ def handler(deps: Deps) -> Handler:
 
 VOUCHER = TokenGrant(
     name=NAME,
-    registrable=Registrable.BY_ANYBODY,
+    registrable=Registrable.BY_ANY_CLIENT,
     gives_refresh_token=True,
     metadata=lambda issuer: {"voucher_endpoint": f"{issuer}/voucher"},
     handler=handler,
