@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.clients import redirect_uris
 from oauth_core.errors import OAuthError
-from oauth_core.grant_types import AUTHORIZATION_CODE
+from oauth_core.grant_types import AUTHORIZATION_CODE, must_have_registered
 from oauth_core.jose import confirmation
 from oauth_core.model import AuthorizationRequest
 from oauth_core.policy import scopes
@@ -47,8 +47,7 @@ def validate(
     try:
         state = parameters.get("state")
         parameters.check_unique()
-        if AUTHORIZATION_CODE not in client.grant_types:
-            raise refused(OAuthReason.NOT_REGISTERED_FOR, grant_type=AUTHORIZATION_CODE)
+        must_have_registered(AUTHORIZATION_CODE, client)
         return AuthorizationRequest(
             client_id=client.client_id,
             redirect_uri=redirect_uri,

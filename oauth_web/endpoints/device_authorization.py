@@ -10,9 +10,8 @@ from quart import Blueprint, Response
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.flows import authorization, device
-from oauth_core.grant_types import DEVICE_CODE
+from oauth_core.grant_types import DEVICE_CODE, must_have_registered
 from oauth_core.model import DeviceAuthorization
-from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.keyspace import DEVICE_LIFETIME
 from oauth_web.client_auth.authentication import authenticated
 from oauth_web.http.client_addresses import caller_address
@@ -33,8 +32,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         form.check_unique()
         client = await authenticated(deps, form)
-        if DEVICE_CODE not in client.grant_types:
-            raise refused(OAuthReason.NOT_REGISTERED_FOR, grant_type=DEVICE_CODE)
+        must_have_registered(DEVICE_CODE, client)
         now = deps.clock()
         started = await deps.devices.add(
             DeviceAuthorization(
