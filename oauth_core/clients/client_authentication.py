@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
@@ -28,19 +28,16 @@ _LONGEST = 4096
 
 @dataclass(frozen=True)
 class PresentedCredentials:
-    """The id and credentials that a caller sent. `repr` must not show the secret or the assertion.
+    """The id and credentials that a caller sent. `repr` leaves out the secret and the assertion.
 
     `fault` describes bad credentials; it counts only against a client that has to authenticate.
     """
 
     client_id: str
-    secret: str | None
+    secret: str | None = field(repr=False)
     by_header: bool
-    assertion: str | None = None
+    assertion: str | None = field(default=None, repr=False)
     fault: DisplayedError | None = None
-
-    def __repr__(self) -> str:
-        return f"Presented(client_id={self.client_id!r})"
 
 
 def presented(authorization: str | None, form: Parameters) -> PresentedCredentials:

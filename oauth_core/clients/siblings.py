@@ -13,6 +13,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from oauth_core.clients import redirect_uris
+from oauth_core.clients.client_authentication import is_public
 from oauth_core.clients.client_id_documents import is_url
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def are_siblings(one: Client, other: Client) -> bool:
 
 def _may_have_siblings(client: Client) -> bool:
     # A client with a secret or a key authenticates, and no other client may act for it.
-    is_public = client.token_endpoint_auth_method == "none" and client.secret_hash is None
-    return is_public and not client.machine_scopes and not is_url(client.client_id)
+    return is_public(client) and not client.machine_scopes and not is_url(client.client_id)
 
 
 def _metadata(client: Client) -> dict[str, object]:
