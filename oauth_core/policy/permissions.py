@@ -10,10 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 CLIENT_REGISTER = "client.register"
 """The right to make clients in other ways than by the public registration. It belongs to no service."""
@@ -82,8 +78,3 @@ def matches(patterns: frozenset[str], permission: str) -> bool:
         return True
     # An operator writes `mcp.*` on purpose; `mcp` alone would imply nothing more.
     return f"{permission.partition('.')[0]}.*" in patterns
-
-
-def allowed_among(permissions: Permissions, known: Iterable[str]) -> tuple[str, ...]:
-    """Those of `known` that `permissions` allow, in order."""
-    return tuple(name for name in known if permissions.allows(name))

@@ -50,10 +50,9 @@ class Role:
 
 @dataclass(frozen=True)
 class RbacPolicy:
-    """The operator's rules. `is_default` is true if the settings define no roles."""
+    """The operator's rules."""
 
     roles: tuple[Role, ...]
-    is_default: bool = False
 
     @classmethod
     def of(cls, roles: Iterable[Role], services: Iterable[Service]) -> RbacPolicy:
@@ -62,7 +61,7 @@ class RbacPolicy:
         if written:
             return cls(written)
         names = frozenset(name for service in services for name in of_service(service))
-        return cls((Role("everybody", Permissions(names), everyone=True),), is_default=True)
+        return cls((Role("everybody", Permissions(names), everyone=True),))
 
     @property
     def groups_mentioned(self) -> frozenset[str]:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from oauth_core.store.clock import RedisClock
     from oauth_core.store.records.assertions import AssertionStore
     from oauth_core.store.records.users import UserStore
-    from oauth_web.client_documents.client_directory import ClientDirectory
     from oauth_web.client_documents.trusted_issuers import TrustedIssuers
     from oauth_web.login.eligibility import Member
     from oauth_web.runtime.deps import Deps
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 class _Exchange:
     settings: WebSettings
     services: ServiceIndex
-    clients: ClientDirectory
     issuers: TrustedIssuers
     assertions: AssertionStore
     users: UserStore
@@ -139,7 +137,6 @@ def _handler(deps: Deps) -> _Exchange:
     return _Exchange(
         deps.settings,
         deps.services,
-        deps.clients,
         deps.identity_providers,
         deps.assertions,
         deps.users,
