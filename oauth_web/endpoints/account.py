@@ -21,7 +21,7 @@ from oauth_web.guards import sign_in_pause
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
 from oauth_web.http.errors import show_as_pages
-from oauth_web.http.responses import NO_STORE, form_parameters, query_parameters
+from oauth_web.http.responses import form_parameters, page_answer, query_parameters, see_other
 from oauth_web.login import browser_session, redirect
 from oauth_web.runtime import ended_grants
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from oauth_core.parameters import Parameters
     from oauth_web.login.browser_session import SignedInBrowser
     from oauth_web.runtime.deps import Deps
-
-_SEE_OTHER = 303
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -46,8 +44,8 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in = await browser_session.current(deps)
         if signed_in is None:
             offered = bool(deps.settings.session_lifetime)
-            return _page(await render_template("signed_out.html", offered=offered, done=done))
-        return _page(await account_page.render(deps, signed_in, done=done))
+            return page_answer(await render_template("signed_out.html", offered=offered, done=done))
+        return page_answer(await account_page.render(deps, signed_in, done=done))
 
     @bp.post("/account/sign-in")
     async def sign_in() -> Response:
@@ -116,7 +114,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def registration_token() -> Response:
         signed_in, _ = await _own_form(deps)
         await sign_in_pause.check(deps)
-        return _page(await account_invitation.render(deps, signed_in))
+        return page_answer(await account_invitation.render(deps, signed_in))
 
     return bp
 
@@ -140,11 +138,5 @@ def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:
     deps.audit.record(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user)
 
 
-def _page(text: str) -> Response:
-    return Response(text, 200, NO_STORE, content_type="text/html; charset=utf-8")
-
-
 def _back(deps: Deps, done: str) -> Response:
-    return Response(
-        b"", _SEE_OTHER, {**NO_STORE, "Location": f"{path_of(deps.settings.issuer)}/account?done={done}"}
-    )
+    return see_other(f"{path_of(deps.settings.issuer)}/account?done={done}")

@@ -18,7 +18,7 @@ from oauth_web.guards import repeated_requests
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page, is_page_load, without_cookie
 from oauth_web.http.errors import show_as_pages
-from oauth_web.http.responses import NO_STORE, form_parameters, query_parameters
+from oauth_web.http.responses import form_parameters, page_answer, query_parameters
 from oauth_web.login import browser_session, completion, redirect, redirect_trust, sso
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def _unknown_client(deps: Deps, parameters: Parameters) -> Response:
         addresses=dict.fromkeys(service.resource for service in services if service is not None),
         code=ErrorCode.INVALID_CLIENT,
     )
-    return Response(page, _BAD_REQUEST, NO_STORE, content_type="text/html; charset=utf-8")
+    return page_answer(page, _BAD_REQUEST)
 
 
 def _validated(

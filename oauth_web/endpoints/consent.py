@@ -15,7 +15,7 @@ from oauth_core.crypto.credentials import hash_secret
 from oauth_core.flows import consent, device
 from oauth_core.model import AuthorizationRequest, PendingAuthorization
 from oauth_web.http.client_addresses import caller_address
-from oauth_web.http.responses import NO_STORE
+from oauth_web.http.responses import page_answer
 
 if TYPE_CHECKING:
     from oauth_core.model import Client, DeviceRequest
@@ -69,7 +69,7 @@ async def ask(
         user_code=device.show_user_code(user_code) if user_code else None,
         **_destination(asked),
     )
-    answer = Response(page, 200, NO_STORE, content_type="text/html; charset=utf-8")
+    answer = page_answer(page)
     cookie.set_on(answer, browser)
     return answer
 

@@ -21,7 +21,7 @@ from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
 from oauth_web.http.errors import show_as_pages
-from oauth_web.http.responses import NO_STORE, form_parameters, query_parameters
+from oauth_web.http.responses import form_parameters, page_answer, query_parameters
 from oauth_web.login import browser_session
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ async def _form(
     row = None if reason is None else reason.row
     page = await render_template("device.html", user_code=shown, fault=None if row is None else row.description)
     status, retry_after = (200, None) if row is None else (row.status, row.retry_after)
-    headers = NO_STORE if retry_after is None else {**NO_STORE, "Retry-After": str(retry_after)}
-    answer = Response(page, status, headers, content_type="text/html; charset=utf-8")
+    answer = page_answer(page, status, {} if retry_after is None else {"Retry-After": str(retry_after)})
     cookie.set_on(answer, browser or cookie.value())
     return answer

@@ -12,7 +12,7 @@ from oauth_core.clients import redirect_uris
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, StoreUnavailableError
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.revocation import IncompleteError
-from oauth_web.http.responses import NO_STORE, client_location, json_answer, redirect_to_client
+from oauth_web.http.responses import client_location, json_answer, page_answer, redirect_to_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,7 +67,7 @@ async def _page(error: OAuthError, *, back: str | None = None, place: str | None
     page = await render_template(
         "error.html", title=title, code=error.code, description=error.description, back=back, place=place
     )
-    return Response(page, _BAD_REQUEST, NO_STORE, content_type="text/html; charset=utf-8")
+    return page_answer(page, _BAD_REQUEST)
 
 
 def _when_to_come_again(error: DisplayedError) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Writes answers (JSON without caching, redirects to clients) and reads the parameters of requests."""
+"""Writes answers (JSON and pages without caching, redirects) and reads the parameters of requests."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def json_answer(
     """A JSON answer; caches must not store it unless `headers` permit it."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return Response(body, status, {**NO_STORE, **(headers or {})}, content_type="application/json")
+
+
+def page_answer(page: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A page for people; caches must not store it."""
+    return Response(page, status, {**NO_STORE, **(headers or {})}, content_type="text/html; charset=utf-8")
+
+
+def see_other(location: str) -> Response:
+    """Redirect the browser to `location` with 303, with which no browser repeats a form."""
+    return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": location})
 
 
 def client_location(redirect_uri: str, parameters: Mapping[str, str | None], *, issuer: str) -> str:

@@ -24,7 +24,7 @@ from oauth_core.model import (
 from oauth_core.net.public_urls import path_of
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.guards.rate_limiting import hold_back
-from oauth_web.http.responses import NO_STORE, redirect_to_client
+from oauth_web.http.responses import page_answer, redirect_to_client, see_other
 
 if TYPE_CHECKING:
     from oauth_core.errors import DisplayedError, RedirectedError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 Asked = AuthorizationRequest | DeviceRequest | AccountVisit
-
-_SEE_OTHER = 303
 
 
 def client_of(asked: Asked) -> str | None:
@@ -72,9 +70,7 @@ async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibilit
             _audit_device(deps, EventKind.DEVICE_APPROVED, asked, user)
             return await _device_page(connected=True)
         case AccountVisit():
-            return Response(
-                b"", _SEE_OTHER, {**NO_STORE, "Location": f"{path_of(deps.settings.issuer)}{asked.page}"}
-            )
+            return see_other(f"{path_of(deps.settings.issuer)}{asked.page}")
         case _:
             assert_never(asked)
 
@@ -107,7 +103,7 @@ def postponed(asked: Asked, error: DisplayedError) -> DisplayedError | Redirecte
 
 async def _device_page(*, connected: bool, description: str | None = None) -> Response:
     page = await render_template("device_done.html", connected=connected, description=description)
-    return Response(page, 200, NO_STORE, content_type="text/html; charset=utf-8")
+    return page_answer(page)
 
 
 def _audit_device(deps: Deps, kind: EventKind, asked: DeviceRequest, user: User | None) -> None:

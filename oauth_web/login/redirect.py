@@ -6,21 +6,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quart import Response
-
 from oauth_core.crypto import base64url
 from oauth_core.crypto.credentials import new_secret
 from oauth_core.crypto.sealing import derive_key
 from oauth_core.model import SignIn
 from oauth_web.http.client_addresses import caller_address
-from oauth_web.http.responses import NO_STORE
+from oauth_web.http.responses import see_other
 from oauth_web.login.eligibility import groups_that_matter
 
 if TYPE_CHECKING:
+    from quart import Response
+
     from oauth_core.model import PendingAuthorization
     from oauth_web.runtime.deps import Deps
-
-_SEE_OTHER = 303
 
 
 async def to_github(
@@ -35,7 +33,7 @@ async def to_github(
         with_groups=bool(groups_that_matter(deps)),
         picks_account=picks_account,
     )
-    return Response(b"", _SEE_OTHER, {**NO_STORE, "Location": location})
+    return see_other(location)
 
 
 def code_verifier(deps: Deps, state: str) -> str:
