@@ -17,7 +17,7 @@ from oauth_core.policy.access import Judgement, Lacking, Rights, judge, judge_en
 from oauth_core.policy.mcp_request import Call, CallFault, Session
 from oauth_core.policy.permissions import Permissions
 from oauth_core.refusals import DenyReason
-from oauth_core.tokens.access_tokens import Rejected, TokenFault, fault_of_time
+from oauth_core.tokens.access_tokens import Rejected, fault_of_time
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
@@ -179,7 +179,7 @@ def decide(context: DecisionContext) -> Allow | Deny:
         return _decide_on(token, service, context)
     match token:
         case Rejected(fault):
-            return Deny(_fault_reason(fault))
+            return Deny(fault.reason)
         case Unverified.MISSING:
             return Deny(DenyReason.MISSING_TOKEN)
         case Unverified.MALFORMED:
@@ -198,7 +198,7 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
     fault = fault_of_time(claims, context.now)
     if fault is not None:
         # The token may have expired during the look-up in Redis, or since it was verified.
-        return Deny(_fault_reason(fault), claims)
+        return Deny(fault.reason, claims)
     if not verdict.is_for_service or verdict.service is not service:
         return Deny(DenyReason.WRONG_AUDIENCE, claims)
     if claims.certificate is not None and claims.certificate != context.certificate:
@@ -232,58 +232,6 @@ def _denial_by_right(judgement: Judgement | Lacking | CallFault, claims: AccessC
         case Lacking(scopes):
             return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)
         case CallFault() as fault:
-            return Deny(_call_reason(fault), claims)
+            return Deny(fault.reason, claims)
         case _ as never:
             assert_never(never)
-
-
-def _call_reason(fault: CallFault) -> DenyReason:
-    match fault:
-        case CallFault.MISSING:
-            return DenyReason.BODY_MISSING
-        case CallFault.NOT_SENT:
-            return DenyReason.BODY_NOT_SENT
-        case CallFault.PARTIAL:
-            return DenyReason.BODY_PARTIAL
-        case CallFault.ENCODED:
-            return DenyReason.BODY_ENCODED
-        case CallFault.NOT_JSON:
-            return DenyReason.BODY_NOT_JSON
-        case CallFault.UNREADABLE:
-            return DenyReason.BODY_UNREADABLE
-        case CallFault.BATCH:
-            return DenyReason.BODY_BATCH
-        case CallFault.NOT_A_MESSAGE:
-            return DenyReason.BODY_NOT_A_MESSAGE
-        case CallFault.AMBIGUOUS_NAME:
-            return DenyReason.AMBIGUOUS_NAME
-        case CallFault.HEADER_MISMATCH:
-            return DenyReason.HEADER_MISMATCH
-        case CallFault.WRONG_METHOD:
-            return DenyReason.WRONG_HTTP_METHOD
-        case _:
-            assert_never(fault)
-
-
-def _fault_reason(fault: TokenFault) -> DenyReason:
-    match fault:
-        case TokenFault.MALFORMED:
-            return DenyReason.MALFORMED_TOKEN
-        case TokenFault.WRONG_TYPE:
-            return DenyReason.WRONG_TYPE
-        case TokenFault.UNKNOWN_KEY:
-            return DenyReason.UNKNOWN_KEY
-        case TokenFault.WRONG_ALGORITHM:
-            return DenyReason.WRONG_ALGORITHM
-        case TokenFault.BAD_SIGNATURE:
-            return DenyReason.BAD_SIGNATURE
-        case TokenFault.BAD_CLAIMS:
-            return DenyReason.BAD_CLAIMS
-        case TokenFault.WRONG_ISSUER:
-            return DenyReason.WRONG_ISSUER
-        case TokenFault.EXPIRED:
-            return DenyReason.EXPIRED
-        case TokenFault.NOT_YET_VALID:
-            return DenyReason.NOT_YET_VALID
-        case _:
-            assert_never(fault)

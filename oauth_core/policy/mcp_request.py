@@ -13,12 +13,13 @@ import binascii
 import re
 import unicodedata
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
 from oauth_core.display_text import has_something_to_see, is_displayable
 from oauth_core.policy.resource_uris import MOST_WAYS, canonical, ways_to_read
+from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,26 +53,31 @@ class NameKind(Enum):
     RESOURCE = "resource"
 
 
-class CallFault(StrEnum):
+class CallFault(Enum):
     """Why a request cannot be read."""
 
-    MISSING = "body_missing"
+    MISSING = DenyReason.BODY_MISSING
     """The caller sent no body."""
-    NOT_SENT = "body_not_sent"
+    NOT_SENT = DenyReason.BODY_NOT_SENT
     """The caller sent a body, and Envoy did not pass it to the check: `with_request_body` is not configured."""
-    PARTIAL = "body_partial"
-    ENCODED = "body_encoded"
-    NOT_JSON = "body_not_json"
+    PARTIAL = DenyReason.BODY_PARTIAL
+    ENCODED = DenyReason.BODY_ENCODED
+    NOT_JSON = DenyReason.BODY_NOT_JSON
     """Its `Content-Type` is another type."""
-    UNREADABLE = "body_unreadable"
+    UNREADABLE = DenyReason.BODY_UNREADABLE
     """Not JSON with one meaning."""
-    BATCH = "body_batch"
-    NOT_A_MESSAGE = "body_not_a_message"
+    BATCH = DenyReason.BODY_BATCH
+    NOT_A_MESSAGE = DenyReason.BODY_NOT_A_MESSAGE
     """JSON, but no JSON-RPC 2.0 message as MCP defines it."""
-    AMBIGUOUS_NAME = "ambiguous_name"
+    AMBIGUOUS_NAME = DenyReason.AMBIGUOUS_NAME
     """A name that a service could read as another name."""
-    HEADER_MISMATCH = "header_mismatch"
-    WRONG_METHOD = "wrong_http_method"
+    HEADER_MISMATCH = DenyReason.HEADER_MISMATCH
+    WRONG_METHOD = DenyReason.WRONG_HTTP_METHOD
+
+    @property
+    def reason(self) -> DenyReason:
+        """The row of this fault in the table of refusals."""
+        return self.value
 
 
 class Session(Enum):

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from oauth_core.jose import compact_jws, confirmation, dpop
 from oauth_core.model import AccessClaims
+from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -27,18 +28,23 @@ _SKEW = 5
 """Seconds that the clock of an issuing machine may be ahead."""
 
 
-class TokenFault(StrEnum):
+class TokenFault(Enum):
     """Why a token was rejected, for the audit log. Callers only get `invalid_token`."""
 
-    MALFORMED = "malformed"
-    WRONG_TYPE = "wrong_type"
-    UNKNOWN_KEY = "unknown_key"
-    WRONG_ALGORITHM = "wrong_algorithm"
-    BAD_SIGNATURE = "bad_signature"
-    BAD_CLAIMS = "bad_claims"
-    WRONG_ISSUER = "wrong_issuer"
-    EXPIRED = "expired"
-    NOT_YET_VALID = "not_yet_valid"
+    MALFORMED = DenyReason.MALFORMED_TOKEN
+    WRONG_TYPE = DenyReason.WRONG_TYPE
+    UNKNOWN_KEY = DenyReason.UNKNOWN_KEY
+    WRONG_ALGORITHM = DenyReason.WRONG_ALGORITHM
+    BAD_SIGNATURE = DenyReason.BAD_SIGNATURE
+    BAD_CLAIMS = DenyReason.BAD_CLAIMS
+    WRONG_ISSUER = DenyReason.WRONG_ISSUER
+    EXPIRED = DenyReason.EXPIRED
+    NOT_YET_VALID = DenyReason.NOT_YET_VALID
+
+    @property
+    def reason(self) -> DenyReason:
+        """The row of this fault in the table of refusals."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
