@@ -44,7 +44,7 @@ class RegistrationAuthorization:
         return None if self.token_id is None else f"by initial access token {self.token_id}"
 
 
-async def leave_to_register(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
+async def authorize_registration(deps: Deps, authorization: str | None) -> RegistrationAuthorization:
     """This caller's authorization. Raises `DisplayedError`: 401 without a good token, 403 if no client may."""
     mode = deps.settings.client_registration
     match mode:
@@ -53,7 +53,7 @@ async def leave_to_register(deps: Deps, authorization: str | None) -> Registrati
             settings = deps.settings
             token = await _good_token(deps, authorization)
             if token is not None and (token.machine_scopes or token.issued_to is None):
-                return _leave_by(deps, token)
+                return _authorized_by(deps, token)
             return RegistrationAuthorization(
                 settings.client_registration_permissions,
                 settings.unused_client_lifetime,
@@ -75,7 +75,7 @@ async def _by_token(deps: Deps, authorization: str | None) -> RegistrationAuthor
     token = await _good_token(deps, authorization)
     if token is None:
         raise _not_good()
-    return _leave_by(deps, token)
+    return _authorized_by(deps, token)
 
 
 async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessToken | None:
@@ -84,12 +84,12 @@ async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessTok
     if scheme.lower() != "bearer":
         return None
     token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
-    if token is None or (token.issued_to is not None and await _fell(deps, token.issued_to, token.issued_at)):
+    if token is None or (token.issued_to is not None and await _is_void(deps, token.issued_to, token.issued_at)):
         return None
     return token
 
 
-def _leave_by(deps: Deps, token: InitialAccessToken) -> RegistrationAuthorization:
+def _authorized_by(deps: Deps, token: InitialAccessToken) -> RegistrationAuthorization:
     return RegistrationAuthorization(
         token.registration_permissions,
         deps.settings.invited_client_lifetime,
@@ -100,8 +100,8 @@ def _leave_by(deps: Deps, token: InitialAccessToken) -> RegistrationAuthorizatio
     )
 
 
-async def _fell(deps: Deps, holder: User, issued_at: int) -> bool:
-    """Whether the holder was blocked or revoked since: their tokens from the account page are void then."""
+async def _is_void(deps: Deps, holder: User, issued_at: int) -> bool:
+    """Whether a token from the account page is void: its holder was blocked or revoked since."""
     blocked = await deps.users.block_of(holder.github_id) is not None
     return blocked or await deps.revocation.reached_person(holder.github_id, at=issued_at)
 

@@ -54,7 +54,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 signed_in is not None
                 and Prompt.CONSENT not in wishes
                 and is_page_load()
-                and await sso.need_not_be_asked(deps, asked, client, signed_in)
+                and await sso.may_skip_consent(deps, asked, client, signed_in)
             )
             if Prompt.NONE in wishes and not remembered:
                 raise _not_without_asking(asked, signed_in)

@@ -15,7 +15,7 @@ from oauth_core.errors import DisplayedError
 from oauth_core.limits.quotas import Stored
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.client_auth.registration_authorization import leave_to_register
+from oauth_web.client_auth.registration_authorization import authorize_registration
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.responses import NO_STORE, body, json_answer, one_header
@@ -39,26 +39,28 @@ def blueprint(deps: Deps) -> Blueprint:
     async def register() -> Response:
         await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS)
         try:
-            leave = await leave_to_register(deps, one_header("Authorization"))
+            authorized = await authorize_registration(deps, one_header("Authorization"))
             registered = registration.register(
                 await _json_body(),
                 now=deps.clock(),
                 grant_types=deps.grant_types,
-                permissions=leave.registration_permissions,
+                permissions=authorized.registration_permissions,
                 app_schemes=deps.settings.app_schemes,
                 known_scopes=deps.services.scopes,
-                machine_scopes=leave.machine_scopes,
-                invited=leave.by_operator,
+                machine_scopes=authorized.machine_scopes,
+                invited=authorized.by_operator,
             )
-            if leave.token_id is None:
-                await _make_room(deps, registered.client, leave.unused_lifetime)
-            await leave.use_up()
+            if authorized.token_id is None:
+                await _make_room(deps, registered.client, authorized.unused_lifetime)
+            await authorized.use_up()
         except DisplayedError as error:
             deps.audit.record(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description)
             raise
-        unused = None if registered.client.machine_scopes else leave.unused_lifetime
+        unused = None if registered.client.machine_scopes else authorized.unused_lifetime
         await deps.clients.add(registered.client, unused=unused)
-        deps.audit.record(EventKind.CLIENT_REGISTERED, reason=leave.reason, client_id=registered.client.client_id)
+        deps.audit.record(
+            EventKind.CLIENT_REGISTERED, reason=authorized.reason, client_id=registered.client.client_id
+        )
         return json_answer(registration.client_information(registered, issuer=issuer), _CREATED)
 
     @bp.get("/register/<client_id>")

@@ -137,7 +137,7 @@ def _handler(deps: Deps) -> _Exchange:
     return _Exchange(
         deps.settings,
         deps.services,
-        deps.identity_providers,
+        deps.trusted_issuers,
         deps.assertions,
         deps.users,
         deps.audit,

@@ -57,7 +57,7 @@ async def current_eligibility(
     return Eligibility(member.groups, kept)
 
 
-async def need_not_be_asked(
+async def may_skip_consent(
     deps: Deps, asked: AuthorizationRequest, client: Client, browser: SignedInBrowser
 ) -> bool:
     """Whether a remembered consent of the user of the session covers this request."""

@@ -66,7 +66,7 @@ class Deps:
     policy: LivePolicy
     clients: ClientDirectory
     documents: ClientDocuments
-    identity_providers: TrustedIssuers
+    trusted_issuers: TrustedIssuers
     assertion_keys: AssertionKeys | None
     answers: AnswerStore
     assertions: AssertionStore
@@ -136,7 +136,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
     )
     try:
         await clock.look()
-        identity_providers = TrustedIssuers.from_settings(settings, documents)
+        trusted_issuers = TrustedIssuers.from_settings(settings, documents)
         assertion_keys = AssertionKeys.from_file(settings.assertion_public_keys)
         key_store = KeyRingStore(redis, master_key=settings.master_key_bytes)
         await SchemaStore(redis).migrate(leases, key_store)
@@ -160,7 +160,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
         policy=LivePolicy(settings.policy, services),
         clients=ClientDirectory(redis, settings.record_key, documents),
         documents=documents,
-        identity_providers=identity_providers,
+        trusted_issuers=trusted_issuers,
         assertion_keys=assertion_keys,
         answers=AnswerStore(redis),
         assertions=AssertionStore(redis, quotas),
