@@ -65,6 +65,6 @@ def explain(
 
 def _need_in_words(service: Service, need: Need) -> str:
     if not need.permissions:
-        return f"no rule of {service.name} speaks of it, and nothing else is said for the rest: nobody may"
+        return f"no permission is enough: {service.name} has no rule for this request and no `otherwise`"
     joined = (" or " if need.any_is_enough else " and ").join(need.permissions)
     return f"needs {joined}"

@@ -126,7 +126,7 @@ def test_a_title_must_be_for_a_permission_of_its_service(config: Path) -> None:
         (("--user", "x", "--service", "fetch", "--tool", "get_a"), 0, "role reader: everyone"),
         (("--user", "x", "--service", "fetch", "--tool", "drop"), 1, "mcp.fetch.write: not given"),
         (("--user", "x", "--service", "fetch"), 0, "needs mcp.fetch.read or mcp.fetch.write"),
-        (("--user", "x", "--service", "fetch", "--prompt", "p"), 1, "nobody may"),
+        (("--user", "x", "--service", "fetch", "--prompt", "p"), 1, "no permission is enough"),
         (("--user", "x", "--service", "time"), 1, "mcp.time: not given"),
         (("--user", "x", "--service", "time", "--group", "ACME/platform"), 0, "given by editor"),
         (
