@@ -66,7 +66,7 @@ def parse(
     if not isinstance(document.get("client_name"), str) or not document["client_name"].strip():
         raise ValueError("it has no client_name")
     if any(member.startswith("client_secret") for member in document):
-        raise ValueError("it has a client_secret, which cannot be one: everybody can read the document")
+        raise ValueError("it has a client_secret, but the document is public, so it cannot contain a secret")
     members = _chosen(document, _methods(document), grant_types, app_schemes)
     return Client(client_id=url, issued_at=0, registration_token_hash="", **members)
 

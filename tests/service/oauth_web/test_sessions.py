@@ -206,7 +206,7 @@ async def test_an_operator_can_keep_nobody_signed_in() -> None:
             await signed_in(client)
             assert session_of(client) is None
             page = await client.http.get(f"{server.issuer}/account")
-            assert "keeps nobody signed in" in page.text
+            assert "keeps no sessions" in page.text
 
 
 # -- what a client wishes ----------------------------------------------------------------------------------------
