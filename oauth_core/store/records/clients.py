@@ -12,9 +12,8 @@ from oauth_core.model import Client
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
-from oauth_core.store.records import tombstones
+from oauth_core.store.records import expiring_index, tombstones
 from oauth_core.store.records.client_lifetimes import ClientLifetimes
-from oauth_core.store.records.grant_index import NOTE_GRANT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -38,14 +37,14 @@ return 1
 
 
 class ClientStore:
-    """Stores clients. `lifetime`: seconds to keep a client after its last grant; 0 keeps it for ever."""
+    """Stores clients. A `lifetime` is the seconds to keep a client after its last grant; 0 keeps it for ever."""
 
     def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
         self._key = key
         self._lives = ClientLifetimes(redis)
         self._swap = redis.register_script(_SWAP)
-        self._note_grant = redis.register_script(NOTE_GRANT)
+        self._note_grant = redis.register_script(expiring_index.ADD)
 
     async def add(self, client: Client, *, unused: int | None = None) -> None:
         """Store a new client. It expires after `unused` seconds without a consent; with `None` it never expires.

@@ -26,8 +26,8 @@ from oauth_core.model import Grant
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec, place_in
 from oauth_core.store.connection import guarded
+from oauth_core.store.records import expiring_index
 from oauth_core.store.records.client_lifetimes import ClientLifetimes
-from oauth_core.store.records.grant_index import NOTE_GRANT
 from oauth_core.store.records.refresh_rotation import MOST_ANCESTORS, ROTATE, RefreshState, outcome_of
 from oauth_core.store.scanning import scan
 
@@ -103,11 +103,12 @@ class GrantStore:
         self._redis = redis
         self._key = key
         self.tombstone_lifetime = backup_days * 86_400_000
+        """The longest lifetime of a tombstone in milliseconds."""
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(ROTATE)
         self._note = redis.register_script(_NOTE)
         self._replace = redis.register_script(_REPLACE)
-        self._note_for_user = redis.register_script(NOTE_GRANT)
+        self._note_for_user = redis.register_script(expiring_index.ADD)
         self._end = redis.register_script(_END)
         self._note_sibling = redis.register_script(_NOTE_SIBLING)
         self._client_lifetime = client_lifetime

@@ -15,7 +15,7 @@ from oauth_core.flows.sessions import Session
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
-from oauth_core.store.records import revocation_cutoffs
+from oauth_core.store.records import expiring_index, revocation_cutoffs
 from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
     from oauth_core.crypto.record_authentication import RecordKey
 
 _SESSION = SignedCodec(Session)
-
-# KEYS: the sessions of a person. ARGV: session, its expiry, now. The set is kept as long as its longest member.
-_NOTE = """
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-local longest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
-return redis.call('EXPIREAT', KEYS[1], longest[2])
-"""
 
 # KEYS: the sessions of a person.
 _TAKE_INDEX = """
@@ -48,7 +40,7 @@ class SessionStore:
         self._redis = redis
         self._key = key
         self._idle = idle
-        self._note = redis.register_script(_NOTE)
+        self._note = redis.register_script(expiring_index.ADD)
 
     async def begin(self, session: Session) -> str:
         """Store a new session and return the new secret for its browser."""
