@@ -23,6 +23,7 @@ from oauth_core.store.maintenance.snapshot import Snapshot
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.users import UserStore
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Mapping
@@ -79,8 +80,8 @@ async def _number_indexes(redis: Redis, key: RecordKey, _newer: Container[str]) 
 
     Blocking such a person would not end these grants, and adding another grant of such a client would fail.
     """
-    async with guarded():
-        async for name in redis.scan_iter(match=keyspace.ALL_CLIENT_GRANTS, count=1000):
+    async for name in scan(redis, keyspace.ALL_CLIENT_GRANTS):
+        async with guarded():
             if await redis.type(name) == "set":
                 await redis.delete(name)
     await index_grants(redis, key)
@@ -92,15 +93,16 @@ async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Conta
     Otherwise a caller that registered the metadata of a popular client could now add a redirect URI for its users.
     """
     clients = ClientStore(redis, key)
-    async with guarded():
-        async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
-            record = _opened(key, str(name), await redis.get(name))
-            if record is None or json.loads(record).get("sharing") != "shared":
-                continue
-            client = await clients.look_at(str(name).partition(":")[2])
-            if client is not None:
-                await clients.swap(client, dataclasses.replace(client, registration_permissions=(READ,)))
-        async for name in redis.scan_iter(match=keyspace.OLD_REGISTRATIONS, count=1000):
+    async for name in scan(redis, keyspace.ALL_CLIENTS):
+        async with guarded():
+            record = _opened(key, name, await redis.get(name))
+        if record is None or json.loads(record).get("sharing") != "shared":
+            continue
+        client = await clients.look_at(name.partition(":")[2])
+        if client is not None:
+            await clients.swap(client, dataclasses.replace(client, registration_permissions=(READ,)))
+    async for name in scan(redis, keyspace.OLD_REGISTRATIONS):
+        async with guarded():
             await redis.delete(name)
 
 
@@ -128,11 +130,11 @@ async def _index_again(redis: Redis, key: RecordKey, newer: Container[str]) -> N
     for known in sorted(await users.all(), key=lambda known: known.signed_in_at):
         if not known.is_vouched_for:
             await users.account_of(known.user.login.lower(), first_seen=known.user.github_id)
-    async with guarded():
-        async for name in redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
-            if str(name) in newer:
-                continue
-            holds_grants = await redis.exists(keyspace.client_grants(str(name).partition(":")[2]))
+    async for name in scan(redis, keyspace.ALL_CLIENTS):
+        if name in newer:
+            continue
+        async with guarded():
+            holds_grants = await redis.exists(keyspace.client_grants(name.partition(":")[2]))
             if not holds_grants and await redis.ttl(name) > _WEEK:
                 await redis.expire(name, _WEEK)
 

@@ -14,6 +14,7 @@ from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 from oauth_core.store.records import expiring_index, tombstones
 from oauth_core.store.records.client_lifetimes import ClientLifetimes
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -84,9 +85,9 @@ class ClientStore:
     async def all(self) -> list[Client]:
         """Return every client, oldest first. For operators: it reads the records one by one."""
         found = []
-        async with guarded():
-            async for key in self._redis.scan_iter(match=keyspace.ALL_CLIENTS, count=1000):
-                found.append(_CLIENT.load(await self._redis.get(key), self._key, str(key)))
+        async for key in scan(self._redis, keyspace.ALL_CLIENTS):
+            async with guarded():
+                found.append(_CLIENT.load(await self._redis.get(key), self._key, key))
         clients = {client.client_id: client for client in found if client is not None}
         return sorted(clients.values(), key=lambda client: client.issued_at)
 

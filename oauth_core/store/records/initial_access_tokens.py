@@ -12,6 +12,7 @@ from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
 from oauth_core.store.connection import guarded
 from oauth_core.store.records import tombstones
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -91,10 +92,7 @@ class InitialAccessTokenStore:
 
     async def all(self) -> list[StoredToken]:
         """Return every active token, oldest first. It reads the records one by one."""
-        async with guarded():
-            keys = {
-                key async for key in self._redis.scan_iter(match=keyspace.ALL_INITIAL_ACCESS_TOKENS, count=1000)
-            }
+        keys = {key async for key in scan(self._redis, keyspace.ALL_INITIAL_ACCESS_TOKENS)}
         found = [await self._at(key) for key in keys]
         return sorted(
             (stored for stored in found if stored is not None),

@@ -14,6 +14,7 @@ from oauth_core.model import Block, KnownUser
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec, SignedCodec
 from oauth_core.store.connection import guarded
+from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -84,8 +85,8 @@ class UserStore:
 
     async def all(self) -> list[KnownUser]:
         """Return all people who signed in, by login. For operators: it reads the records one by one."""
+        keys = [key async for key in scan(self._redis, keyspace.ALL_USERS)]
         async with guarded():
-            keys = [key async for key in self._redis.scan_iter(match=keyspace.ALL_USERS, count=1000)]
             found = [_KNOWN.load(await self._redis.get(key), self._key, key) for key in keys]
         by_id = {known.user.github_id: known for known in found if known}  # a scan may return a key twice
         return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
@@ -103,8 +104,8 @@ class UserStore:
 
     async def blocks(self) -> list[Block]:
         """Return all blocks, the oldest first."""
+        keys = {key async for key in scan(self._redis, keyspace.ALL_BLOCKS)}
         async with guarded():
-            keys = {key async for key in self._redis.scan_iter(match=keyspace.ALL_BLOCKS, count=1000)}
             texts = [await self._redis.get(key) for key in keys]
         return sorted((_BLOCK.load(text) for text in texts if text is not None), key=lambda block: block.since)
 
