@@ -98,10 +98,7 @@ class ClientCache:
     def known(self, jti: str) -> TokenStatus | None:
         """Return the status of the token `jti` if it is known without asking Redis, else `None`."""
         now = self._clock()
-        address, until = self._topology.owner(keyspace.token(jti))
-        if address is None or now >= until:
-            return None
-        node = self._nodes.get(address)
+        node = self._node_for(keyspace.token(jti), now)
         return None if node is None else node.known(jti, now)
 
     async def of(self, jti: str) -> TokenStatus:
@@ -110,8 +107,7 @@ class ClientCache:
         Never raises for a failure of Redis: without an answer the status is UNKNOWN.
         """
         key = keyspace.token(jti)
-        address, until = self._topology.owner(key)
-        node = None if address is None or self._clock() >= until else self._nodes.get(address)
+        node = self._node_for(key, self._clock())
         if node is None:
             return TokenStatus.UNKNOWN
         answer = await node.of(jti)
@@ -154,8 +150,7 @@ class ClientCache:
         self._keys_changed(None)
 
     def _counts_still(self, key: str, node: ServerCache) -> bool:
-        address, until = self._topology.owner(key)
-        return address is not None and self._clock() < until and self._nodes.get(address) is node
+        return self._node_for(key, self._clock()) is node
 
     def _keys_changed(self, keys: list[bytes] | None) -> None:
         for document in (self.published_keys, self.disabled_services):
@@ -179,6 +174,7 @@ class ClientCache:
         )
 
     def _node_for(self, key: str, now: float) -> ServerCache | None:
+        """Return the cache of the server that counts for `key`, if that is certain at `now`."""
         address, until = self._topology.owner(key)
         return None if address is None or now >= until else self._nodes.get(address)
 

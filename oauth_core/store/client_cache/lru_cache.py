@@ -22,7 +22,7 @@ class LruCache(Generic[K, V]):
 
     def __init__(self, size: int) -> None:
         if size < 1:
-            raise ValueError("a memory has room for one at least")
+            raise ValueError("a cache must have room for one entry at least")
         self._size = size
         self._young: dict[K, V] = {}
         self._old: dict[K, V] = {}
