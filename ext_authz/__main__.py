@@ -14,6 +14,7 @@ import structlog
 
 from ext_authz.net.listen_addresses import ListenError
 from ext_authz.process.supervisor import StartError, Supervisor
+from ext_authz.process.worker_process import WRONG_SETTINGS
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs, standard_streams
 from oauth_core.process.supervision import SupervisionError
@@ -36,7 +37,7 @@ def main() -> int:
     except ListenError as error:
         return _refuse((str(error),))
     except StartError as error:
-        return 2 if error.code == 2 else 1  # noqa: PLR2004 - as documented above
+        return WRONG_SETTINGS if error.code == WRONG_SETTINGS else 1
     except SupervisionError as error:
         sys.stderr.write(f"ext_authz: {error}\n")
         return 1
@@ -56,7 +57,7 @@ def _take_options() -> None:
 
 def _refuse(faults: tuple[str, ...]) -> int:
     sys.stderr.writelines(f"ext_authz: {fault}\n" for fault in faults)
-    return 2
+    return WRONG_SETTINGS
 
 
 if __name__ == "__main__":

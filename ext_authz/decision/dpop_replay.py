@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
     from oauth_core.model import Service
 
-_MOST_REMEMBERED = 50_000
+_MOST_USED = 50_000
 
 
 class Proofs:
     """Checks proofs, and records the latest used ones."""
 
-    def __init__(self, size: int = _MOST_REMEMBERED) -> None:
+    def __init__(self, size: int = _MOST_USED) -> None:
         self._used: LruCache[tuple[str, str], int] = LruCache(size)
 
     def key_of(self, request: IncomingRequest, service: Service, token: str, now: int) -> str | None:

@@ -64,9 +64,8 @@ class KeyCache:
         self._read_at = -float("inf")
         self._one_at_a_time = asyncio.Lock()
         self._next_read: asyncio.Task[None] | None = None
-        self._this_read: asyncio.Task[None] | None = (
-            None  # kept, because the event loop could otherwise drop the task
-        )
+        # Kept, because the event loop could otherwise drop the task.
+        self._this_read: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("keys")
 
     @property

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oauth_core.policy.decision import Verdict
     from oauth_core.policy.rbac import RbacPolicy
 
-REMEMBERED_REJECTED = 10_000
+_MOST_REJECTED = 10_000
 """The number of rejected tokens in the cache; about 200 bytes each."""
 
 _LASTING = frozenset(
@@ -94,7 +94,7 @@ class VerifiedTokenCache:
         self._issuer = issuer
         self._keys: VerifyingKeys | None = None
         self._good: LruCache[str, CachedToken] = LruCache(size)
-        self._bad: LruCache[bytes, Rejected] = LruCache(REMEMBERED_REJECTED)
+        self._bad: LruCache[bytes, Rejected] = LruCache(_MOST_REJECTED)
 
     def __len__(self) -> int:
         return len(self._good)
@@ -125,19 +125,19 @@ class VerifiedTokenCache:
                 self._bad.put(cache_key(token), verdict)
             return verdict
         self.verified += 1
-        remembered = CachedToken(_sharing_texts(verdict.claims))
-        self._good.put(token, remembered)
-        return remembered
+        cached = CachedToken(_sharing_texts(verdict.claims))
+        self._good.put(token, cached)
+        return cached
 
     def _seen(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected | None:
         if keys is not self._keys:
             self._good.clear()
             self._bad.clear()
             self._keys = keys
-        remembered = self._good.get(token)
-        if remembered is not None:
-            fault = access_tokens.fault_of_time(remembered.claims, now)
-            return remembered if fault is None else Rejected(fault)
+        cached = self._good.get(token)
+        if cached is not None:
+            fault = access_tokens.fault_of_time(cached.claims, now)
+            return cached if fault is None else Rejected(fault)
         return self._bad.get(cache_key(token))
 
 
