@@ -115,7 +115,8 @@ class Keeper(ABC, Generic[P]):
             if request is not None:
                 if await self._replace(self.program):
                     started_at = loop.time()
-                request.set_result(None)
+                if not request.done():  # it is cancelled when the caller of `replace` no longer waits
+                    request.set_result(None)
                 continue
             if loop.time() - started_at >= self._calm:
                 self._backoff.reset()

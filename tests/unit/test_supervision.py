@@ -135,6 +135,26 @@ async def test_a_replacement_that_is_asked_for_while_nothing_runs_is_made_once_s
         assert keeper.program is keeper.started[1]
 
 
+async def test_a_replacement_that_its_caller_no_longer_waits_for_ends_no_supervision() -> None:
+    class Slow(FakeKeeper):
+        async def hand_over(self) -> None:
+            handing_over.set()
+            await go_on.wait()
+
+    handing_over, go_on = asyncio.Event(), asyncio.Event()
+    async with keeping(Slow()) as keeper:
+        await keeper.count(1)
+        asked = asyncio.create_task(keeper.replace())
+        async with asyncio.timeout(60):
+            await handing_over.wait()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        go_on.set()
+        async with asyncio.timeout(60):
+            await keeper.replace()
+        assert keeper.program is keeper.started[2]
+
+
 async def test_both_programs_end_when_a_replacement_is_interrupted() -> None:
     class Interrupted(FakeKeeper):
         async def hand_over(self) -> None:
