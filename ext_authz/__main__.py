@@ -37,6 +37,8 @@ def main() -> int:
     except ListenError as error:
         return _refuse((str(error),))
     except StartError as error:
+        if error.code is None:  # else the worker has logged the reason
+            sys.stderr.write(f"ext_authz: {error}\n")
         return WRONG_SETTINGS if error.code == WRONG_SETTINGS else 1
     except SupervisionError as error:
         sys.stderr.write(f"ext_authz: {error}\n")

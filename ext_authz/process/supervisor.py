@@ -41,10 +41,13 @@ _ACCEPT_SECONDS = 0.1
 
 
 class StartError(NotStartedError):
-    """A worker does not start. `code` is its exit code; the worker has logged the reason."""
+    """A worker does not start. `code` is its exit code, and the worker has logged the reason.
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"a worker ended with exit code {code}")
+    `code` is `None` if this process could not make the worker, or could not give it its socket.
+    """
+
+    def __init__(self, why: str, code: int | None = None) -> None:
+        super().__init__(why)
         self.code = code
 
 
@@ -183,18 +186,26 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
 
     async def launch(self) -> WorkerProcess:
         """Return a worker that is ready and has its address. Raises `StartError`."""
+        try:
+            worker = await self._launch()
+        except OSError as error:  # no process, descriptor or memory is left, or the socket's folder is gone
+            raise StartError(f"a worker could not be started: {error}") from None
+        self._collector.add(self._number, worker)
+        self._log.info("worker.ready", worker=self._number, pid=worker.pid, address=str(self._place))
+        return worker
+
+    async def _launch(self) -> WorkerProcess:
         place, birthplace = self._place, _birthplace(self._place, next(self._births))
         worker = await WorkerProcess.start(birthplace, self._environ, self._settings.authz_drain_seconds)
         try:
             if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
-                raise StartError(worker.ended.result())
+                code = worker.ended.result()
+                raise StartError(f"a worker ended with exit code {code}", code)
             if isinstance(place, UnixAddress) and isinstance(birthplace, UnixAddress):
                 birthplace.path.replace(place.path)
         except BaseException:
             await worker.kill()
             raise
-        self._collector.add(self._number, worker)
-        self._log.info("worker.ready", worker=self._number, pid=worker.pid, address=str(place))
         return worker
 
     def report_end(self, program: WorkerProcess, code: int, _delay: float) -> None:
@@ -206,10 +217,12 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         )
 
     def report_failure(self, error: NotStartedError, delay: float) -> None:
-        self._log.error("worker.not_started", worker=self._number, exit_code=_code(error), again_in=delay)
+        self._log.error(
+            "worker.not_started", worker=self._number, reason=str(error), exit_code=_code(error), again_in=delay
+        )
 
     def report_not_replaced(self, error: NotStartedError) -> None:
-        self._log.error("worker.not_replaced", worker=self._number, exit_code=_code(error))
+        self._log.error("worker.not_replaced", worker=self._number, reason=str(error), exit_code=_code(error))
 
     async def hand_over(self) -> None:
         await asyncio.sleep(_ACCEPT_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from functools import partial
@@ -91,6 +92,23 @@ def test_a_worker_that_is_busy_or_idle_does_not_hang(redis: RedisServer, transpo
             while time.monotonic() < until:
                 tally.wait_for(20)
         assert len(ready(authz)) == 2
+
+
+def test_a_worker_that_cannot_be_made_for_a_while_is_made_later_and_the_other_serves(
+    redis: RedisServer, transport: str
+) -> None:
+    with two_workers(redis, transport) as authz:
+        _, pid = ready(authz)[0]
+        limits = resource.prlimit(authz.process.pid, resource.RLIMIT_NOFILE)
+        # No further descriptor fits, so that neither a socket pair nor a process can be made.
+        resource.prlimit(authz.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: "a worker could not be started" in authz.log_text())
+        assert ask(f"{authz.address}.1") is None
+        resource.prlimit(authz.process.pid, resource.RLIMIT_NOFILE, limits)
+        eventually(lambda: len(ready(authz)) == 3)
+        assert ask(authz.address) is None
+        assert authz.process.poll() is None
 
 
 def test_without_their_parent_workers_do_not_stay(redis: RedisServer, transport: str) -> None:
