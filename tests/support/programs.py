@@ -28,7 +28,7 @@ def plain_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+def until(condition: Callable[[], object], what: str = "the condition", patience: float = PATIENCE) -> None:
     """Poll until `condition()` holds; fail the test when it does not in time."""
     deadline = time.monotonic() + patience
     while not condition():

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.support.oauth_client import OAuthClient
@@ -20,6 +21,15 @@ def web() -> Iterator[WebServer]:
     """The server. Tests must not stop it or its Redis."""
     with running_web() as server:
         yield server
+
+
+@pytest.fixture
+async def redis(web: WebServer) -> AsyncIterator[Redis]:
+    """A client of the server's Redis, with every right."""
+    async with Redis(
+        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
+    ) as client:
+        yield client
 
 
 @pytest.fixture

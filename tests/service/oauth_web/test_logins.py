@@ -10,6 +10,7 @@ import pytest
 
 from oauth_core.settings import WebSettings, load
 from portcullis.github_standin.people import find
+from tests.service.oauth_web.issued_tokens import alive
 from tests.support import forks
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.web_process import WebServer, running_web
@@ -88,11 +89,6 @@ def claims_of(tokens: dict[str, Any]) -> dict[str, Any]:
     return claims
 
 
-def is_alive(web: WebServer, tokens: dict[str, Any]) -> bool:
-    with web.redis.client() as redis:
-        return bool(redis.exists(f"token:{claims_of(tokens)['jti']}"))
-
-
 async def test_another_account_with_a_listed_login_is_refused_until_an_operator_agrees(web: WebServer) -> None:
     async with OAuthClient(web.issuer) as client:
         _, of_alice = await signed_in(client, "alice")
@@ -101,11 +97,13 @@ async def test_another_account_with_a_listed_login_is_refused_until_an_operator_
     event = events(web, "login.changed_hands")[-1]
     assert (event["user"], event["user_id"]) == ("Alice", MALLORY)
     assert f"portcullis users accept Alice#{MALLORY}" in event["reason"]
-    assert is_alive(web, of_alice), "a stranger with the login ends nothing of the account that is meant"
+    assert alive(web, of_alice["access_token"]), (
+        "a stranger with the login ends nothing of the account that is meant"
+    )
 
     ended = users(web, "accept", f"Alice#{MALLORY}")
     assert ended["grants_ended"] == 1
-    assert not is_alive(web, of_alice)
+    assert not alive(web, of_alice["access_token"])
     with web.redis.client() as redis:  # the second of the refusal is over
         redis.delete(*redis.keys("cut:*"))
     async with OAuthClient(web.issuer) as client:
@@ -141,7 +139,7 @@ async def test_old_grants_follow_a_login_that_was_renamed() -> None:
             web.now_at_github({"alice": {"@login": "alice-before"}})
             assert claims_of(before)["github_user"] == "alice"
             await signed_in(client, "alice")
-            assert not is_alive(web, before), "its token names a login that may be another person's"
+            assert not alive(web, before["access_token"]), "its token names a login that may be another person's"
             after = (await client.refresh(client_id, before["refresh_token"])).json()
             assert claims_of(after)["github_user"] == "alice-before"
 
@@ -157,7 +155,7 @@ async def test_grants_of_members_follow_a_renamed_login_without_a_sign_in() -> N
                 "marek-new",
                 ["acme/platform"],
             )
-            assert not is_alive(web, before)
+            assert not alive(web, before["access_token"])
 
 
 async def test_a_refresh_under_a_login_that_means_another_account_by_now_ends_what_is_held(web: WebServer) -> None:
@@ -168,7 +166,7 @@ async def test_a_refresh_under_a_login_that_means_another_account_by_now_ends_wh
         with web.redis.client() as redis:
             redis.set("login:alice", key.sign("login:alice", str(MALLORY)))
         assert (await client.refresh(client_id, of_alice["refresh_token"])).json()["error"] == "invalid_grant"
-        assert not is_alive(web, of_alice)
+        assert not alive(web, of_alice["access_token"])
         event = events(web, "login.changed_hands")[-1]
         assert (event["user"], event["user_id"]) == ("alice", ALICE)
 
@@ -180,7 +178,7 @@ async def test_a_login_that_means_no_account_by_a_forged_record_lets_nobody_in(w
             redis.set("login:alice", MALLORY)
         refused = await client.refresh(client_id, of_alice["refresh_token"])
         assert refused.json()["error"] == "invalid_grant"
-        assert not is_alive(web, of_alice)
+        assert not alive(web, of_alice["access_token"])
 
 
 def test_an_operator_agrees_to_a_login_and_a_number_and_nothing_else(web: WebServer) -> None:

@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from oauth_core.crypto.sealing import read_key, seal
+from tests.service.oauth_web.issued_tokens import alive
 from tests.support.master_key import change_record, read_record
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
@@ -111,14 +112,8 @@ async def test_who_lost_their_standing_loses_the_grant_at_the_next_refresh(
     assert status == (200 if stays else 400), answer
     if not stays:
         assert answer["error"] == "invalid_grant"
-        assert not is_alive(web, tokens["access_token"])
+        assert not alive(web, tokens["access_token"])
         assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 400
-
-
-def is_alive(web: WebServer, access_token: str) -> bool:
-    jti = jwt.decode(access_token, options={"verify_signature": False})["jti"]
-    with web.redis.client() as redis:
-        return bool(redis.exists(f"token:{jti}"))
 
 
 @pytest.mark.parametrize("found_by", ["a refresh", "a session", "a sign-in"])
@@ -140,8 +135,8 @@ async def test_however_it_is_found_that_somebody_left_all_that_they_hold_ends(
             case "a sign-in":
                 assert (await client.authorize(third, "marek"))["error"] == "access_denied"
         for tokens in (of_one_client, of_another_client):
-            assert not is_alive(web, tokens["access_token"])
-        assert is_alive(web, of_somebody_else["access_token"])
+            assert not alive(web, tokens["access_token"])
+        assert alive(web, of_somebody_else["access_token"])
     finally:
         web.now_at_github({})
         with web.redis.client() as redis:
@@ -166,7 +161,7 @@ async def test_however_it_is_found_that_somebody_changed_teams_all_their_tokens_
                     assert "code=" in (await client.consent(third)).headers["Location"]
                 case "a sign-in":
                     await signed_in(client, "marek")
-            assert not is_alive(web, tokens["access_token"])
+            assert not alive(web, tokens["access_token"])
             assert (await refresh_at(address, client_id, tokens["refresh_token"]))[0] == 200
         finally:
             web.now_at_github({})

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from redis.asyncio import Redis
 
 from oauth_core.store.records.leases import BackOff, LeaseStore
 from oauth_web.login import membership_schedule
@@ -18,7 +17,9 @@ from tests.support.ports import free_port
 from tests.support.web_process import WebServer, another_web, running_web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
+
+    from redis.asyncio import Redis
 
 OFTEN = {"MEMBERSHIP_CHECK_INTERVAL": "1"}
 
@@ -37,14 +38,6 @@ def _everybody_where_they_were(web: WebServer) -> Iterator[None]:
     web.now_at_github({})
     with web.redis.client() as redis:
         redis.delete("lease-rest:membership-check", "lease:membership-check")
-
-
-@pytest.fixture
-async def redis(web: WebServer) -> AsyncIterator[Redis]:
-    async with Redis(
-        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
-    ) as client:
-        yield client
 
 
 async def signed_in(web: WebServer, login: str) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from redis.asyncio import Redis
 
 from oauth_core.model import Block
 from oauth_core.store import keyspace
@@ -24,6 +23,8 @@ from tests.support.web_process import WebServer, running_web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from redis.asyncio import Redis
+
     from tests.support.oauth_client import Registration
 
 
@@ -32,14 +33,6 @@ def web() -> Iterator[WebServer]:
     """A server of its own: some of these tests end what everybody holds."""
     with running_web({"ALLOWED_GITHUB_USERS": "*"}) as server:
         yield server
-
-
-@pytest.fixture
-async def redis(web: WebServer) -> AsyncIterator[Redis]:
-    async with Redis(
-        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
-    ) as client:
-        yield client
 
 
 def operate(web: WebServer, *arguments: str, given: str = "", expect: int = 0) -> Any:

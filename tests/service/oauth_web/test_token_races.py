@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 
 from oauth_core.flows.token_requests import claims_for
 from oauth_core.model import Grant, User
@@ -14,10 +13,11 @@ from oauth_core.store.records.grants import GrantStore
 from tests.support.master_key import RECORD_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
 
     from oauth_core.model import AccessClaims
-    from tests.support.web_process import WebServer
 
 NOW = 1_900_000_000
 USER = User(7_000_001, "racer")
@@ -57,14 +57,6 @@ class Interrupted:
         if step == self._step:
             self._step = ""
             await self._event()
-
-
-@pytest.fixture
-async def redis(web: WebServer) -> AsyncIterator[Redis]:
-    async with Redis(
-        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
-    ) as client:
-        yield client
 
 
 def grant_for(step: str) -> Grant:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from redis.asyncio import Redis
 
 from oauth_core.model import Grant, User
 from oauth_core.store import keyspace
@@ -15,6 +14,8 @@ from tests.support.master_key import RECORD_KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from redis.asyncio import Redis
+
     from tests.support.oauth_client import OAuthClient
     from tests.support.web_process import WebServer
 
@@ -23,12 +24,10 @@ _ANNA, _BERT = User(101, "anna"), User(102, "bert")
 
 
 @pytest.fixture
-async def redis(web: WebServer) -> AsyncIterator[Redis]:
-    async with Redis(
-        unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
-    ) as client:
-        yield client
-        await client.delete(*(keyspace.user_grants(user.github_id) for user in (_ANNA, _BERT)))
+async def redis(redis: Redis) -> AsyncIterator[Redis]:
+    """The shared one, in which the two people have no grants afterwards."""
+    yield redis
+    await redis.delete(*(keyspace.user_grants(user.github_id) for user in (_ANNA, _BERT)))
 
 
 def _grant(name: str, user: User | None, *, created_at: int, expires_at: int = _LATER) -> Grant:

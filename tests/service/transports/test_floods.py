@@ -11,8 +11,8 @@ import pytest
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.control_budget import BURST, LOOKS, RATE, ControlBudget
 from tests.service.transports.wire import BLOCK, Clock, Peer, body, call, framed, head, settle
-from tests.service.transports.workers import eventually
 from tests.support.check_messages import check_request, read_answer
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +179,7 @@ def test_a_flooded_service_sends_the_flooder_away_and_answers_the_others(
         if got[3:4] == bytes((http2_codec.GOAWAY,)):  # the rest of a flood may reset the socket before it is read
             assert http2_codec.number(got[13:]) == http2_codec.ENHANCE_YOUR_CALM
         assert read_answer(authz.check(check_request())).status == 401
-    eventually(lambda: '"event": "connection.flooded"' in authz.log_text())
+    until(lambda: '"event": "connection.flooded"' in authz.log_text())
 
 
 def test_a_budget_never_saves_more_than_two_bursts() -> None:

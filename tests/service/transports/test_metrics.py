@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from ext_authz.metrics.families import FAMILIES
 from tests.support.authz_process import check_call, environ, running_authz
 from tests.support.check_messages import check_request, read_answer
+from tests.support.programs import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.authz_process import AuthzProcess, Issue
     from tests.support.redis_server import RedisServer
@@ -54,13 +54,6 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found.get((name, tuple(sorted(labels.items()))), 0.0)
 
 
-def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
@@ -73,7 +66,7 @@ def measured(redis: RedisServer, transport: str, place: Path) -> Iterator[AuthzP
     settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", METRICS_LISTEN=f"unix:{place}")
     with running_authz(settings) as authz:
         authz.wait_for_health("SERVING")
-        eventually(lambda: sum(event["event"] == "worker.ready" for event in authz.log()) == 2)
+        until(lambda: sum(event["event"] == "worker.ready" for event in authz.log()) == 2)
         yield authz
 
 
@@ -92,8 +85,8 @@ def test_answers_are_counted_by_outcome_and_worker(measured: AuthzProcess, place
     def grown(name: str, **labels: str) -> float:
         return value(samples(place), name, **labels) - value(before, name, **labels)
 
-    eventually(lambda: grown("portcullis_check_seconds_count", worker="0", outcome="allowed") == 3)
-    eventually(lambda: grown("portcullis_checks_refused_total", worker="1", reason="malformed_token") == 1)
+    until(lambda: grown("portcullis_check_seconds_count", worker="0", outcome="allowed") == 3)
+    until(lambda: grown("portcullis_checks_refused_total", worker="1", reason="malformed_token") == 1)
     assert grown("portcullis_check_seconds_bucket", worker="0", outcome="allowed", le="+Inf") == 3
     assert grown("portcullis_check_seconds_sum", worker="0", outcome="allowed") > 0
     assert grown("portcullis_memory_hits_total", worker="0") == 2
@@ -110,10 +103,10 @@ def test_answers_are_counted_by_outcome_and_worker(measured: AuthzProcess, place
 
 def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> None:
     assert measured.health() == "SERVING"
-    eventually(lambda: value(samples(place, "/metrics/sum"), "portcullis_worker_up") == 2)
-    eventually(lambda: value(samples(place), "portcullis_link_up", worker="1") == 1)
+    until(lambda: value(samples(place, "/metrics/sum"), "portcullis_worker_up") == 2)
+    until(lambda: value(samples(place), "portcullis_link_up", worker="1") == 1)
     # On a slow machine one look may come late; what was confirmed a moment ago is the usual case.
-    eventually(lambda: 0 <= value(samples(place), "portcullis_staleness_seconds", worker="0") < 1)
+    until(lambda: 0 <= value(samples(place), "portcullis_staleness_seconds", worker="0") < 1)
     found = samples(place)
     assert value(found, "portcullis_keys_fresh", worker="0") == 1
     assert value(found, "portcullis_redis_questions_waiting", worker="0") == 0
@@ -122,11 +115,11 @@ def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> N
 
 def test_every_metric_is_described(measured: AuthzProcess, place: Path) -> None:
     assert ask(measured.address, check_request()) == 401
-    eventually(lambda: value(samples(place), "portcullis_worker_up", worker="0") == 1)
+    until(lambda: value(samples(place), "portcullis_worker_up", worker="0") == 1)
     described = {
         line.split(" ")[2] for line in fetch(place)[1].splitlines() if line.startswith("# TYPE portcullis_")
     }
-    eventually(lambda: described <= {family.name for family in FAMILIES})
+    until(lambda: described <= {family.name for family in FAMILIES})
     for family in text_string_to_metric_families(fetch(place)[1]):
         assert family.documentation
         assert family.type != "unknown"
@@ -139,15 +132,15 @@ def test_a_replaced_worker_takes_nothing_back(measured: AuthzProcess, place: Pat
     def denied() -> float:
         return value(samples(place), "portcullis_check_seconds_count", worker="0", outcome="denied")
 
-    eventually(lambda: denied() >= 5)
+    until(lambda: denied() >= 5)
     counted = denied()
     starts = value(samples(place), "portcullis_worker_starts_total", worker="0")
     os.kill(next(event["pid"] for event in measured.log() if event["event"] == "worker.ready"), signal.SIGKILL)
-    eventually(lambda: value(samples(place), "portcullis_worker_starts_total", worker="0") == starts + 1)
+    until(lambda: value(samples(place), "portcullis_worker_starts_total", worker="0") == starts + 1)
     assert denied() >= counted
     measured.wait_for_health("SERVING")
     ask(measured.address, check_request())
-    eventually(lambda: denied() >= counted + 1)
+    until(lambda: denied() >= counted + 1)
 
 
 @pytest.mark.parametrize(

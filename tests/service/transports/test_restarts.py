@@ -18,10 +18,11 @@ from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.process import Gate, running
 from tests.service.transports.load import calling
-from tests.service.transports.workers import eventually, ready, two_workers
+from tests.service.transports.workers import ready, two_workers
 from tests.support.authz_process import AuthzProcess, check_call
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +108,7 @@ def test_replacing_the_workers_loses_no_call_of_a_grpc_client(redis: RedisServer
             for turn in (1, 2):
                 tally.wait_for(50)
                 authz.process.send_signal(signal.SIGHUP)
-                eventually(partial(has_replaced, authz, turn))
+                until(partial(has_replaced, authz, turn))
             tally.wait_for(50)
         assert tally.bad == []
         after = ready(authz)
@@ -122,7 +123,7 @@ def test_replacing_the_workers_loses_no_call_through_envoy(
         with calling(lambda: through(gate)) as tally:
             tally.wait_for(50)
             authz.process.send_signal(signal.SIGHUP)
-            eventually(lambda: "workers.replaced" in authz.log_text())
+            until(lambda: "workers.replaced" in authz.log_text())
             tally.wait_for(50)
         assert tally.bad == []
 
@@ -135,7 +136,7 @@ def test_a_worker_killed_under_load_costs_callers_of_envoy_no_more_than_an_answe
             for turn in range(2):
                 tally.wait_for(50)
                 os.kill(ready(authz)[-1][1], signal.SIGKILL)
-                eventually(partial(has_started, authz, 3 + turn))
+                until(partial(has_started, authz, 3 + turn))
             tally.wait_for(50)
         # What got no answer is asked again, of the other worker; half an answer cannot be.
         assert len(tally.bad) <= 2
@@ -173,8 +174,8 @@ def test_settings_that_cannot_be_used_replace_no_worker_and_are_told(redis: Redi
         config = Path(authz.address.removeprefix("unix:")).parent / "portcullis.toml"
         config.write_text(config.read_text(encoding="utf-8") + "\n[roles.r]\npermissions = ['mcp.nothing']\n")
         authz.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "workers.not_replaced" in authz.log_text())
+        until(lambda: "workers.not_replaced" in authz.log_text())
         # And each worker tells that it goes on with what it has.
-        eventually(lambda: authz.log_text().count('"event": "policy.refused"') >= 3)  # two of them audit events
+        until(lambda: authz.log_text().count('"event": "policy.refused"') >= 3)  # two of them audit events
         assert read_answer(authz.check(check_request())).status == 401
         assert ready(authz) == before

@@ -18,11 +18,12 @@ from ext_authz.grpc_http2.encoder_table import EncoderTable
 from ext_authz.grpc_http2.grpc_services import HEALTH_CHECK, HEALTH_WATCH
 from tests.service.transports.http2_client import Http2Client
 from tests.service.transports.wire import HEAD, Peer, body, call, framed, head, settle
-from tests.service.transports.workers import eventually, ready
+from tests.service.transports.workers import ready
 from tests.support.authz_process import environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.envoy import running_envoy
 from tests.support.ports import free_port
+from tests.support.programs import until
 from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def test_nghttp2_reads_every_answer_with_a_table_of_its_own_size(
     address = f"127.0.0.1:{free_port()}"
     url = f"http://{address}/envoy.service.auth.v3.Authorization/Check"
     with running_authz(environ(redis, AUTHZ_LISTEN=address, AUTHZ_TRANSPORT="http2")) as service:
-        eventually(lambda: ready(service))
+        until(lambda: ready(service))
         asking = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d", str(message), url]
         load = output("h2load", f"--header-table-size={size}", "-n", "40", "-m", "4", *asking)
         single = output("nghttp", "-v", f"--header-table-size={size}", *asking)

@@ -17,11 +17,12 @@ import pytest
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.process import Gate, running
-from tests.service.transports.workers import eventually, ready
+from tests.service.transports.workers import ready
 from tests.support.authz_process import AuthzProcess, check_call, environ, running_authz
 from tests.support.certificates import Authority, Identity
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def guarded(
     if address:
         more["AUTHZ_LISTEN"] = address
     with running_authz(environ(redis, **more)) as authz:
-        eventually(lambda: ready(authz))
+        until(lambda: ready(authz))
         yield authz
 
 
@@ -154,7 +155,7 @@ def test_new_certificates_are_taken_up_without_a_stop(redis: RedisServer, transp
             papers.server.cert.write_bytes(renewed.cert.read_bytes())
             papers.server.key.write_bytes(renewed.key.read_bytes())
             authz.process.send_signal(signal.SIGHUP)
-            eventually(lambda: "workers.replaced" in authz.log_text())
+            until(lambda: "workers.replaced" in authz.log_text())
             assert ask(authz.address, credentials(papers.stranger)) == 401
             assert_refused(authz.address, credentials(papers.authority))
         finally:

@@ -14,10 +14,12 @@ import grpc
 import pytest
 
 from tests.service.transports.load import calling
-from tests.service.transports.workers import eventually, is_alive, ready, two_workers
+from tests.service.transports.workers import ready, two_workers
 from tests.support.authz_process import check_call, environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port
+from tests.support.processes import alive
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
@@ -49,9 +51,9 @@ def test_each_worker_can_have_an_address_of_its_own(redis: RedisServer, transpor
     with running_authz(
         environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_LISTEN=",".join(addresses), AUTHZ_WORKERS="2")
     ) as authz:
-        eventually(lambda: len(ready(authz)) == 2)
+        until(lambda: len(ready(authz)) == 2)
         for address in addresses:
-            eventually(partial(answers, address))
+            until(partial(answers, address))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
@@ -62,7 +64,7 @@ def test_a_worker_that_dies_is_replaced_while_the_other_serves(
         tally.wait_for(20)
         _, pid = ready(authz)[0]
         os.kill(pid, number)
-        eventually(lambda: len(ready(authz)) == 3)
+        until(lambda: len(ready(authz)) == 3)
         assert ready(authz)[2][0] == 0
         assert ask(authz.address) is None
         tally.wait_for(20)
@@ -76,9 +78,9 @@ def test_a_worker_that_hangs_is_replaced_while_the_other_serves(redis: RedisServ
     ):
         _, pid = ready(authz)[0]
         os.kill(pid, signal.SIGSTOP)
-        eventually(lambda: len(ready(authz)) == 3)
+        until(lambda: len(ready(authz)) == 3)
         assert "worker.hung" in authz.log_text()
-        assert not is_alive(pid)
+        assert not alive(pid)
         assert ask(authz.address) is None
         tally.wait_for(20)
     assert tally.bad == []
@@ -116,7 +118,7 @@ def test_without_their_parent_workers_do_not_stay(redis: RedisServer, transport:
         pids = [pid for _, pid in ready(authz)]
         os.kill(pids[1], signal.SIGSTOP)
         authz.process.kill()
-        eventually(lambda: not any(map(is_alive, pids)))
+        until(lambda: not any(map(alive, pids)))
 
 
 def test_told_to_stop_it_leaves_neither_process_nor_file(redis: RedisServer, transport: str) -> None:
@@ -124,7 +126,7 @@ def test_told_to_stop_it_leaves_neither_process_nor_file(redis: RedisServer, tra
         pids = [pid for _, pid in ready(authz)]
         folder = Path(authz.address.removeprefix("unix:")).parent
         assert authz.terminate() == 0
-        assert not any(map(is_alive, pids))
+        assert not any(map(alive, pids))
         assert list(folder.glob("authz.sock*")) == []
 
 
@@ -145,6 +147,6 @@ def test_settings_that_no_longer_work_leave_the_workers_in_place(redis: RedisSer
         config = Path(authz.address.removeprefix("unix:")).parent / "portcullis.toml"
         config.write_text('issuer = "nonsense"\n', encoding="utf-8")
         authz.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "workers.not_replaced" in authz.log_text())
+        until(lambda: "workers.not_replaced" in authz.log_text())
         assert ready(authz) == before
         assert ask(authz.address) is None

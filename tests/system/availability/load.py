@@ -18,7 +18,7 @@ from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from tests.system.availability.replicas import until
+from tests.support.programs import until
 from tests.system.availability.site import Held, Site
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.processes import descendants_of
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 _ASKING_SECONDS = 1.0
-
-
-def until(happened: Callable[[], object], what: str) -> None:
-    """Return once `happened()` is true; fail, saying `what` did not come, if it is never."""
-    deadline = time.monotonic() + _PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 class Replica:

@@ -29,13 +29,13 @@ from tests.support.envoy import envoy_path
 from tests.support.master_key import MASTER_KEY, SIGNER
 from tests.support.oauth_client import OAuthClient
 from tests.support.ports import free_port
+from tests.support.programs import until
 from tests.support.rates import OF_ENVOY, UNREACHABLE
 from tests.system.availability.replicas import (
     Replica,
     asked_of_admin,
     healthy_by_grpc,
     healthy_by_http,
-    until,
 )
 
 if TYPE_CHECKING:

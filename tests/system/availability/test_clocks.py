@@ -16,10 +16,10 @@ from tests.support.authz_process import USERS, environ, publish, remember, runni
 from tests.support.check_messages import check_request, read_answer
 from tests.support.mcp_clients import claims_of
 from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.programs import until
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint, new_key
 from tests.support.web_process import another_web
-from tests.system.availability.replicas import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

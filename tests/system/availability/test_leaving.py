@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.support.ports import free_port
-from tests.system.availability.replicas import Replica, healthy_by_http, until
+from tests.support.programs import until
+from tests.system.availability.replicas import Replica, healthy_by_http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

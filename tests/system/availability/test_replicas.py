@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.programs import until
 from tests.support.redis_groups import running_sentinels
 from tests.system.availability.load import CALLERS, Load, assert_bounded, loading
-from tests.system.availability.replicas import until
 from tests.system.availability.site import PASSWORD, USERS, Site, running_site
 
 if TYPE_CHECKING:
