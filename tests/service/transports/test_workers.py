@@ -105,10 +105,10 @@ def test_a_worker_that_cannot_be_made_for_a_while_is_made_later_and_the_other_se
         # No further descriptor fits, so that neither a socket pair nor a process can be made.
         resource.prlimit(authz.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: "a worker could not be started" in authz.log_text())
+        until(lambda: "a worker could not be started" in authz.log_text())
         assert ask(f"{authz.address}.1") is None
         resource.prlimit(authz.process.pid, resource.RLIMIT_NOFILE, limits)
-        eventually(lambda: len(ready(authz)) == 3)
+        until(lambda: len(ready(authz)) == 3)
         assert ask(authz.address) is None
         assert authz.process.poll() is None
 
