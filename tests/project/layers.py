@@ -11,6 +11,7 @@ FOLDERS = (
     "oauth_core.limits",
     "oauth_core.net",
     "oauth_core.crypto",
+    "oauth_core.audit_log",
     "oauth_core.jose",
     "oauth_core.tokens",
     "oauth_core.policy",

@@ -87,6 +87,7 @@ BELONGS = {
     ),
     "uvloop": ("ext_authz.process.worker",),
     "werkzeug": ("oauth_web", "portcullis.github_standin"),
+    "zstandard": ("oauth_core.audit_log.frames",),
 }
 
 # The same for what the standard library has and not everybody may use.
