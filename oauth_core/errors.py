@@ -51,7 +51,7 @@ class ErrorCode(StrEnum):
     TOO_MANY_REQUESTS = "too_many_requests"
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
-    SERVICE_ISOLATED = "service_isolated"
+    SERVICE_DISABLED = "service_disabled"
     """The last four are our own: no specification defines a name for them."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_SECONDS = 2
 """For outages, most of which end soon."""
-RETRY_ISOLATED_AFTER_SECONDS = 60
+RETRY_DISABLED_AFTER_SECONDS = 60
 """An operator enables the service again, which takes longer than a usual outage of Redis."""
 RETRY_PAUSED_AFTER_SECONDS = 10
 """An operator ends the pause, or the restore of a backup ends."""
@@ -140,13 +140,13 @@ class DenyReason(Reason):
     UNKNOWN_SERVICE = "unknown_service", _NO_SERVICE
     ROUTE_MISMATCH = "route_mismatch", _NO_SERVICE
     # Not 401: the tokens are good, and clients need them again when the service is back.
-    SERVICE_ISOLATED = (
-        "service_isolated",
+    SERVICE_DISABLED = (
+        "service_disabled",
         _checked(
             503,
-            ErrorCode.SERVICE_ISOLATED,
+            ErrorCode.SERVICE_DISABLED,
             "The service is disabled{detail}",
-            retry_after=RETRY_ISOLATED_AFTER_SECONDS,
+            retry_after=RETRY_DISABLED_AFTER_SECONDS,
         ),
     )
     MISSING_TOKEN = (
@@ -794,8 +794,8 @@ class OAuthReason(Reason):
         "github_unreachable",
         _later("GitHub cannot be reached; try again in a moment", retry_after=RETRY_AFTER_SECONDS),
     )
-    DEVICE_FORM_FOREIGN = (
-        "device_form_foreign",
+    DEVICE_FORM_CROSS_SITE = (
+        "device_form_cross_site",
         _request("This code was sent by another page. Type it here yourself.", audit=Audit.NOTHING),
     )
     USER_CODE_NOT_VALID = (
@@ -828,8 +828,8 @@ class OAuthReason(Reason):
         "signed_out",
         Row(403, ErrorCode.LOGIN_REQUIRED, "You are signed out already.", audit=Audit.NOTHING),
     )
-    ACCOUNT_FORM_FOREIGN = (
-        "account_form_foreign",
+    ACCOUNT_FORM_CROSS_SITE = (
+        "account_form_cross_site",
         _request(
             "This form is not from your present account page. Open the account page and try again.",
             403,

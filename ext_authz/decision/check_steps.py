@@ -41,7 +41,7 @@ _REFUSED_WITH_ID = frozenset(
     {
         DenyReason.FORBIDDEN_BY_POLICY,
         DenyReason.INSUFFICIENT_SCOPE,
-        DenyReason.SERVICE_ISOLATED,
+        DenyReason.SERVICE_DISABLED,
         DenyReason.SERVICE_STATE_UNKNOWN,
         DenyReason.TOKEN_STATE_UNKNOWN,
     }

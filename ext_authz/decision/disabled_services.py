@@ -45,7 +45,7 @@ class DisabledServices:
         self._read_every = bound / _READS_IN_BOUND
         self._isolated: Mapping[str, Isolated] = {}
         self._is_readable: bool | None = None
-        self._log = structlog.get_logger("isolation")
+        self._log = structlog.get_logger("disabled_services")
 
     def of(self, service: str) -> ServiceStatus | Isolated:
         """Return the status of the service with this name."""
@@ -70,10 +70,10 @@ class DisabledServices:
         except ValueError as error:
             # The document is not ours, or the Redis user may not read it: the status is unknown.
             if self._is_readable is not False:
-                self._log.error("isolation.unreadable", error=type(error).__name__)
+                self._log.error("disabled_services.unreadable", error=type(error).__name__)
             self._is_readable = False
         if before.keys() != self._isolated.keys():
-            self._log.info("isolation.changed", services=sorted(self._isolated))
+            self._log.info("disabled_services.changed", services=sorted(self._isolated))
 
     async def watch(self) -> Never:
         """Read for ever."""

@@ -84,8 +84,8 @@ class Meter:
             total += running
         for reason, count in self._reasons.items():
             figures[labelled("portcullis_checks_refused_total", reason=reason)] = count
-        figures["portcullis_memory_hits_total"] = max(0, total - self.asked)
-        figures["portcullis_memory_misses_total"] = self.asked
+        figures["portcullis_cache_hits_total"] = max(0, total - self.asked)
+        figures["portcullis_cache_misses_total"] = self.asked
         return figures
 
 

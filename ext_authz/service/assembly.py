@@ -64,14 +64,14 @@ class Assembled:
             labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
             labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
             "portcullis_signatures_waiting": self.fair_queue.waiting,
-            "portcullis_remembered_tokens": len(self.tokens),
-            "portcullis_redis_questions_total": counts.misses,
-            "portcullis_redis_questions_shared_total": counts.shared,
-            "portcullis_redis_questions_refused_total": counts.refused,
-            "portcullis_redis_questions_waiting": self.client_cache.waiting,
+            "portcullis_cached_tokens": len(self.tokens),
+            "portcullis_redis_lookups_total": counts.misses,
+            "portcullis_redis_lookups_shared_total": counts.shared,
+            "portcullis_redis_lookups_refused_total": counts.refused,
+            "portcullis_redis_lookups_waiting": self.client_cache.waiting,
             "portcullis_invalidations_total": counts.invalidations,
-            "portcullis_links_total": counts.connections,
-            "portcullis_link_up": int(self.client_cache.is_connected),
+            "portcullis_tracking_connections_total": counts.connections,
+            "portcullis_tracking_connection_up": int(self.client_cache.is_connected),
             "portcullis_staleness_seconds": self.client_cache.staleness,
             "portcullis_keys_fresh": int(self.keys.is_fresh),
         }
@@ -154,10 +154,10 @@ async def assembled(
 
 
 def _log_connection(error: str | None) -> None:
-    log = structlog.get_logger("view")
+    log = structlog.get_logger("client_cache")
     if error is None:
-        log.info("view.linked")
+        log.info("client_cache.connected")
     else:
         # Until there is a connection again every check asks Redis, and is refused as unknown if Redis does not
         # answer.
-        log.warning("view.unlinked", error=error)
+        log.warning("client_cache.disconnected", error=error)

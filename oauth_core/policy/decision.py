@@ -173,7 +173,7 @@ def decide(context: DecisionContext) -> Allow | Deny:
         return Deny(DenyReason.ROUTE_MISMATCH)
     if isinstance(context.service_status, Isolated):
         # Before the token is checked: no request passes, and no client should discard a good token.
-        return Deny(DenyReason.SERVICE_ISOLATED, detail=context.service_status.reason)
+        return Deny(DenyReason.SERVICE_DISABLED, detail=context.service_status.reason)
     token = context.token
     if isinstance(token, Verdict):
         return _decide_on(token, service, context)

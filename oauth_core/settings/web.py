@@ -72,8 +72,8 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
     web_drain_seconds: Annotated[
         float,
         Setting(
-            "After the signal to stop, the server serves for so long while `/healthz` answers that it "
-            "is leaving, if something asks `/healthz`; see [availability](availability.md).",
+            "After the signal to stop, the server serves for so long while `/healthz` answers "
+            "`draining`, if something asks `/healthz`; see [availability](availability.md).",
             key="server.drain_seconds",
             unit="seconds",
         ),

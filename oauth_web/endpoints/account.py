@@ -50,7 +50,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/account/sign-in")
     async def sign_in() -> Response:
         if not comes_from_our_page(deps.settings.issuer) or not deps.settings.session_lifetime:
-            raise refused(OAuthReason.ACCOUNT_FORM_FOREIGN)
+            raise refused(OAuthReason.ACCOUNT_FORM_CROSS_SITE)
         await sign_in_pause.check(deps)
         await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         browser = cookie.value()
@@ -129,8 +129,8 @@ async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
     if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(
         deps.settings.issuer, has_secret=True
     ):
-        deps.audit.record(OAuthReason.ACCOUNT_FORM_FOREIGN.event, user=signed_in.user)
-        raise refused(OAuthReason.ACCOUNT_FORM_FOREIGN)
+        deps.audit.record(OAuthReason.ACCOUNT_FORM_CROSS_SITE.event, user=signed_in.user)
+        raise refused(OAuthReason.ACCOUNT_FORM_CROSS_SITE)
     return signed_in, form
 
 

@@ -46,7 +46,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form = await form_parameters()
         form.check_unique()
         if not comes_from_our_page(deps.settings.issuer):
-            raise refused(OAuthReason.DEVICE_FORM_FOREIGN)
+            raise refused(OAuthReason.DEVICE_FORM_CROSS_SITE)
         code = device.read_user_code(form.get("user_code") or "")
         browser = cookie.value()
         if code is None:  # it cannot be a valid code, so there is no attempt to count

@@ -38,7 +38,7 @@ def blueprint(deps: Deps) -> Blueprint:
         """
         deps.shutdown.note_asked()
         if deps.shutdown.has_begun:
-            return json_answer({"status": "leaving"}, 503)
+            return json_answer({"status": "draining"}, 503)
         if not await deps.keys.are_published():
             return json_answer({"status": "keys are not published"}, 503)
         return json_answer(

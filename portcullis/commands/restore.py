@@ -42,7 +42,7 @@ _ENDINGS = (
     EventKind.GRANT_REVOKED,
     EventKind.INITIAL_ACCESS_TOKEN_REVOKED,
     EventKind.KEY_RETIRED,
-    EventKind.SERVICE_ISOLATED,
+    EventKind.SERVICE_DISABLED,
 )
 """Events of steps that an operator may have to repeat."""
 

@@ -96,7 +96,7 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
             missing.append(str(error))
 
     with_redis(settings, run, must_last=True)
-    operator_audit().record(EventKind.SERVICE_ISOLATED, reason=by_operator(reason), service=name)
+    operator_audit().record(EventKind.SERVICE_DISABLED, reason=by_operator(reason), service=name)
     if missing:
         raise click.ClickException(
             f"{name} is disabled, but {missing[0]}. Run the command again when they are back."
@@ -119,7 +119,7 @@ def enable(settings: WebSettings, name: str, *, as_json: bool) -> None:
         raise click.ClickException(f"{name} may still be disabled: {error}. Run the command again.") from None
     if not was_disabled:
         raise click.ClickException("that service is not disabled")
-    operator_audit().record(EventKind.SERVICE_RESTORED, reason=by_operator(None), service=name)
+    operator_audit().record(EventKind.SERVICE_ENABLED, reason=by_operator(None), service=name)
     if as_json:
         click.echo(json.dumps({"name": name, **_state(disabled=False)}))
     else:

@@ -166,7 +166,7 @@ def _foreign_origins(allowed: Sequence[StringMatcher]) -> RbacRules:
     return RbacRules(
         action=RbacAction.DENY,
         policies={
-            "foreign-origin": Policy(
+            "cross-origin": Policy(
                 permissions=[Permission(and_rules=PermissionSet(rules=[present, foreign]))],
                 principals=[Principal(any=True)],
             )

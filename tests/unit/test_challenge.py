@@ -82,7 +82,7 @@ def test_what_is_unknown_is_503_with_retry_after_and_no_challenge(reason: DenyRe
 
 
 def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -> None:
-    answer = deny_response(DenyReason.SERVICE_ISOLATED, TIME, 'Back at "six", Zoë')
+    answer = deny_response(DenyReason.SERVICE_DISABLED, TIME, 'Back at "six", Zoë')
     assert answer.status == 503
     assert header(answer, "retry-after") == "60"
     assert header(answer, "www-authenticate") is None

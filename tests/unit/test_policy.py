@@ -197,7 +197,7 @@ def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their
 ) -> None:
     decision = decide(facts._replace(service_status=Isolated("repairs", NOW)))
     assert isinstance(decision, Deny)
-    if decision.reason is DenyReason.SERVICE_ISOLATED:
+    if decision.reason is DenyReason.SERVICE_DISABLED:
         assert decision.detail == "repairs"
     else:
         assert decision.reason in {DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH}

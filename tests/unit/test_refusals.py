@@ -54,7 +54,7 @@ STATUSES = {
     ErrorCode.TOO_MANY_REQUESTS: {429},
     ErrorCode.UNAUTHORIZED: {401},
     ErrorCode.NOT_FOUND: {404},
-    ErrorCode.SERVICE_ISOLATED: {503},
+    ErrorCode.SERVICE_DISABLED: {503},
 }
 """The statuses of each error: RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 7591 section 3.2.2, and ours."""
 

@@ -116,7 +116,7 @@ async def test_an_isolated_service_is_refused_with_its_reason_and_recorded_and_c
             answer = read_answer(await subject.check(check_request(token=presented)))
             assert answer.status == 503
             assert reason in answer.body
-    assert [event.reason for event in sink.events[1:]] == [DenyReason.SERVICE_ISOLATED] * 6
+    assert [event.reason for event in sink.events[1:]] == [DenyReason.SERVICE_DISABLED] * 6
     doors.said = ServiceStatus.OPEN
     assert read_answer(await subject.check(check_request(token=token))).status == 200
 

@@ -143,7 +143,7 @@ def test_a_service_that_is_isolated_while_a_node_is_away_stays_so_when_the_node_
         done = operate("services", "disable", "time", "--reason", "Repairs.")
         assert done.returncode == 1
         assert "time is disabled, but" in done.stderr
-        assert "service.isolated" in done.stderr
+        assert "service.disabled" in done.stderr
         for jti in served:
             eventually(authz, key, jti, 503)
             eventually(authz, key, jti, 200, "/notes/mcp")

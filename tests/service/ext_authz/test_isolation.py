@@ -80,7 +80,7 @@ def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_to
     change(own_redis, "disable", "time", REPAIRS)
     for replica in replicas:
         answer = wait_for(replica, 503, token=token)
-        assert answer.error == "service_isolated"
+        assert answer.error == "service_disabled"
         assert answer.json["error"]["message"] == "The service is disabled: Repairs."
         assert int(answer.headers["retry-after"]) > 0
         assert "www-authenticate" not in answer.headers
@@ -100,12 +100,12 @@ def test_a_check_service_that_starts_knows_at_once_and_an_outage_forgets_nothing
     try:
         with running_authz(environ(own_redis, REDIS_TIMEOUT="0.3")) as late:
             late.wait_for_health("SERVING")
-            assert ask(late, token=token).error == "service_isolated"
+            assert ask(late, token=token).error == "service_disabled"
             with own_redis.client() as client:
                 client.client_kill_filter(_type="normal", skipme=True)
             deadline = time.monotonic() + 0.5
             while time.monotonic() < deadline:
-                assert ask(late, token=token).error == "service_isolated"
+                assert ask(late, token=token).error == "service_disabled"
     finally:
         change(own_redis, "enable", "time")
 

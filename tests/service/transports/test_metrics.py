@@ -89,8 +89,8 @@ def test_answers_are_counted_by_outcome_and_worker(measured: AuthzProcess, place
     until(lambda: grown("portcullis_checks_refused_total", worker="1", reason="malformed_token") == 1)
     assert grown("portcullis_check_seconds_bucket", worker="0", outcome="allowed", le="+Inf") == 3
     assert grown("portcullis_check_seconds_sum", worker="0", outcome="allowed") > 0
-    assert grown("portcullis_memory_hits_total", worker="0") == 2
-    assert grown("portcullis_memory_misses_total", worker="0") == 1
+    assert grown("portcullis_cache_hits_total", worker="0") == 2
+    assert grown("portcullis_cache_misses_total", worker="0") == 1
     assert grown("portcullis_signatures_total", worker="0", result="good") == 1
     assert grown("portcullis_check_seconds_count", worker="1", outcome="denied") == 1
 
@@ -104,13 +104,13 @@ def test_answers_are_counted_by_outcome_and_worker(measured: AuthzProcess, place
 def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> None:
     assert measured.health() == "SERVING"
     until(lambda: value(samples(place, "/metrics/sum"), "portcullis_worker_up") == 2)
-    until(lambda: value(samples(place), "portcullis_link_up", worker="1") == 1)
+    until(lambda: value(samples(place), "portcullis_tracking_connection_up", worker="1") == 1)
     # On a slow machine one look may come late; what was confirmed a moment ago is the usual case.
     until(lambda: 0 <= value(samples(place), "portcullis_staleness_seconds", worker="0") < 1)
     found = samples(place)
     assert value(found, "portcullis_keys_fresh", worker="0") == 1
-    assert value(found, "portcullis_redis_questions_waiting", worker="0") == 0
-    assert value(found, "portcullis_links_total", worker="0") >= 1
+    assert value(found, "portcullis_redis_lookups_waiting", worker="0") == 0
+    assert value(found, "portcullis_tracking_connections_total", worker="0") >= 1
 
 
 def test_every_metric_is_described(measured: AuthzProcess, place: Path) -> None:

@@ -47,7 +47,7 @@ async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_i
         with isolated(gateway, "whoami", "Being repaired until noon."):
             for presented in (token, None):
                 refused = await answered(http, user.resource, presented, 503)
-                assert refused.json()["error"]["data"]["error"] == "service_isolated"
+                assert refused.json()["error"]["data"]["error"] == "service_disabled"
                 assert "Being repaired until noon." in refused.json()["error"]["message"]
                 assert int(refused.headers["retry-after"]) > 0
             (row,) = [row for row in operate(gateway, "services", "list") if row["name"] == "whoami"]
