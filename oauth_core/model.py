@@ -201,9 +201,9 @@ class PendingAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """An open login redirect: found by GitHub's `state`, once.
+    """An open login redirect. It is stored under the `state` that GitHub gets, and can be used once.
 
-    With `remembers` the user wants the consent to be remembered.
+    `remembers` is true if the user chose to have the consent remembered.
     """
 
     pending: PendingAuthorization

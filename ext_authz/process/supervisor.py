@@ -163,7 +163,7 @@ class Supervisor:
 
 
 class _WorkerKeeper(Keeper[WorkerProcess]):
-    """Keeps the worker with one number, which listens on `place`."""
+    """Starts, restarts and replaces the worker `number`, which listens on `place`."""
 
     def __init__(
         self,

@@ -21,7 +21,10 @@ _COUNTER_BYTES = 11
 
 
 class StreamCipher:
-    """Encrypts or decrypts the pieces of one stream, in order. One object does one of the two, once."""
+    """Encrypts or decrypts the pieces of one stream, in order.
+
+    Use a new object for each stream, and in one direction only.
+    """
 
     def __init__(self, key: bytes, *, salt: bytes, header: bytes) -> None:
         """`key` has full strength; `salt` is new for each stream and is part of its header."""

@@ -158,7 +158,7 @@ class VerifyingKeys:
 
 
 def _verifying_key(member: dict[str, object]) -> tuple[str, PyJWK]:
-    """Return a key of a JWK set and its name. Its algorithm must be stated and fit its kind."""
+    """Return the `kid` and the key of one JWK. Raises `ValueError` if `alg` does not fit the type of the key."""
     if not isinstance(member, dict):
         raise ValueError("a JWK is an object")  # noqa: TRY004 - a bad value, not a bad call
     kid, algorithm = member.get("kid"), member.get("alg")

@@ -25,7 +25,7 @@ _WITH_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[0-9.]+))(?::
 
 
 class Limit(StrEnum):
-    """Each value is the name of its setting."""
+    """The rate limits. The value of each member is the name of its setting in the table `rates`."""
 
     REGISTRATIONS_PER_ADDRESS = "registrations_per_address"
     REGISTRATIONS_PER_ADDRESS_A_DAY = "registrations_per_address_a_day"

@@ -193,7 +193,11 @@ def decide(context: DecisionContext) -> Allow | Deny:
 
 
 def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> Allow | Deny:
-    """The decision on a genuine token. A fault that no retry can repair comes before one that an outage causes."""
+    """Return the decision on a verified token.
+
+    The checks run in this order: time, audience, key that the token is bound to, token status, permissions, and
+    service status. The first that fails is the reason.
+    """
     claims = verdict.claims
     fault = fault_of_time(claims, context.now)
     if fault is not None:

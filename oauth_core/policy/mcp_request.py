@@ -114,7 +114,7 @@ class Message:
 
 
 def read(message: Message) -> Session | Call | CallFault:
-    """The session request or call in `message`."""
+    """Parse `message` into a session request or an MCP call; returns a `CallFault` if it is not valid."""
     headers = message.headers
     match message.http_method:
         case "GET" | "HEAD" | "DELETE":

@@ -49,7 +49,10 @@ class SettingsWatcher(Generic[Settings]):
         self._hurry.set()
 
     async def follow(self, apply: Callable[[Settings], None]) -> Never:
-        """Pass every new policy to `apply`, until cancelled. Without a file there never is one."""
+        """Call `apply` with the new settings after each valid change of services or roles, until cancelled.
+
+        Without a settings file it only waits.
+        """
         if self._path is None:
             never: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
             await never

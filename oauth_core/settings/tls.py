@@ -1,4 +1,7 @@
-"""The settings of TLS at Envoy: the source of the certificate, the versions, and the client certificates."""
+"""The settings of TLS at Envoy: the source of the certificate, the versions, and the client certificates.
+
+The check service's own TLS has a fixed minimum version, in `ext_authz.grpc_http2.transport`.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 | `document:<hash>` | hash: `body` (a document of a client), `fetched_at`, `fresh_until` | as a client |
 | `document-failed:<hash>` | why its last fetch failed, JSON | some seconds |
 | `document-fetches:<hash>` | the number of fetches from its host | a minute |
-| `assertion:<hash>` | that an assertion of a client or of a trusted issuer was used | the assertion |
+| `assertion:<hash>` | that an assertion or a DPoP proof was used | the assertion or the proof |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
 | `answer:<hash>` | a `MadeOnce`, JSON: the sealed answer to a form or to GitHub's return | half a minute |
@@ -226,7 +226,7 @@ def document(name_hash: str) -> str:
 
 
 def document_failed(name_hash: str) -> str:
-    """Key of the reason why the last fetch of that document failed."""
+    """Key of the error of the last failed fetch of a document that a client publishes."""
     return f"document-failed:{name_hash}"
 
 
@@ -236,7 +236,7 @@ def document_fetches(host_hash: str) -> str:
 
 
 def assertion(assertion_hash: str) -> str:
-    """Key whose existence means that an assertion was used."""
+    """Key whose existence means that an assertion or a DPoP proof was used."""
     return f"assertion:{assertion_hash}"
 
 

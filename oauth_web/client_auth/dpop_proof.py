@@ -1,4 +1,7 @@
-"""The DPoP key that the caller of a token request proved to have (RFC 9449 section 5), to bind its tokens to."""
+"""Checks the DPoP proof of a token request (RFC 9449 section 5).
+
+The issued tokens are bound to the key of the proof.
+"""
 
 from __future__ import annotations
 

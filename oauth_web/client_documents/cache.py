@@ -224,7 +224,7 @@ def _error(failure: Failure) -> DocumentUnavailableError | DocumentRefusedError:
 
 
 def _parsed(copy: Copy | None, parse: Callable[[bytes], T]) -> T | None:
-    """The parsed copy; `None` for a copy that the present rules refuse, as if it did not exist."""
+    """Parse a cached copy. Returns `None` if there is no copy, or if `parse` rejects it now."""
     try:
         return None if copy is None else parse(copy.body.encode())
     except ValueError:

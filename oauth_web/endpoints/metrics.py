@@ -1,6 +1,7 @@
 """The Prometheus metrics of the authorization server: stored records, Redis memory, and counts of audit events.
 
-The figures come from Redis, so every process reports the same. Counters belong to the process that answers.
+Gauges come from Redis and the settings, and are the same in every process. Counters are those of the process that
+answers.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ class NewGrant:
 
 @dataclass(frozen=True)
 class ContinuedGrant:
-    """An existing grant, the next refresh token of its family, and scope and audience of its next access token.
+    """The result of a refresh: the existing grant, its next refresh token, and what the next access token covers.
 
-    The access token is bound to the thumbprint `certificate`, if there is one.
+    `certificate` is the thumbprint that the access token is bound to, if any.
     """
 
     grant: Grant

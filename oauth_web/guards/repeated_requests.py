@@ -67,7 +67,10 @@ async def first_or_same(
 
 
 async def same(deps: Deps, secret: str, browser: str | None) -> Response | None:
-    """The answer to an earlier request of this browser with `secret`, if any; waits until it is ready."""
+    """Return the stored answer to an earlier request with `secret` from this browser, or `None`.
+
+    Waits for it at most a few seconds longer than `github.timeout`.
+    """
     if browser is None:
         return None
     looks = (deps.settings.github_timeout + _LONGER_THAN_GITHUB_SECONDS) / _LOOK_AGAIN_SECONDS

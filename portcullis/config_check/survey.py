@@ -115,7 +115,10 @@ class Origins:
             self._lines = {}
 
     def of(self, definition: Definition) -> str:
-        """The origin in words: a variable, a file and its line, or `default`."""
+        """Return where the value comes from, in words.
+
+        That is a variable, a file and its line, the master key that it is derived from, or `default`.
+        """
         variable = definition.variable
         if definition.is_mounted and self._environ.get(f"{variable}_FILE"):
             return f"{variable}_FILE: {self._environ[f'{variable}_FILE']}"

@@ -221,8 +221,9 @@ def _encode(value: dict[str, object]) -> str:
 
 
 async def _soon_refused(claim: str, gateway: Gateway, resource: str, token: str) -> Finding:
-    """Try until the bound: each check process gets the invalidation separately, usually before the caller's
-    answer.
+    """Repeat the request until it is refused, at most for the revocation bound.
+
+    Each check process receives the invalidation separately, so the first request may still pass.
     """
     probes = 1
     answer = await gateway.probe(resource, token)

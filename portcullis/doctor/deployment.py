@@ -35,7 +35,7 @@ def describes_itself(gateway: Gateway) -> Finding:
 
 
 async def keeps_records(forger: Forger | None) -> Finding:
-    """The checks of Redis that `config check` makes, with the Redis of the running gateway."""
+    """Run the Redis checks of `config check` against the Redis of the running gateway."""
     claim = "Redis keeps records through a restart, and evicts none"
     if forger is None:
         return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to ask it")

@@ -76,9 +76,9 @@ class TrackingConnection:
         return bool(self._received._buffer)  # noqa: SLF001
 
     def send(self, *command: str, on_answer: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
-        """Send a command, and call one callback once.
+        """Send a command. Exactly one of the callbacks is called, once.
 
-        `on_answer` gets the answer, which may be a `ResponseError`; `on_lost` means that there will be no answer.
+        `on_answer` gets the reply, which may be a `ResponseError`. `on_lost` is called if the connection ends.
         """
         if self._is_over:
             on_lost()

@@ -63,7 +63,10 @@ def authenticated_text(key: RecordKey, name: str, text: str) -> str | None:
 
 
 def authenticated_fields(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of the hash at `name` that must change to have codes; empty if none must."""
+    """Return the new values of the fields that have no authentication code yet, of the hash at `name`.
+
+    The result is empty if every field has one.
+    """
     kind = family(name)
     if kind in _HASHES:
         return _record(key, name, found)

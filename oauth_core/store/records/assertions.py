@@ -1,4 +1,6 @@
-"""Used assertions of clients and of identity providers: each can be used once (RFC 7523 section 3)."""
+"""Replay protection: the used assertions of clients and trusted issuers (RFC 7523 section 3), and the DPoP proofs
+that the token endpoint accepted (RFC 9449 section 11.1). Each can be used once.
+"""
 
 from __future__ import annotations
 

@@ -133,9 +133,9 @@ class Revocation:
         return steps.result()
 
     async def of_client(self, client_id: str) -> tuple[Grant, ...]:
-        """End everything that a client was allowed up to now, but keep its registration; returns the grants.
+        """Revoke all grants of a client and the consents to it, and keep its registration. Returns the grants.
 
-        All people are asked about the client again.
+        Every person must consent again.
         """
         steps = _Steps()
         await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_client(client_id)))

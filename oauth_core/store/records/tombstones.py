@@ -1,9 +1,9 @@
-"""Tombstones: notes that a record was ended, so that a backup that is restored later does not bring it back.
+"""Tombstones: markers of deleted records, so that a restore of an older backup does not create them again.
 
 A tombstone is kept as long as the record would have been. Any caller can create and end grants and clients, so
 their tombstones are kept for at most `backup_days`. An older backup is not restored over the contents of Redis.
-Like cutoffs and blocks, a tombstone only takes rights away, so it has no authentication code. The script that
-writes it deletes first, so that a full Redis accepts it (`oauth_core.store.keyspace`).
+Like cutoffs and blocks, a tombstone only takes rights away, so it has no authentication code. The script
+deletes the key before it sets it, so that a full Redis accepts the write (`oauth_core.store.keyspace`).
 """
 
 from __future__ import annotations

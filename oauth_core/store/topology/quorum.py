@@ -1,4 +1,4 @@
-"""Which of several servers counts: the last answer of each voter, and the agreement of a majority.
+"""Determines the authoritative primary of Redis from the last answer of each voter: a majority must agree.
 
 Voters are Sentinels, which name the one primary, or the primaries of a cluster, which name the owners of the
 slots. `oauth_core.store.client_cache.token_cache` explains the theory; this module does no input or output.
@@ -46,9 +46,10 @@ class Quorum:
     """The agreement and its end. All times are seconds of one clock that never goes back."""
 
     def __init__(self, *, bound: float, electors: frozenset[Address] | None = None) -> None:
-        """`electors` are the voters that count; `None` when these are the primaries that the voters name.
+        """`electors` are the addresses of the voters (Sentinels). With `None` the voters are the primaries
+        that the answers name (a cluster).
 
-        Besides a majority of them, the server that they name must confirm it.
+        A primary is accepted when a majority of the voters names it and it confirms its role itself.
         """
         self._bound = bound
         self._electors = electors

@@ -73,7 +73,10 @@ def is_sound(document: dict[str, Any]) -> bool:
 def _here(
     options: BenchOptions, place: BenchFixture, stack: ExitStack, progress: Callable[[str], None]
 ) -> list[MeasuredService]:
-    """Our own service first, its variants, then the peers; each behind an Envoy, if the chain is asked for."""
+    """Start the services to measure on this machine, and return them: Portcullis, its variants, the peers.
+
+    With `through_envoy` each runs behind an Envoy.
+    """
     progress("starting what is measured")
     services = []
     for variant in (None, *options.variants):
