@@ -7,14 +7,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings. A subcommand is importe
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
-from importlib import import_module
 from importlib.metadata import version
 
 import click
 
 from oauth_core.errors import SettingsError
 from oauth_core.process import standard_streams
+from portcullis.cli.lazy_group import LazyGroup
 
 _COMMANDS = {
     "up": "Run the whole gateway on this machine.",
@@ -28,6 +27,7 @@ _COMMANDS = {
     "tokens": "List active access tokens; revoke one, or all.",
     "services": "List services, disable and enable them.",
     "policy": "Check, explain and test roles and permissions.",
+    "audit": "Seal the audit record, and verify that it is complete and unaltered.",
     "backup": "Write clients, sign-ins and keys into one encrypted file.",
     "restore": "Write such a file into Redis.",
     "pause": "Pause sign-ins.",
@@ -41,32 +41,12 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        command = import_module(f"portcullis.commands.{cmd_name.replace('-', '_')}").command
-        return command if isinstance(command, click.Command) else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            if close := get_close_matches(args[0], _COMMANDS):
-                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx) from None
-            raise
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    commands_help=_COMMANDS,
+    module="portcullis.commands.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(version("mcp-portcullis"), prog_name="portcullis")
 def cli() -> None:
     """An OAuth 2.1 authorization server and an Envoy external-authorization service for MCP."""

@@ -46,6 +46,7 @@ FOLDERS = (
     "portcullis.programs",
     "portcullis.github_standin",
     "portcullis.certificates",
+    "portcullis.audit",
     "portcullis.supervisor",
     "portcullis.cli",
     "portcullis.config_check",

@@ -1,0 +1,203 @@
+"""The segments of an audit folder: the boots that they have, and the frames of a boot in their order.
+
+A boot is one start of a program. Its segments are `segments/<writer>/<boot>/000001.seg` and so on; the number of a
+frame, the sequence number of an event and the chain of digests go on over all segments of a boot. A program may
+write to its last segment while it is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from oauth_core.audit_log.frames import MARKER, Frame, FrameError, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_WRITER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
+_BOOT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+_SEGMENT = re.compile(r"\d{6,9}\.seg\Z")
+_PIECE = 1024 * 1024
+"""Bytes that are read at once."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Boot:
+    """One start of a writer, and the folder of its segments."""
+
+    writer: str
+    name: str
+    folder: Path
+
+    def segment(self, index: int) -> Path:
+        """The path of one segment, from 1."""
+        return self.folder / f"{index:06}.seg"
+
+    def segments(self) -> list[int]:
+        """The numbers of the segments that exist, in their order. Empty if the folder cannot be read."""
+        try:
+            return sorted(int(path.stem) for path in self.folder.iterdir() if _SEGMENT.match(path.name))
+        except OSError:
+            return []
+
+
+def boots(audit_dir: Path) -> list[Boot]:
+    """The boots of an audit folder, by writer and then by time. Names of another form are left out."""
+    return sorted(
+        Boot(writer.name, boot.name, boot)
+        for writer in _folders(audit_dir / "segments")
+        if _WRITER.match(writer.name)
+        for boot in _folders(writer)
+        if _BOOT.match(boot.name)
+    )
+
+
+def others(audit_dir: Path) -> list[Path]:
+    """The files and folders among the segments that no writer makes, in the order of their paths."""
+    root = audit_dir / "segments"
+    kept = {boot.folder for boot in boots(audit_dir)}
+    writers = {folder.parent for folder in kept}
+    entries = [*_entries(root), *(entry for writer in writers for entry in _entries(writer))]
+    found = {entry for entry in entries if entry not in kept and entry not in writers}
+    found |= {entry for folder in kept for entry in _entries(folder) if not _SEGMENT.match(entry.name)}
+    # A writer makes its own folder shortly before that of its boot.
+    return sorted(
+        path for path in found if not (_WRITER.match(path.name) and path.is_dir() and not _entries(path))
+    )
+
+
+class DamageKind(Enum):
+    """The kinds of damage to the bytes of a boot."""
+
+    NO_FRAME = "bytes are no frame"
+    CUT = "a frame is cut off"
+    SHORTER = "the segment is shorter than it was"
+    NO_SEGMENT = "a segment is missing"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """A frame and its place: the number of its segment, and the offset in it."""
+
+    frame: Frame
+    segment: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A place of a boot where its bytes are no frames. Reading goes on behind it."""
+
+    kind: DamageKind
+    segment: int
+    offset: int
+    detail: str
+
+    def __str__(self) -> str:
+        return f"segment {self.segment:06} at byte {self.offset}: {self.kind.value} ({self.detail})"
+
+
+class BootReader:
+    """Reads a boot in its order, and goes on where it stopped.
+
+    `segment` and `offset` are the place after everything that `read` has returned; a new reader can begin there.
+    `tail` is the number of bytes after it, the beginning of a frame that its writer has not finished.
+    """
+
+    def __init__(self, boot: Boot, *, segment: int = 1, offset: int = 0) -> None:
+        self.boot = boot
+        self.segment = segment
+        self.offset = offset
+        self.tail = 0
+
+    def read(self) -> Iterator[StoredFrame | Damage]:
+        """Yield what was added since the last call. Raises `OSError`."""
+        while True:
+            yield from self._rest()
+            later = [index for index in self.boot.segments() if index > self.segment]
+            if not later:
+                return
+            # The writer may have added to this segment just before it began the next one.
+            yield from self._rest()
+            if self.tail:
+                detail = f"{self.tail} bytes before the next segment"
+                yield Damage(DamageKind.CUT, self.segment, self.offset, detail)
+            for index in range(self.segment, later[0]):
+                if not self.boot.segment(index).exists():
+                    yield Damage(DamageKind.NO_SEGMENT, index, 0, self.boot.segment(index).name)
+            self.segment, self.offset, self.tail = later[0], 0, 0
+
+    def _rest(self) -> Iterator[StoredFrame | Damage]:
+        """Yield the frames of the present segment behind `offset`."""
+        path = self.boot.segment(self.segment)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size < self.offset:
+            yield Damage(DamageKind.SHORTER, self.segment, size, f"{self.offset - size} bytes are gone")
+            self.offset = size
+        if size == self.offset + self.tail:
+            return
+        data, ended = b"", False
+        with path.open("rb") as file:
+            file.seek(self.offset)
+            while not ended:
+                piece = file.read(_PIECE)
+                ended = len(piece) < _PIECE
+                data += piece
+                used = 0
+                while (found := self._next(data, used)) is not None:
+                    frame, after = found
+                    used = after
+                    yield frame
+                data = data[used:]
+        self.tail = len(data)
+
+    def _next(self, data: bytes, used: int) -> tuple[StoredFrame | Damage, int] | None:
+        """The frame at `used` of `data`, or the damage, and the place behind it; `None` if it is not complete."""
+        begin = self.offset
+        try:
+            frame = read(data, used)
+        except FrameError as error:
+            after = _resumption(data, used + 1)
+            self.offset += after - used
+            return Damage(DamageKind.NO_FRAME, self.segment, begin, f"{after - used} bytes: {error}"), after
+        if frame is None:
+            return None
+        self.offset += frame.size
+        return StoredFrame(frame, self.segment, begin), used + frame.size
+
+
+def frames(boot: Boot, *, after: int = 0) -> Iterator[StoredFrame | Damage]:
+    """Yield the frames of a boot whose number is above `after`, and every damage. Raises `OSError`."""
+    for found in BootReader(boot).read():
+        if isinstance(found, Damage) or found.frame.number > after:
+            yield found
+
+
+def _resumption(data: bytes, start: int) -> int:
+    """The place from `start` where a frame begins again, or the end of `data`."""
+    while (place := data.find(MARKER, start)) >= 0:
+        try:
+            read(data, place)
+        except FrameError:
+            start = place + 1
+        else:
+            return place
+    return len(data)
+
+
+def _folders(path: Path) -> list[Path]:
+    return [entry for entry in _entries(path) if entry.is_dir() and not entry.is_symlink()]
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

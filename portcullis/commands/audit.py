@@ -1,0 +1,16 @@
+"""`portcullis audit`: the audit record. Each command is a module beside this one, imported when it runs."""
+
+from __future__ import annotations
+
+import click
+
+from portcullis.cli.lazy_group import LazyGroup
+
+_COMMANDS = {
+    "verify": "Verify that the audit record is complete and unaltered.",
+}
+
+
+@click.group("audit", cls=LazyGroup, commands_help=_COMMANDS, module="portcullis.commands.audit_")
+def command() -> None:
+    """Work with the audit record: the events of all programs in an audit folder."""
