@@ -98,14 +98,14 @@ async def assembled(
         servers,
         timeout=settings.redis_timeout,
         bound=settings.revocation_bound,
-        size=settings.remembered_tokens,
+        size=settings.cached_tokens,
         concurrent=settings.concurrent_reads,
         report=_log_connection,
     )
     verifier = KeySetVerifier(settings.jwks_verification_key)
     keys = KeyCache(client_cache.published_keys, verifier, changed=client_cache.published_keys.changed)
     disabled_services = DisabledServices(client_cache.disabled_services, bound=settings.revocation_bound)
-    tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.remembered_tokens)
+    tokens = VerifiedTokenCache(issuer=settings.issuer, size=settings.cached_tokens)
     fair_queue = FairQueue(MOST_WAITING)
     resolver = ContextResolver(
         services=ServiceIndex(settings.resolved_services),

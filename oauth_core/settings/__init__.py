@@ -23,7 +23,7 @@ from oauth_core.settings.definitions import definitions
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
-from oauth_core.settings.sources import FileSettings, Given, from_environment, from_file, validated
+from oauth_core.settings.sources import FileSettings, Given, from_environment, from_file, validated, variable_in
 from oauth_core.settings.tls import TlsSettings
 from oauth_core.settings.unsafe import refusals
 from oauth_core.settings.web import WebSettings
@@ -80,7 +80,9 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     values = {name: value for name, value in values.items() if not (name in given and value is None)}
     # The settings of every program are validated separately first: pydantic compares values with each other only
     # when each is well-formed, and a missing secret must not hide a bad address.
-    found = Given(values, DEFINITIONS, written.places, given.keys())
+    found = Given(
+        values, DEFINITIONS, written.places, {name: variable_in(environ, DEFINITIONS[name]) for name in given}
+    )
     validated(GatewaySettings, found, faults)
     settings = validated(kind, found, faults)
     if settings is not None:
@@ -91,13 +93,15 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
 
 
 def outdated_names(config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """A line for each setting under its flat name of former versions in the file, with the way to write it now.
+    """A line for each setting under a name of former versions, with the way to write it now.
 
     This version still reads such names. The file is found as `load` finds it.
     Raises `SettingsError` for a file that cannot be read.
     """
     config = _file(config, environ)
-    return () if config is None else tuple(from_file(config, DEFINITIONS, []).outdated)
+    in_file = [] if config is None else from_file(config, DEFINITIONS, []).outdated
+    variables = ((definition.variable, variable_in(environ, definition)) for definition in DEFINITIONS.values())
+    return (*in_file, *(f"{old} is an old name: set {new}" for new, old in variables if old != new))
 
 
 def _file(config: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -43,11 +43,12 @@ class AuthzSettings(RedisSettings):
             unit="seconds",
         ),
     ] = Field(default=1.0, ge=0.05, le=30)
-    remembered_tokens: Annotated[
+    cached_tokens: Annotated[
         int,
         Setting(
-            "Tokens that each process certainly keeps in memory, 2 KB each; it may keep twice as many.",
-            key="check.remembered_tokens",
+            "Tokens that each process certainly keeps in its cache, 2 KB each; it may keep twice as many.",
+            key="check.cached_tokens",
+            former="remembered_tokens",
         ),
     ] = Field(default=100_000, ge=1)
     concurrent_reads: Annotated[

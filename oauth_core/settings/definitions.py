@@ -46,7 +46,8 @@ class Setting:
     `meaning` is one paragraph of Markdown, with links as in `docs/settings.md`. `key` is the setting's place in
     the settings file, such as `redis.url`; without one it is the name of the field. `unit` is that of a number.
     `standard` is the section that defines the setting. `shown` is the default in words, where it is not a value. A
-    `mounted` setting may come from a file that `NAME_FILE` names, as every secret may.
+    `mounted` setting may come from a file that `NAME_FILE` names, as every secret may. `former` is the field's
+    name in former versions: this version still reads that name in the file and in the environment, with a warning.
     """
 
     meaning: str
@@ -55,6 +56,7 @@ class Setting:
     standard: str = ""
     shown: str = ""
     mounted: bool = False
+    former: str = ""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The JSON Schema of the field, with the meaning as its description; pydantic calls this."""
@@ -81,6 +83,19 @@ class Definition:
     def variable(self) -> str:
         """The name of its environment variable."""
         return self.name.upper()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The name of its environment variable, then that of former versions if it was another one."""
+        return (self.variable, self.setting.former.upper()) if self.setting.former else (self.variable,)
+
+    @property
+    def former_places(self) -> tuple[tuple[str, ...], ...]:
+        """Its places in the settings file in former versions: flat names, and the former name in its table."""
+        if not self.table:
+            return ()
+        former = self.setting.former
+        return ((self.name,), (former,), (self.table, former)) if former else ((self.name,),)
 
     @property
     def table(self) -> str:

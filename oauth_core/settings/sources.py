@@ -1,8 +1,8 @@
 """Finds the value of a setting, and describes a fault in it.
 
-In the settings file the value is in the setting's table, or at the top under the flat name of former versions. In
-the environment it is under the name of its field in capitals (`NAME`), or in a file that `NAME_FILE` names. The
-environment takes precedence. No message repeats a value that may be a secret.
+In the settings file the value is in the setting's table, or under a name of former versions. In the environment it
+is under the name of its field in capitals (`NAME`), or in a file that `NAME_FILE` names. The environment takes
+precedence. No message repeats a value that may be a secret.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class FileSettings:
     values: dict[str, object] = field(default_factory=dict)
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
-    """For each flat name of former versions, the present name."""
+    """For each name of former versions, the present name."""
 
 
 def from_file(config: Path, known: Mapping[str, Definition], faults: list[str]) -> FileSettings:
     """The values of the `known` settings in the file. Adds to `faults`.
 
-    A setting with the key `redis.url` is `url` in the table `[redis]`. At the top of the file, the name of its
-    field (`redis_url`) is read too, as in former versions.
+    A setting with the key `redis.url` is `url` in the table `[redis]`. Its places of former versions, such as
+    `redis_url` at the top of the file, are read too.
 
     Raises `SettingsError` for a file that cannot be read.
     """
@@ -80,35 +80,43 @@ def _faults_of_file(
     document: Mapping[str, object], tables: Collection[str], known: Mapping[str, Definition], found: FileSettings
 ) -> Iterator[Fault]:
     """Copy the values in `document` to `found`, and yield the faults."""
-    by_key = {definition.key: definition for definition in known.values()}
-    flat: list[Definition] = []
-    for name, value in document.items():
-        if name in tables:
-            if not isinstance(value, dict):
-                yield Fault(f"{name} must be a table: write [{name}]", (name,))
-                continue
-            for inner, part in value.items():
-                if definition := by_key.get(f"{name}.{inner}"):
-                    yield from _taken(definition, part, (name, inner), found)
-                else:
-                    yield Fault(unknown_setting(inner, name, known), (name, inner))
-        elif name in by_key and not by_key[name].table:  # not the quoted `"redis.url"`, a second spelling
-            yield from _taken(by_key[name], value, (name,), found)
-        elif name in known:
-            flat.append(known[name])
+    # A quoted `"redis.url"` at the top has one part, so it is not a second spelling of `url` in `[redis]`.
+    by_place = {tuple(definition.key.split(".")): definition for definition in known.values()}
+    by_former_place = {place: definition for definition in known.values() for place in definition.former_places}
+    outdated: list[tuple[Definition, object, tuple[str, ...]]] = []
+    for place, value in _entries(document, tables):
+        if definition := by_place.get(place):
+            yield from _taken(definition, value, place, found)
+        elif definition := by_former_place.get(place):
+            outdated.append((definition, value, place))
+        elif place[0] in tables and len(place) == 1:
+            yield Fault(f"{place[0]} must be a table: write [{place[0]}]", place)
+        elif len(place) == 1 and _is_table(value):
+            yield Fault(unknown_table(place[0], known), place)
         else:
-            is_table = isinstance(value, dict) or (
-                isinstance(value, list) and value and isinstance(value[0], dict)
-            )
-            yield Fault(unknown_table(name, known) if is_table else unknown_setting(name, "", known), (name,))
-    for definition in flat:
-        name = definition.name
+            yield Fault(unknown_setting(place[-1], ".".join(place[:-1]), known), place)
+    for definition, value, place in outdated:
+        name = ".".join(place)
         if definition.name in found.places:
-            yield Fault(f"{definition.key} and its old name {name} are both set: remove {name}", (name,))
+            yield Fault(f"{definition.key} and its old name {name} are both set: remove {name}", place)
             continue
-        yield from _taken(definition, document[name], (name,), found)
+        yield from _taken(definition, value, place, found)
         if not definition.is_secret:
             found.outdated.append(f"{name} is an old name: write {spelled(definition)}")
+
+
+def _entries(document: Mapping[str, object], tables: Collection[str]) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The place and the value of each entry at the top of the file, and of each entry in one of the `tables`."""
+    for name, value in document.items():
+        if name in tables and isinstance(value, dict):
+            yield from (((name, inner), part) for inner, part in value.items())
+        else:
+            yield (name,), value
+
+
+def _is_table(value: object) -> bool:
+    """Whether `value` is a TOML table, or an array of tables."""
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
 def _taken(definition: Definition, value: object, place: tuple[str, ...], found: FileSettings) -> Iterator[Fault]:
@@ -129,7 +137,9 @@ def from_environment(
     """
     values: dict[str, object] = {}
     for definition in known:
-        name, variable = definition.name, definition.variable
+        name, variable = definition.name, variable_in(environ, definition)
+        if (old := definition.variables[-1]) != variable and old in environ and variable in environ:
+            faults.append(f"{variable} and its old name {old} are both set: remove {old}")
         if definition.has_variable and variable in environ:
             is_unset_path = environ[variable] == "" and _is_path(definition.field)
             values[name] = None if is_unset_path else environ[variable]
@@ -144,6 +154,17 @@ def from_environment(
                 reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None)
                 faults.append(f"{variable}_FILE: {path}{reason or 'it cannot be read'}")
     return values
+
+
+def variable_in(environ: Mapping[str, str], definition: Definition) -> str:
+    """The name of the variable that sets the setting, which may be that of former versions.
+
+    Without one, it is the name of this version.
+    """
+    for name in definition.variables:
+        if name in environ or (definition.is_mounted and environ.get(f"{name}_FILE")):
+            return name
+    return definition.variable
 
 
 def _is_in_a_folder(path: Path) -> bool:
@@ -166,15 +187,15 @@ class Given:
     known: Mapping[str, Definition]
     places: Mapping[str, tuple[str, ...]]
     """The place in the file of each setting that the file sets."""
-    variables: Collection[str]
-    """The names of the settings that the environment sets."""
+    variables: Mapping[str, str]
+    """The variable of each setting that the environment sets."""
 
     def spelled(self, place: tuple[str | int, ...]) -> str:
         """The setting at `place` as the settings file writes it, with its variable if that sets it."""
         name = str(place[0])
         definition = self.known.get(name)
         text = dotted((definition.key if definition else name, *place[1:]))
-        return f"{text} ({definition.variable})" if definition and name in self.variables else text
+        return f"{text} ({self.variables[name]})" if name in self.variables else text
 
     def place(self, place: tuple[str | int, ...]) -> tuple[str | int, ...]:
         """The place of the setting in the settings file, also if the file does not set it."""

@@ -23,7 +23,7 @@ def unknown_setting(name: str, table: str, known: Mapping[str, Definition]) -> s
     by_key = {definition.key: definition for definition in known.values()}
     # The right name in the wrong table comes first, then a flat name of former versions, then a misspelt one.
     found = [key for key in by_key if key.rpartition(".")[2] == name]
-    found += [known[name].key] if name in known else []
+    found += [key for key, definition in by_key.items() if (name,) in definition.former_places]
     if not found:
         inside = {key.rpartition(".")[2]: key for key in by_key if key.rpartition(".")[0] == table}
         found = [inside[near] for near in _near(name, inside)]

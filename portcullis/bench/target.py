@@ -74,7 +74,7 @@ def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iter
         "REDIS_URL": fixture.redis_url,
         "RUN_DIR": str(fixture.folder),
         # As an operator with so many tokens would set it.
-        "REMEMBERED_TOKENS": str(max(_REMEMBERED, fixture.tokens)),
+        "CACHED_TOKENS": str(max(_REMEMBERED, fixture.tokens)),
     }
     if options.variant == "metrics":
         environment["METRICS_LISTEN"] = f"unix:{fixture.folder}/metrics.sock"

@@ -20,6 +20,7 @@ from oauth_core.settings import (
     load,
     outdated_names,
 )
+from oauth_core.settings.sources import variable_in
 from oauth_core.settings.toml_places import lines_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Survey:
     settings: tuple[Setting, ...]
     faults: tuple[str, ...]
     outdated: tuple[str, ...] = ()
-    """A line for each name of former versions in the file."""
+    """A line for each name of former versions."""
 
 
 def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
@@ -119,7 +120,7 @@ class Origins:
 
         That is a variable, a file and its line, the master key that it is derived from, or `default`.
         """
-        variable = definition.variable
+        variable = variable_in(self._environ, definition)
         if definition.is_mounted and self._environ.get(f"{variable}_FILE"):
             return f"{variable}_FILE: {self._environ[f'{variable}_FILE']}"
         if definition.has_variable and variable in self._environ:
@@ -134,9 +135,9 @@ class Origins:
         return "default" if line is None else f"{self._config}:{line}"
 
     def _line(self, definition: Definition) -> int | None:
-        """The line of its key in its table, or of its flat name; the first line of several tables."""
-        key, flat = tuple(definition.key.split(".")), (definition.name,)
-        lines = (line for place, line in self._lines.items() if place[: len(key)] == key or place[:1] == flat)
+        """The line of its key, also under a name of former versions; the first line of several tables."""
+        keys = (tuple(definition.key.split(".")), *definition.former_places)
+        lines = (line for place, line in self._lines.items() if any(place[: len(key)] == key for key in keys))
         return min(lines, default=None)
 
 

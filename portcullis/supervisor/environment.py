@@ -52,8 +52,10 @@ def settings_of(
     A variable in `ours` replaces the operator's; a secret given by `NAME_FILE` replaces `NAME` too.
     """
     definitions = [DEFINITIONS[name] for name in kind.model_fields]
-    names = {definition.variable for definition in definitions}
-    names |= {f"{definition.variable}_FILE" for definition in definitions if definition.is_mounted}
+    names = {name for definition in definitions for name in definition.variables}
+    names |= {
+        f"{name}_FILE" for definition in definitions if definition.is_mounted for name in definition.variables
+    }
     values = {name: environ[name] for name in names if name in environ}
     for name, value in ours.items():
         if value is None:

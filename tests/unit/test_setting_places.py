@@ -99,6 +99,37 @@ def test_every_secret_has_a_sample() -> None:
     assert samples.SECRET.keys() == {name for name, one in DEFINITIONS.items() if one.is_secret}
 
 
+@pytest.mark.parametrize("text", ["check.remembered_tokens = 7", "remembered_tokens = 7"])
+def test_a_former_name_in_the_file_is_read_with_a_warning_that_has_the_present_name(
+    text: str, config: Path
+) -> None:
+    assert read("cached_tokens", config, text) == 7
+    name = text.partition(" ")[0]
+    assert outdated_names(config, {}) == (
+        f"{config}: {name} is an old name: write cached_tokens in the table [check]",
+    )
+    (fault, *_) = faults(config, f"check.cached_tokens = 7\n{text}\n{ONE_SERVICE}")
+    assert fault == f"{config}: check.cached_tokens and its old name {name} are both set: remove {name}"
+
+
+def test_a_former_variable_is_read_with_a_warning_that_has_the_present_name(config: Path) -> None:
+    assert read("cached_tokens", config, "check.cached_tokens = 8", REMEMBERED_TOKENS="7") == 7
+    assert outdated_names(config, {"REMEMBERED_TOKENS": "7"}) == (
+        "REMEMBERED_TOKENS is an old name: set CACHED_TOKENS",
+    )
+    assert outdated_names(config, {"CACHED_TOKENS": "7"}) == ()
+    for variables, expected in (
+        ({"REMEMBERED_TOKENS": "-1"}, "check.cached_tokens (REMEMBERED_TOKENS): "),
+        (
+            {"CACHED_TOKENS": "7", "REMEMBERED_TOKENS": "7"},
+            "CACHED_TOKENS and its old name REMEMBERED_TOKENS are both set: remove REMEMBERED_TOKENS",
+        ),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            read("cached_tokens", config, "", **variables)
+        assert any(fault.startswith(expected) for fault in caught.value.faults), caught.value.faults
+
+
 # -- names -------------------------------------------------------------------------------------------------------
 
 

@@ -84,7 +84,7 @@ def test_what_is_not_set_is_reported_with_every_place_that_may_carry_it_and_no_o
 ) -> None:
     only = create_model("Only", **{name: (str, ...)})  # type: ignore[call-overload]
     found: list[str] = []
-    validated(only, Given({}, DEFINITIONS, {}, ()), found)
+    validated(only, Given({}, DEFINITIONS, {}, {}), found)
     definition = DEFINITIONS[name]
     variable = name.upper()
     config.write_text("x")
