@@ -12,6 +12,7 @@ BELONGS = {
     "cryptography": (
         "oauth_core.jose.jwk_set_signature",
         "oauth_core.jose.signing_keys",
+        "oauth_core.audit_log.signed_notes",
         "oauth_core.crypto.sealed_stream",
         "oauth_core.crypto.sealing",
         "portcullis.certificates",
