@@ -75,12 +75,19 @@ class Frame:
         """The sequence number of the first event after this frame."""
         return self.first + self.count
 
-    def lines(self) -> list[bytes]:
-        """Return the lines of the content. Raises `FrameError` when it is not intact or too large."""
+    def text(self) -> bytes:
+        """Return the content, uncompressed. Raises `FrameError` when it is not intact or too large."""
         try:
-            text = zstandard.ZstdDecompressor().decompress(self.content, max_output_size=MOST_CONTENT)
+            return zstandard.ZstdDecompressor().decompress(self.content, max_output_size=MOST_CONTENT)
         except zstandard.ZstdError as error:
             raise FrameError(f"the content cannot be decompressed: {error}") from None
+
+    def lines(self) -> list[bytes]:
+        """Return the lines of the content. Raises `FrameError` when it is not intact or too large."""
+        return self.lines_of(self.text())
+
+    def lines_of(self, text: bytes) -> list[bytes]:
+        """Return the lines of `text`, which `text()` returned. Raises `FrameError` when they are not `count`."""
         lines = text.split(b"\n")[:-1] if text.endswith(b"\n") else [b""]
         if self.kind is FrameKind.EVENTS and len(lines) != self.count:
             raise FrameError(f"the frame has {len(lines)} events instead of {self.count}")

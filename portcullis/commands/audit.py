@@ -7,6 +7,7 @@ import click
 from portcullis.cli.lazy_group import LazyGroup
 
 _COMMANDS = {
+    "search": "Find events by person, client, token, service, tool, address and time.",
     "verify": "Verify that the audit record is complete and unaltered.",
 }
 

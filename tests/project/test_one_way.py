@@ -43,6 +43,7 @@ WAYS = (
         "read an IP address",
         ("ipaddress.*",),
         (
+            "oauth_core.net.address_ranges",
             *("oauth_core.net.special_addresses", "oauth_core.net.quoted_addresses", "oauth_core.net.public_urls"),
             *("oauth_core.limits.rate_limits", "oauth_core.policy.resource_uris"),
         ),

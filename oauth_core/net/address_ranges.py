@@ -1,0 +1,33 @@
+"""Ranges of IP addresses, as people write them: one address or one network, such as 10.0.0.0/8."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+
+class AddressRange:
+    """One address, or the addresses of one network. Bits after the length of the network do not matter."""
+
+    def __init__(self, text: str) -> None:
+        """Raises `ValueError` when `text` is no address and no network."""
+        try:
+            self._network: IPv4Network | IPv6Network = ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text} is no address and no network such as 10.0.0.0/8") from None
+
+    def contains(self, text: str) -> bool:
+        """Return whether `text` is an address in this range. An IPv4 address mapped into IPv6 counts as IPv4."""
+        try:
+            address: IPv4Address | IPv6Address = ip_address(text)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return address.version == self._network.version and address in self._network
+
+    @cached_property
+    def only_ipv4(self) -> str | None:
+        """The one IPv4 address of the range, which all programs write in the same way; or `None`."""
+        is_one = isinstance(self._network, IPv4Network) and self._network.num_addresses == 1
+        return str(self._network.network_address) if is_one else None

@@ -1,0 +1,123 @@
+"""Which events a search wants: pure rules on the fields of one event, and texts that its line must have.
+
+The texts are a fast first check of a whole frame or line before JSON is parsed. They never decide alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from oauth_core.net.address_ranges import AddressRange
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
+"""Characters that JSON writes in one way only, so that a line with the value has them as they are."""
+
+
+class FilterError(ValueError):
+    """A value that the filter cannot mean. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The wanted events: all given values must fit. `None` and an empty tuple fit every event.
+
+    `since` is included and `until` is not; both have the form of recorded times. `user` is a login, in any case,
+    or the number of an account. `tool` and the `events` may end with `*`.
+    """
+
+    user: str | None = None
+    operator: str | None = None
+    client: str | None = None
+    token: str | None = None
+    grant: str | None = None
+    service: str | None = None
+    tool: str | None = None
+    source: AddressRange | None = None
+    events: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `FilterError` for a value that cannot be meant."""
+        if self.since is not None and self.until is not None and self.until <= self.since:
+            raise FilterError("the end (--until) is not after the beginning (--since)")
+
+    def needles(self) -> tuple[bytes, ...]:
+        """Return texts that the line of every wanted event has."""
+        values = [self.operator, self.client, self.token, self.grant, self.service]
+        if self.tool is not None:
+            values.append(self.tool.removesuffix("*"))
+        if len(self.events) == 1:
+            values.append(self.events[0].removesuffix("*"))
+        if len(self.outcomes) == 1:
+            values.append(self.outcomes[0])
+        if self.source is not None:
+            values.append(self.source.only_ipv4)
+        return tuple(filter(None, (_longest_plain(value) for value in values if value)))
+
+    def needles_in_lower_case(self) -> tuple[bytes, ...]:
+        """Return texts that the line of every wanted event has when its letters are made small."""
+        return tuple(filter(None, (_longest_plain(self.user or "").lower(),)))
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Return whether the filter wants this event."""
+        time = event.get("time")
+        if self.since is not None and not (isinstance(time, str) and time >= self.since):
+            return False
+        if self.until is not None and not (isinstance(time, str) and time < self.until):
+            return False
+        exact = (
+            (self.operator, "operator"),
+            (self.client, "client_id"),
+            (self.token, "jti"),
+            (self.grant, "grant_id"),
+            (self.service, "service"),
+        )
+        return (
+            all(wanted is None or event.get(name) == wanted for wanted, name in exact)
+            and (self.user is None or is_user(event, self.user))
+            and (self.tool is None or _fits(self.tool, tool_of(event)))
+            and (not self.events or any(_fits(wanted, event.get("event")) for wanted in self.events))
+            and (not self.outcomes or event.get("outcome") in self.outcomes)
+            and (self.source is None or self.source.contains(str(event.get("source"))))
+        )
+
+
+def is_user(event: Mapping[str, Any], user: str) -> bool:
+    """Return whether the event is of the person with this login or account number."""
+    login, number = event.get("user"), event.get("user_id")
+    if number is not None and str(number) == user:
+        return True
+    # Only letters of ASCII have case here: other writings of a letter, such as the Kelvin sign, are other logins.
+    return isinstance(login, str) and (
+        login == user or (login.isascii() and user.isascii() and login.lower() == user.lower())
+    )
+
+
+def tool_of(event: Mapping[str, Any]) -> str | None:
+    """Return the name that the MCP call used: a tool, a prompt or a resource; or `None`.
+
+    Where the event has no `mcp_name`, it is the part of `call` after the method.
+    """
+    name = event.get("mcp_name")
+    if isinstance(name, str):
+        return name
+    call = event.get("call")
+    return call.partition(" ")[2] or None if isinstance(call, str) else None
+
+
+def _fits(wanted: str, value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    return value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted
+
+
+def _longest_plain(value: str) -> bytes:
+    """Return the longest part of `value` that JSON spells in one way only."""
+    return max(_PLAIN.findall(value.encode("utf-8", "replace")), key=len, default=b"")

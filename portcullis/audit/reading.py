@@ -1,0 +1,286 @@
+"""Reads the events of all writers in the order of their times, and only those that a filter wants.
+
+Memory stays bounded: one frame of each boot whose events overlap, and for the order backwards the places of the
+frames of one segment of each. A segment whose times cannot fit is not read. A frame without the texts that the
+filter needs is decompressed and not parsed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.audit_log import frames
+from oauth_core.audit_log.frames import FrameError, FrameKind
+from portcullis.audit import moments
+from portcullis.audit.segments import BootReader, Damage, boots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from oauth_core.audit_log.frames import Frame
+    from portcullis.audit.filters import EventFilter
+    from portcullis.audit.segments import Boot
+
+SLACK = timedelta(minutes=10)
+"""How far the time of an event may lie outside the time in which its segment was open: a writer that waits for the
+disk writes late, and clocks are set."""
+_TIME = b'"time":"'
+_TIME_BYTES = len("2026-11-30T08:15:00.000000Z")
+_OPENING_BYTES = 4096
+"""More than an opening frame has."""
+_FIRST, _LAST = "", "~"
+"""Texts before and after every recorded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event with its place in the record."""
+
+    node: str
+    writer: str
+    boot: str
+    sequence: int
+    frame: int
+    """The number of its frame."""
+    digest: bytes
+    """The digest of its frame."""
+    line: bytes
+    """The event as its writer wrote it."""
+    fields: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        """The name of the event: node, writer, boot and sequence number."""
+        return f"{self.node}/{self.writer}/{self.boot}/{self.sequence}"
+
+    @property
+    def time(self) -> str:
+        """The recorded time; empty where the event has none."""
+        time = self.fields.get("time")
+        return time if isinstance(time, str) else ""
+
+
+@dataclass
+class Reading:
+    """The faults and the amount of one reading of the record."""
+
+    faults: list[str] = field(default_factory=list)
+    """Places that could not be read, for people, without those above the limit."""
+    more_faults: int = 0
+    segments: int = 0
+    """Segments that were read."""
+    skipped: int = 0
+    """Segments that were not read, because their times cannot fit."""
+
+    def fault(self, text: str) -> None:
+        """Note a place that could not be read."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(text)
+        else:
+            self.more_faults += 1
+
+
+_MOST_FAULTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One segment of a boot, and the times between which its events can be."""
+
+    boot: Boot
+    index: int
+    node: str
+    begins: str
+    ends: str
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The wanted events of some segments of one boot, and a bound before the first of them."""
+
+    bound: _Key
+    events: Iterator[StoredEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A time as a key of order; `is_reversed` puts later times first."""
+
+    time: str
+    is_reversed: bool
+
+    def __lt__(self, other: _Key) -> bool:
+        return self.time > other.time if self.is_reversed else self.time < other.time
+
+
+def events(
+    audit_dir: Path, wanted: EventFilter, reading: Reading, *, newest_first: bool = False
+) -> Iterator[StoredEvent]:
+    """Yield the events that `wanted` fits, by their times; those of one boot in the order of its writing.
+
+    Parts that cannot be read are noted in `reading`, and all others are yielded.
+    """
+    streams = []
+    for boot in boots(audit_dir):
+        segments = [_segment(boot, index) for index in boot.segments()]
+        for index in sorted({*range(1, segments[-1].index)} - {one.index for one in segments}) if segments else ():
+            reading.fault(f"{boot.writer}/{boot.name}, segment {index:06} is missing")
+        fitting = [one for one in segments if _may_have(one, wanted)]
+        reading.skipped += len(segments) - len(fitting)
+        if not fitting:
+            continue
+        if newest_first:
+            bound = _Key(max(one.ends for one in fitting), is_reversed=True)
+            fitting.reverse()
+        else:
+            bound = _Key(min(one.begins for one in fitting), is_reversed=False)
+        streams.append(_Stream(bound, _wanted(fitting, wanted, reading, backwards=newest_first)))
+    yield from _merged(streams, newest_first=newest_first)
+
+
+def _segment(boot: Boot, index: int) -> _Segment:
+    """A segment with what its opening says. Without one nothing is known of its times."""
+    path = boot.segment(index)
+    try:
+        with path.open("rb") as file:
+            first = frames.read(file.read(_OPENING_BYTES))
+        if first is None or first.kind is not FrameKind.OPENING:
+            raise ValueError("no opening")
+        opening = json.loads(first.lines()[0])
+        opened = moments.parse(opening["time"], now=datetime.min.replace(tzinfo=UTC))
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        # A segment ends at the next full hour. A later change of the file, or a copy of it, only adds time.
+        hour = opened.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        ends = max(hour, written) + SLACK
+        return _Segment(
+            boot, index, str(opening["node"]), moments.recorded(opened - SLACK), moments.recorded(ends)
+        )
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        return _Segment(boot, index, "?", _FIRST, _LAST)
+
+
+def _may_have(segment: _Segment, wanted: EventFilter) -> bool:
+    is_over = wanted.since is not None and segment.ends < wanted.since
+    return not (is_over or (wanted.until is not None and segment.begins >= wanted.until))
+
+
+def _merged(streams: Sequence[_Stream], *, newest_first: bool) -> Iterator[StoredEvent]:
+    """Merge streams by time. A stream is begun when its bound is reached, so that few are open at once."""
+    waiting = sorted(streams, key=lambda stream: stream.bound, reverse=True)
+    heap: list[tuple[_Key, int, StoredEvent, Iterator[StoredEvent]]] = []
+    begun = 0
+    while waiting or heap:
+        while waiting and not (heap and heap[0][0] < waiting[-1].bound):
+            stream = waiting.pop().events
+            begun += 1
+            if (event := next(stream, None)) is not None:
+                heapq.heappush(heap, (_Key(event.time, newest_first), begun, event, stream))
+        if not heap:
+            continue
+        _, number, event, stream = heap[0]
+        yield event
+        if (following := next(stream, None)) is None:
+            heapq.heappop(heap)
+        else:
+            heapq.heapreplace(heap, (_Key(following.time, newest_first), number, following, stream))
+
+
+def _wanted(
+    segments: Iterable[_Segment], wanted: EventFilter, reading: Reading, *, backwards: bool
+) -> Iterator[StoredEvent]:
+    choose = _chooser(wanted)
+    for segment in segments:
+        reading.segments += 1
+        for frame in _frames(segment, reading, backwards=backwards):
+            if frame.kind is not FrameKind.EVENTS:
+                continue
+            try:
+                chosen = choose(frame)
+            except FrameError as error:
+                reading.fault(f"{_name(segment)}: frame {frame.number}: {error}")
+                continue
+            for position, line in reversed(chosen) if backwards else chosen:
+                try:
+                    fields = json.loads(line)
+                except ValueError:
+                    fields = None
+                if not isinstance(fields, dict):
+                    reading.fault(f"{_name(segment)}: event {frame.first + position} is no JSON object")
+                elif wanted.matches(fields):
+                    yield StoredEvent(
+                        segment.node,
+                        segment.boot.writer,
+                        segment.boot.name,
+                        frame.first + position,
+                        frame.number,
+                        frame.digest,
+                        line,
+                        fields,
+                    )
+
+
+def _name(segment: _Segment) -> str:
+    return f"{segment.boot.writer}/{segment.boot.name}, segment {segment.index:06}"
+
+
+def _frames(segment: _Segment, reading: Reading, *, backwards: bool) -> Iterator[Frame]:
+    """The frames of one segment. For the order backwards, their places are read first."""
+    places: list[tuple[int, int]] = []
+    try:
+        for found in BootReader(segment.boot, segment=segment.index).read():
+            if found.segment != segment.index:
+                break
+            if isinstance(found, Damage):
+                reading.fault(f"{segment.boot.writer}/{segment.boot.name}, {found}")
+            elif backwards:
+                places.append((found.offset, found.frame.size))
+            else:
+                yield found.frame
+        if places:
+            with segment.boot.segment(segment.index).open("rb") as file:
+                for offset, size in reversed(places):
+                    file.seek(offset)
+                    frame = frames.read(file.read(size))
+                    if frame is not None:
+                        yield frame
+    except OSError as error:
+        reading.fault(f"{_name(segment)}: {error.strerror or error}")
+
+
+def _chooser(wanted: EventFilter) -> Callable[[Frame], list[tuple[int, bytes]]]:
+    """A function that returns the lines of a frame that `wanted` may fit, each with its place."""
+    needles, small_needles = wanted.needles(), wanted.needles_in_lower_case()
+    since, until = (None if time is None else time.encode() for time in (wanted.since, wanted.until))
+
+    def may_fit(text: bytes) -> bool:
+        if not all(needle in text for needle in needles):
+            return False
+        if small_needles:
+            small = text.lower()
+            return all(needle in small for needle in small_needles)
+        return True
+
+    def is_in_time(line: bytes) -> bool:
+        place = line.find(_TIME)
+        # A value cannot have this text: JSON writes its quotation marks with a backslash.
+        if place < 0:
+            return True
+        time = line[place + len(_TIME) : place + len(_TIME) + _TIME_BYTES]
+        return (since is None or time >= since) and (until is None or time < until)
+
+    def choose(frame: Frame) -> list[tuple[int, bytes]]:
+        text = frame.text()
+        if not may_fit(text):
+            return []
+        return [
+            (position, line)
+            for position, line in enumerate(frame.lines_of(text))
+            if may_fit(line) and is_in_time(line)
+        ]
+
+    return choose

@@ -1,0 +1,66 @@
+"""One event as one readable line, below a header with the same columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from portcullis.audit.filters import tool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_COLUMNS = (
+    ("TIME", 27),
+    ("EVENT", 24),
+    ("OUTCOME", 8),
+    ("PERSON", 20),
+    ("CLIENT", 24),
+    ("SERVICE", 12),
+    ("TOOL", 20),
+    ("SOURCE", 15),
+    ("REASON", 0),
+)
+"""The names of the columns, and their least widths: fixed, because events are printed as they are found."""
+
+
+def header() -> str:
+    """The names of the columns."""
+    return _aligned([name for name, _ in _COLUMNS])
+
+
+def line(event: Mapping[str, Any]) -> str:
+    """The event in these columns; a hyphen stands for what does not apply.
+
+    Characters that would change a terminal, or begin another line, are written as escapes: callers choose some of
+    the values.
+    """
+    shown = (
+        event.get("time"),
+        event.get("event"),
+        event.get("outcome"),
+        person(event),
+        event.get("client_id"),
+        event.get("service"),
+        tool_of(event) or event.get("mcp_method") or event.get("call"),
+        event.get("source"),
+        event.get("reason"),
+    )
+    return _aligned([printable(value) for value in shown])
+
+
+def person(event: Mapping[str, Any]) -> str | None:
+    """The person of an event with the number of the account, or the operator."""
+    login, number, operator = event.get("user"), event.get("user_id"), event.get("operator")
+    if login is not None or number is not None:
+        return f"{'?' if login is None else login}{'' if number is None else f'#{number}'}"
+    return None if operator is None else f"operator:{operator}"
+
+
+def printable(value: object) -> str:
+    """`value` as a text that changes no terminal; a hyphen for none."""
+    text = "-" if value is None else str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def _aligned(texts: list[str]) -> str:
+    return "  ".join(text.ljust(width) for text, (_, width) in zip(texts, _COLUMNS, strict=True)).rstrip()

@@ -1,0 +1,72 @@
+"""Prints events of the audit record for people or as JSON lines, and closes with what the reader must know.
+
+Events are printed as they are found, so that the size of a result does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from portcullis.audit import shown
+
+if TYPE_CHECKING:
+    from portcullis.audit.reading import Reading, StoredEvent
+    from portcullis.audit.sealing import Sealing
+
+
+class EventOutput:
+    """Prints events one by one, with a header before the first one."""
+
+    def __init__(self, sealing: Sealing, *, as_json: bool) -> None:
+        self._sealing = sealing
+        self._as_json = as_json
+        self.count = 0
+
+    def event(self, event: StoredEvent) -> None:
+        """Print one event."""
+        is_sealed = self._sealing.covers()
+        if self._as_json:
+            text = as_document(event, is_sealed=is_sealed)
+        else:
+            if self.count == 0:
+                self.text(shown.header())
+            text = shown.line(event.fields)
+        self.text(text)
+        self.count += 1
+
+    def text(self, line: str) -> None:
+        """Print a line of any other kind."""
+        # Not `click.echo`, which flushes after each line.
+        sys.stdout.write(f"{line}\n")
+
+    def close(self, *, empty: str, limit: int | None = None) -> None:
+        """Print how many events there were, and whether they are sealed; `empty` if there were none."""
+        if self._as_json:
+            return
+        if self.count == 0:
+            self.text(empty)
+            return
+        events = "1 event" if self.count == 1 else f"{self.count} events"
+        more = " (the limit; there may be more)" if self.count == limit else ""
+        self.text(f"\n{events}{more}; {self._sealing.sentence()}.")
+
+
+def as_document(event: StoredEvent, *, is_sealed: bool) -> str:
+    """The event as one line of JSON, with its place and whether it is sealed."""
+    place = {"node": event.node, "writer": event.writer, "boot": event.boot, "sequence": event.sequence}
+    return json.dumps({**event.fields, **place, "sealed": is_sealed}, separators=(",", ":"))
+
+
+def exit_if_incomplete(reading: Reading) -> None:
+    """Print the parts that could not be read on standard error, and exit with 1 if there are any."""
+    for fault in reading.faults:
+        click.echo(f"not read: {shown.printable(fault)}", err=True)
+    if reading.more_faults:
+        click.echo(f"not read: {reading.more_faults} more parts", err=True)
+    if reading.faults:
+        click.echo("The result is not complete; see `portcullis audit verify`.", err=True)
+        sys.exit(1)

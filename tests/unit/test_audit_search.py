@@ -1,0 +1,418 @@
+"""`portcullis audit search` finds the same events as a plain filter over all of them, whatever the folder has."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import json
+import os
+import subprocess
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_core.net.address_ranges import AddressRange
+from portcullis.audit import moments
+from portcullis.audit.filters import EventFilter, FilterError
+from portcullis.audit.reading import Reading, StoredEvent, events
+from portcullis.cli.main import cli
+from tests.support.audit_segments import SegmentWriter, event, write_segment
+from tests.support.programs import PORTCULLIS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from click.testing import Result
+
+START = datetime(2026, 11, 30, 5, 30, tzinfo=UTC)
+NAMES = st.sampled_from(
+    ["octocat", "OctoCat", "mona-lisa", "7", "ünï", 'a"b\\c', "https://app.example/c?x=1", "K"]
+)
+TOOLS = st.sampled_from(["read_note", "read", "write_note", "notes/é"])
+SOURCES = st.sampled_from(["10.1.2.3", "10.1.9.9", "::ffff:10.1.2.3", "2001:db8::1", "not an address"])
+EVENTS = st.sampled_from(["access.allowed", "access.denied", "token.issued", "token.revoked", "user.blocked"])
+OUTCOMES = st.sampled_from(["allowed", "denied", "success", "failure", "intent"])
+FIELDS = st.fixed_dictionaries(
+    {"event": EVENTS, "outcome": OUTCOMES},
+    optional={
+        "user": NAMES,
+        "user_id": st.sampled_from([7, 77, 583231]),
+        "operator": NAMES,
+        "client_id": NAMES,
+        "jti": NAMES,
+        "grant_id": NAMES,
+        "service": NAMES,
+        "mcp_name": TOOLS,
+        "call": TOOLS.map(lambda name: f"tools/call {name}"),
+        "source": SOURCES,
+        "reason": st.text(max_size=8),
+    },
+)
+MINUTES = st.lists(st.tuples(st.integers(0, 30), FIELDS), max_size=12)
+"""Of one boot: how many minutes each event comes after the one before it, and what it has."""
+
+
+def time_at(minutes: float) -> str:
+    return moments.recorded(START + timedelta(minutes=minutes))
+
+
+def write_boot(folder: Path, number: int, listed: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Write events as a program does, with a new segment in each hour; the events."""
+    writer = SegmentWriter(folder, f"writer.{number}", node=f"node-{number % 2}")
+    written, minute, opened = [], number, time_at(number)
+    (folder / f"segments/writer.{number}").mkdir(exist_ok=True)
+    writer.path.unlink()
+    writer.encoder, writer.index = type(writer.encoder)(), 0
+    writer.open_segment(opened)
+    for step, fields in listed:
+        minute += step
+        time = time_at(minute)
+        if time[:13] != opened[:13]:
+            opened = time
+            writer.open_segment(opened)
+        writer.write({"v": 1, "time": time, **fields})
+        written.append({"v": 1, "time": time, **fields})
+    return written
+
+
+def has_user(one: dict[str, Any], wanted: str) -> bool:
+    login = one.get("user", "")
+    same = login.lower() == wanted.lower() if (login + wanted).isascii() else login == wanted
+    return ("user" in one and same) or str(one.get("user_id")) == wanted
+
+
+def has_tool(one: dict[str, Any], wanted: str) -> bool:
+    name = one.get("mcp_name") or one.get("call", "").removeprefix("tools/call ")
+    return bool(name) and (name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted)
+
+
+def is_from(one: dict[str, Any], wanted: str) -> bool:
+    source = one.get("source", "").removeprefix("::ffff:")
+    try:
+        return ipaddress.ip_address(source) in ipaddress.ip_network(wanted, strict=False)
+    except ValueError:
+        return False
+
+
+def has_event(one: dict[str, Any], wanted: str) -> bool:
+    return one["event"].startswith(wanted[:-1]) if wanted.endswith("*") else bool(one["event"] == wanted)
+
+
+PLAIN: dict[str, Callable[[dict[str, Any], Any], bool]] = {
+    "user": has_user,
+    "operator": lambda one, wanted: one.get("operator") == wanted,
+    "client": lambda one, wanted: one.get("client_id") == wanted,
+    "token": lambda one, wanted: one.get("jti") == wanted,
+    "grant": lambda one, wanted: one.get("grant_id") == wanted,
+    "service": lambda one, wanted: one.get("service") == wanted,
+    "tool": has_tool,
+    "source": is_from,
+    "events": lambda one, wanted: any(has_event(one, each) for each in wanted),
+    "outcomes": lambda one, wanted: one["outcome"] in wanted,
+    "since": lambda one, wanted: one["time"] >= wanted,
+    "until": lambda one, wanted: one["time"] < wanted,
+}
+"""Each part of a filter once more, as plainly as possible."""
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "user": st.one_of(NAMES, st.sampled_from(["OCTOCAT", "583231", "nobody"])),
+    **dict.fromkeys(("operator", "client", "token", "grant", "service"), NAMES),
+    "tool": st.one_of(TOOLS, st.sampled_from(["read*", "*", "x"])),
+    "source": st.sampled_from(["10.1.2.3", "10.1.0.0/16", "0.0.0.0/0", "2001:db8::/32", "::/0", "10.1.2.3/24"]),
+    "events": st.lists(st.one_of(EVENTS, st.sampled_from(["token.*", "*", "a*"])), min_size=1, max_size=2).map(
+        tuple
+    ),
+    "outcomes": st.lists(OUTCOMES, min_size=1, max_size=2).map(tuple),
+    "since": st.integers(-30, 200).map(time_at),
+    "until": st.integers(200, 400).map(time_at),
+}
+FILTERS = st.one_of(
+    *(st.fixed_dictionaries({name: value}) for name, value in VALUES.items()),
+    st.fixed_dictionaries({}, optional=VALUES),
+)
+
+
+def filter_of(wanted: dict[str, Any]) -> EventFilter:
+    source = wanted.get("source")
+    return EventFilter(**{**wanted, "source": None if source is None else AddressRange(source)})
+
+
+@given(st.lists(MINUTES, max_size=4), FILTERS, st.booleans())
+def test_each_filter_finds_what_a_plain_one_finds(
+    boots: list[list[tuple[int, dict[str, Any]]]], wanted: dict[str, Any], newest_first: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        written = [one for number, listed in enumerate(boots) for one in write_boot(Path(name), number, listed)]
+        reading = Reading()
+        found = [one.fields for one in events(Path(name), filter_of(wanted), reading, newest_first=newest_first)]
+        again = list(events(Path(name), filter_of(wanted), reading, newest_first=not newest_first))
+    assert reading.faults == []
+    expected = [one for one in written if all(PLAIN[part](one, value) for part, value in wanted.items())]
+    assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, expected))
+    assert [one["time"] for one in found] == sorted((one["time"] for one in found), reverse=newest_first)
+    assert sorted(one.place for one in again) == sorted({one.place for one in again})
+    assert len(again) == len(found)
+
+
+def search(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(cli, ["audit", "search", "--audit-dir", str(folder), *options])
+
+
+def documents(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_found_event_is_one_line_below_a_header_and_the_last_line_counts_them(tmp_path: Path) -> None:
+    one = event(1, event="access.denied", outcome="denied", reason="revoked", user="octocat", user_id=583231)
+    one |= {"client_id": "client-1", "service": "notes", "mcp_name": "read_note", "source": "192.0.2.7"}
+    write_segment(tmp_path, batches=[[event(0), one], [event(2)]])
+    header, found, blank, last = search(tmp_path, "--user", "Octocat").stdout.splitlines()
+    assert header.split() == [
+        "TIME",
+        "EVENT",
+        "OUTCOME",
+        "PERSON",
+        "CLIENT",
+        "SERVICE",
+        "TOOL",
+        "SOURCE",
+        "REASON",
+    ]
+    assert found.split() == [
+        *("2026-11-30T06:00:01.000000Z", "access.denied", "denied", "octocat#583231", "client-1"),
+        *("notes", "read_note", "192.0.2.7", "revoked"),
+    ]
+    assert blank == ""
+    assert last.startswith("1 event; not sealed")
+
+
+def test_nothing_found_is_a_sentence_and_no_error(tmp_path: Path) -> None:
+    (tmp_path / "segments").mkdir()
+    result = search(tmp_path)
+    assert (result.exit_code, result.stdout) == (0, "No event fits.\n")
+    assert documents(search(tmp_path, "--json")) == []
+
+
+def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    result = search(tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+
+
+def test_json_lines_have_the_event_and_its_place(tmp_path: Path) -> None:
+    write_segment(tmp_path, "oauth_web", batches=[[event(1)], [event(2, user="octocat")]], node="node-9")
+    [found] = documents(search(tmp_path, "--user", "octocat", "--json"))
+    place = {"node": "node-9", "writer": "oauth_web", "boot": "20261130T060000Z-0123abcd", "sequence": 2}
+    assert found == event(2, user="octocat") | place | {"sealed": False}
+
+
+def test_the_limit_takes_the_first_events_of_the_order_shown(tmp_path: Path) -> None:
+    write_segment(tmp_path, "a", batches=[[event(1)], [event(4)]])
+    write_segment(tmp_path, "b", batches=[[event(2), event(3)]])
+    calls = [one["call"] for one in documents(search(tmp_path, "--json", "--limit", "3"))]
+    assert calls == ["call-1", "call-2", "call-3"]
+    calls = [one["call"] for one in documents(search(tmp_path, "--json", "--limit", "3", "--reverse"))]
+    assert calls == ["call-4", "call-3", "call-2"]
+    assert "there may be more" in search(tmp_path, "--limit", "3").stdout
+
+
+def test_a_value_that_a_caller_chose_cannot_change_the_terminal_or_add_a_line(tmp_path: Path) -> None:
+    hostile = "\x1b[2J\r\n2026-11-30 forged\u202e\udc80"
+    write_segment(tmp_path, batches=[[event(1, reason=hostile, client_id=hostile)]])
+    result = search(tmp_path)
+    assert len(result.stdout.splitlines()) == 4
+    assert all(c.isprintable() or c == "\n" for c in result.stdout)
+    [found] = documents(search(tmp_path, "--json"))
+    assert found["reason"] == hostile
+
+
+def test_an_unfinished_frame_at_the_end_hides_nothing_before_it(tmp_path: Path) -> None:
+    writer = write_segment(tmp_path, batches=[[event(1)]], closed=False)
+    whole = writer.path.read_bytes()
+    frame = writer.write(event(2))
+    for length in (1, 40, len(frame) - 1):
+        writer.path.write_bytes(whole + frame[:length])
+        assert [one["call"] for one in documents(search(tmp_path, "--json"))] == ["call-1"]
+        assert [one["call"] for one in documents(search(tmp_path, "--json", "--reverse"))] == ["call-1"]
+
+
+@pytest.mark.parametrize("order", [(), ("--reverse",)])
+def test_damage_is_reported_with_exit_code_1_and_everything_else_is_shown(
+    tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.write(event(1))
+    begin = writer.path.stat().st_size
+    writer.write(event(2))
+    writer.write(event(3), b"not JSON", b"[]")
+    whole = writer.path.read_bytes()
+    writer.path.write_bytes(whole[:begin] + b"XXXX" + whole[begin + 4 :])
+    result = search(tmp_path, "--json", *order)
+    assert result.exit_code == 1
+    assert sorted(json.loads(line)["call"] for line in result.stdout.splitlines()) == ["call-1", "call-3"]
+    assert "bytes are no frame" in result.stderr
+    assert "event 4 is no JSON object" in result.stderr
+    assert "event 5 is no JSON object" in result.stderr
+    assert "portcullis audit verify" in result.stderr
+
+
+def test_a_frame_whose_content_was_changed_is_reported(tmp_path: Path) -> None:
+    writer = write_segment(tmp_path, batches=[[event(1)]], closed=False)
+    whole = bytearray(writer.path.read_bytes())
+    whole[-1] ^= 1
+    writer.path.write_bytes(whole)
+    result = search(tmp_path)
+    assert result.exit_code == 1
+    assert "cannot be decompressed" in result.stderr
+
+
+def test_a_missing_segment_is_reported(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    for number in (1, 2, 3):
+        writer.write(event(number))
+        writer.open_segment()
+    (writer.folder / "000002.seg").unlink()
+    result = search(tmp_path, "--json")
+    assert result.exit_code == 1
+    assert "segment 000002 is missing" in result.stderr
+    assert [json.loads(line)["call"] for line in result.stdout.splitlines()] == ["call-1", "call-3"]
+
+
+def test_files_of_other_programs_in_the_folder_are_left_out(tmp_path: Path) -> None:
+    writer = write_segment(tmp_path, batches=[[event(1)]])
+    (writer.folder / "000001.seg.swp").write_bytes(b"x")
+    (tmp_path / "segments" / "lost+found").mkdir()
+    (tmp_path / "segments" / "notes.txt").write_text("hello")
+    (tmp_path / "segments" / "Other" / "20261130T060000Z-0123abcd").mkdir(parents=True)
+    assert [one["call"] for one in documents(search(tmp_path, "--json"))] == ["call-1"]
+
+
+def test_a_segment_without_its_opening_is_read_whatever_the_times(tmp_path: Path) -> None:
+    writer = write_segment(tmp_path, batches=[[event(1)]])
+    whole = writer.path.read_bytes()
+    writer.path.write_bytes(whole[whole.index(b"PCA1", 4) :])
+    [found] = documents(search(tmp_path, "--json", "--since", "2026-11-30T06:00:00Z"))
+    assert (found["node"], found["call"]) == ("?", "call-1")
+
+
+def test_segments_of_other_hours_are_not_read(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    for hour in range(10, 20):
+        writer.open_segment(f"2026-11-30T{hour}:00:00.000000Z")
+        writer.write({**event(1), "time": f"2026-11-30T{hour}:30:00.000000Z"})
+    long_ago = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
+    for path in writer.folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    reading = Reading()
+    wanted = EventFilter(since="2026-11-30T14:20:00.000000Z", until="2026-11-30T14:40:00.000000Z")
+    assert [one.time for one in events(tmp_path, wanted, reading)] == ["2026-11-30T14:30:00.000000Z"]
+    assert (reading.segments, reading.skipped) == (1, 10)
+
+
+def test_an_event_that_was_written_after_the_hour_is_found(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.write({**event(1), "time": "2026-11-30T05:59:59.900000Z"})
+    writer.write({**event(2), "time": "2026-11-30T07:00:00.100000Z"})
+    for since, until, call in (("05:59:59", "06:00:00", "call-1"), ("07:00:00", "07:01:00", "call-2")):
+        options = ("--since", f"2026-11-30T{since}Z", "--until", f"2026-11-30T{until}Z", "--json")
+        assert [one["call"] for one in documents(search(tmp_path, *options))] == [call]
+
+
+def test_ten_thousand_events_of_many_boots_come_in_order(tmp_path: Path) -> None:
+    numbers = iter(range(10_000))
+    writers = [SegmentWriter(tmp_path, f"ext_authz.{number}") for number in range(5)]
+    for writer in itertools.cycle(writers):
+        if not (batch := list(itertools.islice(numbers, 37))):
+            break
+        writer.write(*({**event(n), "time": time_at(30 + n / 1000), "user_id": n % 10} for n in batch))
+    assert len(list(events(tmp_path, EventFilter(), Reading()))) == 10_000
+    found: list[StoredEvent] = list(events(tmp_path, EventFilter(user="3"), Reading()))
+    assert [one.fields["call"] for one in found] == [f"call-{n}" for n in range(3, 10_000, 10)]
+    assert {one.writer for one in found} == {f"ext_authz.{number}" for number in range(5)}
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    write_segment(tmp_path, batches=[[event(n, reason="x" * 200) for n in range(2000)]])
+    command = [*PORTCULLIS, "audit", "search", "--audit-dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"TIME")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-30T08:15:00Z", "2026-11-30T08:15:00.000000Z"),
+        ("2026-11-30t08:15:00.5+02:00", "2026-11-30T06:15:00.500000Z"),
+        ("2026-11-30 08:15:00Z", "2026-11-30T08:15:00.000000Z"),
+        ("2026-11-30", "2026-11-30T00:00:00.000000Z"),
+        ("-2h", "2026-11-30T03:30:00.000000Z"),
+        ("-7d", "2026-11-23T05:30:00.000000Z"),
+        ("-90s", "2026-11-30T05:28:30.000000Z"),
+        ("-1w", "2026-11-23T05:30:00.000000Z"),
+    ],
+)
+def test_times_are_read_in_several_forms(text: str, moment: str) -> None:
+    assert moments.recorded(moments.parse(text, now=START)) == moment
+
+
+def test_a_date_as_the_end_includes_its_day() -> None:
+    assert moments.parse("2026-11-30", now=START, is_end=True) == datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-13-01",
+        "2026-11-30T08:15:00",
+        "2h",
+        "-2y",
+        "--2h",
+        "-999999999w",
+        "2026-11-30T25:00:00Z",
+        "9999-12-31T23:59:59-23:59",
+    ],
+)
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write a time"):
+        moments.parse(text, now=START)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--since", "soon"),
+        ("--source", "10.0.0.0/33"),
+        ("--since", "2026-11-30", "--until", "2026-11-29"),
+        ("--outcome", "maybe"),
+        ("--limit", "0"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_wrong_usage(tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert search(tmp_path, *options).exit_code == 2
+
+
+def test_a_filter_refuses_an_empty_span_of_time() -> None:
+    with pytest.raises(FilterError):
+        EventFilter(since=time_at(1), until=time_at(1))
+
+
+def test_the_help_names_every_option() -> None:
+    text = CliRunner().invoke(cli, ["audit", "search", "--help"]).output
+    for part in ("user", "client", "token", "grant", "service", "tool", "source", "event", "outcome"):
+        assert f"--{part} " in text
+    for part in ("since", "until", "limit", "reverse", "json"):
+        assert f"--{part}" in text
