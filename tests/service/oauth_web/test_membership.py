@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pytest
 
 from oauth_core.crypto.sealing import read_key, seal
 from tests.service.oauth_web.issued_tokens import alive
+from tests.support.http_servers import serving
 from tests.support.master_key import change_record, read_record
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
@@ -257,14 +257,8 @@ def github_that_answers(status: int, headers: dict[str, str]) -> Iterator[str]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import httpx2
 import pytest
 
 from portcullis.doctor.gateway import UnreachableError, discover
+from tests.support.http_servers import serving
 from tests.support.ports import free_port
 from tests.system.doctor import faults
 from tests.system.doctor.front_envoy import front_envoy
@@ -53,14 +53,8 @@ def _web_server(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class calls it
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def _refused_in_one_line(result: subprocess.CompletedProcess[str]) -> str:

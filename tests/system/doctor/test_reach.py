@@ -6,7 +6,6 @@ import os
 import ssl
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.certificates import Authority
+from tests.support.http_servers import serving
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -43,13 +43,8 @@ def server(tls: ssl.SSLContext | None = None) -> Iterator[int]:
     with Quiet(("127.0.0.1", 0), NotFound) as running:
         if tls is not None:
             running.socket = tls.wrap_socket(running.socket, server_side=True)
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with serving(running):
             yield running.server_port
-        finally:
-            running.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ Also what only a browser enforces: the content security policy, cookies' attribu
 from __future__ import annotations
 
 import re
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import httpx2
 import pytest
 
 from tests.support.chromium import MISSING, PROGRAM, person, running_chromium
+from tests.support.http_servers import serving
 from tests.support.oauth_client import SESSION, Pkce
 
 if TYPE_CHECKING:
@@ -122,10 +122,8 @@ class _Page(BaseHTTPRequestHandler):
 @contextmanager
 def serving_pages() -> Iterator[int]:
     """A web server on a loopback port of its own, for the block."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server, serving(server):
         yield server.server_port
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
