@@ -177,7 +177,7 @@ class Authorizer:
             if not request.lookalikes:
                 cached.response, cached.until = response, until
         self._record_allowed(claims, service, request)
-        asked = context.asked
+        asked = context.request
         is_stream = asked is not None and isinstance(asked, Call) and asked.method == LISTEN
         answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
         return answer if service.rules is None else answer + _id_for_envoy(request, context)
@@ -251,9 +251,9 @@ def _id_for_envoy(request: IncomingRequest, context: DecisionContext) -> bytes:
 
 def _call_in_words(context: DecisionContext) -> str | None:
     """Return the method and name of a request, if they were read."""
-    if not isinstance(context.asked, Call):
+    if not isinstance(context.request, Call):
         return None
-    return " ".join(filter(None, (context.asked.method, context.asked.name)))
+    return " ".join(filter(None, (context.request.method, context.request.name)))
 
 
 def _record(

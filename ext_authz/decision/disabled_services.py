@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Never, Protocol
 import structlog
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy.decision import Isolated, ServiceStatus
+from oauth_core.policy.decision import Disabled, ServiceStatus
 from oauth_core.store.records.disabled_services import parse
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class DisabledServices:
         """`bound` is the longest, in seconds, that a change may go unnoticed."""
         self._source = source
         self._read_every = bound / _READS_IN_BOUND
-        self._isolated: Mapping[str, Isolated] = {}
+        self._isolated: Mapping[str, Disabled] = {}
         self._is_readable: bool | None = None
         self._log = structlog.get_logger("disabled_services")
 
-    def of(self, service: str) -> ServiceStatus | Isolated:
+    def of(self, service: str) -> ServiceStatus | Disabled:
         """Return the status of the service with this name."""
         isolated = self._isolated.get(service)
         if isolated is not None:

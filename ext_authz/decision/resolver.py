@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ext_authz.decision.key_cache import KeyCache
     from ext_authz.decision.verified_token_cache import CachedVerdict, VerifiedTokenCache
     from oauth_core.model import Service
-    from oauth_core.policy.decision import Isolated
+    from oauth_core.policy.decision import Disabled
     from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.resources import ServiceIndex
 
@@ -63,7 +63,7 @@ class TokenStatusSource(Protocol):
 class ServiceStatusSource(Protocol):
     """Gives the status of services: open, disabled or unknown."""
 
-    def of(self, service: str) -> ServiceStatus | Isolated:
+    def of(self, service: str) -> ServiceStatus | Disabled:
         """Return the status of the service with this name."""
 
 
@@ -185,7 +185,7 @@ class ContextResolver:
         if service.rules is not None:
             by_headers = check_steps.is_before_body(request)
             # A body is read only for a genuine token.
-            asked = None if by_headers else mcp_request.read(envoy_messages.message_of(request))
+            asked = None if by_headers else mcp_request.parse_request(envoy_messages.message_of(request))
         context = DecisionContext(
             service,
             cached.verdict,

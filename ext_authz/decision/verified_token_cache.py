@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oauth_core.crypto.digests import cache_key
-from oauth_core.policy.decision import StaticInput, judge_token
+from oauth_core.policy.decision import StaticInput, evaluate_token
 from oauth_core.store.client_cache.lru_cache import LruCache
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Rejected, TokenFault
@@ -75,7 +75,7 @@ class CachedToken:
         for cached in self._verdicts:
             if cached.verdict.service is service:
                 return cached
-        cached = CachedVerdict(judge_token(StaticInput(self.claims, service, policy)))
+        cached = CachedVerdict(evaluate_token(StaticInput(self.claims, service, policy)))
         if cached.verdict.is_for_service:
             # Verdicts for other services are not kept: with one token, a caller could fill memory by asking at
             # each of them.

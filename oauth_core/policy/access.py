@@ -15,13 +15,13 @@ from oauth_core.policy.mcp_request import CallFault
 from oauth_core.policy.permissions import Permissions, implied_by, implies
 from oauth_core.policy.rbac import UNLIMITED
 from oauth_core.policy.scopes import of_service
-from oauth_core.policy.tool_rules import entry_of, need_of
+from oauth_core.policy.tool_rules import required_for, required_for_entry
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.mcp_request import Call, Session
     from oauth_core.policy.rbac import RbacPolicy
-    from oauth_core.policy.tool_rules import Need
+    from oauth_core.policy.tool_rules import RequiredPermissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Rights:
     permissions: Permissions
 
 
-class Judgement(Enum):
+class AccessResult(Enum):
     """The request is allowed, or refused in a way that no consent can change."""
 
     GRANTED = "granted"
@@ -40,7 +40,7 @@ class Judgement(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
+class MissingScopes:
     """The policy allows it and the token does not: a new token needs these `scopes`, old ones included."""
 
     scopes: tuple[str, ...]
@@ -56,51 +56,55 @@ def rights_of(policy: RbacPolicy, claims: AccessClaims) -> Rights:
     return Rights(_words(claims.scope), permissions)
 
 
-def judge_entry(service: Service, rights: Rights) -> Judgement | Lacking:
+def evaluate_entry(service: Service, rights: Rights) -> AccessResult | MissingScopes:
     """Whether `rights` are enough at `service` for a request that no rule matches.
 
     Where the service has rules: whether they are enough for any request there.
     """
-    return _weigh(entry_of(service), service, rights)
+    return _evaluate_requirement(required_for_entry(service), service, rights)
 
 
-def judge(
+def evaluate(
     service: Service,
     rights: Rights,
-    asked: Session | Call | CallFault | None,
+    request: Session | Call | CallFault | None,
     *,
-    entry: Judgement | Lacking | None = None,
-) -> Judgement | Lacking | CallFault:
-    """Whether `rights` are enough at `service` for the request `asked`, which matters only if the service has
+    entry: AccessResult | MissingScopes | None = None,
+) -> AccessResult | MissingScopes | CallFault:
+    """Whether `rights` are enough at `service` for the request `request`, which matters only if the service has
     rules.
 
-    `entry` is the result of `judge_entry` for the two, if it is known already.
+    `entry` is the result of `evaluate_entry` for the two, if it is known already.
     """
     if service.rules is None:
-        return entry or judge_entry(service, rights)
-    if asked is None or isinstance(asked, CallFault):
+        return entry or evaluate_entry(service, rights)
+    if request is None or isinstance(request, CallFault):
         # A fault that a better body cannot repair comes first, as in a check of the headers before the body.
-        entry = entry or judge_entry(service, rights)
-        return (asked or CallFault.MISSING) if entry is Judgement.GRANTED else entry
-    return _weigh(need_of(service, asked), service, rights)
+        entry = entry or evaluate_entry(service, rights)
+        return (request or CallFault.MISSING) if entry is AccessResult.GRANTED else entry
+    return _evaluate_requirement(required_for(service, request), service, rights)
 
 
-def _weigh(need: Need, service: Service, rights: Rights) -> Judgement | Lacking:
-    allowed = [name for name in need.permissions if rights.permissions.allows(name)]
-    if not allowed or not (need.any_is_enough or len(allowed) == len(need.permissions)):
-        return Judgement.FORBIDDEN
+def _evaluate_requirement(
+    required: RequiredPermissions, service: Service, rights: Rights
+) -> AccessResult | MissingScopes:
+    allowed = [name for name in required.permissions if rights.permissions.allows(name)]
+    if not allowed or not (required.any_is_enough or len(allowed) == len(required.permissions)):
+        return AccessResult.FORBIDDEN
     consented = [name for name in allowed if implies(rights.scopes, name)]
-    if len(consented) == len(allowed) or (need.any_is_enough and consented):
-        return Judgement.GRANTED
-    if need.any_is_enough:
+    if len(consented) == len(allowed) or (required.any_is_enough and consented):
+        return AccessResult.GRANTED
+    if required.any_is_enough:
         # Request the scope in the service's metadata, if it is enough for this user.
         usual = frozenset({service.scope})
         enough = service.scope if any(implies(usual, name) for name in allowed) else allowed[0]
-        return Lacking(_kept(service, rights, (enough,)))
-    return Lacking(_kept(service, rights, tuple(name for name in allowed if name not in consented)))
+        return MissingScopes(_with_present_scopes(service, rights, (enough,)))
+    return MissingScopes(
+        _with_present_scopes(service, rights, tuple(name for name in allowed if name not in consented))
+    )
 
 
-def _kept(service: Service, rights: Rights, missing: tuple[str, ...]) -> tuple[str, ...]:
+def _with_present_scopes(service: Service, rights: Rights, missing: tuple[str, ...]) -> tuple[str, ...]:
     """`missing` and the scopes of this service that the token has: clients request exactly what they receive."""
     has = [scope for scope in of_service(service) if scope in rights.scopes]
     # A missing bundle implies those below it, so that these need not be requested again.

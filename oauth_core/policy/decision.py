@@ -1,8 +1,8 @@
 """The decision: may this request pass? Total and pure; it denies unless every condition allows.
 
-The decision has two halves. The static half, `judge_token`, depends only on the token, the service and the policy,
-and its verdict may be cached. The dynamic half, `decide`, depends on the verdict, the clock, the status of token
-and service, and the request; it runs for every request. The input types contain all that the two halves use.
+The decision has two halves. The static half, `evaluate_token`, depends only on the token, the service and the
+policy, and its verdict may be cached. The dynamic half, `decide`, depends on the verdict, the clock, the status of
+token and service, and the request; it runs for every request. The input types contain all that the two halves use.
 
 The input is looked up first. A failed look-up is a value, never an exception, and it lets no request pass.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from oauth_core.policy.access import Judgement, Lacking, Rights, judge, judge_entry, rights_of
+from oauth_core.policy.access import AccessResult, MissingScopes, Rights, evaluate, evaluate_entry, rights_of
 from oauth_core.policy.mcp_request import Call, CallFault, Session
 from oauth_core.policy.permissions import Permissions
 from oauth_core.refusals import DenyReason
@@ -57,7 +57,7 @@ class ServiceStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Isolated:
+class Disabled:
     """An operator disabled the service at second `since`. Callers receive the `reason`."""
 
     reason: str
@@ -86,11 +86,11 @@ class Verdict:
         claims: AccessClaims,
         service: Service,
         rights: Rights,
-        entry: Judgement | Lacking,
+        entry: AccessResult | MissingScopes,
         *,
         is_for_service: bool,
     ) -> None:
-        """`entry` is the judgement for a request that no rule matches, or of which only the headers are known.
+        """`entry` is the result for a request that no rule matches, or of which only the headers are known.
 
         `is_for_service` is whether the token's audience contains the service.
         """
@@ -106,7 +106,7 @@ class DecisionContext(NamedTuple):
 
     `service` is the one for the host and the path; `routed_as` is the name in Envoy's route, if there is one.
     `token` is the verdict on a genuine token at that service, or the fault of the token. `now` is the second of
-    the decision, after all look-ups. `asked` is what the request asks for; it is read only where the service has
+    the decision, after all look-ups. `request` is the parsed MCP request; it is parsed only where the service has
     tool rules. `certificate` is the thumbprint of the caller's certificate, and `proof` that of the key which the
     caller proved to have for this request; each is used only where the token is bound to one. `as_dpop` is true
     for a token under the scheme DPoP. `by_headers` is true if a second check follows, with the body: so far only
@@ -116,10 +116,10 @@ class DecisionContext(NamedTuple):
     service: Service | None
     token: Verdict | Rejected | Unverified
     token_status: TokenStatus
-    service_status: ServiceStatus | Isolated
+    service_status: ServiceStatus | Disabled
     now: int
     routed_as: str | None = None
-    asked: Session | Call | CallFault | None = None
+    request: Session | Call | CallFault | None = None
     certificate: str | None = None
     proof: str | None = None
     as_dpop: bool = False
@@ -154,13 +154,13 @@ class Deny:
 _NO_RIGHTS = Rights(frozenset(), Permissions())
 
 
-def judge_token(given: StaticInput) -> Verdict:
+def evaluate_token(given: StaticInput) -> Verdict:
     """The static half: the rights of a genuine token at a service. Its result may be cached under its input."""
     claims, service, policy = given
     if service.resource not in claims.aud:
-        return Verdict(claims, service, _NO_RIGHTS, Judgement.FORBIDDEN, is_for_service=False)
+        return Verdict(claims, service, _NO_RIGHTS, AccessResult.FORBIDDEN, is_for_service=False)
     rights = rights_of(policy, claims)
-    return Verdict(claims, service, rights, judge_entry(service, rights), is_for_service=True)
+    return Verdict(claims, service, rights, evaluate_entry(service, rights), is_for_service=True)
 
 
 def decide(context: DecisionContext) -> Allow | Deny:
@@ -171,7 +171,7 @@ def decide(context: DecisionContext) -> Allow | Deny:
     if context.routed_as is not None and context.routed_as != service.name:
         # The route leads to one service and the URL names another: a token for one would give access to the other.
         return Deny(DenyReason.ROUTE_MISMATCH)
-    if isinstance(context.service_status, Isolated):
+    if isinstance(context.service_status, Disabled):
         # Before the token is checked: no request passes, and no client should discard a good token.
         return Deny(DenyReason.SERVICE_DISABLED, detail=context.service_status.reason)
     token = context.token
@@ -219,21 +219,21 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
         reason = DenyReason.REVOKED if status is TokenStatus.REVOKED else DenyReason.TOKEN_STATE_UNKNOWN
         return Deny(reason, claims)
     if service.rules is None or context.by_headers:
-        judgement: Judgement | Lacking | CallFault = verdict.entry
+        result: AccessResult | MissingScopes | CallFault = verdict.entry
     else:
-        judgement = judge(service, verdict.rights, context.asked, entry=verdict.entry)
-    if judgement is Judgement.GRANTED:
+        result = evaluate(service, verdict.rights, context.request, entry=verdict.entry)
+    if result is AccessResult.GRANTED:
         if context.service_status is ServiceStatus.OPEN:
             return Allow(claims)
         return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
-    return _denial_by_right(judgement, claims)
+    return _deny_for_missing_right(result, claims)
 
 
-def _denial_by_right(judgement: Judgement | Lacking | CallFault, claims: AccessClaims) -> Deny:
-    match judgement:
-        case Judgement.FORBIDDEN | Judgement.GRANTED:
+def _deny_for_missing_right(result: AccessResult | MissingScopes | CallFault, claims: AccessClaims) -> Deny:
+    match result:
+        case AccessResult.FORBIDDEN | AccessResult.GRANTED:
             return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
-        case Lacking(scopes):
+        case MissingScopes(scopes):
             return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)
         case CallFault() as fault:
             return Deny(fault.reason, claims)

@@ -83,15 +83,15 @@ class Eligibility:
     groups: frozenset[str]
 
     @classmethod
-    def of(cls, users: Iterable[str], organizations: Iterable[str], teams: Iterable[str]) -> Eligibility:
+    def from_lists(cls, users: Iterable[str], organizations: Iterable[str], teams: Iterable[str]) -> Eligibility:
         """The rule for these lists."""
         groups = (*organizations, *teams)
         return cls(frozenset(map(listed_as, users)), frozenset(name.lower() for name in groups))
 
-    def admits_by_name(self, user: User) -> bool:
+    def is_eligible_by_name(self, user: User) -> bool:
         """Whether `user` is on the list of users."""
         return ANYBODY in self.users or not self.users.isdisjoint(names_of(user.login, user.github_id))
 
-    def admits_by_group(self, groups: Iterable[str]) -> bool:
+    def is_eligible_by_group(self, groups: Iterable[str]) -> bool:
         """Whether one of `groups`, in lower case, is on a list."""
         return not self.groups.isdisjoint(groups)

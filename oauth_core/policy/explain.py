@@ -1,14 +1,14 @@
-"""Explains why a person has or lacks a right: the judgement of a check, with its reasons in words."""
+"""Explains why a person has or lacks a right: the result of a check, with its reasons in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core.policy.access import Judgement, Rights, judge
+from oauth_core.policy.access import AccessResult, Rights, evaluate
 from oauth_core.policy.eligibility import names_of
 from oauth_core.policy.permissions import implies, matches
-from oauth_core.policy.tool_rules import Need, need_of
+from oauth_core.policy.tool_rules import RequiredPermissions, required_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,13 @@ class Explanation:
 def explain(
     policy: RbacPolicy,
     service: Service,
-    asked: Session | Call,
+    request: Session | Call,
     *,
     user: str,
     groups: Sequence[str] = (),
     scopes: frozenset[str] | None = None,
 ) -> Explanation:
-    """Whether `user`, in these `groups`, may do what is `asked` with a token of these `scopes` (`None`: all).
+    """Whether `user`, in these `groups`, may do what is `request` with a token of these `scopes` (`None`: all).
 
     `user` is a login, or `login#id`.
     """
@@ -44,13 +44,15 @@ def explain(
     github_id = int(number) if number else None
     roles = policy.roles_of(login, github_id, member)
     permissions = policy.permissions_of(login, github_id, member)
-    need = Need(service.permissions) if service.rules is None else need_of(service, asked)
+    required = (
+        RequiredPermissions(service.permissions) if service.rules is None else required_for(service, request)
+    )
     has = frozenset(service.permissions) | {service.scope} if scopes is None else scopes
-    reasons = [_need_in_words(service, need)]
+    reasons = [_requirement_in_words(service, required)]
     reasons += [f"role {role.name}: {role.given_by(names_of(login, github_id), member)}" for role in roles]
     if not roles:
         reasons.append(f"{user} has no role")
-    for name in need.permissions:
+    for name in required.permissions:
         if not permissions.allows(name):
             forbidding = [role.name for role in roles if matches(role.permissions.forbidden, name)]
             reasons.append(f"{name}: " + (f"forbidden by {', '.join(forbidding)}" if forbidding else "not given"))
@@ -59,12 +61,12 @@ def explain(
         reasons.append(
             f"{name}: given by {giving}" + ("" if implies(has, name) else ", but not in the token's scopes")
         )
-    allowed = judge(service, Rights(has, permissions), asked) is Judgement.GRANTED
+    allowed = evaluate(service, Rights(has, permissions), request) is AccessResult.GRANTED
     return Explanation(allowed, tuple(reasons))
 
 
-def _need_in_words(service: Service, need: Need) -> str:
-    if not need.permissions:
+def _requirement_in_words(service: Service, required: RequiredPermissions) -> str:
+    if not required.permissions:
         return f"no permission is enough: {service.name} has no rule for this request and no `otherwise`"
-    joined = (" or " if need.any_is_enough else " and ").join(need.permissions)
+    joined = (" or " if required.any_is_enough else " and ").join(required.permissions)
     return f"needs {joined}"

@@ -37,7 +37,7 @@ _UTF_8 = frozenset({"utf-8", '"utf-8"', "utf8", '"utf8"'})
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 _LONGEST_NAME = 2048
 _MOST_URIS = 100
-"""Resources in one subscription. Each is judged, so this limits the work for one request."""
+"""Resources in one subscription. Each is evaluated, so this limits the work for one request."""
 _MOST_WAYS = 10 * MOST_WAYS
 """Ways to read all the resources of one subscription together: a hundred plain URIs have fewer."""
 
@@ -113,7 +113,7 @@ class Message:
     is_partial: bool = False
 
 
-def read(message: Message) -> Session | Call | CallFault:
+def parse_request(message: Message) -> Session | Call | CallFault:
     """Parse `message` into a session request or an MCP call; returns a `CallFault` if it is not valid."""
     headers = message.headers
     match message.http_method:
@@ -232,7 +232,7 @@ def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
 def _of_unknown_kind(method: str, reference: dict[str, object]) -> Call | CallFault:
     """A reference of a kind that MCP does not define, an error that the service answers.
 
-    A lenient service may use its name or its URI anyway, so each is judged as if it were of its kind. For other
+    A lenient service may use its name or its URI anyway, so each is evaluated as if it were of its kind. For other
     members there is no rule.
     """
     prompt = _named(method, NameKind.PROMPT, reference, "name")

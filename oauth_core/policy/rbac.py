@@ -55,7 +55,7 @@ class RbacPolicy:
     roles: tuple[Role, ...]
 
     @classmethod
-    def of(cls, roles: Iterable[Role], services: Iterable[Service]) -> RbacPolicy:
+    def from_roles(cls, roles: Iterable[Role], services: Iterable[Service]) -> RbacPolicy:
         """The policy of `roles`; without any, the one that gives everyone the services."""
         written = tuple(roles)
         if written:

@@ -29,8 +29,8 @@ _AMBIGUOUS_PATH = re.compile(
 )
 
 # Services have few addresses, and callers request the same ones repeatedly.
-_MOST_REMEMBERED = 1024
-_LONGEST_REMEMBERED = 256
+_MOST_CACHED = 1024
+_LONGEST_CACHED = 256
 
 
 def metadata_url(resource: str) -> str:
@@ -39,7 +39,7 @@ def metadata_url(resource: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ServiceRights:
     """The rights that scopes give at one service, for people: its title, its scopes, and the permissions.
 
     `permissions` is empty where the title is enough: everything needs the one scope.
@@ -67,7 +67,7 @@ class ServiceIndex:
         for places in self._by_host.values():
             places.sort(key=lambda place: len(place[0]), reverse=True)
 
-    def become(self, other: ServiceIndex) -> None:
+    def replace_with(self, other: ServiceIndex) -> None:
         """Replace the services by those of `other`, for all holders of this index."""
         self.__dict__.update(other.__dict__)
 
@@ -91,8 +91,8 @@ class ServiceIndex:
         if known is not None:
             return known
         found = self._look_up(host, path)
-        if found is not None and len(path) <= _LONGEST_REMEMBERED:
-            if len(self._by_request) >= _MOST_REMEMBERED:
+        if found is not None and len(path) <= _LONGEST_CACHED:
+            if len(self._by_request) >= _MOST_CACHED:
                 self._by_request.clear()
             self._by_request[host, path] = found
         return found
@@ -108,10 +108,10 @@ class ServiceIndex:
                 return service if service.subpaths else None
         return None
 
-    def described(self, scopes: Iterable[str]) -> tuple[Opened, ...]:
+    def rights_in_words(self, scopes: Iterable[str]) -> tuple[ServiceRights, ...]:
         """The rights that `scopes` give, for people."""
-        asked = tuple(scopes)
-        return tuple(_opened(service, asked) for service in self.reached_by(asked))
+        granted = tuple(scopes)
+        return tuple(_rights_at(service, granted) for service in self.reached_by(granted))
 
     def reached_by(self, scopes: Iterable[str]) -> tuple[Service, ...]:
         """The services for which `scopes` give at least one permission, in the order of the settings."""
@@ -121,12 +121,12 @@ class ServiceIndex:
         )
 
 
-def _opened(service: Service, asked: tuple[str, ...]) -> Opened:
-    titles, granted = dict(service.permission_titles), frozenset(asked)
+def _rights_at(service: Service, scopes: tuple[str, ...]) -> ServiceRights:
+    titles, granted = dict(service.permission_titles), frozenset(scopes)
     listed = service.permissions if titles or service.permissions != (service.scope,) else ()
-    return Opened(
+    return ServiceRights(
         service.title,
-        " ".join(scope for scope in asked if scope in of_service(service)),
+        " ".join(scope for scope in scopes if scope in of_service(service)),
         tuple(
             titles.get(name) or in_words(name, service=service.name) for name in listed if implies(granted, name)
         ),

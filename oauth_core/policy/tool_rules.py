@@ -36,7 +36,7 @@ _OPEN = frozenset(
         "resources/list",
         "resources/templates/list",
         "logging/setLevel",
-        # In addition to the permissions for its URIs, each of which is judged.
+        # In addition to the permissions for its URIs, each of which is evaluated.
         LISTEN,
     }
 )
@@ -46,47 +46,55 @@ _OF_NAMES = re.compile(r"(?:tools|prompts|resources|completion)/")
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """The permissions that a request needs: all, or (`any_is_enough`) one. An empty need is never satisfied."""
+class RequiredPermissions:
+    """The permissions that a request needs: all, or (`any_is_enough`) one. An empty set is never satisfied."""
 
     permissions: tuple[str, ...]
     any_is_enough: bool = False
 
 
-NOBODY = Need(())
+NEVER_ALLOWED = RequiredPermissions(())
 """No permission is enough."""
 
 
-def entry_of(service: Service) -> Need:
-    """The need of every request to `service`, independent of its content."""
-    return Need(service.permissions, any_is_enough=service.rules is not None)
+def required_for_entry(service: Service) -> RequiredPermissions:
+    """The permissions that every request needs at `service`, independent of its content."""
+    return RequiredPermissions(service.permissions, any_is_enough=service.rules is not None)
 
 
-def need_of(service: Service, asked: Session | Call) -> Need:
-    """The need of `asked` at `service`, which has rules."""
+def required_for(service: Service, request: Session | Call) -> RequiredPermissions:
+    """The permissions that `request` needs at `service`, which has rules."""
     rules = service.rules
-    if rules is None or isinstance(asked, Session):
-        return Need(service.permissions, any_is_enough=True)
-    of_method = _deciding(rules.methods, asked.method)
+    if rules is None or isinstance(request, Session):
+        return RequiredPermissions(service.permissions, any_is_enough=True)
+    of_method = _deciding(rules.methods, request.method)
     decided = [_all_of(of_method)] if of_method else []
-    if asked.kind is not None and asked.name is not None:
-        decided += _needs_of_name(rules, asked.kind, asked.name, has_method_rule=bool(of_method))
-    elif asked.kind is None and not of_method and not _is_open(asked.method):
-        if not rules.otherwise and not _OF_NAMES.match(asked.method):
+    if request.kind is not None and request.name is not None:
+        decided += _required_for_name(rules, request.kind, request.name, has_method_rule=bool(of_method))
+    elif request.kind is None and not of_method and not _is_open(request.method):
+        if not rules.otherwise and not _OF_NAMES.match(request.method):
             # No rule covers it, so the service answers, if the caller has all permissions there.
-            return Need(service.permissions)
+            return RequiredPermissions(service.permissions)
         decided.append(rules.otherwise)
-    for uri in asked.uris:
-        decided += _needs_of_name(rules, NameKind.RESOURCE, uri, has_method_rule=bool(of_method))
-    if asked.names_more:
+    for uri in request.uris:
+        decided += _required_for_name(rules, NameKind.RESOURCE, uri, has_method_rule=bool(of_method))
+    if request.names_more:
         decided.append(rules.otherwise)
     if not decided:
-        return entry_of(service)
-    return Need(tuple(dict.fromkeys(name for needs in decided for name in needs))) if all(decided) else NOBODY
+        return required_for_entry(service)
+    return (
+        RequiredPermissions(tuple(dict.fromkeys(name for needs in decided for name in needs)))
+        if all(decided)
+        else NEVER_ALLOWED
+    )
 
 
-def _needs_of_name(rules: ToolRules, kind: NameKind, name: str, *, has_method_rule: bool) -> list[tuple[str, ...]]:
-    """The needs of `name` by the rules for its kind; an empty tuple in the list means that it is refused."""
+def _required_for_name(
+    rules: ToolRules, kind: NameKind, name: str, *, has_method_rule: bool
+) -> list[tuple[str, ...]]:
+    """The permissions that `name` needs by the rules for its kind; an empty tuple in the list means that it is
+    refused.
+    """
     of_kind = _rules_for(rules, kind)
     if not of_kind:
         # Without rules for names, a rule for the method covers all its names.
@@ -94,11 +102,13 @@ def _needs_of_name(rules: ToolRules, kind: NameKind, name: str, *, has_method_ru
     if kind is not NameKind.RESOURCE:
         return [_all_of(_deciding(of_kind, name)) or rules.otherwise]
     form = canonical(name)
-    return [()] if form is None else _needs_of_form(rules, form)
+    return [()] if form is None else _required_for_form(rules, form)
 
 
-def _needs_of_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
-    """The needs of the resource with this canonical form, for every way in which a program may read its URI."""
+def _required_for_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
+    """The permissions that the resource with this canonical form needs, for every way in which a program may read
+    its URI.
+    """
     deciding = _with_other_forms(rules.resources, form)
     needs = [_all_of(deciding) or rules.otherwise]
     # A rule with the full host was written for it. A wider rule then has no effect.

@@ -259,7 +259,9 @@ class GatewaySettings(BaseModel):
     @property
     def policy(self) -> RbacPolicy:
         """The RBAC policy."""
-        return RbacPolicy.of((role.named(name) for name, role in self.roles.items()), self.resolved_services)
+        return RbacPolicy.from_roles(
+            (role.named(name) for name, role in self.roles.items()), self.resolved_services
+        )
 
     @property
     def is_local(self) -> bool:

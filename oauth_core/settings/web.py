@@ -470,7 +470,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         users, orgs, teams = self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams
         if not (users or orgs or teams) and self.uses_standin:
             users = (ANYBODY,)
-        return Eligibility.of(users, orgs, teams)
+        return Eligibility.from_lists(users, orgs, teams)
 
     @property
     def uses_standin(self) -> bool:

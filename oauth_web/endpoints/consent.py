@@ -63,7 +63,7 @@ async def ask(
         client_name=client.client_name or "An app without a name",
         client_uri=client.client_uri,
         document_host=client_id_documents.host_of(client.client_id),
-        services=deps.services.described(asked.scopes),
+        services=deps.services.rights_in_words(asked.scopes),
         user=signed_in.user if signed_in else None,
         remembered_days=-(-remembered_for // _DAY),
         user_code=device.show_user_code(user_code) if user_code else None,

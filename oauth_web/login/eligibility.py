@@ -109,7 +109,7 @@ async def check_still_eligible(deps: Deps, user: User, sealed_github_token: str 
             raise refused(OAuthReason.GITHUB_UNREACHABLE) from None
     # If groups did not matter at the sign-in and matter now, the person has to sign in again: to be in no group
     # may mean fewer restrictions.
-    unknown = "groups matter now" if deps.settings.admission.admits_by_name(user) else "no longer on the list"
+    unknown = "groups matter now" if deps.settings.admission.is_eligible_by_name(user) else "no longer on the list"
     raise NotEligibleError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
 
 
@@ -180,7 +180,7 @@ async def _member(deps: Deps, user: User, token: str | None) -> Member:
             user = current
             await deps.users.rename(user)
         await _check_login_is_theirs(deps, user, by_github=True)
-    if not admission.admits_by_name(user) and not admission.admits_by_group(groups):
+    if not admission.is_eligible_by_name(user) and not admission.is_eligible_by_group(groups):
         in_none = ", and in none of the organisations and teams" if admission.groups else ""
         raise NotEligibleError(user, f"not on the list of allowed users{in_none}")
     return Member(user, tuple(sorted(groups)))
@@ -189,7 +189,7 @@ async def _member(deps: Deps, user: User, token: str | None) -> Member:
 def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
     """The groups that matter for `user`: a person on the list by name needs no membership to be eligible."""
     admission = deps.settings.admission
-    return _groups_of_policy(deps) if admission.admits_by_name(user) else groups_that_matter(deps)
+    return _groups_of_policy(deps) if admission.is_eligible_by_name(user) else groups_that_matter(deps)
 
 
 def _groups_of_policy(deps: Deps) -> frozenset[str]:

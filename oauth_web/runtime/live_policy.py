@@ -21,5 +21,5 @@ class LivePolicy:
 
     def use(self, settings: WebSettings) -> None:
         """Use the services and the policy of `settings` from now on."""
-        self._services.become(ServiceIndex(settings.resolved_services))
+        self._services.replace_with(ServiceIndex(settings.resolved_services))
         self.current = settings.policy

@@ -10,7 +10,7 @@ import click
 
 from oauth_core.audit import EventKind
 from oauth_core.display_text import is_displayable
-from oauth_core.policy.decision import Isolated
+from oauth_core.policy.decision import Disabled
 from oauth_core.store.copies import NotEverywhereError
 from oauth_core.store.records.disabled_services import DisabledServiceStore
 from portcullis.cli.operator_commands import (
@@ -86,7 +86,7 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
         raise click.ClickException("there is no such service in the settings")
     if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
-    isolated = Isolated(reason, int(time.time()))
+    isolated = Disabled(reason, int(time.time()))
     missing: list[str] = []
 
     async def run(redis: Redis) -> None:

@@ -95,7 +95,9 @@ def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_sa
     message = CheckQuestion(URL, with_body=True).message(ENTRY)
     request = envoy_messages.decode(message[5:])
     assert request is not None
-    assert mcp_request.read(envoy_messages.message_of(request)) == Call("tools/call", NameKind.TOOL, "get_page")
+    assert mcp_request.parse_request(envoy_messages.message_of(request)) == Call(
+        "tools/call", NameKind.TOOL, "get_page"
+    )
     frames = list(FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
     assert [(frame.kind, bool(frame.flags & http2_codec.END_STREAM)) for frame in frames] == [
         (http2_codec.HEADERS, False),

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.model import NameRule, Service, ToolRules
-from oauth_core.policy.access import Judgement, Lacking, Rights, judge
-from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, read
+from oauth_core.policy.access import AccessResult, MissingScopes, Rights, evaluate
+from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, parse_request
 from oauth_core.policy.permissions import Permissions, check_pattern, implied_by, implies
 from oauth_core.policy.rbac import UNLIMITED, RbacPolicy, Role
-from oauth_core.policy.tool_rules import NOBODY, glob_matches, need_of
+from oauth_core.policy.tool_rules import NEVER_ALLOWED, glob_matches, required_for
 
 READ, WRITE, ADMIN = "mcp.fetch.read", "mcp.fetch.write", "mcp.fetch.admin"
 PLAIN = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1", "mcp.time")
@@ -40,7 +40,7 @@ def tool(name: str) -> Call:
 
 
 def judged(*scopes: str, asked: Session | Call, granted: tuple[str, ...] = ("mcp.fetch",)) -> object:
-    return judge(RULED, Rights(frozenset(scopes), Permissions(frozenset(granted))), asked)
+    return evaluate(RULED, Rights(frozenset(scopes), Permissions(frozenset(granted))), asked)
 
 
 @pytest.mark.requirement("mcp:scope-hierarchy")
@@ -76,7 +76,7 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
 
 
 def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None:
-    permissions = RbacPolicy.of((), (PLAIN, RULED)).permissions_of("anybody", None, ())
+    permissions = RbacPolicy.from_roles((), (PLAIN, RULED)).permissions_of("anybody", None, ())
     assert permissions.allows("mcp.time")
     assert permissions.allows(ADMIN)
     assert not permissions.allows("client.register")
@@ -85,7 +85,7 @@ def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None
 
 def test_as_soon_as_there_is_a_role_only_roles_count() -> None:
     role = Role("r", Permissions(frozenset({READ})), users=frozenset({"octocat"}))
-    policy = RbacPolicy.of((role,), (PLAIN, RULED))
+    policy = RbacPolicy.from_roles((role,), (PLAIN, RULED))
     assert policy.permissions_of("OctoCat", None, ()).allows(READ)
     assert not policy.permissions_of("octocat", None, ()).allows("mcp.time")
     assert policy.permissions_of("hubot", None, ()) == Permissions()
@@ -97,12 +97,12 @@ def test_a_role_comes_by_login_organisation_or_team() -> None:
     assert role.given_by(("hubot",), ("acme",)) == "organisation acme"
     assert role.given_by(("hubot",), ("umbrella/lab",)) == "team umbrella/lab"
     assert role.given_by(("hubot",), ("acme/lab", "umbrella")) is None
-    by_account = RbacPolicy.of((Role("r", Permissions(frozenset({READ})), frozenset({"#583231"})),), ())
+    by_account = RbacPolicy.from_roles((Role("r", Permissions(frozenset({READ})), frozenset({"#583231"})),), ())
     assert by_account.permissions_of("whatever-it-is-called-now", 583231, ()).allows(READ)
     assert not by_account.permissions_of("octocat", 1, ()).allows(READ)
     assert not by_account.permissions_of("octocat", None, ()).allows(READ)
     assert by_account.logins_mentioned == frozenset()
-    assert RbacPolicy.of((role,), ()).groups_mentioned == {"acme", "umbrella/lab"}
+    assert RbacPolicy.from_roles((role,), ()).groups_mentioned == {"acme", "umbrella/lab"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_role_comes_by_login_organisation_or_team() -> None:
     ],
 )
 def test_the_most_exact_rule_decides_and_of_equals_all(name: str, needs: tuple[str, ...]) -> None:
-    assert set(need_of(RULED, tool(name)).permissions) == set(needs)
+    assert set(required_for(RULED, tool(name)).permissions) == set(needs)
 
 
 def test_what_no_rule_names_nobody_may_do() -> None:
@@ -127,23 +127,23 @@ def test_what_no_rule_names_nobody_may_do() -> None:
         Call("prompts/put"),
         Call("resources/directory/read"),
     ):
-        assert need_of(RULED, asked) == NOBODY
-        assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is Judgement.FORBIDDEN
+        assert required_for(RULED, asked) == NEVER_ALLOWED
+        assert evaluate(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is AccessResult.FORBIDDEN
 
 
 def test_a_method_that_no_rule_is_for_needs_every_permission_and_the_client_can_ask_for_them() -> None:
     for method in ("does/not/exist", "sampling/createMessage", "server/wipe"):
-        assert judged("mcp.fetch", asked=Call(method)) is Judgement.GRANTED, "the service answers"
-        assert judged(READ, WRITE, asked=Call(method)) == Lacking((READ, WRITE, ADMIN))
-        assert judged("mcp.fetch", asked=Call(method), granted=(READ, WRITE)) is Judgement.FORBIDDEN
+        assert judged("mcp.fetch", asked=Call(method)) is AccessResult.GRANTED, "the service answers"
+        assert judged(READ, WRITE, asked=Call(method)) == MissingScopes((READ, WRITE, ADMIN))
+        assert judged("mcp.fetch", asked=Call(method), granted=(READ, WRITE)) is AccessResult.FORBIDDEN
         service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
-        assert need_of(service, Call(method)).permissions == (ADMIN,)
+        assert required_for(service, Call(method)).permissions == (ADMIN,)
 
 
 def test_otherwise_speaks_for_the_rest() -> None:
     service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
-    assert need_of(service, Call("prompts/get", NameKind.PROMPT, "hello")).permissions == (ADMIN,)
-    assert need_of(service, Call("ping")).any_is_enough
+    assert required_for(service, Call("prompts/get", NameKind.PROMPT, "hello")).permissions == (ADMIN,)
+    assert required_for(service, Call("ping")).any_is_enough
 
 
 _REFERENCES = st.fixed_dictionaries(
@@ -170,9 +170,9 @@ def test_a_reference_of_an_unknown_kind_needs_no_less_than_one_of_a_known_kind(r
             "method": "completion/complete",
             "params": {"ref": reference | changed},
         }
-        asked = read(Message("POST", {"content-type": "application/json"}, json.dumps(message).encode()))
+        asked = parse_request(Message("POST", {"content-type": "application/json"}, json.dumps(message).encode()))
         assert isinstance(asked, Call)
-        need = need_of(service, asked)
+        need = required_for(service, asked)
         return set() if need.any_is_enough else set(need.permissions)
 
     for known in ("ref/prompt", "ref/resource"):
@@ -183,33 +183,33 @@ def test_a_reference_of_an_unknown_kind_needs_no_less_than_one_of_a_known_kind(r
 
 def test_a_rule_for_a_method_and_one_for_its_tool_both_count() -> None:
     service = replace(RULED, rules=replace(RULES, methods=(NameRule("tools/*", (ADMIN,)),)))
-    assert set(need_of(service, tool("get_time")).permissions) == {READ, ADMIN}
+    assert set(required_for(service, tool("get_time")).permissions) == {READ, ADMIN}
     # A rule for the method alone must not open tools that no rule for tools names.
     bare = replace(
         RULED, rules=ToolRules(methods=(NameRule("tools/*", (READ,)),), tools=(NameRule("x", (READ,)),))
     )
-    assert need_of(bare, tool("y")) == NOBODY
+    assert required_for(bare, tool("y")) == NEVER_ALLOWED
 
 
 @pytest.mark.parametrize(
     "asked", [Session.STREAM, Session.END, Session.ANSWER, Call("initialize"), Call("tools/list")]
 )
 def test_any_permission_of_the_service_opens_it(asked: Session | Call) -> None:
-    assert judged(READ, asked=asked, granted=(READ,)) is Judgement.GRANTED
-    assert judged("mcp.other", asked=asked, granted=("mcp.other",)) is Judgement.FORBIDDEN
-    assert judged("mcp.other", asked=asked, granted=(READ,)) == Lacking(("mcp.fetch",))
+    assert judged(READ, asked=asked, granted=(READ,)) is AccessResult.GRANTED
+    assert judged("mcp.other", asked=asked, granted=("mcp.other",)) is AccessResult.FORBIDDEN
+    assert judged("mcp.other", asked=asked, granted=(READ,)) == MissingScopes(("mcp.fetch",))
 
 
 @pytest.mark.requirement("mcp:insufficient-scope-all")
 def test_everything_that_is_missing_is_asked_for_and_what_is_there_is_kept() -> None:
-    assert judged(READ, asked=tool("anything")) == Lacking((READ, WRITE))
-    assert judged("mcp.other", asked=tool("get_secret")) == Lacking((READ, ADMIN))
+    assert judged(READ, asked=tool("anything")) == MissingScopes((READ, WRITE))
+    assert judged("mcp.other", asked=tool("get_secret")) == MissingScopes((READ, ADMIN))
     # One of the two no consent can give, so none is asked for.
-    assert judged("mcp.other", asked=tool("get_secret"), granted=(READ,)) is Judgement.FORBIDDEN
+    assert judged("mcp.other", asked=tool("get_secret"), granted=(READ,)) is AccessResult.FORBIDDEN
 
 
 def test_with_rules_a_request_that_was_not_looked_at_is_refused() -> None:
-    assert judge(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), None) is CallFault.MISSING
+    assert evaluate(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), None) is CallFault.MISSING
 
 
 def test_a_long_text_costs_no_more_than_its_length() -> None:
@@ -233,11 +233,11 @@ def test_granted_means_that_policy_and_token_both_say_yes(
     service: Service, scopes: frozenset[str], granted: frozenset[str], forbidden: frozenset[str], asked: object
 ) -> None:
     permissions = Permissions(granted, forbidden)
-    result = judge(service, Rights(scopes, permissions), asked)  # type: ignore[arg-type] # sampled from its union
-    if result is not Judgement.GRANTED:
+    result = evaluate(service, Rights(scopes, permissions), asked)  # type: ignore[arg-type] # sampled from its union
+    if result is not AccessResult.GRANTED:
         return
-    need = need_of(service, asked).permissions if service.rules else service.permissions  # type: ignore[arg-type]
-    entry = bool(service.rules) and need_of(service, asked).any_is_enough  # type: ignore[arg-type]
+    need = required_for(service, asked).permissions if service.rules else service.permissions  # type: ignore[arg-type]
+    entry = bool(service.rules) and required_for(service, asked).any_is_enough  # type: ignore[arg-type]
     held = [name for name in need if permissions.allows(name) and implies(scopes, name)]
     assert held
     assert entry or held == list(need)
@@ -253,7 +253,7 @@ def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # no
     asked: object,
 ) -> None:
     def allowed(scopes: frozenset[str], permissions: Permissions) -> bool:
-        return judge(service, Rights(scopes, permissions), asked) is Judgement.GRANTED  # type: ignore[arg-type]
+        return evaluate(service, Rights(scopes, permissions), asked) is AccessResult.GRANTED  # type: ignore[arg-type]
 
     before = allowed(scopes, Permissions(granted, forbidden))
     assert allowed(scopes | more, Permissions(granted, forbidden)) >= before
@@ -265,8 +265,8 @@ def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # no
 def test_what_is_not_known_is_never_allowed_where_there_are_rules(
     service: Service, scopes: frozenset[str], granted: frozenset[str], asked: CallFault | None
 ) -> None:
-    result = judge(service, Rights(scopes, Permissions(granted)), asked)
-    assert service.rules is None or result is not Judgement.GRANTED
+    result = evaluate(service, Rights(scopes, Permissions(granted)), asked)
+    assert service.rules is None or result is not AccessResult.GRANTED
 
 
 @given(st.text("ab*"), st.text("ab"))

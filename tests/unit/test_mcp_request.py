@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, read
+from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, parse_request
 
 JSON = {"content-type": "application/json"}
 
@@ -17,7 +17,7 @@ JSON = {"content-type": "application/json"}
 def sent(body: bytes | str, **headers: str) -> Session | Call | CallFault:
     """What is read from a POST of `body`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read(Message("POST", JSON | named, body.encode() if isinstance(body, str) else body))
+    return parse_request(Message("POST", JSON | named, body.encode() if isinstance(body, str) else body))
 
 
 def message(method: str = "tools/call", **params: Any) -> str:
@@ -291,19 +291,19 @@ def test_any_well_formed_parameters_are_accepted(parameters: list[tuple[str, str
 
 
 def test_only_part_of_a_body_decides_nothing() -> None:
-    assert read(Message("POST", JSON, TOOL.encode(), is_partial=True)) is CallFault.PARTIAL
+    assert parse_request(Message("POST", JSON, TOOL.encode(), is_partial=True)) is CallFault.PARTIAL
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE", "post", "", "CONNECT"])
 def test_no_other_method_carries_a_call(method: str) -> None:
-    assert read(Message(method, JSON, TOOL.encode())) is CallFault.WRONG_METHOD
+    assert parse_request(Message(method, JSON, TOOL.encode())) is CallFault.WRONG_METHOD
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_a_stream_and_its_end_have_no_body(method: str) -> None:
-    assert isinstance(read(Message(method, {}, b"")), Session)
-    assert read(Message(method, {}, b"x")) is CallFault.WRONG_METHOD
-    assert read(Message(method, {"content-length": "9"}, b"")) is CallFault.WRONG_METHOD
+    assert isinstance(parse_request(Message(method, {}, b"")), Session)
+    assert parse_request(Message(method, {}, b"x")) is CallFault.WRONG_METHOD
+    assert parse_request(Message(method, {"content-length": "9"}, b"")) is CallFault.WRONG_METHOD
 
 
 # -- laws --------------------------------------------------------------------------------------------------------

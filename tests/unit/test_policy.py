@@ -11,14 +11,14 @@ from oauth_core.policy.decision import (
     Allow,
     DecisionContext,
     Deny,
-    Isolated,
+    Disabled,
     ServiceStatus,
     StaticInput,
     TokenStatus,
     Unverified,
     Verdict,
     decide,
-    judge_token,
+    evaluate_token,
 )
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.refusals import DenyReason
@@ -29,7 +29,7 @@ TIME = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1/m
 NOTES = Service("notes", "Notes", "https://mcp.example/notes", "http://127.0.0.1:2/mcp", "mcp.notes")
 
 
-EVERYBODY = RbacPolicy.of((), (TIME, NOTES))
+EVERYBODY = RbacPolicy.from_roles((), (TIME, NOTES))
 
 
 def make_claims(
@@ -55,13 +55,13 @@ def make_facts(
     routed_as: str | None = None,
     token: Verified | Rejected | Unverified | None = None,
     liveness: TokenStatus = TokenStatus.ACTIVE,
-    availability: ServiceStatus | Isolated = ServiceStatus.OPEN,
+    availability: ServiceStatus | Disabled = ServiceStatus.OPEN,
     now: int = NOW,
 ) -> DecisionContext:
     token = Verified(make_claims()) if token is None else token
     judged: Verdict | Rejected | Unverified
     if isinstance(token, Verified):
-        judged = judge_token(StaticInput(token.claims, service or TIME, EVERYBODY))
+        judged = evaluate_token(StaticInput(token.claims, service or TIME, EVERYBODY))
     else:
         judged = token
     return DecisionContext(service, judged, liveness, availability, now, routed_as)
@@ -162,7 +162,7 @@ _facts = st.builds(
     routed_as=st.sampled_from([None, "time", "notes", ""]),
     token=_tokens,
     liveness=st.sampled_from(TokenStatus),
-    availability=st.sampled_from([*ServiceStatus, Isolated("repairs", NOW)]),
+    availability=st.sampled_from([*ServiceStatus, Disabled("repairs", NOW)]),
     now=st.integers(NOW - 2, NOW + 2),
 )
 
@@ -195,7 +195,7 @@ def test_no_fact_outweighs_a_token_that_is_not_known_to_live(
 def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
     facts: DecisionContext,
 ) -> None:
-    decision = decide(facts._replace(service_status=Isolated("repairs", NOW)))
+    decision = decide(facts._replace(service_status=Disabled("repairs", NOW)))
     assert isinstance(decision, Deny)
     if decision.reason is DenyReason.SERVICE_DISABLED:
         assert decision.detail == "repairs"

@@ -14,7 +14,7 @@ from pydantic import AnyUrl, ValidationError
 from oauth_core.model import NameRule, Service, ToolRules
 from oauth_core.policy.mcp_request import Call, NameKind
 from oauth_core.policy.resource_uris import canonical, canonical_pattern, may_match_a_form_of, other_forms
-from oauth_core.policy.tool_rules import NOBODY, glob_matches, is_within, need_of
+from oauth_core.policy.tool_rules import NEVER_ALLOWED, glob_matches, is_within, required_for
 
 READ, SECRET = "mcp.files.read", "mcp.files.secret"
 FILES = Service(
@@ -26,8 +26,8 @@ def needs(uri: str, **resources: str) -> tuple[str, ...] | None:
     """What reading `uri` needs under rules for these patterns; `None` when it is refused whatever one has."""
     rules = tuple(NameRule(canonical_pattern(pattern), (need,)) for pattern, need in resources.items())
     service = replace(FILES, rules=ToolRules(resources=rules))
-    need = need_of(service, Call("resources/read", NameKind.RESOURCE, uri))
-    return None if need == NOBODY else need.permissions
+    need = required_for(service, Call("resources/read", NameKind.RESOURCE, uri))
+    return None if need == NEVER_ALLOWED else need.permissions
 
 
 @pytest.mark.parametrize(

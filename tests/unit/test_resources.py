@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oauth_core.model import Service
 from oauth_core.policy.permissions import in_words
-from oauth_core.policy.resources import Opened, ServiceIndex, metadata_url
+from oauth_core.policy.resources import ServiceIndex, ServiceRights, metadata_url
 from tests.unit.examples import BARE, NOTES, SERVICES, TIME
 
 HOST = "mcp.example.com"
@@ -263,11 +263,11 @@ def test_people_are_told_each_permission_that_the_scopes_stand_for(
     scopes: tuple[str, ...], told: tuple[str, ...]
 ) -> None:
     index = ServiceIndex([FILES, TIME])
-    assert index.described([*scopes, "unknown"]) == (Opened("Files", " ".join(scopes), told),)
+    assert index.rights_in_words([*scopes, "unknown"]) == (ServiceRights("Files", " ".join(scopes), told),)
 
 
 def test_a_service_where_everything_is_one_permission_is_told_by_its_title_alone() -> None:
-    assert SERVICES.described(["mcp.time"]) == (Opened("Time", "mcp.time", ()),)
+    assert SERVICES.rights_in_words(["mcp.time"]) == (ServiceRights("Time", "mcp.time", ()),)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy.decision import Isolated
+from oauth_core.policy.decision import Disabled
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec
 from oauth_core.store.connection import guarded
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-_ISOLATED = Codec(dict[str, Isolated])
+_ISOLATED = Codec(dict[str, Disabled])
 _MOST_TRIES = 10
 
 # KEYS: document. ARGV: its old text ('' for none), its new text ('' for none). Two operators at once must not lose
@@ -34,7 +34,7 @@ return 1
 """
 
 
-def parse(document: str | bytes | None) -> Mapping[str, Isolated]:
+def parse(document: str | bytes | None) -> Mapping[str, Disabled]:
     """Return the disabled services by name. Raises `ValueError` for a text that is no such document."""
     return {} if document is None else _ISOLATED.load(document)
 
@@ -52,7 +52,7 @@ class DisabledServiceStore:
         self._replace = redis.register_script(_REPLACE)
         self._places = places_in(redis, keyspace.ISOLATED_SERVICES)
 
-    async def read(self) -> Mapping[str, Isolated]:
+    async def read(self) -> Mapping[str, Disabled]:
         """Return the disabled services by name."""
         found, failed = [], None
         for place in self._places:
@@ -65,7 +65,7 @@ class DisabledServiceStore:
             raise failed
         return _union(found)
 
-    async def disable(self, service: str, isolated: Isolated) -> None:
+    async def disable(self, service: str, isolated: Disabled) -> None:
         """Disable a service; a service that is disabled already gets the new reason.
 
         Raises `NotEverywhereError` when nodes of a cluster were unreachable: the service is disabled, but the
@@ -100,7 +100,7 @@ class DisabledServiceStore:
         with contextlib.suppress(NotEverywhereError):  # an unreachable node gets its copy when it is back
             await everywhere(self._places, put)
 
-    async def _change(self, key: str, how: Callable[[Mapping[str, Isolated]], dict[str, Isolated]]) -> None:
+    async def _change(self, key: str, how: Callable[[Mapping[str, Disabled]], dict[str, Disabled]]) -> None:
         """Replace the document at `key` by the result of `how`."""
         for _ in range(_MOST_TRIES):
             async with guarded():
@@ -114,5 +114,5 @@ class DisabledServiceStore:
         raise StoreUnavailableError("others keep changing which services are disabled; try again")
 
 
-def _union(documents: Iterable[str | bytes | None]) -> dict[str, Isolated]:
+def _union(documents: Iterable[str | bytes | None]) -> dict[str, Disabled]:
     return {name: why for document in documents for name, why in parse(document).items()}

@@ -11,7 +11,7 @@ import pytest
 from oauth_core.crypto.credentials import new_identifier, new_secret
 from oauth_core.limits.rate_limits import Limit, Rate
 from oauth_core.model import AccessClaims, Block, Client, Grant, KnownUser, User
-from oauth_core.policy.decision import Isolated
+from oauth_core.policy.decision import Disabled
 from oauth_core.store.connection import connect
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.disabled_services import DisabledServiceStore
@@ -133,7 +133,7 @@ async def test_a_limit_counts(group: SentinelGroup | ClusterGroup) -> None:
 async def test_a_service_is_isolated_and_comes_back(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
         store = DisabledServiceStore(redis)
-        await store.disable("alpha", Isolated(since=1, reason="a test"))
+        await store.disable("alpha", Disabled(since=1, reason="a test"))
         assert list(await store.read()) == ["alpha"]
         assert await store.enable("alpha")
         assert not await store.read()

@@ -11,7 +11,7 @@ from ext_authz.decision.resolver import ContextResolver, TokenStatusSource
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.audit import AuditEvent, EventKind
 from oauth_core.model import Service
-from oauth_core.policy.decision import Isolated, ServiceStatus, TokenStatus
+from oauth_core.policy.decision import Disabled, ServiceStatus, TokenStatus
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
 from tests.support.master_key import SIGNER, published
@@ -91,9 +91,9 @@ class Remembers(Said):
 class AllOpen:
     """Services of which none is isolated, until one is."""
 
-    said: ServiceStatus | Isolated = ServiceStatus.OPEN
+    said: ServiceStatus | Disabled = ServiceStatus.OPEN
 
-    def of(self, service: str) -> ServiceStatus | Isolated:  # noqa: ARG002
+    def of(self, service: str) -> ServiceStatus | Disabled:  # noqa: ARG002
         return self.said
 
 
@@ -123,7 +123,7 @@ async def authorizer(
     await keys.read()
     resolver = ContextResolver(
         services=ServiceIndex([service]),
-        policy=policy or RbacPolicy.of((), [service]),
+        policy=policy or RbacPolicy.from_roles((), [service]),
         keys=keys,
         tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
         token_status=liveness or Said(),

@@ -28,7 +28,7 @@ JSON = {"content-type": "application/json"}
 def policy_of(*permissions: str, user: str = "octocat") -> RbacPolicy:
     """A policy in which only `user` has permissions, namely these."""
     role = Role("r", Permissions(frozenset(permissions)), users=frozenset({user}))
-    return RbacPolicy.of((role,), (RULED,))
+    return RbacPolicy.from_roles((role,), (RULED,))
 
 
 async def subject(

@@ -8,7 +8,7 @@ import pytest
 
 from ext_authz.decision.fair_queue import FairQueue
 from oauth_core.audit import LONGEST_LOGGED
-from oauth_core.policy.decision import Isolated, ServiceStatus
+from oauth_core.policy.decision import Disabled, ServiceStatus
 from oauth_core.refusals import DenyReason
 from tests.service.ext_authz.authorizers import (
     ALLOWED,
@@ -111,7 +111,7 @@ async def test_an_isolated_service_is_refused_with_its_reason_and_recorded_and_c
     subject = await authorizer(key, sink, isolated=doors)
     assert read_answer(await subject.check(check_request(token=token))).status == 200
     for reason in ("Being repaired.", "Still being repaired."):
-        doors.said = Isolated(reason, since=1)
+        doors.said = Disabled(reason, since=1)
         for presented in (token, "garbage", None):
             answer = read_answer(await subject.check(check_request(token=presented)))
             assert answer.status == 503

@@ -28,13 +28,13 @@ from oauth_core.policy.decision import (
     Allow,
     DecisionContext,
     Deny,
-    Isolated,
+    Disabled,
     ServiceStatus,
     StaticInput,
     TokenStatus,
     Unverified,
     decide,
-    judge_token,
+    evaluate_token,
 )
 from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.rbac import RbacPolicy
@@ -55,7 +55,7 @@ SERVICES = ServiceIndex(
         Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes"),
     ]
 )
-POLICY = RbacPolicy.of((), SERVICES.services)
+POLICY = RbacPolicy.from_roles((), SERVICES.services)
 START = claims().iat
 CERTIFICATES = [
     quote(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n", safe="")
@@ -68,9 +68,9 @@ class Doors:
     """Which services are open; all, until something happens."""
 
     def __init__(self) -> None:
-        self.said: dict[str, ServiceStatus | Isolated] = {}
+        self.said: dict[str, ServiceStatus | Disabled] = {}
 
-    def of(self, service: str) -> ServiceStatus | Isolated:
+    def of(self, service: str) -> ServiceStatus | Disabled:
         return self.said.get(service, ServiceStatus.OPEN)
 
 
@@ -129,7 +129,7 @@ class World:
         service_status = ServiceStatus.UNKNOWN if service is None else self.doors.of(service.name)
         shown = certificate_of(request)
         if isinstance(token, Verified) and service is not None:
-            token = judge_token(StaticInput(token.claims, service, POLICY))
+            token = evaluate_token(StaticInput(token.claims, service, POLICY))
         context = DecisionContext(
             service, token, status, service_status, self.now, request.routed_as, certificate=shown
         )
@@ -184,8 +184,8 @@ class World:
                 self.ring = self.rng.sample(self.all_keys, self.rng.randrange(1, 4))
                 return True
             case 11:
-                choices: list[ServiceStatus | Isolated] = [ServiceStatus.OPEN] * 5
-                said = self.rng.choice([*choices, ServiceStatus.UNKNOWN, Isolated("a", 1), Isolated("b", 2)])
+                choices: list[ServiceStatus | Disabled] = [ServiceStatus.OPEN] * 5
+                said = self.rng.choice([*choices, ServiceStatus.UNKNOWN, Disabled("a", 1), Disabled("b", 2)])
                 self.doors.said[self.rng.choice(["time", "notes"])] = said
         return False
 

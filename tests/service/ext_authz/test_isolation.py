@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from ext_authz.decision.disabled_services import DisabledServices
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.policy.decision import Isolated, ServiceStatus
+from oauth_core.policy.decision import Disabled, ServiceStatus
 from oauth_core.store import keyspace
 from oauth_core.store.records.disabled_services import DisabledServiceStore
 from tests.support.authz_process import USERS, AuthzProcess, environ, publish, remember, running_authz
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from oauth_core.jose.signing_keys import SigningKey
 
-REPAIRS = Isolated("Repairs.", since=1)
+REPAIRS = Disabled("Repairs.", since=1)
 BOTH = {"aud": (TIME, NOTES), "scope": "mcp.time mcp.notes"}
 
 
@@ -164,7 +164,7 @@ async def test_what_is_isolated_stays_so_while_redis_is_silent_and_what_was_open
     await services.read()
     source.says, source.is_current = StoreUnavailableError("silence"), False
     await services.read()
-    assert services.of("time") == Isolated("x", 1)
+    assert services.of("time") == Disabled("x", 1)
     assert services.of("notes") is ServiceStatus.UNKNOWN
     source.says, source.is_current = None, True
     await services.read()

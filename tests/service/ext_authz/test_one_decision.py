@@ -69,17 +69,17 @@ async def test_the_static_half_is_asked_once_and_again_under_another_policy(
 ) -> None:
     given: list[StaticInput] = []
 
-    def judge(one: StaticInput) -> Verdict:
+    def evaluate(one: StaticInput) -> Verdict:
         given.append(one)
-        return decision.judge_token(one)
+        return decision.evaluate_token(one)
 
-    monkeypatch.setattr(verified_token_cache, "judge_token", judge)
+    monkeypatch.setattr(verified_token_cache, "evaluate_token", evaluate)
     message = check_request(token=mint(key))
     subject = await remembering(key, message)
     assert at_once(subject, message) == 200
     assert len(given) == 1, "the verdict is remembered"
 
-    nothing = RbacPolicy.of(
+    nothing = RbacPolicy.from_roles(
         (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
     )
     subject.use(ServiceIndex([SERVICE]), nothing)
@@ -93,7 +93,7 @@ async def test_a_service_that_is_loaded_anew_is_judged_anew(key: SigningKey) -> 
     message = check_request(token=mint(key))
     subject = await remembering(key, message)
     other = dataclasses.replace(SERVICE, resource=f"{SERVICE.resource}/other")
-    subject.use(ServiceIndex([other]), RbacPolicy.of((), [other]))
+    subject.use(ServiceIndex([other]), RbacPolicy.from_roles((), [other]))
     assert at_once(subject, message) != 200
 
 
@@ -123,16 +123,16 @@ async def test_a_new_optional_claim_reaches_both_halves(key: SigningKey, monkeyp
         names = [field.name for field in dataclasses.fields(AccessClaims)]
         return Verified(Extended(**{name: getattr(found.claims, name) for name in names}, department="physics"))
 
-    def judge(one: StaticInput) -> Verdict:
+    def evaluate(one: StaticInput) -> Verdict:
         seen.append(one.claims)
-        return decision.judge_token(one)
+        return decision.evaluate_token(one)
 
     def decide(context: DecisionContext) -> Allow | Deny:
         seen.append(context.claims)
         return decision.decide(context)
 
     monkeypatch.setattr(access_tokens, "verify", extended)
-    monkeypatch.setattr(verified_token_cache, "judge_token", judge)
+    monkeypatch.setattr(verified_token_cache, "evaluate_token", evaluate)
     monkeypatch.setattr(check, "decide", decide)
     message = check_request(token=mint(key))
     subject = await remembering(key, message)
@@ -170,7 +170,7 @@ async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_whi
     headers = {"authorization": f"DPoP {bound}", "content-length": "5"}
     waiting = asyncio.create_task(authorizer.check(check_request(headers=headers, extensions=extensions)))
     await asyncio.sleep(0)
-    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.of((), [SERVICE]))
+    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.from_roles((), [SERVICE]))
     status.held.set()
     assert read_answer(await waiting).status == 401
 
@@ -187,7 +187,7 @@ async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis
 
     now += 10_000
     monkeypatch.setattr(Remembers, "known", asked)
-    monkeypatch.setattr(mcp_request, "read", asked)
+    monkeypatch.setattr(mcp_request, "parse_request", asked)
     assert at_once(subject, message) == 401
 
 

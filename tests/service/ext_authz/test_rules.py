@@ -49,11 +49,11 @@ async def test_all_missing_scopes_are_told(key: SigningKey) -> None:
 
 
 async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: SigningKey) -> None:
-    authorizer, sink = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
+    authorizer, sink = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
     request = check_request(token=token(key))
     for _ in range(2):
         assert read_answer(await authorizer.check(request)).status == 200
-    nobody = RbacPolicy.of(
+    nobody = RbacPolicy.from_roles(
         (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
     )
     # The very same services: only the policy is another.
@@ -61,12 +61,12 @@ async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: Signi
     for _ in range(2):
         assert read_answer(await authorizer.check(request)).status == 403
     assert sink.events[-1].reason == DenyReason.FORBIDDEN_BY_POLICY
-    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.of((), (SERVICE,)))
+    authorizer.use(ServiceIndex([SERVICE]), RbacPolicy.from_roles((), (SERVICE,)))
     assert read_answer(await authorizer.check(request)).status == 200
 
 
 async def test_rules_that_a_service_gets_count_for_tokens_that_were_let_in_before(key: SigningKey) -> None:
-    authorizer, _ = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
     mine = token(key)
     assert read_answer(await authorizer.check(check_request(token=mine))).status == 200
     authorizer.use(ServiceIndex([RULED]), policy_of(READ))
@@ -107,7 +107,7 @@ async def test_nobody_without_a_good_token_has_a_body_read(
     def never(*_: object) -> None:
         raise AssertionError("the body was read")
 
-    monkeypatch.setattr("oauth_core.policy.mcp_request.read", never)
+    monkeypatch.setattr("oauth_core.policy.mcp_request.parse_request", never)
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     for credentials in (None, "garbage", mint(key, exp=1)):
         assert read_answer(await authorizer.check(check_request(token=credentials, body=b"{}"))).status == 401
@@ -181,7 +181,7 @@ async def test_what_opens_a_stream_ends_like_one_however_it_is_opened(key: Signi
     mine = mint(key, iat=1_799_999_990, exp=1_800_003_000)
 
     async def milliseconds(service: Service, method: str, headers: dict[str, str], body: bytes = b"") -> int:
-        authorizer, _ = await subject(key, service, RbacPolicy.of((), (service,)))
+        authorizer, _ = await subject(key, service, RbacPolicy.from_roles((), (service,)))
         message = check_request(token=mine, method=method, headers=JSON | headers, body=body)
         answers = [read_answer(await authorizer.check(message)) for _ in range(2)]  # the second from memory
         assert [answer.status for answer in answers] == [200, 200]

@@ -113,7 +113,7 @@ async def test_no_step_but_the_last_lets_a_call_through_where_there_are_rules(ke
 
 
 async def test_a_service_without_rules_is_decided_by_headers_for_good(key: SigningKey) -> None:
-    authorizer, _ = await subject(key, SERVICE, RbacPolicy.of((), (SERVICE,)))
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
     for _ in range(2):  # the second from memory
         answer = await ask(authorizer, token(key), HEADERS)
         assert answer.metadata["decision"] == "allowed"

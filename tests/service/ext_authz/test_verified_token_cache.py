@@ -108,7 +108,7 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
     # Made first, and decoded anew below as every request's is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
     service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
-    permits, policy = AllowResponses(), RbacPolicy.of((), [service])
+    permits, policy = AllowResponses(), RbacPolicy.from_roles((), [service])
     memory.verify(sent[0].decode(), keys, NOW)
     tracemalloc.start()
     try:
