@@ -111,7 +111,7 @@ def _parsed(words: list[str]) -> Entry:
         if len(digest) != HASH_BYTES:
             raise ValueError(words[8])
         kind = FrameKind(words[5].encode())
-        return FrameEntry(*words[1:4], int(words[4]), kind, int(words[6]), int(words[7]), digest)
+        return FrameEntry(words[1], words[2], words[3], int(words[4]), kind, int(words[6]), int(words[7]), digest)
     if words[0] == _FAULT and len(words) == _FAULT_WORDS:
-        return FaultEntry(*words[1:4], int(words[4]), int(words[5]), FaultReason(words[6]))
+        return FaultEntry(words[1], words[2], words[3], int(words[4]), int(words[5]), FaultReason(words[6]))
     raise ValueError(words[0])

@@ -47,22 +47,26 @@ class Boot:
 
 def boots(audit_dir: Path) -> list[Boot]:
     """The boots of an audit folder, by writer and then by time. Names of another form are left out."""
-    return sorted(
-        Boot(writer.name, boot.name, boot)
-        for writer in _folders(audit_dir / "segments")
-        if _WRITER.match(writer.name)
-        for boot in _folders(writer)
-        if _BOOT.match(boot.name)
-    )
+    return sorted(boot for writer in writers(audit_dir) for boot in boots_of(writer))
+
+
+def writers(audit_dir: Path) -> list[Path]:
+    """The folders of writers, in any order."""
+    return [folder for folder in _folders(audit_dir / "segments") if _WRITER.match(folder.name)]
+
+
+def boots_of(writer: Path) -> list[Boot]:
+    """The boots in the folder of a writer, in any order."""
+    return [Boot(writer.name, folder.name, folder) for folder in _folders(writer) if _BOOT.match(folder.name)]
 
 
 def others(audit_dir: Path) -> list[Path]:
     """The files and folders among the segments that no writer makes, in the order of their paths."""
     root = audit_dir / "segments"
     kept = {boot.folder for boot in boots(audit_dir)}
-    writers = {folder.parent for folder in kept}
-    entries = [*_entries(root), *(entry for writer in writers for entry in _entries(writer))]
-    found = {entry for entry in entries if entry not in kept and entry not in writers}
+    parents = {folder.parent for folder in kept}
+    entries = [*_entries(root), *(entry for parent in parents for entry in _entries(parent))]
+    found = {entry for entry in entries if entry not in kept and entry not in parents}
     found |= {entry for folder in kept for entry in _entries(folder) if not _SEGMENT.match(entry.name)}
     # A writer makes its own folder shortly before that of its boot.
     return sorted(
@@ -123,13 +127,18 @@ class BootReader:
                 return
             # The writer may have added to this segment just before it began the next one.
             yield from self._rest()
+            damages: list[Damage] = []
             if self.tail:
                 detail = f"{self.tail} bytes before the next segment"
-                yield Damage(DamageKind.CUT, self.segment, self.offset, detail)
-            for index in range(self.segment, later[0]):
-                if not self.boot.segment(index).exists():
-                    yield Damage(DamageKind.NO_SEGMENT, index, 0, self.boot.segment(index).name)
+                damages.append(Damage(DamageKind.CUT, self.segment, self.offset, detail))
+            damages += [
+                Damage(DamageKind.NO_SEGMENT, index, 0, self.boot.segment(index).name)
+                for index in range(self.segment, later[0])
+                if not self.boot.segment(index).exists()
+            ]
+            # Before anything is yielded: the caller may stop there, and a later call goes on behind it.
             self.segment, self.offset, self.tail = later[0], 0, 0
+            yield from damages
 
     def _rest(self) -> Iterator[StoredFrame | Damage]:
         """Yield the frames of the present segment behind `offset`."""
@@ -139,10 +148,11 @@ class BootReader:
         except FileNotFoundError:
             return
         if size < self.offset:
-            yield Damage(DamageKind.SHORTER, self.segment, size, f"{self.offset - size} bytes are gone")
-            self.offset = size
+            gone, self.offset = self.offset - size, size
+            yield Damage(DamageKind.SHORTER, self.segment, size, f"{gone} bytes are gone")
         if size == self.offset + self.tail:
             return
+        self.tail = 0
         data, ended = b"", False
         with path.open("rb") as file:
             file.seek(self.offset)

@@ -8,6 +8,8 @@ from portcullis.cli.lazy_group import LazyGroup
 
 _COMMANDS = {
     "search": "Find events by person, client, token, service, tool, address and time.",
+    "seal": "Seal the record: build its tree, and sign checkpoints.",
+    "key": "Print the public key of checkpoints; make the key if there is none.",
     "verify": "Verify that the audit record is complete and unaltered.",
 }
 

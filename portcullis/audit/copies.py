@@ -1,0 +1,139 @@
+"""Copies of checkpoints outside the audit folder: in a file, and by a webhook.
+
+A copy out of an attacker's reach is what shows a roll-back of the whole folder: the tree must still begin with the
+tree of the copy.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from oauth_core.process import private_files
+from oauth_core.process.backoff import Backoff
+from portcullis.audit.sealed_folder import append_note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_TIMEOUT_SECONDS = 10.0
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 60.0
+_SUCCESS = 200
+_REDIRECT = 300
+
+
+class FileCopy:
+    """Keeps copies at `path`. In a folder: one file for each day, one checkpoint for each minute, appended.
+
+    Otherwise the newest checkpoint replaces the file.
+    """
+
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self._path = path
+        self._report = report
+        self._minute = ""
+        self._is_failing = False
+
+    def publish(self, note: str, time: str) -> None:
+        """Store a note; `time` is that of its checkpoint. A fault is reported, once until it is over."""
+        try:
+            if not self._path.is_dir():
+                private_files.write(self._path, note)
+            elif time[:16] != self._minute:
+                append_note(self._path, time[:10], note)
+                self._minute = time[:16]
+        except OSError as error:
+            if not self._is_failing:
+                self._report(f"{error.filename or self._path}: {error.strerror}; trying again")
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+
+class WebhookCopy:
+    """Sends checkpoints to `url` by POST, from a thread of its own.
+
+    The newest one is sent at least once, however often that fails; one that a newer one has replaced meanwhile is
+    left out, because the newer one proves more. Any answer of class 2xx is a success. Redirects are not followed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        report: Callable[[str], None],
+        *,
+        first_wait: float = _FIRST_WAIT,
+        longest_wait: float = _LONGEST_WAIT,
+    ) -> None:
+        self._url = url
+        self._report = report
+        self._backoff = Backoff(first_wait, longest_wait)
+        self._condition = threading.Condition()
+        self._newest: str | None = None
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="checkpoint webhook", daemon=True)
+        self._thread.start()
+
+    def publish(self, note: str) -> None:
+        """Send a note soon."""
+        with self._condition:
+            self._newest = note
+            self._condition.notify_all()
+
+    def stop(self, patience: float) -> None:
+        """End the thread; a note that waits is tried once more. Waits at most `patience` seconds."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify_all()
+        self._thread.join(patience)
+
+    def _put_back(self, note: str) -> None:
+        """Keep a note that could not be sent, unless there is a newer one by now."""
+        if self._newest is None:
+            self._newest = note
+
+    def _run(self) -> None:
+        is_failing = False
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._newest is not None or self._is_stopping)
+                note, self._newest = self._newest, None
+                is_last = self._is_stopping
+            if note is None:
+                return
+            fault = _send(self._url, note)
+            if fault is None:
+                if is_failing:
+                    self._report("checkpoints reach the webhook again")
+                is_failing = False
+                self._backoff.reset()
+                continue
+            if not is_failing:
+                self._report(f"the webhook for checkpoints: {fault}; trying again")
+            is_failing = True
+            if is_last:
+                return
+            with self._condition:
+                self._put_back(note)
+                self._condition.wait_for(lambda: self._is_stopping, self._backoff.delay)
+            self._backoff.grow()
+
+
+def _send(url: str, note: str) -> str | None:
+    """Send a note; return the fault, or `None`. The fault does not show the address, which may have a secret."""
+    # Imported here: it takes a while, and most sealers have no webhook.
+    import httpx2  # noqa: PLC0415
+
+    try:
+        answer = httpx2.post(
+            url,
+            content=note.encode(),
+            headers={"Content-Type": "text/plain; charset=utf-8"},
+            timeout=_TIMEOUT_SECONDS,
+            follow_redirects=False,
+        )
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return type(error).__name__
+    return None if _SUCCESS <= answer.status_code < _REDIRECT else f"it answers {answer.status_code}"

@@ -1,0 +1,131 @@
+"""The folder `sealed` of an audit folder: the newest checkpoint, older ones by day, and the place of every boot.
+
+checkpoint                 the newest signed checkpoint
+checkpoints/2026-11-30.txt older ones, about one for each minute, each followed by an empty line
+tile/                      the tree (`tree`)
+progress.json              where the sealer reads on in each boot; made again from the tree if it is lost
+finished.json              the same for boots that are closed or silent
+lock                       held by the one sealer
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.process import file_lock, private_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from portcullis.audit.seal_key import SealKey
+
+NAME = "sealed"
+
+
+class SealedFolder:
+    """The files of one sealed folder. Methods raise `OSError`."""
+
+    def __init__(self, audit_dir: Path) -> None:
+        self.root = audit_dir / NAME
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the newest checkpoint."""
+        return self.root / "checkpoint"
+
+    @property
+    def days(self) -> Path:
+        """The folder of older checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the sealer."""
+        return self.root / "lock"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process, and make it if there is none. Raises `file_lock.HeldError`."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file_lock.held(self.lock):
+            yield
+
+    def read_checkpoint(self) -> str | None:
+        """The newest note, or `None` if there is none. Raises `ValueError` if it is no text."""
+        try:
+            return self.checkpoint.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def write_checkpoint(self, note: str) -> None:
+        """Replace the newest note."""
+        private_files.write(self.checkpoint, note)
+        private_files.settle(self.root)
+
+    def put_aside(self, key: SealKey) -> Path | None:
+        """Rename the folder, with the public half of its key in it; return its new path, or `None` without a tree.
+
+        The caller holds the folder; the lock moves with it, so that no other sealer uses the old one.
+        """
+        if not self.checkpoint.exists() and not (self.root / "tile").exists():
+            return None
+        number = 1
+        while (aside := self.root.with_name(f"{NAME}-{number}")).exists():
+            number += 1
+        for path in (key.public, key.checkpoint):
+            with suppress(FileNotFoundError):
+                private_files.write(self.root / path.name, path.read_text(encoding="utf-8"))
+        self.root.rename(aside)
+        key.checkpoint.unlink(missing_ok=True)
+        private_files.settle(aside.parent)
+        return aside
+
+    def read_places(self) -> tuple[int, dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None:
+        """The size of the tree, and the places of open and of finished boots; `None` if they are unusable."""
+        try:
+            progress, finished = (json.loads(path.read_bytes()) for path in (self._progress, self._finished))
+            return int(progress["size"]), dict(progress["boots"]), dict(finished["boots"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write_places(self, size: int, places: dict[str, dict[str, object]]) -> None:
+        """Save the places of open boots, and the size of the tree that they belong to."""
+        private_files.write(self._progress, json.dumps({"size": size, "boots": places}))
+
+    def write_finished(self, places: dict[str, dict[str, object]]) -> None:
+        """Save the places of boots that are read seldom, before `write_places` leaves them out."""
+        private_files.write(self._finished, json.dumps({"boots": places}))
+
+    @property
+    def _progress(self) -> Path:
+        return self.root / "progress.json"
+
+    @property
+    def _finished(self) -> Path:
+        return self.root / "finished.json"
+
+
+def append_note(folder: Path, day: str, note: str) -> None:
+    """Append a note to the file of a day in `folder`. Raises `OSError`."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{day}.txt"
+    handle = private_files.appending(path)
+    try:
+        data = f"{note}\n".encode()
+        size = os.fstat(handle).st_size
+        if os.write(handle, data) < len(data):
+            os.ftruncate(handle, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(handle)
+
+
+def notes_of(text: str) -> list[str]:
+    """The notes of the file of a day."""
+    parts = text.split("\n\n")
+    return [f"{body}\n\n{signatures}\n" for body, signatures in zip(parts[::2], parts[1::2], strict=False)]

@@ -1,0 +1,94 @@
+"""`portcullis audit seal`: the sealer of an audit folder."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.audit_log.checkpoints import parse_checkpoint
+from oauth_core.audit_log.signed_notes import split_note
+from oauth_core.errors import SettingsError
+from oauth_core.process import file_lock
+from portcullis.audit.copies import FileCopy, WebhookCopy
+from portcullis.audit.seal_key import SealKey
+from portcullis.audit.sealed_folder import SealedFolder
+from portcullis.audit.sealer import STEP_SECONDS, Sealer, SealerError
+from portcullis.cli.audit_folder import AuditPlace, audit_place_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STOP_SECONDS = 3.0
+
+
+@click.command("seal")
+@audit_place_options
+def command(place: AuditPlace) -> None:
+    """Seal the events of all programs until stopped.
+
+    Every frame becomes an entry of a Merkle tree. Signs a checkpoint of the tree each second in which something
+    was written, and each minute in which nothing was. Exits with 2 if the key or the tree cannot be used.
+    """
+    folder = SealedFolder(place.audit_dir)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with ExitStack() as stack:
+        publish = _publisher(place, stack)
+        try:
+            stack.enter_context(folder.held())
+        except file_lock.HeldError as error:
+            raise SettingsError([f"another sealer (process {error.holder}) uses {folder.root}"]) from None
+        except OSError as error:
+            raise SettingsError([f"{error.filename or folder.root}: {error.strerror}"]) from None
+        sealer = Sealer(place.audit_dir, SealKey(place.key), report=_report, publish=publish)
+        try:
+            _seal(sealer, stopping)
+        except SealerError as error:
+            raise SettingsError([str(error)]) from None
+
+
+def _seal(sealer: Sealer, stopping: threading.Event) -> None:
+    """Seal until stopped, and once more then, for the last events of others. Raises `SealerError`."""
+    failing = ""
+    while True:
+        is_last = stopping.is_set()
+        more = False
+        try:
+            more = sealer.step()
+            if failing:
+                _report("sealing again")
+            failing = ""
+        except OSError as error:
+            fault = f"{error.filename or 'the audit folder'}: {error.strerror or error}"
+            if fault != failing:
+                _report(f"{fault}; trying again")
+            failing = fault
+        if is_last and not more:
+            return
+        if not more:
+            stopping.wait(STEP_SECONDS)
+
+
+def _publisher(place: AuditPlace, stack: ExitStack) -> Callable[[str], None]:
+    """The function that stores copies of checkpoints outside the audit folder."""
+    file = FileCopy(place.checkpoint_file, _report) if place.checkpoint_file else None
+    webhook = WebhookCopy(place.checkpoint_url, _report) if place.checkpoint_url else None
+    if webhook is not None:
+        stack.callback(webhook.stop, _STOP_SECONDS)
+
+    def publish(note: str) -> None:
+        if file is not None:
+            file.publish(note, parse_checkpoint(split_note(note)[0]).time)
+        if webhook is not None:
+            webhook.publish(note)
+
+    return publish
+
+
+def _report(sentence: str) -> None:
+    click.echo(f"portcullis audit seal: {sentence}", err=True)

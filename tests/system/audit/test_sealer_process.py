@@ -1,0 +1,186 @@
+"""`portcullis audit seal` as a process of its own, beside a program that keeps writing and is killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from tlog_scales import backend, reader
+
+from oauth_core.audit_log.checkpoints import Checkpoint, open_checkpoint
+from oauth_core.audit_log.entries import FrameEntry, parse_entry
+from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
+from portcullis.audit.sealed_folder import SealedFolder
+from portcullis.audit.segments import StoredFrame, boots, frames
+from portcullis.audit.tree import TreeReader
+from tests.support.audit_segments import BOOT, event, write_segment
+from tests.support.programs import PATIENCE, PORTCULLIS, plain_environment, running, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OTHER = "20261130T060001Z-00000002"
+# A program that appends frames as fast as it can, until it is killed.
+WRITER = """
+import sys
+from pathlib import Path
+from tests.support.audit_segments import SegmentWriter, event
+writer = SegmentWriter(Path(sys.argv[1]), "oauth_web")
+number = 0
+while True:
+    number += 1
+    writer.write(event(number))
+"""
+
+
+class Place:
+    """An audit folder with its key, in `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.audit_dir = root / "audit"
+        self.audit_dir.mkdir()
+        self.folder = SealedFolder(self.audit_dir)
+        self.arguments = ["--audit-dir", str(self.audit_dir)]
+        made = self.run("key")
+        assert made.returncode == 0, made.stderr
+        self.key = VerifierKey.from_text(made.stdout.strip())
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one command on this folder to its end."""
+        return subprocess.run(
+            [*PORTCULLIS, "audit", *arguments, *self.arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=plain_environment(),
+            check=False,
+        )
+
+    @contextmanager
+    def sealing(self, name: str = "seal.log") -> Iterator[subprocess.Popen[bytes]]:
+        """A running sealer that holds the folder."""
+        with running(["audit", "seal", *self.arguments], self.root / name) as process:
+            until(lambda: process.poll() is not None or self.size() is not None, "the first checkpoint")
+            assert process.poll() is None, (self.root / name).read_text()
+            yield process
+
+    def checkpoint(self) -> Checkpoint:
+        """The newest checkpoint."""
+        return open_checkpoint(self.folder.checkpoint.read_text(encoding="utf-8"), self.key)
+
+    def size(self) -> int | None:
+        """The size of the newest checkpoint, if there is one."""
+        try:
+            return self.checkpoint().size
+        except (FileNotFoundError, NoteError):
+            return None
+
+    def stored(self) -> list[bytes]:
+        """The digests of all stored frames."""
+        return [
+            found.frame.digest
+            for boot in boots(self.audit_dir)
+            for found in frames(boot)
+            if isinstance(found, StoredFrame)
+        ]
+
+    def sealed(self) -> list[bytes]:
+        """The digests of all frames in the tree."""
+        tree = TreeReader(self.folder.root, self.checkpoint().size)
+        entries = [parse_entry(data) for index in range(-(-tree.size // 256)) for data in tree.bundle(index)]
+        return [entry.digest for entry in entries if isinstance(entry, FrameEntry)]
+
+    def is_all_sealed(self) -> bool:
+        """Whether every stored frame is in the tree."""
+        return self.size() == len(self.stored())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_what_a_killed_program_has_written_is_sealed_by_a_sealer_that_was_killed_too(place: Place) -> None:
+    with place.sealing("first.log") as sealer, writing(place) as writer:
+        until(lambda: (place.size() or 0) > 300, "the first tiles")
+        sealer.send_signal(signal.SIGKILL)
+        sealer.wait()
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    with place.sealing("second.log"):
+        until(place.is_all_sealed, "everything to be sealed")
+        write_segment(place.audit_dir, "command", OTHER, [[event(1)]])
+        until(place.is_all_sealed, "the frames of another program")
+    assert sorted(place.sealed()) == sorted(place.stored())
+    assert (place.root / "second.log").read_text() == ""
+    other = reader.TilesReader(backend.LocalBackend(place.folder.root))
+    other.set_size(place.checkpoint().size)
+    assert other.calculate_root_hash() == place.checkpoint().root
+
+
+@contextmanager
+def writing(place: Place) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that writes to the folder until it is killed."""
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(place.audit_dir)], env=plain_environment())
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_sealer_that_is_stopped_seals_what_was_written_before(place: Place) -> None:
+    with place.sealing() as sealer:
+        write_segment(place.audit_dir, batches=[[event(1)]])
+        sealer.send_signal(signal.SIGTERM)
+        assert sealer.wait(PATIENCE) == 0
+    assert place.is_all_sealed()
+    assert {boot.boot for boot in place.checkpoint().boots} == {BOOT}
+
+
+def test_a_second_sealer_of_one_folder_refuses_to_start(place: Place) -> None:
+    with place.sealing() as sealer:
+        second = place.run("seal")
+        assert (second.returncode, second.stdout) == (2, "")
+        assert f"another sealer (process {sealer.pid})" in second.stderr
+
+
+def test_a_lost_key_is_answered_with_what_to_do_and_a_new_tree_seals_everything_again(place: Place) -> None:
+    write_segment(place.audit_dir, batches=[[event(1)]])
+    with place.sealing():
+        until(place.is_all_sealed, "everything to be sealed")
+    (place.root / "audit_seal.key").unlink()
+    for command in ("seal", "key"):
+        refused = place.run(command)
+        assert refused.returncode == 2
+        assert "restore" in refused.stderr
+        assert "--new-tree" in refused.stderr
+    old = place.key
+    renewed = place.run("key", "--new-tree")
+    assert renewed.returncode == 0
+    assert str(place.audit_dir / "sealed-1") in renewed.stderr
+    place.key = VerifierKey.from_text(renewed.stdout.strip())
+    with place.sealing("new.log"):
+        until(place.is_all_sealed, "everything to be sealed again")
+    kept = (place.audit_dir / "sealed-1/checkpoint").read_text(encoding="utf-8")
+    assert open_checkpoint(kept, old).size == 3
+    assert (place.audit_dir / "sealed-1/audit_seal.pub").read_text().strip() == old.text
+
+
+def test_the_key_is_for_its_owner_only_and_is_printed_nowhere(place: Place) -> None:
+    path = place.root / "audit_seal.key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    secret = path.read_text().strip()
+    shown = place.run("key")
+    assert shown.stdout == f"{place.key.text}\n"
+    with place.sealing():
+        # A running sealer keeps the folder, and the public half is still shown.
+        assert place.run("key").stdout == f"{place.key.text}\n"
+    everything = [file.read_bytes() for file in place.root.rglob("*") if file.is_file() and file != path]
+    assert not any(secret.rpartition("+")[2].encode() in content for content in everything)
