@@ -238,6 +238,15 @@ class DenyReason(Reason):
     )
     TOKEN_STATE_UNKNOWN = "token_state_unknown", _UNKNOWN
     SERVICE_STATE_UNKNOWN = "service_state_unknown", _UNKNOWN
+    AUDIT_UNAVAILABLE = (
+        "audit_unavailable",
+        _checked(
+            503,
+            ErrorCode.TEMPORARILY_UNAVAILABLE,
+            "The gateway cannot record calls right now, and allows none without a record.",
+            retry_after=RETRY_AFTER_SECONDS,
+        ),
+    )
     INTERNAL_ERROR = "internal_error", _UNKNOWN
 
 
@@ -333,6 +342,15 @@ class OAuthReason(Reason):
         "not_ended",
         _later(
             "this was not ended and may still work; please try again in a moment",
+            audit=Audit.NOTHING,
+            retry_after=RETRY_AFTER_SECONDS,
+        ),
+    )
+    AUDIT_UNAVAILABLE = (
+        "audit_unavailable",
+        _later(
+            "the gateway cannot record this right now, and does nothing without a record; please try again in a "
+            "moment",
             audit=Audit.NOTHING,
             retry_after=RETRY_AFTER_SECONDS,
         ),

@@ -17,6 +17,7 @@ from hypercorn.config import Config
 
 from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.process import logs, standard_streams
+from oauth_core.process.audit_output import AuditOutput, open_output
 from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import WebSettings, load, outdated_names
 from oauth_core.store.maintenance.schema import SchemaError
@@ -24,7 +25,7 @@ from oauth_core.store.records.key_ring import KeyRingError
 from oauth_web.app import create_app
 from oauth_web.endpoints import metrics
 from oauth_web.grants.catalog import GRANT_TYPES
-from oauth_web.runtime.deps import Deps, wire
+from oauth_web.runtime.deps import WRITER, Deps, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,8 +43,14 @@ async def _serve(settings: WebSettings) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    deps = await _wire_patiently(settings, stopping)
+    output = open_output(settings, WRITER)
+    try:
+        deps = await _wire_patiently(settings, stopping, output)
+    except BaseException:
+        output.close()
+        raise
     if deps is None:
+        output.close()
         return
     # The RBAC policy is read again when the file changes, or on SIGHUP.
     policy_file = SettingsWatcher(WebSettings, os.environ, settings, deps.audit)
@@ -86,11 +93,11 @@ async def _metrics(settings: WebSettings, deps: Deps) -> AsyncIterator[None]:
         await serving
 
 
-async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event) -> Deps | None:
+async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event, output: AuditOutput) -> Deps | None:
     """Wait for Redis without a time limit: all programs may be starting at the same time."""
     while not stopping.is_set():
         try:
-            return await wire(settings, GRANT_TYPES)
+            return await wire(settings, GRANT_TYPES, output)
         except StoreUnavailableError as error:
             _log.warning("waiting for Redis", error=str(error))
         try:

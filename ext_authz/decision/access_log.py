@@ -1,97 +1,144 @@
-"""The access log: one line for each request, in the form of every other audit event.
+"""The access log: a record of each request, in the form of every other audit event.
 
-Requests are frequent, and a flood more so. So their lines are formatted without a library, for a few microseconds
-each. Lines of allowed requests are written together a few times a second, a refusal at once. No line is dropped:
-when too many wait, they are written at once, and when they cannot be written, no request is allowed until they
-can. A killed process loses the lines that it had not written: those of `WRITE_EVERY`, and where the log is a pipe
-whose reader is stalled, those of `oauth_core.process.log_stream.STALLED_SECONDS`.
+Requests are frequent, and a flood more so. So their events are formatted without a library, for a few microseconds
+each, once for both outputs: the segments of the audit record, and lines of text in the log.
+
+Lines of text of allowed requests are written together a few times a second, a refusal at once. Where there are no
+segments, the text is the record, and no line is dropped: when too many wait, they are written at once, and when
+they cannot be written, no request is allowed until they can. A killed process loses the lines that it had not
+written: those of `WRITE_EVERY`, and where the log is a pipe whose reader is stalled, those of
+`oauth_core.process.log_stream.STALLED_SECONDS`. With segments, no request is allowed while these cannot be
+written, and text that cannot be written is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import fields
-from json.encoder import encode_basestring_ascii as quoted
-from operator import attrgetter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from oauth_core.audit import LONGEST_LOGGED, AuditEvent, EventKind
+from ext_authz.decision.envoy_messages import called, origin_of
+from oauth_core.audit import LONGEST_LOGGED, PROVIDER, EventKind, NotRecordedError, members, quoted, stored
+from oauth_core.process.audit_output import Timestamps
 from oauth_core.process.log_stream import PartlyWrittenError
+from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
-    from ext_authz.decision.envoy_messages import IncomingRequest
-    from oauth_core.audit import AuditSink
+    from ext_authz.decision.envoy_messages import Asked, IncomingRequest
+    from oauth_core.audit import AuditEvent, AuditSink
     from oauth_core.model import AccessClaims, Service
+    from oauth_core.process.audit_segments import SegmentWriter
     from oauth_core.process.logs import Stream
 
 WRITE_EVERY = 0.05
-"""Seconds between writes."""
+"""Seconds between writes of text."""
 
 _MOST_WAITING = 10_000
-
-_NAMES = tuple(field.name for field in fields(AuditEvent) if field.name != "kind")
-_values = attrgetter(*_NAMES)
+_PROVIDER = quoted(PROVIDER)
 
 
 class AccessLog:
-    """Writes allowed and refused requests to `stream`, in batches.
+    """Writes allowed and refused requests to `segments`, and as text to `stream`, whichever there is.
 
     Other events go to `others` at once, after the requests that were recorded before them.
     """
 
-    def __init__(self, others: AuditSink, stream: Stream, *, program: str) -> None:
+    def __init__(
+        self, others: AuditSink, stream: Stream | None, *, program: str, segments: SegmentWriter | None = None
+    ) -> None:
         self._others = others
         self._stream = stream
+        self._segments = segments
         self._end = f',"audit":true,"program":{quoted(program)},"level":"info"'
+        self._policy = ""
         self._lines: list[str] = []
         self._failure: OSError | ValueError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._second = -1
-        self._second_text = ""
+        self._now = Timestamps().now
 
-    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
-        """Record that `request` was allowed. While writing fails, it raises the error of the last write."""
-        if self._failure is not None:
-            raise self._failure
-        optional = ""
-        if claims.github_user is not None:
-            optional = f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id}'
-        if request.source:
-            optional += f',"source":{quoted(request.source[:LONGEST_LOGGED])}'
-        if request.request_id:
-            optional += f',"request_id":{quoted(request.request_id[:LONGEST_LOGGED])}'
-        self._lines.append(
-            f'{{"client_id":{quoted(claims.client_id)},"service":{quoted(service.name)},"jti":{quoted(claims.jti)}'
-            f',"method":{quoted(request.method[:LONGEST_LOGGED])}'
-            f',"path":{quoted(request.path[:LONGEST_LOGGED])}{optional}{self._end}'
-            f',"event":"{EventKind.ACCESS_ALLOWED}","timestamp":"{self._now()}"}}\n'
-        )
-        if len(self._lines) >= _MOST_WAITING:
+    def use(self, policy_version: str | None) -> None:
+        """Write this version of the policy into the records of allowed requests from now on."""
+        self._policy = "" if policy_version is None else f',"policy_version":{quoted(policy_version)}'
+
+    def allowed(
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+    ) -> None:
+        """Record that `request` was allowed. Raises `NotRecordedError` while nothing can be recorded."""
+        segments = self._segments
+        if segments is not None:
+            if not segments.is_available:
+                raise NotRecordedError("the audit record cannot be written")
+        elif self._failure is not None:
+            raise NotRecordedError(str(self._failure))
+        now, fields = self._now(), self._fields(claims, service, request, asked)
+        if segments is not None:
+            segments.append(stored(EventKind.ACCESS_ALLOWED, EventKind.ACCESS_ALLOWED.outcome, now, fields))
+        if self._stream is None:
+            return
+        self._lines.append(f'{{"event":"{EventKind.ACCESS_ALLOWED}"{fields}{self._end},"timestamp":"{now}"}}\n')
+        if len(self._lines) < _MOST_WAITING:
+            self._write_later()
+        elif segments is None:
             self.flush()
         else:
-            self._write_later()
+            self._write_or_drop()
+
+    def _fields(
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None
+    ) -> str:
+        """Return what `oauth_core.audit.members` does for the event of an allowed request."""
+        person = ""
+        if claims.github_user is not None:
+            person = f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id},"provider":{_PROVIDER}'
+        optional = ""
+        method, name, is_claimed = called(request, asked)
+        if method:
+            optional = f',"mcp_method":{quoted(method[:LONGEST_LOGGED])}'
+        if name:
+            optional += f',"mcp_name":{quoted(name[:LONGEST_LOGGED])}'
+        if is_claimed:
+            optional += ',"mcp_claimed":true'
+        for field, value in zip(_OF_ORIGIN, origin_of(request), strict=True):
+            if value:
+                optional += f',"{field}":{quoted(value[:LONGEST_LOGGED])}'
+        return (
+            f',"client_id":{quoted(claims.client_id)}{person},"service":{quoted(service.name)}'
+            f',"jti":{quoted(claims.jti)},"method":{quoted(request.method[:LONGEST_LOGGED])}'
+            f',"path":{quoted(request.path[:LONGEST_LOGGED])}{optional}{self._policy}'
+        )
 
     def record(self, event: AuditEvent) -> None:
-        """Record any other event, after all earlier lines. Raises the same errors as `flush`."""
+        """Record any other event, after all earlier lines.
+
+        Without segments it raises the same errors as `flush`.
+        """
         if event.kind is EventKind.ACCESS_DENIED:
             self._refused(event)
             return
         if self._lines:
-            self.flush()
+            if self._segments is None:
+                self.flush()
+            else:
+                self._write_or_drop()
         self._others.record(event)
 
     def _refused(self, event: AuditEvent) -> None:
-        if self._failure is not None and len(self._lines) >= _MOST_WAITING:
+        now, fields = self._now(), members(event)
+        segments = self._segments
+        if segments is not None:
+            if event.reason == DenyReason.AUDIT_UNAVAILABLE:
+                # One line for each refused call would use up the room that is kept for revocations.
+                segments.note_dropped()
+            else:
+                segments.append(stored(event.kind, event.outcome, now, fields))
+        if self._stream is None:
+            return
+        if self._failure is not None and len(self._lines) >= _MOST_WAITING and segments is None:
             raise self._failure
-        members = "".join(
-            f',"{name}":{quoted(value) if isinstance(value, str) else value}'
-            for name, value in zip(_NAMES, _values(event), strict=True)
-            if value is not None
-        )
-        self._lines.append(
-            f'{{"event":"{EventKind.ACCESS_DENIED}"{members}{self._end},"timestamp":"{self._now()}"}}\n'
-        )
+        self._lines.append(f'{{"event":"{event.kind}"{fields}{self._end},"timestamp":"{now}"}}\n')
+        if segments is not None:
+            self._write_or_drop()
+            return
         try:
             self.flush()
         except (OSError, ValueError):
@@ -99,7 +146,9 @@ class AccessLog:
             raise
 
     def flush(self) -> None:
-        """Write the waiting lines. Raises `OSError`, or `ValueError` when the stream is closed."""
+        """Write the waiting lines of text. Raises `OSError`, or `ValueError` when the stream is closed."""
+        if self._stream is None:
+            return
         try:
             self._stream.write("".join(self._lines))
             self._stream.flush()
@@ -112,6 +161,14 @@ class AccessLog:
             raise
         self._failure = None
         self._lines.clear()
+
+    def _write_or_drop(self) -> None:
+        """Write the waiting lines of text. If that fails, drop the oldest of too many; the segments have them."""
+        with suppress(OSError, ValueError):
+            self.flush()
+        del self._lines[:-_MOST_WAITING]
+        if self._lines:
+            self._write_later()
 
     def close(self) -> None:
         """Write the waiting lines for the last time. Raises the same errors as `flush`."""
@@ -131,10 +188,5 @@ class AccessLog:
         except (OSError, ValueError):
             self._write_later()
 
-    def _now(self) -> str:
-        """Return the time as ISO 8601 in UTC, to the microsecond."""
-        second, fraction = divmod(time.time(), 1)
-        if second != self._second:
-            self._second = int(second)
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int(fraction * 1_000_000):06d}Z"
+
+_OF_ORIGIN = ("source", "peer", "user_agent", "request_id", "trace_id")

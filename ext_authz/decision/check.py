@@ -5,7 +5,7 @@ This module contains no transport and no lookups.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -15,7 +15,7 @@ import structlog
 from ext_authz.decision import check_steps, envoy_messages
 from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
-from oauth_core.audit import AuditRecorder, EventKind
+from oauth_core.audit import AuditRecorder, EventKind, NotRecordedError
 from oauth_core.policy.decision import Deny, decide
 from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.jsonrpc_errors import id_of, id_text
@@ -23,7 +23,9 @@ from oauth_core.policy.mcp_request import LISTEN, Call
 from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
-    from ext_authz.decision.envoy_messages import IncomingRequest
+    from collections.abc import Awaitable, Callable
+
+    from ext_authz.decision.envoy_messages import Asked, IncomingRequest
     from ext_authz.decision.resolver import ContextResolver
     from ext_authz.decision.verified_token_cache import CachedVerdict
     from oauth_core.audit import AuditSink
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.resources import ServiceIndex
 
+    Durable = Callable[[], Awaitable[None]]
+
+_OF_THE_LOG = (OSError, ValueError)
+"""What the log raises when it cannot be written."""
 
 _BYTES_WITHOUT_TOKEN = 8192
 """Bytes of a body that are read for its id when the caller presents no valid token."""
@@ -41,8 +47,13 @@ _BYTES_WITHOUT_TOKEN = 8192
 class AllowedSink(Protocol):
     """Records allowed requests. If it raises, the request is refused."""
 
-    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
-        """Record that `request` is allowed to `service` with the identity of `claims`."""
+    def allowed(
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+    ) -> None:
+        """Record that `request` is allowed to `service` with the identity of `claims`.
+
+        `asked` is its message, where rules read the body. Raises `NotRecordedError`.
+        """
 
 
 class EventPerRequest:
@@ -51,23 +62,28 @@ class EventPerRequest:
     def __init__(self, audit: AuditRecorder) -> None:
         self._audit = audit
 
-    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
+    def allowed(
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+    ) -> None:
         """Record `access.allowed`."""
-        _record(self._audit, EventKind.ACCESS_ALLOWED, claims, request, service)
+        _record(self._audit, EventKind.ACCESS_ALLOWED, claims, request, service, asked=asked)
 
 
 class Unrecorded:
     """Records no allowed requests."""
 
-    def allowed(self, claims: AccessClaims, service: Service, request: IncomingRequest) -> None:
+    def allowed(
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+    ) -> None:
         """Do nothing, as the operator configured."""
 
 
 class PendingCheck(NamedTuple):
-    """A check that must wait: its request, and when it began."""
+    """A check that must wait: its request, when it began, and whether it waits for the disk only."""
 
     request: IncomingRequest
     begun: float
+    is_for_disk: bool = False
 
 
 class Authorizer:
@@ -80,12 +96,20 @@ class Authorizer:
         allowed: AllowedSink | None = None,
         allow_responses: AllowResponses | None = None,
         meter: Meter | None = None,
+        *,
+        durable: Durable | None = None,
+        policy_version: str | None = None,
     ) -> None:
-        """Without `allowed`, allowed requests go to `audit` like the others."""
+        """Without `allowed`, allowed requests go to `audit` like the others.
+
+        With `durable`, an answer that allows a request waits until its record is on the disk.
+        """
         self.meter = meter or Meter()
         self._resolver = resolver
         self._allow_responses = allow_responses or AllowResponses()
         self._audit = AuditRecorder(audit)
+        self._audit.policy_version = policy_version
+        self._durable = durable
         self._record_allowed = (allowed or EventPerRequest(self._audit)).allowed
         self._log = structlog.get_logger("check")
         self._refusals: dict[tuple[DenyReason, str | None, str | None], bytes] = {}
@@ -93,9 +117,10 @@ class Authorizer:
             deny_response(DenyReason.INTERNAL_ERROR, None)
         ) + envoy_messages.encode_metadata(DenyReason.INTERNAL_ERROR, None, None)
 
-    def use(self, services: ServiceIndex, policy: RbacPolicy) -> None:
-        """Use these services and this policy from the next decision on."""
+    def use(self, services: ServiceIndex, policy: RbacPolicy, version: str | None = None) -> None:
+        """Use these services and this policy from the next decision on. `version` names them in the audit log."""
         self._resolver.use(services, policy)
+        self._audit.policy_version = version
         self._refusals.clear()
 
     def check_now(self, message: bytes) -> bytes | PendingCheck:
@@ -108,20 +133,32 @@ class Authorizer:
             request = envoy_messages.decode(message, self._allow_responses.names)
             if request is None:
                 return self._refuse(Deny(DenyReason.MALFORMED_REQUEST), None, None, begun)
+            if self._durable is not None:
+                return PendingCheck(request, begun, is_for_disk=True)
             resolved = self._resolver.resolve_now(request)
             if resolved is None:
                 return PendingCheck(request, begun)
-            return self._conclude(request, resolved[0], resolved[1], begun, at_once=True)
+            return self._conclude(request, resolved[0], resolved[1], begun, at_once=True)[0]
         except Exception:  # noqa: BLE001 - the only such place: a fault in this program must end in a refusal too
             return self._fail(begun)
 
     async def finish(self, pending: PendingCheck) -> bytes:
         """Return the `CheckResponse` to a check that had to wait."""
-        request, begun = pending
-        self.meter.asked += 1
+        request, begun, is_for_disk = pending
         try:
-            context, cached = await self._resolver.resolve(request)
-            return self._conclude(request, context, cached, begun, at_once=False)
+            resolved = self._resolver.resolve_now(request) if is_for_disk else None
+            at_once = resolved is not None
+            if resolved is None:
+                self.meter.asked += 1
+                resolved = await self._resolver.resolve(request)
+            context, cached = resolved
+            answer, is_allowed = self._conclude(request, context, cached, begun, at_once=at_once)
+            if is_allowed and self._durable is not None:
+                try:
+                    await self._durable()
+                except NotRecordedError:
+                    return self._refuse_unrecorded(request, context, begun)
+            return answer  # noqa: TRY300 - the same block as its refusal
         except Exception:  # noqa: BLE001 - as in `check_now`
             return self._fail(begun)
 
@@ -138,22 +175,31 @@ class Authorizer:
         begun: float,
         *,
         at_once: bool,
-    ) -> bytes:
+    ) -> tuple[bytes, bool]:
+        """Return the answer, and whether it lets the request pass to its service."""
         decision = decide(context)
         service = context.service
         if isinstance(decision, Deny):
             if check_steps.continues_to_refusal(decision, request, context):
-                return check_steps.TO_REFUSAL
-            return self._refuse(decision, request, service, begun, context)
+                return check_steps.TO_REFUSAL, False
+            return self._refuse(decision, request, service, begun, context), False
         if service is None or cached is None:
             raise AssertionError("an allow decision without a service or a token")
         if service.rules is not None and check_steps.of(request) is not None:
-            return self._continue(request, context, begun)
-        answer = self._allow(service, cached, context, request)
+            return self._continue(request, context, begun), False
+        try:
+            answer = self._allow(service, cached, context, request)
+        except NotRecordedError:
+            return self._refuse_unrecorded(request, context, begun), False
         if at_once:
             self._resolver.count_hit()
         self.meter.allowed(begun)
-        return answer
+        return answer, True
+
+    def _refuse_unrecorded(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
+        """Refuse a request that may pass, because it cannot be recorded."""
+        denial = Deny(DenyReason.AUDIT_UNAVAILABLE, context.claims)
+        return self._refuse(denial, request, context.service, begun, context)
 
     def _continue(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
         """Return the answer at a step before the last one to a request that may pass so far."""
@@ -176,8 +222,8 @@ class Authorizer:
             response, until = self._allow_responses.make(claims, service, request.lookalikes, now)
             if not request.lookalikes:
                 cached.response, cached.until = response, until
-        self._record_allowed(claims, service, request)
         asked = context.request
+        self._record_allowed(claims, service, request, asked)
         is_stream = asked is not None and isinstance(asked, Call) and asked.method == LISTEN
         answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
         return answer if service.rules is None else answer + _id_for_envoy(request, context)
@@ -202,24 +248,25 @@ class Authorizer:
             answer = envoy_messages.encode_refused(refused.answering(request_id))
             if is_common:
                 self._refusals[kind] = answer
-        call = None if context is None else _call_in_words(context)
-        _record(
-            self._audit,
-            denial.reason.event,
-            denial.claims,
-            request,
-            service,
-            reason=denial.reason,
-            call=call,
-        )
+        asked = None if context is None else context.request
+        # If the audit log is what fails, this may not be recorded, and the answer is a refusal in any case.
+        with suppress(*_OF_THE_LOG) if denial.reason is DenyReason.AUDIT_UNAVAILABLE else nullcontext():
+            _record(
+                self._audit,
+                denial.reason.event,
+                denial.claims,
+                request,
+                service,
+                reason=denial.reason,
+                asked=asked,
+            )
         self.meter.refused(denial.reason, begun)
         return answer + envoy_messages.encode_metadata(denial.reason, denial.claims, name)
 
     def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")
         self.meter.refused(DenyReason.INTERNAL_ERROR, begun)
-        # If the audit log is what fails, this is not recorded, and the answer is a refusal in any case.
-        with suppress(OSError, ValueError):
+        with suppress(*_OF_THE_LOG):
             _record(
                 self._audit, DenyReason.INTERNAL_ERROR.event, None, None, None, reason=DenyReason.INTERNAL_ERROR
             )
@@ -249,13 +296,6 @@ def _id_for_envoy(request: IncomingRequest, context: DecisionContext) -> bytes:
     return b"" if request_id is None else envoy_messages.encode_request_id(id_text(request_id))
 
 
-def _call_in_words(context: DecisionContext) -> str | None:
-    """Return the method and name of a request, if they were read."""
-    if not isinstance(context.request, Call):
-        return None
-    return " ".join(filter(None, (context.request.method, context.request.name)))
-
-
 def _record(
     audit: AuditRecorder,
     kind: EventKind,
@@ -264,8 +304,10 @@ def _record(
     service: Service | None,
     *,
     reason: DenyReason | None = None,
-    call: str | None = None,
+    asked: Asked | None = None,
 ) -> None:
+    method, name, is_claimed = envoy_messages.called(request, asked) if request else (None, None, None)
+    is_refused_call = reason is not None and isinstance(asked, Call)
     audit.record(
         kind,
         reason=reason,
@@ -273,7 +315,9 @@ def _record(
         service=service.name if service else None,
         method=request.method if request else None,
         path=request.path if request else None,
-        call=call,
-        source=request.source if request else None,
-        request_id=request.request_id if request else None,
+        call=" ".join(filter(None, (asked.method, asked.name))) if is_refused_call else None,
+        mcp_method=method,
+        mcp_name=name,
+        mcp_claimed=is_claimed,
+        origin=envoy_messages.origin_of(request) if request else None,
     )

@@ -19,8 +19,9 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from oauth_core.audit import Origin, trace_id_of
 from oauth_core.limits.rate_limits import read_address
-from oauth_core.policy.mcp_request import Message
+from oauth_core.policy.mcp_request import Call, Message, decoded_name
 from oauth_core.settings.identity_headers import IdentityHeaders
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from oauth_core.model import AccessClaims
     from oauth_core.policy.deny_response import DenyResponse
+    from oauth_core.policy.mcp_request import CallFault, Session
+
+    Asked = Session | Call | CallFault
 
 ROUTE_SERVICE = "portcullis.service"
 """Context extension with the service of a route."""
@@ -41,6 +45,9 @@ METADATA = "portcullis"
 
 REQUEST_ID = "portcullis.request_id"
 """Beside it: the id of the JSON-RPC request, as JSON."""
+
+REQUEST_ID_HEADER = "x-request-id"
+"""Made by Envoy for each request, and written in its access log."""
 
 LIFE = "x-envoy-upstream-rq-timeout-ms"
 """Makes Envoy end a response that still runs after this many milliseconds."""
@@ -138,6 +145,8 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
     path, _, query = target.partition("?")
     peer = attributes.source
     authorization, lookalikes = _credentials(http, names)
+    # Not `http.id`, which Envoy logs nowhere.
+    request_id = header_of(http, REQUEST_ID_HEADER)
     extensions = attributes.context_extensions
     return IncomingRequest(
         method,
@@ -148,7 +157,7 @@ def decode(message: bytes, names: Names = USUAL_NAMES) -> IncomingRequest | None
         lookalikes,
         extensions.get(ROUTE_SERVICE),
         _source(http, peer, names.trusted_proxies),
-        http.id or None,
+        request_id,
         http,
         peer,
         extensions,
@@ -169,6 +178,46 @@ def message_of(request: IncomingRequest) -> Message:
         headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
     partial = headers.get(PARTIAL_BODY, "false") != "false"
     return Message(request.method, headers, request.http.raw_body, partial)
+
+
+def header_of(http: pb.AttributeContext.HttpRequest, name: str) -> str | None:
+    """Return the value of a header, or `None` without one. Envoy joins several values with commas."""
+    value = http.headers.get(name)
+    if value is None and http.HasField("header_map"):
+        for header in http.header_map.headers:
+            if header.key == name:
+                return header.raw_value.decode("latin-1") if header.raw_value else header.value
+    return value
+
+
+def origin_of(request: IncomingRequest) -> Origin:
+    """Return where `request` is from, for the audit log."""
+    source, http = request.source, request.http
+    if http is None:
+        return Origin(source, None, None, request.request_id)
+    peer = None if request.peer is None else _address(request.peer.address)
+    return Origin(
+        source,
+        None if peer == source else peer,
+        header_of(http, "user-agent"),
+        request.request_id,
+        trace_id_of(header_of(http, "traceparent")),
+    )
+
+
+def called(request: IncomingRequest, asked: Asked | None) -> tuple[str | None, str | None, bool | None]:
+    """Return the MCP method and name of `request`, and whether only the caller's headers say so.
+
+    `asked` is what was read from the body, where rules read it.
+    """
+    if isinstance(asked, Call):
+        return asked.method, asked.name, None
+    if request.http is None:
+        return None, None, None
+    method, name = header_of(request.http, "mcp-method"), header_of(request.http, "mcp-name")
+    if method is None and name is None:
+        return None, None, None
+    return method, name and (decoded_name(name) or name), True
 
 
 def encode_allowed(

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 SOCKET_VARIABLE = "PORTCULLIS_WORKER_SOCKET"
 """The environment variable with the number of the worker's end of the socket."""
 
+NUMBER_VARIABLE = "PORTCULLIS_WORKER_NUMBER"
+"""The environment variable with the number of the worker, from 0. A replacement has the same one."""
+
+WRITER = "ext_authz"
+"""The writer of the parent in the audit record; a worker is this, a dot and its number."""
+
 READY = b"R"
 HEARTBEAT = b"."
 DRAIN = b"D"

@@ -18,12 +18,13 @@ from ext_authz.metrics import page
 from ext_authz.metrics.collector import Collector
 from ext_authz.net.listen_addresses import check_free, of_worker
 from ext_authz.process.cores import usable_cores
+from ext_authz.process.parent_connection import NUMBER_VARIABLE, WRITER
 from ext_authz.process.worker_process import WorkerProcess
 from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.net.listen_addresses import ListenAddress, UnixAddress
+from oauth_core.process.audit_output import open_output
 from oauth_core.process.backoff import Backoff
-from oauth_core.process.logs import LogAuditSink
 from oauth_core.process.supervision import Keeper, NotStartedError, Watch
 from oauth_core.settings import AuthzSettings, load
 
@@ -65,6 +66,7 @@ class Supervisor:
         self._addresses = [of_worker(settings.authz_listen, number) for number in range(count)]
         for address in dict.fromkeys(self._addresses):
             check_free(address)
+        self._audit = open_output(settings, WRITER)
         self._stopping = asyncio.Event()
         self._collector = Collector()
         births = itertools.count(1)
@@ -101,6 +103,7 @@ class Supervisor:
             for task in rolling:
                 task.cancel()
             self._remove_sockets()
+            self._audit.close()
 
     async def _run_all(self) -> None:
         if not await self._start_first():
@@ -146,7 +149,7 @@ class Supervisor:
             load(AuthzSettings, None, self._environ)
         except SettingsError as error:
             self._log.error("workers.not_replaced", faults=list(error.faults))
-            AuditRecorder(LogAuditSink()).record(EventKind.POLICY_REFUSED, reason="; ".join(error.faults))
+            AuditRecorder(self._audit).record(EventKind.POLICY_REFUSED, reason="; ".join(error.faults))
             return False
         return True
 
@@ -196,7 +199,8 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
 
     async def _launch(self) -> WorkerProcess:
         place, birthplace = self._place, _birthplace(self._place, next(self._births))
-        worker = await WorkerProcess.start(birthplace, self._environ, self._settings.authz_drain_seconds)
+        environ = {**self._environ, NUMBER_VARIABLE: str(self._number)}
+        worker = await WorkerProcess.start(birthplace, environ, self._settings.authz_drain_seconds)
         try:
             if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
                 code = worker.ended.result()

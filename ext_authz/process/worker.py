@@ -11,11 +11,12 @@ import structlog
 import uvloop
 
 from ext_authz.net.listen_addresses import ListenError
-from ext_authz.process.parent_connection import ParentConnection
+from ext_authz.process.parent_connection import NUMBER_VARIABLE, WRITER, ParentConnection
 from ext_authz.service.server import check_server
 from ext_authz.transports.choice import choose
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs
+from oauth_core.process.audit_output import AuditOutput, open_output
 from oauth_core.settings import AuthzSettings, load
 
 
@@ -39,8 +40,16 @@ def main() -> int:
 
 
 async def _serve(address: str, settings: AuthzSettings) -> None:
+    audit = open_output(settings, f"{WRITER}.{os.environ.get(NUMBER_VARIABLE, '0')}")
+    try:
+        await _serve_recorded(address, settings, audit)
+    finally:
+        audit.close()
+
+
+async def _serve_recorded(address: str, settings: AuthzSettings, audit: AuditOutput) -> None:
     log = structlog.get_logger("server")
-    async with check_server(settings, logs.LogAuditSink(), os.environ) as server:
+    async with check_server(settings, audit, os.environ) as server:
         transport = choose(settings, server)
         await transport.start(address, settings)
         parent = ParentConnection.from_environment(os.environ)

@@ -38,7 +38,7 @@ from oauth_core.store.connection import redis_topology
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from oauth_core.audit import AuditSink
+    from oauth_core.process.audit_output import AuditOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Assembled:
 @asynccontextmanager
 async def assembled(
     settings: AuthzSettings,
-    audit: AuditSink,
+    audit: AuditOutput,
     report: Callable[[bool], Awaitable[None]],
     environ: Mapping[str, str],
 ) -> AsyncIterator[Assembled]:
@@ -117,7 +117,9 @@ async def assembled(
         clock=lambda: int(time.time()),
         fair_queue=fair_queue,
     )
-    log = AccessLog(audit, audit_stream(), program="ext_authz")
+    stream = None if audit.text is None else audit_stream()
+    log = AccessLog(audit, stream, program="ext_authz", segments=audit.segments)
+    log.use(settings.policy_version)
     responses = AllowResponses(
         Names(settings.identity_headers, trusted_proxies=settings.trusted_proxies),
         stream_seconds=settings.stream_seconds,
@@ -126,10 +128,20 @@ async def assembled(
     )
     allowed = Unrecorded() if settings.audit_allowed == "none" else log
     meter = Meter() if settings.metrics_listen else Unmetered()
-    authorizer = Authorizer(resolver, log, allowed, responses, meter)
+    waits = audit.segments is not None and settings.audit_durability == "answer" and allowed is log
+    authorizer = Authorizer(
+        resolver,
+        log,
+        allowed,
+        responses,
+        meter,
+        durable=audit.flushed if waits else None,
+        policy_version=settings.policy_version,
+    )
 
     def use(fresh: AuthzSettings) -> None:
-        authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy)
+        authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy, fresh.policy_version)
+        log.use(fresh.policy_version)
 
     policy_file = SettingsWatcher(AuthzSettings, environ, settings, AuditRecorder(audit))
 
@@ -149,8 +161,8 @@ async def assembled(
         failed.cancel()
         # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.
         await asyncio.gather(*background, failed, return_exceptions=True)
-        log.close()
         await servers.aclose()
+        log.close()
 
 
 def _log_connection(error: str | None) -> None:

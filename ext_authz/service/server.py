@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ext_authz.decision.check import Authorizer
     from ext_authz.metrics.families import Figures
-    from oauth_core.audit import AuditSink
+    from oauth_core.process.audit_output import AuditOutput
     from oauth_core.settings import AuthzSettings
 
 _FIRST_KEYS_SECONDS = 5.0
@@ -42,7 +42,7 @@ class CheckServer:
 
 @asynccontextmanager
 async def check_server(
-    settings: AuthzSettings, audit: AuditSink, environ: Mapping[str, str]
+    settings: AuthzSettings, audit: AuditOutput, environ: Mapping[str, str]
 ) -> AsyncIterator[CheckServer]:
     """Yield everything between a `CheckRequest` and its answer, with its own connections.
 

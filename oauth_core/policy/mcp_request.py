@@ -305,10 +305,10 @@ def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) ->
     if name is None and call.method.startswith("tasks/") and isinstance(params, dict):
         task = params.get("taskId")
         name = task if isinstance(task, str) and _is_spelled_once(params, "taskId") else None
-    return name is not None and _decoded(header) == name
+    return name is not None and decoded_name(header) == name
 
 
-def _decoded(header: str) -> str | None:
+def decoded_name(header: str) -> str | None:
     """The text of `Mcp-Name`, which is base64 between `=?base64?` and `?=` when it is not plain ASCII."""
     encoded = _ENCODED_WORD.match(header)
     if encoded is None:

@@ -6,12 +6,12 @@ import atexit
 import logging
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
+from oauth_core.audit import FIELDS
 from oauth_core.errors import SettingsError
 from oauth_core.process.log_stream import LogStream, standard_output
 
@@ -139,5 +139,5 @@ class LogAuditSink:
 
     def record(self, event: AuditEvent) -> None:
         """Write `event` with its name as the message."""
-        values = {name: value for name, value in asdict(event).items() if value is not None and name != "kind"}
+        values = {name: value for name in FIELDS if (value := getattr(event, name)) is not None}
         self._log.info(str(event.kind), audit=True, **values)

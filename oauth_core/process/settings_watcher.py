@@ -39,6 +39,7 @@ class SettingsWatcher(Generic[Settings]):
         self._environ = environ
         self._used = used
         self._audit = audit
+        audit.policy_version = used.policy_version
         self._log = structlog.get_logger("policy")
         self._hurry = asyncio.Event()
         named = environ.get(CONFIG_VARIABLE)
@@ -85,6 +86,7 @@ class SettingsWatcher(Generic[Settings]):
             return
         apply(fresh)
         self._used = fresh
+        self._audit.policy_version = fresh.policy_version
         self._log.info("policy.changed", roles=sorted(fresh.roles))
         self._audit.record(EventKind.POLICY_CHANGED, reason=f"read from {self._path}")
 

@@ -65,6 +65,15 @@ class AuthzSettings(RedisSettings):
             key="check.audit_allowed",
         ),
     ] = "all"
+    audit_durability: Annotated[
+        Literal["batch", "answer"],
+        Setting(
+            "When the record of an allowed call is on the disk: `batch` within some 50 ms after the answer, so "
+            "a machine that loses power loses so much; `answer` before the answer, which then waits some "
+            "milliseconds for the disk. It needs an `audit.dir`.",
+            key="audit.durability",
+        ),
+    ] = "batch"
     stream_seconds: Annotated[
         int,
         Setting(

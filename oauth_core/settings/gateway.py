@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from oauth_core.crypto.digests import sha256_hex
 from oauth_core.model import Service
 from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
 from oauth_core.net.quoted_addresses import quoted
@@ -74,6 +76,16 @@ def _check_domain(value: str | None) -> str | None:
     if value and not _DOMAIN.fullmatch(value):
         raise ValueError("must be a domain name in lower case, such as example.com")
     return value
+
+
+_NODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def _check_node(value: str | None) -> str | None:
+    """Check the name of a machine in the audit record. Raises `ValueError`."""
+    if value and not _NODE.fullmatch(value):
+        raise ValueError("must be 1 to 64 of the characters a-z, 0-9, _ . and -, the first a letter or digit")
+    return value or None
 
 
 def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -186,6 +198,35 @@ class GatewaySettings(BaseModel):
             key="log.level",
         ),
     ] = "info"
+    audit_dir: Annotated[
+        Path | None,
+        Setting(
+            "The folder of the audit record. Every program adds what it does to files of its own below it, and "
+            "refuses what must not happen without a record while it cannot. Without a folder, the text of "
+            "`audit.text` is all there is. Programs of several machines, and of several containers with one host "
+            "name, need `audit.node` too if they share the folder.",
+            key="audit.dir",
+            shown="none; `portcullis up` uses `audit` in its state folder",
+        ),
+    ] = None
+    audit_node: Annotated[
+        str | None,
+        AfterValidator(_check_node),
+        Setting(
+            "The name of this machine in the record: up to 64 characters of a-z, 0-9, `_`, `.` and `-`.",
+            key="audit.node",
+            shown="the host name",
+        ),
+    ] = None
+    audit_text: Annotated[
+        bool,
+        Setting(
+            "Also writes each event as a line of JSON to the log. With an `audit.dir` this text is a copy: no "
+            "call is refused because the log cannot be written. Without one it is the only record, and cannot "
+            "be turned off.",
+            key="audit.text",
+        ),
+    ] = True
     trusted_proxies: Annotated[
         int,
         Setting(
@@ -262,6 +303,12 @@ class GatewaySettings(BaseModel):
         return RbacPolicy.from_roles(
             (role.named(name) for name, role in self.roles.items()), self.resolved_services
         )
+
+    @property
+    def policy_version(self) -> str:
+        """A digest of the services and roles: equal for the same policy in all programs."""
+        policy = self.model_dump(mode="json", include={"issuer", "base_domain", "services", "roles"})
+        return sha256_hex(json.dumps(policy, sort_keys=True).encode())[:16]
 
     @property
     def is_local(self) -> bool:

@@ -7,6 +7,7 @@ from time import monotonic
 import structlog
 from quart import has_request_context, request
 
+from oauth_core.audit import Origin, trace_id_of
 from oauth_core.limits.rate_limits import read_address, subject_of_address
 
 _ADDRESS = "X-Portcullis-Address"
@@ -58,8 +59,16 @@ def caller_address() -> str:
     return subject_of_address(request.remote_addr)
 
 
-def named_or_peer_address() -> str | None:
-    """`caller_address` for the audit log: it logs no error, and returns `None` outside a request."""
+def origin() -> Origin:
+    """Where the present request is from, for the audit log. Outside a request it is empty."""
     if not has_request_context():
-        return None
-    return named_address() or subject_of_address(request.remote_addr)
+        return Origin()
+    headers = request.headers
+    return Origin(
+        # As `caller_address`, without its error.
+        named_address() or subject_of_address(request.remote_addr),
+        None,  # the other end of Envoy's connection is not known here
+        headers.get("User-Agent"),
+        headers.get("X-Request-Id"),
+        trace_id_of(headers.get("Traceparent")),
+    )

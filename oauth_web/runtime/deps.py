@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx2
 import structlog
 
-from oauth_core.audit import AuditRecorder
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.policy.resources import ServiceIndex
-from oauth_core.process.logs import LogAuditSink
+from oauth_core.process.audit_output import AuditOutput, DurableRecorder, open_output
 from oauth_core.refusals import OAuthReason
 from oauth_core.store.clock import RedisClock
 from oauth_core.store.connection import connect
@@ -39,7 +39,7 @@ from oauth_web.client_documents import ClientDocuments
 from oauth_web.client_documents.client_directory import ClientDirectory
 from oauth_web.client_documents.trusted_issuers import TrustedIssuers
 from oauth_web.connectors.github import GitHub
-from oauth_web.http.client_addresses import named_or_peer_address
+from oauth_web.http.client_addresses import origin
 from oauth_web.http.graceful_shutdown import GracefulShutdown
 from oauth_web.runtime.assertion_keys import AssertionKeys
 from oauth_web.runtime.key_ring import FollowedKeyRing, Upkeep
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 
     from oauth_core.grant_types import GrantType
     from oauth_core.settings import WebSettings
+
+
+WRITER = "oauth_web"
+"""The writer of this program in the audit record."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Deps:
     users: UserStore
     keys: FollowedKeyRing
     github: GitHub
-    audit: AuditRecorder
+    output: AuditOutput
+    audit: DurableRecorder
     clock: RedisClock
     shutdown: GracefulShutdown
 
@@ -98,6 +103,7 @@ class Deps:
         await self.github.aclose()
         await self.documents.aclose()
         await self.redis.aclose()
+        await asyncio.to_thread(self.output.close)
 
 
 def _tell_of_clock(ahead: float) -> None:
@@ -110,9 +116,10 @@ def _tell_of_memory() -> None:
     )
 
 
-async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
+async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: AuditOutput | None = None) -> Deps:
     """Build the dependencies. `grant_types` are all existing ones (`oauth_web.grants.catalog`).
 
+    `output` is the audit sink, which the dependencies close in the end; without one it is opened here.
     Raises `SettingsError`, `StoreUnavailableError`, `oauth_core.store.records.key_ring.KeyRingError` and
     `oauth_core.store.maintenance.schema.SchemaError`.
     """
@@ -123,7 +130,9 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
     # One context for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
     rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_tell_of_memory)
-    audit = AuditRecorder(LogAuditSink(), origin=named_or_peer_address)
+    output = output or open_output(settings, WRITER)
+    audit = DurableRecorder(output, origin=origin)
+    audit.policy_version = settings.policy_version
     quotas = QuotaStore(
         redis,
         memory,
@@ -181,6 +190,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType]) -> Deps:
         users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
         keys=FollowedKeyRing(key_store, ring, Upkeep(pauses, SchemaStore(redis), DisabledServiceStore(redis))),
         github=GitHub.from_settings(settings, tls),
+        output=output,
         audit=audit,
         clock=clock,
         shutdown=GracefulShutdown(seconds=settings.web_drain_seconds),

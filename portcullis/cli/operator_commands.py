@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from oauth_core.audit import AuditRecorder
-from oauth_core.errors import StoreUnavailableError
+from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.process import logs
+from oauth_core.process.audit_output import AuditOutput, DurableRecorder, open_output
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.schema import SchemaError, SchemaStore
 from oauth_core.store.records.grants import GrantStore
@@ -38,6 +39,12 @@ _NOT_REPLICATED = (
     "warning: the change is done, but no replica of Redis has confirmed it: if Redis fails over before one does, "
     "the change is lost. Check the replicas, then run the command again."
 )
+
+WRITER = "command"
+"""The writer of operators' commands in the audit record."""
+
+_RECORDER, _SETTINGS = "portcullis.recorder", "portcullis.settings"
+"""What the context of a command keeps."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -114,7 +121,9 @@ def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
         # With the operator's own Redis the commands work even if no gateway runs.
         if "REDIS_URL" in left or not (left or brings_its_own):
             raise click.ClickException(f"No gateway runs in {state_dir}; start it with `portcullis up`.")
-    return operator_settings(config, state_dir, os.environ)
+    settings = operator_settings(config, state_dir, os.environ)
+    click.get_current_context().meta[_SETTINGS] = settings
+    return settings
 
 
 def grant_store(redis: Redis, settings: WebSettings) -> GrantStore:
@@ -213,10 +222,37 @@ def _warn(text: str) -> None:
     click.echo(text, err=True)
 
 
-def operator_audit() -> AuditRecorder:
-    """The audit log of an operator's command, on standard error, so that `--json` stays JSON."""
+def operator_audit() -> DurableRecorder:
+    """The audit record of the present command, with the account that runs it.
+
+    Its text goes to standard error, so that `--json` stays JSON. If the settings name a folder for the record, the
+    segment is complete when the command has ended. A folder that cannot be used is a warning here: a command that
+    takes rights away works without it.
+    """
+    context = click.get_current_context()
+    recorder = context.meta.get(_RECORDER)
+    if isinstance(recorder, DurableRecorder):
+        return recorder
     logs.configure("portcullis", "info", stream=sys.stderr)
-    return AuditRecorder(logs.LogAuditSink())
+    try:
+        output = open_output(context.meta[_SETTINGS], WRITER)
+    except SettingsError as error:
+        _warn(f"warning: this command is not in the audit record: {'; '.join(error.faults)}")
+        output = AuditOutput(None, logs.LogAuditSink())
+    context.find_root().call_on_close(output.close)
+    context.meta[_RECORDER] = DurableRecorder(output, operator=_account())
+    return operator_audit()
+
+
+def _account() -> str:
+    """The account that runs this command; behind `sudo` also the account that used it."""
+    # Not `getpass.getuser`, which believes the variables of the environment.
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may have no name for it
+        account = f"uid {os.getuid()}"
+    before = os.environ.get("SUDO_USER")
+    return f"{account} (sudo by {before})" if before and before != account else account
 
 
 def by_operator(reason: str | None) -> str:

@@ -152,6 +152,7 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         standin_secret_file=state.password("github-standin-secret") if options.standin else None,
         jwks_verification_key=None,  # set below, from the master key
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
+        audit_dir=(options.settings.audit_dir or state.root / "audit").absolute(),
         redis_server=_redis_server(environ) if options.own_redis else "",
         envoy=_envoy(),
     )

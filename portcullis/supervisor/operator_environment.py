@@ -52,6 +52,7 @@ def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> s
     if options.standin:
         values |= {name: web[name] for name in _OF_STANDIN if name in web}
     values["ACME_DIR"] = str(paths.acme_dir.absolute())
+    values["AUDIT_DIR"] = str(paths.audit_dir)
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 

@@ -155,7 +155,11 @@ def acme_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
 
 
 def _common(options: UpOptions, paths: RuntimePaths) -> dict[str, str | None]:
-    return {"ISSUER": options.settings.issuer, "RUN_DIR": str(paths.run_dir)}
+    return {
+        "ISSUER": options.settings.issuer,
+        "RUN_DIR": str(paths.run_dir),
+        "AUDIT_DIR": str(paths.audit_dir),
+    }
 
 
 def _redis_access(paths: RuntimePaths, user: str) -> dict[str, str | None]:

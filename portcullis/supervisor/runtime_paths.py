@@ -30,6 +30,7 @@ class RuntimePaths:
     standin_secret_file: Path | None
     jwks_verification_key: str | None
     acme_dir: Path
+    audit_dir: Path
     redis_server: str
     envoy: str
 

@@ -42,7 +42,14 @@ def check_request(
     source: str = "203.0.113.7",
 ) -> bytes:
     """The bytes of a `CheckRequest` for an HTTP request. `token` is sent as Bearer credentials."""
-    sent = {":method": method, ":path": path, ":authority": host, "user-agent": "test", **(headers or {})}
+    sent = {
+        ":method": method,
+        ":path": path,
+        ":authority": host,
+        "user-agent": "test",
+        "x-request-id": "request-1",
+        **(headers or {}),
+    }
     if token is not None:
         sent["authorization"] = f"Bearer {token}"
     raw = [HeaderValue(key=key, raw_value=value) for key, value in raw_headers]
@@ -55,7 +62,7 @@ def check_request(
                 ),
                 request=AttributeContextRequest(
                     http=AttributeContextHttpRequest(
-                        id="request-1",
+                        id="4711",
                         method=method,
                         path=path,
                         host=host,

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import oauth_core
-from oauth_core.audit import LONGEST_LOGGED, AuditEvent, AuditRecorder, EventKind
+from oauth_core.audit import (
+    FIELDS,
+    LONGEST_LOGGED,
+    LONGEST_REASON,
+    AuditEvent,
+    AuditRecorder,
+    EventKind,
+    Origin,
+    members,
+    stored,
+    trace_id_of,
+)
 from oauth_core.model import Grant, User
 from tests.unit.forged_tokens import CLAIMS
 
@@ -40,6 +54,7 @@ def test_a_grant_fills_in_its_id_its_client_and_its_person(kept: Kept) -> None:
             client_id="client-1",
             user="octocat",
             user_id=583231,
+            provider="github",
             grant_id="grant-1",
         )
     ]
@@ -60,18 +75,74 @@ def test_what_is_given_besides_a_grant_outweighs_it(kept: Kept) -> None:
 
 
 def test_the_source_is_that_of_the_request_unless_it_is_given(kept: Kept) -> None:
-    recorder = AuditRecorder(kept, origin=lambda: "203.0.113.7")
+    recorder = AuditRecorder(kept, origin=lambda: Origin("203.0.113.7"))
     recorder.record(EventKind.CLIENT_REGISTERED)
-    recorder.record(EventKind.CLIENT_REGISTERED, source="198.51.100.1")
+    recorder.record(EventKind.CLIENT_REGISTERED, origin=Origin("198.51.100.1"))
     AuditRecorder(kept).record(EventKind.KEY_CREATED)
     assert [event.source for event in kept.events] == ["203.0.113.7", "198.51.100.1", None]
 
 
-@pytest.mark.parametrize("field", ["method", "path", "call", "source", "request_id"])
+_OF_CALLERS = ("client_id", "grant_id", "jti", "key", "method", "path", "call", "mcp_method", "mcp_name")
+
+
+@pytest.mark.parametrize("field", _OF_CALLERS)
 def test_text_of_a_callers_choice_is_cut(kept: Kept, field: str) -> None:
     AuditRecorder(kept).record(EventKind.ACCESS_DENIED, **{field: "x" * 5000})  # type: ignore[arg-type]
     (event,) = kept.events
     assert getattr(event, field) == "x" * LONGEST_LOGGED
+
+
+def test_texts_of_the_request_are_cut_and_so_are_reasons(kept: Kept) -> None:
+    long = "x" * 5000
+    AuditRecorder(kept).record(
+        EventKind.ACCESS_DENIED, reason=long, scope=long, origin=Origin(long, long, long, long)
+    )
+    (event,) = kept.events
+    assert {event.source, event.peer, event.user_agent, event.request_id} == {"x" * LONGEST_LOGGED}
+    assert {event.reason, event.scope} == {"x" * LONGEST_REASON}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        'x"-0af7651916cd43dd8448eb211c80319c"b7ad6b7169203331-01',
+    ],
+)
+def test_a_trace_id_is_one_of_trace_context_only(header: str) -> None:
+    assert trace_id_of(header) is None
+
+
+def test_the_trace_id_is_the_second_part_of_the_header() -> None:
+    header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert trace_id_of(header) == "0af7651916cd43dd8448eb211c80319c"
+
+
+@given(
+    st.builds(
+        AuditEvent,
+        st.sampled_from(EventKind),
+        reason=st.none() | st.text(),
+        user_id=st.none() | st.integers(min_value=0),
+        mcp_claimed=st.none() | st.booleans(),
+        mcp_name=st.none() | st.text(),
+        is_intent=st.booleans(),
+    )
+)
+def test_a_stored_event_is_one_line_of_ascii_with_the_fields_that_apply(event: AuditEvent) -> None:
+    line = stored(event.kind, event.outcome, "2026-11-30T06:32:31.000001Z", members(event))
+    assert line.isascii()
+    assert line.isprintable()
+    found = json.loads(line)
+    assert list(found)[:4] == ["v", "time", "event", "outcome"]
+    assert found.pop("v") == 1
+    assert found.pop("event") == event.kind
+    assert found.pop("outcome") == ("intent" if event.is_intent else event.kind.outcome)
+    del found["time"]
+    assert found == {name: value for name in FIELDS if (value := getattr(event, name)) is not None}
 
 
 def test_events_are_counted_by_kind(kept: Kept) -> None:

@@ -30,6 +30,7 @@ ALLOWED = AuditEvent(
     client_id="client-1",
     user="octocat",
     user_id=583231,
+    provider="github",
     service="time",
     jti="jti-1",
     method="POST",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.service.server import check_server
+from oauth_core.process.audit_output import AuditOutput
 from oauth_core.process.logs import LogAuditSink
 from oauth_core.settings import AuthzSettings, load
 from tests.support.authz_process import CONFIG, Issue, environ
@@ -43,7 +44,9 @@ async def test_checks_leave_nothing_to_the_collector(
     config.write_text(CONFIG)
     variables = environ(redis, PORTCULLIS_CONFIG=str(config))
     before = gc.get_threshold()
-    async with check_server(load(AuthzSettings, None, variables), LogAuditSink(), variables) as server:
+    async with check_server(
+        load(AuthzSettings, None, variables), AuditOutput(None, LogAuditSink()), variables
+    ) as server:
         for _ in range(_TIMES):
             await server.authorizer.check(make[kind]())
         messages = [make[kind]() for _ in range(_TIMES)]
@@ -62,7 +65,7 @@ async def test_with_grpcio_everything_is_collected_as_ever(redis: RedisServer, t
     config.write_text(CONFIG)
     variables = environ(redis, PORTCULLIS_CONFIG=str(config), AUTHZ_TRANSPORT="grpcio")
     before = gc.get_threshold()
-    async with check_server(load(AuthzSettings, None, variables), LogAuditSink(), variables):
+    async with check_server(load(AuthzSettings, None, variables), AuditOutput(None, LogAuditSink()), variables):
         assert gc.get_threshold() == before
 
 

@@ -1,0 +1,445 @@
+"""Writes the audit record of one process: lines in, frames in segment files out, by one thread.
+
+`append` puts a line into memory and returns. The thread takes the lines of some 50 ms together, compresses them
+into one frame (`oauth_core.audit_log.frames`), and ends each batch with one write and one `fdatasync`. So a killed
+process loses its last batch at most. A caller that cannot accept even that waits with `flush` or `flushed`.
+
+The segments of one start of a writer ("boot") are `AUDIT_DIR/segments/WRITER/BOOT/000001.seg` and so on. A new one
+begins at `SEGMENT_BYTES` and at each full hour of UTC. Frames are never changed: a frame that could not be written
+whole is cut off again, and written again with the same bytes.
+
+A failure (a full disk, a missing folder, a broken disk) loses nothing at first: the lines wait in memory, and the
+thread tries again. `is_available` is false once that takes longer than `PATIENCE_SECONDS`, or once `MOST_LINES`
+wait; then programs refuse what must not happen without a record. On a full disk the writer first removes its
+reserve, a file of `RESERVE_BYTES`, so that revocations are still recorded. Until there is room for a new reserve,
+`is_available` is false too. Lines beyond twice `MOST_LINES` are dropped and counted, and one event says how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import errno
+import json
+import os
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+
+from oauth_core.audit import EventKind, NotRecordedError, quoted, stored
+from oauth_core.audit_log.frames import FrameEncoder, FrameKind
+from oauth_core.errors import SettingsError
+from oauth_core.process import private_files
+from oauth_core.process.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BATCH_SECONDS = 0.05
+"""Seconds that the first line of a batch waits for others."""
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""A segment that is longer gets no further frame."""
+
+MOST_LINES = 20_000
+"""Lines that may wait before `is_available` is false."""
+
+MOST_BYTES = 32 * 1024 * 1024
+"""Characters of the lines that may wait before `is_available` is false."""
+
+PATIENCE_SECONDS = 1.0
+"""Seconds that a batch may take before `is_available` is false."""
+
+RESERVE_BYTES = 4 * 1024 * 1024
+"""Bytes of the reserve of each writer: room for some 90,000 events."""
+
+_LINES_A_FRAME = 8192
+_CHARACTERS_A_FRAME = 8 * 1024 * 1024
+_FIRST_RETRY_SECONDS = 0.25
+_LONGEST_RETRY_SECONDS = 2.0
+_CLOSING_SECONDS = 5.0
+_HOUR = 3600
+_AT_ONCE = 64 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FOLDER_MODE = 0o700
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+def prepare(audit_dir: Path) -> None:
+    """Create the folder of the record, if its parent exists. Raises `SettingsError` if it cannot be used at all.
+
+    A full disk is no such fault: the programs start, and refuse what must be recorded.
+    """
+    try:
+        audit_dir.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        if not os.access(audit_dir, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise SettingsError([f"audit.dir: {audit_dir}: {error.strerror}"]) from None
+
+
+def this_node() -> str:
+    """Return the name of this machine, in the characters that a node may have."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in socket.gethostname().lower())
+    return name.strip("-_.")[:64] or "node"
+
+
+class SegmentWriter:
+    """Appends the lines of one writer to segments below `audit_dir`. `append` is called by one thread only."""
+
+    def __init__(
+        self,
+        audit_dir: Path,
+        writer: str,
+        *,
+        node: str,
+        reserve_bytes: int = RESERVE_BYTES,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Start the thread, which opens the first segment. Raises no error: `failure` has it."""
+        self.writer = writer
+        self.node = node
+        self.failure: OSError | None = None
+        """The error of the last attempt, while attempts fail."""
+        self._wall_clock = wall_clock
+        started = datetime.fromtimestamp(wall_clock(), UTC)
+        self.boot = f"{started:%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
+        self._audit_dir = audit_dir
+        self._folder = audit_dir / "segments" / writer / self.boot
+        self._reserve = Reserve(audit_dir, writer, reserve_bytes)
+
+        # What callers and the thread share.
+        self._waiting: deque[str] = deque()
+        self._accepted = self._taken = 0  # characters of all lines so far
+        self._dropped = 0
+        self._awake = False
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._closing = threading.Event()
+        self._flushes: deque[Callable[[], None]] = deque()
+        self._busy_since: float | None = None
+        self._is_short = False
+
+        # The thread's own: the encoder as of the last frame on the disk, and what comes after that.
+        self._encoder = FrameEncoder()
+        self._batch: list[bytes] = []
+        self._kind = FrameKind.EVENTS
+        self._unwritten = b""
+        self._has_batch = False  # whether `_unwritten` has the frame of the batch
+        self._next_encoder = self._encoder
+        self._is_closed = False
+        self._descriptor: int | None = None
+        self._path = self._folder
+        self._index = 0
+        self._size = 0
+        self._hour = 0
+        self._is_torn = False
+        self._unsynced: list[Path] = []
+        self._log = structlog.get_logger("audit")
+        self._retry = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
+        # A daemon: a write that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_available(self) -> bool:
+        """Whether lines reach the disk in time. If not, nothing may be allowed that needs a record."""
+        since = self._busy_since
+        return (
+            (since is None or time.monotonic() - since < PATIENCE_SECONDS)
+            and len(self._waiting) < MOST_LINES
+            and self._accepted - self._taken < MOST_BYTES
+            and not self._is_short
+        )
+
+    def append(self, line: str) -> None:
+        """Record `line`, in ASCII and without a line break. Neither blocks nor raises."""
+        if len(self._waiting) >= 2 * MOST_LINES or self._accepted - self._taken >= 2 * MOST_BYTES:
+            self._dropped += 1
+            return
+        self._waiting.append(line)
+        self._accepted += len(line)
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def note_dropped(self) -> None:
+        """Count an event that is left out while nothing can be recorded, such as each refused call."""
+        self._dropped += 1
+
+    def flush(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return once all earlier lines are on the disk. Raises `NotRecordedError` after so many seconds."""
+        done = threading.Event()
+        self._ask(done.set)
+        if not done.wait(seconds):
+            raise self._not_recorded()
+
+    async def flushed(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Do what `flush` does, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def resolve() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def from_thread() -> None:
+            with suppress(RuntimeError):  # the loop is closed: no caller waits any more
+                loop.call_soon_threadsafe(resolve)
+
+        self._ask(from_thread)
+        try:
+            async with asyncio.timeout(seconds):
+                await done
+        except TimeoutError:
+            raise self._not_recorded() from None
+
+    def close(self) -> bool:
+        """Write all lines and the last frame, and stop. Returns whether that worked within five seconds."""
+        self._closing.set()
+        self._hurry.set()
+        self._wake.set()
+        self._thread.join(_CLOSING_SECONDS)
+        is_whole = not self._thread.is_alive() and self.failure is None
+        if not is_whole:
+            self._log.error("audit.closed_incomplete", lines=len(self._waiting) + len(self._batch))
+        return is_whole
+
+    def _ask(self, done: Callable[[], None]) -> None:
+        self._flushes.append(done)
+        self._hurry.set()
+        self._wake.set()
+
+    def _not_recorded(self) -> NotRecordedError:
+        return NotRecordedError(str(self.failure) if self.failure else "the disk does not answer in time")
+
+    # Only the thread runs what follows.
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            # All three before the lines are taken: whatever was appended before belongs to this round.
+            is_last = self._closing.is_set()
+            flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
+            self._wake.clear()
+            self._awake = False
+            if self._is_short and self._reserve.keep():
+                self._is_short = False
+            if self._store_waiting(is_last=is_last):
+                for done in flushes:
+                    done()
+                if not is_last:
+                    self._wake.wait(_LONGEST_RETRY_SECONDS if self._is_short else None)
+                    self._hurry.wait(BATCH_SECONDS)
+                    self._hurry.clear()
+                continue
+            self._flushes.extendleft(reversed(flushes))
+            if is_last:  # no pauses that grow: little time is left
+                time.sleep(_FIRST_RETRY_SECONDS)
+            else:
+                self._closing.wait(self._retry.delay)
+                self._retry.grow()
+        self._leave()
+
+    def _store_waiting(self, *, is_last: bool) -> bool:
+        """Store all lines that wait. Returns whether that worked; if not, the error is in `failure`."""
+        try:
+            while self._take(is_last=is_last) or self._descriptor is None:
+                if self._busy_since is None:
+                    self._busy_since = time.monotonic()
+                self._store()
+        except OSError as error:
+            if error.errno in _FULL and self._reserve.give_up():
+                self._is_short = True
+                self._log.error("audit.disk_full", error=str(error), writer=self.writer)
+                return self._store_waiting(is_last=is_last)
+            if self.failure is None:
+                self._log.error("audit.not_recorded", error=str(error), writer=self.writer)
+            self.failure = error
+            return False
+        self._busy_since = None
+        if self.failure is not None:
+            self._log.warning("audit.recorded_again", writer=self.writer)
+            self.failure = None
+        self._retry.reset()
+        if not self._is_short:
+            self._reserve.keep()
+        return True
+
+    def _take(self, *, is_last: bool) -> bool:
+        """Take the next lines into the batch, unless it still has some. Returns whether the batch has lines."""
+        if self._batch:
+            return True
+        self._kind = FrameKind.EVENTS
+        if self._dropped and not self._is_short and len(self._waiting) < MOST_LINES:
+            dropped, self._dropped = self._dropped, 0
+            kind, reason = EventKind.AUDIT_INTERRUPTED, quoted(f"{dropped} events were not recorded")
+            self._batch.append(stored(kind, kind.outcome, self._now(), f',"reason":{reason}').encode())
+        characters = 0
+        for _ in range(min(len(self._waiting), _LINES_A_FRAME)):
+            line = self._waiting.popleft()
+            self._batch.append(line.encode("ascii", "backslashreplace"))
+            characters += len(line)
+            if characters >= _CHARACTERS_A_FRAME:
+                break
+        self._taken += characters
+        if not self._batch and is_last and not self._is_closed:
+            self._kind = FrameKind.CLOSING
+            self._batch.append(json.dumps({"time": self._now(), "reason": "stopped"}).encode())
+        return bool(self._batch)
+
+    def _store(self) -> None:
+        """Append the batch as one frame, if it has lines, to the segment, or to a new one. Raises `OSError`."""
+        if self._descriptor is not None and not self._is_in_place():
+            self._leave()
+        if self._descriptor is None or (not self._unwritten and self._is_due()):
+            self._leave()
+            self._open()
+        if self._batch and not self._has_batch:
+            if not self._unwritten:
+                self._next_encoder = copy.copy(self._encoder)
+            self._unwritten += self._next_encoder.encode(self._kind, self._batch)
+            self._has_batch = True
+        self._append_unwritten()
+        self._encoder = self._next_encoder
+        self._is_closed = self._has_batch and self._kind is FrameKind.CLOSING
+        self._unwritten, self._batch, self._has_batch = b"", [], False
+
+    def _append_unwritten(self) -> None:
+        descriptor, data, written = self._descriptor, memoryview(self._unwritten), 0
+        if descriptor is None:
+            raise AssertionError("no segment is open")
+        if self._is_torn:
+            os.ftruncate(descriptor, self._size)
+            self._is_torn = False
+        try:
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            while self._unsynced:
+                _sync_folder(self._unsynced[-1])
+                self._unsynced.pop()
+            # After an error the kernel may drop what it did not write, so all of it is written again.
+            _fdatasync(descriptor)
+        except OSError:
+            self._is_torn = True
+            with suppress(OSError):
+                os.ftruncate(descriptor, self._size)
+                self._is_torn = False
+            raise
+        if not self._is_in_place():
+            raise FileNotFoundError(errno.ENOENT, "the segment was removed or renamed")
+        self._size += written
+
+    def _is_in_place(self) -> bool:
+        """Whether the open segment still has its name: another file or none would lose what is written."""
+        assert self._descriptor is not None  # noqa: S101 - callers have checked
+        try:
+            there, here = self._path.lstat(), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _is_due(self) -> bool:
+        """Whether the next frame belongs into a new segment. The last frame of a boot never does."""
+        if self._kind is FrameKind.CLOSING:
+            return False
+        return self._size >= SEGMENT_BYTES or int(self._wall_clock()) // _HOUR != self._hour
+
+    def _leave(self) -> None:
+        """Close the segment. What is not on the disk yet is encoded again for the next one."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._unwritten, self._has_batch, self._is_torn = b"", False, False
+        self._next_encoder = self._encoder
+
+    def _open(self) -> None:
+        """Open the next segment, whose first frame says what it is. Raises `OSError`."""
+        # Not the audit folder itself: if that is gone, a disk is missing.
+        folders = (self._folder.parents[1], self._folder.parents[0], self._folder)
+        made = [folder for folder in folders if _is_made(folder)]
+        path = self._folder / f"{self._index + 1:06d}.seg"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        self._descriptor = private_files.descriptor(path, flags)
+        self._index += 1
+        self._path, self._size, self._hour = path, 0, int(self._wall_clock()) // _HOUR
+        self._unsynced = [self._folder, *(folder.parent for folder in made)]
+        opening = {
+            "format": 1,
+            "node": self.node,
+            "writer": self.writer,
+            "boot": self.boot,
+            "segment": self._index,
+            "program": version("mcp-portcullis"),
+            "time": self._now(),
+        }
+        self._next_encoder = copy.copy(self._encoder)
+        self._unwritten = self._next_encoder.encode(FrameKind.OPENING, [json.dumps(opening).encode()])
+
+    def _now(self) -> str:
+        return f"{datetime.fromtimestamp(self._wall_clock(), UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _is_made(folder: Path) -> bool:
+    """Create `folder` for this user alone. Returns whether it did not exist."""
+    try:
+        folder.mkdir(mode=_FOLDER_MODE)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk, so that a new file is found after a crash."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Reserve:
+    """A file that takes room on the disk, for the moment when there is no other: `AUDIT_DIR/reserve/WRITER`."""
+
+    def __init__(self, audit_dir: Path, writer: str, size: int) -> None:
+        self._path = audit_dir / "reserve" / writer
+        self._size = size
+        self._is_kept = False
+
+    def keep(self) -> bool:
+        """Make the reserve, if the disk has room for two. Returns whether there is one now."""
+        if self._is_kept or not self._size:
+            return True
+        try:
+            self._path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+            disk = os.statvfs(self._path.parent)
+            has = self._path.stat().st_size == self._size if self._path.exists() else False
+            if not has:
+                if disk.f_bavail * disk.f_frsize < 2 * self._size:
+                    return False
+                with open(self._path, "wb", opener=private_files.descriptor) as file:
+                    for _ in range(self._size // _AT_ONCE):
+                        # A hole takes no room, and neither do zeros where the disk compresses.
+                        file.write(os.urandom(_AT_ONCE))
+        except OSError:
+            self.give_up()
+            return False
+        self._is_kept = True
+        return True
+
+    def give_up(self) -> bool:
+        """Remove the reserve. Returns whether there was one."""
+        self._is_kept = False
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
