@@ -89,6 +89,7 @@ types: $(VENV)/.dev ## Check the types
 generated: $(VENV)/.dev ## See that the generated files are fresh
 	@$(BIN)/python protos/compile.py --check
 	@$(BIN)/python -m tests.project.docs.settings_reference --check
+	@$(BIN)/python -m tests.project.docs.audit_reference --check
 
 protos: $(VENV)/.dev ## Compile protos/ again
 	@$(BIN)/python protos/compile.py

@@ -20,7 +20,7 @@ from oauth_web.endpoints import (
     revoke,
     token,
 )
-from oauth_web.guards import sign_in_pause
+from oauth_web.guards import recording, sign_in_pause
 from oauth_web.http import errors, graceful_shutdown, security_headers
 from oauth_web.login.membership_schedule import MembershipSchedule
 
@@ -42,6 +42,7 @@ def create_app(deps: Deps) -> Quart:
     for endpoint in (register, authorize, device_authorization, device, callback, token):
         blueprint = endpoint.blueprint(deps)
         sign_in_pause.add_to(blueprint, deps)
+        recording.add_to(blueprint, deps)
         app.register_blueprint(blueprint, url_prefix=below or None)
     for endpoint in (account, revoke, introspect):
         app.register_blueprint(endpoint.blueprint(deps), url_prefix=below or None)

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
 from ext_authz.decision.envoy_messages import called, origin_of
-from oauth_core.audit import LONGEST_LOGGED, PROVIDER, EventKind, NotRecordedError, members, quoted, stored
+from oauth_core.audit import LONGEST_LOGGED, PROVIDER, EventKind, NotRecordedError, members, stored
 from oauth_core.process.audit_output import Timestamps
 from oauth_core.process.log_stream import PartlyWrittenError
 from oauth_core.refusals import DenyReason

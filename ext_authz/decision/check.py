@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Durable = Callable[[], Awaitable[None]]
 
 _OF_THE_LOG = (OSError, ValueError)
-"""What the log raises when it cannot be written."""
+"""The errors of a log that cannot be written."""
 
 _BYTES_WITHOUT_TOKEN = 8192
 """Bytes of a body that are read for its id when the caller presents no valid token."""
@@ -307,7 +307,7 @@ def _record(
     asked: Asked | None = None,
 ) -> None:
     method, name, is_claimed = envoy_messages.called(request, asked) if request else (None, None, None)
-    is_refused_call = reason is not None and isinstance(asked, Call)
+    call = asked if reason is not None and isinstance(asked, Call) else None
     audit.record(
         kind,
         reason=reason,
@@ -315,7 +315,7 @@ def _record(
         service=service.name if service else None,
         method=request.method if request else None,
         path=request.path if request else None,
-        call=" ".join(filter(None, (asked.method, asked.name))) if is_refused_call else None,
+        call=None if call is None else " ".join(filter(None, (call.method, call.name))),
         mcp_method=method,
         mcp_name=name,
         mcp_claimed=is_claimed,

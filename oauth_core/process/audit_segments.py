@@ -29,11 +29,12 @@ from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
 import structlog
 
-from oauth_core.audit import EventKind, NotRecordedError, quoted, stored
+from oauth_core.audit import EventKind, NotRecordedError, stored
 from oauth_core.audit_log.frames import FrameEncoder, FrameKind
 from oauth_core.errors import SettingsError
 from oauth_core.process import private_files
@@ -70,7 +71,6 @@ _HOUR = 3600
 _AT_ONCE = 64 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FOLDER_MODE = 0o700
-_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def prepare(audit_dir: Path) -> None:
@@ -117,7 +117,7 @@ class SegmentWriter:
         self._folder = audit_dir / "segments" / writer / self.boot
         self._reserve = Reserve(audit_dir, writer, reserve_bytes)
 
-        # What callers and the thread share.
+        # Shared by callers and the thread.
         self._waiting: deque[str] = deque()
         self._accepted = self._taken = 0  # characters of all lines so far
         self._dropped = 0
@@ -324,10 +324,10 @@ class SegmentWriter:
             while written < len(data):
                 written += os.write(descriptor, data[written:])
             while self._unsynced:
-                _sync_folder(self._unsynced[-1])
+                private_files.sync_folder(self._unsynced[-1])
                 self._unsynced.pop()
             # After an error the kernel may drop what it did not write, so all of it is written again.
-            _fdatasync(descriptor)
+            private_files.sync_content(descriptor)
         except OSError:
             self._is_torn = True
             with suppress(OSError):
@@ -354,7 +354,7 @@ class SegmentWriter:
         return self._size >= SEGMENT_BYTES or int(self._wall_clock()) // _HOUR != self._hour
 
     def _leave(self) -> None:
-        """Close the segment. What is not on the disk yet is encoded again for the next one."""
+        """Close the segment. Lines that are not on the disk yet are encoded again for the next one."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -395,15 +395,6 @@ def _is_made(folder: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to the disk, so that a new file is found after a crash."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Reserve:

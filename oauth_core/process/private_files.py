@@ -45,6 +45,20 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk, so that a new file is found after a crash. Raises `OSError`."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def sync_content(file: int) -> None:
+    """Bring the content of an open file to the disk, and of its attributes the size only. Raises `OSError`."""
+    getattr(os, "fdatasync", os.fsync)(file)  # macOS has no fdatasync
+
+
 def descriptor(path: Path | str, flags: int) -> int:
     """Open a file, created for its owner only if `flags` create it; the `opener` of `open`. Raises `OSError`."""
     return os.open(path, flags | os.O_CLOEXEC, _MODE)

@@ -17,7 +17,7 @@ from oauth_core.model import AccountVisit, PendingAuthorization
 from oauth_core.net.public_urls import path_of
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import account_invitation, account_page
-from oauth_web.guards import sign_in_pause
+from oauth_web.guards import recording, sign_in_pause
 from oauth_web.guards.rate_limiting import hold_back_address
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
 from oauth_web.http.errors import show_as_pages
@@ -51,7 +51,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def sign_in() -> Response:
         if not comes_from_our_page(deps.settings.issuer) or not deps.settings.session_lifetime:
             raise refused(OAuthReason.ACCOUNT_FORM_CROSS_SITE)
-        await sign_in_pause.check(deps)
+        await _check_may_start(deps)
         await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         browser = cookie.value()
         answer = await redirect.to_github(deps, PendingAuthorization(AccountVisit(), hash_secret(browser)))
@@ -113,10 +113,16 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.post("/account/registration-token")
     async def registration_token() -> Response:
         signed_in, _ = await _own_form(deps)
-        await sign_in_pause.check(deps)
+        await _check_may_start(deps)
         return page_answer(await account_invitation.render(deps, signed_in))
 
     return bp
+
+
+async def _check_may_start(deps: Deps) -> None:
+    """Pass if forms that start something work now. Raises `DisplayedError`."""
+    await sign_in_pause.check(deps)
+    recording.check(deps)
 
 
 async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:

@@ -8,6 +8,7 @@ import structlog
 from quart import Blueprint, Quart, Response, render_template
 from werkzeug.exceptions import HTTPException
 
+from oauth_core.audit import NotRecordedError
 from oauth_core.clients import redirect_uris
 from oauth_core.errors import DisplayedError, ErrorCode, OAuthError, RedirectedError, StoreUnavailableError
 from oauth_core.refusals import OAuthReason, refused
@@ -83,12 +84,16 @@ def show_as_pages(blueprint: Blueprint, *, issuer: str) -> None:
     async def store_unavailable(error: StoreUnavailableError) -> Response:
         return await displayed_as_page(_unavailable(error))
 
+    async def not_recorded(error: NotRecordedError) -> Response:
+        return await displayed_as_page(_not_recorded(error))
+
     async def unexpected(error: Exception) -> Response:
         return await displayed_as_page(_unexpected(error))
 
     blueprint.register_error_handler(DisplayedError, displayed_as_page)
     blueprint.register_error_handler(RedirectedError, redirected)
     blueprint.register_error_handler(StoreUnavailableError, store_unavailable)
+    blueprint.register_error_handler(NotRecordedError, not_recorded)
     blueprint.register_error_handler(Exception, _unless_http(unexpected))
 
 
@@ -97,6 +102,9 @@ def show_as_json(app: Quart) -> None:
 
     async def store_unavailable(error: StoreUnavailableError) -> Response:
         return displayed_as_json(_unavailable(error))
+
+    async def not_recorded(error: NotRecordedError) -> Response:
+        return displayed_as_json(_not_recorded(error))
 
     async def unexpected(error: Exception) -> Response:
         return displayed_as_json(_unexpected(error))
@@ -110,6 +118,7 @@ def show_as_json(app: Quart) -> None:
 
     app.register_error_handler(DisplayedError, displayed_as_json)
     app.register_error_handler(StoreUnavailableError, store_unavailable)
+    app.register_error_handler(NotRecordedError, not_recorded)
     app.register_error_handler(HTTPException, http)
     app.register_error_handler(Exception, _unless_http(unexpected))
 
@@ -141,6 +150,11 @@ def _unavailable(
 ) -> DisplayedError:
     _log.warning("store unavailable", error=str(error))
     return refused(OAuthReason.NOT_ENDED if isinstance(error, IncompleteError) else reason)
+
+
+def _not_recorded(error: NotRecordedError) -> DisplayedError:
+    _log.warning("not recorded, so not done", error=str(error))
+    return refused(OAuthReason.AUDIT_UNAVAILABLE)
 
 
 def _unexpected(error: Exception) -> DisplayedError:

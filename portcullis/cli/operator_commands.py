@@ -44,7 +44,7 @@ WRITER = "command"
 """The writer of operators' commands in the audit record."""
 
 _RECORDER, _SETTINGS = "portcullis.recorder", "portcullis.settings"
-"""What the context of a command keeps."""
+"""Keys in the context of a command."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")

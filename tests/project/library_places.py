@@ -80,6 +80,8 @@ BELONGS = {
     "structlog": (
         "oauth_core.process.logs",
         "oauth_core.process.settings_watcher",
+        # A record that cannot be written must be seen somewhere else.
+        "oauth_core.process.audit_segments",
         # A record that does not open is an attack that must not stay unseen.
         "oauth_core.store.codec",
         "oauth_web",
@@ -94,7 +96,7 @@ BELONGS = {
 # The same for what the standard library has and not everybody may use.
 STANDARD_BELONGS = {
     "logging": ("oauth_core.process.logs", "oauth_web", "ext_authz", "portcullis"),
-    "importlib": ("portcullis",),
+    "importlib": ("oauth_core.process.audit_segments", "portcullis"),
     "secrets": ("oauth_core.crypto.credentials", "portcullis"),
     "random": (),
     "uuid": (),

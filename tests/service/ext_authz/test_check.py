@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,7 @@ async def test_a_good_token_is_allowed_and_recorded_with_what_it_says(key: Signi
     sink = Recorder()
     subject = await authorizer(key, sink)
     assert read_answer(await subject.check(check_request(token=mint(key)))).status == 200
-    assert sink.events == [ALLOWED]
+    assert sink.events == [replace(ALLOWED, user_agent="test")]
 
 
 class Rests(FairQueue):

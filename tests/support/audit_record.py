@@ -1,0 +1,48 @@
+"""Reads the audit record that real programs wrote, and checks its chains on the way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from oauth_core.audit_log.chain import Chain
+from oauth_core.audit_log.frames import FrameKind
+from portcullis.audit.segments import Boot, Damage, boots, frames
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from oauth_core.audit_log.frames import Frame
+
+
+def boots_of(audit_dir: Path, writer: str) -> list[Boot]:
+    """The boots of one writer, oldest first."""
+    return [boot for boot in boots(audit_dir) if boot.writer == writer]
+
+
+def frames_of(boot: Boot) -> list[Frame]:
+    """The frames of a boot, which must be a whole chain from its beginning."""
+    chain, found = Chain(), []
+    for each in frames(boot):
+        assert not isinstance(each, Damage), str(each)
+        assert chain.fault_of(each.frame) is None
+        chain.add(each.frame)
+        found.append(each.frame)
+    return found
+
+
+def is_closed(boot: Boot) -> bool:
+    """Whether the writer of a boot stopped in order."""
+    return frames_of(boot)[-1].kind is FrameKind.CLOSING
+
+
+def recorded(audit_dir: Path, *writers: str) -> list[dict[str, Any]]:
+    """The events of these writers so far, or of all, boot by boot."""
+    return [
+        json.loads(line)
+        for boot in boots(audit_dir)
+        if not writers or boot.writer in writers
+        for frame in frames_of(boot)
+        if frame.kind is FrameKind.EVENTS
+        for line in frame.lines()
+    ]
