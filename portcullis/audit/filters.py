@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class FilterError(ValueError):
     """A value that the filter cannot mean. The message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventFilter:
     """The wanted events: all given values must fit. `None` and an empty tuple fit every event.
 
@@ -48,8 +49,15 @@ class EventFilter:
         if self.since is not None and self.until is not None and self.until <= self.since:
             raise FilterError("the end (--until) is not after the beginning (--since)")
 
-    def needles(self) -> tuple[bytes, ...]:
-        """Return texts that the line of every wanted event has."""
+    def may_fit(self, text: bytes) -> bool:
+        """Return whether `text`, some lines of JSON, has the texts that each wanted event has. It may be wrong."""
+        if not all(needle in text for needle in self._needles):
+            return False
+        # Any case of a login is the same person.
+        return not self._user_needle or self._user_needle in text.lower()
+
+    @cached_property
+    def _needles(self) -> tuple[bytes, ...]:
         values = [self.operator, self.client, self.token, self.grant, self.service]
         if self.tool is not None:
             values.append(self.tool.removesuffix("*"))
@@ -59,11 +67,11 @@ class EventFilter:
             values.append(self.outcomes[0])
         if self.source is not None:
             values.append(self.source.only_ipv4)
-        return tuple(filter(None, (_longest_plain(value) for value in values if value)))
+        return tuple(filter(None, (longest_plain(value) for value in values if value)))
 
-    def needles_in_lower_case(self) -> tuple[bytes, ...]:
-        """Return texts that the line of every wanted event has when its letters are made small."""
-        return tuple(filter(None, (_longest_plain(self.user or "").lower(),)))
+    @cached_property
+    def _user_needle(self) -> bytes:
+        return longest_plain(self.user or "").lower()
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Return whether the filter wants this event."""
@@ -118,6 +126,6 @@ def _fits(wanted: str, value: object) -> bool:
     return value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted
 
 
-def _longest_plain(value: str) -> bytes:
+def longest_plain(value: str) -> bytes:
     """Return the longest part of `value` that JSON spells in one way only."""
     return max(_PLAIN.findall(value.encode("utf-8", "replace")), key=len, default=b"")

@@ -11,19 +11,19 @@ import heapq
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oauth_core.audit_log import frames
+from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from portcullis.audit import moments
 from portcullis.audit.segments import BootReader, Damage, boots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from oauth_core.audit_log.frames import Frame
-    from portcullis.audit.filters import EventFilter
     from portcullis.audit.segments import Boot
 
 SLACK = timedelta(minutes=10)
@@ -65,6 +65,24 @@ class StoredEvent:
         return time if isinstance(time, str) else ""
 
 
+class Wanted(Protocol):
+    """The rule that chooses events."""
+
+    @property
+    def since(self) -> str | None:
+        """The earliest recorded time of a wanted event."""
+
+    @property
+    def until(self) -> str | None:
+        """The first recorded time that is too late."""
+
+    def may_fit(self, text: bytes) -> bool:
+        """Return whether one of the lines in `text` can be of a wanted event. This is fast and may be wrong."""
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Return whether the event is wanted."""
+
+
 @dataclass
 class Reading:
     """The faults and the amount of one reading of the record."""
@@ -78,7 +96,9 @@ class Reading:
     """Segments that were not read, because their times cannot fit."""
 
     def fault(self, text: str) -> None:
-        """Note a place that could not be read."""
+        """Note a place that could not be read, once."""
+        if text in self.faults:
+            return
         if len(self.faults) < _MOST_FAULTS:
             self.faults.append(text)
         else:
@@ -119,7 +139,7 @@ class _Key:
 
 
 def events(
-    audit_dir: Path, wanted: EventFilter, reading: Reading, *, newest_first: bool = False
+    audit_dir: Path, wanted: Wanted, reading: Reading, *, newest_first: bool = False
 ) -> Iterator[StoredEvent]:
     """Yield the events that `wanted` fits, by their times; those of one boot in the order of its writing.
 
@@ -149,9 +169,7 @@ def _segment(boot: Boot, index: int) -> _Segment:
     try:
         with path.open("rb") as file:
             first = frames.read(file.read(_OPENING_BYTES))
-        if first is None or first.kind is not FrameKind.OPENING:
-            raise ValueError("no opening")
-        opening = json.loads(first.lines()[0])
+        opening = {} if first is None else opening_of(first)
         opened = moments.parse(opening["time"], now=datetime.min.replace(tzinfo=UTC))
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         # A segment ends at the next full hour. A later change of the file, or a copy of it, only adds time.
@@ -161,10 +179,10 @@ def _segment(boot: Boot, index: int) -> _Segment:
             boot, index, str(opening["node"]), moments.recorded(opened - SLACK), moments.recorded(ends)
         )
     except (OSError, ValueError, LookupError, TypeError, OverflowError):
-        return _Segment(boot, index, "?", _FIRST, _LAST)
+        return _Segment(boot, index, NO_NODE, _FIRST, _LAST)
 
 
-def _may_have(segment: _Segment, wanted: EventFilter) -> bool:
+def _may_have(segment: _Segment, wanted: Wanted) -> bool:
     is_over = wanted.since is not None and segment.ends < wanted.since
     return not (is_over or (wanted.until is not None and segment.begins >= wanted.until))
 
@@ -191,9 +209,10 @@ def _merged(streams: Sequence[_Stream], *, newest_first: bool) -> Iterator[Store
 
 
 def _wanted(
-    segments: Iterable[_Segment], wanted: EventFilter, reading: Reading, *, backwards: bool
+    segments: Iterable[_Segment], wanted: Wanted, reading: Reading, *, backwards: bool
 ) -> Iterator[StoredEvent]:
     choose = _chooser(wanted)
+    chosen: Iterable[tuple[int, bytes]]
     for segment in segments:
         reading.segments += 1
         for frame in _frames(segment, reading, backwards=backwards):
@@ -204,24 +223,39 @@ def _wanted(
             except FrameError as error:
                 reading.fault(f"{_name(segment)}: frame {frame.number}: {error}")
                 continue
-            for position, line in reversed(chosen) if backwards else chosen:
-                try:
-                    fields = json.loads(line)
-                except ValueError:
-                    fields = None
-                if not isinstance(fields, dict):
-                    reading.fault(f"{_name(segment)}: event {frame.first + position} is no JSON object")
-                elif wanted.matches(fields):
-                    yield StoredEvent(
-                        segment.node,
-                        segment.boot.writer,
-                        segment.boot.name,
-                        frame.first + position,
-                        frame.number,
-                        frame.digest,
-                        line,
-                        fields,
-                    )
+            chosen = reversed(chosen) if backwards else chosen
+            yield from events_of(frame, segment.boot, segment.node, chosen, wanted=wanted, reading=reading)
+
+
+def events_of(
+    frame: Frame,
+    boot: Boot,
+    node: str,
+    lines: Iterable[tuple[int, bytes]],
+    *,
+    wanted: Wanted,
+    reading: Reading,
+) -> Iterator[StoredEvent]:
+    """Yield the wanted events of these lines of a frame; each line comes with its place in the frame."""
+    for position, line in lines:
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            fields = None
+        sequence = frame.first + position
+        if not isinstance(fields, dict):
+            reading.fault(f"{boot.writer}/{boot.name}: event {sequence} is no JSON object")
+        elif wanted.matches(fields):
+            yield StoredEvent(node, boot.writer, boot.name, sequence, frame.number, frame.digest, line, fields)
+
+
+def opening_of(frame: Frame) -> dict[str, Any]:
+    """Return what an opening frame says of its segment; empty if it says nothing that can be read."""
+    try:
+        opening = json.loads(frame.lines()[0]) if frame.kind is FrameKind.OPENING else {}
+    except (ValueError, LookupError):
+        opening = {}
+    return opening if isinstance(opening, dict) else {}
 
 
 def _name(segment: _Segment) -> str:
@@ -252,18 +286,10 @@ def _frames(segment: _Segment, reading: Reading, *, backwards: bool) -> Iterator
         reading.fault(f"{_name(segment)}: {error.strerror or error}")
 
 
-def _chooser(wanted: EventFilter) -> Callable[[Frame], list[tuple[int, bytes]]]:
+def _chooser(wanted: Wanted) -> Callable[[Frame], list[tuple[int, bytes]]]:
     """A function that returns the lines of a frame that `wanted` may fit, each with its place."""
-    needles, small_needles = wanted.needles(), wanted.needles_in_lower_case()
+    may_fit = wanted.may_fit
     since, until = (None if time is None else time.encode() for time in (wanted.since, wanted.until))
-
-    def may_fit(text: bytes) -> bool:
-        if not all(needle in text for needle in needles):
-            return False
-        if small_needles:
-            small = text.lower()
-            return all(needle in small for needle in small_needles)
-        return True
 
     def is_in_time(line: bytes) -> bool:
         place = line.find(_TIME)

@@ -48,6 +48,24 @@ def line(event: Mapping[str, Any]) -> str:
     return _aligned([printable(value) for value in shown])
 
 
+def step(event: Mapping[str, Any]) -> str:
+    """The event as one line of a day: the time of day, then only what applies, each with its name."""
+    named = {
+        "person": person(event),
+        "client": event.get("client_id"),
+        "grant": event.get("grant_id"),
+        "token": event.get("jti"),
+        "service": event.get("service"),
+        "tool": tool_of(event) or event.get("mcp_method") or event.get("call"),
+        "from": event.get("source"),
+        "because": event.get("reason"),
+    }
+    time = printable(event.get("time"))[11:-1]
+    parts = [f"{name}={printable(value)}" for name, value in named.items() if value is not None]
+    head = f"  {time}  {printable(event.get('event')):<24}  {printable(event.get('outcome')):<8}"
+    return "  ".join([head, *parts]).rstrip()
+
+
 def person(event: Mapping[str, Any]) -> str | None:
     """The person of an event with the number of the account, or the operator."""
     login, number, operator = event.get("user"), event.get("user_id"), event.get("operator")

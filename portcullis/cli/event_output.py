@@ -26,11 +26,13 @@ class EventOutput:
         self._as_json = as_json
         self.count = 0
 
-    def event(self, event: StoredEvent) -> None:
-        """Print one event."""
+    def event(self, event: StoredEvent, line: str | None = None) -> None:
+        """Print one event, for people as `line` if it is given; else below a header."""
         is_sealed = self._sealing.covers()
         if self._as_json:
             text = as_document(event, is_sealed=is_sealed)
+        elif line is not None:
+            text = line
         else:
             if self.count == 0:
                 self.text(shown.header())

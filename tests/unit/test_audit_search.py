@@ -299,7 +299,7 @@ def test_a_segment_without_its_opening_is_read_whatever_the_times(tmp_path: Path
     whole = writer.path.read_bytes()
     writer.path.write_bytes(whole[whole.index(b"PCA1", 4) :])
     [found] = documents(search(tmp_path, "--json", "--since", "2026-11-30T06:00:00Z"))
-    assert (found["node"], found["call"]) == ("?", "call-1")
+    assert (found["node"], found["call"]) == ("-", "call-1")
 
 
 def test_segments_of_other_hours_are_not_read(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Follows the segments of an audit folder: returns the events that were added since the last call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oauth_core.audit_log.entries import NO_NODE
+from oauth_core.audit_log.frames import FrameError, FrameKind
+from portcullis.audit.reading import events_of, opening_of
+from portcullis.audit.segments import BootReader, Damage, boots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from oauth_core.audit_log.frames import Frame
+    from portcullis.audit.reading import Reading, StoredEvent, Wanted
+    from portcullis.audit.segments import Boot, StoredFrame
+
+
+class Follower:
+    """Follows all boots of an audit folder, also those that begin later."""
+
+    def __init__(self, audit_dir: Path, wanted: Wanted, reading: Reading) -> None:
+        """Begin at the present end of each boot."""
+        self._audit_dir = audit_dir
+        self._wanted = wanted
+        self._reading = reading
+        self._readers: dict[Boot, BootReader] = {}
+        self._nodes: dict[Boot, str] = {}
+        self._closed: set[Boot] = set()
+        self._ends: dict[tuple[str, str], int] = {}
+        for boot in boots(audit_dir):
+            segments = boot.segments()
+            reader = BootReader(boot, segment=segments[-1] if segments else 1)
+            self._readers[boot] = reader
+            for frame in self._frames(boot, reader):
+                self._ends[boot.writer, boot.name] = frame.following
+
+    def is_before(self, event: StoredEvent) -> bool:
+        """Return whether the event is before the place where the following began."""
+        return event.sequence < self._ends.get((event.writer, event.boot), 0)
+
+    def added(self) -> list[StoredEvent]:
+        """Return the wanted events that were added since the last call, by their times."""
+        found: list[StoredEvent] = []
+        for boot in boots(self._audit_dir):
+            if boot in self._closed:
+                continue
+            reader = self._readers.setdefault(boot, BootReader(boot))
+            for frame in self._frames(boot, reader):
+                found += self._events(boot, frame)
+        return sorted(found, key=lambda event: event.time)
+
+    def _frames(self, boot: Boot, reader: BootReader) -> Iterator[Frame]:
+        try:
+            for found in reader.read():
+                if isinstance(found, Damage):
+                    self._reading.fault(f"{boot.writer}/{boot.name}, {found}")
+                    continue
+                self._note(boot, found)
+                yield found.frame
+        except OSError as error:
+            self._reading.fault(f"{boot.writer}/{boot.name}: {error.strerror or error}")
+
+    def _note(self, boot: Boot, found: StoredFrame) -> None:
+        if found.frame.kind is FrameKind.OPENING:
+            self._nodes[boot] = str(opening_of(found.frame).get("node", NO_NODE))
+        elif found.frame.kind is FrameKind.CLOSING:
+            self._closed.add(boot)
+
+    def _events(self, boot: Boot, frame: Frame) -> Iterator[StoredEvent]:
+        if frame.kind is not FrameKind.EVENTS:
+            return
+        try:
+            lines = frame.lines()
+        except FrameError as error:
+            self._reading.fault(f"{boot.writer}/{boot.name}: frame {frame.number}: {error}")
+            return
+        node = self._nodes.get(boot, NO_NODE)
+        yield from events_of(frame, boot, node, enumerate(lines), wanted=self._wanted, reading=self._reading)

@@ -1,0 +1,74 @@
+"""`portcullis audit tail`: the newest events, and those that follow."""
+
+from __future__ import annotations
+
+import select
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from portcullis.audit.following import Follower
+from portcullis.audit.reading import Reading, events
+from portcullis.audit.sealing import Sealing
+from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.event_options import event_options
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete
+from portcullis.cli.operator_commands import as_json
+from portcullis.cli.printed_lines import until_the_reader_goes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portcullis.audit.filters import EventFilter
+
+_MOST = 100_000
+_MILLISECONDS = 200
+"""The time between two looks at the folder."""
+
+
+@click.command("tail")
+@click.option("--follow", "-f", is_flag=True, help="Go on with new events until Ctrl-C.")
+@click.option(
+    "--lines",
+    "-n",
+    "count",
+    type=click.IntRange(0, _MOST),
+    default=10,
+    show_default=True,
+    help="Events to begin with.",
+)
+@event_options
+@as_json
+@audit_dir_option
+def command(audit_dir: Path, wanted: EventFilter, count: int, *, follow: bool, as_json: bool) -> None:
+    """Show the newest events of all programs, oldest first, that fit every given option.
+
+    With --follow, new events come as they are written: those of one moment by their times. It ends with 0 after
+    Ctrl-C, and when the reader of its output goes away.
+    """
+    reading, output = Reading(), EventOutput(Sealing(), as_json=as_json)
+    with until_the_reader_goes():
+        follower = Follower(audit_dir, wanted, reading) if follow else None
+        newest = events(audit_dir, wanted, reading, newest_first=True)
+        shown = list(islice((one for one in newest if follower is None or follower.is_before(one)), count))
+        for event in reversed(shown):
+            output.event(event)
+        if follower is not None:
+            _follow(follower, output)
+    exit_if_incomplete(reading)
+
+
+def _follow(follower: Follower, output: EventOutput) -> None:
+    reader = select.poll()
+    # Without a wanted event the kernel reports only that the other end is closed.
+    reader.register(sys.stdout.fileno(), 0)
+    try:
+        sys.stdout.flush()
+        while not reader.poll(_MILLISECONDS):
+            for event in follower.added():
+                output.event(event)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stdout.flush()
