@@ -6,16 +6,26 @@ Events are printed as they are found, so that the size of a result does not matt
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from portcullis.audit import shown
+from portcullis.audit.seal_key import SealKey
+from portcullis.audit.sealing import Sealing
+from portcullis.cli.audit_folder import key_of
 
 if TYPE_CHECKING:
     from portcullis.audit.reading import Reading, StoredEvent
-    from portcullis.audit.sealing import Sealing
+
+
+def sealing_of(audit_dir: Path) -> Sealing:
+    """What is sealed in this folder. The key is the one that the sealer of the folder uses."""
+    key = os.environ.get("AUDIT_SEAL_KEY")
+    return Sealing(audit_dir, SealKey(Path(key) if key else key_of(audit_dir)).public)
 
 
 class EventOutput:
@@ -28,7 +38,7 @@ class EventOutput:
 
     def event(self, event: StoredEvent, line: str | None = None) -> None:
         """Print one event, for people as `line` if it is given; else below a header."""
-        is_sealed = self._sealing.covers()
+        is_sealed = self._sealing.covers(event)
         if self._as_json:
             text = as_document(event, is_sealed=is_sealed)
         elif line is not None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from portcullis.audit.reading import Reading, events
-from portcullis.audit.sealing import Sealing
 from portcullis.cli.audit_folder import audit_dir_option
 from portcullis.cli.event_options import event_options
-from portcullis.cli.event_output import EventOutput, exit_if_incomplete
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete, sealing_of
 from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
@@ -38,7 +37,7 @@ def command(audit_dir: Path, wanted: EventFilter, limit: int | None, *, newest_f
     The last line says whether all shown events are sealed. With --json each event is one line of JSON with its
     place (node, writer, boot, sequence) and `sealed`. Exits with 1 if a part of the record could not be read.
     """
-    reading, output = Reading(), EventOutput(Sealing(), as_json=as_json)
+    reading, output = Reading(), EventOutput(sealing_of(audit_dir), as_json=as_json)
     with until_the_reader_goes():
         for event in islice(events(audit_dir, wanted, reading, newest_first=newest_first), limit):
             output.event(event)

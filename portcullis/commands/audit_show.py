@@ -8,10 +8,9 @@ import click
 
 from portcullis.audit import places
 from portcullis.audit.places import PlaceError
-from portcullis.audit.sealing import Sealing
 from portcullis.audit.shown import printable
 from portcullis.cli.audit_folder import audit_dir_option
-from portcullis.cli.event_output import as_document
+from portcullis.cli.event_output import as_document, sealing_of
 from portcullis.cli.operator_commands import as_json
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ def command(audit_dir: Path, place: str, *, as_json: bool) -> None:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
-    sealing = Sealing()
-    is_sealed = sealing.covers()
+    sealing = sealing_of(audit_dir)
+    is_sealed = sealing.covers(found.event)
     if as_json:
         click.echo(as_document(found.event, is_sealed=is_sealed))
         return

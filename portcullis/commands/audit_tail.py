@@ -11,10 +11,9 @@ import click
 
 from portcullis.audit.following import Follower
 from portcullis.audit.reading import Reading, events
-from portcullis.audit.sealing import Sealing
 from portcullis.cli.audit_folder import audit_dir_option
 from portcullis.cli.event_options import event_options
-from portcullis.cli.event_output import EventOutput, exit_if_incomplete
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete, sealing_of
 from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
@@ -48,7 +47,7 @@ def command(audit_dir: Path, wanted: EventFilter, count: int, *, follow: bool, a
     With --follow, new events come as they are written: those of one moment by their times. It ends with 0 after
     Ctrl-C, and when the reader of its output goes away.
     """
-    reading, output = Reading(), EventOutput(Sealing(), as_json=as_json)
+    reading, output = Reading(), EventOutput(sealing_of(audit_dir), as_json=as_json)
     with until_the_reader_goes():
         follower = Follower(audit_dir, wanted, reading) if follow else None
         newest = events(audit_dir, wanted, reading, newest_first=True)

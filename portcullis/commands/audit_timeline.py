@@ -10,10 +10,9 @@ from portcullis.audit import identities, shown
 from portcullis.audit.extent import Extent
 from portcullis.audit.identities import BelongsTo, IdentityError, IdentityKind
 from portcullis.audit.reading import Reading, events
-from portcullis.audit.sealing import Sealing
 from portcullis.cli.audit_folder import audit_dir_option
 from portcullis.cli.event_options import time_options
-from portcullis.cli.event_output import EventOutput, exit_if_incomplete
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete, sealing_of
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
@@ -46,7 +45,7 @@ def command(audit_dir: Path, identity: str, wanted: EventFilter, *, as_json: boo
     except IdentityError as error:
         exit_if_incomplete(reading)
         raise click.ClickException(str(error)) from None
-    output, extent, day = EventOutput(Sealing(), as_json=as_json), Extent(), ""
+    output, extent, day = EventOutput(sealing_of(audit_dir), as_json=as_json), Extent(), ""
     chosen = BelongsTo(found, wanted.since, wanted.until)
     with until_the_reader_goes():
         if not as_json:
