@@ -275,7 +275,7 @@ class Grant:
     groups: tuple[str, ...] = ()
     certificate: str | None = None
     dpop_key: str | None = None
-    """The certificate and the key that its refresh token is bound to, if any (`oauth_core.jose.confirmation`)."""
+    """The certificate and the key that its refresh token is bound to, if any (`oauth_core.jose.cnf`)."""
     redirect_uri_hash: str | None = None
     """The hash of the redirect URI that received its code, unless that is on the person's own machine."""
 

@@ -46,12 +46,12 @@ class Parameters:
         if not values:
             return None
         if len(values) > 1 and name not in _REPEATABLE:
-            raise refused(OAuthReason.PARAMETER_REPEATED, name=_shown(name))
+            raise refused(OAuthReason.PARAMETER_REPEATED, name=_displayed_name(name))
         longest = _LONGEST_OF.get(name, _LONGEST)
         if len(values[0]) > longest:
-            raise refused(OAuthReason.PARAMETER_TOO_LONG, name=_shown(name), longest=longest)
+            raise refused(OAuthReason.PARAMETER_TOO_LONG, name=_displayed_name(name), longest=longest)
         if "\x00" in values[0]:
-            raise refused(OAuthReason.PARAMETER_WITH_NUL, name=_shown(name))
+            raise refused(OAuthReason.PARAMETER_WITH_NUL, name=_displayed_name(name))
         return values[0]
 
     def require(self, name: str) -> str:
@@ -74,6 +74,6 @@ class Parameters:
             self.get(name)
 
 
-def _shown(name: str) -> str:
+def _displayed_name(name: str) -> str:
     """`name` in a form for a description: the caller chose it, and some characters are not allowed there."""
     return name if _ORDINARY_NAME.match(name) else "a parameter"

@@ -54,7 +54,7 @@ async def _serve(settings: WebSettings) -> None:
         return
     # The RBAC policy is read again when the file changes, or on SIGHUP.
     policy_file = SettingsWatcher(WebSettings, os.environ, settings, deps.audit)
-    loop.add_signal_handler(signal.SIGHUP, policy_file.look_now)
+    loop.add_signal_handler(signal.SIGHUP, policy_file.reload_now)
     following = asyncio.create_task(policy_file.follow(deps.policy.use))
     config = _config(settings.web_listen)
     # A request to GitHub takes longest, and requests that have begun are finished.

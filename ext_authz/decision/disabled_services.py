@@ -43,15 +43,15 @@ class DisabledServices:
         """`bound` is the longest, in seconds, that a change may go unnoticed."""
         self._source = source
         self._read_every = bound / _READS_IN_BOUND
-        self._isolated: Mapping[str, Disabled] = {}
+        self._disabled: Mapping[str, Disabled] = {}
         self._is_readable: bool | None = None
         self._log = structlog.get_logger("disabled_services")
 
-    def of(self, service: str) -> ServiceStatus | Disabled:
+    def service_status(self, service: str) -> ServiceStatus | Disabled:
         """Return the status of the service with this name."""
-        isolated = self._isolated.get(service)
-        if isolated is not None:
-            return isolated
+        disabled = self._disabled.get(service)
+        if disabled is not None:
+            return disabled
         return ServiceStatus.OPEN if self.is_known else ServiceStatus.UNKNOWN
 
     @property
@@ -61,9 +61,9 @@ class DisabledServices:
 
     async def read(self) -> None:
         """Read the document now. If Redis does not answer, the last read stays, for as long as it is valid."""
-        before = self._isolated
+        before = self._disabled
         try:
-            self._isolated = parse(await self._source.read())
+            self._disabled = parse(await self._source.read())
             self._is_readable = True
         except StoreUnavailableError:
             return
@@ -72,8 +72,8 @@ class DisabledServices:
             if self._is_readable is not False:
                 self._log.error("disabled_services.unreadable", error=type(error).__name__)
             self._is_readable = False
-        if before.keys() != self._isolated.keys():
-            self._log.info("disabled_services.changed", services=sorted(self._isolated))
+        if before.keys() != self._disabled.keys():
+            self._log.info("disabled_services.changed", services=sorted(self._disabled))
 
     async def watch(self) -> Never:
         """Read for ever."""

@@ -110,7 +110,7 @@ class KeyCache:
         try:
             document = await self._source.read()
             if self.current is None or document != self._document:
-                self.current = None if document is None else self._opened(document)
+                self.current = None if document is None else self._open_signed(document)
                 self._document = document
             self._answered = True
         except StoreUnavailableError:
@@ -125,7 +125,7 @@ class KeyCache:
         if self.is_fresh != was_fresh:
             self._log.log(*self._freshness_event())
 
-    def _opened(self, document: str | bytes) -> VerifyingKeys:
+    def _open_signed(self, document: str | bytes) -> VerifyingKeys:
         published = self._verifier.open(document)
         if published.version < self._newest_version:
             # An attacker who may write to Redis could otherwise bring back a key that leaked and was retired.

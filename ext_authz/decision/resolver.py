@@ -53,17 +53,17 @@ _BUSY_SECONDS = 0.1
 class TokenStatusSource(Protocol):
     """Gives the status of tokens. It returns UNKNOWN and raises no error."""
 
-    def known(self, jti: str) -> TokenStatus | None:
+    def cached_status(self, jti: str) -> TokenStatus | None:
         """Return the status of the token `jti` if it is known without asking Redis, else `None`."""
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         """Return the status of the token `jti`, asking Redis if needed."""
 
 
 class ServiceStatusSource(Protocol):
     """Gives the status of services: open, disabled or unknown."""
 
-    def of(self, service: str) -> ServiceStatus | Disabled:
+    def service_status(self, service: str) -> ServiceStatus | Disabled:
         """Return the status of the service with this name."""
 
 
@@ -117,7 +117,7 @@ class ContextResolver:
             claims = token.claims
             if claims.dpop_key is not None and scheme_of(request) == _DPOP:
                 return None
-            status = self._token_status.known(claims.jti)
+            status = self._token_status.cached_status(claims.jti)
             if status is None:
                 return None
             return self._genuine(request, service, token, status, now=now)
@@ -138,7 +138,7 @@ class ContextResolver:
             if not await self._fair_queue.wait(subject_of_address(request.source)):
                 return self._refused_later(request, Unverified.BUSY)
             proof = self._prove(request)
-        status = await self._token_status.of(token.claims.jti)
+        status = await self._token_status.token_status(token.claims.jti)
         # During the wait, services and policy may have changed; all values must be of one moment.
         service = self._services.by_request(request.host, request.path)
         if service is None:
@@ -166,7 +166,7 @@ class ContextResolver:
         self, request: IncomingRequest, service: Service | None, token: Rejected | Unverified, now: int
     ) -> tuple[DecisionContext, CachedVerdict | None]:
         """Return the context of a request without a genuine token."""
-        status = ServiceStatus.UNKNOWN if service is None else self._service_status.of(service.name)
+        status = ServiceStatus.UNKNOWN if service is None else self._service_status.service_status(service.name)
         return DecisionContext(service, token, TokenStatus.UNKNOWN, status, now, request.routed_as), None
 
     def _genuine(
@@ -190,7 +190,7 @@ class ContextResolver:
             service,
             cached.verdict,
             status,
-            self._service_status.of(service.name),
+            self._service_status.service_status(service.name),
             now,
             request.routed_as,
             asked,

@@ -116,9 +116,9 @@ class Supervisor:
         )
         watch = Watch()
         stopping = asyncio.create_task(self._stopping.wait())
-        lives = [asyncio.create_task(keeper.keep()) for keeper in self._keepers]
+        lives = [asyncio.create_task(keeper.keep_running()) for keeper in self._keepers]
         for number, life in enumerate(lives):
-            watch.over(life, f"worker {number}")
+            watch.watch(life, f"worker {number}")
         try:
             await asyncio.wait((stopping, watch.broken), return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
@@ -178,7 +178,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         collector: Collector,
         births: Iterator[int],
     ) -> None:
-        super().__init__(Backoff(_FIRST_BACKOFF, _LONGEST_BACKOFF), calm=_CALM_SECONDS)
+        super().__init__(Backoff(_FIRST_BACKOFF, _LONGEST_BACKOFF), stable_seconds=_CALM_SECONDS)
         self._number = number
         self._place = place
         self._settings = settings

@@ -152,7 +152,12 @@ async def assembled(
         await report(are_keys_fresh and disabled_services.is_known)
 
     # These tasks never end: if one fails, old data would be trusted for ever.
-    forever = (client_cache.keep(), keys.watch(report_state), disabled_services.watch(), policy_file.follow(use))
+    forever = (
+        client_cache.maintain_connections(),
+        keys.watch(report_state),
+        disabled_services.watch(),
+        policy_file.follow(use),
+    )
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:

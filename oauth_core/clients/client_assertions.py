@@ -48,7 +48,7 @@ class AssertionFault(Enum):
 
 
 @dataclass(frozen=True)
-class Unchecked:
+class UnverifiedAssertion:
     """Claims of an assertion before any check. None of them is proven."""
 
     client_id: str
@@ -57,31 +57,31 @@ class Unchecked:
 
 
 @dataclass(frozen=True)
-class Proven:
+class VerifiedAssertion:
     """A genuine assertion of the client. `jti` may be used once, and need not be remembered after `until`."""
 
     jti: str
     until: int
 
 
-def read(assertion: str) -> Unchecked | AssertionFault:
+def parse_unverified(assertion: str) -> UnverifiedAssertion | AssertionFault:
     """Read an assertion before its check, to find the key that verifies it."""
-    found = external_jwts.read(assertion, _TYPES, untyped="jwt")
+    found = external_jwts.parse_jwt(assertion, _TYPES, untyped="jwt")
     if isinstance(found, JwtFault):
         return AssertionFault[found.name]
     subject = found.claims.get("sub")
     if not external_jwts.is_name(subject):
         return AssertionFault.MALFORMED
-    return Unchecked(str(subject), found.kid, found.algorithm)
+    return UnverifiedAssertion(str(subject), found.kid, found.algorithm)
 
 
 def check(
     assertion: str, keys: ClientKeys, *, client_id: str, audiences: Collection[str], now: int
-) -> Proven | AssertionFault:
+) -> VerifiedAssertion | AssertionFault:
     """Check that `client_id` signed `assertion` for one of `audiences` and that it is valid at second `now`."""
-    unchecked = external_jwts.read(assertion, _TYPES, untyped="jwt")
+    unchecked = external_jwts.parse_jwt(assertion, _TYPES, untyped="jwt")
     claims = (
-        unchecked if isinstance(unchecked, JwtFault) else external_jwts.proven_claims(assertion, unchecked, keys)
+        unchecked if isinstance(unchecked, JwtFault) else external_jwts.verified_claims(assertion, unchecked, keys)
     )
     if isinstance(claims, JwtFault):
         return AssertionFault[claims.name]
@@ -90,7 +90,7 @@ def check(
 
 def _check_claims(
     claims: Mapping[str, Any], *, client_id: str, audiences: Collection[str], now: int
-) -> Proven | AssertionFault:
+) -> VerifiedAssertion | AssertionFault:
     """Check the claims by RFC 7523 section 3, and more strictly: `jti` is required, and `exp` is bounded."""
     if claims.get("iss") != client_id or claims.get("sub") != client_id:
         return AssertionFault.WRONG_CLIENT
@@ -100,4 +100,6 @@ def _check_claims(
     if not named or not all(isinstance(name, str) and name in audiences for name in named):
         return AssertionFault.WRONG_AUDIENCE
     until = external_jwts.check_id_and_times(claims, now=now)
-    return AssertionFault[until.name] if isinstance(until, JwtFault) else Proven(str(claims["jti"]), until)
+    return (
+        AssertionFault[until.name] if isinstance(until, JwtFault) else VerifiedAssertion(str(claims["jti"]), until)
+    )

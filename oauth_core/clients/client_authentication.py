@@ -40,7 +40,7 @@ class PresentedCredentials:
     fault: DisplayedError | None = None
 
 
-def presented(authorization: str | None, form: Parameters) -> PresentedCredentials:
+def parse_credentials(authorization: str | None, form: Parameters) -> PresentedCredentials:
     """Read the caller's credentials.
 
     Raises `DisplayedError` when they name no client. `authenticate` judges other faults.
@@ -111,7 +111,7 @@ def _by_assertion(form: Parameters) -> PresentedCredentials:
     if form.get("client_assertion_type") != client_assertions.TYPE:
         raise refused(OAuthReason.WRONG_ASSERTION_TYPE, type=client_assertions.TYPE)
     assertion = form.get("client_assertion")
-    said = AssertionFault.MALFORMED if assertion is None else client_assertions.read(assertion)
+    said = AssertionFault.MALFORMED if assertion is None else client_assertions.parse_unverified(assertion)
     if isinstance(said, AssertionFault):
         raise refused(said.reason)
     if form.get("client_id") not in {None, said.client_id}:

@@ -24,14 +24,14 @@ _NOBODY = hash_secret("")
 
 
 @dataclass(frozen=True)
-class Issued:
+class NewInitialAccessToken:
     """A new token and its text, which is shown only once. `repr` leaves the text out."""
 
     token: InitialAccessToken
     text: str = field(repr=False)
 
 
-def make(
+def new_token(
     *,
     now: int,
     lifetime: int,
@@ -40,7 +40,7 @@ def make(
     issued_to: User | None = None,
     note: str | None = None,
     machine_scopes: tuple[str, ...] = (),
-) -> Issued:
+) -> NewInitialAccessToken:
     """A token that lets `uses` clients register within `lifetime` seconds. Raises `ValueError`."""
     if not 0 < lifetime <= LONGEST_LIFE:
         raise ValueError(f"it must live 1 to {LONGEST_LIFE} seconds")
@@ -58,7 +58,7 @@ def make(
         note=note,
         machine_scopes=machine_scopes,
     )
-    return Issued(token, f"{token_id}.{secret}")
+    return NewInitialAccessToken(token, f"{token_id}.{secret}")
 
 
 def id_of(text: str) -> str | None:

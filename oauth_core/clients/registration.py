@@ -32,7 +32,7 @@ _SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post"})
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegistrationResult:
     """A new or changed client, with secrets that are shown only once. `None`: unchanged, or none needed.
 
     `repr` leaves the secrets out.
@@ -53,7 +53,7 @@ def register(
     known_scopes: Collection[str] | None = None,
     machine_scopes: tuple[str, ...] = (),
     invited: bool = False,
-) -> Registered:
+) -> RegistrationResult:
     """Make a client from a registration request's JSON (RFC 7591 section 2).
 
     `grant_types` are those that this gateway offers.
@@ -79,7 +79,7 @@ def register(
         invited=invited,
         **members,
     )
-    return Registered(fitted(client), secret, token)
+    return RegistrationResult(fitted(client), secret, token)
 
 
 def update(
@@ -89,7 +89,7 @@ def update(
     grant_types: Sequence[GrantType],
     app_schemes: Collection[str] = redirect_uris.APP_SCHEMES,
     known_scopes: Collection[str] | None = None,
-) -> Registered:
+) -> RegistrationResult:
     """Replace the metadata of `client` (RFC 7592 section 2.2): members left out are dropped.
 
     The id and, if given, the secret must be the client's own. A client that becomes confidential gets a secret;
@@ -133,10 +133,10 @@ def update(
         invited=client.invited and set(members["redirect_uris"]) <= set(client.redirect_uris),
         **members,
     )
-    return Registered(fitted(changed), secret, None)
+    return RegistrationResult(fitted(changed), secret, None)
 
 
-def client_information(registered: Registered, *, issuer: str) -> dict[str, object]:
+def client_information(registered: RegistrationResult, *, issuer: str) -> dict[str, object]:
     """The answer of every registration endpoint (RFC 7591 section 3.2.1, RFC 7592 section 3)."""
     client = registered.client
     answer: dict[str, object] = {

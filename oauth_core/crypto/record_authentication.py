@@ -24,9 +24,9 @@ _CODE_LENGTH = 43
 class ForgedRecordError(ValueError):
     """The record was not written with this key for this place, or was changed since."""
 
-    def __init__(self, place: str) -> None:
-        super().__init__(f"the record at {place!r} was not written by the holder of this master key")
-        self.place = place
+    def __init__(self, location: str) -> None:
+        super().__init__(f"the record at {location!r} was not written by the holder of this master key")
+        self.location = location
 
 
 class RecordKey:
@@ -35,24 +35,24 @@ class RecordKey:
     def __init__(self, master_key: bytes) -> None:
         self._key = derive_key(master_key, purpose=_PURPOSE)
 
-    def code_of(self, place: str, text: str) -> str:
-        """Return the code of `text` at `place`: 43 characters."""
+    def code_of(self, location: str, text: str) -> str:
+        """Return the code of `text` at `location`: 43 characters."""
         # The length separates place and text: no two pairs give the same message.
-        message = f"{len(place)}:{place}{text}".encode("utf-8", "surrogatepass")
+        message = f"{len(location)}:{location}{text}".encode("utf-8", "surrogatepass")
         return hmac_sha256(self._key, message)
 
-    def sign(self, place: str, text: str) -> str:
-        """Return `text` behind its code, to be written at `place`."""
-        return f"{self.code_of(place, text)}.{text}"
+    def sign(self, location: str, text: str) -> str:
+        """Return `text` behind its code, to be written at `location`."""
+        return f"{self.code_of(location, text)}.{text}"
 
-    def open(self, place: str, signed: str) -> str:
+    def open(self, location: str, signed: str) -> str:
         """Return the text that was given to `sign` for the same place. Raises `ForgedRecordError`."""
         code, dot, text = (
             signed[:_CODE_LENGTH],
             signed[_CODE_LENGTH : _CODE_LENGTH + 1],
             signed[_CODE_LENGTH + 1 :],
         )
-        expected = self.code_of(place, text)
+        expected = self.code_of(location, text)
         if dot != "." or not hmac.compare_digest(code.encode("utf-8", "surrogatepass"), expected.encode()):
-            raise ForgedRecordError(place)
+            raise ForgedRecordError(location)
         return text

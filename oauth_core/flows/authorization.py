@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from oauth_core.clients import redirect_uris
 from oauth_core.errors import OAuthError
 from oauth_core.grant_types import AUTHORIZATION_CODE, must_have_registered
-from oauth_core.jose import confirmation
+from oauth_core.jose import cnf
 from oauth_core.model import AuthorizationRequest
 from oauth_core.policy import scopes
 from oauth_core.refusals import OAuthReason, refused
@@ -94,7 +94,7 @@ def _code_challenge(parameters: Parameters) -> str:
 def _dpop_key(parameters: Parameters) -> str | None:
     """The DPoP key that the redemption of the code must prove, if the client names one (RFC 9449 section 10)."""
     key = parameters.get("dpop_jkt")
-    if key is not None and not confirmation.is_thumbprint(key):
+    if key is not None and not cnf.is_thumbprint(key):
         raise refused(OAuthReason.DPOP_JKT_MALFORMED)
     return key
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from oauth_core.clients.registration import Registered
+from oauth_core.clients.registration import RegistrationResult
 from oauth_core.crypto.credentials import hash_secret, new_identifier, new_secret
 from oauth_core.flows import token_requests
 from oauth_core.grant_types import CLIENT_CREDENTIALS, JWT_BEARER
@@ -40,7 +40,7 @@ def create(
     identity_assertions: bool = False,
     jwks: str | None = None,
     jwks_uri: str | None = None,
-) -> Registered:
+) -> RegistrationResult:
     """A new machine client and its secret. It has no registration token: only the operator manages it.
 
     With `private_key_jwt` it has no secret but keys, by value or by address, as in `Client`. With
@@ -65,7 +65,7 @@ def create(
         jwks=jwks,
         jwks_uri=jwks_uri,
     )
-    return Registered(client, secret, None)
+    return RegistrationResult(client, secret, None)
 
 
 def grant_for(client: Client, services: ServiceIndex, *, now: int) -> Grant:

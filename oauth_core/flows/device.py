@@ -39,7 +39,7 @@ _USER_CODE = re.compile(rf"[{ALPHABET}]{{{LENGTH}}}\Z")
 _LONGEST_TYPED = 32
 
 
-def read_user_code(typed: str) -> str | None:
+def parse_user_code(typed: str) -> str | None:
     """The code that a person typed; `None` when it is not well-formed. Case, dashes and spaces do not matter."""
     if len(typed) > _LONGEST_TYPED or not typed.isascii():
         return None
@@ -47,7 +47,7 @@ def read_user_code(typed: str) -> str | None:
     return code if _USER_CODE.match(code) else None
 
 
-def show_user_code(code: str) -> str:
+def format_user_code(code: str) -> str:
     """`code` in two halves, which people read best."""
     return f"{code[: LENGTH // 2]}-{code[LENGTH // 2 :]}"
 

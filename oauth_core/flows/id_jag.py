@@ -87,7 +87,7 @@ class TrustedIssuer:
 
 
 @dataclass(frozen=True)
-class Unchecked:
+class UnverifiedAssertion:
     """Claims of an assertion before any check. None of them is proven."""
 
     issuer: str
@@ -95,7 +95,7 @@ class Unchecked:
 
 
 @dataclass(frozen=True)
-class Asserted:
+class IdentityAssertion:
     """A genuine assertion, for this server and for its client. Its `jti` may be used once, until second `until`.
 
     `scopes` and `resources` are the most it allows; `None` where it has no such claim.
@@ -110,22 +110,24 @@ class Asserted:
     claims: Mapping[str, Any] = field(repr=False)
 
 
-def read(assertion: str) -> Unchecked | IdentityFault:
+def parse_unverified(assertion: str) -> UnverifiedAssertion | IdentityFault:
     """Read an assertion before its check, to find the issuer whose keys verify it."""
-    found = external_jwts.read(assertion, _TYPES)
+    found = external_jwts.parse_jwt(assertion, _TYPES)
     if isinstance(found, JwtFault):
         return IdentityFault[found.name]
     issuer = found.claims.get("iss")
-    return Unchecked(str(issuer), found.kid) if external_jwts.is_name(issuer) else IdentityFault.MALFORMED
+    return (
+        UnverifiedAssertion(str(issuer), found.kid) if external_jwts.is_name(issuer) else IdentityFault.MALFORMED
+    )
 
 
 def check(
     assertion: str, keys: ClientKeys, trusted: TrustedIssuer, *, client_id: str, audience: str, now: int
-) -> Asserted | IdentityFault:
+) -> IdentityAssertion | IdentityFault:
     """Check that `trusted` made `assertion` for `client_id` and for `audience`, this server (section 4.4.1)."""
-    unchecked = external_jwts.read(assertion, _TYPES)
+    unchecked = external_jwts.parse_jwt(assertion, _TYPES)
     claims = (
-        unchecked if isinstance(unchecked, JwtFault) else external_jwts.proven_claims(assertion, unchecked, keys)
+        unchecked if isinstance(unchecked, JwtFault) else external_jwts.verified_claims(assertion, unchecked, keys)
     )
     if isinstance(claims, JwtFault):
         return IdentityFault[claims.name]
@@ -141,10 +143,10 @@ def check(
     limits = _limits(claims)
     if limits is None:
         return IdentityFault.BAD_LIMITS
-    return Asserted(claims["sub"], claims["jti"], int(claims["iat"]), until, *limits, claims)
+    return IdentityAssertion(claims["sub"], claims["jti"], int(claims["iat"]), until, *limits, claims)
 
 
-def user_of(asserted: Asserted, trusted: TrustedIssuer) -> User | None:
+def user_of(asserted: IdentityAssertion, trusted: TrustedIssuer) -> User | None:
     """The GitHub account of the subject; `None` when neither the settings nor the assertion name it in full."""
     if (known := trusted.users.get(asserted.subject)) is not None:
         return known
@@ -160,7 +162,7 @@ def user_of(asserted: Asserted, trusted: TrustedIssuer) -> User | None:
 
 
 def narrowed(
-    asserted: Asserted, form: Parameters, services: ServiceIndex
+    asserted: IdentityAssertion, form: Parameters, services: ServiceIndex
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Scopes and audience of a token: they exceed neither the assertion, nor the request, nor each other.
 
@@ -187,7 +189,7 @@ def narrowed(
     return useful, tuple(service.resource for service in targets if service in reached)
 
 
-def _targets(asserted: Asserted, form: Parameters, services: ServiceIndex) -> tuple[Any, ...]:
+def _targets(asserted: IdentityAssertion, form: Parameters, services: ServiceIndex) -> tuple[Any, ...]:
     """The services of the assertion, or the part of them that the request names (RFC 8707 section 2.2)."""
     named = services.services
     if asserted.resources is not None:

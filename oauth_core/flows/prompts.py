@@ -27,9 +27,9 @@ class Prompt(StrEnum):
 _KNOWN = frozenset(Prompt)
 
 
-def read(parameters: Parameters, asked: AuthorizationRequest) -> frozenset[Prompt]:
+def parse_prompt(parameters: Parameters, request: AuthorizationRequest) -> frozenset[Prompt]:
     """The known values in this request. Raises `RedirectedError` for `none` together with another value."""
     words = frozenset((parameters.get("prompt") or "").split())
     if Prompt.NONE in words and len(words) > 1:
-        raise refused(OAuthReason.PROMPT_CONTRADICTS).redirected_to(asked.redirect_uri, asked.state)
+        raise refused(OAuthReason.PROMPT_CONTRADICTS).redirected_to(request.redirect_uri, request.state)
     return frozenset(Prompt(word) for word in words & _KNOWN)

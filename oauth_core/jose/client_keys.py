@@ -72,7 +72,7 @@ class ClientKeys:
 
     def document(self) -> dict[str, object]:
         """Return the set with the members that are used here."""
-        return {"keys": [_shown(key) for key in self.keys]}
+        return {"keys": [_public_members(key) for key in self.keys]}
 
 
 def parse(document: object) -> ClientKeys:
@@ -164,10 +164,10 @@ def _bits(number: str) -> int:
     return int.from_bytes(octets, "big").bit_length()
 
 
-def _shown(key: ClientKey) -> dict[str, object]:
-    shown: dict[str, object] = {**key.members, "use": "sig"}
+def _public_members(key: ClientKey) -> dict[str, object]:
+    members: dict[str, object] = {**key.members, "use": "sig"}
     if key.kid is not None:
-        shown["kid"] = key.kid
+        members["kid"] = key.kid
     if len(key.algorithms) == 1:
-        shown["alg"] = key.algorithms[0]
-    return shown
+        members["alg"] = key.algorithms[0]
+    return members

@@ -75,7 +75,7 @@ def check(text: str, *, method: str, url: str, now: int, access_token: str | Non
     """
     if len(text) > _LONGEST:
         return ProofFault.MALFORMED
-    unchecked = external_jwts.read(text, _TYPES)
+    unchecked = external_jwts.parse_jwt(text, _TYPES)
     if isinstance(unchecked, JwtFault):
         return ProofFault[unchecked.name]
     found = _key(_text_of(unchecked.key))
@@ -83,7 +83,7 @@ def check(text: str, *, method: str, url: str, now: int, access_token: str | Non
         return ProofFault.UNKNOWN_KEY
     keys, thumbprint = found
     # There is only this one key, whatever name the header gives it.
-    claims = external_jwts.proven_claims(text, dataclasses.replace(unchecked, kid=None), keys)
+    claims = external_jwts.verified_claims(text, dataclasses.replace(unchecked, kid=None), keys)
     if isinstance(claims, JwtFault):
         return ProofFault[claims.name]
     fault = _fault_of_request(claims, method, url, access_token)

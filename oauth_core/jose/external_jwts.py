@@ -62,7 +62,7 @@ class JwtFault(StrEnum):
 
 
 @dataclass(frozen=True)
-class Unchecked:
+class UnverifiedJwt:
     """A JWT of an expected kind. Its `claims` are not proved. `key` is the key inside, if any."""
 
     claims: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Unchecked:
     key: object = None
 
 
-def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Unchecked | JwtFault:
+def parse_jwt(token: str, types: frozenset[str], *, untyped: str | None = None) -> UnverifiedJwt | JwtFault:
     """Parse a JWT whose `typ` is one of `types`; one without a `typ` counts as `untyped`."""
     if not _FORM.match(token):
         return JwtFault.MALFORMED
@@ -89,10 +89,10 @@ def read(token: str, types: frozenset[str], *, untyped: str | None = None) -> Un
         return JwtFault.WRONG_ALGORITHM
     if kid is not None and not isinstance(kid, str):
         return JwtFault.UNKNOWN_KEY
-    return Unchecked(unchecked["payload"], kid, algorithm, header.get("jwk"))
+    return UnverifiedJwt(unchecked["payload"], kid, algorithm, header.get("jwk"))
 
 
-def proven_claims(token: str, unchecked: Unchecked, keys: ClientKeys) -> dict[str, Any] | JwtFault:
+def verified_claims(token: str, unchecked: UnverifiedJwt, keys: ClientKeys) -> dict[str, Any] | JwtFault:
     """Return the claims of `token`, if one of `keys` signed them."""
     key = keys.find(unchecked.kid, unchecked.algorithm)
     if key is None:

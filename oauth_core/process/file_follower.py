@@ -16,7 +16,7 @@ _Fingerprint = tuple[int, int, int]
 
 
 class FileFollower:
-    """One file. Until `note_reading` is called it counts as changed, whether it exists or not."""
+    """One file. Until `record_reading` is called it counts as changed, whether it exists or not."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class FileFollower:
         self._read: _Fingerprint | None = None
         self._seen = self._fingerprint()
 
-    def note_reading(self) -> None:
+    def record_reading(self) -> None:
         """Call this before each reading: a later change of the file counts as a change."""
         self._read = self._fingerprint()
         self._noted = True

@@ -41,13 +41,13 @@ class SettingsWatcher(Generic[Settings]):
         self._audit = audit
         audit.policy_version = used.policy_version
         self._log = structlog.get_logger("policy")
-        self._hurry = asyncio.Event()
+        self._reload_requested = asyncio.Event()
         named = environ.get(CONFIG_VARIABLE)
         self._path = Path(named) if named else None
 
-    def look_now(self) -> None:
+    def reload_now(self) -> None:
         """Read the file again, changed or not, on request."""
-        self._hurry.set()
+        self._reload_requested.set()
 
     async def follow(self, apply: Callable[[Settings], None]) -> Never:
         """Call `apply` with the new settings after each valid change of services or roles, until cancelled.
@@ -62,16 +62,16 @@ class SettingsWatcher(Generic[Settings]):
         while True:
             asked = await self._wait()
             if file.has_settled_change() or asked:
-                file.note_reading()
+                file.record_reading()
                 self._read(apply)
 
     async def _wait(self) -> bool:
         """Return whether a reading was requested before the next check."""
         try:
-            await asyncio.wait_for(self._hurry.wait(), LOOK_EVERY)
+            await asyncio.wait_for(self._reload_requested.wait(), LOOK_EVERY)
         except TimeoutError:
             return False
-        self._hurry.clear()
+        self._reload_requested.clear()
         return True
 
     def _read(self, apply: Callable[[Settings], None]) -> None:

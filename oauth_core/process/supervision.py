@@ -48,14 +48,14 @@ class Watch:
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails with `SupervisionError` once a task ended in any way but by cancellation."""
 
-    def over(self, task: asyncio.Task[None], name: str) -> None:
+    def watch(self, task: asyncio.Task[None], name: str) -> None:
         """Watch `task`, which belongs to `name`."""
 
-        def note_end(task: asyncio.Task[None]) -> None:
+        def report_end(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and not self.broken.done():
                 self.broken.set_exception(SupervisionError(name, task.exception()))
 
-        task.add_done_callback(note_end)
+        task.add_done_callback(report_end)
 
     def close(self) -> None:
         """Stop watching."""
@@ -66,13 +66,13 @@ class Watch:
 class Keeper(ABC, Generic[P]):
     """Keeps one program running. Belongs to one event loop."""
 
-    def __init__(self, backoff: Backoff, *, calm: float) -> None:
-        """After `calm` seconds of running, a program is restarted with the shortest wait of `backoff`."""
+    def __init__(self, backoff: Backoff, *, stable_seconds: float) -> None:
+        """A program that ran for `stable_seconds` is restarted with the shortest wait of `backoff`."""
         self.program: P | None = None
         """The program that is ready, if any."""
         self._backoff = backoff
-        self._calm = calm
-        self._leaving: set[P] = set()
+        self._stable_seconds = stable_seconds
+        self._draining: set[P] = set()
         self._requests: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Keeper(ABC, Generic[P]):
         """Start the program for the first time. Raises `NotStartedError`."""
         self.program = await self.launch()
 
-    async def keep(self) -> None:
+    async def keep_running(self) -> None:
         """Keep the program running until cancelled; start it first if it does not run."""
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -118,7 +118,7 @@ class Keeper(ABC, Generic[P]):
                 if not request.done():  # it is cancelled when the caller of `replace` no longer waits
                     request.set_result(None)
                 continue
-            if loop.time() - started_at >= self._calm:
+            if loop.time() - started_at >= self._stable_seconds:
                 self._backoff.reset()
             self.report_end(self.program, self.program.ended.result(), self._backoff.delay)
             await self.program.end()
@@ -131,14 +131,14 @@ class Keeper(ABC, Generic[P]):
         self._backoff.grow()
 
     async def replace(self) -> None:
-        """Ask `keep` to replace the running program by a new one, and return when that is done."""
+        """Ask `keep_running` to replace the running program by a new one, and return when that is done."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._requests.put_nowait(done)
         await done
 
     async def end(self) -> None:
-        """End the program, and the rest of a replacement. `keep` must have been cancelled before."""
-        programs = {*self._leaving, *(() if self.program is None else (self.program,))}
+        """End the program, and the rest of a replacement. `keep_running` must have been cancelled before."""
+        programs = {*self._draining, *(() if self.program is None else (self.program,))}
         self.program = None
         await asyncio.gather(*(program.end() for program in programs))
 
@@ -159,10 +159,10 @@ class Keeper(ABC, Generic[P]):
         except NotStartedError as error:
             self.report_not_replaced(error)
             return False
-        self._leaving.add(old)
+        self._draining.add(old)
         await self.hand_over()
         await old.end()
-        self._leaving.discard(old)
+        self._draining.discard(old)
         return True
 
     def report_not_replaced(self, error: NotStartedError) -> None:

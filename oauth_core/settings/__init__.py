@@ -23,7 +23,14 @@ from oauth_core.settings.definitions import definitions
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.services import ServiceSettings
-from oauth_core.settings.sources import FileSettings, Given, from_environment, from_file, validated, variable_in
+from oauth_core.settings.sources import (
+    FileSettings,
+    SettingValues,
+    from_environment,
+    from_file,
+    validated,
+    variable_in,
+)
 from oauth_core.settings.tls import TlsSettings
 from oauth_core.settings.unsafe import refusals
 from oauth_core.settings.web import WebSettings
@@ -80,7 +87,7 @@ def load(kind: type[SettingsType], config: Path | None, environ: Mapping[str, st
     values = {name: value for name, value in values.items() if not (name in given and value is None)}
     # The settings of every program are validated separately first: pydantic compares values with each other only
     # when each is well-formed, and a missing secret must not hide a bad address.
-    found = Given(
+    found = SettingValues(
         values, DEFINITIONS, written.places, {name: variable_in(environ, DEFINITIONS[name]) for name in given}
     )
     validated(GatewaySettings, found, faults)

@@ -19,6 +19,6 @@ class BackupSettings(WebSettings):
             "The key that encrypts backups, made in the same way as `master_key`. Only `portcullis "
             "backup` and `restore` need it.",
             key="server.backup_key",
-            shown="`MASTER_KEY`",
+            default_text="`MASTER_KEY`",
         ),
     ] = None

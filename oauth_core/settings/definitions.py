@@ -46,16 +46,17 @@ class Setting:
 
     `meaning` is one paragraph of Markdown, with links as in `docs/settings.md`. `key` is the setting's place in
     the settings file, such as `redis.url`; without one it is the name of the field. `unit` is that of a number.
-    `standard` is the section that defines the setting. `shown` is the default in words, where it is not a value. A
-    `mounted` setting may come from a file that `NAME_FILE` names, as every secret may. `former` is the field's
-    name in former versions: this version still reads that name in the file and in the environment, with a warning.
+    `standard` is the section that defines the setting. `default_text` is the default in words, where it is not a
+    value. A `mounted` setting may come from a file that `NAME_FILE` names, as every secret may. `former` is the
+    field's name in former versions: this version still reads that name in the file and in the environment, with a
+    warning.
     """
 
     meaning: str
     key: str = ""
     unit: str = ""
     standard: str = ""
-    shown: str = ""
+    default_text: str = ""
     mounted: bool = False
     former: str = ""
 
@@ -132,7 +133,7 @@ def definitions(kinds: Iterable[type[BaseModel]]) -> dict[str, Definition]:
     return {name: _definition(name, field) for kind in kinds for name, field in kind.model_fields.items()}
 
 
-def spelled(definition: Definition) -> str:
+def location_in_words(definition: Definition) -> str:
     """The place of a setting in the settings file, in words."""
     table, _, name = definition.key.rpartition(".")
     return f"{name} in the table [{table}]" if table else f"{name} at the top of the file, above all tables"

@@ -55,7 +55,7 @@ class EnvoySettings(TlsSettings):
         Setting(
             "The name that the check service's certificate must carry; required with Unix sockets.",
             key="envoy.authz_upstream_name",
-            shown="host of `envoy.authz_upstream`",
+            default_text="host of `envoy.authz_upstream`",
         ),
     ] = None
     authz_upstream_cert: Annotated[

@@ -110,7 +110,7 @@ class GatewaySettings(BaseModel):
             "loopback only. It may have a path; everything below that path is the authorization "
             "server's. A `BASE_DOMAIN` in the environment is stronger than an `issuer` in the file.",
             standard="RFC 8414 section 2",
-            shown="`https://auth.<base_domain>`",
+            default_text="`https://auth.<base_domain>`",
         ),
     ]
     base_domain: Annotated[
@@ -135,7 +135,7 @@ class GatewaySettings(BaseModel):
             "The scopes that a client gets when it asks for no scope and no resource.",
             key="tokens.default_scopes",
             standard="RFC 6749 section 3.3",
-            shown="every service's",
+            default_text="every service's",
         ),
     ] = ()
     allowed_origins: Annotated[
@@ -154,7 +154,7 @@ class GatewaySettings(BaseModel):
         BeforeValidator(read_identity_headers),
         Setting(
             "The names of the headers that tell a service about the caller, see below.",
-            shown="see below",
+            default_text="see below",
         ),
     ] = IdentityHeaders()
     certificate_bound_tokens: Annotated[
@@ -206,7 +206,7 @@ class GatewaySettings(BaseModel):
             "`audit.text` is all there is. Programs of several machines, and of several containers with one host "
             "name, need `audit.node` too if they share the folder.",
             key="audit.dir",
-            shown="none; `portcullis up` uses `audit` in its state folder",
+            default_text="none; `portcullis up` uses `audit` in its state folder",
         ),
     ] = None
     audit_node: Annotated[
@@ -215,7 +215,7 @@ class GatewaySettings(BaseModel):
         Setting(
             "The name of this machine in the record: up to 64 characters of a-z, 0-9, `_`, `.` and `-`.",
             key="audit.node",
-            shown="the host name",
+            default_text="the host name",
         ),
     ] = None
     audit_text: Annotated[

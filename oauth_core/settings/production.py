@@ -35,7 +35,7 @@ class Advice:
     text: str
 
 
-def of_everybody(settings: GatewaySettings) -> Iterator[Advice]:
+def common_advice(settings: GatewaySettings) -> Iterator[Advice]:
     """Advice about the settings of all programs."""
     if settings.is_local:
         yield Advice("unsafe", "issuer", "is on a loopback address: this gateway serves this machine only")
@@ -54,7 +54,7 @@ def of_everybody(settings: GatewaySettings) -> Iterator[Advice]:
             )
 
 
-def of_redis(settings: RedisSettings) -> Iterator[Advice]:
+def redis_advice(settings: RedisSettings) -> Iterator[Advice]:
     """Advice about the connection to Redis."""
     parts = urlsplit(settings.redis_url)
     if parts.scheme == "unix":
@@ -67,7 +67,7 @@ def of_redis(settings: RedisSettings) -> Iterator[Advice]:
         yield Advice("unsafe", "redis.url", "connects to another machine without TLS; use rediss://")
 
 
-def of_web(settings: WebSettings) -> Iterator[Advice]:
+def web_advice(settings: WebSettings) -> Iterator[Advice]:
     """Advice about the authorization server."""
     if settings.uses_standin:
         yield Advice("unsafe", "github.url", "is the local stand-in for GitHub: anyone can sign in as any person")
@@ -106,7 +106,7 @@ def of_web(settings: WebSettings) -> Iterator[Advice]:
     yield from _listens("server.listen", settings.web_listen)
 
 
-def of_authz(settings: AuthzSettings) -> Iterator[Advice]:
+def check_service_advice(settings: AuthzSettings) -> Iterator[Advice]:
     """Advice about the check service."""
     if settings.audit_allowed == "none":
         yield Advice("unsafe", "check.audit_allowed", "none: the log does not contain who called which service")
@@ -121,7 +121,7 @@ def of_authz(settings: AuthzSettings) -> Iterator[Advice]:
         yield Advice("note", "check.metrics_listen", "is not set: there are no metrics for dashboards and alerts")
 
 
-def of_envoy(settings: EnvoySettings) -> Iterator[Advice]:
+def envoy_advice(settings: EnvoySettings) -> Iterator[Advice]:
     """Advice about Envoy."""
     if not settings.terminates_tls and not settings.is_local:
         yield Advice(

@@ -28,7 +28,7 @@ class ServiceSettings(BaseModel):
         str | None,
         Setting(
             "The text for people on the consent page.",
-            shown="the name",
+            default_text="the name",
         ),
     ] = None
     url: Annotated[
@@ -37,7 +37,7 @@ class ServiceSettings(BaseModel):
             "The public address, and the service's identity in every token. One that starts with `/` is "
             "at the issuer's host, beside its path.",
             standard="RFC 8707 section 2",
-            shown="`/<name>/mcp`",
+            default_text="`/<name>/mcp`",
         ),
     ] = None
     upstream: Annotated[
@@ -64,14 +64,14 @@ class ServiceSettings(BaseModel):
         Setting(
             "The scope that clients learn to ask for. Without `permissions` it is what a token must carry.",
             standard="RFC 6749 section 3.3",
-            shown="`mcp.<name>`",
+            default_text="`mcp.<name>`",
         ),
     ] = Field(default=None, pattern=r"^[a-z][a-z0-9._:-]{0,127}$")
     permissions: Annotated[
         ServicePermissions | None,
         Setting(
             "Permissions that its methods, tools, prompts and resources need, see [permissions](permissions.md).",
-            shown="the scope",
+            default_text="the scope",
         ),
     ] = None
     permission_titles: Annotated[
@@ -92,7 +92,7 @@ class ServiceSettings(BaseModel):
         Setting(
             "Whether paths below `url` are reachable. Rules speak of messages to the MCP endpoint only; "
             "with `true` any one permission of the service opens GET and DELETE of what is below it.",
-            shown="`true` without rules, `false` with rules",
+            default_text="`true` without rules, `false` with rules",
         ),
     ] = None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from oauth_core.errors import SettingsError
-from oauth_core.settings.definitions import spelled
+from oauth_core.settings.definitions import location_in_words
 from oauth_core.settings.policy_faults import PlacedError, dotted
 from oauth_core.settings.toml_places import parsed
 from oauth_core.settings.unknown_names import unknown_key, unknown_setting, unknown_table
@@ -102,7 +102,7 @@ def _faults_of_file(
             continue
         yield from _taken(definition, value, place, found)
         if not definition.is_secret:
-            found.outdated.append(f"{name} is an old name: write {spelled(definition)}")
+            found.outdated.append(f"{name} is an old name: write {location_in_words(definition)}")
 
 
 def _entries(document: Mapping[str, object], tables: Collection[str]) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -180,7 +180,7 @@ def _is_path(field: FieldInfo) -> bool:
 
 
 @dataclass(frozen=True)
-class Given:
+class SettingValues:
     """Values of settings by the names of their fields, and the source of each."""
 
     values: Mapping[str, object]
@@ -190,7 +190,7 @@ class Given:
     variables: Mapping[str, str]
     """The variable of each setting that the environment sets."""
 
-    def spelled(self, place: tuple[str | int, ...]) -> str:
+    def name_in_words(self, place: tuple[str | int, ...]) -> str:
         """The setting at `place` as the settings file writes it, with its variable if that sets it."""
         name = str(place[0])
         definition = self.known.get(name)
@@ -205,7 +205,7 @@ class Given:
         return (*self.places.get(name, tuple(self.known[name].key.split("."))), *place[1:])
 
 
-def validated(kind: type[Model], given: Given, faults: list[str]) -> Model | None:
+def validated(kind: type[Model], given: SettingValues, faults: list[str]) -> Model | None:
     """The settings object with the given values, or `None`. Adds to `faults`."""
     try:
         return kind.model_validate(given.values)
@@ -214,7 +214,7 @@ def validated(kind: type[Model], given: Given, faults: list[str]) -> Model | Non
         return None
 
 
-def _in_words(error: ValidationError, kind: type[BaseModel], given: Given) -> list[str]:
+def _in_words(error: ValidationError, kind: type[BaseModel], given: SettingValues) -> list[str]:
     """One readable line for each of pydantic's findings; never the value, which may be a secret."""
     lines: list[str] = []
     for detail in error.errors(include_url=False, include_input=False):
@@ -226,7 +226,7 @@ def _in_words(error: ValidationError, kind: type[BaseModel], given: Given) -> li
             # A validator of the whole model reports several faults at once, one for each line.
             lines += [Fault(message) for message in detail["msg"].removeprefix("Value error, ").split("\n")]
             continue
-        where = given.spelled(loc)
+        where = given.name_in_words(loc)
         if detail["type"] == "missing":
             lines.append(Fault(_missing(where, loc, given.known), given.place(loc)))
         elif detail["type"] == "extra_forbidden":

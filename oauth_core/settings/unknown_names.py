@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args, get_origin
 
 from pydantic import BaseModel
 
-from oauth_core.settings.definitions import spelled
+from oauth_core.settings.definitions import location_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -30,7 +30,7 @@ def unknown_setting(name: str, table: str, known: Mapping[str, Definition]) -> s
     if not found:
         spellings = {key: key for key in by_key} | {flat: definition.key for flat, definition in known.items()}
         found = [spellings[near] for near in _near(full, spellings)]
-    return f"unknown setting {full!r}{_meant(spelled(by_key[key]) for key in dict.fromkeys(found))}"
+    return f"unknown setting {full!r}{_meant(location_in_words(by_key[key]) for key in dict.fromkeys(found))}"
 
 
 def unknown_table(name: str, known: Mapping[str, Definition]) -> str:

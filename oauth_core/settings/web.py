@@ -132,7 +132,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         Setting(
             "Where the authorization server reaches GitHub, if not where browsers do.",
             key="github.backchannel_url",
-            shown="`github.url`",
+            default_text="`github.url`",
         ),
     ] = None
     allowed_github_users: Annotated[
@@ -144,7 +144,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
             "organisation and team is set, all sign-ins are refused; the local stand-in accepts all. "
             "See [incidents](incidents.md#a-login-that-changed-hands).",
             key="github.allowed_users",
-            shown="no person",
+            default_text="no person",
         ),
     ] = ()
     allowed_github_orgs: Annotated[
@@ -248,7 +248,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
             "`registration.write`, `registration.delete`.",
             key="clients.registration_permissions",
             standard="RFC 7592 section 2",
-            shown="all three",
+            default_text="all three",
         ),
     ] = ALL
     redirect_schemes: Annotated[
@@ -387,7 +387,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
             "every host below. A client of another host can neither sign in nor refresh. Pinned "
             "documents are always accepted.",
             key="clients.document_hosts",
-            shown="every host",
+            default_text="every host",
         ),
     ] = ()
     pinned_client_documents: Annotated[

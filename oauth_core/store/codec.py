@@ -36,18 +36,18 @@ class Codec(Generic[T]):
 class SignedCodec(Generic[T]):
     """Writes and reads values of one frozen dataclass with a code (`oauth_core.crypto.record_authentication`).
 
-    `place` is the Redis key, and for one of several values in a hash the field as well (`place_in`).
+    `location` is the Redis key, and for one of several values in a hash the field as well (`location_in_hash`).
     """
 
     def __init__(self, kind: type[T]) -> None:
         self._plain = Codec(kind)
 
-    def dump(self, value: T, key: RecordKey, place: str) -> str:
-        """Return `value` as JSON behind its code, to be written at `place`."""
-        return key.sign(place, self._plain.dump(value))
+    def dump(self, value: T, key: RecordKey, location: str) -> str:
+        """Return `value` as JSON behind its code, to be written at `location`."""
+        return key.sign(location, self._plain.dump(value))
 
-    def load(self, text: str | bytes | None, key: RecordKey, place: str) -> T | None:
-        """Return the value at `place`; `None` when there is none, or when `text` was not written with `key`.
+    def load(self, text: str | bytes | None, key: RecordKey, location: str) -> T | None:
+        """Return the value at `location`; `None` when there is none, or when `text` was not written with `key`.
 
         A forged record counts as absent and is logged. Raises `pydantic.ValidationError` for a genuine record that
         another version wrote.
@@ -56,13 +56,13 @@ class SignedCodec(Generic[T]):
             return None
         signed = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
         try:
-            return self._plain.load(key.open(place, signed))
+            return self._plain.load(key.open(location, signed))
         except ForgedRecordError:
             # Without the place, which contains the hash of a secret.
-            structlog.get_logger("store").error("record.forged", kind=place.partition(":")[0])
+            structlog.get_logger("store").error("record.forged", kind=location.partition(":")[0])
             return None
 
 
-def place_in(hash_key: str, field: str) -> str:
+def location_in_hash(hash_key: str, field: str) -> str:
     """Return the place of one field of a Redis hash."""
     return f"{hash_key} {field}"

@@ -30,7 +30,7 @@ class NotEverywhereError(StoreUnavailableError):
 
 
 @cache
-def places(key: str) -> tuple[str, ...]:
+def copy_keys(key: str) -> tuple[str, ...]:
     """The keys under which a cluster keeps copies of the document `key`, each on another share of the slots."""
     share = REDIS_CLUSTER_HASH_SLOTS // _COPIES
     names = (
@@ -40,12 +40,12 @@ def places(key: str) -> tuple[str, ...]:
     return (key, *names)
 
 
-def places_in(redis: Redis, key: str) -> tuple[str, ...]:
+def copy_keys_in(redis: Redis, key: str) -> tuple[str, ...]:
     """Return the keys of the document `key` in the Redis of this client."""
-    return places(key) if is_cluster(redis) else (key,)
+    return copy_keys(key) if is_cluster(redis) else (key,)
 
 
-async def everywhere(keys: tuple[str, ...], write: Callable[[str], Awaitable[None]]) -> None:
+async def write_all_copies(keys: tuple[str, ...], write: Callable[[str], Awaitable[None]]) -> None:
     """Call `write` for each key, also after a failure.
 
     Raises the error of `write` when no copy could be written, and `NotEverywhereError` when some could.

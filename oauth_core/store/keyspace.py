@@ -70,7 +70,7 @@ from oauth_core.crypto.credentials import hash_secret, is_identifier
 KEYRING = "keyring"
 JWKS = "signed-jwks"
 PLAIN_JWKS = "jwks"
-ISOLATED_SERVICES = "isolated-services"
+DISABLED_SERVICES = "isolated-services"
 SCHEMA = "schema"
 PAUSED = "paused"
 REPLICATION_MARK = "replicated"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from oauth_core.jose import compact_jws, confirmation, dpop
+from oauth_core.jose import cnf, compact_jws, dpop
 from oauth_core.model import AccessClaims
 from oauth_core.refusals import DenyReason
 
@@ -84,7 +84,7 @@ def claims_payload(claims: AccessClaims) -> dict[str, Any]:
         payload |= {"github_user": claims.github_user, "github_id": claims.github_id}
     if claims.groups:
         payload["groups"] = list(claims.groups)
-    return payload | confirmation.cnf_claim(claims.certificate, claims.dpop_key)
+    return payload | cnf.cnf_claim(claims.certificate, claims.dpop_key)
 
 
 def type_of(claims: AccessClaims) -> str:
@@ -155,7 +155,7 @@ def _claims(payload: dict[str, Any]) -> AccessClaims | None:
     if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
         return None
     try:
-        binding = confirmation.read(payload.get("cnf"))
+        binding = cnf.parse_cnf(payload.get("cnf"))
     except ValueError:
         return None
     return AccessClaims(

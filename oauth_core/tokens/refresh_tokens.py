@@ -76,7 +76,7 @@ class RefreshToken:
         return reduce(RefreshToken.unseal_successor, sealed, self)
 
 
-def first(grant_id: str) -> RefreshToken:
+def first_token(grant_id: str) -> RefreshToken:
     """Return the first token of a new family."""
     return RefreshToken(grant_id, new_identifier(), new_secret())
 

@@ -33,7 +33,7 @@ _SLOW = frozenset({"RS256"})
 _BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\s*", re.DOTALL)
 
 
-class Signed(NamedTuple):
+class SignedAssertion(NamedTuple):
     """An assertion, and the second from which a new one is sent instead."""
 
     text: str
@@ -61,7 +61,7 @@ class AssertionSigner:
             raise ValueError("the assertion key is RSA, which signs too slowly: take P-256, P-384 or Ed25519")
         return cls(key, issuer=issuer)
 
-    def sign(self, claims: AccessClaims, service: Service, now: int) -> Signed:
+    def sign(self, claims: AccessClaims, service: Service, now: int) -> SignedAssertion:
         """Sign an assertion for `service` about the caller of `claims` at second `now`.
 
         It never outlives the token.
@@ -73,7 +73,7 @@ class AssertionSigner:
         }
         headers = {"typ": TYPE, "kid": self._key.kid}
         text = jwt.encode(payload, self._key.private_key, self._key.algorithm, headers=headers)
-        return Signed(text, min(now + RENEWED_AFTER, claims.exp))
+        return SignedAssertion(text, min(now + RENEWED_AFTER, claims.exp))
 
 
 def audience(service: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
 from oauth_core.clients import client_assertions, client_authentication
-from oauth_core.clients.client_assertions import AssertionFault, Unchecked
+from oauth_core.clients.client_assertions import AssertionFault, UnverifiedAssertion
 from oauth_core.errors import DisplayedError, ErrorCode, StoreUnavailableError
 from oauth_core.jose import client_keys
 from oauth_core.limits.quotas import NoRoomError
@@ -32,7 +32,7 @@ async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool =
     A request that `only_gives_back` rights is served even when Redis has no memory left to count it: an attacker
     who fills Redis must not keep a stolen token active.
     """
-    who = client_authentication.presented(one_header("Authorization"), form)
+    who = client_authentication.parse_credentials(one_header("Authorization"), form)
     await hold_back_failures(deps, who.client_id)
     try:
         client = await deps.clients.get(who.client_id)
@@ -93,8 +93,8 @@ async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_giv
 
 async def _keys(deps: Deps, client: Client, assertion: str) -> ClientKeys:
     """The keys of `client`: the registered key set, or the one at its registered address."""
-    said = client_assertions.read(assertion)
-    kid = said.kid if isinstance(said, Unchecked) else None
+    said = client_assertions.parse_unverified(assertion)
+    kid = said.kid if isinstance(said, UnverifiedAssertion) else None
     try:
         if client.jwks is not None:
             return client_keys.from_text(client.jwks)

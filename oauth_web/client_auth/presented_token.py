@@ -52,4 +52,4 @@ async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | Give
     verdict = access_tokens.verify(text, deps.keys.verifying, issuer=deps.settings.issuer, now=deps.clock())
     if not isinstance(verdict, Verified) or not await may_act_for(deps.clients, client, verdict.claims.client_id):
         return None
-    return GivenAccess(verdict.claims) if await deps.grants.token_lives(verdict.claims.jti) else None
+    return GivenAccess(verdict.claims) if await deps.grants.is_token_active(verdict.claims.jti) else None

@@ -83,7 +83,7 @@ async def _good_token(deps: Deps, authorization: str | None) -> InitialAccessTok
     scheme, _, text = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
-    token = await deps.initial_access_tokens.presented(text.strip(), now=deps.clock())
+    token = await deps.initial_access_tokens.find_by_secret(text.strip(), now=deps.clock())
     if token is None or (token.issued_to is not None and await _is_void(deps, token.issued_to, token.issued_at)):
         return None
     return token
@@ -103,7 +103,7 @@ def _authorized_by(deps: Deps, token: InitialAccessToken) -> RegistrationAuthori
 async def _is_void(deps: Deps, holder: User, issued_at: int) -> bool:
     """Whether a token from the account page is void: its holder was blocked or revoked since."""
     blocked = await deps.users.block_of(holder.github_id) is not None
-    return blocked or await deps.revocation.reached_person(holder.github_id, at=issued_at)
+    return blocked or await deps.revocation.is_person_cut_off(holder.github_id, at=issued_at)
 
 
 def _not_good() -> DisplayedError:

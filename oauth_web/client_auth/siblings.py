@@ -17,7 +17,7 @@ async def may_act_for(clients: ClientStore, client: Client, owner_id: str) -> bo
     """Whether `client` may use the rights of `owner_id`: it is that client, or its sibling. Both must exist."""
     if owner_id == client.client_id:
         return True
-    return siblings.may_act_for(client, await clients.look_at(owner_id))
+    return siblings.may_act_for(client, await clients.get_stored(owner_id))
 
 
 async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
@@ -26,15 +26,15 @@ async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
     So a client that registers at each start leaves one record. The earlier record ends soon, unless it uses other
     grants.
     """
-    before = await deps.grants.note_sibling(grant, client.client_id)
+    before = await deps.grants.record_sibling(grant, client.client_id)
     # After that: a sibling that takes the grant over at this moment could remove an earlier note.
-    await deps.clients.remember_use(client.client_id, grant)
+    await deps.clients.index_sibling_grant(client.client_id, grant)
     lifetime = deps.settings.client_lifetime
     await deps.clients.keep_for(client.client_id, max(0, grant.expires_at - deps.clock()), lifetime=lifetime)
     if before == client.client_id:
         return
     if before is not None:
-        await deps.clients.forget_use(before, grant, lifetime=lifetime)
+        await deps.clients.remove_sibling_grant(before, grant, lifetime=lifetime)
     deps.audit.record(
         EventKind.GRANT_CONTINUED, reason=f"by {client.client_id}, which registered the same metadata", grant=grant
     )

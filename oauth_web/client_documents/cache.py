@@ -210,11 +210,11 @@ class DocumentCache:
             size = len(came.body.encode())
             await self._quotas.take(Stored.CLIENT_DOCUMENTS, size, lifetime=self.store.lifetime, caller=caller)
         now = self._clock()
-        await self.store.keep(name, Copy(came.body, now, now + came.fresh_for))
+        await self.store.store(name, Copy(came.body, now, now + came.fresh_for))
 
     async def _failed(self, name: str, url: str, failure: Failure) -> Exception:
         _log.warning("no document", url=url, kind=failure.kind, reason=failure.reason)
-        await self.store.note_failure(name, failure, _REST_SECONDS)
+        await self.store.record_failure(name, failure, _REST_SECONDS)
         return _error(failure)
 
 

@@ -69,7 +69,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def sign_out_everywhere() -> Response:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
-        ending = deps.revocation.of_user(signed_in.user.github_id)
+        ending = deps.revocation.revoke_user(signed_in.user.github_id)
         await ended_grants.recorded(deps, ending, reason="signed out everywhere")
         answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
@@ -91,7 +91,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def disconnect_all() -> Response:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
-        ending = deps.revocation.of_clients_of_user(signed_in.user.github_id)
+        ending = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
         await ended_grants.recorded(deps, ending, reason="disconnected by the user")
         return _back(deps, "all-disconnected")
 

@@ -52,7 +52,7 @@ async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
         raise refused(OAuthReason.NO_INVITATIONS, login=user.login) from None
     if not is_offered(deps, user, eligibility.groups):
         raise refused(OAuthReason.NO_INVITATIONS, login=user.login)
-    issued = initial_access_tokens.make(
+    issued = initial_access_tokens.new_token(
         now=browser.seen_at,
         lifetime=_DAYS * _DAY,
         uses=_USES,

@@ -79,7 +79,7 @@ async def _name(deps: Deps, client_id: str) -> str:
     host = client_id_documents.host_of(client_id)
     if host is not None:
         return host
-    client = await deps.clients.look_at(client_id)
+    client = await deps.clients.get_stored(client_id)
     return (client.client_name if client else None) or "An app without a name"
 
 

@@ -116,7 +116,7 @@ def _validated(
             deps.settings.default_scopes,
             app_schemes=deps.settings.app_schemes,
         )
-        return asked, prompts.read(parameters, asked)
+        return asked, prompts.parse_prompt(parameters, asked)
     except OAuthError as error:
         deps.audit.record(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
         raise

@@ -66,7 +66,7 @@ async def ask(
         services=deps.services.rights_in_words(asked.scopes),
         user=signed_in.user if signed_in else None,
         remembered_days=-(-remembered_for // _DAY),
-        user_code=device.show_user_code(user_code) if user_code else None,
+        user_code=device.format_user_code(user_code) if user_code else None,
         **_destination(asked),
     )
     answer = page_answer(page)

@@ -38,7 +38,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.get("/device")
     async def show() -> Response:
         # The code is not looked up: following a link must neither count as an attempt nor reveal a valid code.
-        code = device.read_user_code(query_parameters().get("user_code") or "")
+        code = device.parse_user_code(query_parameters().get("user_code") or "")
         return await _form(cookie, code=code)
 
     @bp.post("/device")
@@ -47,7 +47,7 @@ def blueprint(deps: Deps) -> Blueprint:
         form.check_unique()
         if not comes_from_our_page(deps.settings.issuer):
             raise refused(OAuthReason.DEVICE_FORM_CROSS_SITE)
-        code = device.read_user_code(form.get("user_code") or "")
+        code = device.parse_user_code(form.get("user_code") or "")
         browser = cookie.value()
         if code is None:  # it cannot be a valid code, so there is no attempt to count
             return await _form(cookie, reason=OAuthReason.USER_CODE_NOT_VALID, browser=browser)
@@ -84,7 +84,7 @@ async def _form(
     browser: str | None = None,
 ) -> Response:
     """The form for a code; `reason` is why the typed code is refused."""
-    shown = device.show_user_code(code) if code else ""
+    shown = device.format_user_code(code) if code else ""
     row = None if reason is None else reason.row
     page = await render_template("device.html", user_code=shown, fault=None if row is None else row.description)
     status, retry_after = (200, None) if row is None else (row.status, row.retry_after)

@@ -45,7 +45,7 @@ def blueprint(deps: Deps) -> Blueprint:
             caller=caller_address(),
         )
         deps.audit.record(EventKind.DEVICE_STARTED, client_id=client.client_id)
-        user_code = device.show_user_code(started.user_code)
+        user_code = device.format_user_code(started.user_code)
         return json_answer(
             {
                 "device_code": started.device_code,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response
 
-from oauth_core.jose import confirmation
+from oauth_core.jose import cnf
 from oauth_core.policy import scopes
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import access_tokens
@@ -56,7 +56,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         "scope": scopes.join(grant.scopes),
                         **({"username": grant.user.login} if grant.user else {}),
                         **({"groups": list(grant.groups)} if grant.groups else {}),
-                        **confirmation.cnf_claim(grant.certificate, grant.dpop_key),
+                        **cnf.cnf_claim(grant.certificate, grant.dpop_key),
                     }
                 )
             case _:

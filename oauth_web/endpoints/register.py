@@ -67,7 +67,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def read(client_id: str) -> Response:
         client, token = await _managed(deps, client_id, READ)
         deps.audit.record(EventKind.CLIENT_READ, client_id=client_id)
-        shown = registration.Registered(client, None, token)
+        shown = registration.RegistrationResult(client, None, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
     @bp.put("/register/<client_id>")
@@ -88,7 +88,7 @@ def blueprint(deps: Deps) -> Blueprint:
         if not await deps.clients.swap(client, changed.client):
             raise refused(OAuthReason.REGISTRATION_OVERTAKEN)
         deps.audit.record(EventKind.CLIENT_UPDATED, client_id=client_id)
-        shown = registration.Registered(changed.client, changed.secret, token)
+        shown = registration.RegistrationResult(changed.client, changed.secret, token)
         return json_answer(registration.client_information(shown, issuer=issuer))
 
     @bp.delete("/register/<client_id>")

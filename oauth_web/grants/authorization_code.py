@@ -46,7 +46,7 @@ class _Redemption:
         found = await self.codes.find(form.require("code"))
         if found is None:
             raise refused(OAuthReason.CODE_UNKNOWN)
-        owner = await self.clients.look_at(found.code.request.client_id)
+        owner = await self.clients.get_stored(found.code.request.client_id)
         token_requests.check_redemption(found.code, client, form, self.services, owner=owner)
         if found.code.request.dpop_key not in {None, dpop_proof.shown()}:
             # Before the code is used up: a thief without the key must not make the owner sign in again.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from oauth_core.audit import AuditRecorder
-    from oauth_core.flows.id_jag import Asserted, TrustedIssuer
+    from oauth_core.flows.id_jag import IdentityAssertion, TrustedIssuer
     from oauth_core.model import Client, User
     from oauth_core.parameters import Parameters
     from oauth_core.policy.resources import ServiceIndex
@@ -77,7 +77,7 @@ class _Exchange:
             raise refused(IdentityFault.USED_BEFORE.reason)
         now = self.clock()
         if known is None:
-            await self.users.remember(KnownUser(user, now, is_vouched_for=True))
+            await self.users.record_user(KnownUser(user, now, is_vouched_for=True))
         grant = Grant(
             grant_id=new_identifier(),
             client_id=client.client_id,
@@ -98,9 +98,9 @@ class _Exchange:
         # A later revocation voids an earlier assertion, as it voids a code that was not redeemed.
         return NewGrant(grant, audience, scope, allowed_at=min(asserted.issued_at, now))
 
-    async def _checked(self, client: Client, assertion: str) -> tuple[TrustedIssuer, Asserted]:
+    async def _checked(self, client: Client, assertion: str) -> tuple[TrustedIssuer, IdentityAssertion]:
         """The assertion and its issuer, if it is genuine and for this client. Raises `DisplayedError`."""
-        said = id_jag.read(assertion)
+        said = id_jag.parse_unverified(assertion)
         if isinstance(said, IdentityFault):
             raise refused(said.reason)
         trusted = self.issuers.find(said.issuer, client_id=client.client_id)

@@ -78,11 +78,11 @@ class Issuing:
         grant, certificate = new.grant, to_bind(self.settings, client)
         token = None
         if grant_type.gives_refresh_token:
-            token = refresh_tokens.first(grant.grant_id)
+            token = refresh_tokens.first_token(grant.grant_id)
             # Later tokens of the grant are bound to the same key (RFC 8705 section 4, RFC 9449 section 5).
             grant = replace(grant, certificate=certificate, dpop_key=dpop_proof.shown())
         # Before the grant exists: a revocation that starts now finds the grant in the index.
-        await self.clients.remember_grant(grant)
+        await self.clients.index_grant(grant)
         await self.grants.create(grant, token)
         # The grant belongs to the client that the person allowed; `client` may be its sibling.
         await self.clients.keep_for(

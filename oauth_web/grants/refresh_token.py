@@ -15,7 +15,14 @@ from oauth_core.flows import token_requests
 from oauth_core.grant_types import REFRESH_TOKEN, Registrable, any_client
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
-from oauth_core.store.records.refresh_rotation import Gone, RefreshState, Repeated, Restored, Reused, Rotated
+from oauth_core.store.records.refresh_rotation import (
+    FamilyGone,
+    RefreshState,
+    ReplayDetected,
+    RestoredFamily,
+    RetriedToken,
+    RotationSucceeded,
+)
 from oauth_core.tokens import refresh_tokens
 from oauth_web.client_auth import dpop_proof
 from oauth_web.client_auth.client_certificate import shown, to_bind
@@ -118,9 +125,9 @@ class _Refresh:
             retry_window=window,
             source=source,
         ):
-            case Rotated():
+            case RotationSucceeded():
                 return fresh
-            case Repeated(sealed, is_elsewhere):
+            case RetriedToken(sealed, is_elsewhere):
                 try:
                     successor = presented.unseal_successors(sealed)
                 except UnsealError:
@@ -128,13 +135,13 @@ class _Refresh:
                 kind = EventKind.REFRESH_REPEATED_ELSEWHERE if is_elsewhere else EventKind.REFRESH_REPEATED
                 self._record(kind, client, presented)
                 return successor
-            case Reused():
+            case ReplayDetected():
                 self._record(EventKind.REFRESH_REUSED, client, presented)
                 if self.settings.refresh_reuse == "refuse":
                     raise refused(OAuthReason.REFRESH_TOKEN_USED)
                 await end_grant(self.grants, self.audit, presented.grant_id, client, "refresh token reused")
                 raise refused(OAuthReason.REFRESH_TOKEN_REUSED)
-            case Restored():
+            case RestoredFamily():
                 await end_grant(
                     self.grants,
                     self.audit,
@@ -143,7 +150,7 @@ class _Refresh:
                     "refreshed after the backup that was restored",
                 )
                 raise refused(OAuthReason.REFRESH_TOKEN_RESTORED)
-            case Gone():
+            case FamilyGone():
                 raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
 
     def _record(self, kind: EventKind, client: Client, presented: RefreshToken) -> None:

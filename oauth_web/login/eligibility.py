@@ -72,7 +72,7 @@ async def check_eligibility(deps: Deps, signed_in: SignedIn) -> Eligibility:
     await _check_login_is_theirs(deps, user, by_github=True)
     asked = asks_github(deps, user)
     member = await _member(deps, user, signed_in.token if asked else None)
-    await deps.users.remember(KnownUser(user, deps.clock()))
+    await deps.users.record_user(KnownUser(user, deps.clock()))
     if not asked:
         return Eligibility(member.groups)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))

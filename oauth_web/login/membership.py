@@ -37,7 +37,7 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
     """
     if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
         return 0
-    return len(await ended_grants.recorded(deps, deps.revocation.of_user(user.github_id), reason=reason))
+    return len(await ended_grants.recorded(deps, deps.revocation.revoke_user(user.github_id), reason=reason))
 
 
 async def update_everything(deps: Deps, member: Member) -> int:

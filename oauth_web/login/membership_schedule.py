@@ -15,7 +15,7 @@ import structlog
 
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, StoreUnavailableError
-from oauth_core.store.records.leases import BackOff
+from oauth_core.store.records.leases import LeaseBackOff
 from oauth_web.login import membership
 from oauth_web.login.eligibility import (
     NotEligibleError,
@@ -98,7 +98,7 @@ class MembershipSchedule:
                 rest = self._interval
         finally:
             # Also after a fault: an immediate retry would not repair it.
-            await self._deps.leases.back_off(WORK, BackOff(self._rules(), rest))
+            await self._deps.leases.back_off(WORK, LeaseBackOff(self._rules(), rest))
             await self._deps.leases.release(WORK)
         _log.info(
             "membership.checked",

@@ -40,11 +40,11 @@ async def before_sign_in(deps: Deps, error: RedirectedError, client_id: str) -> 
 
 async def _is_consented(deps: Deps, client_id: str, redirect_uri: str) -> bool:
     """Whether one of the newest grants of the client was made with `redirect_uri` and is still active."""
-    grants = await deps.grants.of_ids(await deps.clients.newest_grants(client_id, most=_GRANTS_LOOKED_AT))
+    grants = await deps.grants.get_many(await deps.clients.newest_grants(client_id, most=_GRANTS_LOOKED_AT))
     wanted = hash_secret(redirect_uri)
     return any(grant.redirect_uri_hash == wanted for grant in grants)
 
 
 async def _is_invited(deps: Deps, client_id: str) -> bool:
-    client = await deps.clients.look_at(client_id)
+    client = await deps.clients.get_stored(client_id)
     return client is not None and client.invited

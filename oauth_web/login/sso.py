@@ -74,4 +74,4 @@ async def remember(deps: Deps, asked: Asked, client_fingerprint: str, user: User
         return
     known = await deps.consents.get(user.github_id, asked.client_id)
     consent = consents.remember(asked, client_fingerprint, known, now=allowed_at, lifetime=lifetime)
-    await deps.consents.keep(user.github_id, consent)
+    await deps.consents.store(user.github_id, consent)

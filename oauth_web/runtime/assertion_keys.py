@@ -45,5 +45,5 @@ class AssertionKeys:
         return self._jwks
 
     def _read(self) -> str:
-        self._file.note_reading()
+        self._file.record_reading()
         return published(self._file.path.read_bytes())

@@ -101,10 +101,10 @@ class FollowedKeyRing:
             return await self._store.read()
         if not await self._store.exists():
             await self._upkeep.schema.version()  # writes the version into an empty Redis
-            if await self._store.put_back(self._ring):
+            if await self._store.restore_if_missing(self._ring):
                 _log.warning("Redis had lost the key ring; it is kept again")
         ring = await self._store.read()
         if await self._store.publish_again(ring):
             _log.warning("published keys were missing; they are published again")
-        await self._upkeep.disabled_services.spread()
+        await self._upkeep.disabled_services.fill_missing_copies()
         return ring

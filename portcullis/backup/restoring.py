@@ -1,7 +1,7 @@
 """Restoring a backup: all of it is checked before the first write, and records that were ended since stay ended.
 
 The records of a backup replace those in Redis, with two exceptions, because Redis' are newer. Records that exclude
-a person or a client (`oauth_core.store.maintenance.snapshot.SHUTS_OUT`) are merged. Grants, clients,
+a person or a client (`oauth_core.store.maintenance.snapshot.ADD_ONLY_FAMILIES`) are merged. Grants, clients,
 people, their consents and initial access tokens that are in both stay as they are in Redis. Records of an older
 version, in Redis or in the backup, are migrated to this program's version.
 """
@@ -18,7 +18,7 @@ from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded, is_cluster
 from oauth_core.store.maintenance.adoption import authenticated_fields, authenticated_text
 from oauth_core.store.maintenance.schema import AUTHENTICATED_SINCE, VERSION, SchemaError, SchemaStore
-from oauth_core.store.maintenance.snapshot import NEWER_STAYS, Entry, Snapshot, family
+from oauth_core.store.maintenance.snapshot import KEEP_EXISTING_FAMILIES, Entry, Snapshot, family
 from oauth_core.store.records import revocation_cutoffs
 from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
@@ -80,7 +80,7 @@ def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool)
             has_plain = has_plain or _adopted(entry, ring) is not entry
             if entry.key == keyspace.KEYRING:
                 is_adopted = _is_adopted(str(entry.value), ring)
-            elif family(entry.key) in NEWER_STAYS:
+            elif family(entry.key) in KEEP_EXISTING_FAMILIES:
                 keys.append(entry.key)
     file.seek(0)
     # Records without codes beside a key ring of this version are an attacker's, and count as absent.
@@ -266,12 +266,12 @@ async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before:
     (`noted_before`) kept their records out already; a record that exists beside one is newer than it.
     """
     grants = GrantStore(redis, ring.record_key, client_lifetime=0)  # 0: leave the clients as they are
-    made, ended = await revocation_cutoffs.every(redis), 0
+    made, ended = await revocation_cutoffs.all_cutoffs(redis), 0
     shut_out = await Snapshot(redis).shut_out_now()
     async for grant_id in grants.all_ids():
         grant = await grants.get(grant_id)
         if grant is not None and (
-            revocation_cutoffs.reached(made, grant)
+            revocation_cutoffs.is_cut_off_by(made, grant)
             or keyspace.ended_grant(grant_id) in shut_out
             or keyspace.ended_client(grant.client_id) in shut_out
         ):
@@ -288,4 +288,4 @@ async def _publish(redis: Redis, ring: KeyRingStore) -> None:
     # No ring means that every key was retired since, or that there was none: `oauth_web` makes one.
     with suppress(KeyRingError):
         await ring.publish_again(await ring.read())
-    await DisabledServiceStore(redis).spread()
+    await DisabledServiceStore(redis).fill_missing_copies()

@@ -76,7 +76,7 @@ def invite(
     """Make an initial access token, with which its holder can register clients. It is printed only once."""
     if note is not None and (not is_displayable(note) or len(note) > _LONGEST_NOTE):
         raise click.UsageError(f"--note must be at most {_LONGEST_NOTE} printable characters")
-    issued = initial_access_tokens.make(
+    issued = initial_access_tokens.new_token(
         now=int(time.time()),
         lifetime=days * _DAY,
         uses=uses,
@@ -168,7 +168,7 @@ def permissions(
 
     async def run(redis: Redis) -> Client | None:
         clients = ClientStore(redis, settings.record_key)
-        client = await clients.look_at(client_id)
+        client = await clients.get_stored(client_id)
         if client is None or not (permissions or no_permissions):
             return client
         chosen = _chosen(permissions, none=no_permissions, default=())

@@ -148,7 +148,7 @@ def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None
 @click.pass_obj
 def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Show the client CLIENT_ID."""
-    client = _with_clients(settings, lambda clients: clients.look_at(client_id))
+    client = _with_clients(settings, lambda clients: clients.get_stored(client_id))
     if client is None:
         raise click.ClickException("there is no such client")
     if as_json:
@@ -202,7 +202,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
     async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
         clients = ClientStore(redis, settings.record_key)
         grants = grant_store(redis, settings)
-        of_client = Revocation(redis, grants).of_client
+        of_client = Revocation(redis, grants).revoke_client
         ended = await as_far_as_possible(of_client(client_id))
         # A client with a metadata document has no record here. A deleted one may have left grants.
         is_url = client_id_documents.is_url(client_id)
@@ -233,7 +233,7 @@ def _record_revoked(ended: Ended, reason: str | None) -> None:
 
 async def _siblings(clients: ClientStore, client_id: str) -> tuple[str, ...]:
     """The other clients that registered the same metadata as `client_id`."""
-    client = await clients.look_at(client_id)
+    client = await clients.get_stored(client_id)
     if client is None:
         return ()
     return tuple(

@@ -23,7 +23,14 @@ from oauth_core.settings import (
     WebSettings,
 )
 from oauth_core.settings.json_schema import file_schema
-from oauth_core.settings.production import Advice, of_authz, of_envoy, of_everybody, of_redis, of_web
+from oauth_core.settings.production import (
+    Advice,
+    check_service_advice,
+    common_advice,
+    envoy_advice,
+    redis_advice,
+    web_advice,
+)
 from portcullis.certificates.pair import faults_of_files_here
 from portcullis.cli.operator_commands import state_option
 from portcullis.cli.settings_file import beside_option, settings_file
@@ -105,14 +112,14 @@ def _advice(config: Path | None, found: Survey, environ: Mapping[str, str]) -> I
 
 
 def _of(settings: GatewaySettings) -> Iterator[Advice]:
-    yield from of_everybody(settings)
+    yield from common_advice(settings)
     if isinstance(settings, WebSettings):
-        yield from of_redis(settings)
-        yield from of_web(settings)
+        yield from redis_advice(settings)
+        yield from web_advice(settings)
     if isinstance(settings, AuthzSettings):
-        yield from of_authz(settings)
+        yield from check_service_advice(settings)
     if isinstance(settings, EnvoySettings):
-        yield from of_envoy(settings)
+        yield from envoy_advice(settings)
 
 
 def _of_redis_itself(found: Survey) -> list[Advice]:

@@ -160,7 +160,7 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
     async def run(redis: Redis) -> Ended:
         grants = grant_store(redis, settings)
         try:
-            return Ended((), await Revocation(redis, grants).of_everybody())
+            return Ended((), await Revocation(redis, grants).revoke_all())
         except IncompleteError as error:
             return Ended((), error.count, str(error))
 

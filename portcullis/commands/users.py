@@ -157,7 +157,7 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
-        return person, await as_far_as_possible(Revocation(redis, grants).of_user(person.github_id))
+        return person, await as_far_as_possible(Revocation(redis, grants).revoke_user(person.github_id))
 
     person, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_REVOKED, person, ended, reason, as_json=as_json)
@@ -188,7 +188,7 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
         person, ended = User(github_id, login), Ended((), 0)
         before = await users.account_of(login.lower(), first_seen=None)
         if before not in {None, github_id}:
-            ended = await as_far_as_possible(Revocation(redis, grants).of_user(before or 0))
+            ended = await as_far_as_possible(Revocation(redis, grants).revoke_user(before or 0))
             if ended.missing is not None:
                 return person, ended
         await users.accept_account(login.lower(), github_id)

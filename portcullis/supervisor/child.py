@@ -93,7 +93,7 @@ class Child(Keeper[ChildProcess]):
     def __init__(
         self, spec: ChildSpec, log: Path, report: Callable[[str, Event, str], None], timing: Timing
     ) -> None:
-        super().__init__(Backoff(timing.first_backoff, timing.longest_backoff), calm=timing.calm)
+        super().__init__(Backoff(timing.first_backoff, timing.longest_backoff), stable_seconds=timing.calm)
         self.spec = spec
         self._log = log
         self._report = report
@@ -180,7 +180,7 @@ class Child(Keeper[ChildProcess]):
             )
         if failure is not None:
             await self.wait()
-        await self.keep()
+        await self.keep_running()
 
     async def _missing(self, process: ChildProcess, deadline: float) -> str | None:
         """The missing part when the process ends or the deadline passes; `None` if the process is ready."""

@@ -72,7 +72,7 @@ class ProcessGroup:
         starting = asyncio.create_task(self._start(stages, checks))
         chores = [asyncio.create_task(self._do_again(*chore), name=chore[0]) for chore in self._chores.items()]
         for task in chores:
-            watch.over(task, task.get_name())
+            watch.watch(task, task.get_name())
         try:
             ends: list[asyncio.Future[Any]] = [signalled, watch.broken]
             await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
@@ -120,7 +120,7 @@ class ProcessGroup:
         self._report(name, Event.STARTING, "starting")
         failure = await child.start()
         if self._watch is not None and child.life is not None and (failure is None or not child.spec.essential):
-            self._watch.over(child.life, name)
+            self._watch.watch(child.life, name)
         if failure is None:
             self._report(name, Event.READY, f"up after {loop.time() - began:.1f} s")
             if (then := self._once_ready.get(name)) is not None and (said := await then()) is not None:

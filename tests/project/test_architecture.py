@@ -372,7 +372,7 @@ def calls_of(name: str, attributes: frozenset[str]) -> list[str]:
 
 
 def test_only_one_module_of_the_web_stores_grants_and_issues_tokens() -> None:
-    phases = frozenset({"remember_grant", "add_token", "is_unredeemed_void", "too_many_of_user", "mint"})
+    phases = frozenset({"index_grant", "add_token", "is_unredeemed_void", "too_many_of_user", "mint"})
     issuing = "oauth_web.grants.issuing"
     elsewhere = [
         f"{name} calls {call}"

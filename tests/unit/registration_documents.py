@@ -10,7 +10,7 @@ from oauth_web.grants.catalog import GRANT_TYPES
 from tests.unit.examples import CALLBACK
 
 if TYPE_CHECKING:
-    from oauth_core.clients.registration import Registered
+    from oauth_core.clients.registration import RegistrationResult
 
 register = partial(registration.register, grant_types=GRANT_TYPES)
 update = partial(registration.update, grant_types=GRANT_TYPES)
@@ -22,5 +22,5 @@ def document(**members: object) -> dict[str, object]:
     return {**MINIMAL, **members}
 
 
-def made(**members: object) -> Registered:
+def made(**members: object) -> RegistrationResult:
     return register(document(**members), now=100)

@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from oauth_core.clients.client_assertions import AssertionFault, Proven, Unchecked, check, read
+from oauth_core.clients.client_assertions import (
+    AssertionFault,
+    UnverifiedAssertion,
+    VerifiedAssertion,
+    check,
+    parse_unverified,
+)
 from oauth_core.jose import client_keys
 from tests.support.assertions import jwks, key, signed
 from tests.unit.examples import ISSUER
@@ -27,7 +33,9 @@ AUDIENCES = (ISSUER, f"{ISSUER}/token")
 KEYS = client_keys.parse(jwks(key()))
 
 
-def verdict(assertion: str, keys: client_keys.ClientKeys = KEYS, *, now: int = NOW) -> Proven | AssertionFault:
+def verdict(
+    assertion: str, keys: client_keys.ClientKeys = KEYS, *, now: int = NOW
+) -> VerifiedAssertion | AssertionFault:
     return check(assertion, keys, client_id=CLIENT, audiences=AUDIENCES, now=now)
 
 
@@ -43,7 +51,7 @@ def b64(value: object) -> str:
 def test_each_algorithm_is_proof_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
     own = key(algorithm)
     assertion = made(by=own, jti="one")
-    assert verdict(assertion, client_keys.parse(jwks(own))) == Proven("one", NOW + 300 + 31)
+    assert verdict(assertion, client_keys.parse(jwks(own))) == VerifiedAssertion("one", NOW + 300 + 31)
 
 
 def test_an_rsa_key_that_names_no_algorithm_may_sign_either_way() -> None:
@@ -52,15 +60,15 @@ def test_an_rsa_key_that_names_no_algorithm_may_sign_either_way() -> None:
     claims = {"iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": NOW + 60, "jti": "x"}
     for algorithm in ("RS256", "PS256"):
         assertion = jwt.encode(claims, own.private_key, algorithm, headers={"kid": own.kid})
-        assert isinstance(verdict(assertion, client_keys.parse({"keys": [bare]})), Proven)
+        assert isinstance(verdict(assertion, client_keys.parse({"keys": [bare]})), VerifiedAssertion)
         named = client_keys.parse(jwks(own))
-        assert isinstance(verdict(assertion, named), Proven) == (algorithm == "RS256")
+        assert isinstance(verdict(assertion, named), VerifiedAssertion) == (algorithm == "RS256")
 
 
 @pytest.mark.requirement("rfc7523:aud")
 @pytest.mark.parametrize("audience", [ISSUER, f"{ISSUER}/token", [ISSUER], [ISSUER, f"{ISSUER}/token"]])
 def test_the_audience_is_the_issuer_or_its_token_endpoint(audience: str | list[str]) -> None:
-    assert isinstance(verdict(made(audience)), Proven)
+    assert isinstance(verdict(made(audience)), VerifiedAssertion)
 
 
 @pytest.mark.requirement("rfc7523:aud")
@@ -113,14 +121,14 @@ def test_times_out_of_bounds_are_refused(claims: dict[str, Any], fault: Assertio
 @pytest.mark.parametrize("claims", [{"exp": NOW - 29}, {"exp": NOW + 1.5}, {"iat": NOW + 30}, {"iat": None}])
 def test_clocks_may_differ_a_little(claims: dict[str, Any]) -> None:
     found = verdict(made(**claims))
-    assert isinstance(found, Proven)
+    assert isinstance(found, VerifiedAssertion)
     assert found.until > claims.get("exp", NOW)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "HS512", "RS512", "ES256K", "", 5, None])
 def test_other_algorithms_are_refused_before_any_key_is_looked_at(algorithm: Any) -> None:
     payload = made().split(".")[1]
-    assert isinstance(read(f"{b64({'alg': algorithm, 'typ': 'JWT'})}.{payload}.c2ln"), AssertionFault)
+    assert isinstance(parse_unverified(f"{b64({'alg': algorithm, 'typ': 'JWT'})}.{payload}.c2ln"), AssertionFault)
 
 
 def test_a_public_key_is_not_taken_for_a_shared_secret() -> None:
@@ -131,7 +139,10 @@ def test_a_public_key_is_not_taken_for_a_shared_secret() -> None:
 @pytest.mark.parametrize("headers", [{"typ": "at+jwt"}, {"typ": 5}, {"crit": ["exp"]}, {"crit": []}])
 def test_other_types_and_critical_extensions_are_refused(headers: dict[str, Any]) -> None:
     header = b64({"alg": "ES256", "kid": key().kid, **headers})
-    assert read(f"{header}.{made().split('.')[1]}.c2ln") in {AssertionFault.WRONG_TYPE, AssertionFault.MALFORMED}
+    assert parse_unverified(f"{header}.{made().split('.')[1]}.c2ln") in {
+        AssertionFault.WRONG_TYPE,
+        AssertionFault.MALFORMED,
+    }
 
 
 @pytest.mark.requirement("rfc7523:signed")
@@ -145,10 +156,10 @@ def test_another_key_and_a_changed_payload_are_refused() -> None:
 
 def test_without_a_kid_one_key_must_fit() -> None:
     anonymous = made(headers={"typ": "JWT"})
-    assert isinstance(verdict(anonymous), Proven)
+    assert isinstance(verdict(anonymous), VerifiedAssertion)
     several = client_keys.parse(jwks(key(), key("ES256", "stranger")))
     assert verdict(anonymous, several) is AssertionFault.UNKNOWN_KEY
-    assert isinstance(verdict(made(), several), Proven)
+    assert isinstance(verdict(made(), several), VerifiedAssertion)
 
 
 @given(st.text() | st.lists(st.text("abcdef-_0", min_size=1), min_size=3, max_size=3).map(".".join))
@@ -178,14 +189,14 @@ def test_any_signed_claims_are_proof_only_when_they_are_right(claims: dict[str, 
     signer = key()
     text = jwt.PyJWS().encode(json.dumps(payload).encode(), signer.private_key, "ES256", {"kid": signer.kid})
     found = verdict(text)
-    if isinstance(found, Proven):
+    if isinstance(found, VerifiedAssertion):
         assert payload["iss"] == payload["sub"] == CLIENT
         assert 0 < found.until - NOW <= 3700
         assert found.jti == payload["jti"]
 
 
 def test_what_is_said_is_readable_before_it_is_proven() -> None:
-    assert read(made()) == Unchecked(CLIENT, key().kid, "ES256")
+    assert parse_unverified(made()) == UnverifiedAssertion(CLIENT, key().kid, "ES256")
 
 
 # -- key sets ----------------------------------------------------------------------------------------------------

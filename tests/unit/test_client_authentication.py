@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.clients.client_authentication import PresentedCredentials, authenticate, presented
+from oauth_core.clients.client_authentication import PresentedCredentials, authenticate, parse_credentials
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.parameters import Parameters
@@ -35,32 +35,32 @@ def basic(pair: str) -> str:
 
 
 def test_the_id_may_come_in_the_form() -> None:
-    assert presented(None, form(client_id="c", client_secret="s")) == PresentedCredentials(
+    assert parse_credentials(None, form(client_id="c", client_secret="s")) == PresentedCredentials(
         "c", "s", by_header=False
     )
-    assert presented(None, form(client_id="c")) == PresentedCredentials("c", None, by_header=False)
+    assert parse_credentials(None, form(client_id="c")) == PresentedCredentials("c", None, by_header=False)
 
 
 def test_the_id_may_come_in_the_header() -> None:
-    assert presented(basic("c:s"), form()) == PresentedCredentials("c", "s", by_header=True)
+    assert parse_credentials(basic("c:s"), form()) == PresentedCredentials("c", "s", by_header=True)
 
 
 def test_the_id_may_come_in_both_when_they_agree() -> None:
     both = form(client_id="c", client_secret="s")
-    assert presented(basic("c:s"), both) == PresentedCredentials("c", "s", by_header=True)
-    assert presented(basic("c:s"), form(client_id="c")) == PresentedCredentials("c", "s", by_header=True)
+    assert parse_credentials(basic("c:s"), both) == PresentedCredentials("c", "s", by_header=True)
+    assert parse_credentials(basic("c:s"), form(client_id="c")) == PresentedCredentials("c", "s", by_header=True)
 
 
 @pytest.mark.parametrize("values", [{"client_id": "other"}, {"client_secret": "other"}, {"client_id": "C"}])
 def test_header_and_form_must_not_contradict(values: dict[str, str]) -> None:
     with pytest.raises(DisplayedError) as caught:
-        authenticate(CONFIDENTIAL, presented(basic("confidential:the secret"), form(**values)))
+        authenticate(CONFIDENTIAL, parse_credentials(basic("confidential:the secret"), form(**values)))
     assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
 def test_no_credentials_are_refused_without_a_challenge() -> None:
     with pytest.raises(DisplayedError) as caught:
-        presented(None, form(client_secret="s"))
+        parse_credentials(None, form(client_secret="s"))
     assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
     assert caught.value.challenge is None
 
@@ -90,32 +90,32 @@ def test_no_credentials_are_refused_without_a_challenge() -> None:
 def test_a_header_that_is_not_plain_basic_is_refused_with_a_challenge(header: str) -> None:
     for named in (form(), form(client_id="confidential")):
         with pytest.raises(DisplayedError) as caught:
-            authenticate(CONFIDENTIAL, presented(header, named))
+            authenticate(CONFIDENTIAL, parse_credentials(header, named))
         assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
         assert str(caught.value.challenge).startswith("Basic ")
-    assert authenticate(PUBLIC, presented(header, form(client_id="public"))) is PUBLIC
+    assert authenticate(PUBLIC, parse_credentials(header, form(client_id="public"))) is PUBLIC
 
 
 def test_the_name_of_the_scheme_is_understood_in_any_case() -> None:
-    assert presented(basic("c:s").replace("Basic", "bAsIc"), form()).client_id == "c"
+    assert parse_credentials(basic("c:s").replace("Basic", "bAsIc"), form()).client_id == "c"
 
 
 @pytest.mark.requirement("oauth21:basic")
 @given(PRINTABLE, st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
 def test_what_was_encoded_as_the_rfc_says_is_read_again(client_id: str, secret: str) -> None:
-    who = presented(basic(f"{quote_plus(client_id)}:{quote_plus(secret)}"), form())
+    who = parse_credentials(basic(f"{quote_plus(client_id)}:{quote_plus(secret)}"), form())
     assert (who.client_id, who.secret) == (client_id, secret or None)
 
 
 @given(st.text(), st.sampled_from(["Basic ", "basic ", ""]))
 def test_any_header_is_understood_or_refused(text: str, scheme: str) -> None:
     for header in (f"{scheme}{text}", scheme + base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()):
-        error = refusal(lambda header=header: presented(header, form()))  # type: ignore[misc]
+        error = refusal(lambda header=header: parse_credentials(header, form()))  # type: ignore[misc]
         assert error is None or error.code is ErrorCode.INVALID_CLIENT
 
 
 def test_what_is_presented_does_not_show_its_secret() -> None:
-    assert "hush" not in repr(presented(basic("c:hush"), form()))
+    assert "hush" not in repr(parse_credentials(basic("c:hush"), form()))
 
 
 # -- proof -------------------------------------------------------------------------------------------------------
@@ -155,14 +155,16 @@ def test_a_confidential_client_without_its_secret_is_refused(secret: str | None)
 def test_what_a_public_client_sends_as_a_secret_proves_nothing_and_is_ignored(
     header: str | None, values: dict[str, str]
 ) -> None:
-    assert authenticate(PUBLIC, presented(header, form(**values))) is PUBLIC
+    assert authenticate(PUBLIC, parse_credentials(header, form(**values))) is PUBLIC
 
 
 @pytest.mark.parametrize("values", [{"client_assertion": "dummy"}, {"client_assertion_type": "undefined"}])
 def test_a_dummy_assertion_beside_a_good_secret_is_refused(values: dict[str, str]) -> None:
     for header, secret in ((None, {"client_secret": "the secret"}), (basic("confidential:the secret"), {})):
         with pytest.raises(DisplayedError):
-            authenticate(CONFIDENTIAL, presented(header, form(client_id="confidential", **secret, **values)))
+            authenticate(
+                CONFIDENTIAL, parse_credentials(header, form(client_id="confidential", **secret, **values))
+            )
 
 
 def test_a_client_without_a_secret_that_has_keys_or_a_method_is_not_public() -> None:

@@ -17,11 +17,11 @@ from oauth_core.flows.device import (
     Expired,
     Pending,
     TooFast,
+    format_user_code,
     grant_from,
     is_open,
+    parse_user_code,
     poll,
-    read_user_code,
-    show_user_code,
 )
 from oauth_core.model import DeviceAuthorization, DeviceDecision, DevicePace, User
 
@@ -42,17 +42,17 @@ def test_a_code_is_understood_however_a_person_types_it(code: str, data: st.Data
         data.draw(st.sampled_from(["", " ", "-", "_", "."])) + data.draw(st.sampled_from([letter, letter.lower()]))
         for letter in code
     )
-    assert read_user_code(typed) == code
+    assert parse_user_code(typed) == code
 
 
 @given(codes)
 def test_what_is_shown_is_what_is_read(code: str) -> None:
-    assert read_user_code(show_user_code(code)) == code
+    assert parse_user_code(format_user_code(code)) == code
 
 
 @given(st.text())
 def test_anything_else_is_no_code_and_no_error(typed: str) -> None:
-    code = read_user_code(typed)
+    code = parse_user_code(typed)
     assert code is None or (len(code) == LENGTH and set(code) <= set(ALPHABET))
 
 
@@ -61,12 +61,12 @@ def test_anything_else_is_no_code_and_no_error(typed: str) -> None:
     ["", "BCDF-GHJ", "BCDF-GHJKL", "ACDF-GHJK", "BCDF-GHJ0", "\uff22CDF-GHJK", "BCDF\u2028GHJK", "B" * 5000],
 )
 def test_what_only_looks_like_a_code_is_none(typed: str) -> None:
-    assert read_user_code(typed) is None
+    assert parse_user_code(typed) is None
 
 
 def test_a_new_code_can_be_read_and_two_differ() -> None:
     one, other = new_word(ALPHABET, LENGTH), new_word(ALPHABET, LENGTH)
-    assert (read_user_code(one), read_user_code(other)) == (one, other)
+    assert (parse_user_code(one), parse_user_code(other)) == (one, other)
     assert one != other
 
 

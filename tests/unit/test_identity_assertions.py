@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from oauth_core.errors import DisplayedError, ErrorCode
 from oauth_core.flows.id_jag import (
-    Asserted,
+    IdentityAssertion,
     IdentityFault,
     TrustedIssuer,
-    Unchecked,
+    UnverifiedAssertion,
     check,
     narrowed,
-    read,
+    parse_unverified,
     user_of,
 )
 from oauth_core.jose import client_keys
@@ -45,7 +45,7 @@ def verdict(
     trusted: TrustedIssuer = TRUSTED,
     client_id: str = CLIENT,
     now: int = NOW,
-) -> Asserted | IdentityFault:
+) -> IdentityAssertion | IdentityFault:
     return check(assertion, keys, trusted, client_id=client_id, audience=ISSUER, now=now)
 
 
@@ -53,9 +53,9 @@ def made(**given_: Any) -> str:
     return asserted(given_.pop("client_id", CLIENT), given_.pop("aud", ISSUER), **{"now": NOW, **given_})
 
 
-def believed(**claims: Any) -> Asserted:
+def believed(**claims: Any) -> IdentityAssertion:
     found = verdict(made(**claims))
-    assert isinstance(found, Asserted), found
+    assert isinstance(found, IdentityAssertion), found
     return found
 
 
@@ -63,7 +63,7 @@ def believed(**claims: Any) -> Asserted:
 def test_each_algorithm_is_believed_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
     own = key(algorithm)
     found = verdict(made(by=own, jti="one"), keys=client_keys.parse(jwks(own)))
-    assert isinstance(found, Asserted)
+    assert isinstance(found, IdentityAssertion)
     assert (found.subject, found.jti, found.issued_at, found.until) == (SUBJECT, "one", NOW, NOW + 300 + 31)
     assert (found.scopes, found.resources) == (("mcp.time",), None)
 
@@ -71,7 +71,7 @@ def test_each_algorithm_is_believed_with_the_key_of_its_kind(algorithm: Algorith
 @pytest.mark.requirement("id-jag:audience")
 @pytest.mark.parametrize("audience", [ISSUER, [ISSUER]])
 def test_the_audience_is_our_issuer_alone(audience: Any) -> None:
-    assert isinstance(verdict(made(aud=audience)), Asserted)
+    assert isinstance(verdict(made(aud=audience)), IdentityAssertion)
 
 
 @pytest.mark.requirement("id-jag:typ", "id-jag:audience", "id-jag:signature")
@@ -123,8 +123,8 @@ def test_what_is_not_for_us_from_a_trusted_provider_is_not_believed(
 
 
 def test_clocks_may_differ_by_half_a_minute() -> None:
-    assert isinstance(verdict(made(exp=NOW - 29, iat=NOW - 300)), Asserted)
-    assert isinstance(verdict(made(iat=NOW + 30)), Asserted)
+    assert isinstance(verdict(made(exp=NOW - 29, iat=NOW - 300)), IdentityAssertion)
+    assert isinstance(verdict(made(iat=NOW + 30)), IdentityAssertion)
 
 
 @pytest.mark.requirement("id-jag:signature")
@@ -139,7 +139,7 @@ def test_unsigned_and_symmetric_are_no_signatures(algorithm: str) -> None:
     claims = jwt.decode(made(), options={"verify_signature": False})
     secret = "" if algorithm == "none" else str(jwks(key(name=KEY_NAME)))
     token = jwt.encode(claims, secret, algorithm, headers={"typ": "oauth-id-jag+jwt"})
-    assert read(token) in {IdentityFault.WRONG_ALGORITHM, IdentityFault.MALFORMED}
+    assert parse_unverified(token) in {IdentityFault.WRONG_ALGORITHM, IdentityFault.MALFORMED}
     assert verdict(token) in {IdentityFault.WRONG_ALGORITHM, IdentityFault.MALFORMED}
 
 
@@ -150,14 +150,14 @@ def test_a_client_that_the_operator_did_not_name_is_refused_though_the_assertion
 @pytest.mark.requirement("id-jag:tenant")
 def test_only_the_named_tenant_of_an_issuer_is_trusted() -> None:
     acme = replace(TRUSTED, tenant="acme")
-    assert isinstance(verdict(made(tenant="acme"), trusted=acme), Asserted)
+    assert isinstance(verdict(made(tenant="acme"), trusted=acme), IdentityAssertion)
     for other in ("evil", None, ["acme"]):
         assert verdict(made(tenant=other), trusted=acme) is IdentityFault.WRONG_TENANT
 
 
 @given(st.one_of(st.text(max_size=200), st.from_regex(r"\A[A-Za-z0-9_-]{1,40}(\.[A-Za-z0-9_-]{1,40}){2}\Z")))
 def test_no_text_is_more_than_refused(text: str) -> None:
-    assert isinstance(read(text), IdentityFault | Unchecked)
+    assert isinstance(parse_unverified(text), IdentityFault | UnverifiedAssertion)
     assert isinstance(verdict(text), IdentityFault)
 
 
@@ -172,7 +172,7 @@ _NAMES = st.sampled_from(
 def test_whatever_a_signed_assertion_says_it_is_judged(claims: dict[str, Any]) -> None:
     """A provider with a fault must not be a fault here; and what passes was for us, for the client and in time."""
     found = verdict(made(**claims))
-    if isinstance(found, Asserted):
+    if isinstance(found, IdentityAssertion):
         said = found.claims
         assert (said["iss"], said["client_id"]) == (PROVIDER, CLIENT)
         assert said["aud"] in (ISSUER, [ISSUER])

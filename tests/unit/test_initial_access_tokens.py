@@ -10,7 +10,7 @@ from oauth_core.clients import initial_access_tokens, registration_permissions
 from oauth_core.clients.registration_permissions import ALL
 
 NOW = 1_800_000_000
-ISSUED = initial_access_tokens.make(now=NOW, lifetime=60, uses=1, registration_permissions=ALL)
+ISSUED = initial_access_tokens.new_token(now=NOW, lifetime=60, uses=1, registration_permissions=ALL)
 
 
 def test_a_token_proves_itself_until_its_time_is_over() -> None:
@@ -44,7 +44,7 @@ def test_one_changed_character_is_enough(place: int, other: str) -> None:
 @pytest.mark.parametrize(("lifetime", "uses"), [(0, 1), (-1, 1), (2**40, 1), (60, 0), (60, 10**9)])
 def test_it_is_for_a_while_and_for_a_number_of_clients(lifetime: int, uses: int) -> None:
     with pytest.raises(ValueError, match="it must"):
-        initial_access_tokens.make(now=NOW, lifetime=lifetime, uses=uses, registration_permissions=ALL)
+        initial_access_tokens.new_token(now=NOW, lifetime=lifetime, uses=uses, registration_permissions=ALL)
 
 
 @given(st.lists(st.sampled_from(ALL)))

@@ -67,7 +67,7 @@ def test_a_followed_file_counts_as_changed_until_it_was_read(tmp_path: Path) -> 
     file = FileFollower(path)
     assert file.has_changed()
     assert file.has_settled_change()
-    file.note_reading()
+    file.record_reading()
     assert not file.has_changed()
     assert not file.has_settled_change()
 
@@ -75,13 +75,13 @@ def test_a_followed_file_counts_as_changed_until_it_was_read(tmp_path: Path) -> 
 def test_a_change_settles_when_the_file_stays_the_same_from_one_look_to_the_next(tmp_path: Path) -> None:
     path = tmp_path / "file"
     file = FileFollower(path)
-    file.note_reading()
+    file.record_reading()
     path.write_text("a", encoding="utf-8")
     assert file.has_changed()
     assert [file.has_settled_change(), file.has_settled_change()] == [False, True]
     path.write_text("longer", encoding="utf-8")
     assert [file.has_settled_change(), file.has_settled_change()] == [False, True]
-    file.note_reading()
+    file.record_reading()
     assert not file.has_settled_change()
 
 
@@ -91,7 +91,7 @@ def test_a_link_that_is_swapped_is_a_change(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("first")
     file = FileFollower(link)
-    file.note_reading()
+    file.record_reading()
     link.unlink()
     link.symlink_to("second")
     assert file.has_changed()

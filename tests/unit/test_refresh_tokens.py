@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.crypto.sealing import UnsealError
-from oauth_core.tokens.refresh_tokens import RefreshToken, first, parse
+from oauth_core.tokens.refresh_tokens import RefreshToken, first_token, parse
 
-TOKEN = first(new_identifier())
+TOKEN = first_token(new_identifier())
 
 
 def test_a_token_is_read_as_it_was_written() -> None:

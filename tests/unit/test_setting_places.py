@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import DEFINITIONS, KINDS, GatewaySettings, load, outdated_names
-from oauth_core.settings.definitions import TABLES, spelled
+from oauth_core.settings.definitions import TABLES, location_in_words
 from oauth_core.settings.unknown_names import unknown_setting, unknown_table
 from tests.unit import setting_samples as samples
 from tests.unit.small_settings import ENVIRONMENT, ONE_SERVICE
@@ -54,7 +54,9 @@ def test_a_setting_has_the_same_value_from_its_table_from_its_flat_name_and_from
         assert outdated_names(config, {}) == ()
         flat = read(name, config, f"{name} = {written}")
         warnings = outdated_names(config, {})
-        assert [f"{config}: {name} is an old name: write {spelled(definition)}"] * bool(table) == list(warnings)
+        assert [f"{config}: {name} is an old name: write {location_in_words(definition)}"] * bool(table) == list(
+            warnings
+        )
         given = read(name, config, "", **{definition.variable: samples.in_environment(value)})
         assert in_table == flat == given
         assert str(in_table) in {
@@ -187,7 +189,7 @@ def test_any_name_that_is_unknown_is_one_line_and_what_it_suggests_is_there(name
         assert fault.startswith("unknown setting ")
         assert fault.isprintable()
         suggested = fault.partition("; did you mean ")[2].removesuffix("?").split(" or ")
-        places = {spelled(one) for one in DEFINITIONS.values()}
+        places = {location_in_words(one) for one in DEFINITIONS.values()}
         tables = {f"the table [{one}]" for one in TABLES} | {f"the table [[{one}]]" for one in DEFINITIONS}
         tables |= {f"the table [{one}]" for one in DEFINITIONS}
         assert {one for one in suggested if one} <= places | tables

@@ -20,8 +20,8 @@ from oauth_core.settings import (
     WebSettings,
     load,
 )
-from oauth_core.settings.production import of_web
-from oauth_core.settings.sources import Given, from_environment, from_file, validated
+from oauth_core.settings.production import web_advice
+from oauth_core.settings.sources import SettingValues, from_environment, from_file, validated
 from oauth_core.settings.toml_places import lines_of
 from tests.support.master_key import MASTER_KEY
 from tests.unit.small_settings import CHECK, ENVIRONMENT, LOCAL, ONE_SERVICE, faults, web
@@ -84,7 +84,7 @@ def test_what_is_not_set_is_reported_with_every_place_that_may_carry_it_and_no_o
 ) -> None:
     only = create_model("Only", **{name: (str, ...)})  # type: ignore[call-overload]
     found: list[str] = []
-    validated(only, Given({}, DEFINITIONS, {}, {}), found)
+    validated(only, SettingValues({}, DEFINITIONS, {}, {}), found)
     definition = DEFINITIONS[name]
     variable = name.upper()
     config.write_text("x")
@@ -319,8 +319,8 @@ def test_at_a_real_github_an_empty_list_is_nobody(
 
 
 def test_the_stand_in_is_unsafe_for_production_and_an_empty_list_at_github_too(config: Path) -> None:
-    advice = {item.setting: item.text for item in of_web(web(config, **STANDIN)) if item.kind == "unsafe"}
+    advice = {item.setting: item.text for item in web_advice(web(config, **STANDIN)) if item.kind == "unsafe"}
     assert "anyone can sign in as any person" in advice["github.url"]
     assert "github.allowed_users" not in advice
-    advice = {item.setting: item.text for item in of_web(web(config)) if item.kind == "unsafe"}
+    advice = {item.setting: item.text for item in web_advice(web(config)) if item.kind == "unsafe"}
     assert "no person may sign in" in advice["github.allowed_users"]

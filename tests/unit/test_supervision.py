@@ -37,7 +37,7 @@ class FakeKeeper(Keeper[FakeProgram]):
     """Starts fake programs; `failures` says how many of the next starts fail."""
 
     def __init__(self, *, calm: float = 1000.0) -> None:
-        super().__init__(Backoff(first=0.001, longest=0.004), calm=calm)
+        super().__init__(Backoff(first=0.001, longest=0.004), stable_seconds=calm)
         self.failures = 0
         self.started: list[FakeProgram] = []
         self.delays: list[float] = []
@@ -68,7 +68,7 @@ class FakeKeeper(Keeper[FakeProgram]):
 
 @asynccontextmanager
 async def keeping(keeper: FakeKeeper) -> AsyncIterator[FakeKeeper]:
-    life = asyncio.create_task(keeper.keep())
+    life = asyncio.create_task(keeper.keep_running())
     try:
         yield keeper
     finally:
@@ -180,11 +180,11 @@ async def test_a_watch_notices_the_end_of_a_task_by_itself_and_not_its_cancellat
 
     watch = Watch()
     cancelled = asyncio.create_task(forever())
-    watch.over(cancelled, "one")
+    watch.watch(cancelled, "one")
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
     assert not watch.broken.done()
-    watch.over(asyncio.create_task(fail()), "two")
+    watch.watch(asyncio.create_task(fail()), "two")
     with pytest.raises(SupervisionError, match=r"the supervision of two ended unexpectedly .*a fault of ours"):
         async with asyncio.timeout(60):
             await watch.broken

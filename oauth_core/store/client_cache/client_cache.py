@@ -18,8 +18,8 @@ from oauth_core.store.client_cache.server_cache import CacheCounts, ServerCache
 from oauth_core.store.client_cache.tracked_document import Copies, TrackedDocument
 from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import guarded
-from oauth_core.store.copies import places
-from oauth_core.store.records.disabled_services import united
+from oauth_core.store.copies import copy_keys
+from oauth_core.store.records.disabled_services import merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ _PATIENCES_IN_BOUND = 8
 
 
 class ClientCache:
-    """Returns token statuses, mostly without asking Redis. Run `keep` for as long as it is used."""
+    """Returns token statuses, mostly without asking Redis. Run `maintain_connections` while it is used."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ClientCache:
         timeout: float,
         bound: float,
         size: int,
-        dead_size: int = 10_000,
+        absent_size: int = 10_000,
         concurrent: int = 1000,
         report: Callable[[str | None], None] = lambda _error: None,
         clock: Callable[[], float] = unsleeping_clock,
@@ -50,20 +50,20 @@ class ClientCache:
         """`timeout` is the longest wait of a caller in seconds.
 
         `bound` is the longest, in seconds, that a change may go unnoticed. For each server, `size` limits the
-        cached active tokens, `dead_size` the cached revoked ones, and `concurrent` the open questions. `report` is
-        called when a connection opens (`None`) and when none is left (the kind of error).
+        cached active tokens, `absent_size` the cached revoked ones, and `concurrent` the open lookups. `report`
+        is called when a connection opens (`None`) and when none is left (the kind of error).
         """
         self.counts = CacheCounts()
         self._topology = topology
         self._bound = bound
         self._deadline = min(timeout, bound)
         self._clock = clock
-        self._make = partial(
+        self._new_server_cache = partial(
             ServerCache,
             timeout=timeout,
             bound=bound,
             size=size,
-            dead_size=dead_size,
+            absent_size=absent_size,
             concurrent=concurrent,
             counts=self.counts,
             report=report,
@@ -71,11 +71,11 @@ class ClientCache:
             clock=clock,
         )
         self._nodes: dict[Address, ServerCache] = {}
-        self._keeping: dict[Address, asyncio.Task[Never]] = {}
+        self._connection_tasks: dict[Address, asyncio.Task[Never]] = {}
         self.published_keys = self._copies(keyspace.JWKS, newest)
-        self.disabled_services = self._copies(keyspace.ISOLATED_SERVICES, united)
+        self.disabled_services = self._copies(keyspace.DISABLED_SERVICES, merge)
         for address in topology.addresses:
-            self._nodes[address] = self._make(topology.client(address))
+            self._nodes[address] = self._new_server_cache(topology.client(address))
 
     @property
     def is_connected(self) -> bool:
@@ -89,19 +89,19 @@ class ClientCache:
 
     @property
     def waiting(self) -> int:
-        """The number of questions to Redis without an answer yet."""
+        """The number of lookups in Redis without an answer yet."""
         return sum(node.waiting for node in self._nodes.values())
 
     def __len__(self) -> int:
         return sum(len(node) for node in self._nodes.values())
 
-    def known(self, jti: str) -> TokenStatus | None:
+    def cached_status(self, jti: str) -> TokenStatus | None:
         """Return the status of the token `jti` if it is known without asking Redis, else `None`."""
         now = self._clock()
         node = self._node_for(keyspace.token(jti), now)
-        return None if node is None else node.known(jti, now)
+        return None if node is None else node.cached_status(jti, now)
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         """Return the status of the token `jti`.
 
         Never raises for a failure of Redis: without an answer the status is UNKNOWN.
@@ -110,11 +110,11 @@ class ClientCache:
         node = self._node_for(key, self._clock())
         if node is None:
             return TokenStatus.UNKNOWN
-        answer = await node.of(jti)
+        answer = await node.token_status(jti)
         # Meanwhile another server may have become the owner, or this one may have lost its majority.
         return answer if self._counts_still(key, node) else TokenStatus.UNKNOWN
 
-    async def keep(self) -> Never:
+    async def maintain_connections(self) -> Never:
         """Keep a tracking connection to every server that counts, for ever."""
         async with asyncio.TaskGroup() as group:
 
@@ -122,7 +122,7 @@ class ClientCache:
                 self._follow(group)
 
             self._follow(group)
-            group.create_task(self._topology.keep(changed))
+            group.create_task(self._topology.keep_current(changed))
         raise AssertionError("none of these tasks ends")
 
     @property
@@ -134,19 +134,19 @@ class ClientCache:
         wanted = self._topology.addresses
         for address in self._nodes.keys() - wanted:
             del self._nodes[address]
-            if address in self._keeping:
-                self._keeping.pop(address).cancel()
+            if address in self._connection_tasks:
+                self._connection_tasks.pop(address).cancel()
         for address in wanted:
             if address in self._nodes:
-                self._nodes[address].forget()
+                self._nodes[address].clear()
             else:
-                self._nodes[address] = self._make(self._topology.client(address))
-            if address not in self._keeping:
-                keeping = self._nodes[address].keep()
+                self._nodes[address] = self._new_server_cache(self._topology.client(address))
+            if address not in self._connection_tasks:
+                maintaining = self._nodes[address].maintain_connection()
                 try:
-                    self._keeping[address] = group.create_task(keeping)
+                    self._connection_tasks[address] = group.create_task(maintaining)
                 except RuntimeError:  # the group is ending: no connection is needed
-                    keeping.close()
+                    maintaining.close()
         self._keys_changed(None)
 
     def _counts_still(self, key: str, node: ServerCache) -> bool:
@@ -157,7 +157,7 @@ class ClientCache:
             document.may_have_changed(keys)
 
     def _copies(self, key: str, combine: Callable[[Sequence[str | bytes | None]], str | bytes | None]) -> Copies:
-        keys = places(key) if self._topology.is_spread else (key,)
+        keys = copy_keys(key) if self._topology.is_spread else (key,)
         return Copies(
             [self._tracked_document(key) for key in keys], combine, patience=self._bound / _PATIENCES_IN_BOUND
         )

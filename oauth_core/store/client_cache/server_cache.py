@@ -1,7 +1,7 @@
 """The server cache: token statuses of one Redis server, cached while its tracking connection is good.
 
 The rules are in `oauth_core.store.client_cache.token_cache`; this module does the input and output for them. It
-keeps the connection, and callers share answers. Without the connection each question goes to Redis over another
+keeps the connection, and callers share answers. Without the connection each lookup goes to Redis over another
 one, with a deadline.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from oauth_core.store.client_cache.token_cache import Question
+    from oauth_core.store.client_cache.token_cache import Lookup
     from oauth_core.store.client_cache.tracking_connection import TrackingConnection
 
 _TOKEN_PREFIX = keyspace.token("").encode()
@@ -40,18 +40,20 @@ class CacheCounts:
     """Events since the start."""
 
     misses: int = 0
-    """Questions that were sent to Redis."""
+    """Lookups that were sent to Redis."""
     shared: int = 0
-    """Callers that shared a question of another caller."""
+    """Callers that shared a lookup of another caller."""
     refused: int = 0
-    """Callers that got UNKNOWN because too many questions were open."""
+    """Callers that got UNKNOWN because too many lookups were open."""
     invalidations: int = 0
     connections: int = 0
     """Tracking connections that were opened; each but the first follows a loss."""
 
 
 class ServerCache:
-    """Returns token statuses of one server, mostly without asking it. Run `keep` for as long as it is used."""
+    """Returns token statuses of one server, mostly without asking it. Run `maintain_connection` for as long as it
+    is used.
+    """
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class ServerCache:
         timeout: float,
         bound: float,
         size: int,
-        dead_size: int,
+        absent_size: int,
         concurrent: int,
         counts: CacheCounts,
         report: Callable[[str | None], None],
@@ -79,14 +81,14 @@ class ServerCache:
         self._concurrent = concurrent
         self._clock = clock
         self._cache: TokenCache[asyncio.Future[TokenStatus | None]] = TokenCache(
-            bound=bound, size=size, dead_size=dead_size
+            bound=bound, size=size, absent_size=absent_size
         )
         self._connection: TrackingConnection | None = None
-        self._under_way = 0
+        self._open_lookups = 0
         # An answer that took longer than the bound may not be used any more.
         self._deadline = min(timeout, bound)
         self._direct = RedisTokenStatus(redis, timeout=self._deadline)
-        self._asked_directly: dict[str, asyncio.Task[TokenStatus]] = {}
+        self._direct_lookups: dict[str, asyncio.Task[TokenStatus]] = {}
         self._report = report
         self._changed = changed
 
@@ -102,13 +104,13 @@ class ServerCache:
 
     @property
     def waiting(self) -> int:
-        """The number of questions to Redis without an answer yet."""
-        return self._under_way
+        """The number of lookups in Redis without an answer yet."""
+        return self._open_lookups
 
     def __len__(self) -> int:
         return len(self._cache)
 
-    def known(self, jti: str, now: float) -> TokenStatus | None:
+    def cached_status(self, jti: str, now: float) -> TokenStatus | None:
         """Return the status of the token `jti` if it is known without asking Redis, else `None`.
 
         While there is unread data it returns `None`: a token that was revoked before its caller asks is refused,
@@ -116,13 +118,13 @@ class ServerCache:
         """
         if self._connection is not None and self._connection.has_unread:
             return None
-        return self._cache.known(jti, now)
+        return self._cache.cached_status(jti, now)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Clear the cache, because ownership may have changed."""
         self._cache.invalidate_all()
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         """Return the status of the token `jti`.
 
         Never raises for a failure of Redis: without an answer the status is UNKNOWN.
@@ -130,20 +132,20 @@ class ServerCache:
         if self._connection is not None and self._connection.has_unread:
             await asyncio.sleep(0)  # the connection reads its data first
         now = self._clock()
-        known = self.known(jti, now)
-        if known is not None:
-            return known
+        cached = self.cached_status(jti, now)
+        if cached is not None:
+            return cached
         try:
             async with asyncio.timeout(self._timeout):
                 if self._connection is not None and self._cache.is_trusted(now):
-                    answer = await self._ask(self._connection, jti, now)
+                    answer = await self._look_up(self._connection, jti, now)
                     if answer is not None:
                         return answer
-                return await self._ask_directly(jti)
+                return await self._look_up_directly(jti)
         except TimeoutError:
             return TokenStatus.UNKNOWN
 
-    async def keep(self) -> Never:
+    async def maintain_connection(self) -> Never:
         """Keep a tracking connection, for ever. Without it every check asks Redis, so no failure here is fatal."""
         backoff = Backoff(_RETRY_FIRST, _RETRY_LAST)
         is_unreported = True
@@ -166,7 +168,7 @@ class ServerCache:
                 is_unreported = False
             finally:
                 self._connection = None
-                self._cache.lost()
+                self._cache.connection_lost()
                 self._changed(None)
                 if connection is not None:
                     await connection.close()
@@ -175,7 +177,7 @@ class ServerCache:
 
     def answered(self, sent_at: float) -> None:
         """Called by the connection: a heartbeat was answered."""
-        self._cache.answered(sent_at)
+        self._cache.extend_trust(sent_at)
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """Called by the connection: these keys, or all, may have changed."""
@@ -187,58 +189,56 @@ class ServerCache:
                 self._cache.invalidate(key.removeprefix(_TOKEN_PREFIX).decode())
         self._changed(keys)
 
-    async def _ask(self, connection: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
-        """Ask on the connection, or share an open question. `None` when the connection broke or was too slow."""
-        question = self._cache.under_way(jti)
-        if question is None:
+    async def _look_up(self, connection: TrackingConnection, jti: str, now: float) -> TokenStatus | None:
+        """Look up on the connection, or share an open lookup. `None` when the connection broke or was too slow."""
+        lookup = self._cache.pending_lookup(jti)
+        if lookup is None:
             if self._is_full():
                 return TokenStatus.UNKNOWN
-            question = self._cache.ask(jti, now, asyncio.get_running_loop().create_future())
-            self._send(connection, question)
+            lookup = self._cache.begin_lookup(jti, now, asyncio.get_running_loop().create_future())
+            self._send(connection, lookup)
         else:
             self.counts.shared += 1
         # Shielded: a caller that gives up must not cancel the answer of the others.
-        return await asyncio.shield(question.waiter)
+        return await asyncio.shield(lookup.waiter)
 
-    def _send(
-        self, connection: TrackingConnection, question: Question[asyncio.Future[TokenStatus | None]]
-    ) -> None:
+    def _send(self, connection: TrackingConnection, lookup: Lookup[asyncio.Future[TokenStatus | None]]) -> None:
         def resolve(status: TokenStatus | None) -> None:
-            self._under_way -= 1
-            question.waiter.set_result(status)
+            self._open_lookups -= 1
+            lookup.waiter.set_result(status)
 
         def answered(milliseconds: object) -> None:
             if isinstance(milliseconds, int):
-                resolve(self._cache.learn(question, milliseconds, self._clock()))
+                resolve(self._cache.complete(lookup, milliseconds, self._clock()))
             else:  # an error, for instance during a failover
-                self._cache.withdraw(question)
+                self._cache.remove_lookup(lookup)
                 resolve(None)
 
-        self._under_way += 1
+        self._open_lookups += 1
         self.counts.misses += 1
-        connection.send("PTTL", keyspace.token(question.jti), on_answer=answered, on_lost=lambda: resolve(None))
+        connection.send("PTTL", keyspace.token(lookup.jti), on_answer=answered, on_lost=lambda: resolve(None))
 
-    async def _ask_directly(self, jti: str) -> TokenStatus:
-        asking = self._asked_directly.get(jti)
-        if asking is None:
+    async def _look_up_directly(self, jti: str) -> TokenStatus:
+        lookup = self._direct_lookups.get(jti)
+        if lookup is None:
             if self._is_full():
                 return TokenStatus.UNKNOWN
-            self._under_way += 1
+            self._open_lookups += 1
             self.counts.misses += 1
-            asking = asyncio.create_task(self._direct.of(jti))
-            self._asked_directly[jti] = asking
-            asking.add_done_callback(lambda _: self._direct_done(jti))
+            lookup = asyncio.create_task(self._direct.token_status(jti))
+            self._direct_lookups[jti] = lookup
+            lookup.add_done_callback(lambda _: self._direct_done(jti))
         else:
             self.counts.shared += 1
-        return await asyncio.shield(asking)
+        return await asyncio.shield(lookup)
 
     def _direct_done(self, jti: str) -> None:
-        self._under_way -= 1
-        del self._asked_directly[jti]
+        self._open_lookups -= 1
+        del self._direct_lookups[jti]
 
     def _is_full(self) -> bool:
-        """Return whether so many questions are open that one more would only delay all of them."""
-        if self._under_way < self._concurrent:
+        """Return whether so many lookups are open that one more would only delay all of them."""
+        if self._open_lookups < self._concurrent:
             return False
         self.counts.refused += 1
         return True

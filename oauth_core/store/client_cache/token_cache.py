@@ -30,18 +30,18 @@ read yet, the cache gives no answers: a busy process must read before it answers
 **Clearing.** When the connection is lost, the cache is cleared, because changes are not announced without one. The
 next connection starts with an empty cache.
 
-**Open questions.** Callers that ask about the same token share one question. An answer is used only while it is
-younger than `bound`, counted from the sending of the question, so that a delayed answer is no better than none. An
+**Open lookups.** Callers that need the status of one token share one lookup. An answer is used only while it is
+younger than `bound`, counted from the sending of its command, so that a delayed answer is no better than none. An
 invalidation might overtake the answer it belongs to (behind a proxy, or in a Redis that sends them differently).
-Then the question is marked: waiting callers still get the answer, because it was true after they asked; no new
+Then the lookup is marked: waiting callers still get the answer, because it was true after they asked; no new
 caller may join them, and the answer is not cached.
 
 **Expiry.** Redis may announce an expiry late, since it looks for expired keys only from time to time. So the read
 asks for the key's remaining lifetime (`PTTL`), and the cached status ends with it, counted from the sending of the
-question.
+command.
 
 **Revoked tokens.** A separate cache records briefly that a token does not exist: garbage must neither cause a
-question to Redis each time nor displace valid tokens. If the token becomes active, an invalidation arrives.
+lookup in Redis each time nor displace valid tokens. If the token becomes active, an invalidation arrives.
 
 **Several servers.** Behind Sentinels, or in a cluster, all of the above holds for each server separately: each has
 its own connection, cache and trust. In addition, it must be certain that this server counts for this key. A server
@@ -69,109 +69,109 @@ from oauth_core.store.client_cache.lru_cache import LruCache
 Waiter = TypeVar("Waiter")
 
 NEVER = -float("inf")
-DEAD_FOR = 5.0
+ABSENT_FOR_SECONDS = 5.0
 """Seconds for which the absence of a token is cached."""
 
 _NO_SUCH_KEY = -2
 _NO_EXPIRY = -1
 
 
-class Question(Generic[Waiter]):
+class Lookup(Generic[Waiter]):
     """One open read. `waiter` is the caller's object for the callers that wait; this class does not use it."""
 
-    __slots__ = ("jti", "overtaken", "sent_at", "waiter")
+    __slots__ = ("is_invalidated", "jti", "sent_at", "waiter")
 
     def __init__(self, jti: str, sent_at: float, waiter: Waiter) -> None:
         self.jti = jti
         self.sent_at = sent_at
         self.waiter = waiter
-        self.overtaken = False
+        self.is_invalidated = False
 
 
 class TokenCache(Generic[Waiter]):
     """The cache of one process. All times are seconds of one clock that never goes back."""
 
-    def __init__(self, *, bound: float, size: int, dead_size: int) -> None:
+    def __init__(self, *, bound: float, size: int, absent_size: int) -> None:
         """`bound` is the longest, in seconds, that a change may go unnoticed. The sizes are numbers of tokens."""
         self.bound = bound
         self.trusted_until = NEVER
-        self._alive: LruCache[str, float] = LruCache(size)
-        self._dead: LruCache[str, float] = LruCache(dead_size)
-        self._questions: dict[str, Question[Waiter]] = {}
+        self._active: LruCache[str, float] = LruCache(size)
+        self._absent: LruCache[str, float] = LruCache(absent_size)
+        self._lookups: dict[str, Lookup[Waiter]] = {}
 
     def __len__(self) -> int:
-        return len(self._alive) + len(self._dead)
+        return len(self._active) + len(self._absent)
 
     def is_trusted(self, now: float) -> bool:
         """Return whether the connection proved recently enough that no change was missed."""
         return now < self.trusted_until
 
-    def known(self, jti: str, now: float) -> TokenStatus | None:
+    def cached_status(self, jti: str, now: float) -> TokenStatus | None:
         """Return the status of the token `jti` if it is known without asking Redis, else `None`."""
         if now >= self.trusted_until:
             return None
-        until = self._alive.get(jti)
+        until = self._active.get(jti)
         if until is not None:
             return TokenStatus.ACTIVE if now < until else None
-        until = self._dead.get(jti)
+        until = self._absent.get(jti)
         return TokenStatus.REVOKED if until is not None and now < until else None
 
-    def under_way(self, jti: str) -> Question[Waiter] | None:
-        """Return the open question about `jti` that another caller may share."""
-        return self._questions.get(jti)
+    def pending_lookup(self, jti: str) -> Lookup[Waiter] | None:
+        """Return the open lookup of `jti` that another caller may share."""
+        return self._lookups.get(jti)
 
-    def ask(self, jti: str, now: float, waiter: Waiter) -> Question[Waiter]:
+    def begin_lookup(self, jti: str, now: float, waiter: Waiter) -> Lookup[Waiter]:
         """Record that `PTTL token:<jti>` is sent now."""
-        question = Question(jti, now, waiter)
-        self._questions[jti] = question
-        return question
+        lookup = Lookup(jti, now, waiter)
+        self._lookups[jti] = lookup
+        return lookup
 
-    def learn(self, question: Question[Waiter], milliseconds: int, now: float) -> TokenStatus | None:
-        """Process the answer to `question`: the key's remaining lifetime as `PTTL` returns it.
+    def complete(self, lookup: Lookup[Waiter], milliseconds: int, now: float) -> TokenStatus | None:
+        """Process the answer to `lookup`: the key's remaining lifetime as `PTTL` returns it.
 
         Returns the status for the waiting callers; `None` when the answer is too old to use.
         """
-        self.answered(question.sent_at)
-        self.withdraw(question)
-        if now >= question.sent_at + self.bound:
+        self.extend_trust(lookup.sent_at)
+        self.remove_lookup(lookup)
+        if now >= lookup.sent_at + self.bound:
             return None
         if milliseconds == _NO_SUCH_KEY:
-            if not question.overtaken:
-                self._alive.discard(question.jti)
-                self._dead.put(question.jti, question.sent_at + DEAD_FOR)
+            if not lookup.is_invalidated:
+                self._active.discard(lookup.jti)
+                self._absent.put(lookup.jti, lookup.sent_at + ABSENT_FOR_SECONDS)
             return TokenStatus.REVOKED
-        until = float("inf") if milliseconds == _NO_EXPIRY else question.sent_at + milliseconds / 1000
-        if not question.overtaken:
-            self._dead.discard(question.jti)
-            self._alive.put(question.jti, until)
+        until = float("inf") if milliseconds == _NO_EXPIRY else lookup.sent_at + milliseconds / 1000
+        if not lookup.is_invalidated:
+            self._absent.discard(lookup.jti)
+            self._active.put(lookup.jti, until)
         return TokenStatus.ACTIVE
 
-    def answered(self, sent_at: float) -> None:
+    def extend_trust(self, sent_at: float) -> None:
         """Extend the trust: a command sent at `sent_at` on this connection was answered."""
         self.trusted_until = max(self.trusted_until, sent_at + self.bound)
 
     def invalidate(self, jti: str) -> None:
         """Process an invalidation of this token's key."""
-        self._alive.discard(jti)
-        self._dead.discard(jti)
-        question = self._questions.pop(jti, None)
-        if question is not None:
-            question.overtaken = True
+        self._active.discard(jti)
+        self._absent.discard(jti)
+        lookup = self._lookups.pop(jti, None)
+        if lookup is not None:
+            lookup.is_invalidated = True
 
     def invalidate_all(self) -> None:
         """Process an invalidation of every key."""
-        self._alive.clear()
-        self._dead.clear()
-        for question in self._questions.values():
-            question.overtaken = True
-        self._questions.clear()
+        self._active.clear()
+        self._absent.clear()
+        for lookup in self._lookups.values():
+            lookup.is_invalidated = True
+        self._lookups.clear()
 
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         """Process the loss of the connection: end the trust and clear the cache."""
         self.invalidate_all()
         self.trusted_until = NEVER
 
-    def withdraw(self, question: Question[Waiter]) -> None:
-        """Remove `question` from the open ones."""
-        if self._questions.get(question.jti) is question:
-            del self._questions[question.jti]
+    def remove_lookup(self, lookup: Lookup[Waiter]) -> None:
+        """Remove `lookup` from the open ones."""
+        if self._lookups.get(lookup.jti) is lookup:
+            del self._lookups[lookup.jti]

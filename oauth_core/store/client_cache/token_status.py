@@ -19,8 +19,8 @@ CHECK_ACL = (
     f"~{keyspace.JWKS}",
     f"~{keyspace.JWKS}-copy:*",
     f"~{keyspace.PLAIN_JWKS}",
-    f"~{keyspace.ISOLATED_SERVICES}",
-    f"~{keyspace.ISOLATED_SERVICES}-copy:*",
+    f"~{keyspace.DISABLED_SERVICES}",
+    f"~{keyspace.DISABLED_SERVICES}-copy:*",
     "resetchannels",
     "nocommands",
     "+exists",
@@ -52,10 +52,10 @@ class RedisTokenStatus:
         self._redis = redis
         self._timeout = timeout
 
-    def known(self, jti: str) -> None:
+    def cached_status(self, jti: str) -> None:
         """Return `None`: no status is known without asking Redis."""
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         """Ask Redis for the status of the token `jti`. Never raises for a failure of Redis: it is then UNKNOWN."""
         try:
             async with guarded(), asyncio.timeout(self._timeout):

@@ -1,7 +1,7 @@
 """One document that a check process keeps a copy of, read over the tracking connection to get invalidations.
 
 `oauth_core.store.client_cache.token_cache` explains the theory. A copy is valid until the bound has passed since
-the question was sent. It stays valid beyond that while Redis would have announced a change: the question went over
+the read was sent. It stays valid beyond that while Redis would have announced a change: the read went over
 the connection, the connection is trusted, and no invalidation has arrived since.
 """
 

@@ -16,7 +16,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from oauth_core.store.codec import place_in
+from oauth_core.store.codec import location_in_hash
 from oauth_core.store.connection import guarded
 from oauth_core.store.maintenance.snapshot import family
 from oauth_core.store.records.client_documents import Copy, code_of_copy
@@ -72,7 +72,9 @@ def authenticated_fields(key: RecordKey, name: str, found: Mapping[str, str]) ->
         return _record(key, name, found)
     if kind == _CONSENTS:
         return {
-            field: key.sign(place_in(name, field), record) for field, record in found.items() if _is_plain(record)
+            field: key.sign(location_in_hash(name, field), record)
+            for field, record in found.items()
+            if _is_plain(record)
         }
     if kind == _DOCUMENT and "body" in found and "code" not in found:
         copy = Copy(found["body"], int(found["fetched_at"]), int(found["fresh_until"]))
@@ -140,7 +142,7 @@ def _record(key: RecordKey, name: str, found: Mapping[str, str]) -> dict[str, st
         return {}
     changed = {"record": key.sign(name, record)}
     if decision := found.get("decision"):
-        changed["decision"] = key.sign(place_in(name, "decision"), decision)
+        changed["decision"] = key.sign(location_in_hash(name, "decision"), decision)
     return changed | _refresh_tokens(key, name, found)
 
 

@@ -68,10 +68,10 @@ async def index_grants(redis: Redis, key: RecordKey) -> int:
         if grant is not None:
             count += 1
             await grants.index(grant)
-            await clients.remember_grant(grant)
+            await clients.index_grant(grant)
             sibling = await grants.sibling_of(grant_id)
             if sibling is not None:
-                await clients.remember_use(sibling, grant)
+                await clients.index_sibling_grant(sibling, grant)
     return count
 
 
@@ -98,7 +98,7 @@ async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Conta
             record = _opened(key, name, await redis.get(name))
         if record is None or json.loads(record).get("sharing") != "shared":
             continue
-        client = await clients.look_at(name.partition(":")[2])
+        client = await clients.get_stored(name.partition(":")[2])
         if client is not None:
             await clients.swap(client, dataclasses.replace(client, registration_permissions=(READ,)))
     async for name in scan(redis, keyspace.OLD_REGISTRATIONS):
@@ -106,9 +106,9 @@ async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Conta
             await redis.delete(name)
 
 
-def _opened(key: RecordKey, place: str, text: object) -> str | None:
+def _opened(key: RecordKey, redis_key: str, text: object) -> str | None:
     try:
-        return None if text is None else key.open(place, str(text))
+        return None if text is None else key.open(redis_key, str(text))
     except ForgedRecordError:
         return None
 

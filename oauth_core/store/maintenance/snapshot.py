@@ -50,12 +50,12 @@ SHORT_LIVED = frozenset(
 )
 """Families that a backup leaves out, and why."""
 
-SHUTS_OUT = frozenset({"assertion", "block", "cut", "ended", "isolated-services", "login"})
+ADD_ONLY_FAMILIES = frozenset({"assertion", "block", "cut", "ended", "isolated-services", "login"})
 """Families of which a restore adds entries and replaces none: ended rights stay ended, and an assertion that was
 used since the backup does not count again.
 """
 
-NEWER_STAYS = frozenset({"client", "consents", "grant", "initial-access-token", "user"})
+KEEP_EXISTING_FAMILIES = frozenset({"client", "consents", "grant", "initial-access-token", "user"})
 """Families of which a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a
 refresh token or an initial access token was used, permissions were narrowed, a person got another login or wants
 to be asked about a client again.
@@ -120,7 +120,7 @@ class Snapshot:
     async def has_history(self) -> bool:
         """Return whether Redis has records of people, clients or ended rights: more than a new gateway has."""
         async for key in scan(self._redis):
-            if family(key) in SHUTS_OUT | NEWER_STAYS:
+            if family(key) in ADD_ONLY_FAMILIES | KEEP_EXISTING_FAMILIES:
                 return True
         return False
 
@@ -171,7 +171,7 @@ class Snapshot:
                 elif kind == "cut":
                     pipeline.eval(_PUT_CUTOFF, 1, entry.key, entry.value, until)
                 else:
-                    pipeline.set(entry.key, entry.value, pxat=entry.expires_at, nx=kind in SHUTS_OUT)
+                    pipeline.set(entry.key, entry.value, pxat=entry.expires_at, nx=kind in ADD_ONLY_FAMILIES)
             written = await pipeline.execute()
         return Counter(family(entry.key) for entry, was in zip(living, written, strict=True) if was)
 
@@ -180,11 +180,11 @@ class Snapshot:
 
         `but` are the keys that the backup has. Returns those that stay as they are, because they are newer.
         """
-        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - SHUTS_OUT
+        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - ADD_ONLY_FAMILIES
         kept: set[str] = set()
         async for key in scan(self._redis):
             kind = family(key)
-            if kind in NEWER_STAYS and key in but:
+            if kind in KEEP_EXISTING_FAMILIES and key in but:
                 kept.add(key)
             elif kind in gone and kind != "isolated-services-copy":
                 async with guarded():
@@ -195,7 +195,7 @@ class Snapshot:
         """Return the present entries that take rights away, by key."""
         found: dict[str, str] = {}
         async for key in scan(self._redis):
-            if family(key) in SHUTS_OUT:
+            if family(key) in ADD_ONLY_FAMILIES:
                 async with guarded():
                     value = await self._redis.get(key)
                 if value is not None:

@@ -24,14 +24,14 @@ class AssertionStore:
         self._redis = redis
         self._quotas = quotas
 
-    async def use(self, maker: str, jti: str, *, until: int, now: int, caller: str) -> bool:
-        """Mark `jti` of its signer `maker` as used; returns True for only one of any number of callers.
+    async def use(self, issuer: str, jti: str, *, until: int, now: int, caller: str) -> bool:
+        """Mark `jti` of its signer `issuer` as used; returns True for only one of any number of callers.
 
         `until` is the second since the epoch at which the record expires. Raises `StoreUnavailableError`, and
         `DisplayedError` when `caller` has used too many assertions.
         """
         # No maker contains a NUL, so two different pairs never give the same name.
-        key = keyspace.assertion(hash_secret(f"{maker}\0{jti}"))
+        key = keyspace.assertion(hash_secret(f"{issuer}\0{jti}"))
         await self._quotas.take(Stored.ASSERTIONS, len(key), lifetime=until - now, caller=caller)
         async with guarded():
             return bool(await self._redis.set(key, "used", nx=True, exat=until))

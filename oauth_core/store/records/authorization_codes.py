@@ -67,18 +67,18 @@ class AuthorizationCodeStore:
     async def add(self, code: AuthorizationCode) -> str:
         """Store `code` for a minute and return the string that the client redeems."""
         text = new_secret()
-        place = keyspace.code(hash_secret(text))
+        redis_key = keyspace.code(hash_secret(text))
         async with guarded():
-            await self._add([place], [_CODE.dump(code, self._key, place), keyspace.CODE_LIFETIME])
+            await self._add([redis_key], [_CODE.dump(code, self._key, redis_key), keyspace.CODE_LIFETIME])
         return text
 
     async def find(self, text: str) -> FoundCode | None:
         """Return the authorization that belongs to `text`, used or not, without using the code up."""
         code_hash = hash_secret(text)
-        place = keyspace.code(code_hash)
+        redis_key = keyspace.code(code_hash)
         async with guarded():
-            record = await cast("Awaitable[str | None]", self._redis.hget(place, "record"))
-        code = _CODE.load(record, self._key, place)
+            record = await cast("Awaitable[str | None]", self._redis.hget(redis_key, "record"))
+        code = _CODE.load(record, self._key, redis_key)
         return None if code is None else FoundCode(code_hash, code)
 
     async def consume(self, found: FoundCode) -> Consumption:

@@ -36,45 +36,45 @@ class AuthorizationStore:
         Raises `StoreUnavailableError`, and `DisplayedError` when the quota is used up.
         """
         handle = new_secret()
-        place = keyspace.pending(hash_secret(handle))
-        await self._keep(place, _PENDING.dump(pending, self._key, place), caller)
+        redis_key = keyspace.pending(hash_secret(handle))
+        await self._store(redis_key, _PENDING.dump(pending, self._key, redis_key), caller)
         return handle
 
     async def pending(self, handle: str) -> PendingAuthorization | None:
         """Return the authorization of `handle` without taking it."""
-        place = keyspace.pending(hash_secret(handle))
+        redis_key = keyspace.pending(hash_secret(handle))
         async with guarded():
-            text = await self._redis.get(place)
-        return _PENDING.load(text, self._key, place)
+            text = await self._redis.get(redis_key)
+        return _PENDING.load(text, self._key, redis_key)
 
     async def take_pending(self, handle: str) -> PendingAuthorization | None:
         """Take the authorization of `handle`: only one of two callers gets it."""
-        place = keyspace.pending(hash_secret(handle))
+        redis_key = keyspace.pending(hash_secret(handle))
         async with guarded():
-            text = await self._redis.getdel(place)
-        return _PENDING.load(text, self._key, place)
+            text = await self._redis.getdel(redis_key)
+        return _PENDING.load(text, self._key, redis_key)
 
     async def add_sign_in(self, state: str, sign_in: SignIn, *, caller: str) -> None:
         """Store a sign-in until GitHub returns `state`. Raises the same errors as `add_pending`."""
-        place = keyspace.sign_in(hash_secret(state))
-        await self._keep(place, _SIGN_IN.dump(sign_in, self._key, place), caller)
+        redis_key = keyspace.sign_in(hash_secret(state))
+        await self._store(redis_key, _SIGN_IN.dump(sign_in, self._key, redis_key), caller)
 
-    async def _keep(self, place: str, text: str, caller: str) -> None:
-        size = len(place) + len(text)
+    async def _store(self, redis_key: str, text: str, caller: str) -> None:
+        size = len(redis_key) + len(text)
         await self._quotas.take(Stored.SIGN_INS, size, lifetime=self._lifetime, caller=caller)
         async with guarded():
-            await self._redis.set(place, text, ex=self._lifetime)
+            await self._redis.set(redis_key, text, ex=self._lifetime)
 
     async def sign_in(self, state: str) -> SignIn | None:
         """Return the login redirect of `state` without taking it."""
-        place = keyspace.sign_in(hash_secret(state))
+        redis_key = keyspace.sign_in(hash_secret(state))
         async with guarded():
-            text = await self._redis.get(place)
-        return _SIGN_IN.load(text, self._key, place)
+            text = await self._redis.get(redis_key)
+        return _SIGN_IN.load(text, self._key, redis_key)
 
     async def take_sign_in(self, state: str) -> SignIn | None:
         """Take the login redirect of `state`: only one of two callers gets it."""
-        place = keyspace.sign_in(hash_secret(state))
+        redis_key = keyspace.sign_in(hash_secret(state))
         async with guarded():
-            text = await self._redis.getdel(place)
-        return _SIGN_IN.load(text, self._key, place)
+            text = await self._redis.getdel(redis_key)
+        return _SIGN_IN.load(text, self._key, redis_key)

@@ -28,7 +28,7 @@ if left >= 0 and left < tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARG
 return left
 """
 # KEYS: document. ARGV: the lifetime of a new one, body, fetched_at, fresh_until, code of these three.
-_KEEP = """
+_STORE = """
 local is_new = redis.call('EXISTS', KEYS[1]) == 0
 redis.call('HSET', KEYS[1], 'body', ARGV[2], 'fetched_at', ARGV[3], 'fresh_until', ARGV[4], 'code', ARGV[5])
 if is_new then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
@@ -75,7 +75,7 @@ class DocumentStore:
         self._key = key
         self.lifetime = lifetime
         self._lengthen = redis.register_script(_LENGTHEN)
-        self._keep = redis.register_script(_KEEP)
+        self._store = redis.register_script(_STORE)
         self._count = redis.register_script(_COUNT)
 
     async def get(self, name: str) -> Copy | None:
@@ -90,7 +90,7 @@ class DocumentStore:
         is_ours = hmac.compare_digest(found.get("code", ""), code_of_copy(self._key, key, copy))
         return copy if is_ours else None
 
-    async def keep(self, name: str, copy: Copy) -> None:
+    async def store(self, name: str, copy: Copy) -> None:
         """Replace the last copy by `copy`."""
         key = keyspace.document(hash_secret(name))
         record: list[str | int] = [
@@ -100,7 +100,7 @@ class DocumentStore:
             code_of_copy(self._key, key, copy),
         ]
         async with guarded():
-            await self._keep([key], [self.lifetime, *record])
+            await self._store([key], [self.lifetime, *record])
 
     async def keep_for(self, name: str, seconds: int) -> None:
         """Keep the copy for at least `seconds` from now, the lifetime of a grant."""
@@ -117,7 +117,7 @@ class DocumentStore:
         async with guarded():
             await self._redis.delete(keyspace.document(hash_secret(name)))
 
-    async def note_failure(self, name: str, failure: Failure, seconds: int) -> None:
+    async def record_failure(self, name: str, failure: Failure, seconds: int) -> None:
         """Record for `seconds` that a fetch failed, so that it is not repeated."""
         async with guarded():
             await self._redis.set(keyspace.document_failed(hash_secret(name)), _FAILURE.dump(failure), ex=seconds)
@@ -134,6 +134,6 @@ class DocumentStore:
             return int(await self._count([keyspace.document_fetches(hash_secret(host))], [_COUNTED_FOR]))
 
 
-def code_of_copy(key: RecordKey, place: str, copy: Copy) -> str:
-    """Return the authentication code which proves that this gateway wrote `copy` at `place`."""
-    return key.code_of(place, f"{copy.fetched_at} {copy.fresh_until} {copy.body}")
+def code_of_copy(key: RecordKey, redis_key: str, copy: Copy) -> str:
+    """Return the authentication code which proves that this gateway wrote `copy` at `redis_key`."""
+    return key.code_of(redis_key, f"{copy.fetched_at} {copy.fresh_until} {copy.body}")

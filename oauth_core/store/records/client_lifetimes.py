@@ -4,9 +4,9 @@ A record is kept for `lifetime` seconds after the end of the client's last grant
 client uses count too. A record that never expires, such as that of a machine client, does not change.
 
 The record and the set of its grants are two keys, so another process can act between two steps. A grant is added
-to the set before it extends the lifetime of the record. `settle` reads the set again after it has shortened the
-lifetime. So when a grant begins at the same moment, either `settle` sees it in the set, or the grant extends the
-lifetime afterwards.
+to the set before it extends the lifetime of the record. `update_expiry` reads the set again after it has shortened
+the lifetime. So when a grant begins at the same moment, either `update_expiry` sees it in the set, or the grant
+extends the lifetime afterwards.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ClientLifetimes:
         async with guarded():
             await self._lengthen([keyspace.client(client_id)], [lengthened])
 
-    async def settle(self, client_id: str, *, lifetime: int, ended: str = "") -> None:
+    async def update_expiry(self, client_id: str, *, lifetime: int, ended: str = "") -> None:
         """Let the record end with the last grant that the client has or uses; `ended` no longer counts."""
         if lifetime == 0:
             return

@@ -43,18 +43,18 @@ class ClientStore:
     def __init__(self, redis: Redis, key: RecordKey) -> None:
         self._redis = redis
         self._key = key
-        self._lives = ClientLifetimes(redis)
+        self._lifetimes = ClientLifetimes(redis)
         self._swap = redis.register_script(_SWAP)
-        self._note_grant = redis.register_script(expiring_index.ADD)
+        self._add_to_index = redis.register_script(expiring_index.ADD)
 
     async def add(self, client: Client, *, unused: int | None = None) -> None:
         """Store a new client. It expires after `unused` seconds without a consent; with `None` it never expires.
 
         Raises `StoreUnavailableError`, as every method here does.
         """
-        place = keyspace.client(client.client_id)
+        redis_key = keyspace.client(client.client_id)
         async with guarded():
-            await self._redis.set(place, _CLIENT.dump(client, self._key, place), ex=unused)
+            await self._redis.set(redis_key, _CLIENT.dump(client, self._key, redis_key), ex=unused)
 
     async def swap(self, old: Client, new: Client) -> bool:
         """Replace `old` by `new`; returns whether `old` was stored, unchanged."""
@@ -70,17 +70,17 @@ class ClientStore:
 
         A lookup does not extend its lifetime, because any caller can look it up.
         """
-        return await self.look_at(client_id)
+        return await self.get_stored(client_id)
 
-    async def look_at(self, client_id: str) -> Client | None:
+    async def get_stored(self, client_id: str) -> Client | None:
         """Return the client, if it has a record here."""
         # The id comes from the caller: a text that this gateway cannot have made never becomes part of a key.
         if not is_identifier(client_id):
             return None
-        place = keyspace.client(client_id)
+        redis_key = keyspace.client(client_id)
         async with guarded():
-            text = await self._redis.get(place)
-        return _CLIENT.load(text, self._key, place)
+            text = await self._redis.get(redis_key)
+        return _CLIENT.load(text, self._key, redis_key)
 
     async def all(self) -> list[Client]:
         """Return every client, oldest first. For operators: it reads the records one by one."""
@@ -98,21 +98,21 @@ class ClientStore:
 
     async def keep_for(self, client_id: str, seconds: int, *, lifetime: int) -> None:
         """Keep the client longer than a grant that ends in `seconds`; 0 when a person has just consented."""
-        await self._lives.keep_for(client_id, seconds, lifetime=lifetime)
+        await self._lifetimes.keep_for(client_id, seconds, lifetime=lifetime)
 
     async def is_in_use(self, client_id: str) -> bool:
         """Return whether the client holds a grant, or held one a moment ago."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.client_grants(client_id)))
 
-    async def forget_use(self, client_id: str, grant: Grant, *, lifetime: int) -> None:
+    async def remove_sibling_grant(self, client_id: str, grant: Grant, *, lifetime: int) -> None:
         """Let the client expire without regard to `grant`, which another client uses from now on."""
-        await self._lives.settle(client_id, lifetime=lifetime, ended=grant.grant_id)
+        await self._lifetimes.update_expiry(client_id, lifetime=lifetime, ended=grant.grant_id)
 
-    async def remember_use(self, client_id: str, grant: Grant) -> None:
+    async def index_sibling_grant(self, client_id: str, grant: Grant) -> None:
         """Record that the client uses `grant` of a sibling: this only keeps the client registered."""
         async with guarded():
-            await self._note_grant(
+            await self._add_to_index(
                 [keyspace.sibling_grants(client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
             )
 
@@ -121,17 +121,17 @@ class ClientStore:
 
         `oauth_core.store.records.revocation.Revocation.delete_client` also ends the client's grants.
         """
-        return await tombstones.take_away(self._redis, keyspace.client(client_id))
+        return await tombstones.delete_record(self._redis, keyspace.client(client_id))
 
     async def newest_grants(self, client_id: str, *, most: int) -> tuple[str, ...]:
         """The ids of up to `most` grants of the client, those that run out last; some may have ended."""
         async with guarded():
-            noted = self._redis.zrange(keyspace.client_grants(client_id), -most, -1)
-            return tuple(await cast("Awaitable[list[str]]", noted))
+            indexed = self._redis.zrange(keyspace.client_grants(client_id), -most, -1)
+            return tuple(await cast("Awaitable[list[str]]", indexed))
 
-    async def remember_grant(self, grant: Grant) -> None:
+    async def index_grant(self, grant: Grant) -> None:
         """Record that its client holds a grant, before the grant is created, so that `Revocation` finds it."""
         async with guarded():
-            await self._note_grant(
+            await self._add_to_index(
                 [keyspace.client_grants(grant.client_id)], [grant.grant_id, grant.expires_at, grant.created_at]
             )

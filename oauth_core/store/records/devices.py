@@ -16,7 +16,7 @@ from oauth_core.flows.device import ALPHABET, INTERVAL, LENGTH
 from oauth_core.limits.quotas import Stored
 from oauth_core.model import DeviceAuthorization, DeviceDecision, DevicePace
 from oauth_core.store import keyspace
-from oauth_core.store.codec import Codec, SignedCodec, place_in
+from oauth_core.store.codec import Codec, SignedCodec, location_in_hash
 from oauth_core.store.connection import guarded
 
 if TYPE_CHECKING:
@@ -110,12 +110,12 @@ class DeviceStore:
         device_code = new_secret()
         device_hash = hash_secret(device_code)
         forgotten_at = device.expires_at + keyspace.EXPIRED_DEVICE_LIFETIME
-        place = keyspace.device(device_hash)
-        record, pace = _DEVICE.dump(device, self._key, place), _PACE.dump(DevicePace(INTERVAL))
+        redis_key = keyspace.device(device_hash)
+        record, pace = _DEVICE.dump(device, self._key, redis_key), _PACE.dump(DevicePace(INTERVAL))
         lifetime = forgotten_at - device.created_at
         await self._quotas.take(Stored.DEVICE_CODES, len(record) + _OTHER_BYTES, lifetime=lifetime, caller=caller)
         async with guarded():
-            await self._add([place], [record, pace, forgotten_at])
+            await self._add([redis_key], [record, pace, forgotten_at])
             for _ in range(10):
                 user_code = new_word(ALPHABET, LENGTH)
                 pointer = keyspace.device_user_code(hash_secret(user_code))
@@ -131,34 +131,34 @@ class DeviceStore:
         return await self.get(hash_secret(device_code))
 
     async def by_user_code(self, user_code: str) -> FoundDevice | None:
-        """Return the device that shows `user_code`, a result of `oauth_core.flows.device.read_user_code`."""
-        place = keyspace.device_user_code(hash_secret(user_code))
+        """Return the device that shows `user_code`, a result of `oauth_core.flows.device.parse_user_code`."""
+        redis_key = keyspace.device_user_code(hash_secret(user_code))
         async with guarded():
-            pointer = cast("str | None", await self._redis.get(place))
+            pointer = cast("str | None", await self._redis.get(redis_key))
         try:
-            return None if pointer is None else await self.get(self._key.open(place, pointer))
+            return None if pointer is None else await self.get(self._key.open(redis_key, pointer))
         except ForgedRecordError:
             return None
 
     async def get(self, device_hash: str) -> FoundDevice | None:
         """Return the device by the hash of its device code."""
-        place = keyspace.device(device_hash)
+        redis_key = keyspace.device(device_hash)
         async with guarded():
             record, pace, decision = await cast(
-                "Awaitable[list[str | None]]", self._redis.hmget(place, ["record", "pace", "decision"])
+                "Awaitable[list[str | None]]", self._redis.hmget(redis_key, ["record", "pace", "decision"])
             )
-        device = _DEVICE.load(record, self._key, place)
+        device = _DEVICE.load(record, self._key, redis_key)
         if device is None or pace is None:
             return None
-        decided = _DECISION.load(decision, self._key, place_in(place, "decision"))
+        decided = _DECISION.load(decision, self._key, location_in_hash(redis_key, "decision"))
         return FoundDevice(device_hash, device, decided, _PACE.load(pace), pace)
 
     async def decide(self, device_hash: str, decision: DeviceDecision) -> bool:
         """Record a person's decision. Returns False when there is an earlier one, or the device is gone."""
-        place = keyspace.device(device_hash)
-        record = _DECISION.dump(decision, self._key, place_in(place, "decision"))
+        redis_key = keyspace.device(device_hash)
+        record = _DECISION.dump(decision, self._key, location_in_hash(redis_key, "decision"))
         async with guarded():
-            return bool(await self._decide([place], [record]))
+            return bool(await self._decide([redis_key], [record]))
 
     async def keep_pace(self, found: FoundDevice, pace: DevicePace) -> bool:
         """Record a poll. Returns False when another poll was recorded since `found` was read."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, cast
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.model import Grant
 from oauth_core.store import keyspace
-from oauth_core.store.codec import SignedCodec, place_in
+from oauth_core.store.codec import SignedCodec, location_in_hash
 from oauth_core.store.connection import guarded
 from oauth_core.store.records import expiring_index
 from oauth_core.store.records.client_lifetimes import ClientLifetimes
@@ -52,7 +52,7 @@ return 1
 """
 
 # KEYS: grant, its tokens. ARGV: jti, expiry, now, the set's expiry.
-_NOTE = """
+_INDEX_TOKEN = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
@@ -82,7 +82,7 @@ return {existed, tokens, found[1], found[2]}
 """
 
 # KEYS: grant. ARGV: client. Returns the client that was recorded before.
-_NOTE_SIBLING = """
+_RECORD_SIBLING = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local before = redis.call('HGET', KEYS[1], 'sibling')
 if before ~= ARGV[1] then redis.call('HSET', KEYS[1], 'sibling', ARGV[1]) end
@@ -106,24 +106,24 @@ class GrantStore:
         """The longest lifetime of a tombstone in milliseconds."""
         self._create = redis.register_script(_CREATE)
         self._rotate = redis.register_script(ROTATE)
-        self._note = redis.register_script(_NOTE)
+        self._index_token = redis.register_script(_INDEX_TOKEN)
         self._replace = redis.register_script(_REPLACE)
-        self._note_for_user = redis.register_script(expiring_index.ADD)
+        self._add_to_user_index = redis.register_script(expiring_index.ADD)
         self._end = redis.register_script(_END)
-        self._note_sibling = redis.register_script(_NOTE_SIBLING)
+        self._record_sibling = redis.register_script(_RECORD_SIBLING)
         self._client_lifetime = client_lifetime
-        self._client_lives = ClientLifetimes(redis)
+        self._client_lifetimes = ClientLifetimes(redis)
 
     async def create(self, grant: Grant, token: RefreshToken | None) -> None:
         """Store a grant, with the first refresh token of its family if it is to have any.
 
         Raises `StoreUnavailableError`.
         """
-        place = keyspace.grant(grant.grant_id)
+        redis_key = keyspace.grant(grant.grant_id)
         family = [] if token is None else self._stored(token)
         await self.index(grant)
         async with guarded():
-            await self._create([place], [_GRANT.dump(grant, self._key, place), grant.expires_at, *family])
+            await self._create([redis_key], [_GRANT.dump(grant, self._key, redis_key), grant.expires_at, *family])
 
     def _stored(self, token: RefreshToken) -> list[str]:
         """Return the stored form of the family and the secret of a refresh token: the codes of their hashes.
@@ -131,8 +131,8 @@ class GrantStore:
         With plain hashes an attacker with write access could put the hash of their own secret into the grant of
         another person.
         """
-        place = keyspace.grant(token.grant_id)
-        return [stored_refresh_hash(self._key, place, part) for part in (token.family_hash, token.secret_hash)]
+        redis_key = keyspace.grant(token.grant_id)
+        return [stored_refresh_hash(self._key, redis_key, part) for part in (token.family_hash, token.secret_hash)]
 
     async def index(self, grant: Grant) -> None:
         """Add the grant to its person's index, so that `of_user` finds it."""
@@ -140,23 +140,26 @@ class GrantStore:
             return
         keys = [keyspace.user_grants(grant.user.github_id)]
         async with guarded():
-            await self._note_for_user(keys, [grant.grant_id, grant.expires_at, grant.created_at])
+            await self._add_to_user_index(keys, [grant.grant_id, grant.expires_at, grant.created_at])
 
     async def get(self, grant_id: str) -> Grant | None:
         """Return the grant, unless it has ended."""
-        place = keyspace.grant(grant_id)
+        redis_key = keyspace.grant(grant_id)
         async with guarded():
-            record = await cast("Awaitable[str | None]", self._redis.hget(place, "record"))
-        return _GRANT.load(record, self._key, place)
+            record = await cast("Awaitable[str | None]", self._redis.hget(redis_key, "record"))
+        return _GRANT.load(record, self._key, redis_key)
 
-    async def of_ids(self, grant_ids: Sequence[str]) -> tuple[Grant, ...]:
+    async def get_many(self, grant_ids: Sequence[str]) -> tuple[Grant, ...]:
         """Those of these grants that live, in one round trip."""
-        places = [keyspace.grant(grant_id) for grant_id in grant_ids]
+        redis_keys = [keyspace.grant(grant_id) for grant_id in grant_ids]
         async with guarded(), self._redis.pipeline(transaction=False) as pipeline:
-            for place in places:
-                pipeline.hget(place, "record")
+            for redis_key in redis_keys:
+                pipeline.hget(redis_key, "record")
             records = await pipeline.execute()
-        found = (_GRANT.load(record, self._key, place) for record, place in zip(records, places, strict=True))
+        found = (
+            _GRANT.load(record, self._key, redis_key)
+            for record, redis_key in zip(records, redis_keys, strict=True)
+        )
         return tuple(grant for grant in found if grant is not None)
 
     async def all_ids(self) -> AsyncIterator[str]:
@@ -193,13 +196,13 @@ class GrantStore:
             excess = await self._redis.zcard(key) - most
             if excess <= 0:
                 return ()
-            noted = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
+            indexed = await cast("Awaitable[list[str]]", self._redis.zrange(key, 0, -1))
             async with self._redis.pipeline(transaction=False) as pipeline:
-                for grant_id in noted:
+                for grant_id in indexed:
                     pipeline.hget(keyspace.grant(grant_id), "record")
                 records = await pipeline.execute()
         of_client: dict[str, list[str]] = {}
-        for grant_id, record in zip(noted, records, strict=True):
+        for grant_id, record in zip(indexed, records, strict=True):
             grant = _GRANT.load(record, self._key, keyspace.grant(grant_id))
             if grant_id != newest.grant_id:
                 of_client.setdefault("" if grant is None else grant.client_id, []).append(grant_id)
@@ -273,7 +276,7 @@ class GrantStore:
         """
         keys = [keyspace.grant(grant.grant_id), keyspace.grant_tokens(grant.grant_id)]
         async with guarded():
-            if not await self._note(keys, [claims.jti, claims.exp, claims.iat, grant.expires_at]):
+            if not await self._index_token(keys, [claims.jti, claims.exp, claims.iat, grant.expires_at]):
                 return False
             await self._redis.set(keyspace.token(claims.jti), grant.grant_id, exat=claims.exp)
             current = await self.get(grant.grant_id)
@@ -300,18 +303,18 @@ class GrantStore:
     async def tokens_of(self, grant_id: str) -> dict[str, int]:
         """Return the active access tokens of a grant: `jti` to the second of expiry."""
         async with guarded():
-            noted = await cast(
+            indexed = await cast(
                 "Awaitable[list[tuple[str, float]]]",
                 self._redis.zrange(keyspace.grant_tokens(grant_id), 0, -1, withscores=True),
             )
-            return {jti: int(exp) for jti, exp in noted if await self._redis.exists(keyspace.token(jti))}
+            return {jti: int(exp) for jti, exp in indexed if await self._redis.exists(keyspace.token(jti))}
 
     async def grant_of_token(self, jti: str) -> str | None:
         """Return the id of the grant of an active access token."""
         async with guarded():
             return cast("str | None", await self._redis.get(keyspace.token(jti)))
 
-    async def token_lives(self, jti: str) -> bool:
+    async def is_token_active(self, jti: str) -> bool:
         """Return whether an access token is active now."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.token(jti)))
@@ -348,15 +351,17 @@ class GrantStore:
         # All rights have ended by now. A client record that is kept too long does no harm.
         with suppress(StoreUnavailableError):
             if grant is not None:
-                await self._client_lives.settle(grant.client_id, lifetime=self._client_lifetime, ended=grant_id)
+                await self._client_lifetimes.update_expiry(
+                    grant.client_id, lifetime=self._client_lifetime, ended=grant_id
+                )
             if sibling is not None:
-                await self._client_lives.settle(sibling, lifetime=self._client_lifetime, ended=grant_id)
+                await self._client_lifetimes.update_expiry(sibling, lifetime=self._client_lifetime, ended=grant_id)
         return bool(existed)
 
-    async def note_sibling(self, grant: Grant, client_id: str) -> str | None:
+    async def record_sibling(self, grant: Grant, client_id: str) -> str | None:
         """Record that `client_id`, a sibling of the client of `grant`, uses it; returns the sibling before."""
         async with guarded():
-            return cast("str | None", await self._note_sibling([keyspace.grant(grant.grant_id)], [client_id]))
+            return cast("str | None", await self._record_sibling([keyspace.grant(grant.grant_id)], [client_id]))
 
     async def sibling_of(self, grant_id: str) -> str | None:
         """Return the sibling of the grant's own client that uses the grant, if there is one."""
@@ -365,6 +370,6 @@ class GrantStore:
             return await cast("Awaitable[str | None]", found)
 
 
-def stored_refresh_hash(key: RecordKey, place: str, secret_hash: str) -> str:
-    """Return the stored form of the hash of one part of a refresh token, for the grant at `place`."""
-    return key.code_of(place_in(place, "refresh"), secret_hash)
+def stored_refresh_hash(key: RecordKey, redis_key: str, secret_hash: str) -> str:
+    """Return the stored form of the hash of one part of a refresh token, for the grant at `redis_key`."""
+    return key.code_of(location_in_hash(redis_key, "refresh"), secret_hash)

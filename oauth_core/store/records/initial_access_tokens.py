@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from oauth_core.clients.initial_access_tokens import Issued
+    from oauth_core.clients.initial_access_tokens import NewInitialAccessToken
     from oauth_core.crypto.record_authentication import RecordKey
 
 _TOKEN = SignedCodec(InitialAccessToken)
@@ -36,9 +36,9 @@ return 1
 _USE = """
 local left = math.min(tonumber(redis.call('HGET', KEYS[1], 'left') or '0'), tonumber(ARGV[1]))
 if left <= 0 then return {0, 0} end
-local lives = redis.call('PTTL', KEYS[1])
+local lifetime = redis.call('PTTL', KEYS[1])
 if left == 1 then redis.call('DEL', KEYS[1]) else redis.call('HSET', KEYS[1], 'left', left - 1) end
-return left == 1 and {1, lives} or {1, 0}
+return left == 1 and {1, lifetime} or {1, 0}
 """
 
 
@@ -59,14 +59,14 @@ class InitialAccessTokenStore:
         self._add = redis.register_script(_ADD)
         self._use = redis.register_script(_USE)
 
-    async def add(self, issued: Issued) -> None:
+    async def add(self, issued: NewInitialAccessToken) -> None:
         """Make a new token active."""
         token = issued.token
-        place = keyspace.initial_access_token(token.token_id)
+        redis_key = keyspace.initial_access_token(token.token_id)
         async with guarded():
-            await self._add([place], [_TOKEN.dump(token, self._key, place), token.uses, token.expires_at])
+            await self._add([redis_key], [_TOKEN.dump(token, self._key, redis_key), token.uses, token.expires_at])
 
-    async def presented(self, text: str, *, now: int) -> InitialAccessToken | None:
+    async def find_by_secret(self, text: str, *, now: int) -> InitialAccessToken | None:
         """Return the token that `text` is, if it is active. This does not use it."""
         token_id = initial_access_tokens.id_of(text)
         stored = None if token_id is None else await self.get(token_id)
@@ -79,9 +79,9 @@ class InitialAccessTokenStore:
         if stored is None:
             return False
         async with guarded():
-            used, lives = await self._use([keyspace.initial_access_token(token_id)], [stored.token.uses])
-        if lives > 0:
-            await tombstones.note(self._redis, keyspace.ended_invite(token_id), lives=lives)
+            used, lifetime_ms = await self._use([keyspace.initial_access_token(token_id)], [stored.token.uses])
+        if lifetime_ms > 0:
+            await tombstones.write(self._redis, keyspace.ended_invite(token_id), lifetime_ms=lifetime_ms)
         return bool(used)
 
     async def get(self, token_id: str) -> StoredToken | None:
@@ -107,12 +107,14 @@ class InitialAccessTokenStore:
         """
         if not is_identifier(token_id):
             return False
-        place = keyspace.initial_access_token(token_id)
-        lives = await tombstones.take_away(self._redis, place)
-        await tombstones.note(
-            self._redis, keyspace.ended_invite(token_id), lives=lives or keyspace.CUTOFF_LIFETIME * 1000
+        redis_key = keyspace.initial_access_token(token_id)
+        lifetime_ms = await tombstones.delete_record(self._redis, redis_key)
+        await tombstones.write(
+            self._redis,
+            keyspace.ended_invite(token_id),
+            lifetime_ms=lifetime_ms or keyspace.CUTOFF_LIFETIME * 1000,
         )
-        return bool(lives)
+        return bool(lifetime_ms)
 
     async def _at(self, key: str) -> StoredToken | None:
         async with guarded():

@@ -23,7 +23,7 @@ from oauth_core.jose.key_ring import KeyRing
 from oauth_core.jose.signing_keys import Algorithm, SigningKey, generate_key
 from oauth_core.store import clock, keyspace
 from oauth_core.store.connection import guarded, is_cluster
-from oauth_core.store.copies import NotEverywhereError, everywhere, places_in
+from oauth_core.store.copies import NotEverywhereError, copy_keys_in, write_all_copies
 from oauth_core.store.records import tombstones
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class KeyRingStore:
         self._verifier = self._signer.verifier
         self._replace = redis.register_script(_REPLACE)
         self._put = redis.register_script(_PUT)
-        self._places = places_in(redis, keyspace.JWKS)
+        self._keys = copy_keys_in(redis, keyspace.JWKS)
         self._text: str | bytes | None = None
         self._ring: KeyRing | None = None
 
@@ -119,7 +119,7 @@ class KeyRingStore:
         if text is None:
             raise KeyRingError("there is no key ring in Redis; start oauth_web once to have one made")
         if self._ring is None or text != self._text:
-            self._ring, self._text = self._opened(text), text
+            self._ring, self._text = self._open_text(text), text
         return self._ring
 
     async def check_adopted(self) -> None:
@@ -130,14 +130,14 @@ class KeyRingStore:
         async with guarded():
             text = await self._redis.get(keyspace.KEYRING)
         if text is not None:
-            self._opened(text)
+            self._open_text(text)
 
     async def exists(self) -> bool:
         """Return whether Redis has a key ring. Raises `StoreUnavailableError`."""
         async with guarded():
             return bool(await self._redis.exists(keyspace.KEYRING))
 
-    async def put_back(self, ring: KeyRing) -> bool:
+    async def restore_if_missing(self, ring: KeyRing) -> bool:
         """Store `ring` again if Redis has lost its ring; returns whether it had.
 
         A key that is recorded as retired is left out. Raises `StoreUnavailableError`.
@@ -149,7 +149,7 @@ class KeyRingStore:
 
     def check_opens(self, text: str) -> None:
         """Check that this master key opens the stored ring `text`. Raises `KeyRingError`."""
-        self._opened(text)
+        self._open_text(text)
 
     def adopted(self, text: str) -> str:
         """Return the stored ring `text` of an older version in the present form. Raises `KeyRingError`."""
@@ -168,7 +168,7 @@ class KeyRingStore:
                 await self._replace([keyspace.KEYRING], [text, self.adopted(text)])
             await self._publish(await self.read())
 
-    def _opened(self, text: str | bytes) -> KeyRing:
+    def _open_text(self, text: str | bytes) -> KeyRing:
         try:
             return self._load(text, _CONTEXT)
         except WrongMasterKeyError:
@@ -191,7 +191,7 @@ class KeyRingStore:
                 await self._publish(after)
                 for key in before.keys:
                     if key not in after.keys:
-                        await tombstones.note(self._redis, keyspace.ended_key(key.kid))
+                        await tombstones.write(self._redis, keyspace.ended_key(key.kid))
                 return after
         raise KeyRingError("the key ring keeps changing; try again")
 
@@ -226,12 +226,12 @@ class KeyRingStore:
         versions = [self._version_of(document) + 1 for document in await self._published()]
         document = self._signer.sign(ring.jwks, version=max(int(now * 1000), *versions))
 
-        async def put(place: str) -> None:
+        async def put(redis_key: str) -> None:
             async with guarded():
-                await self._put([place], [document])
+                await self._put([redis_key], [document])
 
         with contextlib.suppress(NotEverywhereError):
-            await everywhere(self._places, put)
+            await write_all_copies(self._keys, put)
         with contextlib.suppress(StoreUnavailableError):  # in a cluster this one node may be unreachable
             async with guarded():
                 await self._put([keyspace.PLAIN_JWKS], [ring.jwks])
@@ -240,12 +240,12 @@ class KeyRingStore:
         """Return the published sets that can be read. Raises `StoreUnavailableError` when no place can be read."""
         found: list[str | bytes | None] = []
 
-        async def get(place: str) -> None:
+        async def get(redis_key: str) -> None:
             async with guarded():
-                found.append(await self._redis.get(place))
+                found.append(await self._redis.get(redis_key))
 
         with contextlib.suppress(NotEverywhereError):
-            await everywhere(self._places, get)
+            await write_all_copies(self._keys, get)
         return found
 
     def _version_of(self, document: str | bytes | None) -> int:

@@ -23,7 +23,7 @@ return redis.call('DEL', KEYS[1])
 
 
 @dataclass(frozen=True)
-class BackOff:
+class LeaseBackOff:
     """The back-off after work that was done under the rules `under`: it is due again in `seconds`."""
 
     under: str
@@ -55,14 +55,14 @@ class LeaseStore:
         async with guarded():
             await self._release([keyspace.lease(work)], [self._holder])
 
-    async def back_off(self, work: str, back_off: BackOff) -> None:
+    async def back_off(self, work: str, back_off: LeaseBackOff) -> None:
         """Record when `work` is due again."""
         async with guarded():
             await self._redis.set(keyspace.lease_back_off(work), back_off.under, px=int(back_off.seconds * 1000))
 
-    async def back_off_of(self, work: str) -> BackOff | None:
+    async def back_off_of(self, work: str) -> LeaseBackOff | None:
         """Return when `work` is due again; `None` when it is due now."""
         key = keyspace.lease_back_off(work)
         async with guarded():
             under, milliseconds = await self._redis.get(key), await self._redis.pttl(key)
-        return BackOff(str(under), milliseconds / 1000) if under is not None and milliseconds > 0 else None
+        return LeaseBackOff(str(under), milliseconds / 1000) if under is not None and milliseconds > 0 else None

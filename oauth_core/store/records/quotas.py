@@ -116,7 +116,7 @@ class QuotaStore:
     async def _check_memory(self, kind: Stored) -> None:
         needed = self._reserve * _GUARDED.get(kind, 0)
         if needed and (await self._memory.read()).free_share < needed:
-            self._note_refusal(kind)
+            self._report_refusal(kind)
             raise quotas.all_used(_RETRY)
 
     async def _count(self, kind: Stored, size: int, lifetime: int, caller: str) -> None:
@@ -127,10 +127,10 @@ class QuotaStore:
                 keys, [size, max(lifetime, 1), most, quotas.FOR_A_NEWCOMER, quotas.SHARE, _STEP]
             )
         if outcome != "room":
-            self._note_refusal(kind)
+            self._report_refusal(kind)
             raise quotas.own_share_used(wait) if outcome == "greedy" else quotas.all_used(wait)
 
-    def _note_refusal(self, kind: Stored) -> None:
+    def _report_refusal(self, kind: Stored) -> None:
         self.refusals[kind] += 1
         self._on_refusal(kind)
 

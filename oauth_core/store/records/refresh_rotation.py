@@ -49,12 +49,12 @@ return {'reused'}
 
 
 @dataclass(frozen=True)
-class Rotated:
+class RotationSucceeded:
     """The presented token was the current one; its successor is now current."""
 
 
 @dataclass(frozen=True)
-class Repeated:
+class RetriedToken:
     """The presented token was used already and may still be answered, with the current token.
 
     `sealed` leads to it: the presented token decrypts the first member, and each result decrypts the next.
@@ -66,21 +66,21 @@ class Repeated:
 
 
 @dataclass(frozen=True)
-class Reused:
+class ReplayDetected:
     """The presented token is an old one of this family: two parties hold it."""
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredFamily:
     """The family came from a backup and is unused since. The presented token may be newer than the backup."""
 
 
 @dataclass(frozen=True)
-class Gone:
+class FamilyGone:
     """The family does not exist, or has ended."""
 
 
-Rotation = Rotated | Repeated | Reused | Restored | Gone
+Rotation = RotationSucceeded | RetriedToken | ReplayDetected | RestoredFamily | FamilyGone
 
 MOST_ANCESTORS = 64
 """The limit for one family. A grant has a limited number of refreshes a minute; this bounds its record in any
@@ -104,12 +104,12 @@ def outcome_of(reply: object) -> Rotation:
     """Return the outcome that the reply of the step represents."""
     match reply:
         case ["rotated"]:
-            return Rotated()
-        case ["repeated", place, *sealed]:
-            return Repeated(tuple(map(str, sealed)), is_elsewhere=place == "elsewhere")
+            return RotationSucceeded()
+        case ["repeated", redis_key, *sealed]:
+            return RetriedToken(tuple(map(str, sealed)), is_elsewhere=redis_key == "elsewhere")
         case ["reused"]:
-            return Reused()
+            return ReplayDetected()
         case ["restored"]:
-            return Restored()
+            return RestoredFamily()
         case _:
-            return Gone()
+            return FamilyGone()

@@ -67,7 +67,7 @@ class Revocation:
         Raises `StoreUnavailableError`.
         """
         github_id = None if grant.user is None else grant.user.github_id
-        return await revocation_cutoffs.reach(
+        return await revocation_cutoffs.is_cut_off(
             self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id
         )
 
@@ -83,7 +83,8 @@ class Revocation:
             await steps.take("the consent to it", remembered.forget(user, client_id))
             cutoff = keyspace.cutoff_of_unredeemed(user, client_id)
             await steps.take(
-                _CUTOFF, revocation_cutoffs.make(self._redis, cutoff, lifetime=keyspace.UNREDEEMED_CUTOFF_LIFETIME)
+                _CUTOFF,
+                revocation_cutoffs.set_cutoff(self._redis, cutoff, lifetime=keyspace.UNREDEEMED_CUTOFF_LIFETIME),
             )
         await self._end([grant.grant_id], steps)
         return steps.result()
@@ -93,20 +94,20 @@ class Revocation:
         if grant.user is None:
             return False
         key = keyspace.cutoff_of_unredeemed(grant.user.github_id, grant.client_id)
-        return await revocation_cutoffs.reach_at(self._redis, key, at=allowed_at)
+        return await revocation_cutoffs.is_cut_off_at(self._redis, key, at=allowed_at)
 
-    async def reached_person(self, github_id: int, *, at: int) -> bool:
+    async def is_person_cut_off(self, github_id: int, *, at: int) -> bool:
         """Return whether rights of a person of second `at` were revoked since. Raises `StoreUnavailableError`."""
-        return await revocation_cutoffs.reach(self._redis, at=at, github_id=github_id)
+        return await revocation_cutoffs.is_cut_off(self._redis, at=at, github_id=github_id)
 
     async def block(self, block: Block) -> tuple[Grant, ...]:
         """Block a person without a time limit, and revoke everything; returns the grants that ended."""
         steps = _Steps()
         # The block comes first: a sign-in at the same moment checks for it as its last step.
-        await steps.take("the block", users.keep_block(self._redis, block))
+        await steps.take("the block", users.store_block(self._redis, block))
         return await self._end_of_user(block.github_id, steps)
 
-    async def of_user(self, github_id: int) -> tuple[Grant, ...]:
+    async def revoke_user(self, github_id: int) -> tuple[Grant, ...]:
         """End everything that a person allowed up to now; returns the grants that ended.
 
         The person's sessions end too, in every browser. Remembered consents are deleted, so the person is asked
@@ -115,30 +116,32 @@ class Revocation:
         return await self._end_of_user(github_id, _Steps())
 
     async def _end_of_user(self, github_id: int, steps: _Steps) -> tuple[Grant, ...]:
-        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_user(github_id)))
+        await steps.take(_CUTOFF, revocation_cutoffs.set_cutoff(self._redis, keyspace.cutoff_of_user(github_id)))
         await steps.take("their sessions", sessions.end_all(self._redis, github_id))
         await steps.take("their consents", consents.forget_person(self._redis, github_id))
         await self._end(await self._of_user(github_id, steps), steps)
         return steps.result()
 
-    async def of_clients_of_user(self, github_id: int) -> tuple[Grant, ...]:
+    async def revoke_clients_of_user(self, github_id: int) -> tuple[Grant, ...]:
         """End everything that a person allowed clients; returns the grants that ended.
 
         The person stays signed in, and is asked about every client again.
         """
         steps = _Steps()
-        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_clients_of(github_id)))
+        await steps.take(
+            _CUTOFF, revocation_cutoffs.set_cutoff(self._redis, keyspace.cutoff_of_clients_of(github_id))
+        )
         await steps.take("their consents", consents.forget_person(self._redis, github_id))
         await self._end(await self._of_user(github_id, steps), steps)
         return steps.result()
 
-    async def of_client(self, client_id: str) -> tuple[Grant, ...]:
+    async def revoke_client(self, client_id: str) -> tuple[Grant, ...]:
         """Revoke all grants of a client and the consents to it, and keep its registration. Returns the grants.
 
         Every person must consent again.
         """
         steps = _Steps()
-        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.cutoff_of_client(client_id)))
+        await steps.take(_CUTOFF, revocation_cutoffs.set_cutoff(self._redis, keyspace.cutoff_of_client(client_id)))
         await steps.take("consents to it", consents.forget_client(self._redis, client_id))
         key = keyspace.client_grants(client_id)
         indexed = await steps.take("the list of its grants", self._indexed(key))
@@ -168,32 +171,34 @@ class Revocation:
             indexed = await self._found(steps, lambda grant: grant.client_id == client_id)
         # Kept as long as the record, which outlives the grants. Otherwise a caller that registers and deletes
         # clients would leave tombstones for years.
-        lives = left or (keyspace.CUTOFF_LIFETIME * 1000 if indexed or left is None else 0)
+        lifetime_ms = left or (keyspace.CUTOFF_LIFETIME * 1000 if indexed or left is None else 0)
         if finish and is_identifier(client_id):
-            lives = lives or self._grants.tombstone_lifetime
-        if lives:
+            lifetime_ms = lifetime_ms or self._grants.tombstone_lifetime
+        if lifetime_ms:
             # A sibling could continue a grant that does not end now.
-            cutoff = revocation_cutoffs.make(
-                self._redis, keyspace.cutoff_of_client(client_id), lifetime=-(-lives // 1000)
+            cutoff = revocation_cutoffs.set_cutoff(
+                self._redis, keyspace.cutoff_of_client(client_id), lifetime=-(-lifetime_ms // 1000)
             )
             await steps.take(_CUTOFF, cutoff)
         ended = await self._end(indexed, steps)
-        if lives and is_identifier(client_id):  # the client of a document may come again
-            note = tombstones.note(
-                self._redis, keyspace.ended_client(client_id), lives=min(lives, self._grants.tombstone_lifetime)
+        if lifetime_ms and is_identifier(client_id):  # the client of a document may come again
+            tombstone = tombstones.write(
+                self._redis,
+                keyspace.ended_client(client_id),
+                lifetime_ms=min(lifetime_ms, self._grants.tombstone_lifetime),
             )
-            await steps.take(_NOTE, note)
+            await steps.take(_TOMBSTONE, tombstone)
         if ended:
             await steps.take("the list of its grants", self._remove_from_index(key, ended))
         return steps.result()
 
-    async def of_everybody(self) -> int:
+    async def revoke_all(self) -> int:
         """End everything that was allowed to any client up to now; returns the number of grants that ended.
 
         All sessions end too, and all people are asked about every client again.
         """
         steps = _Steps()
-        await steps.take(_CUTOFF, revocation_cutoffs.make(self._redis, keyspace.CUTOFF_OF_ALL))
+        await steps.take(_CUTOFF, revocation_cutoffs.set_cutoff(self._redis, keyspace.CUTOFF_OF_ALL))
         # Tokens come first: they may be in the wrong hands.
         await steps.take("some access tokens", self._end_every_token())
         await steps.take("some grants", self._end_every_grant(steps))
@@ -255,7 +260,7 @@ class Revocation:
 
 
 _CUTOFF = "codes and allowed devices that are not redeemed yet, which may still become tokens"
-_NOTE = "the tombstone that keeps a restored backup from bringing it back"
+_TOMBSTONE = "the tombstone that keeps a restored backup from bringing it back"
 
 
 class _Steps:

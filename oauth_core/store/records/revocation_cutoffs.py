@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 # KEYS: cutoff. ARGV: second, its lifetime. Of two cutoffs the later one is kept, and the later of their ends. The
 # first write needs no memory, so that a Redis at its maxmemory accepts the second (`oauth_core.store.keyspace`).
-_MAKE = """
+_SET = """
 local before = tonumber(redis.call('GET', KEYS[1]) or '0')
-local lives = math.max(redis.call('TTL', KEYS[1]), tonumber(ARGV[2]))
+local lifetime = math.max(redis.call('TTL', KEYS[1]), tonumber(ARGV[2]))
 redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], math.max(before, tonumber(ARGV[1])), 'EX', lives)
+redis.call('SET', KEYS[1], math.max(before, tonumber(ARGV[1])), 'EX', lifetime)
 return 1
 """
 
 
-async def make(redis: Redis, key: str, *, lifetime: int = keyspace.CUTOFF_LIFETIME) -> None:
+async def set_cutoff(redis: Redis, key: str, *, lifetime: int = keyspace.CUTOFF_LIFETIME) -> None:
     """Void everything that was allowed up to this second, for `lifetime` seconds. Raises `StoreUnavailableError`.
 
     The second comes from the clock of Redis: with a clock that is behind, the latest grants would escape.
@@ -43,10 +43,10 @@ async def make(redis: Redis, key: str, *, lifetime: int = keyspace.CUTOFF_LIFETI
         # nearly the same.
         now = await clock.seconds(redis, asked_of=key)
     async with guarded():
-        await redis.register_script(_MAKE)([key], [int(now), lifetime])
+        await redis.register_script(_SET)([key], [int(now), lifetime])
 
 
-async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_id: str | None = None) -> bool:
+async def is_cut_off(redis: Redis, *, at: int, github_id: int | None = None, client_id: str | None = None) -> bool:
     """Return whether rights that were allowed `at` that second are void, for that person and that client.
 
     Without a client the answer is about the person: disconnecting clients does not end a person's sessions. Raises
@@ -58,14 +58,14 @@ async def reach(redis: Redis, *, at: int, github_id: int | None = None, client_i
     return any(cutoff is not None and at <= int(cutoff) for cutoff in cutoffs)
 
 
-async def reach_at(redis: Redis, key: str, *, at: int) -> bool:
+async def is_cut_off_at(redis: Redis, key: str, *, at: int) -> bool:
     """Return whether the cutoff at `key` voids rights allowed `at` that second. Raises `StoreUnavailableError`."""
     async with guarded():
         cutoff = await redis.get(key)
     return cutoff is not None and at <= int(cutoff)
 
 
-async def every(redis: Redis) -> Mapping[str, int]:
+async def all_cutoffs(redis: Redis) -> Mapping[str, int]:
     """Return all cutoffs by key, for questions about many grants. Raises `StoreUnavailableError`."""
     found: dict[str, int] = {}
     async for key in scan(redis, keyspace.ALL_CUTOFFS):
@@ -76,7 +76,7 @@ async def every(redis: Redis) -> Mapping[str, int]:
     return found
 
 
-def reached(cutoffs: Mapping[str, int], grant: Grant) -> bool:
+def is_cut_off_by(cutoffs: Mapping[str, int], grant: Grant) -> bool:
     """Return whether one of these cutoffs is at the second at which `grant` began, or later."""
     github_id = None if grant.user is None else grant.user.github_id
     return any(grant.created_at <= cutoffs.get(key, 0) for key in _keys(github_id, grant.client_id))

@@ -27,9 +27,9 @@ _SESSION = SignedCodec(Session)
 
 # KEYS: the sessions of a person.
 _TAKE_INDEX = """
-local noted = redis.call('ZRANGE', KEYS[1], 0, -1)
+local indexed = redis.call('ZRANGE', KEYS[1], 0, -1)
 redis.call('DEL', KEYS[1])
-return noted
+return indexed
 """
 
 
@@ -40,7 +40,7 @@ class SessionStore:
         self._redis = redis
         self._key = key
         self._idle = idle
-        self._note = redis.register_script(expiring_index.ADD)
+        self._add_to_index = redis.register_script(expiring_index.ADD)
 
     async def begin(self, session: Session) -> str:
         """Store a new session and return the new secret for its browser."""
@@ -48,10 +48,10 @@ class SessionStore:
         session_hash = hash_secret(secret)
         index = keyspace.user_sessions(session.user.github_id)
         async with guarded():
-            await self._note([index], [session_hash, session.expires_at, session.signed_in_at])
+            await self._add_to_index([index], [session_hash, session.expires_at, session.signed_in_at])
             lifetime = min(self._idle, session.expires_at - session.signed_in_at)
-            place = keyspace.session(session_hash)
-            await self._redis.set(place, _SESSION.dump(session, self._key, place), ex=lifetime)
+            redis_key = keyspace.session(session_hash)
+            await self._redis.set(redis_key, _SESSION.dump(session, self._key, redis_key), ex=lifetime)
         if await self._is_revoked(session):
             await self.end(session_hash, session.user.github_id)
         return secret
@@ -76,7 +76,7 @@ class SessionStore:
         return bool(existed)
 
     async def _is_revoked(self, session: Session) -> bool:
-        return await revocation_cutoffs.reach(
+        return await revocation_cutoffs.is_cut_off(
             self._redis, at=session.signed_in_at, github_id=session.user.github_id
         )
 

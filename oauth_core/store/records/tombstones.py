@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 # KEYS: tombstone. ARGV: milliseconds.
-_NOTE = """
+_WRITE = """
 redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 """
 _NO_END = -1
 
 
-async def note(redis: Redis, key: str, *, lives: int = keyspace.CUTOFF_LIFETIME * 1000) -> None:
-    """Write a tombstone at `key`, to be kept for `lives` milliseconds. Raises `StoreUnavailableError`."""
+async def write(redis: Redis, key: str, *, lifetime_ms: int = keyspace.CUTOFF_LIFETIME * 1000) -> None:
+    """Write a tombstone at `key`, to be kept for `lifetime_ms` milliseconds. Raises `StoreUnavailableError`."""
     async with guarded():
-        await redis.register_script(_NOTE)([key], [lives])
+        await redis.register_script(_WRITE)([key], [lifetime_ms])
 
 
-async def take_away(redis: Redis, key: str) -> int:
+async def delete_record(redis: Redis, key: str) -> int:
     """Delete `key`; returns the milliseconds for which its tombstone must be kept, 0 if there was no such key.
 
     The record is deleted before the tombstone is written: the right ends even if Redis refuses the tombstone.

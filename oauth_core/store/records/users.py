@@ -27,7 +27,7 @@ _ACCOUNT = SignedCodec(int)
 _BLOCK = Codec(Block)
 
 # KEYS: block. ARGV: record. The first write needs no memory, so that a full Redis accepts the second.
-_KEEP_BLOCK = """
+_STORE_BLOCK = """
 redis.call('DEL', KEYS[1])
 return redis.call('SET', KEYS[1], ARGV[1])
 """
@@ -44,11 +44,11 @@ class UserStore:
         self._key = key
         self._lifetime = lifetime
 
-    async def remember(self, known: KnownUser) -> None:
+    async def record_user(self, known: KnownUser) -> None:
         """Record a sign-in."""
         async with guarded():
-            place = keyspace.user(known.user.github_id)
-            await self._redis.set(place, _KNOWN.dump(known, self._key, place), ex=self._lifetime)
+            redis_key = keyspace.user(known.user.github_id)
+            await self._redis.set(redis_key, _KNOWN.dump(known, self._key, redis_key), ex=self._lifetime)
 
     async def get(self, github_id: int) -> KnownUser | None:
         """Return a person who signed in."""
@@ -60,28 +60,28 @@ class UserStore:
         """Record the new login or name of a person who signed in here."""
         known = await self.get(user.github_id)
         if known is not None and known.user != user:
-            place = keyspace.user(user.github_id)
-            renamed = _KNOWN.dump(replace(known, user=user), self._key, place)
+            redis_key = keyspace.user(user.github_id)
+            renamed = _KNOWN.dump(replace(known, user=user), self._key, redis_key)
             async with guarded():
-                await self._redis.set(place, renamed, xx=True, keepttl=True)
+                await self._redis.set(redis_key, renamed, xx=True, keepttl=True)
 
     async def account_of(self, login: str, *, first_seen: int | None) -> int | None:
         """Return the account of a listed login, in lower case; `first_seen` becomes it if there is none.
 
         For a record that another party wrote it returns 0, which is no account.
         """
-        place = keyspace.login(login)
+        redis_key = keyspace.login(login)
         async with guarded():
             if first_seen is not None:
-                await self._redis.set(place, _ACCOUNT.dump(first_seen, self._key, place), nx=True)
-            found = await self._redis.get(place)
-        return None if found is None else _ACCOUNT.load(found, self._key, place) or 0
+                await self._redis.set(redis_key, _ACCOUNT.dump(first_seen, self._key, redis_key), nx=True)
+            found = await self._redis.get(redis_key)
+        return None if found is None else _ACCOUNT.load(found, self._key, redis_key) or 0
 
     async def accept_account(self, login: str, github_id: int) -> None:
         """Make this the account of a login, in lower case, from now on."""
-        place = keyspace.login(login)
+        redis_key = keyspace.login(login)
         async with guarded():
-            await self._redis.set(place, _ACCOUNT.dump(github_id, self._key, place))
+            await self._redis.set(redis_key, _ACCOUNT.dump(github_id, self._key, redis_key))
 
     async def all(self) -> list[KnownUser]:
         """Return all people who signed in, by login. For operators: it reads the records one by one."""
@@ -110,7 +110,7 @@ class UserStore:
         return sorted((_BLOCK.load(text) for text in texts if text is not None), key=lambda block: block.since)
 
 
-async def keep_block(redis: Redis, block: Block) -> None:
+async def store_block(redis: Redis, block: Block) -> None:
     """Block a person. The caller ends the person's grants afterwards. Raises `StoreUnavailableError`."""
     async with guarded():
-        await redis.register_script(_KEEP_BLOCK)([keyspace.block(block.github_id)], [_BLOCK.dump(block)])
+        await redis.register_script(_STORE_BLOCK)([keyspace.block(block.github_id)], [_BLOCK.dump(block)])

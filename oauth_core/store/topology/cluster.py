@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisError
 
-from oauth_core.store.topology.quorum import Claim, Quorum
-from oauth_core.store.topology.topology import ASKED_IN_BOUND, Clients, keep_asking
+from oauth_core.store.topology.quorum import OwnershipReport, Quorum
+from oauth_core.store.topology.topology import POLLS_IN_BOUND, Clients, poll_voter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ class ClusterNodes:
     @property
     def addresses(self) -> frozenset[Address]:
         """See `RedisTopology`."""
-        return self._quorum.named
+        return self._quorum.named_primaries
 
     @property
     def until(self) -> float:
@@ -77,14 +77,14 @@ class ClusterNodes:
 
     def client(self, address: Address) -> Redis:
         """See `RedisTopology`."""
-        return self._clients.of(address)
+        return self._clients.client_at(address)
 
-    async def keep(self, changed: Callable[[], None]) -> Never:
+    async def keep_current(self, changed: Callable[[], None]) -> Never:
         """See `RedisTopology`."""
         voters: dict[Address, asyncio.Task[Never]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
-                wanted = self._quorum.named
+                wanted = self._quorum.named_primaries
                 if self._clock() >= self._quorum.until:
                     # Without an agreement of the primaries, any node may list them.
                     wanted |= await self._discovered()
@@ -92,9 +92,9 @@ class ClusterNodes:
                     voters.pop(address).cancel()
                 for address in wanted - voters.keys():
                     ask, received = partial(self._ask, address), partial(self._received, changed, address)
-                    asking = keep_asking(ask, received, bound=self._bound, clock=self._clock)
+                    asking = poll_voter(ask, received, bound=self._bound, clock=self._clock)
                     voters[address] = group.create_task(asking)
-                await asyncio.sleep(self._bound / ASKED_IN_BOUND)
+                await asyncio.sleep(self._bound / POLLS_IN_BOUND)
 
     async def aclose(self) -> None:
         """See `RedisTopology`."""
@@ -102,7 +102,7 @@ class ClusterNodes:
 
     def _following(self, address: Address) -> Redis:
         client = self._connect(address)
-        client.follow = self._clients.of
+        client.follow = self._clients.client_at
         return client
 
     async def _discovered(self) -> frozenset[Address]:
@@ -110,19 +110,19 @@ class ClusterNodes:
         for host in self._hosts:
             try:
                 async with asyncio.timeout(self._bound):
-                    claim = await self._ask(host)
+                    report = await self._ask(host)
             except (RedisError, OSError, TimeoutError):
                 continue
-            if claim.owners:
-                return claim.owners
+            if report.owners:
+                return report.owners
         return frozenset()
 
-    async def _ask(self, address: Address) -> Claim:
-        client: Any = self._clients.of(address)
+    async def _ask(self, address: Address) -> OwnershipReport:
+        client: Any = self._clients.client_at(address)
         # As two words, so that the answer comes as Redis gives it: first and last slot, the primary, its replicas.
         slots = await client.execute_command("CLUSTER", "SLOTS")
         # A node that does not know its own address leaves it out: it is the address that was asked.
-        return Claim(
+        return OwnershipReport(
             tuple(
                 sorted(
                     (int(first), int(last), (str(primary[0] or address[0]), int(primary[1])))
@@ -131,6 +131,8 @@ class ClusterNodes:
             )
         )
 
-    def _received(self, changed: Callable[[], None], voter: Address, claim: Claim, sent_at: float) -> None:
-        if self._quorum.cast(voter, claim, sent_at):
+    def _received(
+        self, changed: Callable[[], None], voter: Address, report: OwnershipReport, sent_at: float
+    ) -> None:
+        if self._quorum.record_report(voter, report, sent_at):
             changed()

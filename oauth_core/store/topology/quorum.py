@@ -16,7 +16,7 @@ SLOTS = 16384
 
 
 @dataclass(frozen=True)
-class Claim:
+class OwnershipReport:
     """The answer of a voter: the primary of each range of slots, first and last slot included."""
 
     ranges: tuple[tuple[int, int, Address], ...]
@@ -38,40 +38,40 @@ def _table(ranges: tuple[tuple[int, int, Address], ...]) -> dict[int, Address]:
 
 @dataclass(frozen=True)
 class _Answer:
-    claim: Claim
+    report: OwnershipReport
     sent_at: float
 
 
 class Quorum:
     """The agreement and its end. All times are seconds of one clock that never goes back."""
 
-    def __init__(self, *, bound: float, electors: frozenset[Address] | None = None) -> None:
-        """`electors` are the addresses of the voters (Sentinels). With `None` the voters are the primaries
+    def __init__(self, *, bound: float, voters: frozenset[Address] | None = None) -> None:
+        """`voters` are the addresses of the voters (Sentinels). With `None` the voters are the primaries
         that the answers name (a cluster).
 
         A primary is accepted when a majority of the voters names it and it confirms its role itself.
         """
         self._bound = bound
-        self._electors = electors
-        self._voters = len(electors or ())
+        self._voters = voters
+        self._minimum_voters = len(voters or ())
         self._answers: dict[Address, _Answer] = {}
         self._agreed: dict[int, tuple[Address | None, float]] = {}
 
-    def are_at_least(self, voters: int) -> None:
+    def set_minimum_voters(self, minimum: int) -> None:
         """Set the number of voters from a Sentinel, which knows that many Sentinels, itself included."""
-        if voters > self._voters:
-            self._voters = voters
+        if minimum > self._minimum_voters:
+            self._minimum_voters = minimum
             self._agreed.clear()
 
-    def cast(self, voter: Address, claim: Claim, sent_at: float) -> bool:
-        """Record the claim of `voter`, asked at `sent_at`. Returns whether the claim of any voter changed."""
+    def record_report(self, voter: Address, report: OwnershipReport, sent_at: float) -> bool:
+        """Record the report of `voter`, asked at `sent_at`. Returns whether the report of any voter changed."""
         before = self._answers.get(voter)
         old = [name for name, answer in self._answers.items() if answer.sent_at + self._bound <= sent_at]
         for name in old:
             del self._answers[name]
-        self._answers[voter] = _Answer(claim, sent_at)
+        self._answers[voter] = _Answer(report, sent_at)
         self._agreed.clear()
-        return bool(old) or before is None or before.claim != claim
+        return bool(old) or before is None or before.report != report
 
     def owner(self, slot: int) -> tuple[Address | None, float]:
         """Return the server that counts for `slot`, and until when it does."""
@@ -81,28 +81,28 @@ class Quorum:
         return agreed
 
     @property
-    def named(self) -> frozenset[Address]:
-        """Every primary that an elector names."""
+    def named_primaries(self) -> frozenset[Address]:
+        """Every primary that a voter names."""
         return frozenset(
             address
             for name, answer in self._answers.items()
-            if self._electors is None or name in self._electors
-            for address in answer.claim.owners
+            if self._voters is None or name in self._voters
+            for address in answer.report.owners
         )
 
     @property
     def until(self) -> float:
         """The time until which there is an agreement about every slot that a voter names."""
-        firsts = {first for answer in self._answers.values() for first, _, _ in answer.claim.ranges}
+        firsts = {first for answer in self._answers.values() for first, _, _ in answer.report.ranges}
         return min((self.owner(first)[1] for first in firsts), default=NEVER)
 
     def _count(self, slot: int) -> tuple[Address | None, float]:
-        electors = self.named if self._electors is None else self._electors
-        needed = max(len(electors), self._voters) // 2 + 1
+        voters = self.named_primaries if self._voters is None else self._voters
+        needed = max(len(voters), self._minimum_voters) // 2 + 1
         confirmed_at: dict[Address, list[float]] = {}
-        for voter in electors:
+        for voter in voters:
             answer = self._answers.get(voter)
-            address = None if answer is None else answer.claim.owner(slot)
+            address = None if answer is None else answer.report.owner(slot)
             if answer is not None and address is not None:
                 confirmed_at.setdefault(address, []).append(answer.sent_at)
         for address, times in confirmed_at.items():
@@ -113,4 +113,4 @@ class Quorum:
     def _own_answer_time(self, address: Address, slot: int) -> float:
         """Return when the server at `address` last confirmed its role; a majority alone may be outdated."""
         answer = self._answers.get(address)
-        return answer.sent_at if answer is not None and answer.claim.owner(slot) == address else NEVER
+        return answer.sent_at if answer is not None and answer.report.owner(slot) == address else NEVER

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TypeVar
 from redis.exceptions import RedisError
 
 from oauth_core.store.topology.cancellable_sleep import cancellable_sleep
-from oauth_core.store.topology.quorum import Claim, Quorum
+from oauth_core.store.topology.quorum import OwnershipReport, Quorum
 from oauth_core.store.topology.sentinel import ask_sentinel, ask_server
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ASKED_IN_BOUND = 4
+POLLS_IN_BOUND = 4
 _ONLY: Address = ("", 0)
 
 
 class RedisTopology(Protocol):
-    """The servers that exist. `keep` runs for as long as the topology is used."""
+    """The servers that exist. `keep_current` runs for as long as the topology is used."""
 
     is_spread: bool
     """Whether keys are on different servers."""
@@ -51,7 +51,7 @@ class RedisTopology(Protocol):
     def client(self, address: Address) -> Redis:
         """Return a client of that server alone."""
 
-    async def keep(self, changed: Callable[[], None]) -> Never:
+    async def keep_current(self, changed: Callable[[], None]) -> Never:
         """Keep the topology current; calls `changed` whenever another server may count for a key."""
 
     async def aclose(self) -> None:
@@ -77,7 +77,7 @@ class OneServer:
         """See `RedisTopology`."""
         return self._redis
 
-    async def keep(self, changed: Callable[[], None]) -> Never:  # noqa: ARG002 - nothing ever changes
+    async def keep_current(self, changed: Callable[[], None]) -> Never:  # noqa: ARG002 - nothing ever changes
         """See `RedisTopology`."""
         await asyncio.Event().wait()
         raise AssertionError("the event is never set")
@@ -107,7 +107,7 @@ class Sentinels:
         self._clients = Clients(connect)
         self._bound = bound
         self._clock = clock
-        self._quorum = Quorum(bound=bound, electors=frozenset(address for address, _ in sentinels))
+        self._quorum = Quorum(bound=bound, voters=frozenset(address for address, _ in sentinels))
 
     def owner(self, key: str) -> tuple[Address | None, float]:  # noqa: ARG002 - one for all
         """See `RedisTopology`."""
@@ -116,7 +116,7 @@ class Sentinels:
     @property
     def addresses(self) -> frozenset[Address]:
         """See `RedisTopology`."""
-        return self._quorum.named
+        return self._quorum.named_primaries
 
     @property
     def until(self) -> float:
@@ -125,32 +125,30 @@ class Sentinels:
 
     def client(self, address: Address) -> Redis:
         """See `RedisTopology`."""
-        return self._clients.of(address)
+        return self._clients.client_at(address)
 
-    async def keep(self, changed: Callable[[], None]) -> Never:
+    async def keep_current(self, changed: Callable[[], None]) -> Never:
         """See `RedisTopology`."""
         async with asyncio.TaskGroup() as group:
 
-            def keep_asking_at(
+            def start_polling(
                 address: Address, ask: Callable[[], Awaitable[T]], received: Callable[..., None]
             ) -> None:
                 received = partial(received, changed, address)
-                asked[address] = group.create_task(
-                    keep_asking(ask, received, bound=self._bound, clock=self._clock)
-                )
+                polls[address] = group.create_task(poll_voter(ask, received, bound=self._bound, clock=self._clock))
 
-            asked: dict[Address, asyncio.Task[Never]] = {}
+            polls: dict[Address, asyncio.Task[Never]] = {}
             for address, sentinel in self._sentinels:
-                keep_asking_at(address, partial(ask_sentinel, sentinel, self._service), self._sentinel_answered)
+                start_polling(address, partial(ask_sentinel, sentinel, self._service), self._sentinel_answered)
             while True:
-                wanted = self._quorum.named | {address for address, _ in self._sentinels}
-                for address in asked.keys() - wanted:
-                    asked.pop(address).cancel()
-                for address in wanted - asked.keys():
-                    keep_asking_at(
+                wanted = self._quorum.named_primaries | {address for address, _ in self._sentinels}
+                for address in polls.keys() - wanted:
+                    polls.pop(address).cancel()
+                for address in wanted - polls.keys():
+                    start_polling(
                         address, partial(ask_server, self.client(address), address), self._server_answered
                     )
-                await asyncio.sleep(self._bound / ASKED_IN_BOUND)
+                await asyncio.sleep(self._bound / POLLS_IN_BOUND)
 
     async def aclose(self) -> None:
         """See `RedisTopology`."""
@@ -161,20 +159,20 @@ class Sentinels:
     def _sentinel_answered(
         self, changed: Callable[[], None], sentinel: Address, answer: SentinelAnswer, sent_at: float
     ) -> None:
-        self._quorum.are_at_least(answer.sentinels)
-        if self._quorum.cast(sentinel, _claim(answer.primary), sent_at):
+        self._quorum.set_minimum_voters(answer.sentinels)
+        if self._quorum.record_report(sentinel, _report_of(answer.primary), sent_at):
             changed()
 
     def _server_answered(
         self, changed: Callable[[], None], server: Address, answered: Address | None, sent_at: float
     ) -> None:
-        if self._quorum.cast(server, _claim(answered), sent_at):
+        if self._quorum.record_report(server, _report_of(answered), sent_at):
             changed()
 
 
-def _claim(primary: Address | None) -> Claim:
-    """Return the claim of a voter that names this primary, or none."""
-    return Claim(((0, 0, primary),) if primary else ())
+def _report_of(primary: Address | None) -> OwnershipReport:
+    """Return the report of a voter that names this primary, or none."""
+    return OwnershipReport(((0, 0, primary),) if primary else ())
 
 
 class Clients:
@@ -184,7 +182,7 @@ class Clients:
         self._connect = connect
         self._clients: dict[Address, Redis] = {}
 
-    def of(self, address: Address) -> Redis:
+    def client_at(self, address: Address) -> Redis:
         """Return the client of the server at `address`."""
         client = self._clients.get(address)
         if client is None:
@@ -197,14 +195,16 @@ class Clients:
             await client.aclose()
 
 
-async def keep_asking(
+async def poll_voter(
     ask: Callable[[], Awaitable[T]],
     received: Callable[[T, float], None],
     *,
     bound: float,
     clock: Callable[[], float],
 ) -> Never:
-    """Ask a voter at each heartbeat until cancelled. `received` gets each answer and the time of its question."""
+    """Ask a voter at each heartbeat until cancelled. `received` gets each answer and the time at which it was
+    asked.
+    """
     while True:
         sent_at = clock()
         try:
@@ -214,4 +214,4 @@ async def keep_asking(
             pass  # an unreachable voter does not count
         else:
             received(answer, sent_at)
-        await cancellable_sleep(bound / ASKED_IN_BOUND)
+        await cancellable_sleep(bound / POLLS_IN_BOUND)

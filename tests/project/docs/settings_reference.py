@@ -90,8 +90,8 @@ def _row(definition: Definition, schema: dict[str, Any], *, with_variable: bool)
 
 
 def _default(definition: Definition) -> str:
-    if definition.setting.shown:
-        return definition.setting.shown
+    if definition.setting.default_text:
+        return definition.setting.default_text
     default = definition.field.default
     if definition.field.is_required():
         return "required"

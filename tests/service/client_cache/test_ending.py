@@ -32,7 +32,7 @@ class LateRoster:
     def client(self, _address: Address) -> Redis:
         return cast("Redis", None)  # nothing asks it: no link is begun
 
-    async def keep(self, changed: Callable[[], None]) -> Never:
+    async def keep_current(self, changed: Callable[[], None]) -> Never:
         self.has_begun.set()
         try:
             await asyncio.Event().wait()
@@ -48,7 +48,7 @@ class LateRoster:
 async def test_a_server_that_is_heard_of_at_the_end_gets_no_link() -> None:
     topology = LateRoster()
     view = ClientCache(topology, timeout=1, bound=1, size=1)
-    keeping = asyncio.create_task(view.keep())
+    keeping = asyncio.create_task(view.maintain_connections())
     await topology.has_begun.wait()
     keeping.cancel()
     (ended,) = await asyncio.gather(keeping, return_exceptions=True)

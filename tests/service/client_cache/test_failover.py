@@ -64,7 +64,7 @@ class FailOver(RuleBasedStateMachine):
         self.truth = Lives()
         self.wrong: list[str] = []
         self.view = ClientCache(topology, timeout=BOUND, bound=BOUND, size=2, clock=self.loop.time)
-        self.keeping = self.loop.create_task(self.view.keep())
+        self.keeping = self.loop.create_task(self.view.maintain_connections())
         for jti in NAMES:
             self.write(self.true_server, jti, exists=True)
 
@@ -112,12 +112,12 @@ class FailOver(RuleBasedStateMachine):
             self.calm_down()
             for jti in NAMES:
                 is_alive = self.truth.life(jti, self.loop.now) is not None
-                told = self.loop.create_task(self.view.of(jti))
+                told = self.loop.create_task(self.view.token_status(jti))
                 while not told.done():  # within the view's own deadline
                     self.pass_time(BOUND / 40)
                 wanted = TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED
                 assert told.result() is wanted, jti
-                assert self.view.known(jti) is wanted, "and it is remembered"
+                assert self.view.cached_status(jti) is wanted, "and it is remembered"
             assert self.view.is_connected
         finally:
             self.keeping.cancel()
@@ -235,7 +235,7 @@ class FailOver(RuleBasedStateMachine):
 
     @rule(jti=TOKENS)
     def ask(self, jti: str) -> None:
-        asking = self.loop.create_task(self.view.of(jti))
+        asking = self.loop.create_task(self.view.token_status(jti))
         asking.add_done_callback(partial(self.told, jti))
         self.flow()
 
@@ -262,7 +262,7 @@ class FailOver(RuleBasedStateMachine):
     @invariant()
     def nobody_passes_with_what_has_been_dead_for_as_long_as_the_bound(self) -> None:
         for jti in NAMES:
-            self.judge(jti, self.view.known(jti))
+            self.judge(jti, self.view.cached_status(jti))
         assert not self.wrong
         assert not self.keeping.done()
 

@@ -73,7 +73,7 @@ async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_w
         await learned(view, "live")
         redis.pause()
         try:
-            assert view.known("live") is TokenStatus.ACTIVE, "a short silence is no reason to refuse"
+            assert view.cached_status("live") is TokenStatus.ACTIVE, "a short silence is no reason to refuse"
             answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
             assert_never_passes_again(answers)
         finally:
@@ -86,7 +86,7 @@ async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_w
 async def test_it_starts_without_redis_and_finds_it_later(redis: RedisServer) -> None:
     redis.kill()
     async with view_of(redis) as view:
-        assert await view.of("live") is TokenStatus.UNKNOWN
+        assert await view.token_status("live") is TokenStatus.UNKNOWN
         redis.start()
         bring_to_life(redis, "live")
         await learned(view, "live")
@@ -126,7 +126,7 @@ async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_aft
         revoke(redis, "live")
         answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
         assert_never_passes_again(answers)
-        assert await view.of("good") is TokenStatus.UNKNOWN
+        assert await view.token_status("good") is TokenStatus.UNKNOWN
         proxy.is_swallowing = False
         if not new_connections_open:
             socket.with_suffix(".away").rename(socket)
@@ -145,10 +145,10 @@ async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_mean
         if is_revoked:
             revoke(redis, "live")
         time.sleep(2 * PATIENT["bound"])  # noqa: ASYNC251 - the fault itself
-        assert view.known("live") is None
+        assert view.cached_status("live") is None
         await eventually(lambda: view.is_connected)
-        assert view.known("live") is (None if is_revoked else TokenStatus.ACTIVE)
-        assert await view.of("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
+        assert view.cached_status("live") is (None if is_revoked else TokenStatus.ACTIVE)
+        assert await view.token_status("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
         assert view.counts.connections == before
         assert commands(redis, "pttl") - asked == is_revoked
 
@@ -212,7 +212,7 @@ async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again
         await eventually(lambda: view.is_connected)
         for connection in proxy.connections:
             connection.to_redis.is_swallowing = True
-        assert await view.of("never-seen") is TokenStatus.REVOKED
+        assert await view.token_status("never-seen") is TokenStatus.REVOKED
 
 
 async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: RedisServer) -> None:
@@ -233,5 +233,5 @@ async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: Redis
                     await proxy.stop()
             revoke(redis, jti)
             answers = await answers_until(view, jti, TokenStatus.REVOKED)
-            answers += [await view.of(jti) for _ in range(20)]
+            answers += [await view.token_status(jti) for _ in range(20)]
             assert_never_passes_again(answers)

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oauth_core.policy.decision import TokenStatus
-from oauth_core.store.client_cache.token_cache import DEAD_FOR, Question, TokenCache
+from oauth_core.store.client_cache.token_cache import ABSENT_FOR_SECONDS, Lookup, TokenCache
 from tests.service.client_cache.lives import FOREVER, Life, Lives
 from tests.support.property_tests import examples
 
 BOUND = 10.0
 NAMES = ("a", "b")
 TOKENS = st.sampled_from(NAMES)
-Asked = Question[None]
+Asked = Lookup[None]
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.redis = Redis()
-        self.view: TokenCache[None] = TokenCache(bound=BOUND, size=2, dead_size=2)
+        self.view: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=2)
         self.to_redis: list[tuple[str, Asked | float]] = []
         self.to_view: list[tuple[str, Asked | float | str | None, int]] = []
         self.is_dark = False
@@ -47,7 +47,7 @@ class Protocol(RuleBasedStateMachine):
             self.issue(jti, FOREVER)
 
     def connect(self) -> None:
-        self.view.lost()
+        self.view.connection_lost()
         self.to_redis.clear()
         self.to_view.clear()
         self.redis.noted.clear()
@@ -86,8 +86,8 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(jti=TOKENS)
     def ask(self, jti: str) -> None:
-        if self.view.known(jti, self.now) is None and self.view.under_way(jti) is None:
-            self.to_redis.append(("read", self.view.ask(jti, self.now, None)))
+        if self.view.cached_status(jti, self.now) is None and self.view.pending_lookup(jti) is None:
+            self.to_redis.append(("read", self.view.begin_lookup(jti, self.now, None)))
 
     @rule()
     def beat(self) -> None:
@@ -100,7 +100,7 @@ class Protocol(RuleBasedStateMachine):
     def redis_answers_one(self) -> None:
         kind, what = self.to_redis.pop(0)
         milliseconds = 0
-        if isinstance(what, Question):
+        if isinstance(what, Lookup):
             life = self.redis.life(what.jti, self.now)
             self.redis.noted.add(what.jti)
             milliseconds = -2 if life is None else self.milliseconds_of(life)
@@ -123,11 +123,11 @@ class Protocol(RuleBasedStateMachine):
 
     def arrive(self, place: int) -> None:
         kind, what, milliseconds = self.to_view.pop(place)
-        if isinstance(what, Question):
-            told = self.view.learn(what, milliseconds, self.now)
+        if isinstance(what, Lookup):
+            told = self.view.complete(what, milliseconds, self.now)
             assert told is None or self.redis.was(told, what.jti, self.now - BOUND, self.now)
         elif isinstance(what, float):
-            self.view.answered(what)
+            self.view.extend_trust(what)
         elif what is None:
             self.view.invalidate_all()
         else:
@@ -165,14 +165,14 @@ class Protocol(RuleBasedStateMachine):
             while self.to_redis or self.to_view:
                 (self.redis_answers_one if self.to_redis else self.one_arrives)()
         is_alive = self.redis.life(jti, self.now) is not None
-        assert self.view.known(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
+        assert self.view.cached_status(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
 
     # -- what must always hold
 
     @invariant()
     def nothing_is_believed_that_has_been_false_for_as_long_as_the_bound(self) -> None:
         for jti in NAMES:
-            known = self.view.known(jti, self.now)
+            known = self.view.cached_status(jti, self.now)
             if known is not None:
                 assert self.redis.was(known, jti, self.now - BOUND, self.now), (jti, known)
 
@@ -181,7 +181,7 @@ class Protocol(RuleBasedStateMachine):
         if self.is_dark or self.to_view:
             return
         for jti in NAMES:
-            if self.view.known(jti, self.now) is TokenStatus.ACTIVE:
+            if self.view.cached_status(jti, self.now) is TokenStatus.ACTIVE:
                 assert self.redis.life(jti, self.now) is not None, jti
 
 
@@ -190,83 +190,85 @@ test_the_protocol_against_every_order_of_events = Protocol.TestCase
 
 
 def linked(bound: float = BOUND) -> TokenCache[None]:
-    view: TokenCache[None] = TokenCache(bound=bound, size=10, dead_size=10)
-    view.answered(0.0)
+    view: TokenCache[None] = TokenCache(bound=bound, size=10, absent_size=10)
+    view.extend_trust(0.0)
     return view
 
 
 def test_an_answer_is_remembered_until_the_heartbeat_stops() -> None:
     view = linked()
-    assert view.learn(view.ask("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
-    assert view.known("a", BOUND - 0.1) is TokenStatus.ACTIVE
-    assert view.known("a", BOUND) is None
-    view.answered(BOUND)
-    assert view.known("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
+    assert view.complete(view.begin_lookup("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
+    assert view.cached_status("a", BOUND - 0.1) is TokenStatus.ACTIVE
+    assert view.cached_status("a", BOUND) is None
+    view.extend_trust(BOUND)
+    assert view.cached_status("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
 
 
 def test_an_invalidation_that_overtakes_the_answer_is_not_lost() -> None:
     view = linked()
-    question = view.ask("a", 0.0, None)
+    question = view.begin_lookup("a", 0.0, None)
     view.invalidate("a")
-    assert view.under_way("a") is None, "whoever asks now must ask anew"
-    assert view.learn(question, -1, 0.1) is TokenStatus.ACTIVE, "whoever asked before is told what was true then"
-    assert view.known("a", 0.2) is None
+    assert view.pending_lookup("a") is None, "whoever asks now must ask anew"
+    assert view.complete(question, -1, 0.1) is TokenStatus.ACTIVE, (
+        "whoever asked before is told what was true then"
+    )
+    assert view.cached_status("a", 0.2) is None
 
 
 def test_a_flush_overtakes_every_question() -> None:
     view = linked()
-    question = view.ask("a", 0.0, None)
+    question = view.begin_lookup("a", 0.0, None)
     view.invalidate_all()
-    view.learn(question, -1, 0.1)
-    assert view.known("a", 0.2) is None
+    view.complete(question, -1, 0.1)
+    assert view.cached_status("a", 0.2) is None
 
 
 def test_the_late_answer_of_an_overtaken_question_does_not_end_the_new_one() -> None:
     view = linked()
-    old = view.ask("a", 0.0, None)
+    old = view.begin_lookup("a", 0.0, None)
     view.invalidate("a")
-    new = view.ask("a", 0.1, None)
-    view.learn(old, -1, 0.2)
-    assert view.under_way("a") is new
-    assert view.learn(new, -2, 0.3) is TokenStatus.REVOKED
-    assert view.known("a", 0.3) is TokenStatus.REVOKED
+    new = view.begin_lookup("a", 0.1, None)
+    view.complete(old, -1, 0.2)
+    assert view.pending_lookup("a") is new
+    assert view.complete(new, -2, 0.3) is TokenStatus.REVOKED
+    assert view.cached_status("a", 0.3) is TokenStatus.REVOKED
 
 
 def test_an_answer_that_was_on_its_way_for_too_long_is_not_told() -> None:
     view = linked()
-    assert view.learn(view.ask("a", 0.0, None), -1, BOUND) is None
-    view.answered(BOUND)
-    assert view.known("a", BOUND) is None
+    assert view.complete(view.begin_lookup("a", 0.0, None), -1, BOUND) is None
+    view.extend_trust(BOUND)
+    assert view.cached_status("a", BOUND) is None
 
 
 def test_a_token_is_not_believed_past_the_life_that_redis_told_even_if_redis_tells_no_more() -> None:
     view = linked()
-    view.learn(view.ask("a", 1.0, None), 2000, 1.5)
-    assert view.known("a", 2.9) is TokenStatus.ACTIVE
-    assert view.known("a", 3.0) is None
+    view.complete(view.begin_lookup("a", 1.0, None), 2000, 1.5)
+    assert view.cached_status("a", 2.9) is TokenStatus.ACTIVE
+    assert view.cached_status("a", 3.0) is None
 
 
 def test_a_dead_token_is_remembered_briefly() -> None:
     view = linked()
-    view.learn(view.ask("a", 0.0, None), -2, 0.1)
-    assert view.known("a", DEAD_FOR - 0.1) is TokenStatus.REVOKED
-    assert view.known("a", DEAD_FOR) is None
+    view.complete(view.begin_lookup("a", 0.0, None), -2, 0.1)
+    assert view.cached_status("a", ABSENT_FOR_SECONDS - 0.1) is TokenStatus.REVOKED
+    assert view.cached_status("a", ABSENT_FOR_SECONDS) is None
 
 
 def test_dead_tokens_do_not_push_good_ones_out() -> None:
-    view: TokenCache[None] = TokenCache(bound=BOUND, size=2, dead_size=5)
-    view.answered(0.0)
-    view.learn(view.ask("good", 0.0, None), -1, 0.0)
+    view: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=5)
+    view.extend_trust(0.0)
+    view.complete(view.begin_lookup("good", 0.0, None), -1, 0.0)
     for number in range(1000):
-        view.learn(view.ask(str(number), 0.0, None), -2, 0.0)
-    assert view.known("good", 0.1) is TokenStatus.ACTIVE
+        view.complete(view.begin_lookup(str(number), 0.0, None), -2, 0.0)
+    assert view.cached_status("good", 0.1) is TokenStatus.ACTIVE
     assert len(view) <= 11
 
 
 def test_a_lost_link_takes_everything_along() -> None:
     view = linked()
-    view.learn(view.ask("a", 0.0, None), -1, 0.1)
-    view.lost()
-    assert view.known("a", 0.2) is None
-    view.answered(0.3)
-    assert view.known("a", 0.4) is None
+    view.complete(view.begin_lookup("a", 0.0, None), -1, 0.1)
+    view.connection_lost()
+    assert view.cached_status("a", 0.2) is None
+    view.extend_trust(0.3)
+    assert view.cached_status("a", 0.4) is None

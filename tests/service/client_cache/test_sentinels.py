@@ -130,7 +130,7 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
         async def ask() -> None:
             while True:
                 for jti in names:
-                    answers[jti].append(await view.of(jti))
+                    answers[jti].append(await view.token_status(jti))
                 await asyncio.sleep(0.01)
 
         await learned(view, "live")
@@ -193,7 +193,7 @@ async def test_it_starts_before_the_sentinels_do(group: SentinelGroup) -> None:
     for sentinel in group.sentinels.values():
         sentinel.kill()
     async with view_over(_url(group)) as view:
-        assert await view.of("live") is TokenStatus.UNKNOWN
+        assert await view.token_status("live") is TokenStatus.UNKNOWN
         for sentinel in group.sentinels.values():
             sentinel.start()
         await learned(view, "live")

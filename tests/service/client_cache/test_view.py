@@ -31,14 +31,14 @@ async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> N
     async with view_of(redis, **STEADY) as view:
         await learned(view, "live")
         before = commands(redis, "pttl") + commands(redis, "exists")
-        assert {await view.of("live") for _ in range(500)} == {TokenStatus.ACTIVE}
+        assert {await view.token_status("live") for _ in range(500)} == {TokenStatus.ACTIVE}
         assert commands(redis, "pttl") + commands(redis, "exists") == before
 
 
 async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_connected)
-        answers = await asyncio.gather(*(view.of("live") for _ in range(300)))
+        answers = await asyncio.gather(*(view.token_status("live") for _ in range(300)))
         assert set(answers) == {TokenStatus.ACTIVE}
         assert commands(redis, "pttl") == 1
         assert view.counts.shared == 299
@@ -47,14 +47,14 @@ async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> No
 async def test_a_token_that_does_not_exist_is_asked_for_once_for_a_while(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_connected)
-        assert {await view.of("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
+        assert {await view.token_status("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
         assert commands(redis, "pttl") == 1
 
 
 async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_connected)
-        assert await view.of("new") is TokenStatus.REVOKED
+        assert await view.token_status("new") is TokenStatus.REVOKED
         bring_to_life(redis, "new")
         await answers_until(view, "new", TokenStatus.ACTIVE)
 
@@ -87,7 +87,7 @@ async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then
             client.execute_command(*change)
         for each in (view, other_process):
             await answers_until(each, "live", TokenStatus.REVOKED)
-            assert {await each.of("live") for _ in range(50)} == {TokenStatus.REVOKED}
+            assert {await each.token_status("live") for _ in range(50)} == {TokenStatus.REVOKED}
             assert each.counts.connections == 1, "and the link was good all the time"
 
 
@@ -105,7 +105,7 @@ async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) ->
         await learned(view, "other")
         revoke(redis, "live")
         await answers_until(view, "live", TokenStatus.REVOKED)
-        assert view.known("other") is TokenStatus.ACTIVE
+        assert view.cached_status("other") is TokenStatus.ACTIVE
 
 
 async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
@@ -119,7 +119,7 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
             answered: asyncio.Future[tuple[TokenStatus | None, asyncio.Task[TokenStatus]]] = loop.create_future()
 
             def answer(jti: str = f"live-{number}", answered: asyncio.Future[Any] = answered) -> None:
-                answered.set_result((view.known(jti), loop.create_task(view.of(jti))))
+                answered.set_result((view.cached_status(jti), loop.create_task(view.token_status(jti))))
 
             loop.add_reader(end, answer)
             # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of
@@ -157,21 +157,21 @@ async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost
             client.lpush(keyspace.JWKS, "a list")
         with pytest.raises(ValueError, match="is not text"):
             await view.published_keys.read()
-        assert view.known("live") is TokenStatus.ACTIVE
+        assert view.cached_status("live") is TokenStatus.ACTIVE
         assert view.counts.connections == 1
 
 
 async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(redis: RedisServer) -> None:
     with redis.client() as client:
         client.mset({keyspace.token(f"t{number}"): "grant" for number in range(500)})
-    async with view_of(redis, **STEADY, size=50, dead_size=10) as view:
+    async with view_of(redis, **STEADY, size=50, absent_size=10) as view:
         await eventually(lambda: view.is_connected)
-        assert {await view.of(f"t{number}") for number in range(500)} == {TokenStatus.ACTIVE}
-        assert {await view.of(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
+        assert {await view.token_status(f"t{number}") for number in range(500)} == {TokenStatus.ACTIVE}
+        assert {await view.token_status(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
         assert len(view) <= 2 * (50 + 10)
-        assert view.known("t0") is None
-        assert view.known("t499") is TokenStatus.ACTIVE, "garbage does not push good tokens out"
-        assert await view.of("t0") is TokenStatus.ACTIVE
+        assert view.cached_status("t0") is None
+        assert view.cached_status("t499") is TokenStatus.ACTIVE, "garbage does not push good tokens out"
+        assert await view.token_status("t0") is TokenStatus.ACTIVE
 
 
 async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis: RedisServer) -> None:
@@ -179,22 +179,22 @@ async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis:
         await learned(view, "live")
         redis.pause()
         try:
-            waiting = [asyncio.create_task(view.of(f"new-{number}")) for number in range(5)]
+            waiting = [asyncio.create_task(view.token_status(f"new-{number}")) for number in range(5)]
             await asyncio.sleep(0)
-            assert await view.of("one-too-many") is TokenStatus.UNKNOWN
+            assert await view.token_status("one-too-many") is TokenStatus.UNKNOWN
             assert view.counts.refused == 1
             assert not any(task.done() for task in waiting)
-            assert await view.of("live") is TokenStatus.ACTIVE, "what is known needs no asking"
+            assert await view.token_status("live") is TokenStatus.ACTIVE, "what is known needs no asking"
         finally:
             redis.resume()
         assert set(await asyncio.gather(*waiting)) == {TokenStatus.REVOKED}
-        assert await view.of("one-too-many") is TokenStatus.REVOKED, "and there is room again"
+        assert await view.token_status("one-too-many") is TokenStatus.REVOKED, "and there is room again"
 
 
 async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_along(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY) as view:
         await eventually(lambda: view.is_connected)
-        first, second = (asyncio.create_task(view.of("live")) for _ in range(2))
+        first, second = (asyncio.create_task(view.token_status("live")) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert await second is TokenStatus.ACTIVE
@@ -204,10 +204,10 @@ async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_alo
 
 async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(redis: RedisServer) -> None:
     async with view_of(redis, **STEADY, user="untold") as view:
-        assert await view.of("live") is TokenStatus.ACTIVE
-        assert view.known("live") is None, "but nothing is remembered"
+        assert await view.token_status("live") is TokenStatus.ACTIVE
+        assert view.cached_status("live") is None, "but nothing is remembered"
         revoke(redis, "live")
-        assert await view.of("live") is TokenStatus.REVOKED
+        assert await view.token_status("live") is TokenStatus.REVOKED
         assert view.counts.connections == 0
 
 
@@ -223,7 +223,7 @@ async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_
         await eventually(lambda: document.is_current)  # nobody told of a change
         document.changed.clear()
         with redis.client() as client:
-            client.set(keyspace.ISOLATED_SERVICES, "{}")
+            client.set(keyspace.DISABLED_SERVICES, "{}")
             await asyncio.wait_for(document.changed.wait(), 60)
             await eventually(lambda: not document.is_current)
             assert await document.read() == b"{}"

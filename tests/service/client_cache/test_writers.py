@@ -17,9 +17,9 @@ from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.rate_limits import RateLimitStore
-from oauth_core.store.records.refresh_rotation import Reused, Rotated
+from oauth_core.store.records.refresh_rotation import ReplayDetected, RotationSucceeded
 from oauth_core.store.records.revocation import Revocation
-from oauth_core.store.records.users import UserStore, keep_block
+from oauth_core.store.records.users import UserStore, store_block
 from oauth_core.tokens.refresh_tokens import RefreshToken
 from tests.service.client_cache.views import ADMIN_PASSWORD, redis_settings
 from tests.support.master_key import RECORD_KEY
@@ -65,13 +65,13 @@ async def test_a_grant_and_all_its_steps(group: SentinelGroup | ClusterGroup) ->
             await grants.rotate(
                 token, token.successor(), now=grant.created_at, grace=0, retry_window=0, source="x"
             ),
-            Rotated,
+            RotationSucceeded,
         )
         assert isinstance(
             await grants.rotate(
                 token, token.successor(), now=grant.created_at + 9, grace=0, retry_window=0, source="x"
             ),
-            Reused,
+            ReplayDetected,
         )
         for number in range(5):
             claims = AccessClaims(
@@ -107,8 +107,8 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
         for number, grant in enumerate(made):
             await grants.create(grant, None)
             assert grant.user is not None
-            await users.remember(KnownUser(grant.user, grant.created_at))
-            await keep_block(redis, Block(grant.user.github_id, grant.created_at))
+            await users.record_user(KnownUser(grant.user, grant.created_at))
+            await store_block(redis, Block(grant.user.github_id, grant.created_at))
             await clients.add(Client(new_identifier(), number, "hash", "none", (), (), ()))
         assert {grant.grant_id for grant in made} <= {grant_id async for grant_id in grants.all_ids()}
         ids = {100 + number for number in range(20)}
@@ -116,7 +116,7 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
         assert ids == {known.user.github_id for known in await users.all()}
         assert ids == {block.github_id for block in await users.blocks()}
         assert [client.issued_at for client in await clients.all()] == list(range(20))
-        assert await Revocation(redis, grants).of_everybody() == 20
+        assert await Revocation(redis, grants).revoke_all() == 20
         assert [grant_id async for grant_id in grants.all_ids()] == []
         assert await Revocation(redis, grants).is_revoked(made[0], allowed_at=made[0].created_at)
 

@@ -70,7 +70,7 @@ async def view_of(
         socket_connect_timeout=changes.get("timeout", BOUND),
     )
     view = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
-    keeping = asyncio.create_task(view.keep())
+    keeping = asyncio.create_task(view.maintain_connections())
     try:
         yield view
     finally:
@@ -93,7 +93,7 @@ async def answers_until(view: ClientCache, jti: str, wanted: TokenStatus) -> lis
     deadline = time.monotonic() + PATIENCE
     while not answers or answers[-1] is not wanted:
         assert time.monotonic() < deadline, f"still {answers[-1:]}"
-        answers.append(await view.of(jti))
+        answers.append(await view.token_status(jti))
         await asyncio.sleep(0.002)
     return answers
 
@@ -101,9 +101,9 @@ async def answers_until(view: ClientCache, jti: str, wanted: TokenStatus) -> lis
 async def learned(view: ClientCache, jti: str) -> None:
     """Return once the view knows without asking that `jti` is alive."""
     deadline = time.monotonic() + PATIENCE
-    while view.known(jti) is not TokenStatus.ACTIVE:
+    while view.cached_status(jti) is not TokenStatus.ACTIVE:
         assert time.monotonic() < deadline
-        await view.of(jti)
+        await view.token_status(jti)
         await asyncio.sleep(0.002)
 
 
@@ -134,7 +134,7 @@ async def view_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
     settings = redis_settings(url, password=PASSWORD)
     servers = redis_topology(settings, bound=BOUND, clock=unsleeping_clock)
     view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
-    keeping = asyncio.create_task(view.keep())
+    keeping = asyncio.create_task(view.maintain_connections())
     try:
         yield view
     finally:
@@ -153,6 +153,6 @@ async def more_answers(view: ClientCache, jti: str) -> list[TokenStatus]:
     """Answers over some more of the time in which something stale might turn up."""
     answers = []
     for _ in range(8):
-        answers.append(await view.of(jti))
+        answers.append(await view.token_status(jti))
         await asyncio.sleep(BOUND / 4)
     return answers

@@ -65,10 +65,10 @@ class Said:
         self.answer = answer
         self.asked: list[str] = []
 
-    def known(self, jti: str) -> TokenStatus | None:
+    def cached_status(self, jti: str) -> TokenStatus | None:
         """Nothing: it wants to be asked."""
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         self.asked.append(jti)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -80,13 +80,13 @@ class Remembers(Said):
 
     held: asyncio.Event | None = None
 
-    def known(self, jti: str) -> TokenStatus | None:  # noqa: ARG002
+    def cached_status(self, jti: str) -> TokenStatus | None:  # noqa: ARG002
         return None if self.held else TokenStatus.ACTIVE
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         if self.held:
             await self.held.wait()
-        return await super().of(jti)
+        return await super().token_status(jti)
 
 
 class AllOpen:
@@ -94,7 +94,7 @@ class AllOpen:
 
     said: ServiceStatus | Disabled = ServiceStatus.OPEN
 
-    def of(self, service: str) -> ServiceStatus | Disabled:  # noqa: ARG002
+    def service_status(self, service: str) -> ServiceStatus | Disabled:  # noqa: ARG002
         return self.said
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis.crc import key_slot
 
 from oauth_core.store import keyspace
-from oauth_core.store.copies import places
+from oauth_core.store.copies import copy_keys
 from tests.support import forks
 from tests.support.authz_process import PASSWORD, USERS, AuthzProcess, running_authz
 from tests.support.check_messages import check_request, read_answer
@@ -36,7 +36,7 @@ def group(key: SigningKey) -> Iterator[ClusterGroup]:
     with running_cluster(password=ADMIN, users=USERS) as nodes:
         with nodes.client() as redis:
             document = published(key)
-            for place in places(keyspace.JWKS):
+            for place in copy_keys(keyspace.JWKS):
                 redis.set(place, document)
             for slot in SLOTS:
                 redis.set(keyspace.token(jti_at(nodes, nodes.owner_of(slot))), "grant-1", ex=600)

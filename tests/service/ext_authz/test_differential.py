@@ -70,7 +70,7 @@ class Doors:
     def __init__(self) -> None:
         self.said: dict[str, ServiceStatus | Disabled] = {}
 
-    def of(self, service: str) -> ServiceStatus | Disabled:
+    def service_status(self, service: str) -> ServiceStatus | Disabled:
         return self.said.get(service, ServiceStatus.OPEN)
 
 
@@ -90,10 +90,10 @@ class World:
 
     # -- for the fast path: a view that is always up to date, and sometimes has to be asked
 
-    def known(self, jti: str) -> TokenStatus | None:
+    def cached_status(self, jti: str) -> TokenStatus | None:
         return None if self.is_down or self.is_forgetful else self._truth(jti)
 
-    async def of(self, jti: str) -> TokenStatus:
+    async def token_status(self, jti: str) -> TokenStatus:
         await asyncio.sleep(0)
         return self._truth(jti)
 
@@ -126,7 +126,7 @@ class World:
             ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)
         status = self._truth(token.claims.jti) if isinstance(token, Verified) else TokenStatus.UNKNOWN
-        service_status = ServiceStatus.UNKNOWN if service is None else self.doors.of(service.name)
+        service_status = ServiceStatus.UNKNOWN if service is None else self.doors.service_status(service.name)
         shown = certificate_of(request)
         if isinstance(token, Verified) and service is not None:
             token = evaluate_token(StaticInput(token.claims, service, POLICY))

@@ -116,12 +116,12 @@ def test_a_document_that_cannot_be_read_closes_everything_and_a_good_one_opens_i
 ) -> None:
     token = mint(key, **BOTH)
     with own_redis.client() as client:
-        client.set(keyspace.ISOLATED_SERVICES, document)
+        client.set(keyspace.DISABLED_SERVICES, document)
         try:
             for path in ("/time/mcp", "/notes/mcp"):
                 wait_for(replicas[0], 503, token=token, path=path)
         finally:
-            client.delete(keyspace.ISOLATED_SERVICES)
+            client.delete(keyspace.DISABLED_SERVICES)
     for replica in replicas:
         wait_for(replica, 200, token=token)
 
@@ -136,7 +136,7 @@ async def test_operators_at_the_same_time_lose_none_of_each_others_changes(own_r
         assert set(await stores[0].read()) == {"s0", "s1", "s2", "s3"}
         await asyncio.gather(*(store.enable(f"s{n}") for n, store in enumerate(stores)))
         assert await stores[0].read() == {}
-        assert await clients[0].exists(keyspace.ISOLATED_SERVICES) == 0
+        assert await clients[0].exists(keyspace.DISABLED_SERVICES) == 0
     finally:
         for client in clients:
             await client.aclose()
@@ -159,13 +159,13 @@ class Told:
 async def test_what_is_isolated_stays_so_while_redis_is_silent_and_what_was_open_is_unknown() -> None:
     source = Told()
     services = DisabledServices(source, bound=1)
-    assert services.of("time") is ServiceStatus.UNKNOWN, "before the first read"
+    assert services.service_status("time") is ServiceStatus.UNKNOWN, "before the first read"
     source.says = '{"time": {"reason": "x", "since": 1}}'
     await services.read()
     source.says, source.is_current = StoreUnavailableError("silence"), False
     await services.read()
-    assert services.of("time") == Disabled("x", 1)
-    assert services.of("notes") is ServiceStatus.UNKNOWN
+    assert services.service_status("time") == Disabled("x", 1)
+    assert services.service_status("notes") is ServiceStatus.UNKNOWN
     source.says, source.is_current = None, True
     await services.read()
-    assert services.of("time") is ServiceStatus.OPEN
+    assert services.service_status("time") is ServiceStatus.OPEN

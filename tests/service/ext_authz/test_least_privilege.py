@@ -28,7 +28,7 @@ def as_check(redis: RedisServer) -> Iterator[Redis]:
 def test_it_can_ask_for_tokens_and_read_the_public_keys(as_check: Redis) -> None:
     assert as_check.exists(keyspace.token("nobody")) == 0
     assert as_check.get(keyspace.JWKS)
-    assert as_check.get(keyspace.ISOLATED_SERVICES) is None
+    assert as_check.get(keyspace.DISABLED_SERVICES) is None
     assert as_check.ping()
 
 
@@ -44,8 +44,8 @@ def test_it_can_be_told_of_changes_to_what_it_read(as_check: Redis) -> None:
         ("DEL", keyspace.token("mine")),
         ("EXPIRE", keyspace.token("mine"), "1"),
         ("SET", keyspace.JWKS, "{}"),
-        ("DEL", keyspace.ISOLATED_SERVICES),
-        ("SET", keyspace.ISOLATED_SERVICES, "{}"),
+        ("DEL", keyspace.DISABLED_SERVICES),
+        ("SET", keyspace.DISABLED_SERVICES, "{}"),
         ("GET", keyspace.KEYRING),
         ("EXISTS", keyspace.client("x")),
         ("HGETALL", keyspace.grant("x")),

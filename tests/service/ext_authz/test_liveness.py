@@ -66,9 +66,9 @@ async def test_a_stored_token_is_active_and_any_other_is_revoked(redis: RedisSer
     remember(redis, "lives")
     async with connected(redis.socket) as client:
         liveness = RedisTokenStatus(client, timeout=60)
-        assert await liveness.of("lives") is TokenStatus.ACTIVE
-        assert await liveness.of("never-was") is TokenStatus.REVOKED
-        assert await liveness.of("*") is TokenStatus.REVOKED
+        assert await liveness.token_status("lives") is TokenStatus.ACTIVE
+        assert await liveness.token_status("never-was") is TokenStatus.REVOKED
+        assert await liveness.token_status("*") is TokenStatus.REVOKED
 
 
 async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer) -> None:
@@ -76,12 +76,12 @@ async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer
     with redis.client() as admin:
         admin.pexpireat(keyspace.token("over"), 1)
     async with connected(redis.socket) as client:
-        assert await RedisTokenStatus(client, timeout=60).of("over") is TokenStatus.REVOKED
+        assert await RedisTokenStatus(client, timeout=60).token_status("over") is TokenStatus.REVOKED
 
 
 async def test_the_deadline_is_for_the_whole_look_up_and_not_for_each_step(redis: RedisServer) -> None:
     remember(redis, "lives")
     async with slowed(redis, 0.15, redis.socket.parent) as socket, connected(socket) as client:
         # Connecting takes several answers, each well within the deadline, but together they are over it.
-        assert await RedisTokenStatus(client, timeout=0.25).of("lives") is TokenStatus.UNKNOWN
-        assert await RedisTokenStatus(client, timeout=60).of("lives") is TokenStatus.ACTIVE
+        assert await RedisTokenStatus(client, timeout=0.25).token_status("lives") is TokenStatus.UNKNOWN
+        assert await RedisTokenStatus(client, timeout=60).token_status("lives") is TokenStatus.ACTIVE

@@ -186,7 +186,7 @@ async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis
         raise AssertionError("it is refused before anything is looked up for it")
 
     now += 10_000
-    monkeypatch.setattr(Remembers, "known", asked)
+    monkeypatch.setattr(Remembers, "cached_status", asked)
     monkeypatch.setattr(mcp_request, "parse_request", asked)
     assert at_once(subject, message) == 401
 

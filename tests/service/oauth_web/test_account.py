@@ -192,7 +192,7 @@ async def test_an_operator_who_revokes_a_person_ends_their_sessions(web: WebServ
         unix_socket_path=str(web.redis.socket), password=web.redis.password, decode_responses=True
     ) as redis:
         for user in users:
-            await Revocation(redis, GrantStore(redis, RECORD_KEY)).of_user(user)
+            await Revocation(redis, GrantStore(redis, RECORD_KEY)).revoke_user(user)
             await redis.delete(keyspace.cutoff_of_user(user))  # others may sign in within the same second
     assert "Sign in with GitHub" in await account(client)
 

@@ -73,7 +73,7 @@ async def test_a_hash_of_ones_own_secret_is_none_in_the_grant_of_another(
     victims = refresh_tokens.parse((await client.tokens(client_id))["refresh_token"])
     assert victims is not None
     place = keyspace.grant(victims.grant_id)
-    planted = refresh_tokens.first(victims.grant_id)
+    planted = refresh_tokens.first_token(victims.grant_id)
     with web.redis.client() as redis:
         for field, value in (("family", planted.family_hash), ("current", planted.secret_hash)):
             redis.hset(place, field, stored(place, value))

@@ -12,7 +12,7 @@ from oauth_core.grant_types import Registrable
 from oauth_core.model import Block, Grant, User
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
-from oauth_core.store.records.users import keep_block
+from oauth_core.store.records.users import store_block
 from oauth_web.app import create_app
 from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
@@ -168,7 +168,7 @@ async def test_a_revocation_of_its_user_ends_its_grant(web: WebServer, gateway: 
     client_id, grant_id = (await gateway.registered(NAME))["client_id"], new_identifier()
     status, _ = await gateway.asked(client_id, grant_id=grant_id)
     assert status == 200
-    (ended,) = await gateway.deps.revocation.of_user(gateway.github_id)
+    (ended,) = await gateway.deps.revocation.revoke_user(gateway.github_id)
     assert ended.grant_id == grant_id
     assert gateway.keys(web, grant_id) == []
 
@@ -180,10 +180,10 @@ async def test_what_was_overtaken_ends_and_gives_no_token(
     client_id, grant_id = (await gateway.registered(NAME))["client_id"], new_identifier()
     form: dict[str, object] = {"grant_id": grant_id}
     if overtaken_by == "revocation":
-        await gateway.deps.revocation.of_user(gateway.github_id)
+        await gateway.deps.revocation.revoke_user(gateway.github_id)
         form["seconds_ago"] = 60
     elif overtaken_by == "block":
-        await keep_block(gateway.deps.redis, Block(gateway.github_id, since=gateway.deps.clock()))
+        await store_block(gateway.deps.redis, Block(gateway.github_id, since=gateway.deps.clock()))
     else:
         form["replayed"] = 1
     status, refused = await gateway.asked(client_id, **form)

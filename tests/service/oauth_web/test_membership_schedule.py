@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from oauth_core.store.records.leases import BackOff, LeaseStore
+from oauth_core.store.records.leases import LeaseBackOff, LeaseStore
 from oauth_web.login import membership_schedule
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
@@ -164,7 +164,7 @@ async def test_one_process_at_a_time_checks_and_another_goes_on_when_it_died(red
         while not await other.acquire(work, seconds=60):
             pass
     assert not await one.extend(work, seconds=60)
-    await other.back_off(work, BackOff("rules", 60))
+    await other.back_off(work, LeaseBackOff("rules", 60))
     resting = await one.back_off_of(work)
     assert resting is not None
     assert resting.under == "rules"

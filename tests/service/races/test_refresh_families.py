@@ -21,7 +21,13 @@ from redis.asyncio import Redis
 
 from oauth_core.model import Grant, User
 from oauth_core.store.records.grants import GrantStore
-from oauth_core.store.records.refresh_rotation import Gone, Repeated, Restored, Reused, Rotated
+from oauth_core.store.records.refresh_rotation import (
+    FamilyGone,
+    ReplayDetected,
+    RestoredFamily,
+    RetriedToken,
+    RotationSucceeded,
+)
 from oauth_core.tokens import refresh_tokens
 from tests.support.master_key import RECORD_KEY
 from tests.support.property_tests import examples
@@ -47,7 +53,7 @@ class Family:
 
     def begin(self) -> RefreshToken:
         grant_id = f"family{next(_IDS):016}"
-        token = refresh_tokens.first(grant_id)
+        token = refresh_tokens.first_token(grant_id)
         grant = Grant(grant_id, "client", ("s",), ("r",), self.now, self.now + 10**8, User(7, "owner"))
         self.loop.run(self.store.create(grant, token))
         return token
@@ -59,15 +65,15 @@ class Family:
             self.store.rotate(token, fresh, now=self.now, grace=GRACE, retry_window=WINDOW, source="x")
         )
         match outcome:
-            case Rotated():
+            case RotationSucceeded():
                 return fresh
-            case Repeated(sealed):
+            case RetriedToken(sealed):
                 return token.unseal_successors(sealed)
-            case Reused() | Restored():
+            case ReplayDetected() | RestoredFamily():
                 assert self.loop.run(self.store.end(token.grant_id))
                 self.ended = True
                 return None
-            case Gone():
+            case FamilyGone():
                 assert self.ended
                 return None
 

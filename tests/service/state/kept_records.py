@@ -52,7 +52,7 @@ async def _populate(server: RedisServer) -> None:
     async with AsyncRedis(unix_socket_path=str(server.socket), decode_responses=True) as redis:
         clients, grants = ClientStore(redis, RECORD_KEY), GrantStore(redis, RECORD_KEY)
         await clients.add(CLIENT)
-        await clients.remember_grant(GRANT)
+        await clients.index_grant(GRANT)
         await grants.create(GRANT, None)
 
 

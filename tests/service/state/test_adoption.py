@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 
-TOKEN = refresh_tokens.first(GRANT.grant_id)
+TOKEN = refresh_tokens.first_token(GRANT.grant_id)
 GITHUB = {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "x"}
 
 

@@ -66,7 +66,7 @@ async def populate(redis: AsyncRedis, master_key: str) -> None:
     await clients.add(CLIENT)
     for number in range(GRANTS):
         grant = replace(GRANT, grant_id=f"{number:022}", user=User(number, f"user-{number}"))
-        await clients.remember_grant(grant)
+        await clients.index_grant(grant)
         await grants.create(grant, None)
     await redis.set("block:7", '{"github_id":7,"since":1}', ex=500)
     await redis.set(keyspace.token("j" * 22), GRANT.grant_id, ex=500)

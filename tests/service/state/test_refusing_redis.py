@@ -128,7 +128,7 @@ async def test_services_and_keys_are_taken_out_in_a_full_redis(web: WebServer, c
     leaked = jwt.get_unverified_header(tokens["access_token"])["kid"]
     with full(web) as redis:
         operate(web, "services", "isolate", "time", "--reason", "Being repaired.")
-        assert "Being repaired." in str(redis.get(keyspace.ISOLATED_SERVICES))
+        assert "Being repaired." in str(redis.get(keyspace.DISABLED_SERVICES))
         operate(web, "services", "restore", "time")
         operate(web, "keys", "rotate")
         operate(web, "keys", "retire", leaked, "--force")

@@ -166,9 +166,9 @@ async def test_what_is_ended_while_a_backup_is_restored_stays_ended(
         now = []
 
         async def end() -> None:
-            await revocation_cutoffs.make(redis, keyspace.cutoff_of_user(USER))
+            await revocation_cutoffs.set_cutoff(redis, keyspace.cutoff_of_user(USER))
             now.append(await redis.get(keyspace.cutoff_of_user(USER)))
-            await tombstones.note(redis, keyspace.ended_client(client_id))
+            await tombstones.write(redis, keyspace.ended_client(client_id))
             await redis.set(keyspace.login("somebody"), "as an operator agreed")
 
         await restored(web, file, monkeypatch, end)

@@ -68,7 +68,7 @@ async def test_an_index_that_is_made_again_has_the_grants_that_a_client_uses_of_
 ) -> None:
     await asyncio.to_thread(populate, server)
     sibling = "s" * 22
-    await GrantStore(redis, RECORD_KEY).note_sibling(GRANT, sibling)
+    await GrantStore(redis, RECORD_KEY).record_sibling(GRANT, sibling)
     assert await index_grants(redis, RECORD_KEY) == 1
     assert await redis.zrange(keyspace.sibling_grants(sibling), 0, -1) == [GRANT.grant_id]
 

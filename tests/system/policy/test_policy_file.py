@@ -131,7 +131,7 @@ async def test_who_asks_is_answered_even_when_nothing_changed(file: Path) -> Non
     async with followed(file) as (subject, recorder):
         write(file, "broken [")
         await recorder.next()
-        subject.look_now()
+        subject.reload_now()
         assert (await recorder.next()).kind is EventKind.POLICY_REFUSED
 
 

@@ -12,7 +12,7 @@ _CERTIFICATE, _KEY = "x5t#S256", "jkt"
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
-class Binding(NamedTuple):
+class Confirmation(NamedTuple):
     """Thumbprints, each `None` without such a binding.
 
     See `oauth_core.jose.certificate_thumbprints` and `oauth_core.jose.dpop`.
@@ -29,18 +29,18 @@ def cnf_claim(certificate: str | None, dpop_key: str | None) -> dict[str, dict[s
     return {"cnf": present} if present else {}
 
 
-def read(claim: object) -> Binding:
+def parse_cnf(claim: object) -> Confirmation:
     """Return the binding in a claim `cnf`; `None` is no claim.
 
     Raises `ValueError` for any other value: a token with an unknown binding must not pass as unbound.
     """
     if claim is None:
-        return Binding()
+        return Confirmation()
     if not isinstance(claim, dict) or not claim or not claim.keys() <= {_CERTIFICATE, _KEY}:
         raise ValueError("cnf names something that is not understood, or nothing")
     if not all(is_thumbprint(value) for value in claim.values()):
         raise ValueError("cnf has something that is no thumbprint")
-    return Binding(claim.get(_CERTIFICATE), claim.get(_KEY))
+    return Confirmation(claim.get(_CERTIFICATE), claim.get(_KEY))
 
 
 def is_thumbprint(value: object) -> bool:
