@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def sealing_of(audit_dir: Path) -> Sealing:
-    """What is sealed in this folder. The key is the one that the sealer of the folder uses."""
+    """Read the newest checkpoint of this folder. The key is the one that the sealer of the folder uses."""
     key = os.environ.get("AUDIT_SEAL_KEY")
     return Sealing(audit_dir, SealKey(Path(key) if key else key_of(audit_dir)).public)
 

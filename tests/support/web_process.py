@@ -18,6 +18,7 @@ from tests.support.master_key import MASTER_KEY
 from tests.support.ports import free_port as free_port  # noqa: PLC0414 - tests take it from here too
 from tests.support.rates import UNREACHABLE
 from tests.support.redis_server import RedisServer, running_redis
+from tests.support.refreshes import let_pass_since_refreshes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,12 +59,8 @@ class WebServer:
 
     def let_pass_since_refreshes(self, refresh_token: str, seconds: int) -> None:
         """Let the refreshes of one sign-in lie so many seconds further in the past."""
-        key = f"grant:{{{refresh_token.split('.', maxsplit=1)[0]}}}"
         with self.redis.client() as redis:
-            ancestors = json.loads(str(redis.hget(key, "ancestors")))
-            earlier = [[secret, sealed, used_at - seconds] for secret, sealed, used_at in ancestors or ()]
-            redis.hset(key, "ancestors", json.dumps(earlier))
-            redis.hincrby(key, "rotated_at", -seconds)
+            let_pass_since_refreshes(redis, refresh_token, seconds)
 
     @property
     def resource(self) -> str:

@@ -1,0 +1,177 @@
+"""A stolen refresh token is found, ended and shown with the commands of `docs/incidents.md`, which all work."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from tests.support.mcp_clients import claims_of, probe
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.programs import until
+from tests.support.project import ROOT
+from tests.support.refreshes import let_pass_since_refreshes
+
+if TYPE_CHECKING:
+    from tests.support.gateway import RunningGateway
+
+PAGE = (ROOT / "docs" / "incidents.md").read_text(encoding="utf-8")
+EXTENTS = re.findall(r"`(portcullis audit [^`]+)`", PAGE)
+"""The commands in the running text: what shows the extent of something."""
+EXAMPLE = [
+    command
+    for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    for command in block.splitlines()
+]
+VICTIM, VICTIMS_ADDRESS, THIEFS_ADDRESS = "tove", "127.0.0.21", "127.0.0.22"
+
+
+@dataclass(frozen=True)
+class Theft:
+    """A refresh token that a thief used, until both lost everything; and a shell where the operator is."""
+
+    gateway: RunningGateway
+    folder: Path
+    client_id: str
+    grant_id: str
+    stolen_jti: str
+
+    def run(self, command: str) -> str:
+        """Run a line of the page as a shell would, with the values of this theft; its standard output."""
+        values = {
+            "GRANT_ID": self.grant_id,
+            "CLIENT_ID": self.client_id,
+            "JTI": self.stolen_jti,
+            "USER": VICTIM,
+            "ADDRESS": THIEFS_ADDRESS,
+        }
+        line = re.sub("|".join(values), lambda found: values[found[0]], command)
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.folder,
+            env={
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "HOME": str(self.folder),
+                "REDIS_TIMEOUT": "20",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def events(self, command: str) -> list[dict[str, Any]]:
+        """The events of a command of `portcullis audit`."""
+        return [json.loads(line) for line in self.run(f"{command} --json").splitlines()]
+
+
+def browser_at(address: str) -> httpx2.AsyncClient:
+    """HTTP from another address of this machine."""
+    return httpx2.AsyncClient(timeout=60.0, transport=httpx2.AsyncHTTPTransport(local_address=address))
+
+
+async def called(http: httpx2.AsyncClient, resource: str, token: str, status: int) -> None:
+    """A call of a service that is answered so."""
+    while (await probe(http, resource, token)).status_code != status:
+        pass
+
+
+@pytest.fixture
+async def theft(gateway: RunningGateway, tmp_path: Path) -> Theft:
+    resource = gateway.resource("whoami")
+    async with browser_at(VICTIMS_ADDRESS) as at_the_victim, browser_at(THIEFS_ADDRESS) as at_the_thief:
+        client = OAuthClient(gateway.url)
+        await client.http.aclose()
+        client.http = at_the_victim
+        client_id = (await client.register()).client_id
+        pkce = Pkce.fresh()
+        url = client.authorize_url(client_id, pkce.challenge, resource=resource)
+        code = (await client.authorize(url, VICTIM))["code"]
+        first = (await client.redeem(client_id, code, pkce.verifier)).json()
+        await called(at_the_victim, resource, first["access_token"], 200)
+        stolen = first["refresh_token"]
+        client.http = at_the_thief
+        taken = (await client.refresh(client_id, stolen)).json()
+        await called(at_the_thief, resource, taken["access_token"], 200)
+        # The thief goes on. An hour later, the client's token is too old for a repeated request.
+        again = (await client.refresh(client_id, taken["refresh_token"])).json()
+        await called(at_the_thief, resource, again["access_token"], 200)
+        with gateway.operator_redis() as redis:
+            let_pass_since_refreshes(redis, stolen, 3600)
+        client.http = at_the_victim
+        assert (await client.refresh(client_id, stolen)).status_code == 400
+        await called(at_the_thief, resource, again["access_token"], 401)
+    (tmp_path / "file-with-the-token").write_text(stolen, encoding="utf-8")
+    (tmp_path / ".portcullis").symlink_to(gateway.state_dir)
+    grant_id = stolen.partition(".")[0]
+    found = Theft(gateway, tmp_path, client_id, grant_id, str(claims_of(taken["access_token"])["jti"]))
+
+    def recorded() -> bool:
+        shown = found.events(f"portcullis audit timeline grant:{grant_id}")
+        return {"refresh.reused", "access.denied"} <= {event["event"] for event in shown}
+
+    until(recorded, "the record of the theft")
+    return found
+
+
+def test_each_command_that_stops_an_incident_is_followed_by_one_that_shows_its_extent() -> None:
+    table = re.search(r"\| its extent \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", PAGE)
+    assert table is not None
+    rows = [row.strip("| ").split(" | ") for row in table[1].splitlines()]
+    assert len(rows) >= 9
+    for _, stops, extent in rows:
+        assert stops.startswith("`portcullis ")
+        assert extent.startswith("`portcullis audit ")
+
+
+async def test_a_stolen_refresh_token_is_found_ended_and_shown_with_the_commands_of_the_page(theft: Theft) -> None:
+    outputs = {command: theft.run(command) for command in EXAMPLE}
+    found = [
+        json.loads(line)
+        for line in outputs["portcullis audit search --event refresh.reused --since -1d --json"].splitlines()
+    ]
+    assert (theft.grant_id, VICTIMS_ADDRESS) in {(one["grant_id"], one["source"]) for one in found}
+
+    timeline = theft.events("portcullis audit timeline grant:GRANT_ID")
+    steps = [(one["event"], one.get("source")) for one in timeline if one.get("grant_id") == theft.grant_id]
+    refreshes = [source for event, source in steps if event == "token.refreshed"]
+    assert refreshes == [THIEFS_ADDRESS, THIEFS_ADDRESS]
+    assert ("refresh.reused", VICTIMS_ADDRESS) in steps
+    calls = [(one["event"], one["source"], one.get("service")) for one in timeline if "access." in one["event"]]
+    assert calls[:3] == [
+        ("access.allowed", VICTIMS_ADDRESS, "whoami"),
+        ("access.allowed", THIEFS_ADDRESS, "whoami"),
+        ("access.allowed", THIEFS_ADDRESS, "whoami"),
+    ]
+    ended = next(one["time"] for one in timeline if one["event"] == "grant.revoked" and one["outcome"] != "intent")
+    assert calls[-1][0] == "access.denied"
+    text = outputs["portcullis audit timeline grant:GRANT_ID"]
+    assert re.search(rf"addresses .*{THIEFS_ADDRESS} \(", text)
+    assert re.search(r"services .*whoami \(", text)
+
+    of_the_person = outputs["portcullis audit timeline user:USER --since -7d"]
+    assert "user.blocked" in of_the_person
+    assert "stolen laptop" in of_the_person
+    of_the_thief = theft.events("portcullis audit search --source ADDRESS --since -7d")
+    assert {one["source"] for one in of_the_thief} == {THIEFS_ADDRESS}
+    assert {one["user"] for one in of_the_thief if one["event"] == "access.allowed"} == {VICTIM}
+    assert [one for one in of_the_thief if one["event"] == "access.allowed" and one["time"] > ended] == []
+
+
+async def test_every_command_of_the_page_that_shows_an_extent_works(theft: Theft) -> None:
+    assert len(EXTENTS) >= 12
+    texts = {command: theft.run(command) for command in EXTENTS if "id:" not in command}
+    about_the_thief = [command for command in texts if re.search("JTI|GRANT_ID|CLIENT_ID|USER|file-with", command)]
+    assert len(about_the_thief) >= 6
+    for command in about_the_thief:
+        assert THIEFS_ADDRESS in texts[command], command
