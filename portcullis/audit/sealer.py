@@ -17,7 +17,6 @@ from oauth_core.audit_log import merkle
 from oauth_core.audit_log.checkpoints import BootState, Checkpoint, SealedBoot, open_checkpoint
 from oauth_core.audit_log.entries import EntryError, FaultEntry, parse_entry
 from oauth_core.audit_log.signed_notes import NoteError
-from oauth_core.audit_log.tiles import WIDTH
 from oauth_core.process import private_files
 from portcullis.audit.followers import Follower
 from portcullis.audit.seal_key import KeyFileError
@@ -303,9 +302,8 @@ class Sealer:
     def _entries(self, start: int, size: int) -> Iterator[Entry]:
         reader = TreeReader(self._folder.root, size)
         try:
-            for index in range(start // WIDTH, -(-size // WIDTH)):
-                for data in reader.bundle(index)[max(0, start - index * WIDTH) :]:
-                    yield parse_entry(data)
+            for data in reader.entries(start):
+                yield parse_entry(data)
         except (TreeError, EntryError) as error:
             raise SealerError(_lost(str(error))) from None
 

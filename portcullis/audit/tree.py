@@ -27,6 +27,7 @@ from oauth_core.audit_log.tiles import (
 from oauth_core.process import private_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _KEPT_TILES = 64
@@ -94,6 +95,11 @@ class TreeReader:
             return read_bundle(data, there)[:width]
         except TileError as error:
             raise TreeError(path, str(error)) from None
+
+    def entries(self, start: int = 0) -> Iterator[bytes]:
+        """Yield the entries from `start` on."""
+        for index in range(start // WIDTH, -(-self.size // WIDTH)):
+            yield from self.bundle(index)[max(0, start - index * WIDTH) :]
 
     def width(self, level: int, index: int) -> int:
         """Return how many hashes this tree has in a tile."""

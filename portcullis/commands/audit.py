@@ -14,6 +14,7 @@ _COMMANDS = {
     "seal": "Seal the record: build its tree, and sign checkpoints.",
     "key": "Print the public key of checkpoints; make the key if there is none.",
     "verify": "Verify that the audit record is complete and unaltered.",
+    "check-proof": "Check the proof of one event against a checkpoint.",
 }
 
 

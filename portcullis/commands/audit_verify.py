@@ -4,36 +4,190 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.audit_log.chain import Chain
-from portcullis.audit.segments import Damage, boots, frames
-from portcullis.cli.audit_folder import audit_dir_option
+from oauth_core.audit_log.checkpoints import Checkpoint, open_checkpoint
+from oauth_core.audit_log.entries import EntryError, FrameEntry, parse_entry
+from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
+from oauth_core.errors import SettingsError
+from oauth_core.process import private_files
+from portcullis.audit.proofs import EventName, Proof, ProofError, has_event, stored_frame
+from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
+from portcullis.audit.sealed_folder import NAME
+from portcullis.audit.segments import Boot, BootReader
+from portcullis.audit.tree import TreeError, TreeReader
+from portcullis.audit.verification import KeptNote, Verification
+from portcullis.cli.audit_folder import audit_dir_option, key_of
+from portcullis.cli.event_options import time_options
 from portcullis.cli.operator_commands import as_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from portcullis.audit.filters import EventFilter
+    from portcullis.audit.findings import Report
+
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command("verify")
 @audit_dir_option
+@click.option(
+    "--sealed",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The folder of an older tree, such as sealed-1, instead of the present one.",
+)
+@click.option(
+    "--key",
+    "key_text",
+    metavar="VKEY|FILE",
+    help="The public key of checkpoints; else audit_seal.pub beside the audit folder. Keep a copy elsewhere.",
+)
+@click.option(
+    "--checkpoint",
+    "kept",
+    type=_FILE,
+    multiple=True,
+    help="A checkpoint that was kept elsewhere: it shows a roll-back. Repeat for more.",
+)
+@time_options
+@click.option("--event", metavar="NODE/WRITER/BOOT/SEQUENCE", help="Make a proof of this one event instead.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file of the proof.")
 @as_json
-def command(audit_dir: Path, *, as_json: bool) -> None:
-    """Verify the chain of frames of every boot. Exits with 1 if a part is altered or missing."""
-    faults: list[str] = []
-    for boot in boots(audit_dir):
-        chain, place = Chain(), f"{boot.writer}/{boot.name}"
-        for found in frames(boot):
-            if isinstance(found, Damage):
-                faults.append(f"{place}: {found}")
-                continue
-            if fault := chain.fault_of(found.frame):
-                faults.append(f"{place}: {fault}")
-            chain.add(found.frame)
+def command(
+    *,
+    audit_dir: Path,
+    sealed: Path | None,
+    key_text: str | None,
+    kept: tuple[Path, ...],
+    wanted: EventFilter,
+    event: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Verify that everything that was sealed is there, and that nothing of it is altered.
+
+    Computes the sealed tree again from its files, and compares every frame with it. Exits with 0 if the record is
+    intact, with 1 if a part is altered, missing, added, forged, damaged or rolled back, and with 2 for wrong
+    usage. Frames that are not sealed yet and boots that ended without a closing frame are noted and are no fault.
+
+    With --since and --until only the segments of that time are read; the tree is always verified as a whole. With
+    --event, prints a proof of one event, for `portcullis audit check-proof`.
+    """
+    folder = sealed or audit_dir / NAME
+    key = _key(key_text, audit_dir, folder)
+    notes = [KeptNote(str(path), _text_of(path)) for path in kept]
+    if event is not None:
+        proof = _prove(audit_dir, folder, key, notes, event).encode()
+        if output is None:
+            click.echo(proof, nl=False)
+        else:
+            private_files.write(output, proof)
+        return
+    if sealed is None:
+        beside = SealKey(key_of(audit_dir)).checkpoint
+        notes += [KeptNote(str(beside), _text_of(beside))] if beside.exists() else []
+    try:
+        report = Verification(audit_dir, folder, key, notes, since=wanted.since, until=wanted.until).run()
+    except OSError as error:
+        raise SettingsError([f"{error.filename or audit_dir}: {error.strerror}"]) from None
     if as_json:
-        click.echo(json.dumps({"intact": not faults, "faults": faults}))
+        click.echo(json.dumps(_as_json(report)))
     else:
-        click.echo("\n".join(faults) or "The chain of every boot is intact.")
-    sys.exit(1 if faults else 0)
+        _show(report)
+    sys.exit(0 if report.is_intact else 1)
+
+
+def _key(given: str | None, audit_dir: Path, folder: Path) -> VerifierKey:
+    """The public key: that of the option, of an older tree, or beside the audit folder."""
+    try:
+        if given is not None:
+            return read_verifier(given if "+" in given else Path(given))
+        kept = folder / SealKey(key_of(audit_dir)).public.name
+        path = kept if kept.exists() else SealKey(key_of(audit_dir)).public
+        if not path.exists():
+            raise SettingsError([f"{path} does not exist; name the public key of checkpoints with --key"])
+        return read_verifier(path)
+    except KeyFileError as error:
+        raise SettingsError([f"--key: {error}"]) from None
+
+
+def _show(report: Report) -> None:
+    for finding in report.findings:
+        click.echo(str(finding))
+    for sentence in report.unsealed:
+        click.echo(f"unsealed: {sentence}")
+    for boot in report.unclosed:
+        click.echo(f"not closed: {boot}: ended without a closing frame; its last batch may be lost")
+    for gap in report.gaps:
+        click.echo(f"no checkpoint: {gap}")
+    counted = f"{report.frames} frames with {report.events} events"
+    if report.is_intact:
+        click.echo(
+            f"Complete and unaltered: {counted}, by the checkpoint of {report.size} entries of {report.time}."
+        )
+    else:
+        click.echo(f"NOT intact: {len(report.findings)} findings. {counted} are as they were sealed.")
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    findings = [{**asdict(finding), "word": finding.word.value} for finding in report.findings]
+    others = {"unsealed": report.unsealed, "unclosed": report.unclosed, "gaps": report.gaps}
+    numbers = {"size": report.size, "time": report.time, "frames": report.frames, "events": report.events}
+    return {"intact": report.is_intact, "findings": findings, **others, **numbers}
+
+
+# -- one event -------------------------------------------------------------------------------------------------
+
+
+def _prove(audit_dir: Path, folder: Path, key: VerifierKey, notes: list[KeptNote], event: str) -> Proof:
+    """Return a proof of one event, for the first kept checkpoint or for the newest one."""
+    try:
+        name = EventName.parse(event)
+    except ProofError as error:
+        raise click.UsageError(str(error)) from None
+    newest = folder / "checkpoint"
+    if not notes and not newest.exists():
+        raise click.ClickException(f"{newest} does not exist: nothing is sealed")
+    note = notes[0].note if notes else _text_of(newest)
+    try:
+        checkpoint = open_checkpoint(note, key)
+        return _proof(audit_dir, TreeReader(folder, checkpoint.size), checkpoint, name, note)
+    except (NoteError, TreeError, ProofError, EntryError) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise SettingsError([f"{error.filename or audit_dir}: {error.strerror}"]) from None
+
+
+def _proof(audit_dir: Path, tree: TreeReader, checkpoint: Checkpoint, name: EventName, note: str) -> Proof:
+    """The proof of an event in the tree of `checkpoint`. Raises `ProofError`, and as the reader does."""
+    index, entry = _entry(tree, name)
+    boot = Boot(name.writer, name.boot, audit_dir / "segments" / name.writer / name.boot)
+    found = stored_frame(BootReader(boot).read(), entry.digest)
+    if found is None:
+        raise ProofError(f"{name} was sealed, and its frame is altered or missing now")
+    with boot.segment(found.segment).open("rb") as file:
+        file.seek(found.offset)
+        frame = file.read(found.frame.size)
+    proof = Proof(name, frame, index, tuple(tree.inclusion_path(index)), note)
+    proof.event(checkpoint)  # a tree with a changed tile gives a wrong proof
+    return proof
+
+
+def _entry(tree: TreeReader, name: EventName) -> tuple[int, FrameEntry]:
+    for place, data in enumerate(tree.entries()):
+        entry = parse_entry(data)
+        if isinstance(entry, FrameEntry) and has_event(entry, name):
+            return place, entry
+    raise ProofError(f"no sealed event has the name {name}: it is not sealed yet, or there is none")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+    except OSError as error:
+        raise SettingsError([f"{path}: {error.strerror}"]) from None

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from oauth_core.audit_log.frames import Frame, FrameKind
 from portcullis.audit import segments
 from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame, boots, frames
-from portcullis.cli.main import cli
 from tests.support.audit_segments import SegmentWriter, event, write_segment
 
 if TYPE_CHECKING:
@@ -155,15 +153,3 @@ def test_a_segment_that_gets_shorter_while_it_is_followed_is_damage_once(tmp_pat
         file.truncate(writer.path.stat().st_size - 5)
     assert kinds_of_damage(reader.read()) == [DamageKind.SHORTER]
     assert list(reader.read()) == []
-
-
-def test_verify_accepts_an_intact_folder_and_names_a_frame_that_does_not_fit(tmp_path: Path) -> None:
-    writer = write_segment(tmp_path, batches=[[event(1)], [event(2)]], closed=False)
-    arguments = ["audit", "verify", "--audit-dir", str(tmp_path)]
-    assert CliRunner().invoke(cli, arguments).exit_code == 0
-    content = writer.path.read_bytes()
-    last = writer.write(event(3))
-    writer.path.write_bytes(content + last + last)
-    result = CliRunner().invoke(cli, arguments)
-    assert result.exit_code == 1
-    assert "frame 4 follows frame 4" in result.output

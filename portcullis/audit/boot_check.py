@@ -1,0 +1,268 @@
+"""Verifies the segments of one boot: compares its frames with the entries that the tree has for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from oauth_core.audit_log.chain import Chain
+from oauth_core.audit_log.entries import FaultEntry, FaultReason
+from oauth_core.audit_log.frames import Frame, FrameError, FrameKind
+from portcullis.audit.findings import Report, Word, ranges
+from portcullis.audit.followers import opening_of
+from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame
+
+if TYPE_CHECKING:
+    from oauth_core.audit_log.checkpoints import Checkpoint
+    from oauth_core.audit_log.entries import Entry
+    from portcullis.audit.segments import Boot
+
+SEALED_WITHIN = timedelta(seconds=60)
+"""A frame that is so much older than a checkpoint must be in its tree."""
+
+_TIME = re.compile(rb'"time":"([^"]{20,40})"')
+
+
+@dataclass(slots=True)
+class SealedBoot:
+    """The entries of the tree for one boot."""
+
+    frames: dict[int, set[bytes]] = field(default_factory=dict)
+    """The digests of the sealed frames by their number: more than one only if the sealer saw such frames."""
+    faults: list[FaultEntry] = field(default_factory=list)
+    is_closed: bool = False
+    events: int = 0
+
+    def add(self, entry: Entry) -> None:
+        """Take one entry of this boot."""
+        if isinstance(entry, FaultEntry):
+            self.faults.append(entry)
+            return
+        self.frames.setdefault(entry.number, set()).add(entry.digest)
+        self.is_closed = entry.kind is FrameKind.CLOSING
+        self.events = entry.first + entry.count - 1
+
+    def leave_out(self, *, below: int = 0, above: int | None = None) -> None:
+        """Forget the frames that are not asked for."""
+        self.frames = {
+            number: digests
+            for number, digests in self.frames.items()
+            if number >= below and (above is None or number <= above)
+        }
+
+    def has_fault(self, damage: Damage) -> bool:
+        """Whether the sealer found this damage too."""
+        places = {(fault.segment, fault.offset) for fault in self.faults}
+        missing = {fault.segment for fault in self.faults if fault.reason is FaultReason.NO_SEGMENT}
+        if damage.kind is DamageKind.NO_SEGMENT:
+            return damage.segment in missing
+        return (damage.segment, damage.offset) in places
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The segments of a boot that are asked for. `last` is `None` for all from `first` on."""
+
+    first: int = 1
+    last: int | None = None
+
+    def has(self, segment: int) -> bool:
+        """Whether a segment is asked for."""
+        return segment >= self.first and (self.last is None or segment <= self.last)
+
+
+WHOLE = Part()
+
+
+def part_within(boot: Boot, since: str | None, until: str | None) -> Part | None:
+    """The segments of a boot that can have events from `since` to `until`, or `None` if none can.
+
+    Both are times as events have them, or `None`. A segment has what happened between its own beginning and that
+    of the next one. One whose beginning cannot be read counts as asked for.
+    """
+    if since is None and until is None:
+        return WHOLE
+    if until is not None and _time_of_name(boot.name) >= until:
+        return None
+    begins = {index: _beginning(boot, index) for index in boot.segments()}
+    indexes = sorted(begins)
+    first, last = 1, None
+    for index, following in pairwise(indexes):
+        if since is not None and "" < begins[following] <= since:
+            first = following
+        if until is not None and last is None and begins[following] >= until:
+            last = index
+    return Part(first, last)
+
+
+class BootCheck:
+    """The verification of one boot. `sealed` is empty for a boot that the tree does not have."""
+
+    def __init__(self, boot: Boot, sealed: SealedBoot, checkpoint: Checkpoint, report: Report) -> None:
+        self._boot = boot
+        self._sealed = sealed
+        self._checkpoint = checkpoint
+        self._report = report
+        self._place = f"{boot.writer}/{boot.name}"
+        self._seen: dict[int, int] = {}
+        """How often each number was seen with a sealed digest."""
+        self._altered: set[int] = set()
+        self._beyond: list[Frame] = []
+        self._unknown: list[tuple[int, Frame]] = []
+        """Frames whose number the tree does not have, each with the sealed number whose place it has."""
+        self._last = 0
+        """The last number with a sealed digest."""
+        self._highest = 0
+        self._is_out_of_order = False
+        self._last_sealed = max(sealed.frames, default=0)
+
+    def run(self, part: Part = WHOLE) -> bool:
+        """Verify; return whether the boot has a closing frame. Raises `OSError`."""
+        for fault in self._sealed.faults:
+            if part.has(fault.segment):
+                where = f"segment {fault.segment:06} at byte {fault.offset}"
+                self._report.find(Word.DAMAGED, self._place, f"{where}: {fault.reason.value} when it was sealed")
+        sealed, reader = self._sealed, BootReader(self._boot, segment=part.first)
+        is_after_damage, is_closed, is_first = False, False, True
+        for found in reader.read():
+            if not part.has(found.segment):
+                # Only its number counts: the frames from there on are not asked for.
+                if isinstance(found, StoredFrame):
+                    sealed.leave_out(above=found.frame.number - 1)
+                    break
+                continue
+            if is_first and isinstance(found, StoredFrame) and part.first > 1:
+                sealed.leave_out(below=found.frame.number)
+                self._last = self._highest = found.frame.number - 1
+            is_first = False
+            if isinstance(found, Damage):
+                if not self._sealed.has_fault(found):
+                    word = Word.MISSING if found.kind is DamageKind.NO_SEGMENT else Word.ALTERED
+                    self._report.find(word, self._place, str(found))
+                    is_after_damage = found.kind is not DamageKind.NO_SEGMENT
+                continue
+            frame = found.frame
+            if is_after_damage:
+                # The frames that were in the place of the damage.
+                self._altered |= {number for number in sealed.frames if self._highest < number < frame.number}
+                is_after_damage = False
+            self._take(frame)
+            is_closed = frame.kind is FrameKind.CLOSING
+        self._finish(reader.tail, is_after_damage=is_after_damage)
+        return is_closed or self._sealed.is_closed
+
+    def _take(self, frame: Frame) -> None:
+        known = self._sealed.frames.get(frame.number)
+        if known is not None and frame.digest in known:
+            self._seen[frame.number] = self._seen.get(frame.number, 0) + 1
+            if frame.number < self._highest and self._seen[frame.number] == 1:
+                self._is_out_of_order = True
+            self._report.frames += 1
+            self._report.events += frame.count
+            self._last = frame.number
+        elif known is not None:
+            self._altered.add(frame.number)
+            self._last = frame.number
+        else:
+            self._unknown.append((self._last + 1, frame))
+            return
+        self._highest = max(self._highest, frame.number)
+
+    def _finish(self, tail: int, *, is_after_damage: bool) -> None:
+        for expected, frame in self._unknown:
+            if expected in self._sealed.frames and expected not in self._seen:
+                self._altered.add(expected)  # its number was altered
+            else:
+                self._beyond.append(frame)
+        missing = sorted(self._sealed.frames.keys() - self._seen.keys() - self._altered)
+        if missing and (tail or is_after_damage):
+            self._altered.add(missing.pop(0))  # the frame whose beginning is there
+        altered = sorted(number for number in self._altered if number in self._sealed.frames)
+        if altered:
+            self._report.find(Word.ALTERED, self._place, f"{_frames(altered)} not as sealed")
+        if missing:
+            what = "the whole boot" if not self._seen and not altered and not self._beyond else _frames(missing)
+            detail = f"{what}: {self._sealed.events} events" if what == "the whole boot" else f"{what} not there"
+            self._report.find(Word.MISSING, self._place, detail)
+        if self._is_out_of_order and not self._sealed.faults:
+            self._report.find(Word.ALTERED, self._place, "its frames are not in their order")
+        doubled = sorted(number for number, times in self._seen.items() if times > 1)
+        if doubled and not self._sealed.faults:
+            self._report.find(Word.ADDED, self._place, f"{_frames(doubled)} there more than once")
+        self._check_beyond()
+
+    def _check_beyond(self) -> None:
+        """Look at the frames that the tree does not have: the newest ones may wait to be sealed."""
+        if not self._beyond:
+            return
+        numbers = [frame.number for frame in self._beyond]
+        if self._sealed.is_closed or min(numbers) <= self._last_sealed:
+            self._report.find(Word.ADDED, self._place, f"{_frames(sorted(set(numbers)))} not in the sealed tree")
+            return
+        chain = self._chain_of_beyond()
+        for frame in self._beyond:
+            if (fault := chain.fault_of(frame)) is not None:
+                self._report.find(Word.ALTERED, self._place, f"not sealed yet, and {fault}")
+            chain.add(frame)
+        if self._are_late():
+            detail = f"{_frames(numbers)} older than the checkpoint and not in its tree"
+            self._report.find(Word.ADDED, self._place, detail)
+            return
+        self._report.unsealed.append(f"{self._place}: {_frames(numbers)} not sealed yet")
+
+    def _chain_of_beyond(self) -> Chain:
+        """The chain in front of the frames that are not sealed."""
+        first = self._beyond[0]
+        if not self._sealed.frames:
+            return Chain()
+        digests = self._sealed.frames.get(self._last_sealed, {first.before})
+        before = first.before if first.before in digests else next(iter(digests))
+        return Chain(self._last_sealed, self._sealed.events + 1, before)
+
+    def _are_late(self) -> bool:
+        """Whether the sealer must have seen the first of these frames before it signed the checkpoint."""
+        signed = _moment(self._checkpoint.time)
+        if signed is None or self._checkpoint.behind:
+            return False
+        written = self._moment_of(self._beyond[0])
+        return written is not None and written < signed - SEALED_WITHIN
+
+    def _moment_of(self, frame: Frame) -> datetime | None:
+        """When a frame was written, by its last line; else when its boot began."""
+        try:
+            lines = frame.lines()
+        except FrameError as error:
+            self._report.find(Word.ALTERED, self._place, f"frame {frame.number} not sealed yet, and {error}")
+            lines = []
+        found = _TIME.search(lines[-1]) if lines else None
+        moment = _moment(found[1].decode("ascii", "replace")) if found else None
+        return moment or _moment(_time_of_name(self._boot.name))
+
+
+def _beginning(boot: Boot, index: int) -> str:
+    """When a segment began, by its opening frame; empty if it cannot be read."""
+    found = next(BootReader(boot, segment=index).read(), None)
+    if not isinstance(found, StoredFrame) or found.segment != index:
+        return ""
+    return str(opening_of(found.frame).get("time", ""))
+
+
+def _frames(numbers: list[int]) -> str:
+    return f"frame {numbers[0]} is" if len(numbers) == 1 else f"frames {ranges(numbers)} are"
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def _time_of_name(name: str) -> str:
+    """The RFC 3339 time of the name of a boot, such as `20261130T060000Z-0123abcd`."""
+    day, clock = name[:8], name[9:15]
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}Z"

@@ -1,0 +1,139 @@
+"""Verifies an audit folder: that everything that was sealed is there, and nothing of it is altered.
+
+The proof needs the public half of the sealer's key, from a place out of an attacker's reach. A checkpoint that
+was kept elsewhere shows in addition that the folder was not rolled back to an earlier state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from oauth_core.audit_log.checkpoints import open_checkpoint
+from oauth_core.audit_log.signed_notes import NoteError
+from portcullis.audit.boot_check import BootCheck, SealedBoot, part_within
+from portcullis.audit.findings import Report, Word
+from portcullis.audit.sealed_folder import notes_of
+from portcullis.audit.segments import Boot, boots, others
+from portcullis.audit.tree_check import TreeCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from oauth_core.audit_log.checkpoints import Checkpoint
+    from oauth_core.audit_log.signed_notes import VerifierKey
+
+LONGEST_GAP = timedelta(minutes=3)
+"""A longer time without a checkpoint is noted: a sealer that runs signs one each minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptNote:
+    """A note from outside the sealed folder, and the name of its place."""
+
+    place: str
+    note: str
+
+
+class Verification:
+    """One verification of the audit folder `audit_dir`, whose tree is in `sealed`."""
+
+    def __init__(
+        self,
+        audit_dir: Path,
+        sealed: Path,
+        key: VerifierKey,
+        kept: Sequence[KeptNote] = (),
+        *,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> None:
+        """With `since` or `until`, times as events have them, only segments of that time are compared.
+
+        The tree is always verified as a whole.
+        """
+        self._audit_dir = audit_dir
+        self._sealed = sealed
+        self._key = key
+        self._kept = kept
+        self._since = since
+        self._until = until
+        self.report = Report()
+
+    def run(self) -> Report:
+        """Verify everything. Raises `OSError` for a folder that cannot be read."""
+        report = self.report
+        newest = self._newest()
+        kept = [(each.place, found) for each in self._kept if (found := self._opened(each.place, each.note))]
+        if newest is None:
+            # Tiles may still prove what a kept checkpoint says.
+            newest = max((found for _, found in kept), key=lambda found: found.size, default=None)
+        if newest is None:
+            return report
+        report.size, report.time = newest.size, newest.time
+        days = self._days()
+        tree = TreeCheck(self._sealed, newest, report)
+        tree.run(kept + days)
+        self._note_gaps([found.time for _, found in days] + [newest.time])
+        sealed: dict[str, SealedBoot] = {}
+        for _, entry in tree.entries():
+            sealed.setdefault(f"{entry.writer}/{entry.boot}", SealedBoot()).add(entry)
+        self._check_boots(sealed, newest)
+        return report
+
+    def _newest(self) -> Checkpoint | None:
+        path = self._sealed / "checkpoint"
+        try:
+            note = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            self.report.find(Word.MISSING, f"{self._sealed.name}/checkpoint", "no checkpoint is there")
+            return None
+        except UnicodeDecodeError:
+            note = ""
+        return self._opened(f"{self._sealed.name}/checkpoint", note)
+
+    def _opened(self, place: str, note: str) -> Checkpoint | None:
+        try:
+            return open_checkpoint(note, self._key)
+        except NoteError as error:
+            self.report.find(Word.FORGED, place, str(error))
+            return None
+
+    def _days(self) -> list[tuple[str, Checkpoint]]:
+        """The checkpoints of the days, in their order."""
+        found: list[tuple[str, Checkpoint]] = []
+        folder = self._sealed / "checkpoints"
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        for path in paths:
+            place = f"{self._sealed.name}/checkpoints/{path.name}"
+            notes = notes_of(path.read_text(encoding="utf-8", errors="replace"))
+            opened = [(place, checkpoint) for note in notes if (checkpoint := self._opened(place, note))]
+            found += opened
+        return found
+
+    def _note_gaps(self, times: list[str]) -> None:
+        """Note the times in which no sealer ran."""
+        moments = [datetime.fromisoformat(time) for time in times if time]
+        for before, after in pairwise(moments):
+            if after - before > LONGEST_GAP:
+                self.report.gaps.append(f"{before.isoformat()} to {after.isoformat()}")
+
+    def _check_boots(self, sealed: dict[str, SealedBoot], newest: Checkpoint) -> None:
+        report = self.report
+        there = {f"{boot.writer}/{boot.name}": boot for boot in boots(self._audit_dir)}
+        for path in others(self._audit_dir):
+            report.find(Word.ADDED, str(path.relative_to(self._audit_dir)), "no program that records makes it")
+        for key in sorted(there.keys() | sealed.keys()):
+            writer, _, name = key.partition("/")
+            boot = there.get(key) or Boot(writer, name, self._audit_dir / "segments" / writer / name)
+            part = part_within(boot, self._since, self._until)
+            if part is None:
+                continue
+            is_closed = BootCheck(boot, sealed.get(key, SealedBoot()), newest, report).run(part)
+            # The newest boot of a writer may still run.
+            is_newest = not any(other.startswith(f"{writer}/") and other > key for other in there)
+            if not is_closed and not is_newest:
+                report.unclosed.append(key)
